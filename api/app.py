@@ -1,0 +1,64 @@
+"""The service as an ASGI application: what is where, what is round it, and what is opened before the first request."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from api import docs, health
+from api.auth import authenticator
+from api.endpoints import TOPICS
+from api.envelope import Envelope, handlers
+from api.graphql import graphql_route
+from api.rest import openapi
+from api.rest.problems import PAGES
+from api.rest.resource import resources
+from api.rest.routes import me_endpoint, model_endpoints
+from api.rest.typed import endpoints_of
+from api.settings import Settings
+from schema.engine.database import Directory
+from schema.engine.shape import shape
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, User
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Both doors, the pages and the health checks, over the database that the settings name."""
+    shapes = [shape(model) for model in RESOURCES]
+    endpoints = [
+        *(endpoint for made in shapes for endpoint in model_endpoints(made)),
+        me_endpoint(shape(User)),
+        *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
+    ]
+    authenticate = authenticator(development=settings.development)
+    document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with Directory(settings.database, deadline=settings.request_timeout) as directory:
+            app.state.directory = directory
+            yield
+
+    app = Starlette(
+        routes=[
+            *docs.routes(docs.Problem(*page) for page in PAGES),
+            *health.routes(),
+            openapi.route(document),
+            graphql_route(make_schema(shapes, shape(User)), authenticate, settings),
+            *resources(endpoints, authenticate, settings.body_limit),
+        ],
+        middleware=[Middleware(Envelope)],
+        exception_handlers=handlers(),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _topics() -> dict[str, str]:
+    """What the tags of endpoints that are no model's are about."""
+    return {topic.__name__.rpartition(".")[2]: inspect.getdoc(topic) or "" for topic in TOPICS}

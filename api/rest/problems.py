@@ -1,0 +1,148 @@
+"""Errors as RFC 9457 problem documents, and the only dictionary from what went wrong to a status code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import orjson
+
+from api.rest.endpoint import Answer
+from schema.engine.errors import (
+    BadRequest, Conflict, DatabaseUnavailable, DirectoryError, Fault, Forbidden, Invalid, NotFound, Overloaded, Refused,
+    InvalidCredential, Timeout, TooComplex, Unauthenticated, Unavailable, VersionMismatch,
+)  # fmt: skip
+
+MEDIA_TYPE = b"application/problem+json"
+LONGEST, MOST_FAULTS = 4000, 100
+
+
+class HttpRefused(Refused):
+    """What only HTTP can get wrong. `headers` go with the answer."""
+
+    status: ClassVar[int]
+
+    def __init__(self, detail: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(detail)
+        self.headers = tuple(headers)
+
+
+class MethodNotAllowed(HttpRefused):
+    """There is such a path, but not with this method."""
+
+    code, title, status = "METHOD_NOT_ALLOWED", "Not with this method", 405
+
+
+class NotAcceptable(HttpRefused):
+    """The caller takes no media type that we have."""
+
+    code, title, status = "NOT_ACCEPTABLE", "No answer in that form", 406
+
+
+class RequestTimeout(HttpRefused):
+    """The request did not arrive in time."""
+
+    code, title, status = "REQUEST_TIMEOUT", "The request took too long to arrive", 408
+
+
+class PayloadTooLarge(HttpRefused):
+    """The body is larger than we take."""
+
+    code, title, status = "PAYLOAD_TOO_LARGE", "The body is too large", 413
+
+
+class UriTooLong(HttpRefused):
+    """The URL is longer than we take."""
+
+    code, title, status = "URI_TOO_LONG", "The URL is too long", 414
+
+
+class UnsupportedMediaType(HttpRefused):
+    """The body is in a form that we do not read."""
+
+    code, title, status = "UNSUPPORTED_MEDIA_TYPE", "No body in that form", 415
+
+
+class HeadersTooLarge(HttpRefused):
+    """The headers are larger than we take."""
+
+    code, title, status = "HEADERS_TOO_LARGE", "The headers are too large", 431
+
+
+class TooManyRequests(HttpRefused):
+    """The caller has asked too often of late."""
+
+    code, title, status = "RATE_LIMITED", "Too many requests", 429
+
+
+STATUS: dict[type[DirectoryError], int] = {
+    DirectoryError: 500,
+    BadRequest: 400,
+    TooComplex: 400,
+    Unauthenticated: 401,
+    InvalidCredential: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    NotAcceptable: 406,
+    RequestTimeout: 408,
+    Conflict: 409,
+    VersionMismatch: 412,
+    PayloadTooLarge: 413,
+    UriTooLong: 414,
+    UnsupportedMediaType: 415,
+    Invalid: 422,
+    TooManyRequests: 429,
+    HeadersTooLarge: 431,
+    Unavailable: 503,
+    Overloaded: 503,
+    DatabaseUnavailable: 503,
+    Timeout: 503,
+}
+
+INTERNAL = DirectoryError("Something went wrong on our side. The request id will lead whoever runs this service to it.")
+
+
+def answer(error: DirectoryError, path: str, request_id: str) -> Answer:
+    """The problem document of an error, with its status and headers."""
+    status = STATUS[type(error)]
+    return Answer(status, orjson.dumps(document(error, status, path, request_id)), tuple(_headers(error)))
+
+
+def document(error: DirectoryError, status: int, path: str, request_id: str) -> dict[str, Any]:
+    """The members of a problem document."""
+    return {
+        "type": f"/problems/{error.code.lower().replace('_', '-')}",
+        "title": error.title,
+        "status": status,
+        "detail": error.detail[:LONGEST],
+        "instance": path,
+        "code": error.code,
+        "request_id": request_id,
+        "errors": [_member(fault) for fault in error.faults[:MOST_FAULTS]],
+    }
+
+
+def _member(fault: Fault) -> dict[str, str]:
+    """One of its `errors`: where, what, and a code."""
+    if fault.place == "parameter":
+        return {"parameter": str(fault.path[0])[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in fault.path)
+    pointer = "".join(f"/{part}" for part in parts)
+    return {"pointer": pointer[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
+
+
+def _headers(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
+    yield b"content-type", MEDIA_TYPE
+    if isinstance(error, Unavailable):
+        yield b"retry-after", str(error.retry_after).encode()
+    if isinstance(error, Unauthenticated):
+        yield b"www-authenticate", error.challenge.encode()
+    if isinstance(error, HttpRefused):
+        yield from error.headers
+
+
+# Code, title, status, meaning, and what to do about it: the pages at /problems.
+PAGES: tuple[tuple[str, str, int | None, str, str], ...] = (
+    ("BAD_REQUEST", BadRequest.title, 400, "The request cannot be read: it is no JSON, no UTF-8, a cursor that this list never gave, or a parameter that stands twice.", "Correct the spelling; the detail says where."),
+)

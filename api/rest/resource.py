@@ -1,0 +1,88 @@
+"""A path and its endpoints as an ASGI application: one method after another, from request to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from api.rest import problems
+from api.rest.endpoint import Answer, Call, Endpoint
+from api.rest.reading import check_accept, check_media_type, headers_of, query_of, read_body, read_parameters
+from schema.engine.database import Directory
+from schema.engine.errors import DirectoryError
+from schema.engine.policy import Actor
+
+Authenticate = Callable[[Scope], Awaitable[Actor]]
+COMMON = ((b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-cache"))
+
+
+class Resource:
+    """All endpoints of one path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> None:
+        self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
+        self._authenticate = authenticate
+        self._body_limit = body_limit
+        methods = [*self._by_method, *(["HEAD"] if "GET" in self._by_method else []), "OPTIONS"]
+        self._allow = ", ".join(sorted(methods)).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; what goes wrong is answered with a problem document."""
+        try:
+            answer = await self._answer(scope, receive)
+        except DirectoryError as error:
+            answer = problems.answer(error, scope["path"], scope.get("request_id", ""))
+        await respond(scope, send, answer)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        method = scope["method"]
+        if method == "OPTIONS":
+            return Answer(204, headers=((b"allow", self._allow),))
+        endpoint = self._by_method.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            raise problems.MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
+        headers = headers_of(scope)
+        check_accept(headers.get("accept"))
+        actor = await self._authenticate(scope)
+        body = await self._body(endpoint, receive, headers)
+        in_path, in_query = read_parameters(endpoint, scope)
+        value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None
+        return await endpoint.call(_call(scope, actor, in_path, in_query, headers, value))
+
+    async def _body(self, endpoint: Endpoint, receive: Receive, headers: dict[str, str]) -> bytes:
+        if endpoint.body is None:
+            return b""
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        check_media_type(endpoint.body, headers.get("content-type"), has_body, endpoint.method)
+        return await read_body(receive, headers, self._body_limit)
+
+
+def resources(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> list[Route]:
+    """A route for each path."""
+    paths: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, []).append(endpoint)
+    return [Route(path, Resource(found, authenticate, body_limit)) for path, found in paths.items()]
+
+
+async def respond(scope: Scope, send: Send, answer: Answer) -> None:
+    """Send an answer; to HEAD, all of it but the body."""
+    headers = [*COMMON, *answer.headers]
+    if answer.status not in (204, 304):
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        if not any(name == b"content-type" for name, _ in headers):
+            headers.append((b"content-type", b"application/json"))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+
+def _call(
+    scope: Scope, actor: Actor, in_path: dict[str, Any], in_query: dict[str, Any], headers: dict[str, str], body: Any
+) -> Call:
+    directory: Directory = scope["app"].state.directory
+    base = scope.get("root_path", "")
+    sent = query_of(scope["query_string"])
+    return Call(actor, directory, base, in_path, in_query, headers, sent, scope["path"].removeprefix(base), body)

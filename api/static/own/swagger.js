@@ -1,0 +1,27 @@
+// Starts Swagger UI on this server's own document. It sends nothing elsewhere and keeps no credentials.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", dress);
+dress();
+
+const place = document.getElementById("swagger");
+
+// Two of Swagger UI's fields have no name for a screen reader.
+new MutationObserver(() => {
+  place.querySelector("#servers:not([aria-label])")?.setAttribute("aria-label", "Server");
+  for (const area of place.querySelectorAll("textarea:not([aria-label])")) {
+    area.setAttribute("aria-label", "Request body");
+  }
+}).observe(place, { childList: true, subtree: true });
+
+SwaggerUIBundle({
+  url: new URL("openapi.json", document.baseURI).href,
+  domNode: place,
+  deepLinking: true,
+  displayRequestDuration: true,
+  filter: true,
+  persistAuthorization: false,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});

@@ -1,0 +1,1 @@
+"""What the directory is. Nothing in here knows of HTTP."""

@@ -1,0 +1,1 @@
+"""The engine: it knows no concrete model, reads no environment, opens no socket but the database's."""

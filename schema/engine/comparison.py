@@ -1,0 +1,80 @@
+"""How a field is compared: the predicate that a plan holds, and the values that a request binds to it.
+
+The two must agree, so they stand together. Null is the least value of a field that may be null, and its `_sort` column
+says so; what is compared in lower case is compared by its `_key` column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, func, select
+
+from schema.engine.field import LEAST_INTEGER, FieldShape, lowered
+from schema.engine.selection import Compare, Operator
+
+GREATEST_CODE_POINT = "\U0010ffff"
+
+
+def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[str, Any]:
+    """The values, by name, that `predicate` will look for; `value` has been validated."""
+    if operator == "isnull":
+        return {}
+    if operator == "startswith":
+        return {name: lowered(value), f"{name}_end": _end(lowered(value))}
+    if operator == "in":
+        return {name: json.dumps(list(_plain(field, value)), ensure_ascii=False)}
+    return {name: next(_plain(field, [value]))}
+
+
+def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
+    """The condition on a row of the model's table."""
+    least = LEAST_INTEGER if field.kind == "integer" else ""
+    column = row.c[f"{field.name}_key" if field.folded else field.sort_column]
+    value = bindparam(compare.value, type_=Integer() if field.kind in ("integer", "boolean") else String())
+    match compare.operator:
+        case "eq":
+            return column == value
+        case "in":
+            return among(column, value)
+        case "lt" | "lte":
+            below = column < value if compare.operator == "lt" else column <= value
+            return and_(column > least, below) if field.sort_column != field.name else below
+        case "gt":
+            return column > value
+        case "gte":
+            return column >= value
+        case "startswith":
+            key = row.c[f"{field.name}_key"]
+            return and_(key >= value, key < bindparam(f"{compare.value}_end", type_=String()))
+        case "isnull":
+            return row.c[field.name].is_(None) if not field.nullable else row.c[field.sort_column] == least
+        case "notnull":
+            return row.c[field.name].is_not(None) if not field.nullable else row.c[field.sort_column] > least
+
+
+def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a column is one of a JSON array's values: one bind, however many there are."""
+    return column.in_(select(func.json_each(values).table_valued("value").c.value))
+
+
+def _plain(field: FieldShape, values: Iterable[Any]) -> Iterable[Any]:
+    """The values as the driver and JSON take them."""
+    for value in values:
+        if field.kind == "boolean":
+            yield int(value)
+        elif field.folded:
+            yield lowered(value)
+        else:
+            yield value
+
+
+def _end(prefix: str) -> str:
+    """The least text that is greater than every text beginning with `prefix`."""
+    head = prefix.rstrip(GREATEST_CODE_POINT)
+    if not head:
+        return GREATEST_CODE_POINT * (len(prefix) + 1)
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if following == 0xD800 else following)

@@ -1,0 +1,155 @@
+"""The tree of what can go wrong.
+
+    DirectoryError
+    ├── Refused                 the request is at fault; the same request will fail again
+    │   ├── BadRequest          it cannot be read
+    │   ├── Invalid             it can be read and is wrong
+    │   ├── Unauthenticated     nobody knows who asks
+    │   │   └── InvalidCredential   the credential proves nothing
+    │   ├── Forbidden           somebody asks who may not
+    │   ├── NotFound            there is none, or none that the actor may see
+    │   ├── Conflict            it contradicts what is stored
+    │   │   └── VersionMismatch the record has changed in the meantime
+    │   └── TooComplex          it asks for more than one request may
+    └── Unavailable             the service is at fault; the same request may succeed later
+        ├── Overloaded          too many requests wait
+        ├── DatabaseUnavailable the database cannot be reached, or is locked or full
+        └── Timeout             the answer was not there in time
+
+Each leaf has a `code` that both doors show. Status codes are the doors' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Place = Literal["body", "parameter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: where (a path into the body, or a parameter's name), what, and a code."""
+
+    path: tuple[str | int, ...]
+    message: str
+    code: str
+    place: Place = "body"
+
+
+class DirectoryError(Exception):
+    """Anything the caller is told about. The text is written for the caller to read."""
+
+    code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, detail: str, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+
+
+class Refused(DirectoryError):
+    """The request is at fault."""
+
+
+class BadRequest(Refused):
+    """It cannot be read."""
+
+    code = "BAD_REQUEST"
+    title = "The request cannot be read"
+
+
+class Invalid(Refused):
+    """It can be read and is wrong."""
+
+    code = "VALIDATION_FAILED"
+    title = "The request is not valid"
+
+    @classmethod
+    def of(cls, *faults: Fault) -> Invalid:
+        """An error whose sentence is made of its faults."""
+        return cls("; ".join(f"{_spelled(fault)}: {fault.message}" for fault in faults), faults)
+
+
+class Unauthenticated(Refused):
+    """Nobody knows who asks. `challenge` says, in the words of RFC 6750, what would do."""
+
+    code = "UNAUTHENTICATED"
+    title = "Who is asking?"
+    challenge: ClassVar[str] = "Bearer"
+
+
+class InvalidCredential(Unauthenticated):
+    """Somebody asks with a credential that proves nothing."""
+
+    challenge = 'Bearer error="invalid_token"'
+
+
+class Forbidden(Refused):
+    """Somebody asks who may not."""
+
+    code = "FORBIDDEN"
+    title = "Not allowed"
+
+
+class NotFound(Refused):
+    """There is none, or none that the actor may see."""
+
+    code = "NOT_FOUND"
+    title = "Not found"
+
+
+class Conflict(Refused):
+    """It contradicts what is stored."""
+
+    code = "CONFLICT"
+    title = "In conflict with what is stored"
+
+
+class VersionMismatch(Conflict):
+    """The record has changed in the meantime."""
+
+    code = "VERSION_MISMATCH"
+    title = "Changed in the meantime"
+
+
+class TooComplex(Refused):
+    """It asks for more than one request may."""
+
+    code = "QUERY_TOO_COMPLEX"
+    title = "Too much for one request"
+
+
+class Unavailable(DirectoryError):
+    """The service is at fault; trying again later may help."""
+
+    code = "UNAVAILABLE"
+    title = "Not now"
+    retry_after: ClassVar[int] = 1
+
+
+class Overloaded(Unavailable):
+    """Too many requests wait."""
+
+    code = "OVERLOADED"
+    title = "Too busy"
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or is locked or full."""
+
+    code = "DB_UNAVAILABLE"
+    title = "The database is not available"
+
+
+class Timeout(Unavailable):
+    """The answer was not there in time."""
+
+    code = "TIMEOUT"
+    title = "Out of time"
+
+
+def _spelled(fault: Fault) -> str:
+    return ".".join(map(str, fault.path)) or "the body"

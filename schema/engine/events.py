@@ -1,0 +1,31 @@
+"""What happened to records, told to those who listen, after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Deed = Literal["created", "updated", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A name and an id, no data: whoever wants to know more reads it again, as themselves."""
+
+    model: str
+    id: str
+    deed: Deed
+
+
+@dataclass(slots=True)
+class Feed:
+    """Hands each change to every listener, in the order of the commits."""
+
+    listeners: list[Callable[[Change], None]] = field(default_factory=list)
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Tell of changes that are committed."""
+        for change in changes:
+            for listener in self.listeners:
+                listener(change)

@@ -1,0 +1,151 @@
+"""What is accepted: a model's create and update faces, as validators made once from its fields.
+
+A face reads JSON bytes or a Python dictionary and gives a dictionary of what was sent, nothing more. Its types are strict
+in the way of JSON Schema: `36.0` is an integer, `"36"` and `true` are none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from schema.engine.errors import Fault, Invalid
+from schema.engine.field import FieldShape
+from schema.engine.jsontext import strict, unrepeated
+from schema.engine.shape import Relation, Shape
+from schema.engine.verb import Verb
+
+UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+
+
+class Face:
+    """Validates what is sent for some fields."""
+
+    def __init__(self, name: str, fields: Mapping[str, tuple[Any, bool]]) -> None:
+        kinds = {key: Required[kind] if required else NotRequired[kind] for key, (kind, required) in fields.items()}
+        typed = TypedDict(name, kinds)  # type: ignore[operator]
+        typed.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+        self.names = tuple(fields)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed)
+
+    def read_json(self, body: bytes) -> dict[str, Any]:
+        """What the body holds; `BadRequest` if it is no JSON, `Invalid` with a fault for each thing wrong."""
+        try:
+            data = self._adapter.validate_json(body)
+        except ValidationError as error:
+            strict(body)
+            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+        unrepeated(body, len(data))
+        return data
+
+    def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a dictionary."""
+        try:
+            return self._adapter.validate_python(data)
+        except ValidationError as error:
+            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+
+
+    def json_schema(self) -> dict[str, Any]:
+        """What is accepted, as JSON Schema."""
+        return self._adapter.json_schema()
+
+
+@cache
+def create_face(made: Shape) -> Face:
+    """What a new record is made of."""
+    accepted = [field for field in made.fields.values() if not field.read_only]
+    return Face(f"{made.name}Create", {field.name: (kind_of(field), field.required) for field in accepted})
+
+
+@cache
+def update_face(made: Shape) -> Face:
+    """What can be changed of a record; null clears a field."""
+    accepted = [field for field in made.fields.values() if not field.read_only]
+    return Face(f"{made.name}Update", {field.name: (kind_of(field), False) for field in accepted})
+
+
+@cache
+def link_face(relation: Relation) -> Face:
+    """What can be said of a link."""
+    accepted = [field for field in relation.link_fields if not field.read_only]
+    return Face(f"{relation.name}Link", {field.name: (kind_of(field), False) for field in accepted})
+
+
+@cache
+def verb_face(verb: Verb) -> Face:
+    """What a model's own verb is given."""
+    return Face(verb.name, {name: (kind, default is ...) for name, (kind, default) in verb.parameters.items()})
+
+
+def kind_of(field: FieldShape) -> Any:
+    """The type that validates a field."""
+    kind = _plain_kind(field)
+    return kind | None if field.nullable else kind
+
+
+def moment(text: str) -> str:
+    """A time as we spell it; `ValueError` unless it is RFC 3339."""
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("a time is written as in 2026-11-22T09:30:00Z (RFC 3339)")
+    try:
+        read = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("there is no such time") from error
+    return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def faults_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[Fault]:
+    """Pydantic's findings in our words."""
+    return [Fault(_path(error), _message(error, names), _code(error)) for error in errors]
+
+
+def _plain_kind(field: FieldShape) -> Any:
+    if field.kind == "integer":
+        return Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=field.minimum, le=field.maximum)]
+    if field.kind == "boolean":
+        return bool
+    if field.kind == "enum":
+        return Literal[tuple(choice.value for choice in field.choices)]
+    if field.kind == "time":
+        return Annotated[str, AfterValidator(moment)]
+    if field.kind == "id":
+        return Annotated[str, StringConstraints(pattern=UUID, to_lower=True)]
+    return Annotated[
+        str, StringConstraints(min_length=field.min_length, max_length=field.max_length, pattern=field.pattern)
+    ]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _path(error: ErrorDetails) -> tuple[str | int, ...]:
+    return tuple(part for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+
+
+def _message(error: ErrorDetails, names: tuple[str, ...]) -> str:
+    match error["type"]:
+        case "missing":
+            return "it is required"
+        case "extra_forbidden":
+            return f"there is no such field; there are {', '.join(names) or 'none'}"
+        case "string_pattern_mismatch":
+            return f"it has to match {error['ctx']['pattern']}"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            return error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _code(error: ErrorDetails) -> str:
+    known = {"missing": "required", "extra_forbidden": "unknown", "value_error": "invalid"}
+    return known.get(error["type"], error["type"])

@@ -1,0 +1,129 @@
+"""A connection, its thread, and the errands that wait for it.
+
+A trip to a thread costs more than most statements, so the errands that wait at the same moment share one. What is done on
+a trip is the business of `sqlite.py`'s readers and writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import aiosqlite
+
+from schema.engine.errors import DatabaseUnavailable, Overloaded, Timeout
+
+MOST_WAITING = 1000
+Outcome = tuple[Any, BaseException | None]
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """Something to be done on the thread, and who waits for it."""
+
+    task: Any
+    done: asyncio.Future[Any]
+    late: bool = False
+
+
+class _Connection(aiosqlite.Connection):
+    """aiosqlite's connection and thread, with a shorter way in: one call for a whole trip."""
+
+    def run(self, trip: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `trip` on the thread. It reports by itself."""
+        self._tx.put_nowait((None, partial(trip, self._conn)))
+
+    def interrupt_now(self) -> None:
+        """End the statement that is running, whichever it is."""
+        self._conn.interrupt()
+
+
+class Lane(ABC):
+    """Takes errands to one connection, all that wait on each trip, and brings back what came of them."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], deadline: float) -> None:
+        self._connect = connect
+        self._deadline = deadline
+        self._connection: _Connection | None = None
+        self._waiting: deque[Errand] = deque()
+        self._travelling: list[Errand] = []
+        self._called = False
+
+    async def open(self) -> None:
+        """Connect; `DatabaseUnavailable` where that fails."""
+        try:
+            self._connection = await _Connection(self._connect, 64)
+        except sqlite3.Error as error:
+            raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
+
+    async def close(self) -> None:
+        """Finish what waits, and disconnect: a connection that is left open holds up the exit."""
+        while self._waiting or self._travelling:
+            await asyncio.sleep(0.001)
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def do(self, task: Any) -> Any:
+        """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
+        if self._connection is None:
+            raise DatabaseUnavailable("the database is closed")
+        if len(self._waiting) >= MOST_WAITING:
+            raise Overloaded("too many requests wait for the database")
+        loop = asyncio.get_running_loop()
+        errand = Errand(task, loop.create_future())
+        self._waiting.append(errand)
+        if not self._travelling and not self._called:
+            self._called = True
+            loop.call_soon(self._depart, loop)
+        timer = loop.call_later(self._deadline, self._expire, errand)
+        try:
+            return await errand.done
+        finally:
+            timer.cancel()
+
+    @abstractmethod
+    def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
+        """Do the errands, on the thread, and say what came of each."""
+
+    @abstractmethod
+    def _interruptible(self, errand: Errand) -> bool:
+        """Whether an interrupt would now hit this errand and nothing else that matters."""
+
+    def _depart(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take all that wait along, except those for whom nobody waits any more."""
+        self._called = False
+        self._travelling = [errand for errand in self._waiting if not errand.done.done()]
+        self._waiting.clear()
+        if self._travelling and self._connection is not None:
+            self._connection.run(partial(self._travel, self._travelling, loop))
+
+    def _travel(self, errands: list[Errand], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
+        try:
+            outcomes = self._trip(connection, errands)
+        except BaseException as error:  # Whatever it is, those who wait must hear of it.
+            outcomes = [(None, error)] * len(errands)
+        loop.call_soon_threadsafe(self._arrive, errands, outcomes, loop)
+
+    def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+        for errand, (result, error) in zip(errands, outcomes, strict=True):
+            if not errand.done.done():
+                errand.done.set_result(result) if error is None else errand.done.set_exception(error)
+        self._travelling = []
+        if self._waiting:
+            self._depart(loop)
+
+    def _expire(self, errand: Errand) -> None:
+        """Past its deadline: one that waits is given up, one that reads is interrupted, one that writes is let be."""
+        errand.late = True
+        if errand not in self._travelling:
+            if not errand.done.done():
+                errand.done.set_exception(Timeout("the database did not answer in time"))
+        elif self._interruptible(errand) and self._connection is not None:
+            self._connection.interrupt_now()

@@ -1,0 +1,151 @@
+"""Link and unlink: the verbs that join two records, from the side that the link belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, update
+from sqlalchemy.dialects.sqlite import insert
+
+from schema.engine import writes
+from schema.engine.database import Work, Written
+from schema.engine.errors import NotFound
+from schema.engine.events import Change
+from schema.engine.field import FieldShape
+from schema.engine.policy import Rule, Rules
+from schema.engine.operations import find_below
+from schema.engine.record import Link, now
+from schema.engine.selection import Branch, Compare, Page, Selection
+from schema.engine.selection import Rows as RowsOf
+from schema.engine.shape import Relation, Shape, fields_by_name, shape, table_of
+from schema.engine.sqlite import Rows, Step, Steps
+from schema.engine.statement import Statement, compiled
+
+
+async def link(
+    work: Work, relation: Relation, id: str, far: str, data: Mapping[str, Any], then: list[Step], *, only_change: bool = False
+) -> list[Rows]:
+    """Join two records, or change the fields of what joins them; the rows of the steps that come `then`.
+
+    Fields that are not in `data` keep their value, or get their default. With `only_change`, `NotFound` unless joined.
+    """
+    fields = _fields(relation)
+    defaults = {name: it.default for name, it in fields.items() if not it.primary and not it.read_only}
+    row = {**defaults, **data, relation.near: id, relation.far: far, "created_at": now()}
+    bound = writes.columns_of(fields, {name: value for name, value in row.items() if name in fields})
+    make = _changing if only_change else _joining
+    rule = _rules(relation).update if only_change else _rules(relation).create
+    statement = work.directory.plans.get((make, relation, frozenset(data)), lambda: make(relation, frozenset(data)))
+
+    def job() -> Steps:
+        yield from _both_there(work, relation, id, far, rule)
+        rows = yield statement.sql, statement.bind(bound)
+        if only_change and not rows:
+            raise apart(relation, id, far)
+        answers = yield from _each(then)
+        return Written(answers, _changes(relation, id, far))
+
+    return await work.write(job)  # type: ignore[no-any-return]
+
+
+async def unlink(work: Work, relation: Relation, id: str, far: str, then: list[Step]) -> list[Rows]:
+    """Part two records, if they are joined; the rows of the steps `then`, which are taken before they part."""
+    statement = work.directory.plans.get(("unlink", relation), lambda: _parting(relation))
+    bound = writes.columns_of(_fields(relation), {relation.near: id, relation.far: far})
+
+    def job() -> Steps:
+        yield from _both_there(work, relation, id, far, _rules(relation).delete)
+        answers = yield from _each(then)
+        rows = yield statement.sql, statement.bind(bound)
+        return Written(answers, _changes(relation, id, far) if rows else ())
+
+    return await work.write(job)  # type: ignore[no-any-return]
+
+
+async def get_link(work: Work, relation: Relation, id: str, far: str, item: Selection) -> bytes:
+    """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
+    only = Compare("id", "eq", "far")
+    branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, only)
+    page = await find_below(work, shape(relation.source), id, branch, {"far": far, "one": 1})
+    found = page.json.removeprefix(b'{"item":[').removesuffix(b"]}")
+    if not found:
+        raise apart(relation, id, far)
+    return found
+
+
+def apart(relation: Relation, id: str, far: str) -> NotFound:
+    """What to say where two records are not joined."""
+    near, target = shape(relation.source), shape(relation.target)
+    return NotFound(f"the {target.singular} {far[:64]} is not among the {relation.name} of the {near.singular} {id[:64]}")
+
+
+def _both_there(work: Work, relation: Relation, id: str, far: str, rule: Rule) -> Steps:
+    """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
+    near, target = shape(relation.source), shape(relation.target)
+    for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
+        asked = _asking(work, made, asked_rule)
+        rows = yield asked.sql, asked.bind({"key": key, "actor": work.actor.id})
+        writes.permitted(made, key, rows, f"change the {relation.name} of")
+
+
+def _asking(work: Work, made: Shape, rule: Rule) -> Statement:
+    kind = work.actor.kind
+    return work.directory.plans.get(("ask", made, kind, rule), lambda: writes.asking(made, kind, rule))
+
+
+def _each(steps: list[Step]) -> Generator[Step, Rows, list[Rows]]:
+    answers = []
+    for step in steps:
+        answers.append((yield step))
+    return answers
+
+
+def _joining(relation: Relation, given: frozenset[str]) -> Statement:
+    table = _table(relation)
+    new = writes.setting(table, [column.name for column in table.columns if column.computed is None])
+    fresh = insert(table).values(new)
+    changed = {name: fresh.excluded[name] for name in new if name in given or name.removesuffix("_key") in given}
+    keys = [relation.near, relation.far]
+    return compiled(
+        fresh.on_conflict_do_update(index_elements=keys, set_=changed)
+        if changed
+        else fresh.on_conflict_do_nothing(index_elements=keys)
+    )
+
+
+def _changing(relation: Relation, given: frozenset[str]) -> Statement:
+    table = _table(relation)
+    new = writes.setting(table, [name for name in table.columns.keys() if name.removesuffix("_key") in given])
+    return compiled(update(table).where(*_here(relation)).values(new).returning(table.c[relation.far]))
+
+
+def _parting(relation: Relation) -> Statement:
+    table = _table(relation)
+    return compiled(delete(table).where(*_here(relation)).returning(table.c[relation.far]))
+
+
+def _here(relation: Relation) -> list[ColumnElement[bool]]:
+    table = _table(relation)
+    return [table.c[name] == bindparam(f"set_{name}") for name in (relation.near, relation.far)]
+
+
+def _changes(relation: Relation, id: str, far: str) -> tuple[Change, ...]:
+    return Change(relation.source.__name__, id, "updated"), Change(relation.target.__name__, far, "updated")
+
+
+def _link(relation: Relation) -> type[Link]:
+    assert relation.link is not None and relation.owning, f"{relation.name} is linked from its other side, if at all"
+    return relation.link
+
+
+def _table(relation: Relation) -> Table:
+    return table_of(_link(relation))
+
+
+def _rules(relation: Relation) -> Rules:
+    return _link(relation).rules
+
+
+def _fields(relation: Relation) -> dict[str, FieldShape]:
+    return fields_by_name(_link(relation))

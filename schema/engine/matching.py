@@ -1,0 +1,131 @@
+"""Which rows a branch is about: FROM, WHERE, ORDER BY and the keys of its cursors, under the actor's rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Integer, Select, String
+from sqlalchemy import and_, bindparam, false, literal_column, or_, select, true, tuple_
+from sqlalchemy import not_ as negated
+
+from schema.engine.comparison import predicate
+from schema.engine.errors import Fault, Forbidden
+from schema.engine.field import FieldShape
+from schema.engine.policy import Kind, Verdict, both
+from schema.engine.selection import Branch, Compare, Condition
+from schema.engine.shape import Relation, Shape, table_of
+
+Predicate = ColumnElement[bool]
+
+
+class Row:
+    """A row of an enclosing query by its name there. `c` gives its columns, as a table's does."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def c(self) -> Row:
+        """The columns."""
+        return self
+
+    def __getitem__(self, column: str) -> ColumnElement[Any]:
+        return literal_column(f"{self.name}.{column}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """The rows of a branch: `row` is the record's table, `link` the link's, `keys` what the rows are sorted by."""
+
+    row: FromClause
+    link: FromClause | None
+    source: FromClause
+    where: tuple[Predicate, ...]
+    keys: tuple[ColumnElement[Any], ...]
+    key_fields: tuple[FieldShape, ...]
+    descending: bool
+
+    def select(self, *columns: ColumnElement[Any]) -> Select[Any]:
+        """These columns of all rows."""
+        return select(*columns).select_from(self.source).where(*self.where)
+
+    def beyond(self, cursor: str, *, later: bool, inclusive: bool = False) -> Predicate:
+        """Whether a row comes later (or earlier) than a cursor, in the list's own order."""
+        kinds = [Integer() if field.kind == "integer" else String() for field in self.key_fields]
+        bounds = [bindparam(f"{cursor}_{number}", type_=kind) for number, kind in enumerate(kinds)]
+        left, right = (self.keys[0], bounds[0]) if len(bounds) == 1 else (tuple_(*self.keys), tuple_(*bounds))
+        if later is not self.descending:
+            return left >= right if inclusive else left > right
+        return left <= right if inclusive else left < right
+
+    def sorted(self, found: Select[Any], *, backward: bool) -> Select[Any]:
+        """By the keys, all in one direction."""
+        down = self.descending is not backward
+        return found.order_by(*(key.desc() if down else key.asc() for key in self.keys))
+
+
+def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Row) -> Matching:
+    """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
+    row = made.table.alias()
+    link = table_of(relation.link).alias() if relation and relation.link else None
+    fields = [made.fields[name] for name in branch.order.fields if name != "id"]
+    for field in fields:
+        _must_see(made, field, kind, "sort")
+    by_link = link is not None and relation is not None and not fields
+    identity = link.c[relation.far] if by_link and link is not None and relation is not None else row.c.id
+    return Matching(
+        row,
+        link,
+        link.join(row, row.c.id == link.c[relation.far]) if link is not None and relation else row,
+        (*_belonging(relation, row, link, parent), *_allowed(made, relation, row, parent, kind), *_asked(branch, made, row, kind)),
+        (*(row.c[field.sort_column] for field in fields), identity),
+        (*fields, made.fields["id"]),
+        branch.order.descending,
+    )
+
+
+def condition(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Predicate:
+    """A filter as a predicate; `Forbidden` for a field that the actor may not see in every record."""
+    if isinstance(asked, Compare):
+        field = made.fields[asked.field]
+        _must_see(made, field, kind, "filter")
+        return predicate(field, asked, row)
+    parts = [condition(part, made, row, kind) for part in asked.parts]
+    match asked.word:
+        case "and":
+            return and_(true(), *parts)
+        case "or":
+            return or_(false(), *parts)
+        case "not":
+            return negated(and_(true(), *parts))
+
+
+def opened(verdict: Verdict) -> list[Predicate]:
+    """A verdict as conditions of a WHERE clause."""
+    if isinstance(verdict, bool):
+        return [] if verdict else [false()]
+    return [verdict]
+
+
+def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Row) -> list[Predicate]:
+    if relation is None:
+        return []
+    return [(row if link is None else link).c[relation.near] == parent.c["id"]]
+
+
+def _allowed(made: Shape, relation: Relation | None, row: FromClause, parent: Row, kind: Kind) -> list[Predicate]:
+    verdict = made.rules.read.where(row, kind)
+    if relation and relation.link:
+        verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, kind))
+    return opened(verdict)
+
+
+def _asked(branch: Branch, made: Shape, row: FromClause, kind: Kind) -> list[Predicate]:
+    return [condition(branch.where, made, row, kind)] if branch.where else []
+
+
+def _must_see(made: Shape, field: FieldShape, kind: Kind, deed: str) -> None:
+    if made.rules.sight(field.name).where(made.table, kind) is not True:
+        fault = Fault((field.name,), f"you may not {deed} by it", "forbidden", "parameter")
+        raise Forbidden(f"you may not {deed} {made.plural} by {field.name}, which you may not see", [fault])

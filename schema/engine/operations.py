@@ -1,0 +1,201 @@
+"""The verbs: find, get, create, update, delete, and a model's own. `links.py` has link and unlink.
+
+Each is one transaction. A write is a job for the writer: the change, what tells 404, 403 and 412 apart if it changed
+nothing, and the answer, read through the same plans as any read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schema.engine import writes
+from schema.engine.database import Work, Written
+from schema.engine.errors import Forbidden, NotFound
+from schema.engine.events import Change
+from schema.engine.pages import PageFinish
+from schema.engine.policy import Rule
+from schema.engine.record import new_id, now
+from schema.engine.selection import Branch, One, Selection, Values
+from schema.engine.shape import Relation, Shape
+from schema.engine.sqlite import Rows, Step, Steps
+from schema.engine.verb import Verb
+from schema.engine.verb import verb as verb
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record as JSON, its version, and whether the actor sees every field of it."""
+
+    json: bytes
+    version: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """A page as JSON, and the cursors that its neighbours start from, where there are neighbours."""
+
+    json: bytes
+    previous: str | None = None
+    next: str | None = None
+
+
+async def find(work: Work, made: Shape, branch: Branch, values: Values) -> FoundPage:
+    """A page of a model's records."""
+    plan = work.list_plan(made, branch)
+    ((row,),) = await work.read([(plan.statement.sql, plan.statement.bind(_bound(work, values)))])
+    return _page(plan.finish, row[0], values)
+
+
+async def find_below(work: Work, made: Shape, id: str, branch: Branch, values: Values) -> FoundPage:
+    """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
+    plan = work.record_plan(made, branch)
+    (rows,) = await work.read([(plan.statement.sql, plan.statement.bind(_bound(work, values, key=id)))])
+    if not rows:
+        raise writes.missing(made, id)
+    return _page(plan.finish, rows[0][0], values)
+
+
+async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, selection: Selection) -> bytes:
+    """The one record that a relation leads to; `NotFound` where there is none."""
+    asked = Selection((("one", One(relation.name, selection)),))
+    found = (await get(work, made, id, asked)).json.removeprefix(b'{"one":').removesuffix(b"}")
+    if found == b"null":
+        raise NotFound(f"the {made.singular} {id} has no {relation.name}")
+    return found
+
+
+async def get(work: Work, made: Shape, id: str, selection: Selection, values: Values | None = None) -> Found:
+    """One record, or `NotFound`."""
+    (rows,) = await work.read([reading(work, made, id, selection, values or {})])
+    return found(work, made, id, selection, rows, values or {})
+
+
+async def create(
+    work: Work, made: Shape, data: Mapping[str, Any], selection: Selection, values: Values | None = None
+) -> tuple[str, Found]:
+    """A new record's id, and the record. `Forbidden`, or `Conflict` where something unique is taken."""
+    id, moment, kind = new_id(), now(), work.actor.kind
+    row = {**made.blank, **data, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    verdict = made.rules.create.where(made.table, kind)
+    if verdict is False:
+        raise Forbidden(f"you may not create {made.plural}")
+    plans = work.directory.plans
+    insertion = plans.get(("insert", made), lambda: writes.insertion(made))
+    asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
+
+    def job() -> Steps:
+        yield from writes.referring(made, kind, work.actor.id, data)
+        yield insertion.sql, insertion.bind(writes.columns_of(made.fields, row))
+        if verdict is not True:
+            yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
+        rows = yield reading(work, made, id, selection, values or {})
+        return Written(found(work, made, id, selection, rows, values or {}), (Change(made.name, id, "created"),))
+
+    return id, await work.write(job)
+
+
+async def update(
+    work: Work,
+    made: Shape,
+    id: str,
+    data: Mapping[str, Any],
+    selection: Selection,
+    values: Values | None = None,
+    *,
+    versions: frozenset[int] | None = None,
+    rule: Rule | None = None,
+) -> Found:
+    """The record with the fields in `data` changed; `VersionMismatch` unless it has one of `versions`, if they are given.
+
+    What changes nothing is no change: the version stays. `rule` stands in for the model's own update rule.
+    """
+    kind, rule, fields = work.actor.kind, rule or made.rules.update, frozenset(data)
+    key = (made, kind, rule, fields, versions is not None)
+    plans = work.directory.plans
+    changing = plans.get(
+        ("update", *key), lambda: writes.changing(made, kind, rule, fields, versioned=versions is not None)
+    )
+    asking = plans.get(("ask", *key), lambda: writes.asking(made, kind, rule, fields))
+    new = writes.columns_of(made.fields, data)
+    bound = _bound(work, {**new, "expected": _listed(versions), "now": now()}, key=id)
+
+    def job() -> Steps:
+        yield from writes.referring(made, kind, work.actor.id, data)
+        changed = yield changing.sql, changing.bind(bound)
+        if not changed:
+            barred = frozenset(name for name in fields if rule.where(made.table, kind, frozenset([name])) is False)
+            yield from writes.why_not(made, asking, bound, "change", barred)
+        rows = yield reading(work, made, id, selection, values or {})
+        changes = (Change(made.name, id, "updated"),) if changed else ()
+        return Written(found(work, made, id, selection, rows, values or {}), changes)
+
+    return await work.write(job)  # type: ignore[no-any-return]
+
+
+async def call(
+    work: Work,
+    made: Shape,
+    verb: Verb,
+    id: str,
+    arguments: Mapping[str, Any],
+    selection: Selection,
+    values: Values | None = None,
+    *,
+    versions: frozenset[int] | None = None,
+) -> Found:
+    """The record after one of its model's own verbs."""
+    return await update(work, made, id, verb.changes(arguments), selection, values, versions=versions, rule=verb.rule)
+
+
+async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] | None = None) -> None:
+    """Delete a record, and with it its links. `Conflict` where other records refer to it."""
+    kind, plans = work.actor.kind, work.directory.plans
+    key = (made, kind, versions is not None)
+    deletion = plans.get(("delete", *key), lambda: writes.deletion(made, kind, versioned=versions is not None))
+    asking = plans.get(("ask", *key, "delete"), lambda: writes.asking(made, kind, made.rules.delete))
+    bound = _bound(work, {"expected": _listed(versions)}, key=id)
+
+    def job() -> Steps:
+        rows = yield deletion.sql, deletion.bind(bound)
+        if not rows:
+            yield from writes.why_not(made, asking, bound, "delete")
+        return Written(None, (Change(made.name, id, "deleted"),))
+
+    await work.write(job)
+
+
+def reading(work: Work, made: Shape, id: str, selection: Selection, values: Values) -> Step:
+    """The step that reads one record."""
+    statement = work.record_plan(made, selection).statement
+    return statement.sql, statement.bind(_bound(work, values, key=id))
+
+
+def found(work: Work, made: Shape, id: str, selection: Selection, rows: Rows, values: Values) -> Found:
+    """What that step brought, or `NotFound`."""
+    if not rows:
+        raise writes.missing(made, id)
+    text, version, whole = rows[0]
+    return Found(work.record_plan(made, selection).finish(text, values), version, bool(whole))
+
+
+def _bound(work: Work, values: Values, **more: Any) -> dict[str, Any]:
+    return {**values, **more, "actor": work.actor.id}
+
+
+def _listed(versions: frozenset[int] | None) -> str | None:
+    return None if versions is None else json.dumps(sorted(versions))
+
+
+def _page(finish: Any, text: bytes, values: Values) -> FoundPage:
+    if not isinstance(finish, PageFinish):
+        return FoundPage(finish(text, values))
+    page = finish.stretch(text, values)
+    previous = page.cursor(0) if page.has_previous else None
+    following = page.cursor(-1) if page.has_next else None
+    return FoundPage(
+        finish.json(page, values), previous and previous.decode(), following and following.decode()
+    )

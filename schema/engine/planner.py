@@ -1,0 +1,247 @@
+"""From a selection to SQL, without touching a database.
+
+`plan_list` and `plan_record` are pure functions: the same selection and kind of actor always give the same statement.
+They walk the selection from above. A record is a row under a rule; a branch is a page of rows below it; all of it is one
+statement, whose answer is JSON text. Which rows a branch is about is `matching.py`'s business; how the text is written,
+`text.py`'s; how it is finished, `pages.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Integer, Label, LargeBinary, Subquery
+from sqlalchemy import bindparam, case, cast, func, literal_column, select
+
+from schema.engine.errors import Forbidden, Invalid, TooComplex
+from schema.engine.field import FieldShape
+from schema.engine.matching import Matching, Row, matching, opened
+from schema.engine.pages import Layout, PageFinish, RecordFinish, layout
+from schema.engine.policy import Kind, both, masked
+from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
+from schema.engine.shape import Relation, Shape, shape
+from schema.engine.statement import Statement, compiled
+from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, object_of, quoted, text_of, whole
+
+Expression = ColumnElement[Any]
+Pick = tuple[str, Source]
+DEEPEST = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement, and what finishes the text in its first column.
+
+    A list's statement gives one row: the text. A record's gives one row or none: the text, the record's version, and
+    whether the actor sees all of its fields.
+    """
+
+    statement: Statement
+    finish: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where the walk is: which record is at hand, how deep, and whether it is the only one of its level."""
+
+    shape: Shape
+    kind: Kind
+    level: int
+    alone: bool
+    relation: Relation | None = None
+
+    @property
+    def row(self) -> Row:
+        """The record at hand, under the name that its query gives it."""
+        return Row(f"p{self.level}")
+
+    @property
+    def separator(self) -> str:
+        """What stands between the columns of this level."""
+        return chr(self.level + 1)
+
+    def below(self, made: Shape, relation: Relation | None) -> _Scope:
+        """One level deeper."""
+        if self.level >= DEEPEST:
+            raise TooComplex(f"relations can be followed {DEEPEST} levels deep, not further")
+        return _Scope(made, self.kind, self.level + 1, False, relation)
+
+    def field(self, scalar: Scalar) -> FieldShape:
+        """The field that is meant: the record's, or the link's."""
+        if scalar.of_link and self.relation:
+            return next(field for field in self.relation.link_fields if field.name == scalar.field)
+        return self.shape.fields[scalar.field]
+
+
+def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
+    """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
+    if made.rules.read.where(made.table, kind) is False:
+        raise Forbidden(f"you may not see {made.plural}")
+    text, finish = _page(branch, _Scope(made, kind, -1, True))
+    return Plan(compiled(select(cast(text, LargeBinary))), finish or _as_it_is)
+
+
+def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
+    """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
+    scope = _Scope(made, kind, 0, True)
+    text, finish = _page(asked, scope) if isinstance(asked, Branch) else _record(asked, scope)
+    row = made.table.alias()
+    needs = [] if isinstance(asked, Branch) else asked.picks
+    columns = [*_columns(needs, scope, row, None), row.c.version.label("v"), _sees_all(made, row, kind).label("seen")]
+    found = select(*columns).where(row.c.id == bindparam("key"), *opened(made.rules.read.where(row, kind)))
+    inner = found.subquery("p0")
+    return Plan(compiled(select(cast(text, LargeBinary), inner.c.v, inner.c.seen)), finish or _as_it_is)
+
+
+def _page(branch: Branch, scope: _Scope) -> tuple[Expression, Encoder | None]:
+    """A list as text; without an encoder, the text is the JSON already."""
+    relation = scope.shape.relations[branch.relation] if branch.relation else None
+    made = shape(relation.target) if relation else scope.shape
+    if branch.order != Order() and not scope.alone:
+        raise Invalid(f"{branch.relation} can be sorted below a single {scope.shape.singular}, not below a list of them")
+    below = scope.below(made, relation)
+    found = matching(branch, made, scope.kind, relation, scope.row)
+    lists = [(source.item, _object(source.item, below)) for _, source in branch.picks if isinstance(source, Rows)]
+    needs = [pick for item, _ in lists for pick in item.picks]
+    columns = layout(branch, [cut(pieces) for _, pieces in lists])
+    simple = not columns.keyed and not branch.page.backward and all(whole(pieces) for _, pieces in lists)
+    inner = _rows(branch, found, below, needs, beyond=not simple)
+    if simple:
+        texts = iter([text_of(pieces) for _, pieces in lists])
+        return select(_written(branch, found, texts)).select_from(inner).scalar_subquery(), None
+    text = select(_joined(branch, found, below, columns)).select_from(inner).scalar_subquery()
+    return text, PageFinish(made.name, branch, columns, below.separator.encode())
+
+
+def _rows(branch: Branch, found: Matching, below: _Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
+    """The rows of the page, and if it must be known whether there are more, one beyond."""
+    keys = [key.label(f"k{number}") for number, key in enumerate(found.keys)]
+    rows = found.select(*_columns(needs, below, found.row, found.link), *keys)
+    for cursor, later in ((branch.page.after, True), (branch.page.before, False)):
+        rows = rows.where(found.beyond(cursor, later=later)) if cursor else rows
+    size = bindparam(branch.page.size, type_=Integer())
+    limited = found.sorted(rows, backward=branch.page.backward).limit(size + literal_column("1") if beyond else size)
+    return limited.subquery(f"p{below.level}")
+
+
+def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Expression:
+    """The page as JSON, which SQL can write alone."""
+    parts: list[str | Expression] = ["{"]
+    for number, (key, source) in enumerate(branch.picks):
+        parts.append(f'{"," if number else ""}"{key}":')
+        if isinstance(source, Rows):
+            parts += ["[", func.coalesce(func.group_concat(next(texts), quoted(",")), quoted("")), "]"]
+        else:
+            parts.append(source.json if isinstance(source, Constant) else _count(found))
+    return joined([*parts, "}"])
+
+
+def _joined(branch: Branch, found: Matching, below: _Scope, columns: Layout) -> Expression:
+    """The page as text: what is known of the list, then the columns of each row."""
+    separator = func.char(literal_column(str(below.level + 1)))
+    keys = func.json_array(*(below.row[f"k{number}"] for number in range(len(found.keys))))
+    texts = [column.raw if isinstance(column, Hole) else column for row in columns.items for column in row if not isinstance(column, Place)]
+    row = joined(_between([*([keys] if columns.keyed else []), *texts], separator))
+    rows = func.group_concat(row, separator)
+    known = list(_known(branch, found, columns))
+    if not known:
+        return func.coalesce(rows, quoted(""))
+    return joined([*_between(known, separator), func.coalesce(joined([separator, rows]), quoted(""))])
+
+
+def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
+    if columns.total:
+        yield _count(found)
+    for wanted, cursor, later in ((columns.before, branch.page.after, False), (columns.after, branch.page.before, True)):
+        if wanted and cursor:
+            yield found.select(literal_column("1")).where(found.beyond(cursor, later=later, inclusive=True)).exists().select().scalar_subquery()
+
+
+def _count(found: Matching) -> Expression:
+    return found.select(func.count()).scalar_subquery()
+
+
+def _object(asked: Selection, scope: _Scope) -> list[Piece]:
+    """A record as the pieces of a JSON object."""
+    return object_of([(key, _member(source, scope)) for key, source in asked.picks])
+
+
+def _member(source: Source, scope: _Scope) -> Leaf | list[Piece]:
+    match source:
+        case Scalar():
+            return Leaf(scope.field(source), scope.row[_label(source)])
+        case Constant():
+            return [source.json]
+        case Cursor():
+            return [Place()]
+        case Far():
+            return _object(source.selection, scope)
+        case One():
+            return [_one(source, scope)]
+        case Branch():
+            text, finish = _page(source, scope)
+            return [text if finish is None else Hole(text, finish)]
+
+
+def _one(asked: One, scope: _Scope) -> Piece:
+    """The record that a relation leads to."""
+    relation = scope.shape.relations[asked.relation]
+    made = shape(relation.target)
+    below, row = scope.below(made, relation), made.table.alias()
+    allowed = opened(made.rules.read.where(row, scope.kind))
+    found = select(*_columns(asked.selection.picks, below, row, None)).where(row.c.id == scope.row[relation.near], *allowed)
+    text, finish = _record(asked.selection, below)
+    found_text = func.coalesce(select(text).select_from(found.subquery(f"p{below.level}")).scalar_subquery(), quoted("" if finish else "null"))
+    return Hole(found_text, finish) if finish else found_text
+
+
+def _record(asked: Selection, scope: _Scope) -> tuple[Expression, Encoder | None]:
+    """A record as text; without an encoder, the text is the JSON already."""
+    pieces = _object(asked, scope)
+    if whole(pieces):
+        return text_of(pieces), None
+    columns = cut(pieces)
+    texts = [column.raw if isinstance(column, Hole) else column for column in columns if not isinstance(column, Place)]
+    return joined(_between(texts, func.char(literal_column(str(scope.level + 1))))), RecordFinish(columns, scope.separator.encode())
+
+
+def _columns(picks: Iterable[Pick], scope: _Scope, row: FromClause, link: FromClause | None) -> list[Label[Any]]:
+    """What the walk will need of the row: the fields that are shown, where the actor may see them, and the keys."""
+    made = [row.c.id.label("id")]
+    for scalar in dict.fromkeys(_scalars(picks, scope)):
+        if scalar.of_link and link is not None:
+            made.append(link.c[scalar.field].label(_label(scalar)))
+        elif scalar.field != "id":
+            sight = scope.shape.rules.sight(scalar.field).where(row, scope.kind)
+            made.append(masked(row.c[scalar.field], sight).label(_label(scalar)))
+    return made
+
+
+def _scalars(picks: Iterable[Pick], scope: _Scope) -> Iterator[Scalar]:
+    for _, source in picks:
+        if isinstance(source, Scalar):
+            yield source
+        elif isinstance(source, Far):
+            yield from _scalars(source.selection.picks, scope)
+        elif isinstance(source, One):
+            yield Scalar(scope.shape.relations[source.relation].near)
+
+
+def _label(scalar: Scalar) -> str:
+    return f"link_{scalar.field}" if scalar.of_link else scalar.field
+
+
+def _sees_all(made: Shape, row: FromClause, kind: Kind) -> Expression:
+    verdict = both(*(rule.where(row, kind) for rule in made.rules.private.values()))
+    return literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
+
+
+def _between(parts: list[Expression], separator: Expression) -> list[Expression]:
+    """The parts with the separator between them."""
+    return [item for part in parts for item in (separator, part)][1:]
+
+
+def _as_it_is(raw: bytes, values: Values) -> bytes:
+    return raw

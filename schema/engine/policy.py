@@ -1,0 +1,143 @@
+"""Who may: actors, and rules as SQL predicates.
+
+A rule is given the *kind* of actor (roles, scopes, whether it has an id) and answers with a predicate over a row. The
+actor's own id enters SQL only as `bindparam("actor")`, so that a plan made for one person serves every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, literal, null, or_, select
+
+if TYPE_CHECKING:
+    from sqlmodel import SQLModel
+
+Verdict = bool | ColumnElement[bool]
+ROLES = ("reader", "editor", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """All that a plan may know of an actor."""
+
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    identified: bool = False
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks. `id` is the actor's own user, if there is one."""
+
+    id: str | None = None
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What plans are made for."""
+        return Kind(self.roles, self.scopes, self.id is not None)
+
+
+NOBODY = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may, of which row: `where` gives True, False or a predicate. Combine rules with `|` and `&`."""
+
+    verdict: Callable[[FromClause, Kind], Verdict]
+    fields: frozenset[str] | None = None
+    others: tuple[Rule, ...] = ()
+
+    def where(self, row: FromClause, kind: Kind, changed: frozenset[str] = frozenset()) -> Verdict:
+        """The predicate over `row`, if the fields in `changed` are to be changed."""
+        mine = self.fields is None or changed <= self.fields
+        verdicts = [self.verdict(row, kind) if mine else False]
+        return either(*verdicts, *(other.where(row, kind, changed) for other in self.others))
+
+    def only(self, *fields: str) -> Rule:
+        """The same rule, for changes of these fields alone."""
+        return Rule(self.verdict, frozenset(fields), tuple(other.only(*fields) for other in self.others))
+
+    def __or__(self, other: Rule) -> Rule:
+        return Rule(self.verdict, self.fields, (*self.others, other))
+
+    def __and__(self, other: Rule) -> Rule:
+        return Rule(lambda row, kind: both(self.where(row, kind), other.where(row, kind)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A model's access rules: one for each verb, and one for each group of private fields.
+
+    A link's rules are asked of the record that the link belongs to.
+    """
+
+    read: Rule
+    create: Rule
+    update: Rule
+    delete: Rule
+    private: Mapping[tuple[str, ...], Rule] = field(default_factory=dict)
+
+    def sight(self, name: str) -> Rule:
+        """Who may see the field `name` of a record that they may see."""
+        return next((rule for names, rule in self.private.items() if name in names), everybody)
+
+
+def either(*verdicts: Verdict) -> Verdict:
+    """One verdict that holds if any does."""
+    if any(verdict is True for verdict in verdicts):
+        return True
+    open_ones = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    return or_(*open_ones) if open_ones else False
+
+
+def both(*verdicts: Verdict) -> Verdict:
+    """One verdict that holds if all do."""
+    if any(verdict is False for verdict in verdicts):
+        return False
+    open_ones = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    return and_(*open_ones) if open_ones else True
+
+
+def masked(value: ColumnElement[Any], verdict: Verdict) -> ColumnElement[Any]:
+    """The value where the verdict holds, else NULL."""
+    if isinstance(verdict, bool):
+        return value if verdict else null()
+    return case((verdict, value))
+
+
+def role(*roles: str) -> Rule:
+    """Actors with one of these roles."""
+    unknown = set(roles) - set(ROLES)
+    assert not unknown, f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}"
+    return Rule(lambda row, kind: not kind.roles.isdisjoint(roles))
+
+
+def own(column: str) -> Rule:
+    """Actors whose id stands in this column of the row."""
+    return Rule(lambda row, kind: row.c[column] == bindparam("actor") if kind.identified else False)
+
+
+def linked(link: type[SQLModel], **fields: str) -> Rule:
+    """Actors whom `link` joins to the row, its own fields being as given: `linked(Membership, role="owner")`."""
+
+    def verdict(row: FromClause, kind: Kind) -> Verdict:
+        if not kind.identified:
+            return False
+        table = link.__table__.alias()  # type: ignore[attr-defined]
+        here, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
+        mine = [table.c[here] == row.c.id, table.c[far] == bindparam("actor")]
+        return select(literal(1)).where(*mine, *(table.c[name] == value for name, value in fields.items())).exists()
+
+    return Rule(verdict)
+
+
+everybody = Rule(lambda row, kind: True)
+nobody = Rule(lambda row, kind: False)
+signed_in = Rule(lambda row, kind: kind.identified or bool(kind.roles))

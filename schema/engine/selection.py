@@ -1,0 +1,143 @@
+"""What a caller asked for: fields, relations, filters, order, page; in no dialect.
+
+Both doors' `selecting.py` write these words, and the planner reads nothing else. A selection holds no value of a
+request: where a value belongs, it holds the value's *name*, and the values travel beside it (`Values`). Selections that
+look alike are therefore equal, and share a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Values = Mapping[str, Any]
+Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "isnull", "notnull"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A field held against the value called `value`."""
+
+    field: str
+    operator: Operator
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """Conditions joined by a word; `not` takes one. No parts: `and` always holds, `or` never does."""
+
+    word: Literal["and", "or", "not"]
+    parts: tuple[Condition, ...]
+
+
+Condition = Compare | Junction
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The fields to sort by, all in one direction; the id follows."""
+
+    fields: tuple[str, ...] = ()
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A stretch of a list: the name of its size, and the names of the cursors it lies between.
+
+    `backward` takes the last ones of the stretch, still in the list's own order.
+    """
+
+    size: str
+    after: str | None = None
+    before: str | None = None
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A piece of JSON that is known beforehand."""
+
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A field of the record; `of_link`: of the link that led to it."""
+
+    field: str
+    of_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The row's place in its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """The record itself, as an object inside the item that stands for it."""
+
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """The one record that a relation leads to, or null."""
+
+    relation: str
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The list itself: each row as one item."""
+
+    item: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many rows there are on all pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The cursor that the next page starts after, or null."""
+
+
+InfoName = Literal["has_next", "has_previous", "start", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What lies round the page: whether there is more, and its first and last cursor, by the key each is asked under."""
+
+    picks: tuple[tuple[str, InfoName | Constant], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A list of records: all of a model, or (`relation`) those that belong to a record above.
+
+    `around`: whether there are further pages is to be known even if nothing picked says so.
+    """
+
+    picks: tuple[tuple[str, Rows | Total | Next | Info | Constant], ...]
+    page: Page
+    relation: str | None = None
+    where: Condition | None = None
+    order: Order = Order()
+    around: bool = False
+
+
+Source = Constant | Scalar | Cursor | Far | One | Branch
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked of one record, in the order in which it is to be shown."""
+
+    picks: tuple[tuple[str, Source], ...]

@@ -1,0 +1,118 @@
+"""JSON as SQLite writes it: the expression that makes the text, and the encoder that finishes it.
+
+A row costs a hand-over of the interpreter's lock at each step, so a whole page is one row: its columns joined by a control
+character, which JSON text never holds. What SQL cannot write (cursors, and lists that need them) is a *hole*: the text
+is cut there, and the encoder fills it in, column by column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from sqlalchemy import ColumnElement, String, case, func, literal_column
+
+from schema.engine.field import FieldShape
+from schema.engine.selection import Values
+
+Expression = ColumnElement[Any]
+Encoder = Callable[[bytes, Values], bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Leaf:
+    """A field's value: `column` as it is stored."""
+
+    field: FieldShape
+    column: Expression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hole:
+    """A place where the encoder puts what it makes of `raw`."""
+
+    raw: Expression
+    encode: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A hole for the row's own cursor."""
+
+
+Piece = str | ColumnElement[Any] | Hole | Place
+Member = tuple[str, Leaf | Sequence[Piece]]
+
+
+def quoted(text: str) -> Expression:
+    """A constant of ours as an SQL literal."""
+    return literal_column("'" + text.replace("'", "''") + "'", String())
+
+
+def joined(parts: Sequence[str | Expression]) -> Expression:
+    """Texts one after another."""
+    expressions = [quoted(part) if isinstance(part, str) else part for part in parts]
+    return reduce(lambda left, right: left.op("||", precedence=10)(right), expressions) if expressions else quoted("")
+
+
+def object_of(members: Sequence[Member]) -> list[Piece]:
+    """The pieces of a JSON object."""
+    if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:
+        return [_json_object([(key, value) for key, value in members if isinstance(value, Leaf)])]
+    pieces: list[Piece] = ["{"]
+    for number, (key, value) in enumerate(members):
+        pieces.append(f'{"," if number else ""}"{key}":')
+        pieces.extend([_spelled(value)] if isinstance(value, Leaf) else value)
+    return merged([*pieces, "}"])
+
+
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """The same pieces, neighbouring constants made one."""
+    made: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and made and isinstance(made[-1], str):
+            made[-1] += piece
+        else:
+            made.append(piece)
+    return made
+
+
+def whole(pieces: Sequence[Piece]) -> bool:
+    """Whether SQL can write it all."""
+    return not any(isinstance(piece, Hole | Place) for piece in pieces)
+
+
+def text_of(pieces: Sequence[Piece]) -> Expression:
+    """The expression for pieces without holes."""
+    return joined([piece for piece in pieces if not isinstance(piece, Hole | Place)])
+
+
+def cut(pieces: Sequence[Piece]) -> list[Expression | Hole | Place]:
+    """The pieces as columns: text, hole, text, …"""
+    columns: list[Expression | Hole | Place] = []
+    run: list[str | Expression] = []
+    for piece in pieces:
+        if isinstance(piece, Hole | Place):
+            columns += [joined(run), piece] if run else [piece]
+            run = []
+        else:
+            run.append(piece)
+    return [*columns, joined(run)] if run else columns
+
+
+def _json_object(members: Sequence[tuple[str, Leaf]]) -> Expression:
+    return func.json_object(*(part for key, leaf in members for part in (quoted(key), _json_value(leaf))))
+
+
+def _json_value(leaf: Leaf) -> Expression:
+    return func.json(_spelled(leaf)) if leaf.field.kind == "boolean" else leaf.column
+
+
+def _spelled(leaf: Leaf) -> Expression:
+    """A value as JSON text."""
+    column = leaf.column
+    if leaf.field.kind == "boolean":
+        return case((column.is_(None), quoted("null")), (column, quoted("true")), else_=quoted("false"))
+    return func.json_quote(column)

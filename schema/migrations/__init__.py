@@ -1,0 +1,1 @@
+"""The tables' history. The URL comes from the caller."""

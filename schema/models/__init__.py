@@ -1,0 +1,12 @@
+"""The table of contents: one line for each resource, and it is at both doors."""
+
+from schema.engine.record import Record
+from schema.models.group import Group
+from schema.models.membership import Membership
+from schema.models.user import User
+
+RESOURCES: tuple[type[Record], ...] = tuple(
+    found for found in list(vars().values()) if isinstance(found, type) and issubclass(found, Record) and found is not Record
+)
+
+__all__ = ["RESOURCES", "Group", "Membership", "User"]

@@ -1,0 +1,41 @@
+"""Groups: what people belong to."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from sqlmodel import Field, Relationship
+
+from schema.engine.policy import Rules, role, signed_in
+from schema.engine.record import Record, extra
+from schema.models.membership import Membership
+
+if TYPE_CHECKING:
+    from schema.models.user import User
+
+_staff = role("editor", "admin")
+
+
+class Group(Record, table=True):
+    """A group of people."""
+
+    rules: ClassVar[Rules] = Rules(read=signed_in, create=_staff, update=_staff, delete=_staff)
+
+    name: str = Field(
+        max_length=100,
+        unique=True,
+        description="The group's name, unlike any other's.",
+        schema_extra=extra(examples=["Analytical Engine"]),
+    )
+    description: str | None = Field(
+        default=None,
+        max_length=500,
+        description="What the group is for.",
+        schema_extra=extra(examples=["Builds the first computer."]),
+    )
+    active: bool = Field(
+        default=True,
+        index=True,
+        description="Whether the group is in use.",
+        schema_extra=extra(examples=[True]),
+    )
+
+    members: list["User"] = Relationship(back_populates="groups", link_model=Membership)

@@ -1,0 +1,39 @@
+"""Who belongs to which group, and as what."""
+
+from datetime import datetime
+from enum import Enum
+from typing import ClassVar
+
+from sqlmodel import Field
+
+from schema.engine.policy import Rules, linked, role, signed_in
+from schema.engine.record import Link, extra
+
+
+class MemberRole(str, Enum):
+    """What a member may do in a group."""
+
+    MEMBER = "member"
+    """Belongs to the group."""
+    OWNER = "owner"
+    """Belongs to the group and decides who else does."""
+
+
+class Membership(Link, table=True):
+    """A person's place in a group."""
+
+    group_id: str = Field(primary_key=True, foreign_key="group.id", ondelete="CASCADE")
+    user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
+    role: MemberRole = Field(
+        default=MemberRole.MEMBER,
+        description="What the person may do in the group.",
+        schema_extra=extra(examples=["member"]),
+    )
+    created_at: datetime = Field(
+        description="Since when the person has belonged to the group.",
+        schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
+    )
+
+
+_owners = role("editor", "admin") | linked(Membership, role="owner")
+Membership.rules = Rules(read=signed_in, create=_owners, update=_owners, delete=_owners)

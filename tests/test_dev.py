@@ -1,0 +1,261 @@
+"""`python3 dev.py` works in a fresh clone, with uv or without, and says in a sentence what is missing.
+
+A small house stands in for the clone, with a uv, a venv and a pip that only write down what they were asked.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# A Python that finds what stands in for venv, pip and pytest, and so needs nothing installed.
+FAKE_PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+FAKE_MAKE = f"""
+import pathlib
+python = pathlib.Path(".venv/bin/python")
+python.parent.mkdir(parents=True, exist_ok=True)
+python.write_text({FAKE_PYTHON!r})
+python.chmod(0o755)
+"""
+FAKE_NOTE = "import os, sys; open('log', 'a').write(f'{} {{sys.argv[1]}} {{sys.argv[-1]}}\\n')\n"
+FAKE_UV = (
+    f"#!{sys.executable}\n" + FAKE_NOTE.format("uv") + "if sys.argv[1] == 'venv':\n" + FAKE_MAKE.replace("\n", "\n ")
+)
+FAILING = "raise SystemExit('no network')\n"
+
+FILES = {
+    "requirements.txt": "starlette",
+    "requirements-dev.txt": "starlette and pytest",
+    "api/assets.py": "",
+    "api/__main__.py": "import os, sys; print(os.getpid(), os.environ['TANDEM_ENV'], *sys.argv[1:])",
+    "fakes/venv.py": FAKE_NOTE.format("venv") + FAKE_MAKE,
+    "fakes/pip.py": "import sys; '--version' in sys.argv and sys.exit()\n" + FAKE_NOTE.format("pip"),
+    "fakes/pytest.py": "import sys; print(*sys.argv[1:]); sys.exit(3)",
+}
+
+
+class Clone:
+    """A fresh clone on a machine of which the tests say what it has."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("dev.py", (ROOT / "dev.py").read_text(encoding="utf-8"))
+        for name, text in FILES.items():
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text, encoding="utf-8")
+        (self.root / name).chmod(0o755)
+
+    def start(self, *arguments: str, python: tuple[str, ...] = ("dev.py",)) -> subprocess.Popen[str]:
+        (self.root / "bin").mkdir(exist_ok=True)
+        environ = {"PATH": f"{self.root}/bin", "PYTHONPATH": f"{self.root}/fakes", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, *python, *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.root, env=environ, stdout=pipe, stderr=pipe, text=True)
+
+    def call(self, *arguments: str, python: tuple[str, ...] = ("dev.py",)) -> tuple[int, str, str]:
+        process = self.start(*arguments, python=python)
+        said, complained = process.communicate(timeout=30)
+        return process.returncode, said, complained
+
+    def asked(self) -> list[str]:
+        """What uv, venv and pip were asked since the last look."""
+        path = self.root / "log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return [line.replace(str(self.root), ".") for line in lines]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def test_uv_makes_the_environment_where_there_is_one(clone):
+    clone.write("bin/uv", FAKE_UV)
+
+    code, said, _ = clone.call("run", "--port", "1")
+
+    assert (code, said.split()[1:]) == (0, ["development", "serve", "--port", "1"])
+    assert clone.asked() == ["uv venv ./.venv", "uv pip requirements.txt"]
+
+
+def test_without_uv_venv_and_pip_make_it(clone):
+    code, said, _ = clone.call("run")
+
+    assert (code, said.split()[1:]) == (0, ["development", "serve"])
+    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+
+
+def test_when_uv_fails_venv_and_pip_step_in(clone):
+    clone.write("bin/uv", "#!/bin/sh\nexit 2\n")
+
+    code, _, complained = clone.call("run")
+
+    assert code == 0
+    assert "uv could not do it" in complained
+    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+
+
+def test_with_neither_one_sentence_says_what_to_install(clone):
+    lame = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path('dev.py', run_name='__main__')"
+
+    code, _, complained = clone.call("run", python=("-c", lame))
+
+    assert code == 1
+    assert "`apt install python3-venv`" in complained.splitlines()[-1]
+    assert "Traceback" not in complained
+
+
+def test_a_second_start_installs_nothing_and_neither_does_run_after_test(clone):
+    clone.call("test")
+    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements-dev.txt"]
+
+    codes = [clone.call("test")[0], clone.call("run")[0]]
+
+    assert codes == [3, 0]
+    assert clone.asked() == []
+
+
+def test_a_changed_lock_is_installed(clone):
+    clone.call("run")
+    clone.write("requirements.txt", "starlette and uvicorn")
+    assert clone.asked()
+
+    clone.call("run")
+
+    assert clone.asked() == ["pip install requirements.txt"]
+
+
+def test_an_installation_that_failed_is_not_taken_for_a_whole_one(clone):
+    clone.call("run")
+    clone.write("requirements.txt", "starlette and uvicorn")
+    clone.write("fakes/pip.py", "import sys; sys.exit('--version' not in sys.argv)")
+    code, _, complained = clone.call("run")
+    assert (code, complained.splitlines()[-1][:35]) == (1, "The packages could not be installed")
+
+    clone.write("requirements.txt", "starlette")
+    clone.write("fakes/pip.py", FILES["fakes/pip.py"])
+    code, _, _ = clone.call("run")
+
+    assert code == 0
+    assert clone.asked()[-1] == "pip install requirements.txt"
+
+
+def test_an_environment_of_another_python_is_made_anew(clone):
+    clone.call("run")
+    clone.write(".venv/bin/python", "#!/bin/sh\nexit 1\n")
+    clone.write(".venv/of_the_old_one", "")
+    assert clone.asked()
+
+    code, _, _ = clone.call("run")
+
+    assert code == 0
+    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+    assert not (clone.root / ".venv/of_the_old_one").exists()
+
+
+def test_of_two_that_start_at_once_one_installs_and_both_run(clone):
+    clone.write("fakes/pip.py", f"import time; time.sleep(0.2)\n{FILES['fakes/pip.py']}")
+
+    starts = [clone.start("run"), clone.start("run")]
+    said = [process.communicate(timeout=30)[0] for process in starts]
+
+    assert all("development serve" in answer for answer in said)
+    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+
+
+def test_run_becomes_the_server_so_that_signals_reach_it(clone):
+    process = clone.start("run")
+
+    said, _ = process.communicate(timeout=30)
+
+    assert said.split()[0] == str(process.pid)
+
+
+def test_without_the_explorers_it_starts_all_the_same_and_says_so(clone):
+    clone.write("api/assets.py", FAILING)
+
+    code, said, complained = clone.call("run")
+
+    assert (code, said.split()[1:]) == (0, ["development", "serve"])
+    assert "`python3 dev.py assets` fetches them" in complained.splitlines()[-1]
+
+
+def test_test_hands_pytest_its_arguments_and_its_exit_code_back(clone):
+    code, said, _ = clone.call("test", "-k", "floors")
+
+    assert (code, said.split()) == (3, ["-k", "floors"])
+
+
+def test_an_unknown_command_is_told_what_there_is(clone):
+    code, _, complained = clone.call("serve")
+
+    assert code == 2
+    assert all(f"\n  {name} " in complained for name in ("run", "test", "check", "bench", "assets", "lock", "help"))
+
+
+def test_an_older_python_is_told_which_to_take(clone):
+    old = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path('dev.py', run_name='__main__')"
+
+    code, _, complained = clone.call("run", python=("-c", old))
+
+    assert code == 1
+    assert complained.startswith("Tandem needs Python 3.11 or newer")
+
+
+def test_an_older_python_can_read_as_far_as_that_sentence():
+    ast.parse((ROOT / "dev.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_locking_needs_uv_and_says_so(clone):
+    code, _, complained = clone.call("lock")
+
+    assert code == 1
+    assert complained.startswith("Locking needs uv: install it")
+    assert complained.count("\n") == 1
+
+
+def pins(name: str) -> dict[str, str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+).*\\\n    --hash=sha256:", text, re.MULTILINE))
+
+
+def test_one_installation_of_the_development_lock_is_enough():
+    runtime, development = pins("requirements.txt"), pins("requirements-dev.txt")
+
+    assert runtime.items() <= development.items()
+    assert {"pytest", "mypy", "ruff"} <= development.keys() - runtime.keys()
+
+
+def test_the_locks_hold_what_the_project_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+
+    names = [{re.split(r"[^\w-]", line)[0] for line in lines} for lines in asked]
+
+    assert names[0] <= pins("requirements.txt").keys()
+    assert names[1] <= pins("requirements-dev.txt").keys()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_a_lock_names_hashes_and_no_place_to_fetch_from(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+
+    assert not re.findall(r"://|^-|@", text, re.MULTILINE)
+    assert len(pins(name)) == len(re.findall("==.*\\\\$", text, re.MULTILINE))
+
+
+def test_the_command_for_ci_can_be_started():
+    assert os.access(ROOT / ".ci/run", os.X_OK)
