@@ -22,6 +22,7 @@ from api.rest.typed import endpoints_of
 from api.settings import Settings
 from schema.engine.database import Directory
 from schema.engine.shape import shape
+from schema.graphql.execution import Executor
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> Starlette:
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
     authenticate = authenticator(development=settings.development)
+    executor = Executor(make_schema(shapes, shape(User)))
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
 
     @asynccontextmanager
@@ -48,7 +50,7 @@ def create_app(settings: Settings) -> Starlette:
             *docs.routes(docs.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
-            graphql_route(make_schema(shapes, shape(User)), authenticate, settings),
+            graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
             *resources(endpoints, authenticate, settings.body_limit),
         ],
         middleware=[Middleware(Envelope)],

@@ -106,7 +106,7 @@ INTERNAL = DirectoryError("Something went wrong on our side. The request id will
 def answer(error: DirectoryError, path: str, request_id: str) -> Answer:
     """The problem document of an error, with its status and headers."""
     status = STATUS[type(error)]
-    return Answer(status, orjson.dumps(document(error, status, path, request_id)), tuple(_headers(error)))
+    return Answer(status, orjson.dumps(document(error, status, path, request_id)), tuple(headers_for(error)))
 
 
 def document(error: DirectoryError, status: int, path: str, request_id: str) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _member(fault: Fault) -> dict[str, str]:
     return {"pointer": pointer[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
 
 
-def _headers(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
+def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
     yield b"content-type", MEDIA_TYPE
     if isinstance(error, Unavailable):
         yield b"retry-after", str(error.retry_after).encode()

@@ -7,6 +7,7 @@ says so; what is compared in lower case is compared by its `_key` column.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,9 @@ from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindpar
 from schema.engine.field import LEAST_INTEGER, FieldShape, lowered
 from schema.engine.selection import Compare, Operator
 
+MOST_VALUES = 250
+UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
+_READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 GREATEST_CODE_POINT = "\U0010ffff"
 
 
@@ -27,6 +31,17 @@ def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[
     if operator == "in":
         return {name: json.dumps(list(_plain(field, value)), ensure_ascii=False)}
     return {name: next(_plain(field, [value]))}
+
+
+def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
+    """The value, in our spelling, if it can be compared with the field; else a `ValueError` that says why not."""
+    if operator == "isnull":
+        return bool(value)
+    if operator == "in":
+        if len(value) > MOST_VALUES:
+            raise ValueError(f"it may have {MOST_VALUES} values, and has {len(value)}")
+        return [_checked(field, item) for item in value]
+    return _checked(field, value)
 
 
 def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
@@ -58,6 +73,16 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
 def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:
     """Whether a column is one of a JSON array's values: one bind, however many there are."""
     return column.in_(select(func.json_each(values).table_valued("value").c.value))
+
+
+def _checked(field: FieldShape, value: Any) -> Any:
+    if field.kind == "id":
+        if not UUID.fullmatch(value):
+            raise ValueError("it has to be a UUID")
+        return value.lower()
+    if field.kind == "text" and not (1 <= len(value) <= (field.max_length or 0) and _READABLE.fullmatch(value)):
+        raise ValueError(f"it has to be 1 to {field.max_length} characters, none of them a control character")
+    return value
 
 
 def _plain(field: FieldShape, values: Iterable[Any]) -> Iterable[Any]:

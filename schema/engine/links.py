@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, update
@@ -14,7 +14,6 @@ from schema.engine.errors import NotFound
 from schema.engine.events import Change
 from schema.engine.field import FieldShape
 from schema.engine.policy import Rule, Rules
-from schema.engine.operations import find_below
 from schema.engine.record import Link, now
 from schema.engine.selection import Branch, Compare, Page, Selection
 from schema.engine.selection import Rows as RowsOf
@@ -65,13 +64,29 @@ async def unlink(work: Work, relation: Relation, id: str, far: str, then: list[S
 
 async def get_link(work: Work, relation: Relation, id: str, far: str, item: Selection) -> bytes:
     """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
-    only = Compare("id", "eq", "far")
-    branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, only)
-    page = await find_below(work, shape(relation.source), id, branch, {"far": far, "one": 1})
-    found = page.json.removeprefix(b'{"item":[').removesuffix(b"]}")
-    if not found:
+    step, finish = reading_link(work, relation, id, far, item)
+    (rows,) = await work.read([step])
+    if not rows:
+        raise writes.missing(shape(relation.source), id)
+    found = finish(rows)
+    if found is None:
         raise apart(relation, id, far)
     return found
+
+
+def reading_link(
+    work: Work, relation: Relation, id: str, far: str, item: Selection
+) -> tuple[Step, Callable[[Rows], bytes | None]]:
+    """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
+    branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
+    plan = work.record_plan(shape(relation.source), branch)
+    values = {"far": far, "one": 1, "key": id, "actor": work.actor.id}
+
+    def finish(rows: Rows) -> bytes | None:
+        text = plan.finish(rows[0][0], values) if rows else b""
+        return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
+
+    return (plan.statement.sql, plan.statement.bind(values)), finish
 
 
 def apart(relation: Relation, id: str, far: str) -> NotFound:

@@ -23,7 +23,7 @@ from schema.engine.policy import Kind, both, masked
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.statement import Statement, compiled
-from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, object_of, quoted, text_of, whole
+from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, quoted, text_of, whole
 
 Expression = ColumnElement[Any]
 Pick = tuple[str, Source]
@@ -171,7 +171,9 @@ def _object(asked: Selection, scope: _Scope) -> list[Piece]:
 def _member(source: Source, scope: _Scope) -> Leaf | list[Piece]:
     match source:
         case Scalar():
-            return Leaf(scope.field(source), scope.row[_label(source)])
+            field = scope.field(source)
+            column = scope.row[_label(source)]
+            return Leaf(field, named(field, column) if source.spelling == "name" else column)
         case Constant():
             return [source.json]
         case Cursor():
@@ -210,7 +212,7 @@ def _record(asked: Selection, scope: _Scope) -> tuple[Expression, Encoder | None
 def _columns(picks: Iterable[Pick], scope: _Scope, row: FromClause, link: FromClause | None) -> list[Label[Any]]:
     """What the walk will need of the row: the fields that are shown, where the actor may see them, and the keys."""
     made = [row.c.id.label("id")]
-    for scalar in dict.fromkeys(_scalars(picks, scope)):
+    for scalar in {_label(it): it for it in _scalars(picks, scope)}.values():
         if scalar.of_link and link is not None:
             made.append(link.c[scalar.field].label(_label(scalar)))
         elif scalar.field != "id":

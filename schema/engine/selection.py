@@ -65,10 +65,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A field of the record; `of_link`: of the link that led to it."""
+    """A field of the record; `of_link`: of the link that led to it. An enum's value is shown itself, or by its name."""
 
     field: str
     of_link: bool = False
+    spelling: Literal["value", "name"] = "value"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,13 @@ def joined(parts: Sequence[str | Expression]) -> Expression:
     return reduce(lambda left, right: left.op("||", precedence=10)(right), expressions) if expressions else quoted("")
 
 
+def named(field: FieldShape, column: Expression) -> Expression:
+    """An enum's name in capitals instead of its value; any other field as it is."""
+    if field.kind != "enum":
+        return column
+    return case({str(choice.value): quoted(choice.name.upper()) for choice in field.choices}, value=column)
+
+
 def object_of(members: Sequence[Member]) -> list[Piece]:
     """The pieces of a JSON object."""
     if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:

@@ -1,0 +1,159 @@
+"""GraphQL over HTTP, as its specification's draft says: what is read, what is answered, and with which status.
+
+https://graphql.github.io/graphql-over-http/draft/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request as Browser
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from api.rest.problems import STATUS, MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for
+from api.rest.reading import headers_of, quality_of, query_of, read_body
+from schema.engine.database import Directory
+from schema.engine.errors import BadRequest, DirectoryError, Fault
+from schema.engine.jsontext import strict
+from schema.engine.policy import Actor
+from schema.graphql.execution import Executor, Request
+from schema.graphql.failures import NotAQuery, RequestRefused, told
+
+JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
+ALLOW = ((b"allow", b"GET, HEAD, OPTIONS, POST"),)
+MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "query": (str, "a string"),
+    "variables": ((dict, type(None)), "an object"),
+    "operationName": ((str, type(None)), "a string"),
+    "extensions": ((dict, type(None)), "an object"),
+}
+Authenticate = Callable[[Scope], Awaitable[Actor]]
+
+
+class GraphQLDoor:
+    """`/graphql`: for programs the API, for browsers a page to try it on."""
+
+    def __init__(
+        self, executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
+    ) -> None:
+        self._executor = executor
+        self._authenticate = authenticate
+        self._page = page
+        self._body_limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, in the media type that it prefers."""
+        headers = headers_of(scope)
+        accept = headers.get("accept", "*/*")
+        if _wants_page(scope, accept):
+            await self._page(Browser(scope))(scope, receive, send)
+            return
+        media = _media_type(accept)
+        try:
+            status, body, more = await self._answer(scope, receive, headers, media)
+        except DirectoryError as error:
+            status, body, more = _refusal(error, media or JSON)
+        await _respond(scope, send, status, body, [*more, (b"content-type", f"{media or JSON}; charset=utf-8".encode())])
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: Mapping[str, str], media: str | None
+    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+        method = scope["method"]
+        if method == "OPTIONS":
+            return 204, b"", ALLOW
+        if method not in ("GET", "HEAD", "POST"):
+            raise MethodNotAllowed(f"{method} is not allowed here", ALLOW)
+        if media is None:
+            raise NotAcceptable(f"this is to be had as {RESPONSE} and as {JSON}")
+        actor = await self._authenticate(scope)
+        request = await self._posted(receive, headers) if method == "POST" else _asked(scope)
+        directory: Directory = scope["app"].state.directory
+        return 200, await self._executor.run(request, directory, actor, queries_only=method != "POST"), ()
+
+    async def _posted(self, receive: Receive, headers: Mapping[str, str]) -> Request:
+        """The request that a body holds."""
+        media, _, parameters = headers.get("content-type", "").lower().partition(";")
+        charset = parameters.partition("charset=")[2].strip(' "')
+        if media.strip() != JSON or charset not in ("", "utf-8", "utf8"):
+            raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
+        body = strict(await read_body(receive, headers, self._body_limit))
+        if not isinstance(body, dict):
+            raise BadRequest("the body has to be a JSON object with the member query")
+        return _request(body)
+
+
+def graphql_route(
+    executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
+) -> Route:
+    """The one path of this door."""
+    return Route("/graphql", GraphQLDoor(executor, authenticate, page, body_limit))
+
+
+def _asked(scope: Scope) -> Request:
+    """The request that a query string holds."""
+    members: dict[str, Any] = {}
+    for name, values in query_of(scope["query_string"]).items():
+        if name not in MEMBERS:
+            continue
+        if len(values) > 1:
+            raise BadRequest(f"{name} stands more than once", [Fault((name,), "it stands more than once", "repeated", "parameter")])
+        members[name] = strict(values[0].encode()) if name in ("variables", "extensions") else values[0]
+    return _request(members)
+
+
+def _request(members: Mapping[str, Any]) -> Request:
+    """A request of the right form, or `BadRequest`."""
+    for name, (kinds, form) in MEMBERS.items():
+        if name == "query" and name not in members:
+            raise BadRequest("query is missing: the text of a GraphQL document", [Fault((name,), "it is required", "required")])
+        if name in members and not isinstance(members[name], kinds):
+            raise BadRequest(f"{name} has to be {form}", [Fault((name,), f"it has to be {form}", "invalid")])
+    return Request(members["query"], members.get("variables") or {}, members.get("operationName"))
+
+
+def _wants_page(scope: Scope, accept: str) -> bool:
+    """Whether a browser has come to look: HTML outranks JSON, and nothing is asked yet."""
+    if scope["method"] not in ("GET", "HEAD") or "query" in query_of(scope["query_string"]):
+        return False
+    return quality_of(accept, HTML) > max(quality_of(accept, JSON), quality_of(accept, RESPONSE))
+
+
+def _media_type(accept: str) -> str | None:
+    """The media type that is wanted most; JSON where both are as welcome, none where neither is."""
+    plain, own = quality_of(accept, JSON), quality_of(accept, RESPONSE)
+    if max(plain, own) <= 0:
+        return None
+    if plain == own and RESPONSE in accept.lower() and accept.lower().index(RESPONSE) < _place(accept):
+        return RESPONSE
+    return RESPONSE if own > plain else JSON
+
+
+def _place(accept: str) -> int:
+    """Where plain JSON stands in an Accept header; at its end if it stands nowhere."""
+    found = accept.lower().find(JSON)
+    return found if found >= 0 else len(accept)
+
+
+def _refusal(error: DirectoryError, media: str) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    """What was refused before it ran. A document that is no good is 200 in plain JSON, which knows no better."""
+    if isinstance(error, RequestRefused):
+        return 200 if media == JSON else 400, orjson.dumps({"errors": error.errors}), ()
+    if isinstance(error, NotAQuery):
+        error = MethodNotAllowed(error.detail, [(b"allow", b"POST")])
+    headers = tuple(header for header in headers_for(error) if header[0] != b"content-type")
+    body = orjson.dumps({"errors": [{"message": error.detail, "extensions": told(error)}]})
+    return STATUS[type(error)], body, headers
+
+
+async def _respond(scope: Scope, send: Send, status: int, body: bytes, more: list[tuple[bytes, bytes]]) -> None:
+    headers = [(b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"), *more]
+    if status == 204:
+        headers = [header for header in headers if header[0] != b"content-type"]
+    else:
+        headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

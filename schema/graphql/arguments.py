@@ -1,0 +1,99 @@
+"""A connection's arguments, coerced by graphql-core, as page, order and condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from schema.engine.comparison import bound, checked
+from schema.engine.errors import Fault, Invalid
+from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page
+from schema.engine.shape import Shape
+from schema.graphql.declaring import camel
+
+DEFAULT_SIZE, MOST = 20, 100
+DEEPEST_FILTER = 10
+
+
+@dataclass(slots=True)
+class Named:
+    """The values of a request, each under a name that follows from its place."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def name(self) -> str:
+        """A new name."""
+        return f"v{len(self.values)}"
+
+
+def page_of(arguments: Mapping[str, Any], named: Named) -> Page:
+    """The stretch that `first`, `last`, `after` and `before` stand for. `Invalid` where they make no sense."""
+    first, last = arguments.get("first"), arguments.get("last")
+    if first is not None and last is not None:
+        raise Invalid.of(Fault(("last",), "it cannot go together with first", "invalid"))
+    backward = last is not None
+    size = first if last is None else last
+    if size is not None and not 0 <= size <= MOST:
+        raise Invalid.of(Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid"))
+    name = named.name()
+    named.values[name] = DEFAULT_SIZE if size is None else size
+    after = None if arguments.get("after") is None else f"{name}_after"
+    before = None if arguments.get("before") is None else f"{name}_before"
+    return Page(name, after, before, backward)
+
+
+def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:
+    """The order that `sort` stands for; `Invalid` for one that is not offered."""
+    asked = arguments.get("sort") or []
+    fields = tuple(it["field"].value for it in asked)
+    directions = {it["direction"].value for it in asked}
+    if asked and (fields not in made.sorts or len(directions) > 1):
+        offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in made.sorts)
+        raise Invalid.of(Fault(("sort",), f"it has to be one of {offered}, all in one direction", "invalid"))
+    return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
+
+
+def condition_of(arguments: Mapping[str, Any], made: Shape, named: Named) -> Condition | None:
+    """The condition that `filter` stands for."""
+    asked = arguments.get("filter")
+    return None if asked is None else _condition(asked, made, named, ("filter",))
+
+
+def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]) -> Condition:
+    if len(path) > 2 * DEEPEST_FILTER:
+        raise Invalid.of(Fault(path, f"filters can be nested {DEEPEST_FILTER} levels deep", "invalid"))
+    parts: list[Condition] = []
+    for name, value in asked.items():
+        here = (*path, name)
+        if value is None:
+            raise Invalid.of(Fault(here, "null is no condition: leave it out, or ask isnull", "invalid"))
+        if name in ("and", "or"):
+            several = [_condition(part, made, named, (*here, number)) for number, part in enumerate(value)]
+            parts.append(Junction("and" if name == "and" else "or", tuple(several)))
+        elif name == "not":
+            parts.append(Junction("not", (_condition(value, made, named, here),)))
+        else:
+            parts += _comparisons(name, value, made, named, here)
+    return parts[0] if len(parts) == 1 else Junction("and", tuple(parts))
+
+
+def _comparisons(
+    name: str, asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]
+) -> list[Condition]:
+    field = next(field for field in made.filters if camel(field.name) == name)
+    found: list[Condition] = []
+    for spelled, value in asked.items():
+        operator: Operator = spelled  # type: ignore[assignment]
+        if value is None:
+            raise Invalid.of(Fault((*path, spelled), "null is no value: ask isnull", "invalid"))
+        plain = [getattr(item, "value", item) for item in value] if operator == "in" else getattr(value, "value", value)
+        try:
+            plain = checked(field, operator, plain)
+        except ValueError as error:
+            raise Invalid.of(Fault((*path, spelled), str(error), "invalid")) from None
+        new = named.name()
+        named.values.setdefault(new, None)
+        named.values |= bound(field, operator, new, plain)
+        found.append(Compare(field.name, "notnull" if operator == "isnull" and not plain else operator, new))
+    return found

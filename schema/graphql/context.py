@@ -1,0 +1,25 @@
+"""What a resolver is given with each operation: who asks, the directory, and the answers worked out beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schema.engine.database import Directory, Work
+from schema.engine.policy import Actor
+from schema.graphql.selecting import Details, Operation
+
+
+@dataclass(slots=True)
+class Context:
+    """One operation's surroundings. A resolver of one's own finds it as `info.context`."""
+
+    directory: Directory
+    actor: Actor
+    operation: Operation
+    roots: dict[str, Details]
+    answers: dict[str, bytes | Exception] = field(default_factory=dict)
+
+    @property
+    def work(self) -> Work:
+        """A transaction of the actor's own."""
+        return self.directory.work(self.actor)

@@ -1,0 +1,158 @@
+"""An operation from its text to its answer.
+
+Whatever the planner can answer is read first, in one trip and of one moment. If that was all, the answer is written at
+once; else graphql-core runs the operation, and finds those answers lying ready.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import (
+    DocumentNode, ExecutionResult, FragmentDefinitionNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode,
+    OperationType, execute, parse, specified_rules, validate,
+)  # fmt: skip
+from graphql.execution.values import VariableValues, get_variable_values
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from schema.engine.database import Directory
+from schema.engine.errors import DirectoryError
+from schema.engine.policy import Actor
+from schema.graphql.context import Context
+from schema.graphql.failures import NotAQuery, RequestRefused, failure
+from schema.graphql.schema import Face
+from schema.graphql.selecting import Operation, fragments_of
+
+RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+MOST_TOKENS = 2000
+MOST_ERRORS = 20
+DOCUMENTS_KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller sends."""
+
+    query: str
+    variables: Mapping[str, Any]
+    operation_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that is valid."""
+
+    node: DocumentNode
+    operations: tuple[OperationDefinitionNode, ...]
+    fragments: dict[str, Any]
+
+
+class Executor:
+    """Runs operations against one schema, and remembers the documents that were valid."""
+
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+
+    async def run(self, request: Request, directory: Directory, actor: Actor, *, queries_only: bool = False) -> bytes:
+        """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be."""
+        document = self._document(request.query)
+        node = _chosen(document, request.operation_name)
+        if queries_only and node.operation is not OperationType.QUERY:
+            raise NotAQuery("GET is for queries; send this with POST")
+        operation = Operation(self._face.schema, node, document.fragments, self._variables(node, request.variables))
+        context = Context(directory, actor, operation, operation.roots())
+        if node.operation is OperationType.QUERY:
+            await self._read(context)
+            if (answer := _written(context)) is not None:
+                return answer
+        return await self._execute(document, request, context)
+
+    def _document(self, text: str) -> Document:
+        """The document, parsed and valid."""
+        if found := self._documents.get(text):
+            self._documents.move_to_end(text)
+            return found
+        try:
+            node = parse(text, max_tokens=MOST_TOKENS)
+        except GraphQLSyntaxError as error:
+            raise RequestRefused([error], "GRAPHQL_PARSE_FAILED") from None
+        if errors := validate(self._face.schema, node, RULES, MOST_ERRORS):
+            raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
+        operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
+        fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
+        self._documents[text] = made = Document(node, operations, fragments)
+        if len(self._documents) > DOCUMENTS_KEPT:
+            self._documents.popitem(last=False)
+        return made
+
+    def _variables(self, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
+        found = get_variable_values(self._face.schema, node.variable_definitions or (), dict(given), MOST_ERRORS)
+        if isinstance(found, list):
+            raise RequestRefused(found, "GRAPHQL_VALIDATION_FAILED")
+        return found
+
+    async def _read(self, context: Context) -> None:
+        """The answers of all root fields that the planner knows, of one moment."""
+        work, kind = context.work, self._face.schema.query_type
+        assert kind is not None
+        prepared = {}
+        for key, details in context.roots.items():
+            name = details[0].node.name.value
+            if name in self._face.queries:
+                try:
+                    prepared[key] = self._face.queries[name].prepare(work, context.operation, kind.fields[name], details)
+                except (DirectoryError, GraphQLError) as error:
+                    context.answers[key] = error
+        try:
+            steps = [step for one in prepared.values() for step in one.steps]
+            rows = await work.read(steps) if steps else []
+        except DirectoryError as error:
+            context.answers |= dict.fromkeys(prepared, error)
+            return
+        for key, one in prepared.items():
+            brought, rows = rows[: len(one.steps)], rows[len(one.steps) :]
+            context.answers[key] = one.finish(brought)
+
+    async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
+        """The same through graphql-core, for whatever is not the planner's, and for what went wrong."""
+        running = execute(
+            self._face.schema,
+            document.node,
+            context_value=context,
+            variable_values=dict(request.variables),
+            operation_name=request.operation_name,
+        )
+        result = running if isinstance(running, ExecutionResult) else await running
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [failure(error) for error in result.errors]
+        return orjson.dumps(answer)
+
+
+def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:
+    """The operation that is meant."""
+    if name is None and len(document.operations) == 1:
+        return document.operations[0]
+    named = {it.name.value: it for it in document.operations if it.name}
+    if name is not None and name in named:
+        return named[name]
+    listed = ", ".join(named) or "none with a name"
+    sentence = f"there is no operation named {name}" if name else "operationName has to say which operation is meant"
+    raise RequestRefused([GraphQLError(f"{sentence}; there are {listed}")], "GRAPHQL_VALIDATION_FAILED")
+
+
+def _written(context: Context) -> bytes | None:
+    """The whole answer, if all of it is there already."""
+    members = []
+    for key, details in context.roots.items():
+        answer = b'"Query"' if details[0].node.name.value == "__typename" else context.answers.get(key)
+        if not isinstance(answer, bytes):
+            return None
+        members.append(b'"%b":%b' % (key.encode(), answer))
+    return b'{"data":{%b}}' % b",".join(members)

@@ -1,0 +1,60 @@
+"""Errors as GraphQL tells them: the same codes and faults as at the other door, under `extensions`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from graphql import GraphQLError
+
+from schema.engine.errors import DirectoryError, Refused
+
+log = logging.getLogger("tandem.graphql")
+INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
+
+
+class RequestRefused(Refused):
+    """A request that cannot be run at all: it has errors, and no data."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+    title = "Not a valid GraphQL request"
+
+    def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = [failure(error, code) for error in errors]
+
+
+class NotAQuery(Refused):
+    """An operation that may not come this way."""
+
+    code = "METHOD_NOT_ALLOWED"
+    title = "Not with this method"
+
+
+def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:
+    """One of the `errors` of an answer. What nobody foresaw goes to the log, and a fixed sentence to the caller."""
+    cause = error.original_error
+    made: dict[str, Any] = {"message": error.message}
+    extensions: dict[str, Any] = {"code": code, "errors": []}
+    if isinstance(cause, DirectoryError):
+        made["message"] = cause.detail
+        extensions = told(cause)
+    elif cause is not None and not isinstance(cause, GraphQLError):
+        log.error("a resolver failed at %s", error.path, exc_info=cause)
+        made["message"], extensions["code"] = INTERNAL, "INTERNAL"
+    if error.locations:
+        made["locations"] = [location.formatted for location in error.locations]
+    if error.path is not None:
+        made["path"] = error.path
+    return {**made, "extensions": extensions}
+
+
+def told(error: DirectoryError) -> dict[str, Any]:
+    """An error's code and faults."""
+    return {"code": error.code, "errors": [_fault(fault.path, fault.message, fault.code) for fault in error.faults]}
+
+
+def _fault(path: Sequence[str | int], message: str, code: str) -> dict[str, str]:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return {"pointer": "".join(f"/{part}" for part in parts), "message": message, "code": code}

@@ -1,0 +1,19 @@
+"""A first resolver, to copy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+Name = Annotated[str, strawberry.argument(description="Who is greeted.")]
+
+
+@strawberry.type
+class Query:
+    """What can be asked besides the models."""
+
+    @strawberry.field(description="Says hello.")
+    def greeting(self, name: Name) -> str:
+        """The greeting of `POST /greetings`."""
+        return f"Hello, {name}!"

@@ -1,0 +1,149 @@
+"""From a GraphQL document to a `Selection`.
+
+graphql-core does what the specification fixes: it merges fields, follows fragments, minds `@skip` and `@include`, and
+coerces arguments. What is left is to say the same thing in the engine's words, root field by root field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import FragmentDefinitionNode, GraphQLField, GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
+from graphql import get_named_type
+from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.values import VariableValues, get_argument_values
+
+from schema.engine.cursors import keys_of
+from schema.engine.selection import (
+    Branch, Constant, Cursor, Far, Info, InfoName, One, Rows, Scalar, Selection, Source, Total,
+)  # fmt: skip
+from schema.engine.shape import Relation, Shape, shape
+from schema.graphql.arguments import Named, condition_of, order_of, page_of
+from schema.graphql.declaring import camel
+
+Details = list[FieldDetails]
+_INFO: dict[str, InfoName] = {
+    "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation that is about to run: its document's fragments, and its variables."""
+
+    schema: GraphQLSchema
+    node: OperationDefinitionNode
+    fragments: dict[str, FragmentDetails]
+    variables: VariableValues
+
+    def roots(self) -> dict[str, Details]:
+        """The root fields by the keys that they are answered under."""
+        root = self.schema.get_root_type(self.node.operation)
+        assert root is not None
+        return collect_fields(self.schema, self.fragments, self.variables, root, self.node).grouped_field_set
+
+    def below(self, kind: GraphQLObjectType, details: Details) -> dict[str, Details]:
+        """The fields that are selected of an object."""
+        found = collect_subfields(self.schema, self.fragments, self.variables, self.node, kind, details)
+        return found.grouped_field_set
+
+    def arguments(self, definition: GraphQLField, details: Details) -> dict[str, Any]:
+        """A field's arguments."""
+        return get_argument_values(definition, details[0].node, self.variables)
+
+    def type(self, name: str) -> GraphQLObjectType:
+        """An object type by its name."""
+        found = self.schema.type_map[name]
+        assert isinstance(found, GraphQLObjectType)
+        return found
+
+
+def fragments_of(definitions: list[FragmentDefinitionNode]) -> dict[str, FragmentDetails]:
+    """A document's fragments as graphql-core collects them."""
+    return {node.name.value: FragmentDetails(node) for node in definitions}
+
+
+@dataclass(slots=True)
+class Selecting:
+    """What one root field asks for, and the values that it asks with."""
+
+    operation: Operation
+    named: Named = field(default_factory=Named)
+
+    def record(self, made: Shape, kind: GraphQLObjectType, details: Details) -> Selection:
+        """A record's fields and relations."""
+        picks: list[tuple[str, Source]] = []
+        for key, found in self.operation.below(kind, details).items():
+            name = found[0].node.name.value
+            picks.append((key, _typename(kind) if name == "__typename" else self._source(made, kind, name, found)))
+        return Selection(tuple(picks))
+
+    def branch(self, made: Shape, definition: GraphQLField, details: Details, relation: Relation | None = None) -> Branch:
+        """A connection of records of `made`."""
+        kind = get_named_type(definition.type)
+        assert isinstance(kind, GraphQLObjectType)
+        arguments = self.operation.arguments(definition, details)
+        page = page_of(arguments, self.named)
+        where = condition_of(arguments, made, self.named)
+        order = order_of(arguments, made)
+        picks = tuple(
+            (key, self._part(made, kind, found, relation)) for key, found in self.operation.below(kind, details).items()
+        )
+        branch = Branch(picks, page, relation.name if relation else None, where, order)
+        for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
+            if name and cursor is not None:
+                self.named.values |= keys_of(cursor, name, made, branch, self.named.values)
+        return branch
+
+    def _source(self, made: Shape, kind: GraphQLObjectType, name: str, details: Details) -> Source:
+        for relation in made.relations.values():
+            if camel(relation.name) == name:
+                definition, target = kind.fields[name], shape(relation.target)
+                if relation.many:
+                    return self.branch(target, definition, details, relation)
+                return One(relation.name, self.record(target, self.operation.type(target.name), details))
+        return Scalar(next(field.name for field in made.shown if camel(field.name) == name), spelling="name")
+
+    def _part(
+        self, made: Shape, kind: GraphQLObjectType, details: Details, relation: Relation | None
+    ) -> Rows | Total | Info | Constant:
+        """A member of a connection."""
+        name = details[0].node.name.value
+        if name == "__typename":
+            return _typename(kind)
+        if name == "totalCount":
+            return Total()
+        if name == "pageInfo":
+            return self._info(details)
+        record = self.operation.type(made.name)
+        if name == "nodes":
+            return Rows(self.record(made, record, details))
+        edge = get_named_type(kind.fields["edges"].type)
+        assert isinstance(edge, GraphQLObjectType)
+        return Rows(self._edge(made, edge, details, relation))
+
+    def _edge(self, made: Shape, kind: GraphQLObjectType, details: Details, relation: Relation | None) -> Selection:
+        picks: list[tuple[str, Source]] = []
+        for key, found in self.operation.below(kind, details).items():
+            name = found[0].node.name.value
+            if name == "__typename":
+                picks.append((key, _typename(kind)))
+            elif name == "cursor":
+                picks.append((key, Cursor()))
+            elif name == "node":
+                picks.append((key, Far(self.record(made, self.operation.type(made.name), found))))
+            else:
+                own = relation.link_fields if relation else ()
+                picks.append((key, Scalar(next(it.name for it in own if camel(it.name) == name), True, "name")))
+        return Selection(tuple(picks))
+
+    def _info(self, details: Details) -> Info:
+        kind = self.operation.type("PageInfo")
+        members = self.operation.below(kind, details).items()
+        names = [(key, found[0].node.name.value) for key, found in members]
+        return Info(tuple((key, _typename(kind) if name == "__typename" else _INFO[name]) for key, name in names))
+
+
+def _typename(kind: GraphQLObjectType) -> Constant:
+    return Constant(f'"{kind.name}"')
