@@ -27,7 +27,7 @@ STATIC = Path(__file__).parent / "static"
 PAGES = STATIC / "pages"
 VENDOR = STATIC / "vendor"
 
-# The two hashes are ReDoc's: the sheet that it starts empty and fills by script, and its scroll bars. Nobody else needs one.
+# The two hashes are ReDoc's: the sheet that it begins empty and fills by script, and the one of its scroll bars.
 POLICY = (
     "default-src 'none'; script-src 'self'; "
     "style-src 'self' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' "
@@ -137,9 +137,9 @@ class _Pages:
 def _words(problem: Problem) -> dict[str, str]:
     """A problem in the words of its page."""
     status = f"HTTP {problem.status}" if problem.status else "GraphQL only"
-    words = {"code": problem.code, "slug": problem.slug, "title": problem.title, "status": status}
-    words |= {"meaning": problem.meaning, "remedy": problem.remedy}
-    return {word: escape(text) for word, text in words.items()}
+    words = {"slug": problem.slug, "title": problem.title, "meaning": problem.meaning, "remedy": problem.remedy}
+    code = escape(problem.code).replace("_", "_<wbr>")  # where a narrow screen may break it
+    return {"status": status, "code": code} | {word: escape(text) for word, text in words.items()}
 
 
 def _base(request: Request) -> str:

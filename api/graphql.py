@@ -57,7 +57,9 @@ class GraphQLDoor:
             status, body, more = await self._answer(scope, receive, headers, media)
         except DirectoryError as error:
             status, body, more = _refusal(error, media or JSON)
-        await _respond(scope, send, status, body, [*more, (b"content-type", f"{media or JSON}; charset=utf-8".encode())])
+        await _respond(
+            scope, send, status, body, [*more, (b"content-type", f"{media or JSON}; charset=utf-8".encode())]
+        )
 
     async def _answer(
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], media: str | None
@@ -100,7 +102,9 @@ def _asked(scope: Scope) -> Request:
         if name not in MEMBERS:
             continue
         if len(values) > 1:
-            raise BadRequest(f"{name} stands more than once", [Fault((name,), "it stands more than once", "repeated", "parameter")])
+            raise BadRequest(
+                f"{name} stands more than once", [Fault((name,), "it stands more than once", "repeated", "parameter")]
+            )
         members[name] = strict(values[0].encode()) if name in ("variables", "extensions") else values[0]
     return _request(members)
 
@@ -109,7 +113,9 @@ def _request(members: Mapping[str, Any]) -> Request:
     """A request of the right form, or `BadRequest`."""
     for name, (kinds, form) in MEMBERS.items():
         if name == "query" and name not in members:
-            raise BadRequest("query is missing: the text of a GraphQL document", [Fault((name,), "it is required", "required")])
+            raise BadRequest(
+                "query is missing: the text of a GraphQL document", [Fault((name,), "it is required", "required")]
+            )
         if name in members and not isinstance(members[name], kinds):
             raise BadRequest(f"{name} has to be {form}", [Fault((name,), f"it has to be {form}", "invalid")])
     return Request(members["query"], members.get("variables") or {}, members.get("operationName"))

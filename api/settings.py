@@ -30,8 +30,6 @@ class Settings:
     body_limit: int
     graphql_body_limit: int
     request_timeout: float
-    graphql_depth: int
-    graphql_records: int
 
     @property
     def development(self) -> bool:
@@ -41,77 +39,37 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """A setting: its name in the environment, how its text is read, its default, and what it is for."""
+    """A setting: its name in the environment, how its text is read, its defaults, and what it is for."""
 
     name: str
     read: Callable[[str], Any]
     takes: str
-    default: str | None
     meaning: str
+    default: str | None
+    in_development: str | None = None
     secret: bool = False
+
+    def text(self, given: Mapping[str, str]) -> str | None:
+        """What is set, or the default that belongs to the environment."""
+        development = given.get("TANDEM_ENV", "").strip().lower() == "development"
+        default = self.in_development or self.default if development else self.default
+        return given.get(self.name, "").strip() or default
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings that the environment holds."""
     given = os.environ if environment is None else environment
-    return Settings(**{name: _value(knob, given) for name, knob in knobs(given).items()})
-
-
-def knobs(given: Mapping[str, str]) -> dict[str, Knob]:
-    """All settings by their names in `Settings`; some defaults depend on the environment that is set."""
-    development = given.get("TANDEM_ENV", "").strip() == "development"
-    return {
-        "environment": Knob(
-            "TANDEM_ENV", _one_of("production", "development"), "production or development", "production",
-            "In development the service serves its own machine alone, and takes who calls from there for an administrator.",
-        ),
-        "host": Knob(
-            "HOST", _text, "an address to listen on", "127.0.0.1" if development else "::",
-            "Where to listen: in development on this machine alone, in production on all addresses.",
-        ),
-        "port": Knob("PORT", _integer(1, 65535), "a port, 1 to 65535", "8000", "The port to listen on."),
-        "database": Knob(
-            "DATABASE_URL", _database, "sqlite:///path, with a fourth slash for an absolute path",
-            "sqlite:///tandem.db" if development else None,
-            "The database. In development a file in the working folder.", secret=True,
-        ),
-        "workers": Knob(
-            "WEB_CONCURRENCY", _integer(1, 1), "1: SQLite has one writer", "1", "How many processes serve.",
-        ),
-        "log_level": Knob(
-            "LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error", "info",
-            "How much is logged.",
-        ),
-        "body_limit": Knob(
-            "TANDEM_BODY_LIMIT", _integer(1024, 2**26), "bytes, 1024 to 67108864", str(256 * 1024),
-            "The largest body that the REST door takes, in bytes.",
-        ),
-        "graphql_body_limit": Knob(
-            "TANDEM_GRAPHQL_BODY_LIMIT", _integer(1024, 2**26), "bytes, 1024 to 67108864", str(128 * 1024),
-            "The largest body that the GraphQL door takes, in bytes.",
-        ),
-        "request_timeout": Knob(
-            "TANDEM_REQUEST_TIMEOUT", _seconds, "seconds, 0.1 to 300", "15",
-            "How long a request may take in all; then it is answered with 503.",
-        ),
-        "graphql_depth": Knob(
-            "TANDEM_GRAPHQL_DEPTH", _integer(3, 30), "levels, 3 to 30", "15", "How deep a GraphQL query may be nested.",
-        ),
-        "graphql_records": Knob(
-            "TANDEM_GRAPHQL_RECORDS", _integer(100, 10**6), "records, 100 to 1000000", "10000",
-            "How many records one GraphQL query could bring back at most.",
-        ),
-    }  # fmt: skip
+    return Settings(**{name: _value(knob, given) for name, knob in KNOBS.items()})
 
 
 def listed(given: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
     """Each setting's name, present value and meaning; secrets masked."""
     environment = os.environ if given is None else given
-    return [(knob.name, _shown(knob, environment), knob.meaning) for knob in knobs(environment).values()]
+    return [(knob.name, _shown(knob, environment), knob.meaning) for knob in KNOBS.values()]
 
 
 def _value(knob: Knob, given: Mapping[str, str]) -> Any:
-    text = given.get(knob.name, "").strip() or knob.default
+    text = knob.text(given)
     if text is None:
         raise WrongSetting(f"{knob.name} is not set; it takes {knob.takes}")
     try:
@@ -122,7 +80,7 @@ def _value(knob: Knob, given: Mapping[str, str]) -> Any:
 
 
 def _shown(knob: Knob, given: Mapping[str, str]) -> str:
-    text = given.get(knob.name, "").strip() or knob.default or ""
+    text = knob.text(given) or ""
     return re.sub(r"//[^@/]*@", "//***@", text) if knob.secret else text
 
 
@@ -160,3 +118,40 @@ def _database(text: str) -> str:
     if found is None or ":memory:" in text:
         raise ValueError
     return unquote(found["path"])
+
+
+KNOBS: dict[str, Knob] = {
+    "environment": Knob(
+        "TANDEM_ENV", _one_of("production", "development"), "production or development",
+        "In development the service serves its own machine alone, and who calls from there is an administrator.",
+        "production",
+    ),
+    "host": Knob(
+        "HOST", _text, "an address to listen on",
+        "Where to listen: in development on this machine alone, in production on all addresses.",
+        "::", "127.0.0.1",
+    ),
+    "port": Knob("PORT", _integer(1, 65535), "a port, 1 to 65535", "The port to listen on.", "8000"),
+    "database": Knob(
+        "DATABASE_URL", _database, "sqlite:///path, with a fourth slash for an absolute path",
+        "The database; in development a file in the working folder.",
+        None, "sqlite:///tandem.db", secret=True,
+    ),
+    "workers": Knob("WEB_CONCURRENCY", _integer(1, 1), "1: SQLite has one writer", "How many processes serve.", "1"),
+    "log_level": Knob(
+        "LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error",
+        "How much is logged.", "info",
+    ),
+    "body_limit": Knob(
+        "TANDEM_BODY_LIMIT", _integer(1024, 2**26), "bytes, 1024 to 67108864",
+        "The largest body that the REST door takes, in bytes.", str(256 * 1024),
+    ),
+    "graphql_body_limit": Knob(
+        "TANDEM_GRAPHQL_BODY_LIMIT", _integer(1024, 2**26), "bytes, 1024 to 67108864",
+        "The largest body that the GraphQL door takes, in bytes.", str(128 * 1024),
+    ),
+    "request_timeout": Knob(
+        "TANDEM_REQUEST_TIMEOUT", _seconds, "seconds, 0.1 to 300",
+        "How long the database may take to answer; past it, a request is answered with 503.", "15",
+    ),
+}  # fmt: skip

@@ -1,33 +1,25 @@
-"""The pages are whole, safe and at home under any prefix; and the explorers are installed whole or not at all.
+"""The pages are safe, lead nowhere but to this server, and are at home under any prefix.
 
-What the pages do in a browser is told in `test_explorers.py`.
+What they do in a browser is told in `test_explorers.py`, how their files are fetched in `test_assets.py`.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import io
 import json
 import os
 import re
-import subprocess
-import sys
-import tarfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from api import assets, docs
-from api.docs import POLICY, Problem, graphiql_page, routes
+from api.assets import MANIFEST
+from api.docs import GUARDED, POLICY, STATIC, Problem, graphiql_page, routes
 
 PROBLEMS = [
     Problem("NOT_FOUND", "Nothing is here", 404, "There is no such thing.", "Look for <another> one."),
@@ -39,7 +31,11 @@ PAGES = ["/", "/docs", "/redoc", "/graphql", "/problems", "/problems/not-found",
 @pytest.fixture
 def vendor(tmp_path):
     """A folder that stands for installed explorers."""
-    return furnished(tmp_path / "vendor")
+    for package in json.loads(MANIFEST.read_bytes())["packages"]:
+        for path in package["files"].values():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(f"/* {path} */" * 100)
+    return tmp_path
 
 
 @pytest.fixture
@@ -47,25 +43,11 @@ def client(vendor):
     return TestClient(service(vendor), base_url="http://localhost:8000")
 
 
-def furnished(folder: Path) -> Path:
-    for package in json.loads(assets.MANIFEST.read_bytes())["packages"]:
-        for path in package["files"].values():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(f"/* {path} */" * 100)
-    return folder
-
-
 def service(vendor: Path) -> Starlette:
     """The pages, and stand-ins for what they link to."""
-
-    async def elsewhere(request: Request) -> Response:
-        return PlainTextResponse("{}")
-
-    def graphql(request: Request) -> Response:
-        return graphiql_page(request, vendor)
-
-    others = [Route("/openapi.json", elsewhere), Route("/health/ready", elsewhere), Route("/graphql", graphql)]
-    return Starlette(routes=[*routes(PROBLEMS, vendor), *others])
+    others = [Route(path, lambda _: PlainTextResponse("{}")) for path in ("/openapi.json", "/health/ready")]
+    graphql = Route("/graphql", lambda request: graphiql_page(request, vendor))
+    return Starlette(routes=[*routes(PROBLEMS, vendor), graphql, *others])
 
 
 class Reader(HTMLParser):
@@ -84,7 +66,7 @@ class Reader(HTMLParser):
 
     @property
     def links(self) -> list[str]:
-        return [link for _, tag in self.tags for link in (tag.get("href"), tag.get("src")) if link]
+        return [link for _, tag in self.tags if (link := tag.get("href") or tag.get("src"))]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -93,10 +75,7 @@ def test_a_page_is_guarded(client, path):
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["content-security-policy"] == POLICY
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["referrer-policy"] == "same-origin"
-    assert response.headers["cross-origin-opener-policy"] == "same-origin"
+    assert {name.lower(): value for name, value in GUARDED.items()}.items() <= dict(response.headers).items()
     assert "unsafe" not in POLICY
 
 
@@ -106,7 +85,6 @@ def test_a_page_has_what_a_screen_reader_goes_by(client, path):
 
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("title")) == len(page.all("main")) == len(page.all("header")) == len(page.all("nav")) == 1
-    assert page.links[-1] != "#main"
     assert {"class": "skip", "href": "#main"} in page.all("a")
     assert page.all("main")[0]["id"] == "main"
     assert len(page.all("h1")) == (0 if path == "/redoc" else 1)  # ReDoc brings its own
@@ -115,7 +93,6 @@ def test_a_page_has_what_a_screen_reader_goes_by(client, path):
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_on_a_page_is_inline(client, path):
     text = client.get(path).text
-
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|javascript:", text)
 
 
@@ -136,9 +113,7 @@ def test_every_link_leads_somewhere_on_this_server(vendor, prefix, path):
 @pytest.mark.parametrize("path, here", [("/docs", "docs"), ("/redoc", "redoc"), ("/graphql", "graphql"), ("/", None)])
 def test_the_bar_says_where_one_is(client, path, here):
     page = Reader(client.get(path).text)
-
-    current = [link["href"] for link in page.all("a") if link.get("aria-current") == "page"]
-
+    current = [link["href"] for link in page.all("a") if "aria-current" in link]
     assert current == ([here] if here else [])
     assert {"docs", "redoc", "graphql", "openapi.json"} <= set(page.links)
 
@@ -146,14 +121,12 @@ def test_the_bar_says_where_one_is(client, path, here):
 def test_the_front_page_shows_three_calls_to_this_very_server(client):
     text = client.get("/", headers={"Host": "directory.example.org"}).text
 
-    assert text.count('curl <span class="base">http://directory.example.org</span>') == 2
-    assert """curl '<span class="base">http://directory.example.org</span>/users""" in text
+    assert len(re.findall(r"""curl '?<span class="base">http://directory\.example\.org</span>/""", text)) == 3
 
 
 @pytest.mark.parametrize("host", ["a`id`.example", "x$(id)", "a;id", "a'b", "<b>", "a b"])
 def test_a_host_that_a_shell_could_run_is_not_repeated(client, host):
     text = client.get("/", headers={"Host": host}).text
-
     assert host not in text
     assert re.search(r'class="base">http://(localhost|testserver)[:\d]*</span>/users', text)
 
@@ -165,17 +138,7 @@ def test_a_problem_has_a_page_that_says_what_to_do(client):
     assert "HTTP 404" in text
     assert "There is no such thing." in text
     assert "Look for &lt;another&gt; one." in text
-
-
-def test_the_problem_types_are_listed(client):
-    page = Reader(client.get("/problems").text)
-
-    assert {"problems/not-found", "problems/graphql-parse-failed"} <= set(page.links)
-
-
-@pytest.mark.parametrize("path", ["/problems/unheard-of", "/problems/NOT_FOUND", "/problems/not-found/more"])
-def test_there_is_no_page_for_other_problems(client, path):
-    assert client.get(path).status_code == 404
+    assert "problems/not-found" in Reader(client.get("/problems").text).links
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/graphql"])
@@ -192,24 +155,22 @@ def test_without_the_explorers_a_page_says_how_to_fetch_them(tmp_path, path):
 
 def test_graphiql_can_be_had_without_a_request(vendor):
     response = graphiql_page(vendor=vendor)
-
-    assert response.status_code == 200
     assert response.headers["vary"] == "Accept, Accept-Encoding"
     assert b'id="graphiql"' in bytes(response.body)
 
 
-@pytest.mark.parametrize(
-    "path, media_type",
-    [
-        ("/static/own/tandem.css", "text/css; charset=utf-8"),
-        ("/static/own/front.js", "text/javascript; charset=utf-8"),
-        ("/static/own/favicon.svg", "image/svg+xml"),
-        ("/favicon.ico", "image/svg+xml"),
-        ("/static/vendor/swagger-ui/swagger-ui.css", "text/css; charset=utf-8"),
-        ("/static/vendor/swagger-ui/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
-        ("/static/vendor/redoc/LICENSE.txt", "text/plain; charset=utf-8"),
-    ],
-)
+MEDIA_TYPES = """
+    /static/own/tandem.css                           text/css; charset=utf-8
+    /static/own/front.js                             text/javascript; charset=utf-8
+    /static/own/favicon.svg                          image/svg+xml
+    /favicon.ico                                     image/svg+xml
+    /static/vendor/swagger-ui/swagger-ui.css         text/css; charset=utf-8
+    /static/vendor/redoc/redoc.standalone.js         text/javascript; charset=utf-8
+    /static/vendor/redoc/LICENSE.txt                 text/plain; charset=utf-8
+"""
+
+
+@pytest.mark.parametrize("path, media_type", [line.split(maxsplit=1) for line in MEDIA_TYPES.strip().splitlines()])
 def test_a_file_says_what_it_is(client, path, media_type):
     response = client.get(path)
 
@@ -219,13 +180,13 @@ def test_a_file_says_what_it_is(client, path, media_type):
     assert response.headers["cache-control"] == "no-cache"
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if "problems" not in path])
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/graphql"])
 def test_what_a_page_links_may_be_kept_for_ever(client, path):
     links = [link for link in Reader(client.get(path).text).links if link.startswith("static/")]
 
-    assert links
-    for link in links:
-        assert client.get(f"/{link}").headers["cache-control"] == "public, max-age=31536000, immutable"
+    kept = {client.get(f"/{link}").headers["cache-control"] for link in links}
+
+    assert kept == {"public, max-age=31536000, immutable"}
     assert client.get("/static/own/tandem.css?v=stale").headers["cache-control"] == "no-cache"
 
 
@@ -262,42 +223,27 @@ def test_text_is_packed_for_who_takes_it_so(client, accepted, encoding):
 
     assert response.headers.get("content-encoding") == encoding
     assert response.headers["vary"] == "Accept-Encoding"
-    assert response.text == (docs.STATIC / "own" / "tandem.css").read_text()
+    assert response.text == (STATIC / "own" / "tandem.css").read_text()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static",
-        "/static/",
-        "/static/own",
-        "/static/own/",
-        "/static/vendor/redoc",
-        "/static/manifest.json",
-        "/static/npm.txt",
-        "/static/pages/front.html",
-        "/static/own/../manifest.json",
-        "/static/own/%2e%2e/pages/front.html",
-        "/static/own/..%2f..%2fdocs.py",
-        "/static/own//tandem.css",
-        "/static/own/.hidden.css",
-        "/static/own/..%5c..%5cdocs.py",
-        "/static/own/tandem.css%00",
-        "/static/own/tandem.css/x",
-        "/static//etc/passwd",
-        "/static/own/nothing.css",
-        "/static/vendor/installed.json",
-    ],
-)
+NOTHING_HERE = """
+    /static  /static/  /static/own  /static/own/  /static/vendor/redoc  /static/vendor/installed.json
+    /static/manifest.json  /static/npm.txt  /static/pages/front.html  /static/own/nothing.css
+    /static/own/../manifest.json  /static/own/%2e%2e/pages/front.html  /static/own/..%2f..%2fdocs.py
+    /static/own/..%5c..%5cdocs.py  /static/own/tandem.css%00  /static/own/tandem.css/x  /static/own//tandem.css
+    /problems/unheard-of  /problems/NOT_FOUND  /problems/not-found/more
+    /static//etc/passwd  /static/own/.hidden.css  /static/vendor/.hidden.css
+"""
+
+
+@pytest.mark.parametrize("path", NOTHING_HERE.split())
 def test_nothing_else_is_given_away(client, path):
     assert client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/static/own/tandem.css"])
 def test_pages_are_for_reading(client, path):
-    assert client.head(path).status_code == 200
-
     refused = client.post(path)
-
+    assert client.head(path).status_code == 200
     assert refused.status_code == 405
     assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}

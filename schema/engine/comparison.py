@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, func, select
@@ -85,7 +85,7 @@ def _checked(field: FieldShape, value: Any) -> Any:
     return value
 
 
-def _plain(field: FieldShape, values: Iterable[Any]) -> Iterable[Any]:
+def _plain(field: FieldShape, values: Iterable[Any]) -> Iterator[Any]:
     """The values as the driver and JSON take them."""
     for value in values:
         if field.kind == "boolean":

@@ -1,7 +1,8 @@
 """Keyset cursors: a row's place in one list, opaque to the caller.
 
-A cursor is base64url (RFC 4648) over the row's sort keys as a JSON array, then a CRC-32 of these keys and of the list they
-belong to: its model, relation, order and filters. One that was altered, or that another list gave, does not add up.
+A cursor is base64url (RFC 4648) over the row's sort keys as a JSON array, then a CRC-32 of these keys and of the list
+they belong to: its model, relation, order and filters. One that was altered, or that another list gave, does not add
+up.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ class Directory:
 
     async def open(self) -> Directory:
         """Connect; `DatabaseUnavailable` where there is no such file."""
-        if not Path(self.path).is_file():
-            raise DatabaseUnavailable(f"there is no database at {self.path}: run the migrations to make it")
+        _check_there(self.path)
         for lane in (self._writer, *self._readers):
             await lane.open()
         return self
@@ -61,7 +60,8 @@ class Directory:
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""
-        return await next(self._turn).do(steps)  # type: ignore[no-any-return]
+        rows: list[Rows] = await next(self._turn).do(steps)
+        return rows
 
     async def write(self, job: Job) -> Any:
         """The job's result, once it is committed."""
@@ -83,10 +83,15 @@ class Plans:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def _check_there(path: str) -> None:
+    if not Path(path).is_file():
+        raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to make it")
 
 
 @dataclass(frozen=True, slots=True)

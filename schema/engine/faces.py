@@ -1,28 +1,42 @@
 """What is accepted: a model's create and update faces, as validators made once from its fields.
 
-A face reads JSON bytes or a Python dictionary and gives a dictionary of what was sent, nothing more. Its types are strict
-in the way of JSON Schema: `36.0` is an integer, `"36"` and `true` are none.
+A face reads JSON bytes or a Python dictionary and gives a dictionary of what was sent, nothing more. Its types are
+strict in the way of JSON Schema: `36.0` is an integer, `"36"` and `true` are none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any, Literal, NotRequired, Required
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from schema.engine.errors import Fault, Invalid
-from schema.engine.field import FieldShape
+from schema.engine.field import EMAIL, TEXT, FieldShape
 from schema.engine.jsontext import strict, unrepeated
 from schema.engine.shape import Relation, Shape
 from schema.engine.verb import Verb
 
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_PATTERNS = {
+    TEXT: "it may not be blank, nor hold control characters",
+    EMAIL: "it has to look like name@example.com",
+    UUID: "it has to be a UUID",
+}
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
 
 
@@ -31,8 +45,7 @@ class Face:
 
     def __init__(self, name: str, fields: Mapping[str, tuple[Any, bool]]) -> None:
         kinds = {key: Required[kind] if required else NotRequired[kind] for key, (kind, required) in fields.items()}
-        typed = TypedDict(name, kinds)  # type: ignore[operator]
-        typed.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+        typed = with_config(ConfigDict(extra="forbid", strict=True))(_typed_dict(name, kinds))
         self.names = tuple(fields)
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed)
 
@@ -53,10 +66,13 @@ class Face:
         except ValidationError as error:
             raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
 
-
     def json_schema(self) -> dict[str, Any]:
         """What is accepted, as JSON Schema."""
         return self._adapter.json_schema()
+
+
+# A type checker takes `TypedDict` for a declaration; here it is a function.
+_typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignore[assignment]
 
 
 @cache
@@ -139,7 +155,7 @@ def _message(error: ErrorDetails, names: tuple[str, ...]) -> str:
         case "extra_forbidden":
             return f"there is no such field; there are {', '.join(names) or 'none'}"
         case "string_pattern_mismatch":
-            return f"it has to match {error['ctx']['pattern']}"
+            return _PATTERNS.get(error["ctx"]["pattern"], f"it has to match {error['ctx']['pattern']}")
         case "value_error":
             return str(error["ctx"]["error"])
         case _:

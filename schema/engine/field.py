@@ -70,7 +70,7 @@ class FieldShape:
     @property
     def sortable(self) -> bool:
         """Whether lists can be sorted by it."""
-        return self.offered and self.kind in ("integer", "time", "text") or self.name == "id"
+        return (self.offered and self.kind in ("integer", "time", "text")) or self.name == "id"
 
     @property
     def key_column(self) -> str | None:

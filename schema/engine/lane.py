@@ -1,7 +1,7 @@
 """A connection, its thread, and the errands that wait for it.
 
-A trip to a thread costs more than most statements, so the errands that wait at the same moment share one. What is done on
-a trip is the business of `sqlite.py`'s readers and writer.
+A trip to a thread costs more than most statements, so the errands that wait at the same moment share one. What is done
+on a trip is the business of `sqlite.py`'s readers and writer.
 """
 
 from __future__ import annotations
@@ -58,14 +58,15 @@ class Lane(ABC):
     async def open(self) -> None:
         """Connect; `DatabaseUnavailable` where that fails."""
         try:
-            self._connection = await _Connection(self._connect, 64)
+            connection = _Connection(self._connect, 64)
+            await connection
+            self._connection = connection
         except sqlite3.Error as error:
             raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
 
     async def close(self) -> None:
         """Finish what waits, and disconnect: a connection that is left open holds up the exit."""
-        while self._waiting or self._travelling:
-            await asyncio.sleep(0.001)
+        await asyncio.gather(*(it.done for it in (*self._waiting, *self._travelling)), return_exceptions=True)
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()

@@ -23,7 +23,14 @@ from schema.engine.statement import Statement, compiled
 
 
 async def link(
-    work: Work, relation: Relation, id: str, far: str, data: Mapping[str, Any], then: list[Step], *, only_change: bool = False
+    work: Work,
+    relation: Relation,
+    id: str,
+    far: str,
+    data: Mapping[str, Any],
+    then: list[Step],
+    *,
+    only_change: bool = False,
 ) -> list[Rows]:
     """Join two records, or change the fields of what joins them; the rows of the steps that come `then`.
 
@@ -92,7 +99,9 @@ def reading_link(
 def apart(relation: Relation, id: str, far: str) -> NotFound:
     """What to say where two records are not joined."""
     near, target = shape(relation.source), shape(relation.target)
-    return NotFound(f"the {target.singular} {far[:64]} is not among the {relation.name} of the {near.singular} {id[:64]}")
+    return NotFound(
+        f"the {target.singular} {far[:64]} is not among the {relation.name} of the {near.singular} {id[:64]}"
+    )
 
 
 def _both_there(work: Work, relation: Relation, id: str, far: str, rule: Rule) -> Steps:
@@ -131,7 +140,7 @@ def _joining(relation: Relation, given: frozenset[str]) -> Statement:
 
 def _changing(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
-    new = writes.setting(table, [name for name in table.columns.keys() if name.removesuffix("_key") in given])
+    new = writes.setting(table, [it.name for it in table.columns if it.name.removesuffix("_key") in given])
     return compiled(update(table).where(*_here(relation)).values(new).returning(table.c[relation.far]))
 
 
@@ -150,7 +159,8 @@ def _changes(relation: Relation, id: str, far: str) -> tuple[Change, ...]:
 
 
 def _link(relation: Relation) -> type[Link]:
-    assert relation.link is not None and relation.owning, f"{relation.name} is linked from its other side, if at all"
+    assert relation.owning, f"{relation.name} is linked from its other side, if at all"
+    assert relation.link is not None
     return relation.link
 
 

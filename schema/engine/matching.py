@@ -5,8 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, Select, String
-from sqlalchemy import and_, bindparam, false, literal_column, or_, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    false,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy import not_ as negated
 
 from schema.engine.comparison import predicate
@@ -19,14 +32,14 @@ from schema.engine.shape import Relation, Shape, table_of
 Predicate = ColumnElement[bool]
 
 
-class Row:
+class Outer:
     """A row of an enclosing query by its name there. `c` gives its columns, as a table's does."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @property
-    def c(self) -> Row:
+    def c(self) -> Outer:
         """The columns."""
         return self
 
@@ -65,7 +78,7 @@ class Matching:
         return found.order_by(*(key.desc() if down else key.asc() for key in self.keys))
 
 
-def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Row) -> Matching:
+def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
     """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
     row = made.table.alias()
     link = table_of(relation.link).alias() if relation and relation.link else None
@@ -78,7 +91,11 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         row,
         link,
         link.join(row, row.c.id == link.c[relation.far]) if link is not None and relation else row,
-        (*_belonging(relation, row, link, parent), *_allowed(made, relation, row, parent, kind), *_asked(branch, made, row, kind)),
+        (
+            *_belonging(relation, row, link, parent),
+            *_allowed(made, relation, row, parent, kind),
+            *_asked(branch, made, row, kind),
+        ),
         (*(row.c[field.sort_column] for field in fields), identity),
         (*fields, made.fields["id"]),
         branch.order.descending,
@@ -108,13 +125,13 @@ def opened(verdict: Verdict) -> list[Predicate]:
     return [verdict]
 
 
-def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Row) -> list[Predicate]:
+def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:
     if relation is None:
         return []
     return [(row if link is None else link).c[relation.near] == parent.c["id"]]
 
 
-def _allowed(made: Shape, relation: Relation | None, row: FromClause, parent: Row, kind: Kind) -> list[Predicate]:
+def _allowed(made: Shape, relation: Relation | None, row: FromClause, parent: Outer, kind: Kind) -> list[Predicate]:
     verdict = made.rules.read.where(row, kind)
     if relation and relation.link:
         verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, kind))

@@ -109,9 +109,10 @@ async def update(
     versions: frozenset[int] | None = None,
     rule: Rule | None = None,
 ) -> Found:
-    """The record with the fields in `data` changed; `VersionMismatch` unless it has one of `versions`, if they are given.
+    """The record with the fields in `data` changed. What changes nothing is no change: the version stays.
 
-    What changes nothing is no change: the version stays. `rule` stands in for the model's own update rule.
+    `VersionMismatch` unless the record has one of `versions`, where they are given. `rule` stands in for the model's
+    own update rule.
     """
     kind, rule, fields = work.actor.kind, rule or made.rules.update, frozenset(data)
     key = (made, kind, rule, fields, versions is not None)
@@ -196,6 +197,8 @@ def _page(finish: Any, text: bytes, values: Values) -> FoundPage:
     page = finish.stretch(text, values)
     previous = page.cursor(0) if page.has_previous else None
     following = page.cursor(-1) if page.has_next else None
-    return FoundPage(
-        finish.json(page, values), previous and previous.decode(), following and following.decode()
-    )
+    return FoundPage(finish.json(page, values), _text(previous), _text(following))
+
+
+def _text(cursor: bytes | None) -> str | None:
+    return None if cursor is None else cursor.decode()

@@ -1,7 +1,7 @@
 """What the text of a page becomes: items, totals, cursors, and what lies round the page.
 
-`Layout` says which columns the database joined into the text; a `PageFinish` splits it again and writes the JSON, column
-by column rather than row by row.
+`Layout` says which columns the database joined into the text; a `PageFinish` splits it again and writes the JSON,
+column by column rather than row by row.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ def layout(branch: Branch, items: Sequence[Columns]) -> Layout:
     wanted = [name for _, source in branch.picks if isinstance(source, Info) for _, name in source.picks]
     previous = branch.around or "has_previous" in wanted
     following = branch.around or "has_next" in wanted or any(isinstance(it, Next) for _, it in branch.picks)
-    cursor = any(isinstance(source, Cursor) for _, it in branch.picks if isinstance(it, Rows) for _, source in it.item.picks)
+    cursor = any(
+        isinstance(source, Cursor) for _, it in branch.picks if isinstance(it, Rows) for _, source in it.item.picks
+    )
     keyed = cursor or following or previous or "start" in wanted or "end" in wanted or not items
     return Layout(
         total=any(isinstance(source, Total) for _, source in branch.picks),

@@ -1,9 +1,9 @@
 """From a selection to SQL, without touching a database.
 
 `plan_list` and `plan_record` are pure functions: the same selection and kind of actor always give the same statement.
-They walk the selection from above. A record is a row under a rule; a branch is a page of rows below it; all of it is one
-statement, whose answer is JSON text. Which rows a branch is about is `matching.py`'s business; how the text is written,
-`text.py`'s; how it is finished, `pages.py`'s.
+They walk the selection from above. A record is a row under a rule; a branch is a page of rows below it; all of it is
+one statement, whose answer is JSON text. Which rows a branch is about is `matching.py`'s business, which columns
+of them `columns.py`'s; how the text is written, `text.py`'s; how it is finished, `pages.py`'s.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, Label, LargeBinary, Subquery
-from sqlalchemy import bindparam, case, cast, func, literal_column, select
+from sqlalchemy import ColumnElement, Integer, LargeBinary, Subquery, bindparam, cast, func, literal_column, select
 
+from schema.engine.columns import Pick, label, needed, sees_all
 from schema.engine.errors import Forbidden, Invalid, TooComplex
 from schema.engine.field import FieldShape
-from schema.engine.matching import Matching, Row, matching, opened
+from schema.engine.matching import Matching, Outer, matching, opened
 from schema.engine.pages import Layout, PageFinish, RecordFinish, layout
-from schema.engine.policy import Kind, both, masked
+from schema.engine.policy import Kind
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.statement import Statement, compiled
 from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, quoted, text_of, whole
 
 Expression = ColumnElement[Any]
-Pick = tuple[str, Source]
 DEEPEST = 14
 
 
@@ -53,9 +52,9 @@ class _Scope:
     relation: Relation | None = None
 
     @property
-    def row(self) -> Row:
+    def row(self) -> Outer:
         """The record at hand, under the name that its query gives it."""
-        return Row(f"p{self.level}")
+        return Outer(f"p{self.level}")
 
     @property
     def separator(self) -> str:
@@ -89,7 +88,7 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
     text, finish = _page(asked, scope) if isinstance(asked, Branch) else _record(asked, scope)
     row = made.table.alias()
     needs = [] if isinstance(asked, Branch) else asked.picks
-    columns = [*_columns(needs, scope, row, None), row.c.version.label("v"), _sees_all(made, row, kind).label("seen")]
+    columns = [*needed(needs, made, kind, row), row.c.version.label("v"), sees_all(made, row, kind).label("seen")]
     found = select(*columns).where(row.c.id == bindparam("key"), *opened(made.rules.read.where(row, kind)))
     inner = found.subquery("p0")
     return Plan(compiled(select(cast(text, LargeBinary), inner.c.v, inner.c.seen)), finish or _as_it_is)
@@ -100,7 +99,9 @@ def _page(branch: Branch, scope: _Scope) -> tuple[Expression, Encoder | None]:
     relation = scope.shape.relations[branch.relation] if branch.relation else None
     made = shape(relation.target) if relation else scope.shape
     if branch.order != Order() and not scope.alone:
-        raise Invalid(f"{branch.relation} can be sorted below a single {scope.shape.singular}, not below a list of them")
+        raise Invalid(
+            f"{branch.relation} can be sorted below a single {scope.shape.singular}, not below a list of them"
+        )
     below = scope.below(made, relation)
     found = matching(branch, made, scope.kind, relation, scope.row)
     lists = [(source.item, _object(source.item, below)) for _, source in branch.picks if isinstance(source, Rows)]
@@ -118,7 +119,7 @@ def _page(branch: Branch, scope: _Scope) -> tuple[Expression, Encoder | None]:
 def _rows(branch: Branch, found: Matching, below: _Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"k{number}") for number, key in enumerate(found.keys)]
-    rows = found.select(*_columns(needs, below, found.row, found.link), *keys)
+    rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys)
     for cursor, later in ((branch.page.after, True), (branch.page.before, False)):
         rows = rows.where(found.beyond(cursor, later=later)) if cursor else rows
     size = bindparam(branch.page.size, type_=Integer())
@@ -142,7 +143,12 @@ def _joined(branch: Branch, found: Matching, below: _Scope, columns: Layout) -> 
     """The page as text: what is known of the list, then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
     keys = func.json_array(*(below.row[f"k{number}"] for number in range(len(found.keys))))
-    texts = [column.raw if isinstance(column, Hole) else column for row in columns.items for column in row if not isinstance(column, Place)]
+    texts = [
+        column.raw if isinstance(column, Hole) else column
+        for row in columns.items
+        for column in row
+        if not isinstance(column, Place)
+    ]
     row = joined(_between([*([keys] if columns.keyed else []), *texts], separator))
     rows = func.group_concat(row, separator)
     known = list(_known(branch, found, columns))
@@ -154,9 +160,18 @@ def _joined(branch: Branch, found: Matching, below: _Scope, columns: Layout) -> 
 def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
     if columns.total:
         yield _count(found)
-    for wanted, cursor, later in ((columns.before, branch.page.after, False), (columns.after, branch.page.before, True)):
+    for wanted, cursor, later in (
+        (columns.before, branch.page.after, False),
+        (columns.after, branch.page.before, True),
+    ):
         if wanted and cursor:
-            yield found.select(literal_column("1")).where(found.beyond(cursor, later=later, inclusive=True)).exists().select().scalar_subquery()
+            yield (
+                found.select(literal_column("1"))
+                .where(found.beyond(cursor, later=later, inclusive=True))
+                .exists()
+                .select()
+                .scalar_subquery()
+            )
 
 
 def _count(found: Matching) -> Expression:
@@ -172,7 +187,7 @@ def _member(source: Source, scope: _Scope) -> Leaf | list[Piece]:
     match source:
         case Scalar():
             field = scope.field(source)
-            column = scope.row[_label(source)]
+            column = scope.row[label(source)]
             return Leaf(field, named(field, column) if source.spelling == "name" else column)
         case Constant():
             return [source.json]
@@ -193,9 +208,13 @@ def _one(asked: One, scope: _Scope) -> Piece:
     made = shape(relation.target)
     below, row = scope.below(made, relation), made.table.alias()
     allowed = opened(made.rules.read.where(row, scope.kind))
-    found = select(*_columns(asked.selection.picks, below, row, None)).where(row.c.id == scope.row[relation.near], *allowed)
+    found = select(*needed(asked.selection.picks, made, scope.kind, row)).where(
+        row.c.id == scope.row[relation.near], *allowed
+    )
     text, finish = _record(asked.selection, below)
-    found_text = func.coalesce(select(text).select_from(found.subquery(f"p{below.level}")).scalar_subquery(), quoted("" if finish else "null"))
+    found_text = func.coalesce(
+        select(text).select_from(found.subquery(f"p{below.level}")).scalar_subquery(), quoted("" if finish else "null")
+    )
     return Hole(found_text, finish) if finish else found_text
 
 
@@ -206,38 +225,9 @@ def _record(asked: Selection, scope: _Scope) -> tuple[Expression, Encoder | None
         return text_of(pieces), None
     columns = cut(pieces)
     texts = [column.raw if isinstance(column, Hole) else column for column in columns if not isinstance(column, Place)]
-    return joined(_between(texts, func.char(literal_column(str(scope.level + 1))))), RecordFinish(columns, scope.separator.encode())
-
-
-def _columns(picks: Iterable[Pick], scope: _Scope, row: FromClause, link: FromClause | None) -> list[Label[Any]]:
-    """What the walk will need of the row: the fields that are shown, where the actor may see them, and the keys."""
-    made = [row.c.id.label("id")]
-    for scalar in {_label(it): it for it in _scalars(picks, scope)}.values():
-        if scalar.of_link and link is not None:
-            made.append(link.c[scalar.field].label(_label(scalar)))
-        elif scalar.field != "id":
-            sight = scope.shape.rules.sight(scalar.field).where(row, scope.kind)
-            made.append(masked(row.c[scalar.field], sight).label(_label(scalar)))
-    return made
-
-
-def _scalars(picks: Iterable[Pick], scope: _Scope) -> Iterator[Scalar]:
-    for _, source in picks:
-        if isinstance(source, Scalar):
-            yield source
-        elif isinstance(source, Far):
-            yield from _scalars(source.selection.picks, scope)
-        elif isinstance(source, One):
-            yield Scalar(scope.shape.relations[source.relation].near)
-
-
-def _label(scalar: Scalar) -> str:
-    return f"link_{scalar.field}" if scalar.of_link else scalar.field
-
-
-def _sees_all(made: Shape, row: FromClause, kind: Kind) -> Expression:
-    verdict = both(*(rule.where(row, kind) for rule in made.rules.private.values()))
-    return literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
+    return joined(_between(texts, func.char(literal_column(str(scope.level + 1))))), RecordFinish(
+        columns, scope.separator.encode()
+    )
 
 
 def _between(parts: list[Expression], separator: Expression) -> list[Expression]:

@@ -9,15 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, literal, null, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, literal, null, or_, select
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
 Verdict = bool | ColumnElement[bool]
 ROLES = ("reader", "editor", "admin")
+
+
+class Columns(Protocol):
+    """A row's columns by their names."""
+
+    def __getitem__(self, name: str, /) -> ColumnElement[Any]:
+        """The column."""
+
+
+class Row(Protocol):
+    """A row that a rule is asked about: of a table, of an alias, or of an enclosing query."""
+
+    @property
+    def c(self) -> Columns:
+        """The columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +65,11 @@ NOBODY = Actor()
 class Rule:
     """Who may, of which row: `where` gives True, False or a predicate. Combine rules with `|` and `&`."""
 
-    verdict: Callable[[FromClause, Kind], Verdict]
+    verdict: Callable[[Row, Kind], Verdict]
     fields: frozenset[str] | None = None
     others: tuple[Rule, ...] = ()
 
-    def where(self, row: FromClause, kind: Kind, changed: frozenset[str] = frozenset()) -> Verdict:
+    def where(self, row: Row, kind: Kind, changed: frozenset[str] = frozenset()) -> Verdict:
         """The predicate over `row`, if the fields in `changed` are to be changed."""
         mine = self.fields is None or changed <= self.fields
         verdicts = [self.verdict(row, kind) if mine else False]
@@ -127,12 +142,12 @@ def own(column: str) -> Rule:
 def linked(link: type[SQLModel], **fields: str) -> Rule:
     """Actors whom `link` joins to the row, its own fields being as given: `linked(Membership, role="owner")`."""
 
-    def verdict(row: FromClause, kind: Kind) -> Verdict:
+    def verdict(row: Row, kind: Kind) -> Verdict:
         if not kind.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]
         here, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
-        mine = [table.c[here] == row.c.id, table.c[far] == bindparam("actor")]
+        mine = [table.c[here] == row.c["id"], table.c[far] == bindparam("actor")]
         return select(literal(1)).where(*mine, *(table.c[name] == value for name, value in fields.items())).exists()
 
     return Rule(verdict)

@@ -1,8 +1,8 @@
 """The base of every model, and what its table gets beyond the declared columns.
 
 A model is declared with SQLModel's words alone. When its table is made, `_furnish` gives each column a type that both
-databases spell alike, the CHECKs that follow from the field's bounds, and, behind each field that is offered for filters
-and sorts (`index=True` or `unique=True`), the keys and indexes that these need:
+databases spell alike, the CHECKs that follow from the field's bounds, and, behind each field that is offered for
+filters and sorts (`index=True` or `unique=True`), the keys and indexes that these need:
 
 - `<field>_key`, text in lower case, made by Python: for `startswith`, and for all that `ignore_case` promises;
 - `<field>_sort`, generated, for a field that may be null: null is the least value.
@@ -48,7 +48,7 @@ def extra(
 ) -> dict[str, Any]:
     """What SQLModel's `Field` has no word for, as its `schema_extra`: `pattern`, `examples`, and these marks.
 
-    `read_only` is never accepted, `write_only` never shown; `ignore_case` text is compared, and is unique, in lower case.
+    `read_only` is never accepted, `write_only` never shown; `ignore_case`: compared, and unique, in lower case.
     """
     marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case}
     return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
@@ -160,5 +160,3 @@ def _indexed(model: type[Declared], fields: dict[str, FieldShape]) -> Iterator[t
             yield field.key_column, "id"
     for names in getattr(model, "sorts", ()):
         yield *(fields[name].sort_column for name in names), "id"
-
-

@@ -114,7 +114,7 @@ InfoName = Literal["has_next", "has_previous", "start", "end"]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What lies round the page: whether there is more, and its first and last cursor, by the key each is asked under."""
+    """What lies round the page: whether there is more, its first and its last cursor, by their keys."""
 
     picks: tuple[tuple[str, InfoName | Constant], ...]
 

@@ -148,8 +148,9 @@ def _relation(model: type[Record], found: RelationshipProperty[Record]) -> Relat
     many = bool(found.uselist)
     link = _link(found)
     if link is not None:
-        near = next(iter(pair[1].name for pair in found.synchronize_pairs if pair[1] is not None))
-        far = next(iter(pair[1].name for pair in found.secondary_synchronize_pairs or ()))
+        ((_, here),) = found.synchronize_pairs
+        ((_, there),) = found.secondary_synchronize_pairs or ()
+        near, far = str(here.key), str(there.key)
         owner = next(field.name for field in fields_of(link) if field.primary)
     else:
         (key,) = found.remote_side if many else found.local_columns

@@ -1,7 +1,7 @@
 """SQLite: readers, each with a snapshot at a time, and the one writer.
 
-The writer's trip is one transaction (group commit): each job has its own savepoint and fails alone, and nobody is told of
-success before COMMIT. A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each
+The writer's trip is one transaction (group commit): each job has its own savepoint and fails alone, and nobody is told
+of success before COMMIT. A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each
 step's rows, and returns its result. It may be run more than once, so it does nothing but yield.
 """
 
@@ -36,7 +36,7 @@ _UNAVAILABLE = re.compile("locked|busy|full|unable to open|disk I/O|readonly|mal
 
 
 class Reader(Lane):
-    """Runs the steps of each errand in one snapshot. Its task: a sequence of steps; what comes of it: each one's rows."""
+    """Runs the steps of each errand in one snapshot. Its task: the steps; what comes of it: the rows of each."""
 
     def __init__(self, path: str, deadline: float, watch: Watch | None = None) -> None:
         super().__init__(partial(connect, path, watch=watch, query_only=True), deadline)
@@ -65,7 +65,9 @@ class Reader(Lane):
 class Writer(Lane):
     """Runs all errands of a trip in one transaction. Its task: a job; what comes of it: the job's result."""
 
-    def __init__(self, path: str, deadline: float, committed: Callable[[Any], None], watch: Watch | None = None) -> None:
+    def __init__(
+        self, path: str, deadline: float, committed: Callable[[Any], None], watch: Watch | None = None
+    ) -> None:
         super().__init__(partial(connect, path, watch=watch), deadline)
         self._committed = committed
 

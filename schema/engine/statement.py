@@ -13,7 +13,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from schema.engine.selection import Values
 
-_DIALECT = sqlite.dialect(paramstyle="qmark")  # type: ignore[no-untyped-call]
+_DIALECT = sqlite.dialect(paramstyle="qmark")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,4 @@ def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[Valu
         return lambda values: tuple(constants[name] if name in constants else values[name] for name in names)
     if len(names) == 1:
         return lambda values: (values[names[0]],)
-    return itemgetter(*names)  # type: ignore[return-value]
+    return itemgetter(*names)

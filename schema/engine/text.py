@@ -1,8 +1,8 @@
 """JSON as SQLite writes it: the expression that makes the text, and the encoder that finishes it.
 
-A row costs a hand-over of the interpreter's lock at each step, so a whole page is one row: its columns joined by a control
-character, which JSON text never holds. What SQL cannot write (cursors, and lists that need them) is a *hole*: the text
-is cut there, and the encoder fills it in, column by column.
+A row costs a hand-over of the interpreter's lock at each step, so a whole page is one row: its columns joined by a
+control character, which JSON text never holds. What SQL cannot write (cursors, and lists that need them) is a *hole*:
+the text is cut there, and the encoder fills it in, column by column.
 """
 
 from __future__ import annotations

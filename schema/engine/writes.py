@@ -10,8 +10,20 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, Table
-from sqlalchemy import bindparam, case, delete, false, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Table,
+    bindparam,
+    case,
+    delete,
+    false,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from schema.engine.comparison import among
 from schema.engine.errors import Conflict, Fault, Forbidden, NotFound, VersionMismatch

@@ -35,7 +35,9 @@ def page_of(arguments: Mapping[str, Any], named: Named) -> Page:
     backward = last is not None
     size = first if last is None else last
     if size is not None and not 0 <= size <= MOST:
-        raise Invalid.of(Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid"))
+        raise Invalid.of(
+            Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
+        )
     name = named.name()
     named.values[name] = DEFAULT_SIZE if size is None else size
     after = None if arguments.get("after") is None else f"{name}_after"

@@ -84,7 +84,7 @@ def _give(made: type, fields: Mapping[Member, Any], kinds: Mapping[str, Any]) ->
 
 
 def _input_field(member: Member, required: bool) -> Any:
-    words = {"name": member.name, "description": member.description}
+    words: dict[str, Any] = {"name": member.name, "description": member.description}
     if required and member.default is strawberry.UNSET:
         return strawberry.field(**words)
     return strawberry.field(default=member.default, **words)
@@ -94,7 +94,7 @@ def enum(name: str, description: str, values: Mapping[str, tuple[Any, str]]) -> 
     """An enum type: each name with what it stands for and a description."""
     members = {key: strawberry.enum_value(value, description=words) for key, (value, words) in sorted(values.items())}
     made = Enum(name, members)  # type: ignore[misc]
-    return strawberry.enum(made, name=name, description=description)  # type: ignore[return-value]
+    return strawberry.enum(made, name=name, description=description)
 
 
 def enum_of(field: FieldShape) -> type[Enum]:
@@ -150,7 +150,8 @@ def _signed(member: Member) -> Callable[..., Any]:
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if it.required else strawberry.UNSET,
             annotation=Annotated[
-                it.kind if it.required else it.kind | None, strawberry.argument(name=it.name, description=it.description)
+                it.kind if it.required else it.kind | None,
+                strawberry.argument(name=it.name, description=it.description),
             ],
         )
         for it in member.arguments

@@ -13,8 +13,17 @@ from typing import Any
 
 import orjson
 from graphql import (
-    DocumentNode, ExecutionResult, FragmentDefinitionNode, GraphQLError, GraphQLSyntaxError, OperationDefinitionNode,
-    OperationType, execute, parse, specified_rules, validate,
+    DocumentNode,
+    ExecutionResult,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OperationType,
+    execute,
+    parse,
+    specified_rules,
+    validate,
 )  # fmt: skip
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
@@ -106,7 +115,9 @@ class Executor:
             name = details[0].node.name.value
             if name in self._face.queries:
                 try:
-                    prepared[key] = self._face.queries[name].prepare(work, context.operation, kind.fields[name], details)
+                    prepared[key] = self._face.queries[name].prepare(
+                        work, context.operation, kind.fields[name], details
+                    )
                 except (DirectoryError, GraphQLError) as error:
                     context.answers[key] = error
         try:

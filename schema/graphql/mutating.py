@@ -136,7 +136,11 @@ def _versions(version: int | None) -> frozenset[int] | None:
 def _in_graphql_words(error: DirectoryError) -> DirectoryError:
     """The same error, its faults pointing into the arguments."""
     faults = [
-        Fault(("input", *(camel(part) if isinstance(part, str) else part for part in fault.path)), fault.message, fault.code)
+        Fault(
+            ("input", *(camel(part) if isinstance(part, str) else part for part in fault.path)),
+            fault.message,
+            fault.code,
+        )
         for fault in error.faults
     ]
     if isinstance(error, Invalid):

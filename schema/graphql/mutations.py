@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from strawberry.scalars import ID
 
@@ -37,17 +37,35 @@ def mutations_of(made: Shape, types: Types) -> Iterator[Mutation]:
     """Everything that can be done to a model's records."""
     writable = [field for field in made.fields.values() if not field.read_only]
     needed = [camel(field.name) for field in writable if field.required]
-    one, name, whose = made.singular, made.name, Member(camel(made.singular), types.record(made), f"The {made.singular}.")
+    one, name, whose = (
+        made.singular,
+        made.name,
+        Member(camel(made.singular), types.record(made), f"The {made.singular}."),
+    )
     id, version = Member("id", ID, f"The {one}'s id."), Member("ifVersion", int, "Only if it still has this version.")
     fields = [Member(camel(field.name), types.scalar(field), field.description) for field in writable]
     make = _Maker(types)
     yield Mutation(f"create{name}", "create", made, make(f"create{name}", f"Create a {one}.", fields, needed, [whose]))
-    changed = make(f"update{name}", f"Change a {one}: what is not sent stays, null clears.", [id, version, *fields], ["id"], [whose])
+    changed = make(
+        f"update{name}",
+        f"Change a {one}: what is not sent stays, null clears.",
+        [id, version, *fields],
+        ["id"],
+        [whose],
+    )
     yield Mutation(f"update{name}", "update", made, changed)
     gone = Member("deletedId", ID, "The id that is free no more, and stands for nothing.")
-    yield Mutation(f"delete{name}", "delete", made, make(f"delete{name}", f"Delete a {one} and its links.", [id, version], ["id"], [gone]))
+    yield Mutation(
+        f"delete{name}",
+        "delete",
+        made,
+        make(f"delete{name}", f"Delete a {one} and its links.", [id, version], ["id"], [gone]),
+    )
     for verb in made.verbs.values():
-        given = [Member(camel(key), kind, f"{key.replace('_', ' ').capitalize()}.") for key, (kind, _) in verb.parameters.items()]
+        given = [
+            Member(camel(key), kind, f"{key.replace('_', ' ').capitalize()}.")
+            for key, (kind, _) in verb.parameters.items()
+        ]
         must = ["id", *(camel(key) for key, (_, default) in verb.parameters.items() if default is ...)]
         called = f"{camel(verb.name)}{name}"
         yield Mutation(called, "call", made, make(called, verb.description, [id, version, *given], must, [whose]), verb)
@@ -62,7 +80,9 @@ class _Maker:
     def __init__(self, types: Types) -> None:
         self._types = types
 
-    def __call__(self, name: str, description: str, taken: list[Member], needed: list[str], given: list[Member]) -> Member:
+    def __call__(
+        self, name: str, description: str, taken: list[Member], needed: list[str], given: list[Member]
+    ) -> Member:
         """The mutation's field."""
         input, payload = self._types.bare(f"{pascal(name)}Input"), self._types.bare(f"{pascal(name)}Payload")
         fill_input(input, f"What `{name}` takes.", taken, needed)
@@ -84,7 +104,9 @@ def _links(made: Shape, relation: Relation, types: Types, make: _Maker) -> Itera
         Member(camel(made.singular), types.record(made), f"The {made.singular}."),
         Member(camel(target.singular), types.record(target), f"The {target.singular}."),
     ]
-    added = make(f"add{name}", f"Add a {one} to a {made.singular}, if it is none yet.", [*ids, *own], needed, [*ends, *own])
+    added = make(
+        f"add{name}", f"Add a {one} to a {made.singular}, if it is none yet.", [*ids, *own], needed, [*ends, *own]
+    )
     yield Mutation(f"add{name}", "link", made, added, relation=relation)
     for field, member in zip(fields, own, strict=True):
         called = f"set{name}{pascal(field.name)}"
@@ -92,5 +114,7 @@ def _links(made: Shape, relation: Relation, types: Types, make: _Maker) -> Itera
         changed = make(called, words, [*ids, member], [*needed, member.name], [*ends, *own])
         yield Mutation(called, "set", made, changed, relation=relation)
     before = [Member(member.name, member.kind | None, f"{member.description} As it was.") for member in own]
-    removed = make(f"remove{name}", f"Remove a {one} from a {made.singular}, if it is one.", ids, needed, [*ends, *before])
+    removed = make(
+        f"remove{name}", f"Remove a {one} from a {made.singular}, if it is one.", ids, needed, [*ends, *before]
+    )
     yield Mutation(f"remove{name}", "unlink", made, removed, relation=relation)

@@ -12,17 +12,28 @@ from typing import Any
 
 import orjson
 import strawberry
-from graphql import GraphQLEnumType, GraphQLField, GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType
-from graphql import GraphQLResolveInfo, GraphQLSchema, get_named_type, print_schema
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    get_named_type,
+    print_schema,
+)
 from strawberry.schema.config import StrawberryConfig
 
 from schema.engine.shape import Shape
+from schema.graphql.context import Context
 from schema.graphql.declaring import DATE_TIME, DateTime, bare, fill_object
 from schema.graphql.fields import RootField, root_fields
 from schema.graphql.mutating import perform
 from schema.graphql.mutations import Mutation, mutations_of
 from schema.graphql.own import MUTATIONS, QUERIES
 from schema.graphql.types import Types
+
+Info = GraphQLResolveInfo[Context]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +81,34 @@ def _answer_by_key(schema: GraphQLSchema, types: Types) -> None:
 
 
 def _resolve_roots(schema: GraphQLSchema, queries: dict[str, RootField], mutations: dict[str, Mutation]) -> None:
-    assert schema.query_type and schema.mutation_type
+    assert schema.query_type
+    assert schema.mutation_type
     for name in queries:
         schema.query_type.fields[name].resolve = _prepared
     for name, mutation in mutations.items():
         schema.mutation_type.fields[name].resolve = _performing(mutation)
 
 
-def _by_key(source: Any, info: GraphQLResolveInfo, **_: Any) -> Any:
+def _by_key(source: Any, info: Info, **_: Any) -> Any:
     return source[info.path.key]
 
 
-def _enum_by_key(source: Any, info: GraphQLResolveInfo) -> Any:
+def _enum_by_key(source: Any, info: Info) -> Any:
     name = source[info.path.key]
     kind: Any = get_named_type(info.return_type)
     return None if name is None else kind.wrapped_cls[name]
 
 
-def _prepared(source: None, info: GraphQLResolveInfo, **_: Any) -> Any:
+def _prepared(source: None, info: Info, **_: Any) -> Any:
     """What was read for this root field before anything ran, or what was wrong with it."""
-    answer = info.context.answers[info.path.key]
+    answer = info.context.answers[str(info.path.key)]
     if isinstance(answer, Exception):
         raise answer
     return orjson.loads(answer)
 
 
 def _performing(mutation: Mutation) -> Any:
-    async def resolve(source: None, info: GraphQLResolveInfo, input: dict[str, Any]) -> dict[str, Any]:
+    async def resolve(source: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
         return await perform(mutation, info.context, str(info.path.key), input)
 
     return resolve
@@ -105,5 +117,8 @@ def _performing(mutation: Mutation) -> Any:
 def _sort(schema: GraphQLSchema) -> None:
     """Members in alphabetical order, inherited ones too."""
     for kind in schema.type_map.values():
-        if isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType) and kind.name[:2] != "__":
+        if (
+            isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType)
+            and kind.name[:2] != "__"
+        ):
             kind.fields = dict(sorted(kind.fields.items()))

@@ -9,14 +9,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql import FragmentDefinitionNode, GraphQLField, GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
-from graphql import get_named_type
+from graphql import (
+    FragmentDefinitionNode,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    get_named_type,
+)
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues, get_argument_values
 
 from schema.engine.cursors import keys_of
 from schema.engine.selection import (
-    Branch, Constant, Cursor, Far, Info, InfoName, One, Rows, Scalar, Selection, Source, Total,
+    Branch,
+    Constant,
+    Cursor,
+    Far,
+    Info,
+    InfoName,
+    One,
+    Rows,
+    Scalar,
+    Selection,
+    Source,
+    Total,
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
 from schema.graphql.arguments import Named, condition_of, order_of, page_of
@@ -79,7 +96,9 @@ class Selecting:
             picks.append((key, _typename(kind) if name == "__typename" else self._source(made, kind, name, found)))
         return Selection(tuple(picks))
 
-    def branch(self, made: Shape, definition: GraphQLField, details: Details, relation: Relation | None = None) -> Branch:
+    def branch(
+        self, made: Shape, definition: GraphQLField, details: Details, relation: Relation | None = None
+    ) -> Branch:
         """A connection of records of `made`."""
         kind = get_named_type(definition.type)
         assert isinstance(kind, GraphQLObjectType)

@@ -12,7 +12,17 @@ from schema.engine.field import FieldShape
 from schema.engine.selection import Operator
 from schema.engine.shape import Relation, Shape, shape
 from schema.graphql.declaring import (
-    Argument, Member, bare, camel, enum, enum_of, fill_input, fill_interface, fill_object, pascal, scalar_of,
+    Argument,
+    Member,
+    bare,
+    camel,
+    enum,
+    enum_of,
+    fill_input,
+    fill_interface,
+    fill_object,
+    pascal,
+    scalar_of,
 )  # fmt: skip
 
 _OPERATORS: dict[Operator, str] = {
@@ -127,17 +137,20 @@ class Types:
         fields = {name.upper(): (name, made.fields[name].description) for name in names}
         by = enum(f"{made.name}SortField", f"What {made.plural} can be sorted by.", fields)
         direction = Member("direction", self._direction, "Which way.", default=self._direction["ASC"])
-        fill_input(orders, f"An order of {made.plural}.", [Member("field", by, "What to sort by."), direction], ("field", "direction"))
+        fill_input(
+            orders,
+            f"An order of {made.plural}.",
+            [Member("field", by, "What to sort by."), direction],
+            ("field", "direction"),
+        )
 
     def _comparison(self, field: FieldShape) -> type:
         """The input that compares a field of its kind: `IntFilter`, `StringFilter`, …"""
         kind = self.scalar(field)
         name = f"{_FILTERS.get(field.kind) or kind.__name__}Filter"
         if name not in self._classes:
-            members = [
-                Member(operator, {"in": list[kind], "isnull": bool}.get(operator, kind), _OPERATORS[operator])
-                for operator in field.operators
-            ]
+            kinds: dict[str, Any] = {"in": list[kind], "isnull": bool}  # type: ignore[valid-type]
+            members = [Member(it, kinds.get(it, kind), _OPERATORS[it]) for it in field.operators]
             fill_input(self.bare(name), "Comparisons; all that is said has to hold.", members)
         return self._classes[name]
 

@@ -6,7 +6,9 @@ from schema.models.membership import Membership
 from schema.models.user import User
 
 RESOURCES: tuple[type[Record], ...] = tuple(
-    found for found in list(vars().values()) if isinstance(found, type) and issubclass(found, Record) and found is not Record
+    found
+    for found in list(vars().values())
+    if isinstance(found, type) and issubclass(found, Record) and found != Record
 )
 
 __all__ = ["RESOURCES", "Group", "Membership", "User"]

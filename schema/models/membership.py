@@ -1,8 +1,7 @@
 """Who belongs to which group, and as what."""
 
 from datetime import datetime
-from enum import Enum
-from typing import ClassVar
+from enum import StrEnum
 
 from sqlmodel import Field
 
@@ -10,13 +9,15 @@ from schema.engine.policy import Rules, linked, role, signed_in
 from schema.engine.record import Link, extra
 
 
-class MemberRole(str, Enum):
-    """What a member may do in a group."""
+class MemberRole(StrEnum):
+    """What a member may do in a group.
+
+    member: belongs to the group.
+    owner: belongs to the group, and decides who else does.
+    """
 
     MEMBER = "member"
-    """Belongs to the group."""
     OWNER = "owner"
-    """Belongs to the group and decides who else does."""
 
 
 class Membership(Link, table=True):

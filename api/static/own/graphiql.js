@@ -4,7 +4,7 @@
 const EXAMPLES = [
   {
     query: `# People with their groups.
-# Ctrl-Enter runs it, or ⌘↩, or the button with the triangle.
+# Ctrl-Enter or ⌘↩ runs it.
 query PeopleWithGroups {
   users(first: 10) {
     nodes {
@@ -87,6 +87,11 @@ const tabs = EXAMPLES.map(({ query, variables }) => ({
   variables: variables ? JSON.stringify(variables, null, 2) : "",
 }));
 
+// For a moment after a change of tabs GraphiQL still sends the name of the operation before: it is left out then.
+function named({ operationName, ...operation }) {
+  return operation.query.includes(operationName) ? { operationName, ...operation } : operation;
+}
+
 async function fetcher(operation, { headers } = {}) {
   const response = await fetch(new URL("graphql", document.baseURI), {
     method: "POST",
@@ -95,7 +100,7 @@ async function fetcher(operation, { headers } = {}) {
       Accept: "application/graphql-response+json, application/json",
       "Content-Type": "application/json",
     },
-    body: JSON.stringify(operation),
+    body: JSON.stringify(named(operation)),
   });
   const text = await response.text();
   try {

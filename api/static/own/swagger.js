@@ -5,6 +5,9 @@ const dress = () => document.documentElement.classList.toggle("dark-mode", dark.
 dark.addEventListener("change", dress);
 dress();
 
+// Swagger UI scrolls to where a link leads, and leaves the keyboard behind. Not so for the way past the bar.
+document.querySelector(".skip").classList.add("noZensmooth");
+
 const place = document.getElementById("swagger");
 
 // Two of Swagger UI's fields have no name for a screen reader.

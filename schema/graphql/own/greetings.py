@@ -13,7 +13,7 @@ Name = Annotated[str, strawberry.argument(description="Who is greeted.")]
 class Query:
     """What can be asked besides the models."""
 
-    @strawberry.field(description="Says hello.")
+    @strawberry.field(description="Says hello.")  # type: ignore[untyped-decorator]
     def greeting(self, name: Name) -> str:
         """The greeting of `POST /greetings`."""
         return f"Hello, {name}!"
