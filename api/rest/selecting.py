@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from api.rest.endpoint import Parameter, Schema
-from api.rest.schemas import CURSOR, UUID
+from api.rest.endpoint import Parameter
+from api.rest.schemas import CURSOR
+from api.rest.values import Value, boolean, cursor, integer, list_of, one_of, value_of
 from schema.engine import cursors
 from schema.engine.comparison import bound
-from schema.engine.faces import UUID as UUID_PATTERN
-from schema.engine.faces import moment
-from schema.engine.field import GREATEST_INTEGER, LEAST_INTEGER, FieldShape
+from schema.engine.field import FieldShape
 from schema.engine.selection import (
     Branch, Compare, Condition, Far, Junction, Next, Operator, Order, Page, Rows, Scalar, Selection, Total, Values,
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
 
-DEFAULT_LIMIT, MOST_LIMIT, MOST_IDS = 20, 100, 250
-NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-NO_CONTROL_NO_COMMA = r"^[^,\u0000-\u001f\u007f-\u009f]+$"
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,9})", re.ASCII)
+DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 
 
 @cache
@@ -44,7 +40,12 @@ def item_of(relation: Relation) -> Selection:
 @cache
 def list_parameters(made: Shape) -> tuple[Parameter, ...]:
     """What a list of records takes."""
-    return (*_paging(made), *(_filter(field, operator) for field in made.filters for operator in field.operators))
+    filters = (_filter(field, operator) for field in made.filters for operator in field.operators)
+    found = (*_paging(made), *filters)
+    names = [parameter.name for parameter in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    assert not twice, f"{made.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+    return found
 
 
 def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) -> tuple[Branch, Values]:
@@ -68,7 +69,7 @@ def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) ->
     )
     for name in ("after", "before"):
         if name in query:
-            values |= cursors.keys_of(query[name], name, made, branch, values)
+            values |= cursors.keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values)
     return branch, values
 
 
@@ -83,51 +84,33 @@ def orders(made: Shape) -> dict[str, Order]:
 
 
 def _paging(made: Shape) -> Iterable[Parameter]:
-    bounds = {"minimum": 1, "maximum": MOST_LIMIT}
-    limit: Schema = {"type": "integer", "format": "int32", **bounds, "default": DEFAULT_LIMIT}
-    offered = orders(made)
-    yield Parameter("limit", "query", limit, _integer(1, MOST_LIMIT), "How many to give at most.")
-    yield Parameter("after", "query", CURSOR, _text, "Give what comes after this cursor: the `next` of another page.")
-    yield Parameter("before", "query", CURSOR, _text, "Give what comes before this cursor.")
-    yield Parameter(
-        "sort", "query", {"type": "string", "enum": list(offered)}, _one_of(offered),
-        "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties.",
-    )  # fmt: skip
-    yield Parameter(
-        "count", "query", {"type": "string", "enum": ["exact"]}, _one_of({"exact": True}),
-        "With `exact`, count what there is on all pages.",
-    )  # fmt: skip
+    limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(made), next(iter(orders(made))))
+    limit.schema["default"], offered.schema["default"] = DEFAULT_LIMIT, offered.example
+    yield _parameter("limit", limit, "How many to give at most.")
+    yield _parameter("after", cursor(CURSOR), "Give what comes after this cursor: the `next` of a page of this very list.")
+    yield _parameter("before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`.")
+    sentence = "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties."
+    yield _parameter("sort", offered, sentence)
+    yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
 
 
 def _filter(field: FieldShape, operator: Operator) -> Parameter:
     name = field.name if operator == "eq" else f"{field.name}__{operator}"
-    words = _WORDS[operator]
-    if operator == "isnull":
-        return Parameter(name, "query", {"type": "boolean"}, _boolean, f"Only those where `{field.name}` {words}.")
-    item, read = _value(field, in_list=operator == "in")
-    schema: Schema = {"type": "array", "minItems": 1, "maxItems": MOST_IDS, "items": item} if operator == "in" else item
-    sentence = f"Only those where `{field.name}` {words}."
-    return Parameter(name, "query", schema, read, sentence, many=operator == "in")
+    sentence = f"Only those where `{field.name}` {_WORDS[operator]}."
+    match operator:
+        case "isnull":
+            return _parameter(name, boolean(False), sentence)
+        case "in":
+            return _parameter(name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True)
+        case "startswith":
+            whole = value_of(field)
+            return _parameter(name, replace(whole, example=whole.example and whole.example[:2]), sentence)
+        case _:
+            return _parameter(name, value_of(field), sentence)
 
 
-def _value(field: FieldShape, *, in_list: bool) -> tuple[Schema, Any]:
-    match field.kind:
-        case "id":
-            return UUID, _uuid
-        case "enum":
-            choices = {str(choice.value): choice.value for choice in field.choices}
-            return {"type": "string", "enum": list(choices)}, _one_of(choices)
-        case "boolean":
-            return {"type": "boolean"}, _boolean
-        case "integer":
-            bounds = {"minimum": LEAST_INTEGER, "maximum": GREATEST_INTEGER}
-            return {"type": "integer", "format": "int32", **bounds}, _integer(LEAST_INTEGER, GREATEST_INTEGER)
-        case "time":
-            return {"type": "string", "format": "date-time", "maxLength": 40}, moment
-        case "text":
-            pattern = NO_CONTROL_NO_COMMA if in_list else NO_CONTROL
-            longest = field.max_length or 0
-            return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern}, _matching(pattern, longest)
+def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) -> Parameter:
+    return Parameter(name, "query", value.schema, value.read, sentence, many=many, example=value.example)
 
 
 def _compared(made: Shape, query: Mapping[str, Any], values: dict[str, Any]) -> Iterable[Condition]:
@@ -158,50 +141,3 @@ _WORDS: dict[str, str] = {
     "startswith": "begins with this, in upper or lower case",
     "isnull": "is null (`true`) or is not (`false`)",
 }
-
-
-def _text(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", text, re.ASCII) or len(text) > cursors.MAX_LENGTH:
-        raise ValueError(f"a cursor is made of letters, digits, - and _, at most {cursors.MAX_LENGTH} of them")
-    return text
-
-
-def _integer(least: int, greatest: int) -> Any:
-    def read(text: str) -> int:
-        if not _INTEGER.fullmatch(text) or not least <= int(text) <= greatest:
-            raise ValueError(f"it has to be an integer from {least} to {greatest}")
-        return int(text)
-
-    return read
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("it has to be true or false")
-    return text == "true"
-
-
-def _uuid(text: str) -> str:
-    if not re.fullmatch(UUID_PATTERN, text):
-        raise ValueError("it has to be a UUID")
-    return text.lower()
-
-
-def _one_of(choices: Mapping[str, Any]) -> Any:
-    def read(text: str) -> Any:
-        if text not in choices:
-            raise ValueError(f"it has to be one of {', '.join(choices)}")
-        return choices[text]
-
-    return read
-
-
-def _matching(pattern: str, longest: int) -> Any:
-    compiled = re.compile(pattern)
-
-    def read(text: str) -> str:
-        if not compiled.fullmatch(text) or len(text) > longest:
-            raise ValueError(f"it has to be 1 to {longest} characters, none of them a control character")
-        return text
-
-    return read

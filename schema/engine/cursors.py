@@ -15,7 +15,7 @@ from zlib import crc32
 
 from schema.engine.errors import BadRequest
 from schema.engine.field import FieldShape
-from schema.engine.selection import Branch, Compare, Condition, Values
+from schema.engine.selection import Compare, Condition, Order, Values
 from schema.engine.shape import Shape
 
 MAX_LENGTH = 2048
@@ -23,10 +23,10 @@ _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 
-def seal(model: str, branch: Branch, values: Values) -> int:
+def seal(model: str, relation: str | None, order: Order, where: Condition | None, values: Values) -> int:
     """What ties a cursor to its list."""
-    where = _spelled(branch.where, values) if branch.where else ""
-    return crc32(f"{model}.{branch.relation}{branch.order.fields}{branch.order.descending}{where}".encode())
+    spelled = _spelled(where, values) if where else ""
+    return crc32(f"{model}.{relation}{order.fields}{order.descending}{spelled}".encode())
 
 
 def make(keys: bytes, seal: int) -> bytes:
@@ -35,10 +35,12 @@ def make(keys: bytes, seal: int) -> bytes:
     return binascii.b2a_base64(sealed, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
-def keys_of(cursor: str, name: str, made: Shape, branch: Branch, values: Values) -> dict[str, Any]:
-    """The keys that a cursor holds, as the values that a page's `after` or `before` of that name stands for."""
-    fields = [made.fields[field] for field in branch.order.fields if field != "id"]
-    keys = read(cursor, seal(made.name, branch, values), [*fields, made.fields["id"]])
+def keys_of(
+    cursor: str, name: str, made: Shape, relation: str | None, order: Order, where: Condition | None, values: Values
+) -> dict[str, Any]:
+    """The keys that a cursor of a list holds, as the values that a page's `after` or `before` of that name stands for."""
+    fields = [made.fields[field] for field in order.fields if field != "id"]
+    keys = read(cursor, seal(made.name, relation, order, where, values), [*fields, made.fields["id"]])
     return {f"{name}_{number}": key for number, key in enumerate(keys)}
 
 

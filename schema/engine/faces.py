@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from schema.engine.errors import Fault, Invalid
-from schema.engine.field import EMAIL, TEXT, FieldShape
+from schema.engine.field import EMAIL, MOMENT, TEXT, FieldShape
 from schema.engine.jsontext import strict, unrepeated
 from schema.engine.shape import Relation, Shape
 from schema.engine.verb import Verb
@@ -37,7 +37,8 @@ _PATTERNS = {
     EMAIL: "it has to look like name@example.com",
     UUID: "it has to be a UUID",
 }
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII)
+_MOMENT = re.compile(MOMENT)
+_FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
 
 class Face:
@@ -109,12 +110,14 @@ def kind_of(field: FieldShape) -> Any:
 
 
 def moment(text: str) -> str:
-    """A time as we spell it; `ValueError` unless it is RFC 3339."""
-    if not _RFC_3339.fullmatch(text):
+    """A time as we spell it; `ValueError` unless it is RFC 3339. What lies beyond our years is their first or last."""
+    if not _MOMENT.fullmatch(text):
         raise ValueError("a time is written as in 2026-11-22T09:30:00Z (RFC 3339)")
     try:
         read = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except OverflowError:
+        return _FIRST if text.startswith("0001") else _LAST
+    except ValueError as error:
         raise ValueError("there is no such time") from error
     return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 

@@ -108,7 +108,8 @@ class PageFinish:
         after = self.layout.after and next(known) == b"1"
         backward = self.branch.page.backward
         keys = columns.pop(0) if self.layout.keyed else []
-        seal = cursors.seal(self.model, self.branch, values)
+        branch = self.branch
+        seal = cursors.seal(self.model, branch.relation, branch.order, branch.where, values)
         return Stretch(columns, keys, total, after or (more and not backward), before or (more and backward), seal)
 
     def _lists(self, page: Stretch, values: Values) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schema.engine.comparison import bound, checked
+from schema.engine.cursors import keys_of
 from schema.engine.errors import Fault, Invalid
 from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page
 from schema.engine.shape import Shape
@@ -18,7 +19,7 @@ DEEPEST_FILTER = 10
 
 @dataclass(slots=True)
 class Named:
-    """The values of a request, each under a name that follows from its place."""
+    """The values of a root field, each under a name that follows from its place in the document."""
 
     values: dict[str, Any] = field(default_factory=dict)
 
@@ -27,17 +28,39 @@ class Named:
         return f"v{len(self.values)}"
 
 
-def page_of(arguments: Mapping[str, Any], named: Named) -> Page:
-    """The stretch that `first`, `last`, `after` and `before` stand for. `Invalid` where they make no sense."""
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a connection's arguments come to, but for their values: a part of the plan's key."""
+
+    page: Page
+    where: Condition | None
+    order: Order
+
+
+def stretch_of(arguments: Mapping[str, Any], made: Shape, relation: str | None, named: Named) -> Stretch:
+    """What a connection is asked for; its values are added to those that are named.
+
+    `Invalid` for arguments that make no sense, `BadRequest` for a cursor that the list never gave.
+    """
+    page = _page(arguments, named)
+    asked = arguments.get("filter")
+    where = None if asked is None else _condition(asked, made, named, ("filter",))
+    order = order_of(arguments, made)
+    for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
+        if name and cursor is not None:
+            named.values |= keys_of(cursor, name, made, relation, order, where, named.values)
+    return Stretch(page, where, order)
+
+
+def _page(arguments: Mapping[str, Any], named: Named) -> Page:
     first, last = arguments.get("first"), arguments.get("last")
     if first is not None and last is not None:
         raise Invalid.of(Fault(("last",), "it cannot go together with first", "invalid"))
     backward = last is not None
     size = first if last is None else last
     if size is not None and not 0 <= size <= MOST:
-        raise Invalid.of(
-            Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
-        )
+        fault = Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
+        raise Invalid.of(fault)
     name = named.name()
     named.values[name] = DEFAULT_SIZE if size is None else size
     after = None if arguments.get("after") is None else f"{name}_after"
@@ -54,12 +77,6 @@ def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:
         offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in made.sorts)
         raise Invalid.of(Fault(("sort",), f"it has to be one of {offered}, all in one direction", "invalid"))
     return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
-
-
-def condition_of(arguments: Mapping[str, Any], made: Shape, named: Named) -> Condition | None:
-    """The condition that `filter` stands for."""
-    asked = arguments.get("filter")
-    return None if asked is None else _condition(asked, made, named, ("filter",))
 
 
 def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]) -> Condition:

@@ -7,12 +7,13 @@ once; else graphql-core runs the operation, and finds those answers lying ready.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     ExecutionResult,
     FragmentDefinitionNode,
@@ -20,11 +21,15 @@ from graphql import (
     GraphQLSyntaxError,
     OperationDefinitionNode,
     OperationType,
+    VariableNode,
+    Visitor,
     execute,
     parse,
     specified_rules,
     validate,
+    visit,
 )  # fmt: skip
+from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.values import VariableValues, get_variable_values
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
@@ -32,15 +37,17 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
+from schema.graphql.compiled import Root, recipe
 from schema.graphql.context import Context
 from schema.graphql.failures import NotAQuery, RequestRefused, failure
+from schema.graphql.fields import Prepared
 from schema.graphql.schema import Face
 from schema.graphql.selecting import Operation, fragments_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 MOST_TOKENS = 2000
 MOST_ERRORS = 20
-DOCUMENTS_KEPT = 500
+DOCUMENTS_KEPT, RECIPES_KEPT = 500, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that is valid."""
+    """A document that is valid: its operations and fragments, and the variables that decide what is left out of it."""
 
     node: DocumentNode
     operations: tuple[OperationDefinitionNode, ...]
-    fragments: dict[str, Any]
+    fragments: dict[str, FragmentDetails]
+    switches: tuple[str, ...]
+    recipes: dict[Hashable, tuple[Root, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, node: DocumentNode) -> Document:
+        """A document that has been parsed and validated."""
+        operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
+        fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
+        return cls(node, operations, fragments, _switches(node))
 
 
 class Executor:
@@ -75,10 +91,11 @@ class Executor:
         if queries_only and node.operation is not OperationType.QUERY:
             raise NotAQuery("GET is for queries; send this with POST")
         operation = Operation(self._face.schema, node, document.fragments, self._variables(node, request.variables))
-        context = Context(directory, actor, operation, operation.roots())
+        roots = self._recipe(document, operation, actor)
+        context = Context(directory, actor, operation, {root.key: root.details for root in roots})
         if node.operation is OperationType.QUERY:
-            await self._read(context)
-            if (answer := _written(context)) is not None:
+            await _read(context, roots)
+            if (answer := _written(context, roots)) is not None:
                 return answer
         return await self._execute(document, request, context)
 
@@ -93,9 +110,7 @@ class Executor:
             raise RequestRefused([error], "GRAPHQL_PARSE_FAILED") from None
         if errors := validate(self._face.schema, node, RULES, MOST_ERRORS):
             raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
-        operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
-        fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
-        self._documents[text] = made = Document(node, operations, fragments)
+        self._documents[text] = made = Document.of(node)
         if len(self._documents) > DOCUMENTS_KEPT:
             self._documents.popitem(last=False)
         return made
@@ -106,29 +121,18 @@ class Executor:
             raise RequestRefused(found, "GRAPHQL_VALIDATION_FAILED")
         return found
 
-    async def _read(self, context: Context) -> None:
-        """The answers of all root fields that the planner knows, of one moment."""
-        work, kind = context.work, self._face.schema.query_type
-        assert kind is not None
-        prepared = {}
-        for key, details in context.roots.items():
-            name = details[0].node.name.value
-            if name in self._face.queries:
-                try:
-                    prepared[key] = self._face.queries[name].prepare(
-                        work, context.operation, kind.fields[name], details
-                    )
-                except (DirectoryError, GraphQLError) as error:
-                    context.answers[key] = error
-        try:
-            steps = [step for one in prepared.values() for step in one.steps]
-            rows = await work.read(steps) if steps else []
-        except DirectoryError as error:
-            context.answers |= dict.fromkeys(prepared, error)
-            return
-        for key, one in prepared.items():
-            brought, rows = rows[: len(one.steps)], rows[len(one.steps) :]
-            context.answers[key] = one.finish(brought)
+    def _recipe(self, document: Document, operation: Operation, actor: Actor) -> tuple[Root, ...]:
+        """The operation's root fields, as they were prepared the last time."""
+        values = operation.variables.coerced
+        key = (id(operation.node), actor.kind, tuple([values.get(name) for name in document.switches]))
+        found = document.recipes.get(key)
+        if found is None:
+            kind = self._face.schema.get_root_type(operation.node.operation)
+            assert kind is not None
+            if len(document.recipes) >= RECIPES_KEPT:
+                document.recipes.clear()
+            found = document.recipes[key] = recipe(operation, kind, self._face.queries)
+        return found
 
     async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
         """The same through graphql-core, for whatever is not the planner's, and for what went wrong."""
@@ -146,6 +150,27 @@ class Executor:
         return orjson.dumps(answer)
 
 
+async def _read(context: Context, roots: Sequence[Root]) -> None:
+    """The answers of all root fields that the planner knows, of one moment."""
+    work = context.work
+    prepared: dict[str, Prepared] = {}
+    for root in roots:
+        if root.known:
+            try:
+                prepared[root.key] = root.prepare(work, context.operation)
+            except (DirectoryError, GraphQLError) as error:
+                context.answers[root.key] = error
+    try:
+        steps = [step for one in prepared.values() for step in one.steps]
+        rows = await work.read(steps) if steps else []
+    except DirectoryError as error:
+        context.answers |= dict.fromkeys(prepared, error)
+        return
+    for key, one in prepared.items():
+        brought, rows = rows[: len(one.steps)], rows[len(one.steps) :]
+        context.answers[key] = one.finish(brought)
+
+
 def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:
     """The operation that is meant."""
     if name is None and len(document.operations) == 1:
@@ -158,12 +183,27 @@ def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:
     raise RequestRefused([GraphQLError(f"{sentence}; there are {listed}")], "GRAPHQL_VALIDATION_FAILED")
 
 
-def _written(context: Context) -> bytes | None:
+def _written(context: Context, roots: Sequence[Root]) -> bytes | None:
     """The whole answer, if all of it is there already."""
     members = []
-    for key, details in context.roots.items():
-        answer = b'"Query"' if details[0].node.name.value == "__typename" else context.answers.get(key)
+    for root in roots:
+        answer = b'"Query"' if root.name == "__typename" else context.answers.get(root.key)
         if not isinstance(answer, bytes):
             return None
-        members.append(b'"%b":%b' % (key.encode(), answer))
+        members.append(b'"%b":%b' % (root.key.encode(), answer))
     return b'{"data":{%b}}' % b",".join(members)
+
+
+def _switches(node: DocumentNode) -> tuple[str, ...]:
+    """The variables in `@skip` and `@include`."""
+    found: set[str] = set()
+
+    class Visit(Visitor):
+        def enter_directive(self, directive: DirectiveNode, *_: Any) -> None:
+            if directive.name.value in ("skip", "include"):
+                found.update(
+                    it.value.name.value for it in directive.arguments or () if isinstance(it.value, VariableNode)
+                )
+
+    visit(node, Visit())
+    return tuple(sorted(found))

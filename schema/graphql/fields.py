@@ -14,8 +14,8 @@ from strawberry.scalars import ID
 from schema.engine.comparison import MOST_VALUES, UUID, bound
 from schema.engine.database import Work
 from schema.engine.errors import Fault, Invalid
-from schema.engine.operations import reading
-from schema.engine.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection
+from schema.engine.planner import Plan
+from schema.engine.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.sqlite import Rows as Brought
 from schema.engine.sqlite import Step
@@ -47,37 +47,65 @@ class RootField(ABC):
         """What is to be read for one occurrence of the field; raises what is wrong with it."""
 
 
+class PlannedField(RootField):
+    """One with a plan, which can be kept: it depends on the document and on the stretches of its connections alone."""
+
+    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+        """One statement, whatever is nested in it."""
+        selecting = Selecting(operation)
+        plan = self.plan(work, selecting, definition, details)
+        return self.bound(work, operation, definition, details, plan, selecting.named.values)
+
+    @abstractmethod
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """The plan for one occurrence of the field."""
+
+    @abstractmethod
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """The plan with the values of one request."""
+
+
 @dataclass(frozen=True, slots=True)
-class ListField(RootField):
+class ListField(PlannedField):
     """`users`: a page of all records."""
 
     shape: Shape
     member: Member
 
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
-        """One statement, whatever is nested in it."""
-        selecting = Selecting(operation)
-        branch = selecting.branch(self.shape, definition, details)
-        plan = work.list_plan(self.shape, branch)
-        values = {**selecting.named.values, "actor": work.actor.id}
-        step = plan.statement.sql, plan.statement.bind(values)
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values))
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """That of the list."""
+        return work.list_plan(self.shape, selecting.branch(self.shape, definition, details))
+
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """Its one row is the page."""
+        given = {**values, "actor": work.actor.id}
+        step = plan.statement.sql, plan.statement.bind(given)
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given))
 
 
 @dataclass(frozen=True, slots=True)
-class RecordField(RootField):
+class RecordField(PlannedField):
     """`user(id:)`: one record, or null. `me` is the one whose id the actor has."""
 
     shape: Shape
     member: Member
     own: bool = False
 
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
-        """One statement, whatever is nested in it."""
-        selecting = Selecting(operation)
-        selection = selecting.record(self.shape, operation.type(self.shape.name), details)
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """That of the record."""
+        kind = selecting.operation.type(self.shape.name)
+        return work.record_plan(self.shape, selecting.record(self.shape, kind, details))
+
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """Its row, if there is one, is the record."""
         id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return NOTHING if id is None else _one(work, self.shape, id, selection, selecting)
+        return NOTHING if id is None else _one(work, plan, id, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +123,7 @@ class NodeField(RootField):
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
             if id is not None:
-                tried.append(_one(work, made, id, selection, selecting))
+                tried.append(_one(work, work.record_plan(made, selection), id, selecting.named.values))
 
         def finish(rows: Sequence[Brought]) -> bytes:
             found = (one.finish([brought]) for one, brought in zip(tried, rows, strict=True))
@@ -157,10 +185,10 @@ def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, R
     return {field.member.name: field for field in found}
 
 
-def _one(work: Work, made: Shape, id: str, selection: Selection, selecting: Selecting) -> Prepared:
-    plan, values = work.record_plan(made, selection), selecting.named.values
-    step = reading(work, made, id, selection, values)
-    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL)
+def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
+    given = {**values, "key": id, "actor": work.actor.id}
+    step = plan.statement.sql, plan.statement.bind(given)
+    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given) if rows[0] else NULL)
 
 
 def _well_formed(id: str) -> str | None:

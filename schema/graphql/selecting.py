@@ -20,7 +20,6 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues, get_argument_values
 
-from schema.engine.cursors import keys_of
 from schema.engine.selection import (
     Branch,
     Constant,
@@ -36,7 +35,7 @@ from schema.engine.selection import (
     Total,
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
-from schema.graphql.arguments import Named, condition_of, order_of, page_of
+from schema.graphql.arguments import Named, Stretch, stretch_of
 from schema.graphql.declaring import camel
 
 Details = list[FieldDetails]
@@ -81,12 +80,28 @@ def fragments_of(definitions: list[FragmentDefinitionNode]) -> dict[str, Fragmen
     return {node.name.value: FragmentDetails(node) for node in definitions}
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A connection in a document: where its arguments stand, and whose records it lists."""
+
+    definition: GraphQLField
+    details: Details
+    shape: Shape
+    relation: str | None
+
+    def read(self, operation: Operation, named: Named) -> Stretch:
+        """What its arguments ask for this time."""
+        return stretch_of(operation.arguments(self.definition, self.details), self.shape, self.relation, named)
+
+
 @dataclass(slots=True)
 class Selecting:
-    """What one root field asks for, and the values that it asks with."""
+    """What one root field asks for, the values that it asks with, and the connections that it passed on the way."""
 
     operation: Operation
     named: Named = field(default_factory=Named)
+    sites: list[Site] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
 
     def record(self, made: Shape, kind: GraphQLObjectType, details: Details) -> Selection:
         """A record's fields and relations."""
@@ -102,18 +117,13 @@ class Selecting:
         """A connection of records of `made`."""
         kind = get_named_type(definition.type)
         assert isinstance(kind, GraphQLObjectType)
-        arguments = self.operation.arguments(definition, details)
-        page = page_of(arguments, self.named)
-        where = condition_of(arguments, made, self.named)
-        order = order_of(arguments, made)
-        picks = tuple(
-            (key, self._part(made, kind, found, relation)) for key, found in self.operation.below(kind, details).items()
-        )
-        branch = Branch(picks, page, relation.name if relation else None, where, order)
-        for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
-            if name and cursor is not None:
-                self.named.values |= keys_of(cursor, name, made, branch, self.named.values)
-        return branch
+        site = Site(definition, details, made, relation.name if relation else None)
+        stretch = site.read(self.operation, self.named)
+        self.sites.append(site)
+        self.stretches.append(stretch)
+        below = self.operation.below(kind, details).items()
+        picks = tuple((key, self._part(made, kind, found, relation)) for key, found in below)
+        return Branch(picks, stretch.page, site.relation, stretch.where, stretch.order)
 
     def _source(self, made: Shape, kind: GraphQLObjectType, name: str, details: Details) -> Source:
         for relation in made.relations.values():

@@ -1,0 +1,64 @@
+"""What is kept of a document between requests, so that a known query is neither walked nor planned again.
+
+A `Recipe` belongs to an operation of a document, one setting of its `@skip` and `@include`, and a kind of actor. It has
+the root fields and, of each, the connections in it. A request reads the arguments of those connections anew; what they
+come to but for their values picks the plan, and the values are bound to it. Nothing of a request is kept in a recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from graphql import GraphQLField, GraphQLObjectType
+
+from schema.engine.database import Work
+from schema.engine.planner import Plan
+from schema.graphql.arguments import Named
+from schema.graphql.fields import PlannedField, Prepared, RootField
+from schema.graphql.selecting import Details, Operation, Selecting, Site
+
+PLANS_KEPT = 50
+
+
+@dataclass(slots=True)
+class Root:
+    """A root field in a document: what it is answered under, and the plans that it has had."""
+
+    key: str
+    name: str
+    details: Details
+    definition: GraphQLField | None
+    known: RootField | None
+    sites: list[Site] | None = None
+    plans: dict[Hashable, Plan] = field(default_factory=dict)
+
+    def prepare(self, work: Work, operation: Operation) -> Prepared:
+        """What is to be read for it this time."""
+        assert self.known is not None
+        assert self.definition is not None
+        if not isinstance(self.known, PlannedField):
+            return self.known.prepare(work, operation, self.definition, self.details)
+        if self.sites is None:
+            return self._planned(work, operation, self.known)
+        named = Named()
+        plan = self.plans.get(tuple([site.read(operation, named) for site in self.sites]))
+        if plan is None:
+            return self._planned(work, operation, self.known)
+        return self.known.bound(work, operation, self.definition, self.details, plan, named.values)
+
+    def _planned(self, work: Work, operation: Operation, known: PlannedField) -> Prepared:
+        assert self.definition is not None
+        selecting = Selecting(operation)
+        plan = known.plan(work, selecting, self.definition, self.details)
+        if len(self.plans) >= PLANS_KEPT:
+            self.plans.clear()
+        self.sites = selecting.sites
+        self.plans[tuple(selecting.stretches)] = plan
+        return known.bound(work, operation, self.definition, self.details, plan, selecting.named.values)
+
+
+def recipe(operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField]) -> tuple[Root, ...]:
+    """The root fields of an operation."""
+    roots = ((key, details, details[0].node.name.value) for key, details in operation.roots().items())
+    return tuple(Root(key, name, details, kind.fields.get(name), known.get(name)) for key, details, name in roots)
