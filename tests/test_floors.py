@@ -30,7 +30,8 @@ FLOORS = """
     schema.engine.database + schema.engine.sqlite + schema.engine.lane
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison + schema.engine.columns +
-        schema.engine.cursors + schema.engine.statement + schema.engine.text
+        schema.engine.cursors + schema.engine.statement + schema.engine.text + schema.engine.lookup +
+        schema.engine.scope
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext

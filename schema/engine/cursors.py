@@ -38,7 +38,7 @@ def make(keys: bytes, seal: int) -> bytes:
 def keys_of(
     cursor: str, name: str, made: Shape, relation: str | None, order: Order, where: Condition | None, values: Values
 ) -> dict[str, Any]:
-    """The keys that a cursor of a list holds, as the values that a page's `after` or `before` of that name stands for."""
+    """The keys in a cursor of a list, as the values that a page's `after` or `before` of that name stands for."""
     fields = [made.fields[field] for field in order.fields if field != "id"]
     keys = read(cursor, seal(made.name, relation, order, where, values), [*fields, made.fields["id"]])
     return {f"{name}_{number}": key for number, key in enumerate(keys)}

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.events import Change, Feed
+from schema.engine.lookup import Rows, lookup
 from schema.engine.planner import Plan, plan_list, plan_record
 from schema.engine.policy import Actor
-from schema.engine.selection import Branch, Selection
+from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Job, Reader, Rows, Step, Watch, Writer
+from schema.engine.sqlite import Job, Reader, Step, Watch, Writer
 
 PLANS_KEPT = 1000
 READERS = 2
@@ -118,6 +119,11 @@ class Work:
         """The plan for one record, or for a list below it."""
         kind = self.actor.kind
         return self.directory.plans.get(("one", made, asked, kind), lambda: plan_record(made, asked, kind))
+
+    def looking_up(self, plan: Plan, values: Values) -> Step:
+        """The step of a record's plan, for the record whose id is the value `key`."""
+        assert plan.several is not None
+        return lookup(plan.statement, plan.several, {**values, "actor": self.actor.id})
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""

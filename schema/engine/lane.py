@@ -20,6 +20,7 @@ import aiosqlite
 from schema.engine.errors import DatabaseUnavailable, Overloaded, Timeout
 
 MOST_WAITING = 1000
+LATE = "the database did not answer in time"
 Outcome = tuple[Any, BaseException | None]
 
 
@@ -125,6 +126,6 @@ class Lane(ABC):
         errand.late = True
         if errand not in self._travelling:
             if not errand.done.done():
-                errand.done.set_exception(Timeout("the database did not answer in time"))
+                errand.done.set_exception(Timeout(LATE))
         elif self._interruptible(errand) and self._connection is not None:
             self._connection.interrupt_now()

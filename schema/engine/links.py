@@ -13,12 +13,13 @@ from schema.engine.database import Work, Written
 from schema.engine.errors import NotFound
 from schema.engine.events import Change
 from schema.engine.field import FieldShape
+from schema.engine.lookup import Rows
 from schema.engine.policy import Rule, Rules
 from schema.engine.record import Link, now
 from schema.engine.selection import Branch, Compare, Page, Selection
 from schema.engine.selection import Rows as RowsOf
 from schema.engine.shape import Relation, Shape, fields_by_name, shape, table_of
-from schema.engine.sqlite import Rows, Step, Steps
+from schema.engine.sqlite import Step, Steps
 from schema.engine.statement import Statement, compiled
 
 

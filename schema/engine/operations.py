@@ -15,12 +15,13 @@ from schema.engine import writes
 from schema.engine.database import Work, Written
 from schema.engine.errors import Forbidden, NotFound
 from schema.engine.events import Change
+from schema.engine.lookup import Rows
 from schema.engine.pages import PageFinish
 from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.sqlite import Rows, Step, Steps
+from schema.engine.sqlite import Step, Steps
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -171,8 +172,7 @@ async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] |
 
 def reading(work: Work, made: Shape, id: str, selection: Selection, values: Values) -> Step:
     """The step that reads one record."""
-    statement = work.record_plan(made, selection).statement
-    return statement.sql, statement.bind(_bound(work, values, key=id))
+    return work.looking_up(work.record_plan(made, selection), {**values, "key": id})
 
 
 def found(work: Work, made: Shape, id: str, selection: Selection, rows: Rows, values: Values) -> Found:

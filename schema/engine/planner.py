@@ -12,21 +12,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, LargeBinary, Subquery, bindparam, cast, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    String,
+    Subquery,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
 from schema.engine.columns import Pick, label, needed, sees_all
-from schema.engine.errors import Forbidden, Invalid, TooComplex
-from schema.engine.field import FieldShape
-from schema.engine.matching import Matching, Outer, matching, opened
+from schema.engine.comparison import among
+from schema.engine.errors import Forbidden, Invalid
+from schema.engine.lookup import FIELD, RECORD
+from schema.engine.matching import Matching, matching, opened
 from schema.engine.pages import Layout, PageFinish, RecordFinish, layout
 from schema.engine.policy import Kind
+from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
-from schema.engine.shape import Relation, Shape, shape
+from schema.engine.shape import Shape, shape
 from schema.engine.statement import Statement, compiled
 from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, quoted, text_of, whole
 
 Expression = ColumnElement[Any]
-DEEPEST = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,67 +46,42 @@ class Plan:
     """A statement, and what finishes the text in its first column.
 
     A list's statement gives one row: the text. A record's gives one row or none: the text, the record's version, and
-    whether the actor sees all of its fields.
+    whether the actor sees all of its fields. `several` is the same for all the ids in `keys`, as `lookup.py` reads it.
     """
 
     statement: Statement
     finish: Encoder
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """Where the walk is: which record is at hand, how deep, and whether it is the only one of its level."""
-
-    shape: Shape
-    kind: Kind
-    level: int
-    alone: bool
-    relation: Relation | None = None
-
-    @property
-    def row(self) -> Outer:
-        """The record at hand, under the name that its query gives it."""
-        return Outer(f"p{self.level}")
-
-    @property
-    def separator(self) -> str:
-        """What stands between the columns of this level."""
-        return chr(self.level + 1)
-
-    def below(self, made: Shape, relation: Relation | None) -> _Scope:
-        """One level deeper."""
-        if self.level >= DEEPEST:
-            raise TooComplex(f"relations can be followed {DEEPEST} levels deep, not further")
-        return _Scope(made, self.kind, self.level + 1, False, relation)
-
-    def field(self, scalar: Scalar) -> FieldShape:
-        """The field that is meant: the record's, or the link's."""
-        if scalar.of_link and self.relation:
-            return next(field for field in self.relation.link_fields if field.name == scalar.field)
-        return self.shape.fields[scalar.field]
+    several: Statement | None = None
 
 
 def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
     """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
     if made.rules.read.where(made.table, kind) is False:
         raise Forbidden(f"you may not see {made.plural}")
-    text, finish = _page(branch, _Scope(made, kind, -1, True))
+    text, finish = _page(branch, Scope(made, kind, -1, True))
     return Plan(compiled(select(cast(text, LargeBinary))), finish or _as_it_is)
 
 
 def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
     """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
-    scope = _Scope(made, kind, 0, True)
+    scope = Scope(made, kind, 0, True)
     text, finish = _page(asked, scope) if isinstance(asked, Branch) else _record(asked, scope)
     row = made.table.alias()
     needs = [] if isinstance(asked, Branch) else asked.picks
     columns = [*needed(needs, made, kind, row), row.c.version.label("v"), sees_all(made, row, kind).label("seen")]
-    found = select(*columns).where(row.c.id == bindparam("key"), *opened(made.rules.read.where(row, kind)))
-    inner = found.subquery("p0")
-    return Plan(compiled(select(cast(text, LargeBinary), inner.c.v, inner.c.seen)), finish or _as_it_is)
+    seen = select(*columns).where(*opened(made.rules.read.where(row, kind)))
+    found = seen.where(row.c.id == bindparam("key")).subquery("p0")
+    some = seen.where(among(row.c.id, bindparam("keys", type_=String()))).subquery("p0")
+    parts = [some.c.id, some.c.v, some.c.seen, text]
+    joint = func.group_concat(joined(_between(parts, func.char(FIELD))), func.char(RECORD))
+    return Plan(
+        compiled(select(cast(text, LargeBinary), found.c.v, found.c.seen)),
+        finish or _as_it_is,
+        compiled(select(cast(joint, LargeBinary)).select_from(some)),
+    )
 
 
-def _page(branch: Branch, scope: _Scope) -> tuple[Expression, Encoder | None]:
+def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
     """A list as text; without an encoder, the text is the JSON already."""
     relation = scope.shape.relations[branch.relation] if branch.relation else None
     made = shape(relation.target) if relation else scope.shape
@@ -116,7 +103,7 @@ def _page(branch: Branch, scope: _Scope) -> tuple[Expression, Encoder | None]:
     return text, PageFinish(made.name, branch, columns, below.separator.encode())
 
 
-def _rows(branch: Branch, found: Matching, below: _Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
+def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"k{number}") for number, key in enumerate(found.keys)]
     rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys)
@@ -139,7 +126,7 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
     return joined([*parts, "}"])
 
 
-def _joined(branch: Branch, found: Matching, below: _Scope, columns: Layout) -> Expression:
+def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
     keys = func.json_array(*(below.row[f"k{number}"] for number in range(len(found.keys))))
@@ -178,12 +165,12 @@ def _count(found: Matching) -> Expression:
     return found.select(func.count()).scalar_subquery()
 
 
-def _object(asked: Selection, scope: _Scope) -> list[Piece]:
+def _object(asked: Selection, scope: Scope) -> list[Piece]:
     """A record as the pieces of a JSON object."""
     return object_of([(key, _member(source, scope)) for key, source in asked.picks])
 
 
-def _member(source: Source, scope: _Scope) -> Leaf | list[Piece]:
+def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
     match source:
         case Scalar():
             field = scope.field(source)
@@ -202,7 +189,7 @@ def _member(source: Source, scope: _Scope) -> Leaf | list[Piece]:
             return [text if finish is None else Hole(text, finish)]
 
 
-def _one(asked: One, scope: _Scope) -> Piece:
+def _one(asked: One, scope: Scope) -> Piece:
     """The record that a relation leads to."""
     relation = scope.shape.relations[asked.relation]
     made = shape(relation.target)
@@ -218,7 +205,7 @@ def _one(asked: One, scope: _Scope) -> Piece:
     return Hole(found_text, finish) if finish else found_text
 
 
-def _record(asked: Selection, scope: _Scope) -> tuple[Expression, Encoder | None]:
+def _record(asked: Selection, scope: Scope) -> tuple[Expression, Encoder | None]:
     """A record as text; without an encoder, the text is the JSON already."""
     pieces = _object(asked, scope)
     if whole(pieces):

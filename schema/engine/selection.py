@@ -8,7 +8,7 @@ look alike are therefore equal, and share a plan.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Values = Mapping[str, Any]
@@ -132,6 +132,13 @@ class Branch:
     where: Condition | None = None
     order: Order = Order()
     around: bool = False
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.picks, self.page, self.relation, self.where, self.order)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 Source = Constant | Scalar | Cursor | Far | One | Branch
@@ -139,6 +146,16 @@ Source = Constant | Scalar | Cursor | Far | One | Branch
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked of one record, in the order in which it is to be shown."""
+    """What is asked of one record, in the order in which it is to be shown.
+
+    It is looked up with every request, so its hash is worked out once; a branch's likewise.
+    """
 
     picks: tuple[tuple[str, Source], ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self.picks))
+
+    def __hash__(self) -> int:
+        return self._hash

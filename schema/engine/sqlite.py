@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from schema.engine.errors import Conflict, DatabaseUnavailable, DirectoryError, Fault, Timeout
-from schema.engine.lane import Errand, Lane, Outcome
+from schema.engine.lane import LATE, Errand, Lane, Outcome
+from schema.engine.lookup import Lookup, Rows, apart, together
 
-Step = tuple[str, tuple[Any, ...]]
-Rows = list[tuple[Any, ...]]
+Step = tuple[str, tuple[Any, ...]] | Lookup
 Steps = Generator[Step, Rows, Any]
 Job = Callable[[], Steps]
 Watch = Callable[[str], None]
@@ -40,26 +40,33 @@ class Reader(Lane):
 
     def __init__(self, path: str, deadline: float, watch: Watch | None = None) -> None:
         super().__init__(partial(connect, path, watch=watch, query_only=True), deadline)
-        self._at: Errand | None = None
+        self._at: Sequence[Errand] = ()
 
     def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
-        return [self._answer(connection, errand) for errand in errands]
+        outcomes: dict[Errand, Outcome] = {}
+        for company in _companies(errands):
+            outcomes |= self._answers(connection, company)
+        return [outcomes[errand] for errand in errands]
 
-    def _answer(self, connection: sqlite3.Connection, errand: Errand) -> Outcome:
-        """One errand; run again if an interrupt that was meant for another has hit it."""
-        while not errand.late:
-            self._at = errand
+    def _answers(self, connection: sqlite3.Connection, company: Sequence[Errand]) -> dict[Errand, Outcome]:
+        """Some errands that go together; run again without the one that was late, and was interrupted."""
+        while True:
+            late: dict[Errand, Outcome] = {errand: (None, Timeout(LATE)) for errand in company if errand.late}
+            self._at = company = [errand for errand in company if not errand.late]
+            if not company:
+                return late
             try:
-                return _snapshot(connection, errand.task), None
+                answers = _snapshot(connection, company[0].task) if len(company) == 1 else _joint(connection, company)
             except sqlite3.Error as error:
                 if "interrupted" not in str(error):
-                    return None, meaning(error)
+                    return late | dict.fromkeys(company, (None, meaning(error)))
+            else:
+                return late | {errand: (answer, None) for errand, answer in zip(company, answers, strict=True)}
             finally:
-                self._at = None
-        return None, Timeout("the database did not answer in time")
+                self._at = ()
 
     def _interruptible(self, errand: Errand) -> bool:
-        return self._at is errand
+        return errand in self._at
 
 
 class Writer(Lane):
@@ -114,19 +121,36 @@ def meaning(error: BaseException) -> BaseException:
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("FOREIGN KEY"):
         return Conflict("other records refer to this one, or the one it refers to is gone")
     if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
-        return Timeout("the database did not answer in time")
+        return Timeout(LATE)
     if isinstance(error, sqlite3.DatabaseError) and _UNAVAILABLE.search(text):
         return DatabaseUnavailable("the database is not available")
     return error
 
 
-def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Rows]:
-    """The rows of each step, all of one moment."""
+def _companies(errands: Sequence[Errand]) -> Iterable[list[Errand]]:
+    """The errands, those together that look up records in the same way."""
+    found: dict[Hashable, list[Errand]] = {}
+    for errand in errands:
+        steps = errand.task
+        alike = steps[0].company if len(steps) == 1 and isinstance(steps[0], Lookup) else errand
+        found.setdefault(alike, []).append(errand)
+    return found.values()
+
+
+def _joint(connection: sqlite3.Connection, company: Sequence[Errand]) -> list[list[Rows]]:
+    """What each of some errands brings, all brought by one statement."""
+    lookups = [errand.task[0] for errand in company]
+    sql, parameters = together(lookups)
+    return [[rows] for rows in apart(lookups, connection.execute(sql, parameters).fetchall())]
+
+
+def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[list[Rows]]:
+    """The rows of each step, all of one moment, as the answer of a single errand."""
     if len(steps) == 1:
-        return [connection.execute(*steps[0]).fetchall()]
+        return [[connection.execute(steps[0][0], steps[0][1]).fetchall()]]
     connection.execute("BEGIN")
     try:
-        return [connection.execute(*step).fetchall() for step in steps]
+        return [[connection.execute(step[0], step[1]).fetchall() for step in steps]]
     finally:
         _roll_back(connection)
 
@@ -169,7 +193,7 @@ def _driven(connection: sqlite3.Connection, steps: Steps) -> Any:
             step = next(steps) if rows is None else steps.send(rows)
         except StopIteration as end:
             return end.value
-        rows = connection.execute(*step).fetchall()
+        rows = connection.execute(step[0], step[1]).fetchall()
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -28,10 +28,11 @@ from sqlalchemy import (
 from schema.engine.comparison import among
 from schema.engine.errors import Conflict, Fault, Forbidden, NotFound, VersionMismatch
 from schema.engine.field import FieldShape, lowered
+from schema.engine.lookup import Rows
 from schema.engine.matching import opened
 from schema.engine.policy import Kind, Rule, both
 from schema.engine.shape import Shape, shape
-from schema.engine.sqlite import Rows, Steps
+from schema.engine.sqlite import Steps
 from schema.engine.statement import Statement, compiled
 
 

@@ -14,10 +14,10 @@ from strawberry.scalars import ID
 from schema.engine.comparison import MOST_VALUES, UUID, bound
 from schema.engine.database import Work
 from schema.engine.errors import Fault, Invalid
+from schema.engine.lookup import Rows as Brought
 from schema.engine.planner import Plan
 from schema.engine.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Rows as Brought
 from schema.engine.sqlite import Step
 from schema.graphql.declaring import Argument, Member, camel
 from schema.graphql.selecting import Details, Operation, Selecting
@@ -186,9 +186,8 @@ def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, R
 
 
 def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
-    given = {**values, "key": id, "actor": work.actor.id}
-    step = plan.statement.sql, plan.statement.bind(given)
-    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given) if rows[0] else NULL)
+    given = {**values, "key": id}
+    return Prepared([work.looking_up(plan, given)], lambda rows: plan.finish(rows[0][0][0], given) if rows[0] else NULL)
 
 
 def _well_formed(id: str) -> str | None:

@@ -11,10 +11,11 @@ import orjson
 from schema.engine import faces, operations
 from schema.engine.errors import DirectoryError, Fault, Invalid
 from schema.engine.links import link, reading_link, unlink
+from schema.engine.lookup import Rows
 from schema.engine.planner import Plan
 from schema.engine.selection import Far, Scalar, Selection, Values
 from schema.engine.shape import Relation, Shape, shape
-from schema.engine.sqlite import Rows, Step
+from schema.engine.sqlite import Step
 from schema.graphql.context import Context
 from schema.graphql.declaring import camel, snake
 from schema.graphql.mutations import Mutation

@@ -1,0 +1,56 @@
+"""One record's step, and how several of them become one statement.
+
+Each row that a thread brings costs a hand-over of the interpreter's lock, so records that are looked up at the same
+moment, by the same plan and for the same actor, are brought as one row, and told apart again by their ids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from schema.engine.selection import Values
+from schema.engine.statement import Statement
+
+Rows = list[tuple[Any, ...]]
+
+# Control characters that no list's text is joined by (ASCII's record separator and group separator).
+RECORD, FIELD = 30, 29
+KEYS: Final = object()
+
+
+class Lookup(NamedTuple):
+    """A step that brings one record or none: the text, the version, and whether the actor sees all of its fields."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    several: str
+    shared: tuple[Any, ...]
+    key: str
+
+    @property
+    def company(self) -> tuple[str, tuple[Any, ...]]:
+        """What those that can be looked up together have in common."""
+        return self.several, self.shared
+
+
+def lookup(statement: Statement, several: Statement, values: Values) -> Lookup:
+    """The step for the record whose id is the value `key`."""
+    shared = several.bind({**values, "keys": KEYS})
+    return Lookup(statement.sql, statement.bind(values), several.sql, shared, values["key"])
+
+
+def together(lookups: Sequence[Lookup]) -> tuple[str, tuple[Any, ...]]:
+    """One step for all of them."""
+    keys = json.dumps([one.key for one in lookups])
+    first = lookups[0]
+    return first.several, tuple([keys if value is KEYS else value for value in first.shared])
+
+
+def apart(lookups: Iterable[Lookup], rows: Rows) -> list[Rows]:
+    """What each of them would have brought alone."""
+    (joint,) = rows[0]
+    records = (record.split(bytes([FIELD]), 3) for record in joint.split(bytes([RECORD]))) if joint else ()
+    found = {id.decode(): (text, int(version), int(seen)) for id, version, seen, text in records}
+    return [[found[one.key]] if one.key in found else [] for one in lookups]
