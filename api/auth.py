@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from starlette.types import Scope
 
@@ -48,6 +49,7 @@ def _check_local(scope: Scope, headers: dict[bytes, bytes]) -> None:
         raise Forbidden("in development pages of other sites are not served")
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
