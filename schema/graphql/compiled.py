@@ -16,7 +16,7 @@ from schema.engine.database import Work
 from schema.engine.planner import Plan
 from schema.graphql.arguments import Named
 from schema.graphql.fields import PlannedField, Prepared, RootField
-from schema.graphql.selecting import Details, Operation, Selecting, Site
+from schema.graphql.selecting import Details, Operation, Selecting, Site, records_of
 
 PLANS_KEPT = 50
 
@@ -42,10 +42,13 @@ class Root:
         if self.sites is None:
             return self._planned(work, operation, self.known)
         named = Named()
-        plan = self.plans.get(tuple([site.read(operation, named) for site in self.sites]))
+        stretches = tuple([site.read(operation, named) for site in self.sites])
+        plan = self.plans.get(stretches)
         if plan is None:
             return self._planned(work, operation, self.known)
-        return self.known.bound(work, operation, self.definition, self.details, plan, named.values)
+        found = self.known.bound(work, operation, self.definition, self.details, plan, named.values)
+        found.records = records_of(self.sites, stretches, named.values)
+        return found
 
     def _planned(self, work: Work, operation: Operation, known: PlannedField) -> Prepared:
         assert self.definition is not None
@@ -55,7 +58,9 @@ class Root:
             self.plans.clear()
         self.sites = selecting.sites
         self.plans[tuple(selecting.stretches)] = plan
-        return known.bound(work, operation, self.definition, self.details, plan, selecting.named.values)
+        found = known.bound(work, operation, self.definition, self.details, plan, selecting.named.values)
+        found.records = selecting.records()
+        return found
 
 
 def recipe(operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField]) -> tuple[Root, ...]:

@@ -17,6 +17,7 @@ class Context:
     actor: Actor
     operation: Operation
     roots: dict[str, Details]
+    most_records: int
     answers: dict[str, bytes | Exception] = field(default_factory=dict)
 
     @property

@@ -18,13 +18,11 @@ from graphql import (
     ExecutionResult,
     FragmentDefinitionNode,
     GraphQLError,
-    GraphQLSyntaxError,
     OperationDefinitionNode,
     OperationType,
     VariableNode,
     Visitor,
     execute,
-    parse,
     specified_rules,
     validate,
     visit,
@@ -39,13 +37,13 @@ from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
 from schema.graphql.compiled import Root, recipe
 from schema.graphql.context import Context
-from schema.graphql.failures import NotAQuery, RequestRefused, failure
+from schema.graphql.failures import NotAQuery, RequestRefused, failure, too_many
 from schema.graphql.fields import Prepared
+from schema.graphql.limits import Limits, parsed
 from schema.graphql.schema import Face
 from schema.graphql.selecting import Operation, fragments_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-MOST_TOKENS = 2000
 MOST_ERRORS = 20
 DOCUMENTS_KEPT, RECIPES_KEPT = 500, 50
 
@@ -80,8 +78,9 @@ class Document:
 class Executor:
     """Runs operations against one schema, and remembers the documents that were valid."""
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: Face, limits: Limits | None = None) -> None:
         self._face = face
+        self._limits = limits or Limits()
         self._documents: OrderedDict[str, Document] = OrderedDict()
 
     async def run(self, request: Request, directory: Directory, actor: Actor, *, queries_only: bool = False) -> bytes:
@@ -92,9 +91,10 @@ class Executor:
             raise NotAQuery("GET is for queries; send this with POST")
         operation = Operation(self._face.schema, node, document.fragments, self._variables(node, request.variables))
         roots = self._recipe(document, operation, actor)
-        context = Context(directory, actor, operation, {root.key: root.details for root in roots})
+        found = {root.key: root.details for root in roots}
+        context = Context(directory, actor, operation, found, self._limits.records)
         if node.operation is OperationType.QUERY:
-            await _read(context, roots)
+            await _read(context, roots, self._limits.records)
             if (answer := _written(context, roots)) is not None:
                 return answer
         return await self._execute(document, request, context)
@@ -104,10 +104,7 @@ class Executor:
         if found := self._documents.get(text):
             self._documents.move_to_end(text)
             return found
-        try:
-            node = parse(text, max_tokens=MOST_TOKENS)
-        except GraphQLSyntaxError as error:
-            raise RequestRefused([error], "GRAPHQL_PARSE_FAILED") from None
+        node = parsed(text, self._limits)
         if errors := validate(self._face.schema, node, RULES, MOST_ERRORS):
             raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
         self._documents[text] = made = Document.of(node)
@@ -150,8 +147,8 @@ class Executor:
         return orjson.dumps(answer)
 
 
-async def _read(context: Context, roots: Sequence[Root]) -> None:
-    """The answers of all root fields that the planner knows, of one moment."""
+async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
+    """The answers of all root fields that the planner knows, of one moment; `most` is how many records they may be."""
     work = context.work
     prepared: dict[str, Prepared] = {}
     for root in roots:
@@ -160,6 +157,8 @@ async def _read(context: Context, roots: Sequence[Root]) -> None:
                 prepared[root.key] = root.prepare(work, context.operation)
             except (DirectoryError, GraphQLError) as error:
                 context.answers[root.key] = error
+    if (records := sum(one.records for one in prepared.values())) > most:
+        raise too_many(records, most)
     try:
         steps = [step for one in prepared.values() for step in one.steps]
         rows = await work.read(steps) if steps else []

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from schema.engine.errors import DirectoryError, Refused
+from schema.engine.errors import DirectoryError, Refused, TooComplex
 
 log = logging.getLogger("tandem.graphql")
 INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
@@ -23,6 +23,12 @@ class RequestRefused(Refused):
     def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = [failure(error, code) for error in errors]
+
+
+def too_many(records: int, most: int) -> RequestRefused:
+    """What to say of a request that could bring back too many records."""
+    sentence = f"the query could bring back {records} records; {most} are allowed: ask for smaller pages"
+    return RequestRefused([GraphQLError(sentence)], TooComplex.code)
 
 
 class NotAQuery(Refused):

@@ -26,15 +26,13 @@ from schema.graphql.types import Types
 NULL = b"null"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
-    """The steps that a root field takes, and what makes its JSON of the rows that they bring."""
+    """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be."""
 
     steps: Sequence[Step]
     finish: Callable[[Sequence[Brought]], bytes]
-
-
-NOTHING = Prepared((), lambda rows: NULL)
+    records: int = 0
 
 
 class RootField(ABC):
@@ -54,7 +52,9 @@ class PlannedField(RootField):
         """One statement, whatever is nested in it."""
         selecting = Selecting(operation)
         plan = self.plan(work, selecting, definition, details)
-        return self.bound(work, operation, definition, details, plan, selecting.named.values)
+        found = self.bound(work, operation, definition, details, plan, selecting.named.values)
+        found.records = selecting.records()
+        return found
 
     @abstractmethod
     def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
@@ -105,7 +105,7 @@ class RecordField(PlannedField):
     ) -> Prepared:
         """Its row, if there is one, is the record."""
         id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return NOTHING if id is None else _one(work, plan, id, values)
+        return Prepared((), lambda rows: NULL) if id is None else _one(work, plan, id, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,16 @@ class NodeField(RootField):
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
             if id is not None:
-                tried.append(_one(work, work.record_plan(made, selection), id, selecting.named.values))
+                found = _one(work, work.record_plan(made, selection), id, selecting.named.values)
+                found.records = selecting.records()
+                tried.append(found)
 
         def finish(rows: Sequence[Brought]) -> bytes:
             found = (one.finish([brought]) for one, brought in zip(tried, rows, strict=True))
             return next((json for json in found if json != NULL), NULL)
 
-        return Prepared([step for one in tried for step in one.steps], finish)
+        most = max((one.records for one in tried), default=0)
+        return Prepared([step for one in tried for step in one.steps], finish, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ class NodesField(RootField):
                 found |= {item["id"]: item["node"] for item in orjson.loads(one.finish([brought]))["items"]}
             return orjson.dumps([found.get(id) if id else None for id in asked])
 
-        return Prepared([step for one in lists for step in one.steps], finish)
+        most = max((one.records for one in lists), default=0)
+        return Prepared([step for one in lists for step in one.steps], finish, most)
 
     def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
         selecting = Selecting(operation)
@@ -164,7 +168,7 @@ class NodesField(RootField):
         values["actor"] = work.actor.id
         plan = work.list_plan(made, branch)
         step = plan.statement.sql, plan.statement.bind(values)
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values))
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), len(ids) + selecting.records(len(ids)))
 
 
 def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from schema.engine import faces, operations
-from schema.engine.errors import DirectoryError, Fault, Invalid
+from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
 from schema.engine.links import link, reading_link, unlink
 from schema.engine.lookup import Rows
 from schema.engine.planner import Plan
@@ -41,6 +41,7 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
     made, work, selecting = mutation.shape, context.work, Selecting(context.operation)
     selection = _payload(mutation, context, key, selecting)
     values = selecting.named.values
+    _check(context, selecting)
     id, versions = str(data.pop("id", "")).lower(), _versions(data.pop("if_version", None))
     if mutation.deed == "create":
         accepted = faces.create_face(made).read(data)
@@ -87,6 +88,7 @@ def _ends(made: Shape, id: str, mutation: Mutation, context: Context, key: str) 
         selecting = Selecting(context.operation)
         selection = selecting.record(made, context.operation.type(made.name), found)
         values = selecting.named.values
+        _check(context, selecting)
         plan = context.work.record_plan(made, selection)
         step = operations.reading(context.work, made, id, selection, values)
         yield step, partial(_record, name, plan, values)
@@ -128,6 +130,12 @@ def _below(mutation: Mutation, context: Context, key: str, field: str) -> Iterat
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """An input in the engine's words: names in snake_case, enums by their values."""
     return {snake(name): getattr(value, "value", value) for name, value in given.items()}
+
+
+def _check(context: Context, selecting: Selecting) -> None:
+    """`TooComplex` if the payload could bring back too many records."""
+    if (records := selecting.records()) > context.most_records:
+        raise TooComplex(f"the payload could bring back {records} records; {context.most_records} are allowed")
 
 
 def _versions(version: int | None) -> frozenset[int] | None:

@@ -6,6 +6,7 @@ coerces arguments. What is left is to say the same thing in the engine's words, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,16 +83,31 @@ def fragments_of(definitions: list[FragmentDefinitionNode]) -> dict[str, Fragmen
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A connection in a document: where its arguments stand, and whose records it lists."""
+    """A connection in a document: where its arguments stand, whose records it lists, and which connection it is below.
+
+    `above` is that one's number among the sites of the root field; they are numbered from above.
+    """
 
     definition: GraphQLField
     details: Details
     shape: Shape
     relation: str | None
+    above: int | None
 
     def read(self, operation: Operation, named: Named) -> Stretch:
         """What its arguments ask for this time."""
         return stretch_of(operation.arguments(self.definition, self.details), self.shape, self.relation, named)
+
+
+def records_of(sites: Sequence[Site], stretches: Sequence[Stretch], values: Mapping[str, Any], alone: int = 1) -> int:
+    """How many records a root field's lists could bring back: page sizes multiplied down the nesting.
+
+    `alone` is how many records stand above them.
+    """
+    counts: list[int] = []
+    for site, stretch in zip(sites, stretches, strict=True):
+        counts.append(values[stretch.page.size] * (alone if site.above is None else counts[site.above]))
+    return sum(counts)
 
 
 @dataclass(slots=True)
@@ -102,6 +118,11 @@ class Selecting:
     named: Named = field(default_factory=Named)
     sites: list[Site] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
+    _above: int | None = None
+
+    def records(self, alone: int = 1) -> int:
+        """How many records its lists could bring back, below `alone` records."""
+        return records_of(self.sites, self.stretches, self.named.values, alone)
 
     def record(self, made: Shape, kind: GraphQLObjectType, details: Details) -> Selection:
         """A record's fields and relations."""
@@ -117,12 +138,14 @@ class Selecting:
         """A connection of records of `made`."""
         kind = get_named_type(definition.type)
         assert isinstance(kind, GraphQLObjectType)
-        site = Site(definition, details, made, relation.name if relation else None)
+        site = Site(definition, details, made, relation.name if relation else None, self._above)
         stretch = site.read(self.operation, self.named)
         self.sites.append(site)
         self.stretches.append(stretch)
+        outer, self._above = self._above, len(self.sites) - 1
         below = self.operation.below(kind, details).items()
         picks = tuple((key, self._part(made, kind, found, relation)) for key, found in below)
+        self._above = outer
         return Branch(picks, stretch.page, site.relation, stretch.where, stretch.order)
 
     def _source(self, made: Shape, kind: GraphQLObjectType, name: str, details: Details) -> Source:

@@ -1,0 +1,122 @@
+"""What one document may hold, counted on its syntax alone, before anything looks at what it means.
+
+Fragments are counted once and remembered, and sums stop growing past their limits, so that a few hundred bytes of
+fragments inside fragments cost no more than they look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    Node,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    parse,
+)
+
+from schema.engine.errors import TooComplex
+from schema.graphql.failures import RequestRefused
+
+UNTOLD = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a document may hold; `records` is how many one request could bring back at most."""
+
+    tokens: int = 2000
+    depth: int = 15
+    aliases: int = 30
+    roots: int = 20
+    directives: int = 50
+    records: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """How much a selection holds, its fragments' contents included."""
+
+    fields: int = 0
+    depth: int = 0
+    aliases: int = 0
+    directives: int = 0
+
+    def and_(self, other: _Size) -> _Size:
+        """Both of them, side by side."""
+        return _Size(
+            min(self.fields + other.fields, UNTOLD),
+            max(self.depth, other.depth),
+            min(self.aliases + other.aliases, UNTOLD),
+            min(self.directives + other.directives, UNTOLD),
+        )
+
+
+def parsed(text: str, limits: Limits) -> DocumentNode:
+    """The document, if it can be read and holds no more than it may; else `RequestRefused`."""
+    try:
+        document = parse(text, max_tokens=limits.tokens)
+        too_much = _excess(document, limits)
+    except GraphQLSyntaxError as error:
+        many = f"more than {limits.tokens} tokens" in error.message or "too deeply" in error.message
+        raise RequestRefused([error], TooComplex.code if many else "GRAPHQL_PARSE_FAILED") from None
+    if too_much:
+        raise RequestRefused([too_much], TooComplex.code)
+    return document
+
+
+def _excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:
+    """What of a document is too much, if anything."""
+    counter = _Counter(document)
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode):
+            size = counter.size(node.selection_set, node.directives)
+            for name, found, most in (
+                ("levels deep", size.depth, limits.depth),
+                ("aliases", size.aliases, limits.aliases),
+                ("root fields", size.fields, limits.roots),
+                ("directives", size.directives, limits.directives),
+            ):
+                if found > most:
+                    said = f"more than {UNTOLD - 1}" if found >= UNTOLD else str(found)
+                    return GraphQLError(f"the query has {said} {name}; {most} are allowed", node)
+    return None
+
+
+class _Counter:
+    """Sizes of selections, each fragment's worked out once."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        self._fragments = {it.name.value: it for it in document.definitions if isinstance(it, FragmentDefinitionNode)}
+        self._known: dict[str, _Size] = {}
+
+    def size(self, selections: SelectionSetNode, directives: Iterable[Node] | None = ()) -> _Size:
+        """That of what is selected, side by side; `fields` counts the uppermost ones."""
+        total = _Size(directives=len(list(directives or ())))
+        for node in selections.selections:
+            own = _Size(directives=len(node.directives or ()))
+            if isinstance(node, FieldNode):
+                below = self.size(node.selection_set) if node.selection_set else _Size()
+                field = _Size(1, below.depth + 1, below.aliases + (node.alias is not None), below.directives)
+                total = total.and_(own).and_(field)
+            elif isinstance(node, FragmentSpreadNode):
+                total = total.and_(own).and_(self._fragment(node.name.value))
+            elif isinstance(node, InlineFragmentNode):
+                total = total.and_(own).and_(self.size(node.selection_set))
+        return total
+
+    def _fragment(self, name: str) -> _Size:
+        """That of a fragment. One that contains itself is nothing here: validation will refuse it."""
+        if name not in self._known and name in self._fragments:
+            self._known[name] = _Size()
+            fragment = self._fragments[name]
+            self._known[name] = self.size(fragment.selection_set, fragment.directives)
+        return self._known.get(name, _Size())
