@@ -40,6 +40,13 @@ def run(arguments: Sequence[str]) -> int:
     return become("-m", "api", "serve", *arguments)
 
 
+def api(arguments: Sequence[str]) -> int:
+    """one of Tandem's own commands, on the database of development: `api import users.csv`, `api settings`, …"""
+    prepare(RUNTIME)
+    os.environ.setdefault("TANDEM_ENV", "development")
+    return become("-m", "api", *arguments)
+
+
 def test(arguments: Sequence[str]) -> int:
     """run the tests; further arguments are pytest's"""
     prepare(DEVELOPMENT)
@@ -84,7 +91,7 @@ def lock(arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    command.__name__: command for command in (run, test, check, bench, assets, lock)
+    command.__name__: command for command in (run, api, test, check, bench, assets, lock)
 }
 
 

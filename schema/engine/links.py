@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, update
+from sqlalchemy import ColumnElement, Table, bindparam, delete, false, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from schema.engine import writes
@@ -35,7 +35,8 @@ async def link(
 ) -> list[Rows]:
     """Join two records, or change the fields of what joins them; the rows of the steps that come `then`.
 
-    Fields that are not in `data` keep their value, or get their default. With `only_change`, `NotFound` unless joined.
+    Fields that are not in `data` keep their value, or get their default. What changes nothing is no change.
+    With `only_change`, `NotFound` unless joined.
     """
     fields = _fields(relation)
     defaults = {name: it.default for name, it in fields.items() if not it.primary and not it.read_only}
@@ -49,9 +50,9 @@ async def link(
         yield from _both_there(work, relation, id, far, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
-            raise apart(relation, id, far)
+            yield from _is_joined(relation, id, far, bound)
         answers = yield from _each(then)
-        return Written(answers, _changes(relation, id, far))
+        return Written(answers, _changes(relation, id, far) if rows else ())
 
     return await work.write(job)  # type: ignore[no-any-return]
 
@@ -131,18 +132,33 @@ def _joining(relation: Relation, given: frozenset[str]) -> Statement:
     new = writes.setting(table, [column.name for column in table.columns if column.computed is None])
     fresh = insert(table).values(new)
     changed = {name: fresh.excluded[name] for name in new if name in given or name.removesuffix("_key") in given}
-    keys = [relation.near, relation.far]
-    return compiled(
-        fresh.on_conflict_do_update(index_elements=keys, set_=changed)
+    keys, differs = [relation.near, relation.far], _differs(table, changed)
+    joining = (
+        fresh.on_conflict_do_update(index_elements=keys, set_=changed, where=differs)
         if changed
         else fresh.on_conflict_do_nothing(index_elements=keys)
     )
+    return compiled(joining.returning(table.c[relation.far]))
 
 
 def _changing(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
     new = writes.setting(table, [it.name for it in table.columns if it.name.removesuffix("_key") in given])
-    return compiled(update(table).where(*_here(relation)).values(new).returning(table.c[relation.far]))
+    changing = update(table).where(*_here(relation), _differs(table, new)).values(new)
+    return compiled(changing.returning(table.c[relation.far]))
+
+
+def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
+    """What changes nothing is no change."""
+    return or_(false(), *(table.c[name].is_distinct_from(value) for name, value in new.items()))
+
+
+def _is_joined(relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> Steps:
+    """`NotFound` unless they are."""
+    asked = compiled(select(_table(relation).c[relation.far]).where(*_here(relation)))
+    rows = yield asked.sql, asked.bind(bound)
+    if not rows:
+        raise apart(relation, id, far)
 
 
 def _parting(relation: Relation) -> Statement:

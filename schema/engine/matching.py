@@ -20,7 +20,6 @@ from sqlalchemy import (
     true,
     tuple_,
 )
-from sqlalchemy import not_ as negated
 
 from schema.engine.comparison import predicate
 from schema.engine.errors import Fault, Forbidden
@@ -115,7 +114,8 @@ def condition(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Pre
         case "or":
             return or_(false(), *parts)
         case "not":
-            return negated(and_(true(), *parts))
+            # Of a null, a comparison is neither true nor false: what does not hold is all that is not true.
+            return and_(true(), *parts).is_not(true())
 
 
 def opened(verdict: Verdict) -> list[Predicate]:

@@ -63,27 +63,33 @@ NOBODY = Actor()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may, of which row: `where` gives True, False or a predicate. Combine rules with `|` and `&`."""
+    """Who may, of which row: `where` gives True, False or a predicate. Combine rules with `|` and `&`.
+
+    It holds where its verdict and all rules in `besides` do, or where one of the `others` does.
+    """
 
     verdict: Callable[[Row, Kind], Verdict]
     fields: frozenset[str] | None = None
     others: tuple[Rule, ...] = ()
+    besides: tuple[Rule, ...] = ()
 
     def where(self, row: Row, kind: Kind, changed: frozenset[str] = frozenset()) -> Verdict:
         """The predicate over `row`, if the fields in `changed` are to be changed."""
         mine = self.fields is None or changed <= self.fields
-        verdicts = [self.verdict(row, kind) if mine else False]
-        return either(*verdicts, *(other.where(row, kind, changed) for other in self.others))
+        verdict = self.verdict(row, kind) if mine else False
+        held = both(verdict, *(rule.where(row, kind, changed) for rule in self.besides))
+        return either(held, *(other.where(row, kind, changed) for other in self.others))
 
     def only(self, *fields: str) -> Rule:
         """The same rule, for changes of these fields alone."""
-        return Rule(self.verdict, frozenset(fields), tuple(other.only(*fields) for other in self.others))
+        others = tuple(other.only(*fields) for other in self.others)
+        return Rule(self.verdict, frozenset(fields), others, self.besides)
 
     def __or__(self, other: Rule) -> Rule:
-        return Rule(self.verdict, self.fields, (*self.others, other))
+        return Rule(self.verdict, self.fields, (*self.others, other), self.besides)
 
     def __and__(self, other: Rule) -> Rule:
-        return Rule(lambda row, kind: both(self.where(row, kind), other.where(row, kind)))
+        return Rule(lambda row, kind: True, besides=(self, other))
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def shape(model: type[Record]) -> Shape:
         model=model,
         name=model.__name__,
         singular=singular,
-        plural=model.plural or (f"{singular[:-1]}ies" if singular.endswith("y") else f"{singular}s"),
+        plural=model.plural or plural_of(singular),
         description=inspect.cleandoc(model.__doc__ or ""),
         table=_table(model),
         rules=model.rules,
@@ -126,6 +126,11 @@ def shape(model: type[Record]) -> Shape:
     )
     _check(made)
     return made
+
+
+def plural_of(singular: str) -> str:
+    """The plural of a name, where it is a regular one."""
+    return f"{singular[:-1]}ies" if singular.endswith("y") else f"{singular}s"
 
 
 def camel(name: str) -> str:

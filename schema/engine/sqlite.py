@@ -103,10 +103,12 @@ class Writer(Lane):
 def connect(path: str, watch: Watch | None = None, *, query_only: bool = False) -> sqlite3.Connection:
     """A connection as Tandem wants it: no transaction but our own, and every commit on the disk."""
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT, check_same_thread=False)
-    for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-    if query_only:
-        connection.execute("PRAGMA query_only=ON")
+    try:
+        for pragma in (*PRAGMAS, *(["query_only=ON"] if query_only else [])):
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()
+        raise
     if watch is not None:
         connection.set_trace_callback(watch)
     return connection

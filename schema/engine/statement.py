@@ -28,6 +28,7 @@ def compiled(executable: Executable) -> Statement:
     """The statement as the driver takes it."""
     written = executable.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
     assert isinstance(written, SQLCompiler)
+    assert "[POSTCOMPILE" not in str(written), "an expanding IN breaks the order of the parameters: use `among`"
     names = tuple(written.positiontup or ())
     constants = {name: value for name, value in written.params.items() if value is not None}
     return Statement(str(written), _binder(names, constants))

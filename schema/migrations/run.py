@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlmodel import SQLModel
 
 HERE = Path(__file__).parent
@@ -62,7 +62,7 @@ def _config(connection: Connection | None) -> Config:
 @contextmanager
 def _connection(path: str) -> Iterator[Connection]:
     """A connection with SQLite's transactions begun by us, so that a migration that fails leaves nothing behind."""
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=path))
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:

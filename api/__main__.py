@@ -1,0 +1,25 @@
+"""The command line: `python -m api --help`."""
+
+from __future__ import annotations
+
+import typer
+
+from api.commands import migrating, serving, showing, transferring
+
+app = typer.Typer(
+    name="python -m api",
+    help="Tandem: a user directory that a team runs itself.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serving.serve)
+app.command("migrate")(migrating.migrate)
+app.command("import")(transferring.import_)
+app.command("export")(transferring.export)
+app.command("settings")(showing.settings)
+app.command("openapi")(showing.openapi)
+app.command("sdl")(showing.sdl)
+
+if __name__ == "__main__":
+    app(prog_name="python -m api")

@@ -1,0 +1,137 @@
+"""The export: sheets as CSV, all as they are at one moment, in the order of their ids.
+
+Values stand as REST spells them, and null is an empty cell. What is exported comes back the same when it is imported:
+a text that begins like a spreadsheet's formula stays as it is. Only `for_spreadsheets` puts an apostrophe before such a
+text, and a byte order mark before it all; a file like that is for looking at, not for importing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sqlite3
+import zipfile
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import ColumnElement, case, func, select
+
+from schema.engine.errors import BadRequest, DatabaseUnavailable
+from schema.engine.field import FieldShape
+from schema.engine.sqlite import connect, meaning
+from schema.engine.statement import Statement, compiled
+from schema.transfer import Tell
+from schema.transfer.sheet import Sheet
+
+BATCH = 5000
+FORMULAS = "=+-@"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The directory as it is at one moment; it holds still until it is closed."""
+
+    connection: sqlite3.Connection
+    for_spreadsheets: bool
+    tell: Tell
+    counts: dict[str, int]
+
+    def write(self, sheet: Sheet, file: IO[bytes]) -> None:
+        """Write a sheet to a file, row by row."""
+        file.write(BOM_UTF8 if self.for_spreadsheets else b"")
+        heading = tuple(field.name for field in sheet.shown)
+        ending = "\r\n" if self.for_spreadsheets else "\n"
+        for rows in chain([[heading]], self._batches(sheet)):
+            text = io.StringIO(newline="")
+            csv.writer(text, lineterminator=ending).writerows(rows)
+            file.write(text.getvalue().encode())
+
+    def _batches(self, sheet: Sheet) -> Iterator[list[tuple[Any, ...]]]:
+        counting = compiled(select(func.count()).select_from(sheet.table))
+        ((total,),) = self.connection.execute(counting.sql)
+        listing = _listing(sheet, self.for_spreadsheets)
+        cursor = self.connection.execute(listing.sql, listing.bind({}))
+        while rows := cursor.fetchmany(BATCH):
+            self.counts[sheet.name] = self.counts.get(sheet.name, 0) + len(rows)
+            self.tell(f"Writing {sheet.name}", self.counts[sheet.name] / total)
+            yield rows
+
+
+@contextmanager
+def snapshot(path: str, tell: Tell, *, for_spreadsheets: bool = False) -> Iterator[Snapshot]:
+    """The database at `path` as it is now."""
+    try:
+        with closing(connect(path, query_only=True)) as connection:
+            connection.execute("BEGIN")
+            yield Snapshot(connection, for_spreadsheets, tell, {})
+    except sqlite3.Error as error:
+        meant = meaning(error)
+        raise (DatabaseUnavailable(f"{meant}: {error}") if isinstance(meant, DatabaseUnavailable) else error) from error
+
+
+def export_file(taken: Snapshot, sheet: Sheet, path: Path) -> None:
+    """A sheet as a file, which is there whole or not at all."""
+    with _replacing([path]) as (file,):
+        taken.write(sheet, file)
+
+
+def export_folder(taken: Snapshot, sheets: Sequence[Sheet], folder: Path) -> None:
+    """A file for each sheet; none is put in its place before all are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _replacing([folder / f"{sheet.name}.csv" for sheet in sheets]) as files:
+        for sheet, file in zip(sheets, files, strict=True):
+            taken.write(sheet, file)
+
+
+def export_zip(taken: Snapshot, sheets: Sequence[Sheet], path: Path) -> None:
+    """All sheets in one file."""
+    with _replacing([path]) as (file,), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for sheet in sheets:
+            with packed.open(f"{sheet.name}.csv", "w", force_zip64=True) as member:
+                taken.write(sheet, member)
+
+
+@contextmanager
+def _replacing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
+    """Files that take the place of those at the paths once all are written; until then they lie beside them."""
+    paths = [path.resolve() for path in paths]
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise BadRequest(f"{path} is no file that could be replaced; standard output is spelled -")
+    parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
+    try:
+        with ExitStack() as stack:
+            files: list[IO[bytes]] = [stack.enter_context(part.open("wb")) for part in parts]
+            yield files
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        for part, path in zip(parts, paths, strict=True):
+            part.replace(path)
+    except OSError as error:
+        place = paths[0] if len(paths) == 1 else paths[0].parent
+        raise BadRequest(f"{place} cannot be written: {error.strerror or error}") from error
+    finally:
+        for part in parts:
+            with suppress(OSError):
+                part.unlink()
+
+
+def _listing(sheet: Sheet, for_spreadsheets: bool) -> Statement:
+    columns = [_cell(sheet, field, for_spreadsheets) for field in sheet.shown]
+    return compiled(select(*columns).order_by(*(sheet.table.c[name] for name in sheet.identity)))
+
+
+def _cell(sheet: Sheet, field: FieldShape, for_spreadsheets: bool) -> ColumnElement[object]:
+    column = sheet.table.c[field.name]
+    if field.kind == "boolean":
+        return case((column.is_(None), None), (column, "true"), else_="false")
+    if field.kind == "text" and for_spreadsheets:
+        return case((func.instr(FORMULAS, func.substr(column, 1, 1)) > 0, "'" + column), else_=column)
+    return column

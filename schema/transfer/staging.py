@@ -1,0 +1,111 @@
+"""The stage: where rows wait until all have been read and judged, in temporary tables that go with the connection.
+
+A staged row holds a whole row of its sheet, and besides: its number (in the order of reading), its file and line, which
+fields it was `_given`, whether it is `_known` to the directory, whether it is `_bad`, and what will be done with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, FromClause, Index, Integer, MetaData, String, Table, true
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.sql.base import Executable
+
+from schema.engine.sqlite import connect
+from schema.engine.statement import Statement, compiled
+from schema.transfer.sheet import Sheet, exact_or_folded
+
+PATIENCE = 30_000  # milliseconds until it gives up waiting for other writers
+PAGES_KEPT = -65536  # KiB of each of the two databases: what fits is not written and read over and over
+_DIALECT = sqlite.dialect()
+
+
+class Stage:
+    """A connection of its own, and on it a table for the rows of each sheet and one for what is wrong with them."""
+
+    def __init__(self, path: str, sheets: Mapping[str, Sheet]) -> None:
+        self.sheets = sheets
+        self._metadata = MetaData()
+        self.rows = {name: _rows(sheet, self._metadata) for name, sheet in sheets.items()}
+        self.faults = _faults(self._metadata)
+        self._connection = connect(path)
+        self._connection.execute(f"PRAGMA busy_timeout={PATIENCE}")
+        for schema in ("main", "temp"):
+            self._connection.execute(f"PRAGMA {schema}.cache_size={PAGES_KEPT}")
+        for table in self._metadata.tables.values():
+            self._connection.execute(str(CreateTable(table).compile(dialect=_DIALECT)))
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def begin(self, *, writing: bool) -> None:
+        """Begin a transaction; if it is to write, at once as the only writer."""
+        self._connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    def commit(self) -> None:
+        """All of the transaction, on the disk."""
+        self._connection.execute("COMMIT")
+
+    def pragma(self, setting: str) -> None:
+        """Set one of SQLite's switches."""
+        self._connection.execute(f"PRAGMA {setting}")
+
+    def run(self, executable: Executable, **values: Any) -> sqlite3.Cursor:
+        """Run a statement."""
+        statement = compiled(executable)
+        return self._connection.execute(statement.sql, statement.bind(values))
+
+    def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run a statement for each row."""
+        self._connection.executemany(statement.sql, map(statement.bind, rows))
+
+    def index(self) -> None:
+        """Make what is looked for quick to find, now that all rows are there."""
+        for table in self._metadata.tables.values():
+            for index in table.indexes:
+                self._connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
+
+
+def given(sheet: Sheet, rows: Table, name: str) -> ColumnElement[int]:
+    """Not 0 where a staged row was given the field."""
+    return rows.c._given.op("&", precedence=10)(sheet.bits[name])
+
+
+def identical(sheet: Sheet, rows: Table) -> list[ColumnElement[bool]]:
+    """What joins staged rows to the stored ones that they are about."""
+    return [rows.c[name] == sheet.table.c[name] for name in sheet.identity]
+
+
+def counting(rows: FromClause, skip_bad: bool) -> ColumnElement[bool]:
+    """The staged rows that count: where bad rows are skipped, they do not; else they do, lest others be blamed."""
+    return rows.c._bad == 0 if skip_bad else true()
+
+
+def _rows(sheet: Sheet, metadata: MetaData) -> Table:
+    copied = [Column(it.name, it.type) for it in sheet.table.columns if it.computed is None]
+    via = [Column(it.name, String()) for reference in sheet.references for it in reference.columns]
+    table = Table(
+        f"staged_{sheet.table.name}", metadata,
+        Column("_number", Integer, primary_key=True), Column("_file", Integer), Column("_line", Integer),
+        Column("_given", Integer), Column("_known", Integer), Column("_bad", Integer), Column("_deed", String()),
+        *copied, *via, prefixes=["TEMPORARY"],
+    )  # fmt: skip
+    looked_for = [sheet.identity, *((exact_or_folded(field),) for field in sheet.fields.values() if field.unique)]
+    for names in looked_for:
+        Index(f"staged_{sheet.table.name}_{'_'.join(names)}", *(table.c[name] for name in names))
+    return table
+
+
+def _faults(metadata: MetaData) -> Table:
+    return Table(
+        "fault", metadata, Column("number", Integer, index=True), Column("file", Integer), Column("line", Integer),
+        Column("sheet", String()), Column("column", String()), Column("reason", String()), Column("value", String()),
+        Column("other", Integer), prefixes=["TEMPORARY"],
+    )  # fmt: skip
