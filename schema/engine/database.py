@@ -86,6 +86,10 @@ class Plans:
             self._kept.move_to_end(key)
         return found
 
+    def find(self, key: Hashable) -> Any:
+        """The plan kept under the key, or none."""
+        return self._kept.get(key)
+
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 Deed = Literal["created", "updated", "deleted"]
+log = logging.getLogger("tandem.events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +30,12 @@ class Feed:
         """Tell of changes that are committed."""
         for change in changes:
             for listener in self.listeners:
-                listener(change)
+                _tell(listener, change)
+
+
+def _tell(listener: Callable[[Change], None], change: Change) -> None:
+    """What is committed has happened, whatever a listener makes of it: its failure is the log's business."""
+    try:
+        listener(change)
+    except Exception:
+        log.exception("a listener failed at %s", change)

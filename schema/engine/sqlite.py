@@ -57,8 +57,8 @@ class Reader(Lane):
                 return late
             try:
                 answers = _snapshot(connection, company[0].task) if len(company) == 1 else _joint(connection, company)
-            except sqlite3.Error as error:
-                if "interrupted" not in str(error):
+            except Exception as error:
+                if not isinstance(error, sqlite3.Error) or "interrupted" not in str(error):
                     return late | dict.fromkeys(company, (None, meaning(error)))
             else:
                 return late | {errand: (answer, None) for errand, answer in zip(company, answers, strict=True)}
@@ -79,11 +79,11 @@ class Writer(Lane):
         self._committed = committed
 
     def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
-        # Also for those who have gone away meanwhile: what is committed has happened.
+        super()._arrive(errands, outcomes, loop)
+        # Also of what nobody waits for any more: what is committed has happened.
         for result, error in outcomes:
             if error is None:
                 self._committed(result)
-        super()._arrive(errands, outcomes, loop)
 
     def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
         left_out: dict[Errand, BaseException] = {}

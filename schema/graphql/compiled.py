@@ -7,8 +7,7 @@ come to but for their values picks the plan, and the values are bound to it. Not
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from graphql import GraphQLField, GraphQLObjectType
 
@@ -18,20 +17,21 @@ from schema.graphql.arguments import Named
 from schema.graphql.fields import PlannedField, Prepared, RootField
 from schema.graphql.selecting import Details, Operation, Selecting, Site, records_of
 
-PLANS_KEPT = 50
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Root:
-    """A root field in a document: what it is answered under, and the plans that it has had."""
+    """A root field in a document: what it is answered under, and the connections in it, once they are known.
+
+    Its plans are kept with all others, where their number is bounded.
+    """
 
     key: str
     name: str
     details: Details
     definition: GraphQLField | None
     known: RootField | None
+    lasting: bool
     sites: list[Site] | None = None
-    plans: dict[Hashable, Plan] = field(default_factory=dict)
 
     def prepare(self, work: Work, operation: Operation) -> Prepared:
         """What is to be read for it this time."""
@@ -43,7 +43,7 @@ class Root:
             return self._planned(work, operation, self.known)
         named = Named()
         stretches = tuple([site.read(operation, named) for site in self.sites])
-        plan = self.plans.get(stretches)
+        plan: Plan | None = work.directory.plans.find((self, work.actor.kind, stretches))
         if plan is None:
             return self._planned(work, operation, self.known)
         found = self.known.bound(work, operation, self.definition, self.details, plan, named.values)
@@ -54,16 +54,18 @@ class Root:
         assert self.definition is not None
         selecting = Selecting(operation)
         plan = known.plan(work, selecting, self.definition, self.details)
-        if len(self.plans) >= PLANS_KEPT:
-            self.plans.clear()
         self.sites = selecting.sites
-        self.plans[tuple(selecting.stretches)] = plan
+        if self.lasting:
+            work.directory.plans.get((self, work.actor.kind, tuple(selecting.stretches)), lambda: plan)
         found = known.bound(work, operation, self.definition, self.details, plan, selecting.named.values)
         found.records = selecting.records()
         return found
 
 
-def recipe(operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField]) -> tuple[Root, ...]:
+def recipe(
+    operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField], *, lasting: bool
+) -> tuple[Root, ...]:
     """The root fields of an operation."""
-    roots = ((key, details, details[0].node.name.value) for key, details in operation.roots().items())
-    return tuple(Root(key, name, details, kind.fields.get(name), known.get(name)) for key, details, name in roots)
+    found = operation.roots().items()
+    named = [(key, details, details[0].node.name.value) for key, details in found]
+    return tuple(Root(key, name, it, kind.fields.get(name), known.get(name), lasting) for key, it, name in named)

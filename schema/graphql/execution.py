@@ -6,46 +6,27 @@ once; else graphql-core runs the operation, and finds those answers lying ready.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import (
-    DirectiveNode,
-    DocumentNode,
-    ExecutionResult,
-    FragmentDefinitionNode,
-    GraphQLError,
-    OperationDefinitionNode,
-    OperationType,
-    VariableNode,
-    Visitor,
-    execute,
-    specified_rules,
-    validate,
-    visit,
-)  # fmt: skip
-from graphql.execution.collect_fields import FragmentDetails
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute
 from graphql.execution.values import VariableValues, get_variable_values
-from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
-from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
 from schema.graphql.compiled import Root, recipe
 from schema.graphql.context import Context
+from schema.graphql.documents import MOST_ERRORS, Document, Documents
 from schema.graphql.failures import NotAQuery, RequestRefused, failure, too_many
 from schema.graphql.fields import Prepared
-from schema.graphql.limits import Limits, parsed
+from schema.graphql.limits import Limits
 from schema.graphql.schema import Face
-from schema.graphql.selecting import Operation, fragments_of
+from schema.graphql.selecting import Operation
 
-RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-MOST_ERRORS = 20
-DOCUMENTS_KEPT, RECIPES_KEPT = 500, 50
+RECIPES_KEPT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +38,17 @@ class Request:
     operation_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document that is valid: its operations and fragments, and the variables that decide what is left out of it."""
-
-    node: DocumentNode
-    operations: tuple[OperationDefinitionNode, ...]
-    fragments: dict[str, FragmentDetails]
-    switches: tuple[str, ...]
-    recipes: dict[Hashable, tuple[Root, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, node: DocumentNode) -> Document:
-        """A document that has been parsed and validated."""
-        operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
-        fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
-        return cls(node, operations, fragments, _switches(node))
-
-
 class Executor:
-    """Runs operations against one schema, and remembers the documents that were valid."""
+    """Runs operations against one schema."""
 
     def __init__(self, face: Face, limits: Limits | None = None) -> None:
         self._face = face
         self._limits = limits or Limits()
-        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._documents = Documents(face.schema, self._limits)
 
     async def run(self, request: Request, directory: Directory, actor: Actor, *, queries_only: bool = False) -> bytes:
         """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be."""
-        document = self._document(request.query)
+        document = self._documents.get(request.query)
         node = _chosen(document, request.operation_name)
         if queries_only and node.operation is not OperationType.QUERY:
             raise NotAQuery("GET is for queries; send this with POST")
@@ -98,19 +61,6 @@ class Executor:
             if (answer := _written(context, roots)) is not None:
                 return answer
         return await self._execute(document, request, context)
-
-    def _document(self, text: str) -> Document:
-        """The document, parsed and valid."""
-        if found := self._documents.get(text):
-            self._documents.move_to_end(text)
-            return found
-        node = parsed(text, self._limits)
-        if errors := validate(self._face.schema, node, RULES, MOST_ERRORS):
-            raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
-        self._documents[text] = made = Document.of(node)
-        if len(self._documents) > DOCUMENTS_KEPT:
-            self._documents.popitem(last=False)
-        return made
 
     def _variables(self, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
         found = get_variable_values(self._face.schema, node.variable_definitions or (), dict(given), MOST_ERRORS)
@@ -128,7 +78,7 @@ class Executor:
             assert kind is not None
             if len(document.recipes) >= RECIPES_KEPT:
                 document.recipes.clear()
-            found = document.recipes[key] = recipe(operation, kind, self._face.queries)
+            found = document.recipes[key] = recipe(operation, kind, self._face.queries, lasting=document.kept)
         return found
 
     async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
@@ -191,18 +141,3 @@ def _written(context: Context, roots: Sequence[Root]) -> bytes | None:
             return None
         members.append(b'"%b":%b' % (root.key.encode(), answer))
     return b'{"data":{%b}}' % b",".join(members)
-
-
-def _switches(node: DocumentNode) -> tuple[str, ...]:
-    """The variables in `@skip` and `@include`."""
-    found: set[str] = set()
-
-    class Visit(Visitor):
-        def enter_directive(self, directive: DirectiveNode, *_: Any) -> None:
-            if directive.name.value in ("skip", "include"):
-                found.update(
-                    it.value.name.value for it in directive.arguments or () if isinstance(it.value, VariableNode)
-                )
-
-    visit(node, Visit())
-    return tuple(sorted(found))
