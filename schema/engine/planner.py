@@ -65,13 +65,17 @@ def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
 def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
     """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
     scope = Scope(made, kind, 0, True)
-    text, finish = _page(asked, scope) if isinstance(asked, Branch) else _record(asked, scope)
+    if isinstance(asked, Branch):
+        text, finish = _page(asked, scope)
+        text = scope.nest(text)
+    else:
+        text, finish = _record(asked, scope)
     row = made.table.alias()
     needs = [] if isinstance(asked, Branch) else asked.picks
     columns = [*needed(needs, made, kind, row), row.c.version.label("v"), sees_all(made, row, kind).label("seen")]
     seen = select(*columns).where(*opened(made.rules.read.where(row, kind)))
-    found = seen.where(row.c.id == bindparam("key")).subquery("p0")
-    some = seen.where(among(row.c.id, bindparam("keys", type_=String()))).subquery("p0")
+    found = scope.query(seen.where(row.c.id == bindparam("key")))
+    some = scope.query(seen.where(among(row.c.id, bindparam("keys", type_=String()))))
     parts = [some.c.id, some.c.v, some.c.seen, text]
     joint = func.group_concat(joined(_between(parts, func.char(FIELD))), func.char(RECORD))
     return Plan(
@@ -95,11 +99,11 @@ def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
     needs = [pick for item, _ in lists for pick in item.picks]
     columns = layout(branch, [cut(pieces) for _, pieces in lists])
     simple = not columns.keyed and not branch.page.backward and all(whole(pieces) for _, pieces in lists)
-    inner = _rows(branch, found, below, needs, beyond=not simple)
+    rows = _rows(branch, found, below, needs, beyond=not simple)
     if simple:
         texts = iter([text_of(pieces) for _, pieces in lists])
-        return select(_written(branch, found, texts)).select_from(inner).scalar_subquery(), None
-    text = select(_joined(branch, found, below, columns)).select_from(inner).scalar_subquery()
+        return select(_written(branch, found, texts)).select_from(rows).scalar_subquery(), None
+    text = select(_joined(branch, found, below, columns)).select_from(rows).scalar_subquery()
     return text, PageFinish(made.name, branch, columns, below.separator.encode())
 
 
@@ -111,7 +115,7 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
         rows = rows.where(found.beyond(cursor, later=later)) if cursor else rows
     size = bindparam(branch.page.size, type_=Integer())
     limited = found.sorted(rows, backward=branch.page.backward).limit(size + literal_column("1") if beyond else size)
-    return limited.subquery(f"p{below.level}")
+    return below.query(limited)
 
 
 def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Expression:
@@ -129,15 +133,14 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
 def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
-    keys = func.json_array(*(below.row[f"k{number}"] for number in range(len(found.keys))))
+    keys = func.json_array(*(below.shown[f"k{number}"] for number in range(len(found.keys))))
     texts = [
         column.raw if isinstance(column, Hole) else column
         for row in columns.items
         for column in row
         if not isinstance(column, Place)
     ]
-    row = joined(_between([*([keys] if columns.keyed else []), *texts], separator))
-    rows = func.group_concat(row, separator)
+    rows = func.group_concat(joined(_between([*([keys] if columns.keyed else []), *texts], separator)), separator)
     known = list(_known(branch, found, columns))
     if not known:
         return func.coalesce(rows, quoted(""))
@@ -174,7 +177,7 @@ def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
     match source:
         case Scalar():
             field = scope.field(source)
-            column = scope.row[label(source)]
+            column = scope.shown[label(source)]
             return Leaf(field, named(field, column) if source.spelling == "name" else column)
         case Constant():
             return [source.json]
@@ -185,7 +188,8 @@ def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
         case One():
             return [_one(source, scope)]
         case Branch():
-            text, finish = _page(source, scope)
+            page, finish = _page(source, scope)
+            text = scope.nest(page)
             return [text if finish is None else Hole(text, finish)]
 
 
@@ -199,10 +203,9 @@ def _one(asked: One, scope: Scope) -> Piece:
         row.c.id == scope.row[relation.near], *allowed
     )
     text, finish = _record(asked.selection, below)
-    found_text = func.coalesce(
-        select(text).select_from(found.subquery(f"p{below.level}")).scalar_subquery(), quoted("" if finish else "null")
-    )
-    return Hole(found_text, finish) if finish else found_text
+    one = scope.nest(select(text).select_from(below.query(found)).scalar_subquery())
+    there = func.coalesce(one, quoted("" if finish else "null"))
+    return Hole(there, finish) if finish else there
 
 
 def _record(asked: Selection, scope: Scope) -> tuple[Expression, Encoder | None]:

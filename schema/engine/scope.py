@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Subquery, select
 
 from schema.engine.errors import TooComplex
 from schema.engine.field import FieldShape
@@ -16,18 +19,42 @@ DEEPEST = 14
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A level of the walk; `alone` if there is only one record at hand, `relation` is the way that led to it."""
+    """A level of the walk; `alone` if there is only one record at hand, `relation` is the way that led to it.
+
+    A level's query is `q…`: its rows, and beside them what is nested in them, each as a column of its own. Where
+    something is, the rows themselves are `p…` in it. So nothing is nested in an expression: SQLite's parser has room
+    for a hundred things that are still open, and lists inside lists would open too many.
+    """
 
     shape: Shape
     kind: Kind
     level: int
     alone: bool
     relation: Relation | None = None
+    nested: list[ColumnElement[Any]] = field(default_factory=list, compare=False)
 
     @property
     def row(self) -> Outer:
-        """The record at hand, under the name that its query gives it."""
+        """The record at hand, for what is nested in it."""
         return Outer(f"p{self.level}")
+
+    @property
+    def shown(self) -> Outer:
+        """The record at hand, and what is nested in it, for what is written of it."""
+        return Outer(f"q{self.level}")
+
+    def nest(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column that something nested becomes."""
+        self.nested.append(text)
+        return self.shown[f"c{len(self.nested) - 1}"]
+
+    def query(self, rows: Select[Any]) -> Subquery:
+        """The level's query, once all that is nested is known."""
+        if not self.nested:
+            return rows.subquery(f"q{self.level}")
+        inner = rows.subquery(f"p{self.level}")
+        beside = [text.label(f"c{number}") for number, text in enumerate(self.nested)]
+        return select(*inner.c, *beside).select_from(inner).subquery(f"q{self.level}")
 
     @property
     def separator(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from schema.engine.errors import Conflict, DatabaseUnavailable, DirectoryError, Fault, Timeout
+from schema.engine.errors import Conflict, DatabaseUnavailable, DirectoryError, Fault, Timeout, TooComplex
 from schema.engine.lane import LATE, Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together
 
@@ -122,6 +122,8 @@ def meaning(error: BaseException) -> BaseException:
         return Conflict(f"that {column} is taken", [Fault((column,), "it is taken", "taken")])
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("FOREIGN KEY"):
         return Conflict("other records refer to this one, or the one it refers to is gone")
+    if "parser stack overflow" in text or "Expression tree is too large" in text:
+        return TooComplex("the query is nested too deeply for the database")
     if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
         return Timeout(LATE)
     if isinstance(error, sqlite3.DatabaseError) and _UNAVAILABLE.search(text):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, case, func, literal_column
+from sqlalchemy import ColumnElement, String, case, func, literal_column, type_coerce
 
 from schema.engine.field import FieldShape
 from schema.engine.selection import Values
@@ -54,7 +54,9 @@ def quoted(text: str) -> Expression:
 def joined(parts: Sequence[str | Expression]) -> Expression:
     """Texts one after another."""
     expressions = [quoted(part) if isinstance(part, str) else part for part in parts]
-    return reduce(lambda left, right: left.op("||", precedence=10)(right), expressions) if expressions else quoted("")
+    # `concat` is written flat, `a || b || c`: SQLite's parser has room for a hundred things that are still open.
+    texts = [type_coerce(expression, String()) for expression in expressions]
+    return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
 
 
 def named(field: FieldShape, column: Expression) -> Expression:

@@ -80,7 +80,7 @@ def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:
 
 
 def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]) -> Condition:
-    if len(path) > 2 * DEEPEST_FILTER:
+    if sum(isinstance(part, str) for part in path) > DEEPEST_FILTER:
         raise Invalid.of(Fault(path, f"filters can be nested {DEEPEST_FILTER} levels deep", "invalid"))
     parts: list[Condition] = []
     for name, value in asked.items():

@@ -152,14 +152,18 @@ class NodesField(RootField):
 
         def finish(rows: Sequence[Brought]) -> bytes:
             found: dict[str, Any] = {}
-            for one, brought in zip(lists, rows, strict=True):
-                found |= {item["id"]: item["node"] for item in orjson.loads(one.finish([brought]))["items"]}
+            brought = iter(rows)
+            for one in lists:
+                page = orjson.loads(one.finish([next(brought) for _ in one.steps]))
+                found |= {item["id"]: item["node"] for item in page["items"]}
             return orjson.dumps([found.get(id) if id else None for id in asked])
 
         most = max((one.records for one in lists), default=0)
         return Prepared([step for one in lists for step in one.steps], finish, most)
 
     def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
+        if made.rules.read.where(made.table, work.actor.kind) is False:
+            return Prepared((), lambda rows: b'{"items":[]}')
         selecting = Selecting(operation)
         record = selecting.record(made, operation.type(made.name), details)
         item = Selection((("id", Scalar("id")), ("node", Far(record))))
