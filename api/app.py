@@ -15,11 +15,12 @@ from api.endpoints import TOPICS
 from api.envelope import Envelope, handlers
 from api.graphql import graphql_route
 from api.rest import openapi
-from api.rest.problems import PAGES
-from api.rest.resource import resources
+from api.rest.pages import PAGES
+from api.rest.resource import Authenticate, resources
 from api.rest.routes import me_endpoint, model_endpoints
 from api.rest.typed import endpoints_of
 from api.settings import Settings
+from api.shortcut import Shortcut
 from schema.engine.database import Directory
 from schema.engine.shape import shape
 from schema.graphql.execution import Executor
@@ -27,15 +28,18 @@ from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 
 
-def create_app(settings: Settings) -> Starlette:
-    """Both doors, the pages and the health checks, over the database that the settings name."""
+def create_app(settings: Settings, authenticate: Authenticate | None = None) -> Starlette:
+    """Both doors, the pages and the health checks, over the database that the settings name.
+
+    `authenticate` says who asks: by default, as the settings have it.
+    """
     shapes = [shape(model) for model in RESOURCES]
     endpoints = [
         *(endpoint for made in shapes for endpoint in model_endpoints(made)),
         me_endpoint(shape(User)),
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
-    authenticate = authenticator(development=settings.development)
+    authenticate = authenticate or authenticator(development=settings.development)
     executor = Executor(make_schema(shapes, shape(User)))
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
 
@@ -45,15 +49,18 @@ def create_app(settings: Settings) -> Starlette:
             app.state.directory = directory
             yield
 
+    doors = [
+        graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
+        *resources(endpoints, authenticate, settings.body_limit),
+    ]
     app = Starlette(
         routes=[
             *docs.routes(docs.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
-            graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
-            *resources(endpoints, authenticate, settings.body_limit),
+            *doors,
         ],
-        middleware=[Middleware(Envelope)],
+        middleware=[Middleware(Envelope), Middleware(Shortcut, routes=doors)],
         exception_handlers=handlers(),
         lifespan=lifespan,
     )

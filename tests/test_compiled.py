@@ -83,8 +83,9 @@ async def test_written_run_and_interpreted_answers_are_equal(executor, stored, d
 
 
 async def test_a_known_document_answers_each_request_with_its_own_values(executor, stored, database):
-    query = "query($n: Int, $f: UserFilter, $s: Boolean!) { users(first: $n, filter: $f) { nodes { age id @skip(if: $s) } } }"
-    asked = [
+    users = "users(first: $n, filter: $f) { nodes { age id @skip(if: $s) } }"
+    query = f"query($n: Int, $f: UserFilter, $s: Boolean!) {{ {users} }}"
+    asked: list[dict[str, Any]] = [
         {"n": 2, "s": False},
         {"n": 3, "s": True},
         {"n": None, "s": False, "f": {"age": {"gte": 5}}},
@@ -206,8 +207,9 @@ class Interpreter:
 
     def __init__(self, executor: Executor, stored: dict[str, list[dict[str, Any]]]) -> None:
         self.schema = build_schema(executor._face.sdl())
+        kinds: Any = self.schema.type_map
+        query: Any = self.schema.query_type
         users, groups, links = stored["users"], stored["groups"], stored["links"]
-        query, kinds = self.schema.query_type, self.schema.type_map
         for name in ("UserEdge", "GroupEdge", "UserGroupEdge", "GroupMemberEdge"):
             kinds[name].fields["cursor"].type = kinds["String"]
         query.fields["users"].resolve = lambda _, info, **given: page([(user, {}) for user in users], given)
@@ -236,7 +238,7 @@ def page(rows: list[tuple[dict[str, Any], dict[str, Any]]], given: dict[str, Any
             reverse=order["direction"] == "DESC",
         )
     first, last = given.get("first"), given.get("last")
-    size = 20 if first is None and last is None else first if last is None else last
+    size = next((asked for asked in (first, last) if asked is not None), 20)
     part = found[:size] if last is None else found[max(0, len(found) - size) :]
     more = len(found) > len(part)
     info = {"hasNextPage": more and last is None, "hasPreviousPage": more and last is not None}
@@ -285,8 +287,8 @@ def _store(path: Path, users: list[dict[str, Any]], groups: list[dict[str, Any]]
     with sqlite3.connect(path) as connection:
         connection.executemany(
             "INSERT INTO user (id, first_name, first_name_key, last_name, last_name_key, age, active, created_at,"
-            " updated_at, version) VALUES (:id, :firstName, lower(:firstName), :lastName, lower(:lastName), :age, :active,"
-            " :createdAt, :updatedAt, :version)",
+            " updated_at, version) VALUES (:id, :firstName, lower(:firstName), :lastName, lower(:lastName), :age,"
+            " :active, :createdAt, :updatedAt, :version)",
             users,
         )
         connection.executemany(

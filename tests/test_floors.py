@@ -19,19 +19,21 @@ import pytest
 # A room is a file or a folder with all in it, but for `api`, `schema` and `schema.engine`: the `__init__.py` alone.
 FLOORS = """
     api.__main__
+    api.commands
     api.app | api.server
+    api.envelope | api.shortcut
     api.rest | api.graphql | api.auth | api.docs | api.health | api.settings | api.endpoints | api.assets
     api
     schema
     schema.migrations
-    schema.models | schema.graphql
+    schema.models | schema.graphql | schema.transfer
     schema.engine
     schema.engine.operations + schema.engine.links + schema.engine.writes
     schema.engine.database + schema.engine.sqlite + schema.engine.lane
     schema.engine.events
-    schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison + schema.engine.columns +
-        schema.engine.cursors + schema.engine.statement + schema.engine.text + schema.engine.lookup +
-        schema.engine.scope
+    schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
+        schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
+        schema.engine.lookup + schema.engine.scope
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext
@@ -42,6 +44,8 @@ DOORWAYS = {"api", "schema", "schema.engine"}
 # Neighbours that may be imported all the same: (who, whom) and why.
 PERMITTED = {
     ("api.endpoints", "api.rest.typed"): "an endpoint of one's own is made of the same stuff as the resources'",
+    ("api.graphql", "api.rest.problems"): "there is one dictionary from what went wrong to a status",
+    ("api.graphql", "api.rest.reading"): "headers, query strings and bodies are read alike at both doors",
 }
 
 LONGEST_FILE = 250

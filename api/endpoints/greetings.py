@@ -13,7 +13,11 @@ class Greeting(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(
-        min_length=1, max_length=100, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$", description="Who is greeted.", examples=["Ada"]
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        description="Who is greeted.",
+        examples=["Ada"],
     )
 
 
@@ -22,7 +26,12 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    message: str = Field(max_length=200, pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$", description="What is said.", examples=["Hello, Ada!"])
+    message: str = Field(
+        max_length=200,
+        pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$",
+        description="What is said.",
+        examples=["Hello, Ada!"],
+    )
 
 
 @post("/greetings", summary="Greet somebody", status=200)

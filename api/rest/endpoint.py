@@ -55,6 +55,7 @@ class Reply:
     schema: Schema | None = None
     headers: tuple[str, ...] = ()
     examples: Mapping[str, Any] = field(default_factory=dict)
+    schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +102,3 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     errors: tuple[type[DirectoryError], ...] = ()
-    schemas: Mapping[str, Schema] = field(default_factory=dict)

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
-from api.rest.endpoint import Call, Parameter
+from api.rest.endpoint import Call, Parameter, Schema
 from schema.engine.operations import Found, FoundPage
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-public)?", re.ASCII)
 
-IF_MATCH = Parameter(
-    "If-Match",
-    "header",
-    {"type": "string", "minLength": 1, "maxLength": 1000},
-    str,
-    "Only if the record still has the version that this entity tag names; else 412.",
-    example='"1"',
-)
-IF_NONE_MATCH = Parameter(
-    "If-None-Match",
-    "header",
-    {"type": "string", "minLength": 1, "maxLength": 1000},
-    str,
-    "The entity tag of what the caller already has; 304 if it is still the same.",
-    example='"1"',
-)
+_LONGEST = 1000
+
+
+def _tags(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise ValueError(f"it may have {_LONGEST} characters")
+    return text
+
+
+# `*`, or entity tags parted by commas. No pattern, for none is enforced: what is no tag of ours matches nothing.
+_TAGS: Schema = {"type": "string", "format": "entity-tags", "maxLength": _LONGEST}
+_MATCH = "Only if the record still has the version that this entity tag names, whatever else was seen of it; else 412."
+_NONE_MATCH = "The entity tag of what the caller already has; 304 if it is still the same."
+IF_MATCH = Parameter("If-Match", "header", _TAGS, _tags, _MATCH, example='"1"')
+IF_NONE_MATCH = Parameter("If-None-Match", "header", _TAGS, _tags, _NONE_MATCH, example='"1"')
 
 
 def etag(found: Found) -> str:
@@ -60,3 +60,43 @@ def link_header(call: Call, page: FoundPage) -> tuple[tuple[bytes, bytes], ...]:
         if cursor
     ]
     return ((b"link", ", ".join(made).encode()),) if made else ()
+
+
+def described(*names: str) -> dict[str, Schema]:
+    """The headers of an answer, as the document refers to them: these, and those that any answer may have."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*_EVERYWHERE, *names)}
+
+
+def _header(description: str, example: Any, *, always: bool = False, **words: Any) -> Schema:
+    schema = {"type": "string", "maxLength": 2000, "pattern": r"^[ -~]*$", **words}
+    return {"description": description, "required": always, "schema": schema, "example": example}
+
+
+_EVERYWHERE = ("Access-Control-Allow-Origin", "RateLimit", "RateLimit-Policy", "X-Request-ID")
+_SECONDS = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 86400}
+HEADERS: dict[str, Schema] = {
+    "Accept-Patch": _header("What a PATCH may carry (RFC 5789).", "application/merge-patch+json, application/json"),
+    "Accept-Post": _header("What a POST may carry.", "application/json"),
+    "Access-Control-Allow-Origin": _header(
+        "The origin of the page that asks, where pages of other sites are let in.", "https://app.example.org"
+    ),
+    "ETag": _header(
+        "The record's version, as this caller sees it.", '"1"', always=True, pattern=r'^"[1-9][0-9]{0,9}(-public)?"$'
+    ),
+    "Link": _header(
+        "The next and the previous page (RFC 8288), where there are any.",
+        '</users?after=WyJhIl0>; rel="next", </users?before=WyJiIl0>; rel="prev"',
+        maxLength=40000,
+    ),
+    "Location": _header(
+        "Where the new record is.",
+        "/users/019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11",
+        always=True,
+        format="uri-reference",
+    ),
+    "RateLimit": _header("How many requests are left, where they are limited.", '"default";r=599;t=60'),
+    "RateLimit-Policy": _header("How many requests there may be, where they are limited.", '"default";q=600;w=60'),
+    "Retry-After": _header("How many seconds to wait before trying again.", 1, always=True) | {"schema": _SECONDS},
+    "WWW-Authenticate": _header("What would do (RFC 6750).", "Bearer", always=True),
+    "X-Request-ID": _header("What the log knows this request by.", "4f1c2a9e5d7b4c36", always=True, maxLength=100),
+}

@@ -40,7 +40,8 @@ def link_endpoints(made: Shape, relation: Relation) -> Iterator[Endpoint]:
     yield Endpoint(
         "PUT", path, f"put{name}", f"Add or change a {one} of a {made.singular}",
         f"Afterwards the {one} belongs to the {made.singular}, whether or not it did before. What is not sent stays.",
-        tag=made.plural, call=put, parameters=parameters, errors=(Forbidden, NotFound), replies=(DONE,), body=_body(relation),
+        tag=made.plural, call=put, parameters=parameters, errors=(Forbidden, NotFound), replies=(DONE,),
+        body=_body(relation),
     )  # fmt: skip
     yield Endpoint(
         "DELETE", path, f"remove{name}", f"Remove a {one} from a {made.singular}",

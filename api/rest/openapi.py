@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,9 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.rest import problems, schemas
-from api.rest.endpoint import Endpoint, Parameter, Reply, Schema
-from schema.engine import errors
+from api.rest import naming
+from api.rest.endpoint import JSON, Endpoint, Parameter, Reply, Schema
+from api.rest.examples import examples_of
+from api.rest.followups import followups
+from api.rest.headers import HEADERS, described
+from api.rest.refusals import refusals, refusals_of
 from schema.engine.shape import Shape
 
 TITLE = "Tandem"
@@ -24,11 +29,6 @@ A user directory that a team runs itself: people, groups, and who belongs where.
 Every record is shown whole and in one shape. Who wants fewer fields, or records inside records, asks GraphQL at
 `/graphql` on the same server. What goes wrong is told as a problem document (RFC 9457).
 """
-ALWAYS: tuple[type[errors.DirectoryError], ...] = (
-    errors.BadRequest, errors.Unauthenticated, errors.Forbidden, problems.NotAcceptable, problems.TooManyRequests,
-    errors.DirectoryError, errors.Unavailable,
-)  # fmt: skip
-WITH_BODY = (problems.PayloadTooLarge, problems.UnsupportedMediaType)
 
 
 def document(
@@ -38,6 +38,9 @@ def document(
     place = "local development" if development else "production"
     bearer: dict[str, list[str]] = {"bearer": []}
     tags = {made.plural: made.description for made in shapes} | dict(topics)
+    _check(endpoints, tags)
+    settled = naming.settled(endpoints)
+    named = naming.named(settled, shapes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,10 +54,10 @@ def document(
         "servers": [{"url": ".", "description": f"This server, {place} environment", "x-internal": "false"}],
         "security": [bearer, {}] if development else [bearer],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "paths": _paths(endpoints),
+        "paths": _paths(settled, shapes, named),
         "components": {
-            "schemas": _schemas(endpoints, shapes),
-            "responses": _problems(endpoints),
+            "schemas": named,
+            "responses": refusals(settled),
             "headers": HEADERS,
             "securitySchemes": {"bearer": BEARER},
         },
@@ -62,41 +65,60 @@ def document(
 
 
 def route(document: Mapping[str, Any]) -> Route:
-    """`/openapi.json`."""
-    body = orjson.dumps(document)
-    etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    """`/openapi.json`, as it is and packed."""
+    plain = orjson.dumps(document)
+    packed = gzip.compress(plain, mtime=0)
+    digest = hashlib.sha256(plain).hexdigest()[:16]
 
     async def show(request: Request) -> Response:
-        headers = {"etag": etag, "cache-control": "no-cache"}
-        if request.headers.get("if-none-match") == etag:
+        pack = bool(re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", request.headers.get("accept-encoding", "")))
+        etag = f'"{digest}-gzip"' if pack else f'"{digest}"'
+        headers = {"etag": etag, "cache-control": "no-cache", "vary": "Accept-Encoding"}
+        if re.search(rf"^\*$|{etag}", request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=headers)
-        return Response(body, media_type="application/json", headers=headers)
+        encoding = {"content-encoding": "gzip"} if pack else {}
+        return Response(packed if pack else plain, headers=headers | encoding, media_type="application/json")
 
     return Route("/openapi.json", show)
 
 
-def _paths(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def _check(endpoints: Sequence[Endpoint], tags: Mapping[str, str]) -> None:
+    """A programmer's mistakes end the start, not a request."""
+    names = [endpoint.name for endpoint in endpoints]
+    places = [(endpoint.method, endpoint.path) for endpoint in endpoints]
+    for endpoint in endpoints:
+        assert names.count(endpoint.name) == 1, f"there are two endpoints called {endpoint.name}: give one a `name`"
+        place = (endpoint.method, endpoint.path)
+        assert places.count(place) == 1, f"there are two endpoints at {' '.join(place)}"
+        assert endpoint.tag in tags, f"{endpoint.name}: nothing describes the tag {endpoint.tag}"
+    for name, text in tags.items():
+        assert text, f"the tag {name} has no description: give its module a docstring"
+
+
+def _paths(endpoints: Sequence[Endpoint], shapes: Sequence[Shape], named: Mapping[str, Schema]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, endpoints)
+        replies = {
+            str(reply.status): _reply(reply, named, followups(endpoint, reply, endpoints, shapes))
+            for reply in endpoint.replies
+        }
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, replies, named)
     return paths
 
 
-def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    replies = {str(reply.status): _reply(endpoint, reply, endpoints) for reply in endpoint.replies}
-    refused = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _refusals(endpoint).items()}
+def _operation(endpoint: Endpoint, replies: Schema, named: Mapping[str, Schema]) -> dict[str, Any]:
     made = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "description": endpoint.description,
         "tags": [endpoint.tag],
         "parameters": [_parameter(parameter) for parameter in endpoint.parameters],
-        "responses": dict(sorted({**replies, **refused}.items())),
+        "responses": dict(sorted({**replies, **refusals_of(endpoint)}.items())),
     }
     if endpoint.body:
-        examples = {name: {"value": value} for name, value in endpoint.body.examples.items()}
-        content = {"schema": endpoint.body.schema, **({"examples": examples} if examples else {})}
+        content = _content(endpoint.body.schema, endpoint.body.examples, named)
         made["requestBody"] = {
+            "description": "What is sent.",
             "required": endpoint.body.required,
             "content": dict.fromkeys(endpoint.body.media, content),
         }
@@ -104,118 +126,30 @@ def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, A
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    # Among the schema's words, where no explorer takes an example for what the caller wants to send.
+    examples = {} if parameter.example is None else {"examples": [parameter.example]}
+    made = {
         "name": parameter.name,
         "in": parameter.place,
         "required": parameter.required,
         "description": parameter.description,
-        "schema": parameter.schema,
+        "schema": {**parameter.schema, **examples},
     }
-    if parameter.many:
-        made |= {"style": "form", "explode": True}
-    if parameter.example is not None:
-        made["example"] = parameter.example
-    return made
+    return made | ({"style": "form", "explode": True} if parameter.many else {})
 
 
-def _reply(endpoint: Endpoint, reply: Reply, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": reply.description, "headers": _headers(*reply.headers)}
+def _reply(reply: Reply, named: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
+    made: dict[str, Any] = {"description": reply.description, "headers": described(*reply.headers)}
     if reply.schema is not None:
-        examples = {name: {"value": value} for name, value in reply.examples.items()}
-        content = {"schema": reply.schema, **({"examples": examples} if examples else {})}
-        made["content"] = {"application/json": content}
-    if links := _links(endpoint, reply, endpoints):
-        made["links"] = links
-    return made
+        made["content"] = {JSON: _content(reply.schema, reply.examples, named)}
+    return {**made, "links": links} if links else made
 
 
-def _links(endpoint: Endpoint, reply: Reply, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """From a new record to everything that can be done with it by its id."""
-    if endpoint.method != "POST" or "Location" not in reply.headers:
-        return {}
-    below = f"{endpoint.path}/{{id}}"
-    return {
-        other.name: {
-            "operationId": other.name,
-            "parameters": {"path.id": "$response.body#/id"},
-            "description": other.summary,
-        }
-        for other in endpoints
-        if other.path.startswith(below) and other.path.count("{") == 1
-    }
+def _content(schema: Schema, given: Mapping[str, Any], named: Mapping[str, Schema]) -> dict[str, Any]:
+    examples = {name: {"value": value} for name, value in given.items()} or examples_of(schema, named)
+    return {"schema": schema, **({"examples": examples} if examples else {})}
 
 
-def _refusals(endpoint: Endpoint) -> dict[str, str]:
-    """The problems that an operation can answer with, by status."""
-    raised = [*ALWAYS, *endpoint.errors, *(WITH_BODY if endpoint.body else ())]
-    if endpoint.body or any(parameter.place == "query" for parameter in endpoint.parameters):
-        raised.append(errors.Invalid)
-    return {str(problems.STATUS[error]): error.__name__ for error in raised}
-
-
-def _problems(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """One reusable response for each problem that is named."""
-    named = {name: int(status) for endpoint in endpoints for status, name in _refusals(endpoint).items()}
-    return {name: _problem(name, status) for name, status in sorted(named.items())}
-
-
-def _problem(name: str, status: int) -> dict[str, Any]:
-    error = next(kind for kind in problems.STATUS if kind.__name__ == name)
-    raised = error(f"{(error.__doc__ or '').strip()}")
-    example = problems.document(raised, status, "/users", "4f1c2a9e5d7b4c36")
-    more = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
-    return {
-        "description": f"{error.title}. {raised.detail}",
-        "headers": _headers(*more),
-        "content": {
-            "application/problem+json": {"schema": schemas.reference("Problem"), "examples": {name: {"value": example}}}
-        },
-    }
-
-
-def _schemas(endpoints: Iterable[Endpoint], shapes: Sequence[Shape]) -> dict[str, Schema]:
-    made: dict[str, Schema] = {"Problem": schemas.PROBLEM}
-    for it in shapes:
-        made[it.name] = schemas.read_face(it)
-        made[f"{it.name}Create"] = schemas.create_face(it)
-        made[f"{it.name}Update"] = schemas.update_face(it)
-        made[f"{it.name}Page"] = schemas.page_face(it.name, f"A page of {it.plural}.")
-        for relation in it.relations.values():
-            if relation.many and relation.link_fields:
-                made[relation.item_name] = schemas.item_face(relation)
-                made[f"{relation.item_name}Page"] = schemas.page_face(relation.item_name, relation.description)
-                if relation.owning:
-                    made[f"{relation.item_name}Input"] = schemas.link_face(relation)
-    for endpoint in endpoints:
-        made |= endpoint.schemas
-    return made
-
-
-def _headers(*names: str) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*EVERYWHERE, *names)}
-
-
-def _text(description: str, example: str, **words: Any) -> dict[str, Any]:
-    schema = {"type": "string", "maxLength": 2000, "pattern": r"^[ -~]*$", **words}
-    return {"description": description, "schema": schema, "example": example}
-
-
-EVERYWHERE = ("Access-Control-Allow-Origin", "RateLimit", "RateLimit-Policy", "X-Request-ID")
-HEADERS: dict[str, Any] = {
-    "Access-Control-Allow-Origin": _text("The page's origin, where pages of other sites are let in.", "https://app.example.org"),
-    "ETag": _text("The record's version, as seen by this caller.", '"1"', pattern=r'^"[0-9]+(-public)?"$'),
-    "Link": _text("The next and the previous page (RFC 8288), where there are any.", '</users?after=WzFd>; rel="next"', maxLength=16000),
-    "Location": _text("Where the new record is.", "/users/019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"),
-    "RateLimit": _text("How many requests are left, where they are limited.", '"default";r=599;t=60'),
-    "RateLimit-Policy": _text("How many requests there may be, where they are limited.", '"default";q=600;w=60'),
-    "Retry-After": {
-        "description": "How many seconds to wait before trying again.",
-        "schema": {"type": "integer", "format": "int32", "minimum": 0, "maximum": 86400},
-        "example": 1,
-    },
-    "WWW-Authenticate": _text("What would do (RFC 6750).", "Bearer"),
-    "X-Request-ID": _text("What the log knows this request by.", "4f1c2a9e5d7b4c36"),
-}
 BEARER = {
     "type": "http",
     "scheme": "bearer",

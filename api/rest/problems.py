@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import orjson
 
-from api.rest.endpoint import Answer
+from api.rest.endpoint import Answer, Schema
 from schema.engine.errors import (
-    BadRequest, Conflict, DatabaseUnavailable, DirectoryError, Fault, Forbidden, Invalid, NotFound, Overloaded, Refused,
-    InvalidCredential, Timeout, TooComplex, Unauthenticated, Unavailable, VersionMismatch,
-)  # fmt: skip
+    BadRequest,
+    Conflict,
+    DatabaseUnavailable,
+    DirectoryError,
+    Fault,
+    Forbidden,
+    Invalid,
+    InvalidCredential,
+    NotFound,
+    Overloaded,
+    Refused,
+    Timeout,
+    TooComplex,
+    Unauthenticated,
+    Unavailable,
+    VersionMismatch,
+)
 
 MEDIA_TYPE = b"application/problem+json"
-LONGEST, MOST_FAULTS = 4000, 100
+LONGEST, LONGEST_PATH, MOST_FAULTS = 4000, 300, 100
 
 
 class HttpRefused(Refused):
@@ -105,22 +120,32 @@ INTERNAL = DirectoryError("Something went wrong on our side. The request id will
 
 def answer(error: DirectoryError, path: str, request_id: str) -> Answer:
     """The problem document of an error, with its status and headers."""
-    status = STATUS[type(error)]
+    status = status_of(type(error))
     return Answer(status, orjson.dumps(document(error, status, path, request_id)), tuple(headers_for(error)))
+
+
+def status_of(kind: type[DirectoryError]) -> int:
+    """The status of a kind of error: its own, or that of the kind it is one of."""
+    return next(STATUS[known] for known in kind.__mro__ if known in STATUS)
 
 
 def document(error: DirectoryError, status: int, path: str, request_id: str) -> dict[str, Any]:
     """The members of a problem document."""
     return {
-        "type": f"/problems/{error.code.lower().replace('_', '-')}",
+        "type": type_of(error.code),
         "title": error.title,
         "status": status,
         "detail": error.detail[:LONGEST],
-        "instance": path,
+        "instance": quote(path[:LONGEST_PATH]),
         "code": error.code,
         "request_id": request_id,
         "errors": [_member(fault) for fault in error.faults[:MOST_FAULTS]],
     }
+
+
+def type_of(code: str) -> str:
+    """The page about a kind of problem, which is its `type`."""
+    return f"/problems/{code.lower().replace('_', '-')}"
 
 
 def _member(fault: Fault) -> dict[str, str]:
@@ -133,6 +158,7 @@ def _member(fault: Fault) -> dict[str, str]:
 
 
 def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
+    """The headers that go with an error."""
     yield b"content-type", MEDIA_TYPE
     if isinstance(error, Unavailable):
         yield b"retry-after", str(error.retry_after).encode()
@@ -142,7 +168,46 @@ def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
         yield from error.headers
 
 
-# Code, title, status, meaning, and what to do about it: the pages at /problems.
-PAGES: tuple[tuple[str, str, int | None, str, str], ...] = (
-    ("BAD_REQUEST", BadRequest.title, 400, "The request cannot be read: it is no JSON, no UTF-8, a cursor that this list never gave, or a parameter that stands twice.", "Correct the spelling; the detail says where."),
-)
+_SOME: Schema = {"type": "string", "maxLength": LONGEST, "pattern": r"^[\s\S]*$"}
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457).",
+    "properties": {
+        "type": {**_SOME, "format": "uri-reference", "description": "A page of ours about this kind of problem."},
+        "title": {**_SOME, "description": "The kind of problem in a few words."},
+        "status": {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 400,
+            "maximum": 599,
+            "description": "The HTTP status.",
+        },
+        "detail": {**_SOME, "description": "What went wrong this time."},
+        "instance": {**_SOME, "format": "uri-reference", "description": "The path that was asked for."},
+        "code": {
+            "type": "string",
+            "maxLength": 40,
+            "pattern": "^[A-Z_]+$",
+            "description": "The kind of problem, for programs.",
+        },
+        "request_id": {**_SOME, "description": "What the log knows this request by."},
+        "errors": {
+            "type": "array",
+            "maxItems": MOST_FAULTS,
+            "description": "Each thing that is wrong with the request, and where.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {**_SOME, "description": "A JSON Pointer (RFC 6901) into the body."},
+                    "parameter": {**_SOME, "description": "The name of a parameter."},
+                    "message": {**_SOME, "description": "What is wrong there."},
+                    "code": {**_SOME, "description": "What is wrong there, for programs."},
+                },
+                "required": ["message", "code"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id", "errors"],
+    "additionalProperties": False,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,9 +11,7 @@ from starlette.types import Receive, Scope
 
 from api.rest.endpoint import Body, Endpoint, Parameter
 from api.rest.problems import NotAcceptable, PayloadTooLarge, UnsupportedMediaType
-from schema.engine.errors import BadRequest, DirectoryError, Fault, Invalid
-
-MOST_PARAMETERS = 500
+from schema.engine.errors import BadRequest, Fault, Invalid
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
@@ -75,21 +74,30 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
             return b"".join(chunks)
 
 
-def read_parameters(endpoint: Endpoint, scope: Scope) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_parameters(
+    endpoint: Endpoint, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
-    faults: list[Fault] = []
-    given = {name: [value] for name, value in scope["path_params"].items()}
-    in_path = _values([it for it in endpoint.parameters if it.place == "path"], given, faults)
-    sent = query_of(scope["query_string"])
-    known = [it for it in endpoint.parameters if it.place == "query"]
-    names = [parameter.name for parameter in known]
-    for name in sent.keys() - set(names):
-        listed = f"there are {', '.join(names)}" if names else "there are none"
-        faults.append(Fault((name,), f"there is no such parameter; {listed}", "unknown", "parameter"))
-    in_query = _values(known, sent, faults) if sent or any(it.required for it in known) else {}
+    known, faults = _placed(endpoint), list[Fault]()
+    in_path = _values(known["path"], {name: [value] for name, value in path.items()}, faults)
+    if unknown := query.keys() - {parameter.name for parameter in known["query"]}:
+        listed = ", ".join(parameter.name for parameter in known["query"])
+        said = f"there is no such parameter; {f'there are {listed}' if listed else 'nor is there any other'}"
+        faults += [Fault((name,), said, "unknown", "parameter") for name in query if name in unknown]
+    in_query = _values(known["query" if query else "required"], query, faults)
+    named = {parameter.name: parameter.name.lower() for parameter in known["header"]}
+    _values(known["header"], {name: [headers[key]] for name, key in named.items() if key in headers}, faults)
     if faults:
         raise Invalid.of(*faults)
     return in_path, in_query
+
+
+@cache
+def _placed(endpoint: Endpoint) -> Mapping[str, tuple[Parameter, ...]]:
+    """An endpoint's parameters by where they stand, and those of the query that must be there."""
+    places = ("path", "query", "header")
+    found = {place: tuple(it for it in endpoint.parameters if it.place == place) for place in places}
+    return {**found, "required": tuple(it for it in found["query"] if it.required)}
 
 
 def query_of(query: bytes) -> dict[str, list[str]]:
@@ -97,13 +105,9 @@ def query_of(query: bytes) -> dict[str, list[str]]:
     if not query:
         return {}
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
-        )
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeError:
         raise BadRequest("the query string is not UTF-8 in percent-encoding") from None
-    except ValueError:
-        raise BadRequest(f"a query string may have {MOST_PARAMETERS} parameters") from None
     made: dict[str, list[str]] = {}
     for name, value in pairs:
         made.setdefault(name, []).append(value)
@@ -134,9 +138,9 @@ def _single(parameter: Parameter, texts: list[str]) -> Any:
 
 def _many(parameter: Parameter, texts: list[str]) -> list[Any]:
     items = [item for text in texts for item in text.split(",")]
-    most = parameter.schema["maxItems"]
-    if len(items) > most:
-        raise ValueError(f"it may have {most} values, and has {len(items)}")
+    least, most = parameter.schema.get("minItems", 0), parameter.schema["maxItems"]
+    if not least <= len(items) <= most:
+        raise ValueError(f"it may have {most} values, at least {least}, and has {len(items)}")
     return [parameter.read(item) for item in items]
 
 

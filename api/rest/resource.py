@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -16,7 +15,8 @@ from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
 
 Authenticate = Callable[[Scope], Awaitable[Actor]]
-COMMON = ((b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-cache"))
+VARY = (b"vary", b"Accept, Authorization")
+KEPT, NOT_KEPT = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")
 
 
 class Resource:
@@ -32,10 +32,10 @@ class Resource:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what goes wrong is answered with a problem document."""
         try:
-            answer = await self._answer(scope, receive)
+            answer, caching = await self._answer(scope, receive), KEPT
         except DirectoryError as error:
-            answer = problems.answer(error, scope["path"], scope.get("request_id", ""))
-        await respond(scope, send, answer)
+            answer, caching = problems.answer(error, scope["path"], scope.get("request_id", "")), NOT_KEPT
+        await respond(scope, send, answer, caching)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         method = scope["method"]
@@ -48,9 +48,13 @@ class Resource:
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)
         body = await self._body(endpoint, receive, headers)
-        in_path, in_query = read_parameters(endpoint, scope)
+        sent = query_of(scope["query_string"])
+        in_path, in_query = read_parameters(endpoint, scope["path_params"], sent, headers)
         value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None
-        return await endpoint.call(_call(scope, actor, in_path, in_query, headers, value))
+        base = scope.get("root_path", "")
+        path = scope["path"].removeprefix(base)
+        directory: Directory = scope["app"].state.directory
+        return await endpoint.call(Call(actor, directory, base, in_path, in_query, headers, sent, path, value))
 
     async def _body(self, endpoint: Endpoint, receive: Receive, headers: dict[str, str]) -> bytes:
         if endpoint.body is None:
@@ -68,21 +72,12 @@ def resources(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_li
     return [Route(path, Resource(found, authenticate, body_limit)) for path, found in paths.items()]
 
 
-async def respond(scope: Scope, send: Send, answer: Answer) -> None:
+async def respond(scope: Scope, send: Send, answer: Answer, caching: tuple[bytes, bytes]) -> None:
     """Send an answer; to HEAD, all of it but the body."""
-    headers = [*COMMON, *answer.headers]
+    headers = [VARY, caching, *answer.headers]
     if answer.status not in (204, 304):
         headers.append((b"content-length", str(len(answer.body)).encode()))
         if not any(name == b"content-type" for name, _ in headers):
             headers.append((b"content-type", b"application/json"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
-
-
-def _call(
-    scope: Scope, actor: Actor, in_path: dict[str, Any], in_query: dict[str, Any], headers: dict[str, str], body: Any
-) -> Call:
-    directory: Directory = scope["app"].state.directory
-    base = scope.get("root_path", "")
-    sent = query_of(scope["query_string"])
-    return Call(actor, directory, base, in_path, in_query, headers, sent, scope["path"].removeprefix(base), body)

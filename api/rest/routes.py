@@ -6,15 +6,16 @@ They are made of the same stuff as an endpoint of one's own: each is an `Endpoin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 
-from api.rest.endpoint import JSON, MERGE_PATCH, Answer, Body, Call, Endpoint, Parameter, Reply, Schema
+from api.rest.endpoint import JSON, MERGE_PATCH, Answer, Body, Call, Endpoint, Parameter, Reply
 from api.rest.headers import IF_MATCH, IF_NONE_MATCH, etag, expected_versions, is_fresh, link_header
 from api.rest.linking import link_endpoints
-from api.rest.schemas import UUID, example, reference, shown_example, verb_schema
+from api.rest.schemas import UUID, reference, verb_schema
 from api.rest.selecting import list_parameters, listing, whole_record
 from schema.engine import faces, operations
-from schema.engine.errors import Conflict, DirectoryError, Forbidden, NotFound, VersionMismatch
+from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.operations import Found
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.verb import Verb
@@ -56,7 +57,9 @@ NO_CONTENT = Reply(204, "Done; there is nothing more to say.")
 
 def id_parameter(made: Shape, name: str = "id") -> Parameter:
     """The id of a record in a path. One that is malformed is one that there is none of: 404."""
-    return Parameter(name, "path", UUID, str.lower, f"The {made.singular}'s id.", required=True, example=made.fields["id"].example)
+    return Parameter(
+        name, "path", UUID, str.lower, f"The {made.singular}'s id.", required=True, example=made.fields["id"].example
+    )
 
 
 def _list(made: Shape) -> Endpoint:
@@ -81,9 +84,10 @@ def _create(made: Shape) -> Endpoint:
         return Answer(201, found.json, ((b"location", location), (b"etag", etag(found).encode())))
 
     return Endpoint(
-        "POST", f"/{made.plural}", f"create{made.name}", f"Create a {made.singular}", f"Adds a {made.singular} to the directory.",
+        "POST", f"/{made.plural}", f"create{made.name}", f"Create a {made.singular}",
+        f"Adds a {made.singular} to the directory.",
         tag=made.plural, call=create, errors=(Forbidden, Conflict),
-        body=Body(reference(f"{made.name}Create"), face.read_json, examples={"whole": example(made)}),
+        body=Body(reference(f"{made.name}Create"), face.read_json),
         replies=(_record_reply(made, 201, f"The new {made.singular}.", "Location"),),
     )  # fmt: skip
 
@@ -109,7 +113,8 @@ def _update(made: Shape) -> Endpoint:
 
     return Endpoint(
         "PATCH", f"/{made.plural}/{{id}}", f"update{made.name}", f"Change a {made.singular}",
-        "A JSON merge patch (RFC 7396): a member that is not sent stays, null clears it. What changes nothing is no change.",
+        "A JSON merge patch (RFC 7396): a member that is not sent stays, null clears it. "
+        "What changes nothing is no change.",
         tag=made.plural, call=update, parameters=(id_parameter(made), IF_MATCH),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch),
         body=Body(reference(f"{made.name}Update"), face.read_json, (MERGE_PATCH, JSON), examples={"part": _part(made)}),
@@ -191,10 +196,10 @@ def _changed(found: Found) -> Answer:
 
 
 def _record_reply(made: Shape, status: int, description: str, *headers: str) -> Reply:
-    examples = {made.singular: shown_example(made)}
-    return Reply(status, description, reference(made.name), ("ETag", *headers), examples=examples)
+    return Reply(status, description, reference(made.name), ("ETag", *headers))
 
 
 def _part(made: Shape) -> dict[str, object]:
-    """An example of a change: the first field that can be changed."""
-    return dict(list(example(made).items())[:1])
+    """An example of a change: the first field that has one."""
+    fields = (field for field in made.fields.values() if not field.read_only and field.example is not None)
+    return {field.name: field.example for field in islice(fields, 1)}

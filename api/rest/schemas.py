@@ -1,4 +1,7 @@
-"""JSON Schemas (draft 2020-12) of what the models' faces take and give."""
+"""JSON Schemas (draft 2020-12) of what the models' faces take and give.
+
+A schema of what is given is as narrow as can be; one of what is taken says all that is accepted and no more.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 from api.rest.endpoint import Schema
 from schema.engine import faces
 from schema.engine.cursors import MAX_LENGTH
+from schema.engine.field import MOMENT as MOMENT_PATTERN
 from schema.engine.field import TIME, FieldShape
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.verb import Verb
@@ -14,59 +18,20 @@ from schema.engine.verb import Verb
 MOST_ITEMS = 100
 CURSOR: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
 TOTAL: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**53 - 1}
-UUID: Schema = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36}
-
-
-_SOME: Schema = {"type": "string", "maxLength": 4000, "pattern": r"^[\s\S]*$"}
-PROBLEM: Schema = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457).",
-    "properties": {
-        "type": {**_SOME, "format": "uri-reference", "description": "A page of ours about this kind of problem."},
-        "title": {**_SOME, "description": "The kind of problem in a few words."},
-        "status": {"type": "integer", "format": "int32", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
-        "detail": {**_SOME, "description": "What went wrong this time."},
-        "instance": {**_SOME, "description": "The path that was asked for."},
-        "code": {"type": "string", "maxLength": 40, "pattern": "^[A-Z_]+$", "description": "The kind of problem, for programs."},
-        "request_id": {**_SOME, "description": "What the log knows this request by."},
-        "errors": {
-            "type": "array",
-            "maxItems": 100,
-            "description": "Each thing that is wrong with the request, and where.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "pointer": {**_SOME, "description": "A JSON Pointer (RFC 6901) into the body."},
-                    "parameter": {**_SOME, "description": "The name of a parameter."},
-                    "message": {**_SOME, "description": "What is wrong there."},
-                    "code": {**_SOME, "description": "What is wrong there, for programs."},
-                },
-                "required": ["message", "code"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["type", "title", "status", "detail", "instance", "code", "request_id", "errors"],
-    "additionalProperties": False,
+UUID: Schema = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36, "pattern": faces.UUID}
+MOMENT: Schema = {
+    "type": "string",
+    "format": "date-time",
+    "minLength": 20,
+    "maxLength": 35,
+    "pattern": MOMENT_PATTERN,
 }
-
-
-def field_schema(field: FieldShape, *, nullable: bool) -> Schema:
-    """A field's values."""
-    made = _plain(field) | {"description": field.description}
-    if field.example is not None:
-        made["examples"] = [field.example]
-    if nullable:
-        made["type"] = [made["type"], "null"]
-        if "enum" in made:
-            made["enum"] = [*made["enum"], None]
-    return made
 
 
 def read_face(made: Shape) -> Schema:
     """A record as it is shown: every member always there, null where it is unknown or the actor may not see it."""
     return closed(
-        {field.name: _read(field, made.masked(field)) for field in made.shown},
+        {field.name: _shown(field, nullable=field.nullable or made.masked(field)) for field in made.shown},
         description=made.description,
     )
 
@@ -74,24 +39,24 @@ def read_face(made: Shape) -> Schema:
 def create_face(made: Shape) -> Schema:
     """What a new record is made of."""
     taken = [field for field in made.fields.values() if not field.read_only]
-    members = {field.name: field_schema(field, nullable=field.nullable) | _default(field) for field in taken}
+    members = {field.name: _taken(field, default=True) for field in taken}
     required = [field.name for field in taken if field.required]
-    return closed(members, required, description=f"A new {made.singular}.", examples=[example(made)])
+    return closed(members, required, description=f"A new {made.singular}.")
 
 
 def update_face(made: Shape) -> Schema:
     """What to change of a record (RFC 7396): what is not sent stays, null clears."""
     taken = [field for field in made.fields.values() if not field.read_only]
-    members = {field.name: field_schema(field, nullable=field.nullable) for field in taken}
     sentence = f"What to change of a {made.singular}: a member that is not sent stays, and null clears it."
-    return closed(members, [], description=sentence)
+    return closed({field.name: _taken(field) for field in taken}, [], description=sentence)
 
 
 def link_face(relation: Relation) -> Schema:
     """What can be said of a link."""
     taken = [field for field in relation.link_fields if not field.read_only]
-    members = {field.name: field_schema(field, nullable=field.nullable) | _default(field) for field in taken}
-    return closed(members, [], description=f"What joins the {relation.singular} to the {relation.source.__name__}.")
+    near = shape(relation.source).singular
+    sentence = f"What to say of a {relation.singular} of a {near}: what is not sent stays as it is."
+    return closed({field.name: _taken(field, default=True) for field in taken}, [], description=sentence)
 
 
 def item_face(relation: Relation) -> Schema:
@@ -100,7 +65,7 @@ def item_face(relation: Relation) -> Schema:
     if not relation.link_fields:
         return reference(target.name)
     members: dict[str, Schema] = {target.singular: reference(target.name)}
-    members |= {field.name: _read(field, False) for field in relation.link_fields if not field.write_only}
+    members |= {it.name: _shown(it, nullable=it.nullable) for it in relation.link_fields if not it.write_only}
     return closed(members, description=f"{relation.description.rstrip('.')}: one of them.")
 
 
@@ -110,29 +75,23 @@ def page_face(item: str, description: str) -> Schema:
         **CURSOR,
         "type": ["string", "null"],
         "description": "What to send as `after` for the next page; null on the last one.",
+        "examples": [None],
     }
-    members: dict[str, Schema] = {
-        "items": {
-            "type": "array",
-            "maxItems": MOST_ITEMS,
-            "items": reference(item),
-            "description": "The page.",
-        },
-        "next": following,
-        "total": TOTAL | {"description": "How many there are on all pages; only with `count=exact`."},
-    }
-    return closed(members, ["items", "next"], description=description)
-
-
-def reference(name: str) -> Schema:
-    """A schema by the name under which the document has it."""
-    return {"$ref": f"#/components/schemas/{name}"}
+    items: Schema = {"type": "array", "maxItems": MOST_ITEMS, "items": reference(item), "description": "The page."}
+    total = TOTAL | {"description": "How many there are on all pages; only with `count=exact`."}
+    return closed({"items": items, "next": following, "total": total}, ["items", "next"], description=description)
 
 
 def verb_schema(verb: Verb) -> Schema:
     """What a model's own verb takes."""
     made = faces.verb_face(verb).json_schema()
-    return {**made, "description": f"What `{verb.name}` takes.", "examples": [{}]}
+    made.pop("title")
+    return {**made, "description": f"What `{verb.name}` takes."}
+
+
+def reference(name: str) -> Schema:
+    """A schema by the name under which the document has it."""
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def closed(members: dict[str, Schema], required: list[str] | None = None, **words: Any) -> Schema:
@@ -142,24 +101,34 @@ def closed(members: dict[str, Schema], required: list[str] | None = None, **word
     return {"type": "object", **words, "properties": members, **listed, "additionalProperties": False}
 
 
-def example(made: Shape) -> dict[str, Any]:
-    """A new record, as the fields' own examples have it."""
-    taken = [field for field in made.fields.values() if not field.read_only and field.foreign is None]
-    return {field.name: field.example for field in taken if field.example is not None}
+def _shown(field: FieldShape, *, nullable: bool) -> Schema:
+    """A field's values as they are given out."""
+    spelled = {"minLength": 27, "maxLength": 27, "pattern": TIME} if field.kind == "time" else {}
+    return _field(field, nullable, spelled) | ({"readOnly": True} if field.read_only else {})
 
 
-def shown_example(made: Shape) -> dict[str, Any]:
-    """A record, as the fields' own examples have it."""
-    return {field.name: field.example for field in made.shown}
+def _taken(field: FieldShape, *, default: bool = False) -> Schema:
+    """A field's values as they are accepted.
+
+    The default is told, not declared: generators of clients take a member with `default` for one that is always sent.
+    """
+    made = _field(field, field.nullable, {})
+    if default and not field.required and field.default is not None:
+        spelled = str(getattr(field.default, "value", field.default))
+        said = spelled.lower() if field.kind == "boolean" else spelled
+        made["description"] += f" Unless it is sent, `{said}`."
+    return made
 
 
-def _read(field: FieldShape, masked: bool) -> Schema:
-    read_only = {"readOnly": True} if field.read_only else {}
-    return field_schema(field, nullable=field.nullable or masked) | read_only
-
-
-def _default(field: FieldShape) -> Schema:
-    return {} if field.required else {"default": getattr(field.default, "value", field.default)}
+def _field(field: FieldShape, nullable: bool, more: Schema) -> Schema:
+    made = _plain(field) | more | {"description": field.description}
+    if field.example is not None:
+        made["examples"] = [field.example]
+    if nullable:
+        made["type"] = [made["type"], "null"]
+        if "enum" in made:
+            made["enum"] = [*made["enum"], None]
+    return made
 
 
 def _plain(field: FieldShape) -> Schema:
@@ -173,7 +142,7 @@ def _plain(field: FieldShape) -> Schema:
         case "integer":
             return {"type": "integer", "format": "int32", "minimum": field.minimum, "maximum": field.maximum}
         case "time":
-            return {"type": "string", "format": "date-time", "minLength": 27, "maxLength": 27, "pattern": TIME}
+            return dict(MOMENT)
         case "text":
             bounds = {"minLength": field.min_length, "maxLength": field.max_length}
             return {"type": "string", **bounds, "pattern": field.pattern}

@@ -14,7 +14,20 @@ from schema.engine import cursors
 from schema.engine.comparison import bound
 from schema.engine.field import FieldShape
 from schema.engine.selection import (
-    Branch, Compare, Condition, Far, Junction, Next, Operator, Order, Page, Rows, Scalar, Selection, Total, Values,
+    Branch,
+    Compare,
+    Condition,
+    Far,
+    Junction,
+    Next,
+    Operator,
+    Order,
+    Page,
+    Rows,
+    Scalar,
+    Selection,
+    Total,
+    Values,
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
 
@@ -44,7 +57,9 @@ def list_parameters(made: Shape) -> tuple[Parameter, ...]:
     found = (*_paging(made), *filters)
     names = [parameter.name for parameter in found]
     twice = sorted({name for name in names if names.count(name) > 1})
-    assert not twice, f"{made.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+    assert not twice, (
+        f"{made.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+    )
     return found
 
 
@@ -77,7 +92,9 @@ def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) ->
 def orders(made: Shape) -> dict[str, Order]:
     """The orders that a list offers, as `sort` spells them."""
     return {
-        ",".join(f"{minus}{name}" for name in fields): Order(tuple(name for name in fields if name != "id"), bool(minus))
+        ",".join(f"{minus}{name}" for name in fields): Order(
+            tuple(name for name in fields if name != "id"), bool(minus)
+        )
         for fields in made.sorts
         for minus in ("", "-")
     }
@@ -87,8 +104,12 @@ def _paging(made: Shape) -> Iterable[Parameter]:
     limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(made), next(iter(orders(made))))
     limit.schema["default"], offered.schema["default"] = DEFAULT_LIMIT, offered.example
     yield _parameter("limit", limit, "How many to give at most.")
-    yield _parameter("after", cursor(CURSOR), "Give what comes after this cursor: the `next` of a page of this very list.")
-    yield _parameter("before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`.")
+    yield _parameter(
+        "after", cursor(CURSOR), "Give what comes after this cursor: the `next` of a page of this very list."
+    )
+    yield _parameter(
+        "before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`."
+    )
     sentence = "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties."
     yield _parameter("sort", offered, sentence)
     yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
@@ -101,7 +122,9 @@ def _filter(field: FieldShape, operator: Operator) -> Parameter:
         case "isnull":
             return _parameter(name, boolean(False), sentence)
         case "in":
-            return _parameter(name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True)
+            return _parameter(
+                name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True
+            )
         case "startswith":
             whole = value_of(field)
             return _parameter(name, replace(whole, example=whole.example and whole.example[:2]), sentence)

@@ -3,8 +3,9 @@
     @post("/greetings", summary="Greet somebody")
     async def greet(greeting: Greeting) -> Message: ...
 
-- A parameter of a plain type (`str`, `int`, `bool`, `float`, an enum, a `Literal`, a list of these) comes from the path,
-  if it is named there, else from the query; a default makes it optional, `Annotated[int, Field(ge=1)]` bounds it.
+- A parameter of a plain type (`str`, `int`, `bool`, `float`, a date, a UUID, an enum, a `Literal`, a list of these)
+  comes from the path if it is named there, else from the query; a default makes it optional, `Annotated[int,
+  Field(ge=1)]` bounds it. `hints.py` has the details.
 - One parameter of any other type (a pydantic or SQLModel class, a dataclass, a dictionary) is the body.
 - `Actor`, `Directory`, `Work` and `Call` are handed in as they are.
 - What the function returns is the answer, in the form of its annotation; `None` is 204 and no content.
@@ -15,26 +16,23 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from enum import Enum
 from functools import partial
 from types import ModuleType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
-from api.rest.endpoint import Answer, Body, Call, Endpoint, Method, Parameter, Reply, Schema
+from api.rest.bodies import described, reader, writer
+from api.rest.endpoint import Answer, Body, Call, Endpoint, Method, Parameter, Reply
+from api.rest.hints import is_plain, value_of_hint
 from schema.engine.database import Directory, Work
-from schema.engine.errors import DirectoryError, Invalid
-from schema.engine.faces import faults_of
-from schema.engine.jsontext import strict
+from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
 
 Handler = Callable[..., Awaitable[Any]]
 Declare = Callable[[Handler], Endpoint]
-REFERENCE = "#/components/schemas/{model}"
-MOST_VALUES = 250
-_PLAIN = (str, int, float, bool, Enum)
-_GIVEN: dict[Any, Callable[[Call], Any]] = {
+Given = Callable[[Call], Any]
+Write = Callable[[Any], bytes]
+BODILESS = ("GET", "DELETE")
+_GIVEN: dict[type, Given] = {
     Call: lambda call: call,
     Actor: lambda call: call.actor,
     Directory: lambda call: call.directory,
@@ -60,12 +58,11 @@ def endpoint(
 
     def declare(function: Handler) -> Endpoint:
         hints = get_type_hints(function, include_extras=True)
-        answered = hints.pop("return", None)
-        in_path = re.findall(r"{(\w+)", path)
-        sources = {key: _source(key, it, hints[key], in_path) for key, it in inspect.signature(function).parameters.items()}
-        bodies = [body for body in sources.values() if isinstance(body, Body)]
-        assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has one body at most"
-        reply, write, schemas = _reply(method, status, answered)
+        _check(function, path, hints)
+        in_path = _names(path)
+        sources = {key: _source(it, hints[key], in_path) for key, it in inspect.signature(function).parameters.items()}
+        body = _only_body(function, method, sources)
+        reply, write = _reply(method, status, hints["return"])
         return Endpoint(
             method=method,
             path=path,
@@ -76,17 +73,11 @@ def endpoint(
             replies=(reply,),
             call=partial(_called, function, sources, reply.status, write),
             parameters=tuple(it for it in sources.values() if isinstance(it, Parameter)),
-            body=bodies[0] if bodies else None,
+            body=body,
             errors=tuple(errors),
-            schemas={**schemas, **{key: it for body in bodies for key, it in body.schemas.items()}},
         )
 
     return declare
-
-
-def endpoints_of(module: ModuleType) -> list[Endpoint]:
-    """The endpoints that a module declares."""
-    return [found for found in vars(module).values() if isinstance(found, Endpoint)]
 
 
 get = partial(endpoint, "GET")
@@ -96,14 +87,72 @@ patch = partial(endpoint, "PATCH")
 delete = partial(endpoint, "DELETE")
 
 
-async def _called(
-    function: Handler, sources: dict[str, Any], status: int, write: Callable[[Any], bytes] | None, call: Call
-) -> Answer:
+def endpoints_of(module: ModuleType) -> list[Endpoint]:
+    """The endpoints that a module declares."""
+    return [found for found in vars(module).values() if isinstance(found, Endpoint)]
+
+
+def _check(function: Handler, path: str, hints: dict[str, Any]) -> None:
+    """A programmer's mistakes end the import, not a request."""
+    who = function.__qualname__
+    assert inspect.iscoroutinefunction(function), f"{who}: an endpoint is an `async def`"
+    assert re.fullmatch(r"(/[\w.~-]+|/\{[a-z_]\w*\})+", path), f"{who}: {path!r} is no path: like /things/{{id}}"
+    assert "return" in hints, f"{who}: say what it answers, `-> None` if nothing"
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        assert not several, f"{who}: {name} is not one thing"
+        assert name in hints, f"{who}: {name} has no type"
+    for name in _names(path):
+        plain = name in parameters and is_plain(hints[name])
+        assert plain, f"{who}: the path's {{{name}}} is no plain parameter of the function"
+
+
+def _source(parameter: inspect.Parameter, hint: Any, in_path: list[str]) -> Parameter | Body | Given:
+    """Where a parameter's value comes from."""
+    if given := next((give for kind, give in _GIVEN.items() if hint is kind), None):
+        return given
+    name, optional = parameter.name, parameter.default is not inspect.Parameter.empty
+    if not is_plain(hint):
+        schema, schemas = described(hint, "validation")
+        return Body(schema, reader(hint), required=not optional, schemas=schemas)
+    value, many = value_of_hint(hint, parameter.default if optional else None)
+    return Parameter(
+        name=name,
+        place="path" if name in in_path else "query",
+        schema=value.schema,
+        read=value.read,
+        description=value.schema.pop("description", f"{name.replace('_', ' ').capitalize()}."),
+        required=name in in_path or not optional,
+        many=many,
+        example=value.example,
+    )
+
+
+def _only_body(function: Handler, method: Method, sources: dict[str, Any]) -> Body | None:
+    bodies = {name: source for name, source in sources.items() if isinstance(source, Body)}
+    names = ", ".join(bodies)
+    assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has one body, and {names} are several"
+    assert not bodies or method not in BODILESS, f"{function.__qualname__}: a {method} has no body, so what is {names}?"
+    return next(iter(bodies.values()), None)
+
+
+def _reply(method: Method, status: int | None, hint: Any) -> tuple[Reply, Write | None]:
+    if hint is type(None):
+        return Reply(status or 204, "Done; there is nothing more to say."), None
+    schema, schemas = described(hint, "serialization")
+    words = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
+    status = status or (201 if method == "POST" else 200)
+    return Reply(status, words or "The answer.", schema, schemas=schemas), writer(hint)
+
+
+async def _called(function: Handler, sources: dict[str, Any], status: int, write: Write | None, call: Call) -> Answer:
     """The endpoint's function with its parameters filled in, and its result written down."""
     given: dict[str, Any] = {}
     for name, source in sources.items():
         if isinstance(source, Body):
-            given[name] = call.body
+            if call.body is not None or source.required:
+                given[name] = call.body
         elif not isinstance(source, Parameter):
             given[name] = source(call)
         elif name in call.path or name in call.query:
@@ -112,90 +161,8 @@ async def _called(
     return Answer(status, write(result) if write else b"")
 
 
-def _source(name: str, parameter: inspect.Parameter, hint: Any, in_path: list[str]) -> Any:
-    """Where a parameter's value comes from."""
-    if hint in _GIVEN:
-        return _GIVEN[hint]
-    optional = parameter.default is not inspect.Parameter.empty
-    if not _is_plain(hint):
-        return _body(hint, required=not optional)
-    adapter = TypeAdapter(hint)
-    schema = adapter.json_schema(ref_template=REFERENCE)
-    many = schema.get("type") == "array"
-    if many:
-        schema.setdefault("maxItems", MOST_VALUES)
-    return Parameter(
-        name=name,
-        place="path" if name in in_path else "query",
-        schema=schema,
-        read=_reader(TypeAdapter(get_args(hint)[0]) if many else adapter),
-        description=schema.pop("description", f"{name.replace('_', ' ').capitalize()}."),
-        required=name in in_path or not optional,
-        many=many,
-    )
-
-
-def _body(hint: Any, *, required: bool) -> Body:
-    adapter: TypeAdapter[Any] = TypeAdapter(hint)
-
-    def read(body: bytes) -> Any:
-        try:
-            value = adapter.validate_json(body, strict=True)
-        except ValidationError as error:
-            strict(body)
-            names = tuple(getattr(hint, "model_fields", ()))
-            raise Invalid.of(*faults_of(error.errors(include_url=False), names)) from None
-        strict(body)
-        return value
-
-    schema, schemas = _described(adapter, hint, "validation")
-    return Body(schema, read, required=required, schemas=schemas)
-
-
-def _reply(method: Method, status: int | None, hint: Any) -> tuple[Reply, Callable[[Any], bytes] | None, dict[str, Schema]]:
-    if hint in (None, type(None)):
-        return Reply(status or 204, "Done; there is nothing more to say."), None, {}
-    adapter: TypeAdapter[Any] = TypeAdapter(hint)
-    schema, schemas = _described(adapter, hint, "serialization")
-    words = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
-    reply = Reply(status or (201 if method == "POST" else 200), words or "The answer.", schema)
-    return reply, adapter.dump_json, schemas
-
-
-def _described(
-    adapter: TypeAdapter[Any], hint: Any, mode: Literal["validation", "serialization"]
-) -> tuple[Schema, dict[str, Schema]]:
-    """A type's schema, under its own name where it has one, and the schemas that it refers to."""
-    made = adapter.json_schema(ref_template=REFERENCE, mode=mode)
-    schemas: dict[str, Schema] = made.pop("$defs", {})
-    if made.get("type") != "object" or not isinstance(hint, type) or "title" not in made:
-        return made, schemas
-    return {"$ref": REFERENCE.format(model=hint.__name__)}, {**schemas, hint.__name__: made}
-
-
-def _reader(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return adapter.validate_strings(text)
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]["msg"]
-            raise ValueError(fault[:1].lower() + fault[1:]) from None
-
-    return read
-
-
-def _is_plain(hint: Any) -> bool:
-    """Whether a type can be read from one piece of text, or from several."""
-    if get_origin(hint) is Annotated:
-        return _is_plain(get_args(hint)[0])
-    if get_origin(hint) is list:
-        return _is_plain(get_args(hint)[0])
-    if get_origin(hint) is Literal:
-        return True
-    arguments = [part for part in get_args(hint) if part is not type(None)]
-    if arguments and get_origin(hint) is not dict:
-        return all(_is_plain(part) for part in arguments)
-    return isinstance(hint, type) and issubclass(hint, _PLAIN)
+def _names(path: str) -> list[str]:
+    return re.findall(r"{(\w+)", path)
 
 
 def _camel(name: str) -> str:

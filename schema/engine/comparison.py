@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, false, func, select, true
 
 from schema.engine.field import LEAST_INTEGER, FieldShape, lowered
 from schema.engine.selection import Compare, Operator
@@ -65,9 +65,9 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
             key = row.c[f"{field.name}_key"]
             return and_(key >= value, key < bindparam(f"{compare.value}_end", type_=String()))
         case "isnull":
-            return row.c[field.name].is_(None) if not field.nullable else row.c[field.sort_column] == least
+            return row.c[field.sort_column] == least if field.nullable else false()
         case "notnull":
-            return row.c[field.name].is_not(None) if not field.nullable else row.c[field.sort_column] > least
+            return row.c[field.sort_column] > least if field.nullable else true()
 
 
 def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -87,6 +87,9 @@ class Lane(ABC):
         timer = loop.call_later(self._deadline, self._expire, errand)
         try:
             return await errand.done
+        except asyncio.CancelledError:
+            self._expire(errand)  # Nobody waits any more, so it is late: a read need not go on.
+            raise
         finally:
             timer.cancel()
 

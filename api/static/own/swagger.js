@@ -18,9 +18,17 @@ new MutationObserver(() => {
   }
 }).observe(place, { childList: true, subtree: true });
 
+// A list's field looks for one that knows its items' format, and grumbles on the console where there is none.
+const formats = ["string_uuid", "string_date-time", "string_date", "integer_int32", "integer_int64"];
+const fields = ({ getComponent, React }) => {
+  const field = (properties) => React.createElement(getComponent("JsonSchema_string"), properties);
+  return { components: Object.fromEntries(formats.map((format) => [`JsonSchema_${format}`, field])) };
+};
+
 SwaggerUIBundle({
   url: new URL("openapi.json", document.baseURI).href,
   domNode: place,
+  plugins: [fields],
   deepLinking: true,
   displayRequestDuration: true,
   filter: true,

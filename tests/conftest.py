@@ -1,0 +1,193 @@
+"""What tests are given: a directory, the service over it, and both doors under one handle."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from starlette.types import Scope
+
+from api.app import create_app
+from api.settings import Settings, read
+from schema.engine.database import Directory
+from schema.engine.errors import Unauthenticated
+from schema.engine.policy import Actor
+from schema.migrations.run import migrate
+from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
+from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+
+HERE = ("127.0.0.1", 50000)
+BASE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate(str(path))
+    return path
+
+
+@pytest.fixture
+def database(template: Path, tmp_path: Path) -> Path:
+    """A fresh database of the test's own."""
+    return Path(shutil.copy(template, tmp_path / "tandem.db"))
+
+
+@pytest.fixture(scope="session")
+def crowd(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all of `PEOPLE` in their `GROUPS`, to be copied."""
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("crowd") / "crowd.db"))
+    fill(path, PEOPLE)
+    fill(path, GROUPS, GROUP)
+    join(path, MEMBERS)
+    return path
+
+
+@pytest.fixture
+def crowded(crowd: Path, database: Path) -> Path:
+    """The test's own database with all of `PEOPLE` in their `GROUPS`."""
+    return Path(shutil.copy(crowd, database))
+
+
+@pytest.fixture
+def settings(database: Path) -> Settings:
+    """Those of development, over the test's own database."""
+    return settings_for(database)
+
+
+def settings_for(database: Path, **more: str) -> Settings:
+    return read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}", **more})
+
+
+@pytest.fixture
+async def directory(database: Path) -> AsyncIterator[Directory]:
+    """The engine without a door."""
+    async with Directory(str(database)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def watched(database: Path) -> AsyncIterator[tuple[Directory, list[str]]]:
+    """The engine without a door, and the statements that its database is told."""
+    said: list[str] = []
+    async with Directory(str(database), watch=said.append) as opened:
+        yield opened, said
+
+
+@pytest.fixture(scope="session")
+def actors() -> dict[str, Actor | None]:
+    """Who is meant by each value of the header `x-actor`; None is somebody without a credential."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestClient]:
+    """The whole service, started once. Who sends no `x-actor` is the administrator."""
+
+    async def authenticate(scope: Scope) -> Actor:
+        key = dict(scope["headers"]).get(b"x-actor")
+        actor = ADMIN if key is None else actors[key.decode()]
+        if actor is None:
+            raise Unauthenticated("send a credential")
+        return actor
+
+    app = create_app(settings_for(template), authenticate)
+    with TestClient(app, base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(service: TestClient, database: Path, statements: list[str]) -> Iterator[TestClient]:
+    """The whole service, over the test's own database."""
+    with over(service, Directory(str(database), watch=statements.append)):
+        statements.clear()
+        yield service
+
+
+@contextlib.contextmanager
+def over(service: TestClient, directory: Directory) -> Iterator[Directory]:
+    """The service over another directory than the one that it was started with."""
+    assert isinstance(service.app, Starlette)
+    assert service.portal
+    service.portal.call(directory.open)
+    usual, service.app.state.directory = service.app.state.directory, directory
+    try:
+        yield directory
+    finally:
+        service.app.state.directory = usual
+        service.portal.call(directory.close)
+
+
+@pytest.fixture
+def statements() -> list[str]:
+    """What the service's database is told, statement by statement. Clear it where the count is to begin."""
+    return []
+
+
+@pytest.fixture
+def rest(client: TestClient, actors: dict[str, Actor | None]) -> RestDoor:
+    return RestDoor(client, actors)
+
+
+@pytest.fixture
+def graphql(client: TestClient, actors: dict[str, Actor | None]) -> GraphQLDoor:
+    return GraphQLDoor(client, actors)
+
+
+@pytest.fixture(params=[RestDoor, GraphQLDoor], ids=lambda kind: kind.name)
+def door(request: pytest.FixtureRequest, client: TestClient, actors: dict[str, Actor | None]) -> Door:
+    """Either door: a test that takes it runs through both."""
+    opened: Door = request.param(client, actors)
+    return opened
+
+
+@pytest.fixture
+def production(database: Path) -> Iterator[TestClient]:
+    """The service as it runs in production."""
+    settings = read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}"})
+    with TestClient(create_app(settings), base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def live_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real server in development, with a few people and groups."""
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("live") / "tandem.db"))
+    config = uvicorn.Config(create_app(settings_for(path)), lifespan="on", log_level="warning", access_log=False)
+    server = uvicorn.Server(config)
+    with contextlib.closing(socket.socket()) as listening:
+        listening.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+        thread.start()
+        try:
+            furnish(base)
+            yield base
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+def furnish(base: str) -> None:
+    """A few people and groups, through the front door."""
+    with httpx2.Client(base_url=base, trust_env=False) as client:
+        people = [
+            client.post("/users", json={"first_name": first, "last_name": last, "age": age}).raise_for_status().json()
+            for first, last, age in (("Ada", "Lovelace", 36), ("Charles", "Babbage", 79), ("Mary", "Somerville", 91))
+        ]
+        for name, members in (("Analytical Engine", people[:2]), ("Mechanism of the Heavens", people[2:])):
+            group = client.post("/groups", json={"name": name}).raise_for_status().json()
+            for number, user in enumerate(members):
+                role = "owner" if number == 0 else "member"
+                client.put(f"/groups/{group['id']}/members/{user['id']}", json={"role": role}).raise_for_status()

@@ -1,0 +1,184 @@
+"""In development this machine alone is let in, and no page of another site; in production nobody is, yet."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from tests.conftest import BASE
+
+SMALLEST = {"first_name": "Ada", "age": 36}
+ASKED = [
+    pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
+    pytest.param(lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"),
+]
+
+
+@pytest.fixture
+def come(settings):
+    """The service in development, as who comes from some address finds it."""
+    opened = []
+
+    def client(address="127.0.0.1", base=BASE):
+        opened.append(TestClient(create_app(settings), base_url=base, client=(address, 50000)))
+        return opened[-1].__enter__()
+
+    yield client
+    for one in opened:
+        one.__exit__(None, None, None)
+
+
+def code_of(answer):
+    """The code that a door refuses with; None if it does not."""
+    body = answer.json()
+    if "errors" in body and "status" not in body:
+        return body["errors"][0]["extensions"]["code"]
+    return body.get("code")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "localhost"},
+        {"host": "localhost:8000"},
+        {"host": "LOCALHOST:8000"},
+        {"host": "127.0.0.1"},
+        {"host": "[::1]:8000"},
+        {"origin": BASE},
+        {"host": "localhost:8000", "origin": "http://localhost:8000"},
+        {"sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "same-origin", "origin": BASE},
+    ],
+    ids=str,
+)
+def test_this_machine_is_the_administrator(come, ask, headers):
+    answer = ask(come(), headers=headers)
+
+    assert (answer.status_code, code_of(answer)) == (200, None)
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "example.com"},
+        {"host": "example.com:8000"},
+        {"host": "127.0.0.1.example.com"},
+        {"host": "localhost.example.com"},
+        {"host": "example.com@localhost"},
+        {"host": "[::1].example.com"},
+        {"host": "0.0.0.0:8000"},
+        {"host": "192.168.0.7"},
+        {"host": ""},
+        {"origin": "http://example.com"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:8001"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "https://127.0.0.1:8000"},
+        {"origin": ""},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "Cross-Site"},
+        {"x-forwarded-for": "127.0.0.1"},
+        {"x-forwarded-host": "localhost"},
+        {"x-forwarded-proto": "https"},
+        {"x-forwarded-port": "443"},
+        {"x-real-ip": "127.0.0.1"},
+        {"forwarded": "for=127.0.0.1"},
+        {"via": "1.1 proxy"},
+    ],
+    ids=str,
+)
+def test_what_another_site_or_a_proxy_may_have_sent_is_refused(come, ask, headers):
+    answer = ask(come(), headers=headers)
+
+    assert (answer.status_code, code_of(answer)) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "address, status",
+    [
+        ("127.0.0.1", 200), ("127.8.8.8", 200), ("::1", 200), ("192.168.0.7", 403), ("8.8.8.8", 403), ("::2", 403),
+        ("testclient", 403), ("", 403), ("localhost", 403),
+    ],
+)  # fmt: skip
+def test_only_this_machine_is_let_in(come, ask, address, status):
+    assert ask(come(address)).status_code == status
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("credential", ["Bearer x", "Bearer ", "Basic eDp5", ""])
+def test_a_credential_that_proves_nothing_is_refused_here_too(come, ask, credential):
+    answer = ask(come(), headers={"authorization": credential})
+
+    assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_what_changes_something_is_guarded_like_what_does_not(come):
+    client = come()
+    evil = {"origin": "http://example.com"}
+
+    assert client.post("/users", json=SMALLEST, headers=evil).status_code == 403
+    assert client.post("/graphql", json={"query": MAKE}, headers=evil).status_code == 403
+    assert client.get("/users?count=exact").json()["total"] == 0
+
+
+MAKE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
+
+
+OPEN = ["/", "/docs", "/redoc", "/problems", "/problems/not-found", "/openapi.json", "/health", "/health/live", "/health/ready"]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_documents_and_health_are_for_everybody(production, path):
+    assert production.get(path).status_code == 200
+
+
+def test_the_page_of_graphql_is_for_everybody(production):
+    assert production.get("/graphql", headers={"accept": "text/html"}).status_code == 200
+
+
+def test_every_operation_is_refused_in_production(production):
+    paths = production.get("/openapi.json").json()["paths"]
+    operations = [(method, path) for path, item in paths.items() for method in item]
+
+    assert len(operations) > 15
+    for method, path in operations:
+        url = path.replace("{id}", "x").replace("{user_id}", "y")
+        answer = production.request(method, url, headers={"content-type": "application/json"}, content=b"{}")
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (method, path)
+        assert code_of(answer) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize("query", ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", MAKE, "{ nonsense"])
+@pytest.mark.parametrize("media", ["application/json", "application/graphql-response+json"])
+def test_every_query_is_refused_in_production(production, query, media):
+    answer = production.post("/graphql", json={"query": query}, headers={"accept": media})
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.headers["content-type"].startswith(media)
+    assert code_of(answer) == "UNAUTHENTICATED"
+    assert "data" not in answer.json()
+
+
+@pytest.mark.parametrize("path", ["/users/x/y/z", "/nothing", "/users/", "/graphql/", "/.env"])
+def test_what_is_not_there_is_not_there_in_production_either(production, path):
+    assert production.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
+def test_no_credential_is_good_in_production_yet(production, credential):
+    answer = production.get("/users", headers={"authorization": credential})
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+
+
+@pytest.mark.parametrize("headers", [{"host": "localhost"}, {"x-actor": "admin"}, {"x-forwarded-for": "127.0.0.1"}], ids=str)
+def test_this_machine_is_nobody_in_production(production, headers):
+    assert production.get("/users", headers=headers).status_code == 401

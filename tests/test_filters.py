@@ -1,0 +1,282 @@
+"""Every filter finds what plain Python finds, alone and joined by any words, and counts it exactly."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.doors import Refused, camel
+from tests.people import NAMES, PEOPLE, USER, in_order
+
+pytestmark = pytest.mark.usefixtures("crowded")
+
+OPERATORS = [(field.name, operator) for field in USER.filters for operator in field.operators]
+
+
+def lower(text):
+    return "".join(char.lower() for char in text)
+
+
+def holds(row, field, operator, value):
+    """Whether a row is what one comparison asks for. Null is nothing, and like nothing."""
+    found = row[field]
+    if operator == "isnull":
+        return (found is None) == value
+    if found is None:
+        return False
+    if field == "email":
+        found, value = lower(found), [lower(it) for it in value] if operator == "in" else lower(value)
+    match operator:
+        case "eq":
+            return found == value
+        case "in":
+            return found in value
+        case "lt":
+            return found < value
+        case "lte":
+            return found <= value
+        case "gt":
+            return found > value
+        case "gte":
+            return found >= value
+        case "startswith":
+            return lower(found).startswith(lower(value))
+
+
+def values_for(field, operator, chance):
+    """Values that find much, little and nothing."""
+    if operator == "isnull":
+        return [True, False]
+    present = [row[field] for row in PEOPLE if row[field] is not None]
+    near = {
+        "id": ["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"],
+        "integer": [-(2**31), -1, 2, 34, 149, 151, 2**31 - 1],
+        "time": ["0001-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000002Z", "9999-12-31T23:59:59.999999Z"],
+        "text": ["x", "İ", "i\u0307stanbul", "\U0010ffff", "\U0010ffff\U0010ffff", "\ud7ff\ud7ff"],
+        "boolean": [],
+    }[USER.fields[field].kind]
+    if operator == "in":
+        pool = [True, False] if field == "active" else [*present, *near]
+        return [chance.sample(pool, min(size, len(pool))) for size in (1, 2, 10)]
+    if operator == "startswith":
+        beginnings = [name[:size] for name in (*present, *NAMES) for size in (1, 2, 3)]
+        turned = [text.swapcase() for text in beginnings if "," not in text]
+        return [text for text in chance.sample([*beginnings, *turned], 40) if text]
+    return [*chance.sample(present, min(12, len(present))), *near]
+
+
+@pytest.mark.parametrize("field, operator", OPERATORS)
+def test_each_operator_finds_what_it_says(door, field, operator):
+    for value in values_for(field, operator, random.Random(f"{field} {operator}")):
+        expected = sorted(row["id"] for row in PEOPLE if holds(row, field, operator, value))
+
+        found = door.find("user", size=100, count="exact", **{f"{field}__{operator}" if operator != "eq" else field: value})
+
+        assert (found.ids, found.total) == (expected, len(expected)), value
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_filters_said_together_all_hold(door, seed):
+    chance = random.Random(seed)
+
+    for _ in range(10):
+        asked = dict(some_comparisons(chance, chance.randint(2, 4)))
+        sort = chance.choice(["id", "-id", "age", "-last_name", "last_name,first_name", "-created_at", "email"])
+        rows = [row for row in in_order(PEOPLE, sort) if all(holds(row, *key, value) for key, value in asked.items())]
+        named = {f"{field}__{operator}" if operator != "eq" else field: it for (field, operator), it in asked.items()}
+
+        found = door.find("user", size=100, sort=sort, count="exact", **named)
+
+        assert (found.items, found.total) == (rows, len(rows)), named
+
+
+def some_comparisons(chance, count):
+    for field, operator in chance.sample(OPERATORS, count):
+        value = chance.choice(values_for(field, operator, chance))
+        if not (isinstance(value, str) and "," in value):
+            yield (field, operator), value
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_and_or_and_not_join_filters_to_any_depth(graphql, seed):
+    chance = random.Random(seed)
+    query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { totalCount nodes { id } } }"
+
+    for _ in range(10):
+        asked = some_filter(chance, 4)
+        expected = sorted(row["id"] for row in PEOPLE if fits(row, asked))
+
+        found = graphql.ask(query, filter=asked)["users"]
+
+        assert [node["id"] for node in found["nodes"]] == expected, asked
+        assert found["totalCount"] == len(expected), asked
+
+
+def some_filter(chance, depth):
+    """A filter with comparisons, and below it others."""
+    made = {}
+    for (field, operator), value in some_comparisons(chance, chance.randint(0, 2)):
+        made.setdefault(camel(field), {})[operator] = value
+    if depth and chance.random() < 0.8:
+        word = chance.choice(["and", "or", "not", "not"])
+        made[word] = some_filter(chance, depth - 1)
+        if word != "not":
+            made[word] = [made[word], *(some_filter(chance, depth - 1) for _ in range(chance.randint(0, 2)))]
+    return made
+
+
+def fits(row, asked):
+    """Whether a row is what a whole filter asks for."""
+    for name, value in asked.items():
+        match name:
+            case "and":
+                fine = all(fits(row, part) for part in value)
+            case "or":
+                fine = any(fits(row, part) for part in value)
+            case "not":
+                fine = not fits(row, value)
+            case _:
+                field = next(it.name for it in USER.filters if camel(it.name) == name)
+                fine = all(holds(row, field, operator, it) for operator, it in value.items())
+        if not fine:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("field", [field.name for field in USER.filters if field.nullable])
+@pytest.mark.parametrize("operator", ["eq", "in", "startswith"])
+def test_not_is_everything_else_gaps_included(graphql, field, operator):
+    value = next(row[field] for row in PEOPLE if row[field])
+    asked = {"not": {camel(field): {operator: [value] if operator == "in" else value}}}
+    query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { nodes { id } } }"
+
+    found = [node["id"] for node in graphql.ask(query, filter=asked)["users"]["nodes"]]
+
+    assert found == sorted(row["id"] for row in PEOPLE if fits(row, asked))
+    assert any(row[field] is None and row["id"] in found for row in PEOPLE)
+
+
+@pytest.mark.parametrize(
+    "asked, expected",
+    [
+        ({}, len(PEOPLE)),
+        ({"and": []}, len(PEOPLE)),
+        ({"or": []}, 0),
+        ({"not": {}}, 0),
+        ({"not": {"or": []}}, len(PEOPLE)),
+        ({"age": {}}, len(PEOPLE)),
+        ({"age": {"in": []}}, 0),
+        ({"or": [{}, {"age": {"in": []}}]}, len(PEOPLE)),
+    ],
+    ids=str,
+)
+def test_a_filter_that_says_nothing_is_taken_at_its_word(graphql, asked, expected):
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+
+    assert graphql.ask(query, filter=asked)["users"]["totalCount"] == expected
+
+
+@pytest.mark.parametrize("asked", [{"age": None}, {"age": {"eq": None}}, {"not": None}, {"or": [{"email": {"eq": None}}]}], ids=str)
+def test_null_is_no_value_to_filter_by(graphql, asked):
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask(query, filter=asked)
+
+
+def test_a_filter_that_is_null_is_none(graphql):
+    answer = graphql.ask("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
+
+    assert answer["users"]["totalCount"] == len(PEOPLE)
+
+
+@pytest.mark.parametrize("word", ["and", "or", "not"])
+def test_filters_can_be_nested_ten_levels_deep(graphql, word):
+    query, asked = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }", {"age": {"gte": 0}}
+    for _ in range(9):
+        asked = {word: asked if word == "not" else [asked]}
+
+    assert graphql.ask(query, filter=asked)["users"]["totalCount"] == (0 if word == "not" else len(PEOPLE))
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask(query, filter={word: {word: asked}} if word == "not" else {word: [{word: [asked]}]})
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "2026-01-02T00:00:00.000001Z",
+        "2026-01-02T00:00:00.000001z",
+        "2026-01-02t00:00:00.000001Z",
+        "2026-01-02T00:00:00.0000010Z",
+        "2026-01-02T01:00:00.000001+01:00",
+        "2026-01-01T19:30:00.000001-04:30",
+        "2026-01-02T00:00:00.000001-00:00",
+    ],
+)
+def test_a_moment_may_be_spelled_in_any_zone(door, spelled):
+    expected = sorted(row["id"] for row in PEOPLE if row["created_at"] == "2026-01-02T00:00:00.000001Z")
+
+    assert expected
+    assert door.find("user", size=100, created_at=spelled).ids == expected
+
+
+@pytest.mark.parametrize("query", ["age__in=35,37", "age__in=35&age__in=37", "age__in=35,37&age__in=35"])
+def test_a_list_takes_commas_and_repetition_alike(rest, query):
+    answer = rest.send("GET", f"/users?limit=100&{query}").json()
+
+    assert [row["id"] for row in answer["items"]] == sorted(row["id"] for row in PEOPLE if row["age"] in (35, 37))
+
+
+@pytest.mark.parametrize(
+    "query, blamed",
+    [
+        ("nickname=x", "nickname"),
+        ("age__startswith=3", "age__startswith"),
+        ("active__gt=true", "active__gt"),
+        ("active__isnull=true", "active__isnull"),
+        ("version=1", "version"),
+        ("age__eq=36", "age__eq"),
+        ("first_name__contains=ada", "first_name__contains"),
+        ("age=36.0", "age"),
+        ("age=+36", "age"),
+        ("age=036", "age"),
+        ("age=٣٦", "age"),
+        ("age=", "age"),
+        ("age__in=", "age__in"),
+        ("age__in=1,,2", "age__in"),
+        ("active=1", "active"),
+        ("active=True", "active"),
+        ("count=all", "count"),
+        ("limit=0", "limit"),
+        ("limit=10.0", "limit"),
+        ("sort=", "sort"),
+        ("fields=id", "fields"),
+        ("page=2", "page"),
+        ("offset=20", "offset"),
+        ("after=", "after"),
+    ],
+)
+def test_a_parameter_that_is_none_is_named(rest, query, blamed):
+    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+        rest.send("GET", f"/users?{query}")
+
+    assert [fault["parameter"] for fault in refused.value.faults] == [blamed]
+
+
+@pytest.mark.parametrize("name", ["age", "limit", "sort", "after", "first_name__startswith"])
+def test_a_single_parameter_twice_cannot_be_read(rest, name):
+    value = {"age": 1, "limit": 1, "sort": "age"}.get(name, "x")
+
+    with pytest.raises(Refused, match="BAD_REQUEST") as refused:
+        rest.send("GET", f"/users?{name}={value}&{name}={value}")
+
+    assert refused.value.names == {name.partition("__")[0]}
+
+
+def test_an_unknown_parameter_is_told_what_there_is(rest):
+    with pytest.raises(Refused) as refused:
+        rest.send("GET", "/users?ages=36")
+
+    assert "age__gte" in refused.value.detail
+    assert "startswith" in refused.value.detail

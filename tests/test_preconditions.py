@@ -1,0 +1,150 @@
+"""Nobody overwrites what they have not read, and nobody reads what they have: If-Match, If-None-Match, ifVersion."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.doors import READER, Refused, person
+
+
+@pytest.fixture
+def ada(client):
+    """A user at version 2."""
+    made = client.post("/users", json={"first_name": "Ada", "age": 35}).json()
+    return client.patch(f"/users/{made['id']}", json={"age": 36}).json()
+
+
+DEEDS = [
+    pytest.param(lambda door, id, version: door.update("user", id, if_version=version, age=37), id="update"),
+    pytest.param(lambda door, id, version: door.update("user", id, if_version=version, age=36), id="update nothing"),
+    pytest.param(lambda door, id, version: door.call("deactivate", "user", id, if_version=version), id="call"),
+    pytest.param(lambda door, id, version: door.delete("user", id, if_version=version), id="delete"),
+]
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("version", [1, 3, 2147483647])
+def test_a_stale_change_is_refused_and_changes_nothing(door, ada, deed, version):
+    with pytest.raises(Refused, match="VERSION_MISMATCH"):
+        deed(door, ada["id"], version)
+
+    assert door.get("user", ada["id"]) == ada
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_fresh_change_is_made(door, ada, deed):
+    deed(door, ada["id"], 2)
+
+
+def test_of_two_changes_to_one_version_one_is_made(door, ada):
+    door.update("user", ada["id"], if_version=2, age=40)
+
+    with pytest.raises(Refused, match="VERSION_MISMATCH"):
+        door.update("user", ada["id"], if_version=2, age=50)
+
+    assert door.get("user", ada["id"])["age"] == 40
+
+
+def test_what_is_not_there_or_not_allowed_outranks_a_stale_version(door, ada):
+    reader = door.by(READER)
+
+    with pytest.raises(Refused, match="FORBIDDEN"):
+        reader.update("user", ada["id"], if_version=1, age=37)
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        door.update("user", ada["id"][:-1] + "x", if_version=1, age=37)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE", "POST"])
+@pytest.mark.parametrize(
+    "if_match, status",
+    [
+        ('"2"', 200),
+        ('"2-public"', 200),
+        ('"1", "2"', 200),
+        ('"1","2-public"', 200),
+        ("*", 200),
+        ('"1"', 412),
+        ('"1-public"', 412),
+        ('"3", "1"', 412),
+        ('"02"', 412),
+        ('"2-private"', 412),
+        ('"+2"', 412),
+        ("2", 412),
+        ('"x"', 412),
+        ('""', 412),
+        ('"99999999999999999999"', 412),
+    ],
+)
+def test_if_match_compares_the_version_alone(rest, ada, method, if_match, status):
+    path = f"/users/{ada['id']}" + ("/deactivate" if method == "POST" else "")
+    body = {} if method == "DELETE" else {"json": {"age": 37} if method == "PATCH" else {}}
+
+    answer = rest.client.request(method, path, headers={"if-match": if_match}, **body)
+
+    assert answer.status_code == (204 if (method, status) == ("DELETE", 200) else status)
+    assert (status == 412) == (answer.headers.get("content-type") == "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "whose, tag", [("staff", '"2"'), ("own", '"2"'), ("other", '"2-public"'), ("reader", '"2-public"')]
+)
+def test_the_etag_tells_who_sees_all_from_who_does_not(rest, ada, whose, tag):
+    other = rest.create("user", first_name="Other", age=1)
+    actor = {"staff": rest.actor, "own": person(ada), "other": person(other), "reader": READER}[whose]
+
+    answer = rest.by(actor).send("GET", f"/users/{ada['id']}")
+
+    assert answer.headers["etag"] == tag
+
+
+def test_every_answer_with_a_record_carries_its_etag(rest):
+    made = rest.send("POST", "/users", json={"first_name": "Ada", "age": 36})
+    path = made.headers["location"]
+
+    assert made.headers["etag"] == '"1"'
+    assert rest.send("GET", path).headers["etag"] == '"1"'
+    assert rest.send("HEAD", path).headers["etag"] == '"1"'
+    assert rest.send("PATCH", path, json={"age": 37}).headers["etag"] == '"2"'
+    assert rest.send("PATCH", path, json={"age": 37}).headers["etag"] == '"2"'
+    assert rest.send("POST", f"{path}/deactivate", json={}).headers["etag"] == '"3"'
+    assert rest.by(person(made.json())).send("GET", "/me").headers["etag"] == '"3"'
+
+
+@pytest.mark.parametrize(
+    "if_none_match, status",
+    [
+        ('"2"', 304),
+        ('W/"2"', 304),
+        ('"1", W/"2"', 304),
+        ("*", 304),
+        ('"1"', 200),
+        ('"2-public"', 200),
+        ("2", 200),
+        ('"x"', 200),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_the_caller_has_is_not_sent_again(rest, ada, method, if_none_match, status):
+    answer = rest.send(method, f"/users/{ada['id']}", headers={"if-none-match": if_none_match})
+
+    assert answer.status_code == status
+    assert answer.headers["etag"] == '"2"'
+    assert answer.headers["vary"] == "Accept, Authorization"
+    assert bool(answer.content) == ((method, status) == ("GET", 200))
+
+
+def test_a_caller_who_sees_more_by_now_is_sent_all_of_it(rest, ada):
+    public = rest.by(READER).send("GET", f"/users/{ada['id']}").headers["etag"]
+
+    answer = rest.send("GET", f"/users/{ada['id']}", headers={"if-none-match": public})
+
+    assert answer.status_code == 200
+    assert answer.json()["age"] == 36
+
+
+def test_a_tag_that_a_reader_was_given_will_do_for_a_change(rest, ada):
+    public = rest.by(READER).send("GET", f"/users/{ada['id']}").headers["etag"]
+
+    answer = rest.send("PATCH", f"/users/{ada['id']}", json={"age": 40}, headers={"if-match": public})
+
+    assert answer.json()["version"] == 3

@@ -1,0 +1,150 @@
+"""Every setting has a default or is asked for; a wrong one stops the start with one sentence; secrets are not shown."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from api.settings import Settings, WrongSetting, listed, read
+
+DEVELOPMENT = {"TANDEM_ENV": "development"}
+PRODUCTION = {"DATABASE_URL": "sqlite:////srv/tandem.db"}
+
+
+def test_in_development_nothing_needs_to_be_set():
+    settings = read(DEVELOPMENT)
+
+    assert settings.development
+    assert (settings.host, settings.port, settings.database) == ("127.0.0.1", 8000, "tandem.db")
+
+
+def test_production_is_what_one_gets_without_asking():
+    settings = read(PRODUCTION)
+
+    assert not settings.development
+    assert (settings.environment, settings.host, settings.workers) == ("production", "::", 1)
+
+
+def test_production_does_not_start_without_a_database():
+    with pytest.raises(WrongSetting, match=r"DATABASE_URL is not set; it takes sqlite:///path"):
+        read({})
+
+
+@pytest.mark.parametrize(
+    "name, value, field, expected",
+    [
+        ("PORT", "1", "port", 1),
+        ("PORT", "65535", "port", 65535),
+        ("PORT", " 80 ", "port", 80),
+        ("PORT", "", "port", 8000),
+        ("HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("DATABASE_URL", "sqlite:///a.db", "database", "a.db"),
+        ("DATABASE_URL", "sqlite:////srv/a.db", "database", "/srv/a.db"),
+        ("DATABASE_URL", "sqlite+aiosqlite:///a.db", "database", "a.db"),
+        ("DATABASE_URL", "sqlite:///a%20b.db", "database", "a b.db"),
+        ("LOG_LEVEL", "WARNING", "log_level", "warning"),
+        ("TANDEM_BODY_LIMIT", "1024", "body_limit", 1024),
+        ("TANDEM_GRAPHQL_BODY_LIMIT", "67108864", "graphql_body_limit", 2**26),
+        ("TANDEM_REQUEST_TIMEOUT", "0.1", "request_timeout", 0.1),
+        ("TANDEM_REQUEST_TIMEOUT", "300", "request_timeout", 300.0),
+    ],
+)
+def test_a_setting_is_read(name, value, field, expected):
+    assert getattr(read({**DEVELOPMENT, name: value}), field) == expected
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("TANDEM_ENV", "test"),
+        ("TANDEM_ENV", "dev"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("PORT", "80.0"),
+        ("PORT", "-1"),
+        ("PORT", "٨٠"),
+        ("PORT", "9" * 5000),
+        ("WEB_CONCURRENCY", "2"),
+        ("WEB_CONCURRENCY", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("TANDEM_BODY_LIMIT", "1023"),
+        ("TANDEM_BODY_LIMIT", "67108865"),
+        ("TANDEM_GRAPHQL_BODY_LIMIT", "1k"),
+        ("TANDEM_REQUEST_TIMEOUT", "0"),
+        ("TANDEM_REQUEST_TIMEOUT", "0.09"),
+        ("TANDEM_REQUEST_TIMEOUT", "301"),
+        ("TANDEM_REQUEST_TIMEOUT", "inf"),
+        ("TANDEM_REQUEST_TIMEOUT", "nan"),
+        ("TANDEM_REQUEST_TIMEOUT", "1e2"),
+    ],
+    ids=lambda it: ascii(it)[:30],
+)
+def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value):
+    with pytest.raises(WrongSetting) as wrong:
+        read({**DEVELOPMENT, name: value})
+
+    sentence = str(wrong.value)
+    assert sentence.startswith(f"{name} is {value!r}; it takes ")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "tandem.db",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///a.db?mode=ro",
+        "postgres://ada:secret@db.example.com/tandem",
+        "mysql://ada:secret@db.example.com/tandem",
+        "secret",
+    ],
+)
+def test_a_wrong_database_is_refused_without_showing_it(value):
+    with pytest.raises(WrongSetting) as wrong:
+        read({**DEVELOPMENT, "DATABASE_URL": value})
+
+    assert str(wrong.value).startswith("DATABASE_URL is something else; it takes sqlite:///path")
+    assert "secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("spelled", ["development", "Development", " DEVELOPMENT "])
+def test_development_is_development_however_it_is_spelled(spelled):
+    assert read({"TANDEM_ENV": spelled}) == read(DEVELOPMENT)
+
+
+def test_all_settings_are_listed_with_what_they_are_and_mean():
+    shown = {name: (value, meaning) for name, value, meaning in listed({**DEVELOPMENT, "PORT": "81"})}
+
+    assert shown["PORT"][0] == "81"
+    assert shown["HOST"][0] == "127.0.0.1"
+    assert len(shown) == len(fields(Settings))
+    assert all(meaning.endswith(".") for _, meaning in shown.values())
+    assert all(name.startswith("TANDEM_") or name in {"PORT", "HOST", "DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"} for name in shown)
+
+
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        ("sqlite:///tandem.db", "sqlite:///tandem.db"),
+        ("postgres://ada:secret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
+        ("postgres://secret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
+        ("postgres://ada:se/cret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
+        ("postgres://ada:secret@x@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
+    ],
+)
+def test_what_is_secret_is_not_listed(url, shown):
+    values = {name: value for name, value, _ in listed({"DATABASE_URL": url})}
+
+    assert values["DATABASE_URL"] == shown
+
+
+def test_only_what_is_handed_in_is_read(monkeypatch):
+    monkeypatch.setenv("PORT", "81")
+    monkeypatch.setenv("TANDEM_ENV", "development")
+
+    assert read({**PRODUCTION}).port == 8000
+    assert read().port == 81

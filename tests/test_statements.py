@@ -1,0 +1,174 @@
+"""What a request costs in statements: a read is one, however much it brings; a write is one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schema.engine import operations
+from schema.engine.selection import Scalar, Selection
+from tests.doors import ADMIN, USER, Refused, person
+from tests.people import GROUPS, PEOPLE
+
+WHOLE = Selection((("id", Scalar("id")),))
+
+
+ADA, BOB = PEOPLE[:2]
+
+pytestmark = pytest.mark.usefixtures("crowded")
+
+
+def words(statements):
+    """The first words of what was said, and nothing more of it."""
+    return [statement.split()[0] for statement in statements]
+
+
+READS = {
+    "one": lambda door, user: door.get("user", user["id"]),
+    "a list of 50": lambda door, user: door.find("user", size=50),
+    "a counted one": lambda door, user: door.find("user", size=50, count="exact"),
+    "a filtered, sorted one": lambda door, user: door.find("user", sort="-age", age__gte=3, first_name__startswith="p"),
+    "a later page": lambda door, user: door.find("user", sort="-age", after=door.find("user", sort="-age", size=5).next),
+    "a list below": lambda door, user: door.find("user", ("groups", user["id"]), size=50, count="exact"),
+    "me": lambda door, user: door.by(person(user)).me(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_read_is_one_statement(door, statements, read):
+    read(door, ADA)
+    statements.clear()
+
+    read(door, BOB)
+
+    assert words(statements) in (["SELECT"], ["SELECT", "SELECT"] if read is READS["a later page"] else [])
+
+
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+def test_lists_inside_lists_are_still_one_statement(graphql, statements, depth):
+    below = "id"
+    for level in reversed(range(depth)):
+        relation = "groups" if level % 2 == 0 else "members"
+        below = f"id {relation}(first: 2) {{ totalCount pageInfo {{ hasNextPage }} nodes {{ {below} }} }}"
+    query = f"{{ users(first: 50) {{ nodes {{ {below} }} }} }}"
+    statements.clear()
+
+    found = graphql.ask(query)["users"]["nodes"]
+
+    assert len(found) == len(PEOPLE)
+    assert words(statements) == ["SELECT"]
+
+
+def test_lists_inside_lists_end_somewhere(graphql):
+    below = "id"
+    for level in reversed(range(14)):
+        below = f"{'groups' if level % 2 == 0 else 'members'}(first: 1) {{ nodes {{ {below} }} }}"
+
+    with pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
+        graphql.ask(f"{{ users(first: 1) {{ nodes {{ {below} }} }} }}")
+
+
+def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, statements):
+    query = "query($id: ID!) { a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"
+    statements.clear()
+
+    graphql.ask(query, id=ADA["id"])
+
+    assert words(statements) == ["BEGIN", "SELECT", "SELECT", "SELECT", "SELECT", "SELECT", "ROLLBACK"]
+
+
+def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
+    statements.clear()
+
+    graphql.ask("query($id: ID!) { node(id: $id) { id } }", id=ADA["id"])
+
+    assert words(statements) == ["BEGIN", "SELECT", "SELECT", "ROLLBACK"]
+
+
+def test_what_is_not_asked_for_is_not_read(graphql, statements):
+    graphql.create("user", first_name="Ada", age=36, email="ada@example.com")
+    statements.clear()
+
+    graphql.ask("{ users { nodes { firstName } } }")
+
+    (statement,) = statements
+    assert "first_name" in statement
+    assert not [name for name in ("email", "last_name", "age", "version", "count(") if name in statement]
+
+
+OPEN, CLOSE = ["BEGIN", "SAVEPOINT"], ["RELEASE", "COMMIT"]
+WRITES = {
+    "create": (lambda door, user: door.create("user", first_name="Ada", age=1), ["INSERT", "SELECT"]),
+    "update": (lambda door, user: door.update("user", user["id"], age=99), ["UPDATE", "SELECT"]),
+    "update nothing": (lambda door, user: door.update("user", user["id"]), ["UPDATE", "SELECT", "SELECT"]),
+    "call": (lambda door, user: door.call("deactivate", "user", user["id"]), ["UPDATE", "SELECT"]),
+    # The links go with it: SQLite reports what a foreign key does under the name of the statement that made it.
+    "delete": (lambda door, user: door.delete("user", user["id"]), ["DELETE", "DELETE"]),
+}
+
+
+@pytest.mark.parametrize("deed, inside", WRITES.values(), ids=WRITES)
+def test_a_write_is_one_transaction(door, statements, deed, inside):
+    statements.clear()
+
+    deed(door, BOB)
+
+    assert words(statements) == [*OPEN, *inside, *CLOSE]
+
+
+@pytest.mark.parametrize("deed", ["link", "unlink"])
+def test_joining_and_parting_is_one_transaction(door, statements, deed):
+    statements.clear()
+
+    getattr(door, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
+
+    said = words(statements)
+    assert (said[:2], said[-2:]) == (OPEN, CLOSE)
+    assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)
+    assert said.count({"link": "INSERT", "unlink": "DELETE"}[deed]) == 1
+
+
+def test_a_write_that_is_refused_leaves_its_savepoint_empty(door, statements):
+    door.create("user", first_name="Ada", age=1, email="ada@example.com")
+    statements.clear()
+
+    with pytest.raises(Refused, match="CONFLICT"):
+        door.create("user", first_name="Ada", age=1, email="ada@example.com")
+
+    assert words(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
+
+
+def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, statements):
+    nobody = door.by(person("nobody"))
+    statements.clear()
+
+    with pytest.raises(Refused, match="FORBIDDEN"):
+        nobody.create("user", first_name="Ada", age=1)
+
+    assert statements == []
+
+
+def test_writes_that_wait_together_share_one_commit(client, statements):
+    async def create_many():
+        works = (client.app.state.directory.work(ADMIN) for _ in range(100))
+        return await asyncio.gather(
+            *(operations.create(work, USER, {"first_name": "P", "age": number}, WHOLE) for number, work in enumerate(works))
+        )
+
+    statements.clear()
+    made = client.portal.call(create_many)
+
+    assert len({id for id, _ in made}) == 100
+    assert words(statements).count("COMMIT") == words(statements).count("BEGIN") == 1
+    assert words(statements).count("SAVEPOINT") == 100
+
+
+def test_mutations_of_one_request_are_one_transaction_each(graphql, statements):
+    statements.clear()
+
+    graphql.ask('mutation { a: createGroup(input: {name: "A"}) { group { id } } b: createGroup(input: {name: "B"}) { group { id } } }')
+
+    assert words(statements).count("BEGIN") == words(statements).count("COMMIT") == 2

@@ -1,0 +1,87 @@
+"""Reads that wait at the same moment share a trip, and records looked up alike a statement; none sees another's answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schema.engine.errors import NotFound
+from schema.engine.operations import find, get
+from schema.engine.selection import Branch, Page, Rows, Scalar, Selection
+from tests import society
+from tests.doors import USER
+from tests.society import ACTORS, ADA, BOB, EVE, PEOPLE
+
+WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.shown))
+SHORT = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
+LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+
+@pytest.fixture
+def database(database):
+    """A database with the small society in it."""
+    society.furnish(database)
+    return database
+
+
+async def look_up(directory, *asked):
+    """What comes of looking up these users (whose eyes, whose record, what of it), all at the same moment."""
+    works = ((directory.work(ACTORS[name]), id, selection) for name, id, selection in asked)
+    answers = await asyncio.gather(*(get(work, USER, id, what) for work, id, what in works), return_exceptions=True)
+    return [answer if isinstance(answer, Exception) else answer.json for answer in answers]
+
+
+async def test_each_gets_what_they_would_get_alone(watched):
+    directory, _ = watched
+    asked = [
+        (name, user["id"], selection)
+        for selection in (WHOLE, SHORT)
+        for user in (*PEOPLE, *PEOPLE)
+        for name in ("admin", "owner", "person", "reader")
+    ]
+    alone = [(await look_up(directory, one))[0] for one in asked]
+
+    assert await look_up(directory, *asked) == alone
+    assert len(set(alone)) == 12
+
+
+async def test_records_looked_up_alike_are_one_statement(watched):
+    directory, statements = watched
+    both_readers = [("admin", user["id"], WHOLE) for user in PEOPLE * 20]
+    await look_up(directory, *both_readers)
+    statements.clear()
+
+    await look_up(directory, *both_readers)
+
+    assert len(statements) == 2  # there are two readers
+
+
+async def test_people_do_not_see_one_another_s_private_fields(watched):
+    directory, _ = watched
+
+    answers = await look_up(directory, *((name, ADA["id"], SHORT) for name in ("owner", "person", "member", "owner") * 4))
+
+    assert [b"ada@example.com" in answer for answer in answers] == [True, False, False, True] * 4
+
+
+async def test_who_is_not_there_is_missing_for_those_alone_who_ask(watched):
+    directory, _ = watched
+    asked = [("admin", id, SHORT) for id in (ADA["id"], UNKNOWN, "x", BOB["id"], '"', EVE["id"][:-1], "\x1e\x1d", "")] * 2
+
+    answers = await look_up(directory, *asked)
+
+    found = [not isinstance(answer, NotFound) for answer in answers]
+    assert found == [True, False, False, True, False, False, False, False] * 2
+
+
+async def test_lists_and_records_go_together(watched):
+    directory, _ = watched
+    work = directory.work(ACTORS["reader"])
+
+    pages = await asyncio.gather(
+        *(find(work, USER, LIST, {"size": size}) for size in (0, 1, 2, 3)), *(get(work, USER, ADA["id"], SHORT) for _ in "ab")
+    )
+
+    assert [page.json.count(b'"id"') for page in pages] == [0, 1, 2, 3, 1, 1]
