@@ -81,7 +81,7 @@ def _value(knob: Knob, given: Mapping[str, str]) -> Any:
 
 def _shown(knob: Knob, given: Mapping[str, str]) -> str:
     text = knob.text(given) or ""
-    return re.sub(r"//[^@/]*@", "//***@", text) if knob.secret else text
+    return re.sub(r"//.*@", "//***@", text) if knob.secret else text
 
 
 def _text(text: str) -> str:

@@ -59,6 +59,11 @@ def test_every_sort_follows_an_index_both_ways(door, plan, sort):
         assert [step for step in steps if re.match(r"SEARCH user_1 USING .*\(.*[<>]", step)]
 
 
+def is_known_beforehand(field, operator):
+    """Nothing is null in a column that may not be: SQLite does not look at a row to know that."""
+    return operator == "isnull" and not field.nullable
+
+
 def comparisons():
     for made, row in ((USER, ADA), (GROUP, GROUPS[0])):
         for field in made.filters:
@@ -78,10 +83,7 @@ def test_every_filter_finds_its_rows_by_an_index(door, plan, made, field, operat
 
     steps = plan(lambda: door.find(made.singular, **asked))
 
-    if operator == "isnull" and not field.nullable and value is False:
-        assert not [step for step in walks(steps) if "USING" not in step and field.name != "id"]
-    else:
-        assert not walks(steps), steps
+    assert not walks(steps) or is_known_beforehand(field, operator)
     if operator not in ("startswith", "in") and not field.folded:
         assert not sorted_in_memory(steps)
 
@@ -120,7 +122,8 @@ def test_lists_inside_lists_are_found_by_their_keys(graphql, plan):
 
     steps = plan(lambda: graphql.ask(query))
 
-    assert walks(steps) == ["SCAN user_1"]
+    assert [step for step in walks(steps) if not re.fullmatch(r"SCAN user_\d", step)] == []
+    assert len(walks(steps)) == 1  # the outermost list, in the order of its key
     assert not sorted_in_memory(steps)
 
 
