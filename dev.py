@@ -48,10 +48,11 @@ def api(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """run the tests; further arguments are pytest's"""
+    """run the tests, on all cores; further arguments are pytest's"""
     prepare(DEVELOPMENT)
     fetch_assets()
-    return become("-m", "pytest", *arguments)
+    spread = () if any(argument.startswith("-n") for argument in arguments) else ("-n", "auto")
+    return become("-m", "pytest", *spread, *arguments)
 
 
 def check(_: Sequence[str]) -> int:

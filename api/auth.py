@@ -7,6 +7,7 @@ request that comes from this very machine, and that no page of another site can 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from schema.engine.errors import Forbidden, InvalidCredential, Unauthenticated
 from schema.engine.policy import Actor
 
 ADMINISTRATOR = Actor(roles=frozenset({"admin"}))
-_FORWARDING = {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"}
+_FORWARDING = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -40,7 +41,7 @@ def _check_local(scope: Scope, headers: dict[bytes, bytes]) -> None:
     host = headers.get(b"host", b"").decode("latin-1")
     if not _is_loopback((scope.get("client") or ("", 0))[0]) or _name(host) not in _LOOPBACK_NAMES:
         raise Forbidden("in development only this machine is served without a credential")
-    if not _FORWARDING.isdisjoint(headers):
+    if any(name.startswith(_FORWARDING) for name in headers):
         raise Forbidden("in development nothing that was forwarded is served without a credential")
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1") != f"{scope['scheme']}://{host}":
@@ -59,6 +60,5 @@ def _is_loopback(address: str) -> bool:
 
 def _name(host: str) -> str:
     """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].lower()
+    found = re.fullmatch(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d+)?", host.lower(), re.ASCII)
+    return "" if found is None else found["address"] or found["name"]

@@ -8,6 +8,7 @@ import sys
 import uvicorn
 from starlette.types import ASGIApp
 
+from api.protocol import protocol
 from api.settings import Settings
 
 LEAVE_SECONDS = 20
@@ -25,6 +26,7 @@ def serve(app: ASGIApp, settings: Settings) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=protocol(),
         log_level=settings.log_level,
         lifespan="on",
         access_log=False,

@@ -258,16 +258,21 @@ class GraphQLDoor(Door):
 
     def _mutate(self, name: str, made: Shape, given: Row) -> Row:
         one = camel(made.singular)
-        query = f"mutation($input: {pascal(name)}Input!) {{ {name}(input: $input) {{ {one} {{ {_selection(made)} }} }} }}"
+        query = (
+            f"mutation($input: {pascal(name)}Input!) {{ {name}(input: $input) {{ {one} {{ {_selection(made)} }} }} }}"
+        )
         return self._there(self.ask(query, input=_camel_keys(given))[name][one])
 
     def _join(self, deed: str, relation: Relation, id: str, far: str, fields: Row) -> None:
         name = f"{deed}{relation.source.__name__}{relation.singular_camel}"
         ends = [camel(shape(model).singular) for model in (relation.source, relation.target)]
         enums = {field.name for field in relation.link_fields if field.kind == "enum"}
-        own = {key: value.upper() if key in enums and isinstance(value, str) else value for key, value in fields.items()}
+        own = {
+            key: value.upper() if key in enums and isinstance(value, str) else value for key, value in fields.items()
+        }
         given = _camel_keys({relation.near: id, relation.far: far, **own})
-        query = f"mutation($input: {pascal(name)}Input!) {{ {name}(input: $input) {{ {ends[0]} {{ id }} {ends[1]} {{ id }} }} }}"
+        picked = " ".join(f"{end} {{ id }}" for end in ends)
+        query = f"mutation($input: {pascal(name)}Input!) {{ {name}(input: $input) {{ {picked} }} }}"
         data = self.ask(query, input=given)
         assert data[name] == {ends[0]: {"id": id.lower()}, ends[1]: {"id": far.lower()}}
 

@@ -1,4 +1,4 @@
-"""A small society, everybody who may come to its doors, and what each of them may do: the table of rights in plain Python.
+"""A small society, who may come to its doors, and what each of them may do: the table of rights in plain Python.
 
 It knows nothing of the engine's rules; it is what they are held against.
 """
@@ -78,5 +78,3 @@ def may_change(actor: Actor, user: Row, fields: set[str]) -> bool:
 def may_manage(actor: Actor, group: Row) -> bool:
     """Whether an actor decides who belongs to a group."""
     return is_staff(actor) or (group["id"], actor.id) in OWNERS
-
-

@@ -6,7 +6,7 @@ import pytest
 
 from schema.engine.shape import shape
 from tests import society
-from tests.doors import USER, Refused, camel
+from tests.doors import USER, Refused, Row, camel
 from tests.society import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, GROUPS, MEMBERS, OWNERS, PEOPLE, PRIVATE
 
 
@@ -73,7 +73,9 @@ def test_lists_hold_the_same(door, actor):
 
 def test_lists_below_hold_the_same(door, actor):
     for group in GROUPS:
-        members = expected(actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND")
+        members = expected(
+            actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND"
+        )
 
         found = outcome(lambda group=group: door.find("group", ("members", group["id"])).items)
 
@@ -135,7 +137,7 @@ def test_users_are_made_and_deleted_by_staff(door, actor):
         assert gone == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
 
 
-CHANGES = [
+CHANGES: list[Row] = [
     {}, {"first_name": "X"}, {"last_name": "X"}, {"age": 99}, {"email": "x@example.com"}, {"external_id": None},
     {"active": False}, {"first_name": "X", "last_name": "Y", "age": 98}, {"first_name": "X", "email": "y@example.com"},
 ]  # fmt: skip
@@ -231,8 +233,10 @@ def test_an_owner_who_is_one_no_more_decides_no_more(door, actor):
 @those(lambda actor: society.may_manage(actor, ENGINE))
 def test_what_a_change_answers_is_no_more_than_a_reader_would_see(graphql, actor):
     door = graphql.by(actor)
-    query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE['id']}", userId: "{EVE['id']}"}}) {{
-        user {{ email age }} group {{ members {{ nodes {{ id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
+    query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE["id"]}", userId: "{EVE["id"]}"}}) {{
+        user {{ email age }}
+        group {{ members {{ nodes {{
+            id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
 
     found = door.ask(query)["addGroupMember"]
 
@@ -241,7 +245,9 @@ def test_what_a_change_answers_is_no_more_than_a_reader_would_see(graphql, actor
     for member in found["group"]["members"]["nodes"]:
         assert member["email"] == email(actor, member)
         for group in member["groups"]["nodes"]:
-            assert [it["email"] for it in group["members"]["nodes"]] == [email(actor, it) for it in group["members"]["nodes"]]
+            assert [it["email"] for it in group["members"]["nodes"]] == [
+                email(actor, it) for it in group["members"]["nodes"]
+            ]
 
 
 def email(actor, node):
@@ -252,7 +258,8 @@ def email(actor, node):
 def test_what_is_private_is_so_down_every_path(graphql, actor):
     fields = " ".join(camel(field.name) for field in USER.shown)
     query = f"""query($ids: [ID!]!) {{
-        nodes(ids: $ids) {{ ... on User {{ {fields} }} ... on Group {{ members {{ edges {{ node {{ {fields} }} }} }} }} }}
+        nodes(ids: $ids) {{
+            ... on User {{ {fields} }} ... on Group {{ members {{ edges {{ node {{ {fields} }} }} }} }} }}
         groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{
             groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{ {fields} }} }} }} }} }} }} }} }} }}"""
     ids = [record["id"] for record in (*PEOPLE, *GROUPS)]

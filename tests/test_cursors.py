@@ -10,7 +10,9 @@ pytestmark = pytest.mark.usefixtures("crowded")
 
 
 @pytest.mark.parametrize("way", ["after", "before"])
-@pytest.mark.parametrize("cursor", ["x", "AAAAAAAA", "WzFd", "A" * 2048, "Og", "bnVsbA", "-_-_"], ids=lambda it: f"{it[:8]}{len(it)}")
+@pytest.mark.parametrize(
+    "cursor", ["x", "AAAAAAAA", "WzFd", "A" * 2048, "Og", "bnVsbA", "-_-_"], ids=lambda it: f"{it[:8]}{len(it)}"
+)
 def test_what_nobody_issued_is_refused(door, way, cursor):
     with pytest.raises(Refused, match="BAD_REQUEST"):
         door.find("user", **{way: cursor})

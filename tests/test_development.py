@@ -11,7 +11,9 @@ from tests.conftest import BASE
 SMALLEST = {"first_name": "Ada", "age": 36}
 ASKED = [
     pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
-    pytest.param(lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"),
+    pytest.param(
+        lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"
+    ),
 ]
 
 
@@ -132,7 +134,17 @@ def test_what_changes_something_is_guarded_like_what_does_not(come):
 MAKE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
 
 
-OPEN = ["/", "/docs", "/redoc", "/problems", "/problems/not-found", "/openapi.json", "/health", "/health/live", "/health/ready"]
+OPEN = [
+    "/",
+    "/docs",
+    "/redoc",
+    "/problems",
+    "/problems/not-found",
+    "/openapi.json",
+    "/health",
+    "/health/live",
+    "/health/ready",
+]
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -156,7 +168,9 @@ def test_every_operation_is_refused_in_production(production):
         assert code_of(answer) == "UNAUTHENTICATED"
 
 
-@pytest.mark.parametrize("query", ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", MAKE, "{ nonsense"])
+@pytest.mark.parametrize(
+    "query", ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", MAKE, "{ nonsense"]
+)
 @pytest.mark.parametrize("media", ["application/json", "application/graphql-response+json"])
 def test_every_query_is_refused_in_production(production, query, media):
     answer = production.post("/graphql", json={"query": query}, headers={"accept": media})
@@ -179,6 +193,8 @@ def test_no_credential_is_good_in_production_yet(production, credential):
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
 
 
-@pytest.mark.parametrize("headers", [{"host": "localhost"}, {"x-actor": "admin"}, {"x-forwarded-for": "127.0.0.1"}], ids=str)
+@pytest.mark.parametrize(
+    "headers", [{"host": "localhost"}, {"x-actor": "admin"}, {"x-forwarded-for": "127.0.0.1"}], ids=str
+)
 def test_this_machine_is_nobody_in_production(production, headers):
     assert production.get("/users", headers=headers).status_code == 401

@@ -85,7 +85,7 @@ def test_nothing_of_ours_is_in_the_way_of_anybody(visit, path):
     page = visit.go(path)
 
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         found = Axe().run(page, {"exclude": [["#swagger"], ["#redoc"], ["#graphiql"]]})
         assert [breach for breach in found.response["violations"] if breach["impact"] in ("serious", "critical")] == []
 

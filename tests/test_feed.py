@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 
 from schema.engine.events import Change
@@ -11,7 +13,7 @@ from tests.doors import READER, Refused
 @pytest.fixture
 def told(client):
     """The changes that have been told of."""
-    heard = []
+    heard: list[Change] = []
     client.app.state.directory.feed.listeners.append(heard.append)
     return heard
 
@@ -80,8 +82,6 @@ def test_a_link_that_is_there_already_is_not_told(door, told):
 
 def test_a_listener_finds_what_it_is_told_of(client, door, database):
     """Told after the commit: another connection sees it already."""
-    import sqlite3
-
     seen = []
 
     def look(change):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
-from tests.doors import Refused, camel
+from tests.doors import Refused, Row, camel
 from tests.people import NAMES, PEOPLE, USER, in_order
 
 pytestmark = pytest.mark.usefixtures("crowded")
@@ -49,13 +50,14 @@ def values_for(field, operator, chance):
     if operator == "isnull":
         return [True, False]
     present = [row[field] for row in PEOPLE if row[field] is not None]
-    near = {
+    known: dict[str, list[Any]] = {
         "id": ["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"],
         "integer": [-(2**31), -1, 2, 34, 149, 151, 2**31 - 1],
         "time": ["0001-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000002Z", "9999-12-31T23:59:59.999999Z"],
         "text": ["x", "İ", "i\u0307stanbul", "\U0010ffff", "\U0010ffff\U0010ffff", "\ud7ff\ud7ff"],
         "boolean": [],
-    }[USER.fields[field].kind]
+    }
+    near = known[USER.fields[field].kind]
     if operator == "in":
         pool = [True, False] if field == "active" else [*present, *near]
         return [chance.sample(pool, min(size, len(pool))) for size in (1, 2, 10)]
@@ -71,7 +73,9 @@ def test_each_operator_finds_what_it_says(door, field, operator):
     for value in values_for(field, operator, random.Random(f"{field} {operator}")):
         expected = sorted(row["id"] for row in PEOPLE if holds(row, field, operator, value))
 
-        found = door.find("user", size=100, count="exact", **{f"{field}__{operator}" if operator != "eq" else field: value})
+        found = door.find(
+            "user", size=100, count="exact", **{f"{field}__{operator}" if operator != "eq" else field: value}
+        )
 
         assert (found.ids, found.total) == (expected, len(expected)), value
 
@@ -83,12 +87,20 @@ def test_filters_said_together_all_hold(door, seed):
     for _ in range(10):
         asked = dict(some_comparisons(chance, chance.randint(2, 4)))
         sort = chance.choice(["id", "-id", "age", "-last_name", "last_name,first_name", "-created_at", "email"])
-        rows = [row for row in in_order(PEOPLE, sort) if all(holds(row, *key, value) for key, value in asked.items())]
+        rows = [
+            row
+            for row in in_order(PEOPLE, sort)
+            if all(holds(row, field, word, it) for (field, word), it in asked.items())
+        ]
         named = {f"{field}__{operator}" if operator != "eq" else field: it for (field, operator), it in asked.items()}
 
         found = door.find("user", size=100, sort=sort, count="exact", **named)
 
         assert (found.items, found.total) == (rows, len(rows)), named
+
+
+def all_hold(row, asked):
+    return all(holds(row, field, operator, value) for (field, operator), value in asked.items())
 
 
 def some_comparisons(chance, count):
@@ -115,7 +127,7 @@ def test_and_or_and_not_join_filters_to_any_depth(graphql, seed):
 
 def some_filter(chance, depth):
     """A filter with comparisons, and below it others."""
-    made = {}
+    made: Row = {}
     for (field, operator), value in some_comparisons(chance, chance.randint(0, 2)):
         made.setdefault(camel(field), {})[operator] = value
     if depth and chance.random() < 0.8:
@@ -177,7 +189,9 @@ def test_a_filter_that_says_nothing_is_taken_at_its_word(graphql, asked, expecte
     assert graphql.ask(query, filter=asked)["users"]["totalCount"] == expected
 
 
-@pytest.mark.parametrize("asked", [{"age": None}, {"age": {"eq": None}}, {"not": None}, {"or": [{"email": {"eq": None}}]}], ids=str)
+@pytest.mark.parametrize(
+    "asked", [{"age": None}, {"age": {"eq": None}}, {"not": None}, {"or": [{"email": {"eq": None}}]}], ids=str
+)
 def test_null_is_no_value_to_filter_by(graphql, asked):
     query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
 
@@ -193,7 +207,8 @@ def test_a_filter_that_is_null_is_none(graphql):
 
 @pytest.mark.parametrize("word", ["and", "or", "not"])
 def test_filters_can_be_nested_ten_levels_deep(graphql, word):
-    query, asked = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }", {"age": {"gte": 0}}
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+    asked: Row = {"age": {"gte": 0}}
     for _ in range(9):
         asked = {word: asked if word == "not" else [asked]}
 

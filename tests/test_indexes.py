@@ -52,7 +52,9 @@ def test_every_sort_follows_an_index_both_ways(door, plan, sort):
     back = plan(lambda: door.find("user", sort=sort, size=5, before=page.next))
 
     assert not sorted_in_memory([*first, *later, *back])
-    assert [step for step in first if re.fullmatch(r"SCAN user_1( USING (COVERING )?INDEX ix_user_\w+)?", step)] == walks(first)
+    assert [
+        step for step in first if re.fullmatch(r"SCAN user_1( USING (COVERING )?INDEX ix_user_\w+)?", step)
+    ] == walks(first)
     assert "SCAN user_1" not in first or sort in ("id", "-id")  # the table itself is kept in the order of its key
     for steps in (later, back):
         assert not walks(steps)
@@ -69,7 +71,9 @@ def comparisons():
         for field in made.filters:
             for operator in field.operators:
                 for value in [True, False] if operator == "isnull" else [row[field.name]]:
-                    yield pytest.param(made, field, operator, value, id=f"{made.name}-{field.name}-{operator}-{value is False}")
+                    yield pytest.param(
+                        made, field, operator, value, id=f"{made.name}-{field.name}-{operator}-{value is False}"
+                    )
 
 
 COMPARISONS = list(comparisons())
@@ -88,7 +92,9 @@ def test_every_filter_finds_its_rows_by_an_index(door, plan, made, field, operat
         assert not sorted_in_memory(steps)
 
 
-@pytest.mark.parametrize("made, field, operator, value", [it for it in COMPARISONS if it.values[2] in ("eq", "in", "startswith")])
+@pytest.mark.parametrize(
+    "made, field, operator, value", [it for it in COMPARISONS if it.values[2] in ("eq", "in", "startswith")]
+)
 def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(door, plan, made, field, operator, value):
     asked = {f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value}
 
@@ -105,7 +111,7 @@ def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(door, plan, 
         lambda door: door.find("user", ("groups", ADA["id"]), size=5),
         lambda door: door.find("group", ("members", ENGINE), size=5),
         lambda door: door.find("group", ("members", ENGINE), size=5, count="exact", id=ADA["id"]),
-        lambda door: door.find("group", ("members", ENGINE), size=5, after=door.find("group", ("members", ENGINE), size=5).next),
+        lambda door: door.everything("group", ("members", ENGINE), size=20),
     ],
     ids=["a record", "groups of one", "members of one", "one member", "more members"],
 )  # fmt: skip

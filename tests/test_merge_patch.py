@@ -67,7 +67,9 @@ def test_a_changed_name_is_found_by_its_new_beginning(door):
     assert door.find("user", first_name__startswith="ad").ids == []
 
 
-@pytest.mark.parametrize("media", ["application/merge-patch+json", "application/json", "Application/JSON; charset=UTF-8"])
+@pytest.mark.parametrize(
+    "media", ["application/merge-patch+json", "application/json", "Application/JSON; charset=UTF-8"]
+)
 def test_both_media_types_are_taken(rest, media):
     made = rest.create("user", **ADA)
 

@@ -20,7 +20,6 @@ from tests import society
 from tests.people import TIMES
 from tests.society import ADA, BOB, ENGINE, EVE
 
-
 ROOT = Path(__file__).parent.parent
 
 
@@ -81,7 +80,9 @@ def test_a_second_time_changes_nothing(database):
 
 
 def test_every_table_is_without_rowid(connection):
-    made = dict(connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'alembic%'"))
+    made = dict(
+        connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'alembic%'")
+    )
 
     assert set(made) == {"group", "membership", "user"}
     assert all(sql.rstrip().endswith("WITHOUT ROWID") for sql in made.values())
@@ -135,7 +136,9 @@ def test_two_who_migrate_at_once_do_not_disturb_one_another(tmp_path):
     migrate = "import sys; from schema.migrations.run import migrate; print(migrate(sys.argv[1]))"
     command = [sys.executable, "-W", "error", "-c", migrate, str(tmp_path / "new.db")]
 
-    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
+    ]
     said = [process.communicate(timeout=60) for process in both]
 
     assert [out.strip() for out, _ in said] == [run.newest()] * 2, said
@@ -168,8 +171,8 @@ async def test_what_is_no_database_is_not_opened(tmp_path):
 
 
 FINE = {
-    "id": "x", "first_name": "P", "first_name_key": "p", "last_name": None, "last_name_key": None, "age": 1, "email": None,
-    "email_key": None, "external_id": None, "external_id_key": None, "active": 1, "created_at": TIMES[0],
+    "id": "x", "first_name": "P", "first_name_key": "p", "last_name": None, "last_name_key": None, "age": 1,
+    "email": None, "email_key": None, "external_id": None, "external_id_key": None, "active": 1, "created_at": TIMES[0],
     "updated_at": TIMES[0], "version": 1,
 }  # fmt: skip
 

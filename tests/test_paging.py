@@ -20,7 +20,8 @@ def test_pages_forward_are_the_list(door, sort):
     expected = [row["id"] for row in in_order(PEOPLE, sort)]
 
     for size in (1, 7, 46, 47, 100):
-        page, seen = door.find("user", sort=sort, size=size), []
+        seen: list[str] = []
+        page = door.find("user", sort=sort, size=size)
         while True:
             assert (page.previous is not None) == bool(seen)
             seen += page.ids
@@ -178,7 +179,9 @@ def test_first_and_last_exclude_one_another(graphql):
         graphql.ask("{ users(first: 1, last: 1) { nodes { id } } }")
 
 
-@pytest.mark.parametrize("sort", ["nickname", "active", "-age,first_name", "last_name,-first_name", "first_name,last_name"])
+@pytest.mark.parametrize(
+    "sort", ["nickname", "active", "-age,first_name", "last_name,-first_name", "first_name,last_name"]
+)
 def test_an_order_that_is_not_offered_is_refused(door, sort):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         door.find("user", sort=sort)

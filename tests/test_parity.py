@@ -14,7 +14,7 @@ from graphql import (
     get_named_type,
 )
 
-from tests.doors import SHAPES, camel, pascal, snake
+from tests.doors import SHAPES, Row, camel, pascal, snake
 
 KINDS = {"ID": "uuid", "Int": "integer", "Boolean": "boolean", "DateTime": "date-time", "String": "string"}
 GETS = {"getMe": "me"}
@@ -42,7 +42,7 @@ def operations(document):
     return {it["operationId"]: (path, it) for path, item in document["paths"].items() for it in item.values()}
 
 
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES)
+@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
 def made(request):
     return request.param
 
@@ -67,7 +67,9 @@ def members_of(kind, without):
 
 
 def test_records_have_the_same_fields(document, schema, made):
-    at_rest = {name: kind_at_rest(it) for name, it in document["components"]["schemas"][made.name]["properties"].items()}
+    at_rest = {
+        name: kind_at_rest(it) for name, it in document["components"]["schemas"][made.name]["properties"].items()
+    }
 
     in_graphql = members_of(schema.type_map[made.name], {camel(name) for name in made.relations})
 
@@ -88,7 +90,7 @@ def test_what_is_written_has_the_same_fields(document, schema, made, deed):
 
 def filters_at_rest(operation):
     """Each filter and its operators, as the parameters of a list have them."""
-    found = {}
+    found: Row = {}
     for parameter in operation["parameters"]:
         name, _, operator = parameter["name"].partition("__")
         if parameter["in"] == "query" and name not in ("limit", "after", "before", "sort", "count"):
@@ -103,11 +105,13 @@ def _filter_kind(schema):
 
 def filters_in_graphql(field):
     """The same, as the argument `filter` has them."""
-    found = {}
+    found: Row = {}
     for name, member in get_named_type(field.args["filter"].type).fields.items():
         if name not in ("and", "or", "not"):
             operators = get_named_type(member.type).fields
-            found[snake(name)] = {key: (kind_in_graphql(it.type)[0], _is_list(it.type)) for key, it in operators.items()}
+            found[snake(name)] = {
+                key: (kind_in_graphql(it.type)[0], _is_list(it.type)) for key, it in operators.items()
+            }
     return found
 
 
@@ -145,9 +149,12 @@ def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations
     user = rest.create("user", first_name="Ada", age=36)
     group = rest.create("group", name="Engine")
     rest.link("group", group["id"], "members", user["id"])
-    lists = {"listUsers": ("user", None), "listGroups": ("group", None)}
+    lists: dict[str, tuple[str, tuple[str, str] | None]] = {"listUsers": ("user", None), "listGroups": ("group", None)}
     if below:
-        lists = {"listGroupMembers": ("group", ("members", group["id"])), "listUserGroups": ("user", ("groups", user["id"]))}
+        lists = {
+            "listGroupMembers": ("group", ("members", group["id"])),
+            "listUserGroups": ("user", ("groups", user["id"])),
+        }
 
     for name, (kind, above) in lists.items():
         (offered,) = (it["schema"]["enum"] for it in operations[name][1]["parameters"] if it["name"] == "sort")
@@ -209,7 +216,9 @@ def test_a_link_takes_the_same_at_both_doors(document, schema):
 
                 assert {snake(name) for name in taken} - {relation.near, relation.far} == set(face)
                 for name in face:
-                    assert f"set{made.name}{relation.singular_camel}{pascal(camel(name))}" in schema.mutation_type.fields
+                    assert (
+                        f"set{made.name}{relation.singular_camel}{pascal(camel(name))}" in schema.mutation_type.fields
+                    )
 
 
 def test_both_doors_describe_a_field_with_the_same_words(document, schema, made):

@@ -263,6 +263,23 @@ def test_what_is_still_the_same_is_told_after_what_is_wrong(client, ada):
     problem(client.get(f"/users/{NOBODY}", headers=fresh), 404, "NOT_FOUND")
 
 
+@pytest.mark.parametrize("path", ["/users?limit=1&sort=-created_at", "/groups", "/users/{id}/groups"])
+def test_a_list_is_sent_again_only_when_it_has_changed(client, path):
+    user = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+    path = path.format(id=user["id"])
+    first = client.get(path)
+
+    again = client.get(path, headers={"if-none-match": f'"x", W/{first.headers["etag"]}'})
+    client.patch(f"/users/{user['id']}", json={"age": 37})
+    group = client.post("/groups", json={"name": f"For {path}"}).json()
+    client.put(f"/groups/{group['id']}/members/{user['id']}")
+    changed = client.get(path, headers={"if-none-match": first.headers["etag"]})
+
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != first.headers["etag"]
+
+
 @pytest.mark.parametrize("method, header", [("PATCH", "If-Match"), ("GET", "If-None-Match")])
 def test_a_header_has_its_bounds(client, ada, method, header):
     answers = [client.request(method, f"/users/{ada}", json={}, headers={header: "x" * size}) for size in (1000, 1001)]

@@ -8,10 +8,10 @@ import uuid
 import pytest
 
 from schema.engine import record
-from tests.doors import Refused
+from tests.doors import Refused, Row
 
 ADA = {"first_name": "Ada", "last_name": "Lovelace", "age": 36, "email": "Ada@Example.com", "external_id": "00u1"}
-SMALLEST = {"user": {"first_name": "Ada", "age": 36}, "group": {"name": "Engine"}}
+SMALLEST: dict[str, Row] = {"user": {"first_name": "Ada", "age": 36}, "group": {"name": "Engine"}}
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
 
@@ -143,7 +143,8 @@ def test_both_doors_show_the_same_record(rest, graphql):
 
 @pytest.mark.parametrize(
     "text",
-    ["Ñandú", "O'Brien", 'say "hi"', "back\\slash", "👩‍👩‍👧", "a\u0301", "\u2028x", "null", "\U0010ffff", "%_*?", "x" * 100, "👩" * 100],
+    ["Ñandú", "O'Brien", 'say "hi"', "back\\slash", "👩‍👩‍👧", "a\u0301", "\u2028x", "null", "\U0010ffff",
+     "%_*?", "x" * 100, "👩" * 100],
     ids=ascii,
 )  # fmt: skip
 def test_text_comes_back_as_it_was_sent(door, text):

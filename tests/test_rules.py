@@ -119,7 +119,13 @@ def test_a_rule_never_learns_who_asks():
 
 
 def kinds():
-    roles = [frozenset(), frozenset({"reader"}), frozenset({"editor"}), frozenset({"admin"}), frozenset({"reader", "admin"})]
+    roles = [
+        frozenset(),
+        frozenset({"reader"}),
+        frozenset({"editor"}),
+        frozenset({"admin"}),
+        frozenset({"reader", "admin"}),
+    ]
     return [Kind(some, identified=identified) for some in roles for identified in (True, False)]
 
 
@@ -156,10 +162,17 @@ def test_every_field_at_rest_has_a_rule(client):
 
 
 def test_every_field_in_graphql_has_a_rule(graphql):
-    types = graphql.ask("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")["__schema"]["types"]
+    types = graphql.ask("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")[
+        "__schema"
+    ]["types"]
     fields = {it["name"]: it["fields"] for it in types if it["kind"] == "OBJECT"}
     edges = {"GroupMember": "GroupMemberEdge", "UserGroup": "UserGroupEdge"}
-    relations = {"User": {"groups"}, "Group": {"members"}, "GroupMember": {"node", "cursor"}, "UserGroup": {"node", "cursor"}}
+    relations = {
+        "User": {"groups"},
+        "Group": {"members"},
+        "GroupMember": {"node", "cursor"},
+        "UserGroup": {"node", "cursor"},
+    }
 
     for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
         found = {snake(field["name"]) for field in fields[edges.get(name, name)]}
@@ -186,17 +199,26 @@ def rule_of_operation(method, path):
         return User.rules.read
     found = re.fullmatch(r"/(\w+)(/\{id\})?(/\w+)?(/\{\w+\})?", path)
     made = next((shape(model) for model in RESOURCES if found and shape(model).plural == found[1]), None)
-    if made is None:
+    if made is None or found is None:
         return None
     relation = made.relations.get((found[3] or "/")[1:])
     rules = relation.link.rules if relation and relation.link and relation.owning else made.rules
     if method == "post" and found[3]:
         return made.verbs[found[3][1:]].rule
-    return {"get": rules.read, "post": rules.create, "patch": rules.update, "put": rules.update, "delete": rules.delete}[method]
+    return {
+        "get": rules.read,
+        "post": rules.create,
+        "patch": rules.update,
+        "put": rules.update,
+        "delete": rules.delete,
+    }[method]
 
 
 def test_every_mutation_has_a_rule(graphql):
-    names = [it["name"] for it in graphql.ask("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"]["fields"]]
+    names = [
+        it["name"]
+        for it in graphql.ask("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"]["fields"]
+    ]
 
     assert names
     assert [name for name in names if not isinstance(rule_of_mutation(name), Rule)] == []
@@ -211,7 +233,11 @@ def rule_of_mutation(name):
             if name == f"{verb.camel}{made.name}":
                 return verb.rule
         for relation in made.relations.values():
-            if relation.link and relation.owning and re.fullmatch(rf"(add|set|remove){made.name}{relation.singular_camel}\w*", name):
+            if (
+                relation.link
+                and relation.owning
+                and re.fullmatch(rf"(add|set|remove){made.name}{relation.singular_camel}\w*", name)
+            ):
                 return relation.link.rules.update
     return None
 

@@ -123,7 +123,10 @@ def test_all_settings_are_listed_with_what_they_are_and_mean():
     assert shown["HOST"][0] == "127.0.0.1"
     assert len(shown) == len(fields(Settings))
     assert all(meaning.endswith(".") for _, meaning in shown.values())
-    assert all(name.startswith("TANDEM_") or name in {"PORT", "HOST", "DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"} for name in shown)
+    assert all(
+        name.startswith("TANDEM_") or name in {"PORT", "HOST", "DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"}
+        for name in shown
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ READS = {
     "a list of 50": lambda door, user: door.find("user", size=50),
     "a counted one": lambda door, user: door.find("user", size=50, count="exact"),
     "a filtered, sorted one": lambda door, user: door.find("user", sort="-age", age__gte=3, first_name__startswith="p"),
-    "a later page": lambda door, user: door.find("user", sort="-age", after=door.find("user", sort="-age", size=5).next),
+    "a later page": lambda door, user: door.find(
+        "user", sort="-age", after=door.find("user", sort="-age", size=5).next
+    ),
     "a list below": lambda door, user: door.find("user", ("groups", user["id"]), size=50, count="exact"),
     "me": lambda door, user: door.by(person(user)).me(),
 }
@@ -43,8 +45,6 @@ def test_a_read_is_one_statement(door, statements, read):
     read(door, BOB)
 
     assert words(statements) in (["SELECT"], ["SELECT", "SELECT"] if read is READS["a later page"] else [])
-
-
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 6])
@@ -72,7 +72,8 @@ def test_lists_inside_lists_end_somewhere(graphql):
 
 
 def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, statements):
-    query = "query($id: ID!) { a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"
+    query = """query($id: ID!) {
+        a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"""
     statements.clear()
 
     graphql.ask(query, id=ADA["id"])
@@ -155,7 +156,10 @@ def test_writes_that_wait_together_share_one_commit(client, statements):
     async def create_many():
         works = (client.app.state.directory.work(ADMIN) for _ in range(100))
         return await asyncio.gather(
-            *(operations.create(work, USER, {"first_name": "P", "age": number}, WHOLE) for number, work in enumerate(works))
+            *(
+                operations.create(work, USER, {"first_name": "P", "age": number}, WHOLE)
+                for number, work in enumerate(works)
+            )
         )
 
     statements.clear()
@@ -169,6 +173,9 @@ def test_writes_that_wait_together_share_one_commit(client, statements):
 def test_mutations_of_one_request_are_one_transaction_each(graphql, statements):
     statements.clear()
 
-    graphql.ask('mutation { a: createGroup(input: {name: "A"}) { group { id } } b: createGroup(input: {name: "B"}) { group { id } } }')
+    graphql.ask(
+        """mutation { a: createGroup(input: {name: "A"}) { group { id } }
+                      b: createGroup(input: {name: "B"}) { group { id } } }"""
+    )
 
     assert words(statements).count("BEGIN") == words(statements).count("COMMIT") == 2

@@ -56,7 +56,7 @@ def test_text_compares_exactly(names):
         ("a ", {"a b"}),
         ("nobody", set()),
     ],
-    ids=ascii,
+    ids=lambda it: ascii(sorted(it) if isinstance(it, set) else it),
 )
 def test_a_beginning_ignores_case(names, beginning, found):
     assert set(names(first_name__startswith=beginning)) == found

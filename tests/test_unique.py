@@ -9,7 +9,7 @@ import pytest
 from schema.engine.errors import Conflict
 from schema.engine.operations import create
 from schema.engine.selection import Scalar, Selection
-from tests.doors import ADMIN, USER, Refused
+from tests.doors import ADMIN, USER, Refused, Row
 
 WHOLE = Selection((("id", Scalar("id")),))
 
@@ -33,8 +33,8 @@ FREE = [
 
 
 def new(door, kind, **fields):
-    required = {"user": {"first_name": "Somebody", "age": 1}, "group": {"name": "Some group"}}[kind]
-    return door.create(kind, **{**required, **fields})
+    required: dict[str, Row] = {"user": {"first_name": "Somebody", "age": 1}, "group": {"name": "Some group"}}
+    return door.create(kind, **{**required[kind], **fields})
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
@@ -75,12 +75,8 @@ def test_the_case_of_one_s_own_email_can_be_changed(door):
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
 def test_what_its_owner_gave_up_is_free(door, kind, field, first, second):
-    cleared, deleted = new(door, kind, **{field: first}), None
-    if field == "name":
-        door.update(kind, cleared["id"], name="Another name")
-    else:
-        door.update(kind, cleared["id"], **{field: None})
-
+    changed = new(door, kind, **{field: first})
+    door.update(kind, changed["id"], **{field: "Another name" if field == "name" else None})
     deleted = new(door, kind, **{field: second})
     door.delete(kind, deleted["id"])
 

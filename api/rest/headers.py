@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
+from zlib import crc32
 
 from api.rest.endpoint import Call, Parameter, Schema
 from schema.engine.operations import Found, FoundPage
@@ -33,6 +34,11 @@ IF_NONE_MATCH = Parameter("If-None-Match", "header", _TAGS, _tags, _NONE_MATCH, 
 def etag(found: Found) -> str:
     """The entity tag of a record as one kind of actor sees it: with all fields, or with the public ones."""
     return f'"{found.version}"' if found.whole else f'"{found.version}-public"'
+
+
+def etag_of_page(body: bytes) -> str:
+    """The entity tag of a page: of what it says, for no version stands for all of it."""
+    return f'"{crc32(body):08x}-{len(body):x}"'
 
 
 def is_fresh(call: Call, tag: str) -> bool:
@@ -81,7 +87,10 @@ HEADERS: dict[str, Schema] = {
         "The origin of the page that asks, where pages of other sites are let in.", "https://app.example.org"
     ),
     "ETag": _header(
-        "The record's version, as this caller sees it.", '"1"', always=True, pattern=r'^"[1-9][0-9]{0,9}(-public)?"$'
+        "What this answer is known by: a record's by its version, as this caller sees it.",
+        '"1"',
+        always=True,
+        pattern='^"[0-9a-f]{1,20}(-[0-9a-z]{1,10})?"$',
     ),
     "Link": _header(
         "The next and the previous page (RFC 8288), where there are any.",

@@ -10,13 +10,21 @@ from collections.abc import Iterator
 from itertools import islice
 
 from api.rest.endpoint import JSON, MERGE_PATCH, Answer, Body, Call, Endpoint, Parameter, Reply
-from api.rest.headers import IF_MATCH, IF_NONE_MATCH, etag, expected_versions, is_fresh, link_header
+from api.rest.headers import (
+    IF_MATCH,
+    IF_NONE_MATCH,
+    etag,
+    etag_of_page,
+    expected_versions,
+    is_fresh,
+    link_header,
+)
 from api.rest.linking import link_endpoints
 from api.rest.schemas import UUID, reference, verb_schema
 from api.rest.selecting import list_parameters, listing, whole_record
 from schema.engine import faces, operations
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
-from schema.engine.operations import Found
+from schema.engine.operations import Found, FoundPage
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.verb import Verb
 
@@ -51,7 +59,7 @@ def me_endpoint(made: Shape) -> Endpoint:
     )  # fmt: skip
 
 
-NOT_MODIFIED = Reply(304, "What the caller has is still the same.", headers=("ETag",))
+NOT_MODIFIED = Reply(304, "What the caller has is still the same.", headers=("ETag", "Link"))
 NO_CONTENT = Reply(204, "Done; there is nothing more to say.")
 
 
@@ -64,14 +72,13 @@ def id_parameter(made: Shape, name: str = "id") -> Parameter:
 
 def _list(made: Shape) -> Endpoint:
     async def find(call: Call) -> Answer:
-        page = await operations.find(call.work, made, *listing(made, None, call.query))
-        return Answer(200, page.json, link_header(call, page))
+        return _page(call, await operations.find(call.work, made, *listing(made, None, call.query)))
 
     return Endpoint(
         "GET", f"/{made.plural}", f"list{made.plural_name}", f"List {made.plural}",
         f"A page of {made.plural}, in a stable order: by id, unless `sort` says otherwise. Filters may be combined.",
-        tag=made.plural, call=find, parameters=list_parameters(made), errors=(Forbidden,),
-        replies=(Reply(200, f"A page of {made.plural}.", reference(f"{made.name}Page"), headers=("Link",)),),
+        tag=made.plural, call=find, parameters=(*list_parameters(made), IF_NONE_MATCH), errors=(Forbidden,),
+        replies=(_page_reply(f"A page of {made.plural}.", made.name), NOT_MODIFIED),
     )  # fmt: skip
 
 
@@ -158,15 +165,15 @@ def _list_below(made: Shape, relation: Relation) -> Endpoint:
     target = shape(relation.target)
 
     async def find_below(call: Call) -> Answer:
-        page = await operations.find_below(call.work, made, call.path["id"], *listing(target, relation, call.query))
-        return Answer(200, page.json, link_header(call, page))
+        asked = listing(target, relation, call.query)
+        return _page(call, await operations.find_below(call.work, made, call.path["id"], *asked))
 
     return Endpoint(
         "GET", f"/{made.plural}/{{id}}/{relation.name}", f"list{made.name}{relation.camel}",
         f"List the {relation.name.replace('_', ' ')} of a {made.singular}", relation.description,
-        tag=made.plural, call=find_below, parameters=(id_parameter(made), *list_parameters(target)),
+        tag=made.plural, call=find_below, parameters=(id_parameter(made), *list_parameters(target), IF_NONE_MATCH),
         errors=(Forbidden, NotFound),
-        replies=(Reply(200, relation.description, reference(f"{relation.item_name}Page"), headers=("Link",)),),
+        replies=(_page_reply(relation.description, relation.item_name), NOT_MODIFIED),
     )  # fmt: skip
 
 
@@ -191,12 +198,22 @@ def _shown(call: Call, found: Found) -> Answer:
     return Answer(304, headers=headers) if is_fresh(call, tag) else Answer(200, found.json, headers)
 
 
+def _page(call: Call, page: FoundPage) -> Answer:
+    tag = etag_of_page(page.json)
+    headers = ((b"etag", tag.encode()), *link_header(call, page))
+    return Answer(304, headers=headers) if is_fresh(call, tag) else Answer(200, page.json, headers)
+
+
 def _changed(found: Found) -> Answer:
     return Answer(200, found.json, ((b"etag", etag(found).encode()),))
 
 
 def _record_reply(made: Shape, status: int, description: str, *headers: str) -> Reply:
     return Reply(status, description, reference(made.name), ("ETag", *headers))
+
+
+def _page_reply(description: str, item: str) -> Reply:
+    return Reply(200, description, reference(f"{item}Page"), ("ETag", "Link"))
 
 
 def _part(made: Shape) -> dict[str, object]:

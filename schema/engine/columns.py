@@ -29,8 +29,8 @@ def needed(
 
 
 def label(scalar: Scalar) -> str:
-    """What a field's column is called in the page that it is read from."""
-    return f"link_{scalar.field}" if scalar.of_link else scalar.field
+    """What a field's column is called in the page that it is read from. Ours begin with `_`, as no field does."""
+    return f"_link_{scalar.field}" if scalar.of_link else scalar.field
 
 
 def sees_all(made: Shape, row: FromClause, kind: Kind) -> ColumnElement[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, false, func, select, true
 
-from schema.engine.field import LEAST_INTEGER, FieldShape, lowered
+from schema.engine.field import NO_INTEGER, FieldShape, lowered
 from schema.engine.selection import Compare, Operator
 
 MOST_VALUES = 250
@@ -46,7 +46,7 @@ def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
 
 def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
     """The condition on a row of the model's table."""
-    least = LEAST_INTEGER if field.kind == "integer" else ""
+    least = NO_INTEGER if field.kind == "integer" else ""
     column = row.c[f"{field.name}_key" if field.folded else field.sort_column]
     value = bindparam(compare.value, type_=Integer() if field.kind in ("integer", "boolean") else String())
     match compare.operator:

@@ -29,6 +29,7 @@ MOMENT = (
 TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
 
 LEAST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
+NO_INTEGER = LEAST_INTEGER - 1  # what null sorts as: less than any integer that a field can hold
 
 OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
     "id": ("eq", "in"),

@@ -43,7 +43,7 @@ class Outer:
         return self
 
     def __getitem__(self, column: str) -> ColumnElement[Any]:
-        return literal_column(f"{self.name}.{column}")
+        return literal_column(f'{self.name}."{column}"')
 
 
 @dataclass(frozen=True, slots=True, eq=False)

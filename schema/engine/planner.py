@@ -72,14 +72,14 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
         text, finish = _record(asked, scope)
     row = made.table.alias()
     needs = [] if isinstance(asked, Branch) else asked.picks
-    columns = [*needed(needs, made, kind, row), row.c.version.label("v"), sees_all(made, row, kind).label("seen")]
+    columns = [*needed(needs, made, kind, row), row.c.version.label("_v"), sees_all(made, row, kind).label("_seen")]
     seen = select(*columns).where(*opened(made.rules.read.where(row, kind)))
     found = scope.query(seen.where(row.c.id == bindparam("key")))
     some = scope.query(seen.where(among(row.c.id, bindparam("keys", type_=String()))))
-    parts = [some.c.id, some.c.v, some.c.seen, text]
+    parts = [some.c.id, some.c["_v"], some.c["_seen"], text]
     joint = func.group_concat(joined(_between(parts, func.char(FIELD))), func.char(RECORD))
     return Plan(
-        compiled(select(cast(text, LargeBinary), found.c.v, found.c.seen)),
+        compiled(select(cast(text, LargeBinary), found.c["_v"], found.c["_seen"])),
         finish or _as_it_is,
         compiled(select(cast(joint, LargeBinary)).select_from(some)),
     )
@@ -109,7 +109,7 @@ def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
 
 def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
     """The rows of the page, and if it must be known whether there are more, one beyond."""
-    keys = [key.label(f"k{number}") for number, key in enumerate(found.keys)]
+    keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys)
     for cursor, later in ((branch.page.after, True), (branch.page.before, False)):
         rows = rows.where(found.beyond(cursor, later=later)) if cursor else rows
@@ -133,7 +133,7 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
 def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
-    keys = func.json_array(*(below.shown[f"k{number}"] for number in range(len(found.keys))))
+    keys = func.json_array(*(below.shown[f"_k{number}"] for number in range(len(found.keys))))
     texts = [
         column.raw if isinstance(column, Hole) else column
         for row in columns.items

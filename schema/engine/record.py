@@ -16,14 +16,16 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import uuid_utils
-from sqlalchemy import CheckConstraint, Column, Computed, Index, Integer, Table, UniqueConstraint, event
+from sqlalchemy import BigInteger, CheckConstraint, Column, Computed, Index, Table, UniqueConstraint, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapper, declared_attr
 from sqlmodel import Field, SQLModel
 
-from schema.engine.field import LEAST_INTEGER, FieldShape, code_points, fields_of
+from schema.engine.field import NO_INTEGER, FieldShape, code_points, fields_of
 from schema.engine.policy import Rules
 from schema.engine.verb import Verb
 
+_DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -123,8 +125,8 @@ def _add_keys(table: Table, field: FieldShape) -> None:
     if field.key_column:
         table.append_column(Column(field.key_column, code_points(), nullable=field.nullable))
     if field.sort_column != field.name:
-        least, kind = (LEAST_INTEGER, Integer()) if field.kind == "integer" else ("''", code_points())
-        generated = Computed(f"coalesce({field.name}, {least})", persisted=False)
+        least, kind = (NO_INTEGER, BigInteger()) if field.kind == "integer" else ("''", code_points())
+        generated = Computed(f"coalesce({_spelled(field.name)}, {least})", persisted=False)
         table.append_column(Column(field.sort_column, kind, generated))
     if field.unique and field.folded:
         _drop_unique(table, field.name)
@@ -140,13 +142,19 @@ def _drop_unique(table: Table, name: str) -> None:
 
 
 def _checks(field: FieldShape) -> Iterator[str]:
-    name = field.name
+    name = _spelled(field.name)
     if field.kind == "integer":
         yield f"{name} BETWEEN {field.minimum} AND {field.maximum}"
     if field.kind == "text":
         yield f"length({name}) BETWEEN {field.min_length} AND {field.max_length}"
     if field.kind == "enum":
         yield f"{name} IN ({', '.join(repr(str(choice.value)) for choice in field.choices)})"
+
+
+def _spelled(name: str) -> str:
+    """A column's name as both databases take it: in quotes where it is a word of SQL's own."""
+    plain = all(dialect.identifier_preparer.quote(name) == name for dialect in _DIALECTS)
+    return name if plain else f'"{name}"'
 
 
 def _indexed(model: type[Declared], fields: dict[str, FieldShape]) -> Iterator[tuple[str, ...]]:

@@ -46,14 +46,14 @@ class Scope:
     def nest(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         """The column that something nested becomes."""
         self.nested.append(text)
-        return self.shown[f"c{len(self.nested) - 1}"]
+        return self.shown[f"_c{len(self.nested) - 1}"]
 
     def query(self, rows: Select[Any]) -> Subquery:
         """The level's query, once all that is nested is known."""
         if not self.nested:
             return rows.subquery(f"q{self.level}")
         inner = rows.subquery(f"p{self.level}")
-        beside = [text.label(f"c{number}") for number, text in enumerate(self.nested)]
+        beside = [text.label(f"_c{number}") for number, text in enumerate(self.nested)]
         return select(*inner.c, *beside).select_from(inner).subquery(f"q{self.level}")
 
     @property

@@ -1,0 +1,170 @@
+"""FastAPI and SQLModel, as their documentation has it; `graphs.py` adds Strawberry."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from random import randrange, sample
+from typing import Annotated, Any
+
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.templating import Jinja2Templates
+from sqlalchemy import event
+from sqlmodel import Field, Session, SQLModel, create_engine, select
+from uuid_utils import uuid7
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+
+engine = create_engine(
+    f"sqlite:///{os.environ['DATABASE']}", connect_args={"check_same_thread": False}, pool_size=40, max_overflow=0
+)
+
+
+@event.listens_for(engine, "connect")
+def configure(connection: Any, record: object) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+class UserBase(SQLModel):
+    first_name: str = Field(min_length=1, max_length=100)
+    last_name: str | None = Field(default=None, max_length=100)
+    age: int = Field(ge=0, le=150)
+    email: str | None = Field(default=None, max_length=254, regex=r"^[^@\s]+@[^@\s]+$", unique=True)
+    external_id: str | None = Field(default=None, max_length=255, unique=True)
+    active: bool = True
+
+
+class UserCreate(UserBase):
+    pass
+
+
+class UserPublic(UserBase):
+    id: str
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class User(UserPublic, table=True):
+    __tablename__ = "users"
+
+    id: str = Field(primary_key=True)
+
+
+class UserPage(SQLModel):
+    items: list[UserPublic]
+    next: str | None
+
+
+class Group(SQLModel, table=True):
+    __tablename__ = "groups"
+
+    id: str = Field(primary_key=True)
+    name: str
+    description: str | None
+    active: bool
+
+
+class Membership(SQLModel, table=True):
+    __tablename__ = "memberships"
+
+    user_id: str = Field(primary_key=True, foreign_key="users.id")
+    group_id: str = Field(primary_key=True, foreign_key="groups.id")
+    role: str
+    created_at: str
+
+
+class World(SQLModel, table=True):
+    id: int = Field(primary_key=True)
+    random_number: int = Field(schema_extra={"serialization_alias": "randomNumber"})
+
+
+class Fortune(SQLModel, table=True):
+    id: int = Field(primary_key=True)
+    message: str
+
+
+def get_session() -> Iterator[Session]:
+    with Session(engine) as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(get_session)]
+app = FastAPI()
+templates = Jinja2Templates(directory="templates")
+
+
+@app.get("/users/{id}")
+def read_user(id: str, session: SessionDep) -> UserPublic:
+    user = session.get(User, id)
+    if user is None:
+        raise HTTPException(404)
+    return user
+
+
+@app.get("/users")
+def read_users(
+    session: SessionDep, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: str | None = None
+) -> UserPage:
+    statement = select(User).order_by(User.id).limit(limit + 1)
+    if after is not None:
+        statement = statement.where(User.id > after)
+    users = session.exec(statement).all()
+    return UserPage(items=users[:limit], next=users[limit - 1].id if len(users) > limit else None)
+
+
+@app.post("/users", status_code=201)
+def create_user(given: UserCreate, session: SessionDep) -> UserPublic:
+    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    more = {"id": str(uuid7()), "created_at": moment, "updated_at": moment, "version": 1}
+    user = User.model_validate(given, update=more)
+    session.add(user)
+    session.commit()
+    session.refresh(user)
+    return user
+
+
+def count(queries: str | None = None) -> int:
+    return min(max(int(queries), 1), 500) if queries and queries.isdecimal() else 1
+
+
+Count = Annotated[int, Depends(count)]
+
+
+@app.get("/queries")
+def run_queries(count: Count, session: SessionDep) -> list[World]:
+    return [session.get_one(World, randrange(1, 10_001)) for _ in range(count)]
+
+
+@app.get("/updates")
+def run_updates(count: Count, session: SessionDep) -> list[World]:
+    worlds = [session.get_one(World, id) for id in sorted(sample(range(1, 10_001), count))]
+    for world in worlds:
+        world.random_number = randrange(1, 10_001)
+    answer = [World.model_construct(id=it.id, random_number=it.random_number) for it in worlds]
+    session.commit()
+    return answer
+
+
+@app.get("/fortunes", response_class=HTMLResponse)
+def tell_fortunes(request: Request, session: SessionDep) -> HTMLResponse:
+    fortunes = list(session.exec(select(Fortune)))
+    fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
+    fortunes.sort(key=lambda it: it.message)
+    return templates.TemplateResponse(request, "fortunes.html", {"fortunes": fortunes})
+
+
+@app.get("/json")
+async def greet() -> dict[str, str]:
+    return {"message": "Hello, World!"}
+
+
+@app.get("/plaintext", response_class=PlainTextResponse)
+async def greet_plainly() -> str:
+    return "Hello, World!"
+
+
+from graphs import router  # noqa: E402
+
+app.include_router(router, prefix="/graphql")

@@ -1,0 +1,134 @@
+"""What is asked as the tables grow: every filter and sort that lists of users offer, far pages, what is nested, writes.
+
+The offer itself is read from the service, so that a filter or a sort that is new is asked for as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from api.rest.selecting import list_parameters, orders
+from benchmarks import people
+from benchmarks.people import Row, Size
+from benchmarks.workloads import LIST, NESTED, NUMBER, ONE, Ask, Dialect
+from schema.engine import cursors
+from schema.engine.selection import Order
+from schema.engine.shape import Shape, shape
+from schema.models import User
+
+DIFFERENT = 20
+RANGES = ("lt", "lte", "gt", "gte", "startswith")
+ORDERED = ("id", "email", "external_id", "created_at", "updated_at")
+NOBODY = "zzqxj"
+_OWN = ("limit", "after", "before", "sort", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A kind of request, and some of them about different rows."""
+
+    name: str
+    asks: tuple[Ask, ...]
+
+
+def questions(size: Size, database: Path) -> Iterator[Question]:
+    """All of them, what writes last."""
+    made, numbers = shape(User), list(_spread(size))
+    yield Question("one user", tuple(Ask("GET", f"/users/{people.user_id(number)}") for number in numbers))
+    yield Question("first page", (Ask("GET", "/users?limit=50"),))
+    with closing(sqlite3.connect(database)) as connection:
+        yield from _sorted(made, connection, size)
+        deep = cursor_at(made, Order(), connection, size.users // 2)
+    yield from _filtered(made, numbers)
+    yield Question("a user's groups", tuple(Ask("GET", f"/users/{people.user_id(it)}/groups") for it in numbers))
+    groups = [people.group_id(number * size.groups // size.users) for number in numbers]
+    yield Question("a group's members", tuple(Ask("GET", f"/groups/{group}/members?limit=50") for group in groups))
+    yield from _graphql(numbers, deep)
+    body = {"first_name": "Ada", "last_name": "Lovelace", "age": 36, "email": f"new.{NUMBER}@example.com"}
+    yield Question("create", (Ask("POST", "/users", json.dumps(body).encode()),))
+
+
+def cursor_at(made: Shape, order: Order, connection: sqlite3.Connection, place: int) -> str:
+    """The cursor of the row at a place of a list, as the service would make it: turning the pages would take hours."""
+    columns = [made.fields[name].sort_column for name in order.fields] + ["id"]
+    directed = ", ".join(f"{column} {'DESC' if order.descending else 'ASC'}" for column in columns)
+    sql = f"SELECT {', '.join(columns)} FROM user ORDER BY {directed} LIMIT 1 OFFSET ?"
+    keys = json.dumps(connection.execute(sql, (place,)).fetchone(), separators=(",", ":"), ensure_ascii=False)
+    return cursors.make(keys.encode(), cursors.seal(made.name, None, order, None, {})).decode()
+
+
+def _sorted(made: Shape, connection: sqlite3.Connection, size: Size) -> Iterator[Question]:
+    """A page of fifty half-way through each order."""
+    for name, order in orders(made).items():
+        cursor = cursor_at(made, order, connection, size.users // 2)
+        yield Question(f"sort={name}, half-way", (Ask("GET", f"/users?limit=50&sort={name}&after={cursor}"),))
+
+
+def _filtered(made: Shape, numbers: Iterable[int]) -> Iterator[Question]:
+    """Each filter: with values that there are, and where it reads a text, with one that there is not."""
+    rows = [people.user(number) for number in numbers]
+    # The same names and ages whatever the size, so that as large a share of all has them.
+    alike = [people.user(number) for number in _spread(Size(2000))]
+    for parameter in list_parameters(made):
+        name = parameter.name
+        field, _, operator = name.partition("__")
+        if name in _OWN:
+            continue
+        if operator == "isnull":
+            for value in ("true", "false"):
+                yield Question(f"{name}={value}", (Ask("GET", f"/users?{name}={value}"),))
+            continue
+        values = [_value(row, field, operator) for row in (rows if field in ORDERED else alike)]
+        asks = [Ask("GET", f"/users?{name}={quote(value, safe=',')}") for value in values]
+        yield Question(name, tuple(asks))
+        if operator in RANGES and field in orders(made):
+            yield Question(f"{name}, sort={field}", tuple(Ask("GET", f"{ask.path}&sort={field}") for ask in asks))
+        if isinstance(rows[0].get(field, ""), str) and operator in ("", "startswith", "contains") and _free(field):
+            yield Question(f"{name}, nobody", (Ask("GET", f"/users?{name}={NOBODY}"),))
+
+
+def _value(row: Row, field: str, operator: str) -> str:
+    """A value for a filter that finds this row."""
+    if field == "q":
+        return str(row["last_name"])[:4]
+    value = row[field]
+    if operator == "in":
+        return f"{_spelled(value)},{_spelled(people.user(3)[field])}"
+    if operator == "startswith":
+        return str(value)[:2]
+    return str(value)[1:5] if operator == "contains" else _spelled(value)
+
+
+def _spelled(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _free(field: str) -> bool:
+    """Whether any text will do for a field, and not only ids and times."""
+    return field not in ("id", "created_at", "updated_at")
+
+
+def _graphql(numbers: Iterable[int], cursor: str) -> Iterator[Question]:
+    dialect, paged = Dialect(nodes=True), {"after": cursor}
+    ones = tuple(_posted("One", ONE, {"id": people.user_id(number)}) for number in numbers)
+    yield Question("GraphQL one", ones)
+    yield Question("GraphQL list, half-way", (_posted("Page", LIST, paged),))
+    yield Question("GraphQL list + groups, half-way", (_posted("Nested", dialect.document(NESTED), paged),))
+
+
+def _posted(name: str, query: str, variables: dict[str, str]) -> Ask:
+    asked = {"query": query, "operationName": name, "variables": variables}
+    return Ask("POST", "/graphql", json.dumps(asked).encode())
+
+
+def _spread(size: Size) -> Iterator[int]:
+    """Users from all over the directory, of whom everything is known."""
+    step = size.users // (DIFFERENT + 1)
+    for number in range(step, size.users, step):
+        yield next(it for it in range(number, number + 100) if None not in people.user(it).values())

@@ -1,0 +1,123 @@
+"""Who is measured: Tandem, what its users would pick instead, and the limit.
+
+Each peer is written as its own documentation teaches, in a folder of its own below `peers/`, and given what helps it:
+one worker, an event loop and a parser in C, WAL, pools, prepared statements, caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Door = Literal["rest", "kinds", "graphql"]
+Runtime = Literal["tandem", "python", "node"]
+_UVICORN = (
+    *("{python}", "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "{port}"),
+    *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
+)
+_GUNICORN = (
+    *("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "1", "--threads", "4"),
+    *("--keep-alive", "75", "--log-level", "warning"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server that is measured.
+
+    `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table.
+    `entry` is how its users start it, where that is not how it is started to be measured.
+    """
+
+    name: str
+    title: str
+    runtime: Runtime
+    command: tuple[str, ...]
+    serves: tuple[Door, ...] = ("rest", "kinds", "graphql")
+    folder: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    made_of: tuple[str, ...] = ()
+    entry: tuple[str, ...] = ()
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer(
+        name="tandem",
+        title="Tandem",
+        runtime="tandem",
+        command=("{python}", "-m", "benchmarks.tandem"),
+        environment={"TANDEM_ENV": "development", "LOG_LEVEL": "warning"},
+        made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql", "aiosqlite"),
+        entry=("{python}", "-m", "api", "serve"),
+    ),
+    Peer(
+        name="fastapi",
+        title="FastAPI, SQLModel, Strawberry",
+        runtime="python",
+        command=_UVICORN,
+        folder="fastapi",
+        made_of=("fastapi", "sqlmodel", "sqlalchemy", "strawberry-graphql", "uvicorn", "uvloop"),
+    ),
+    Peer(
+        name="fastapi-cached",
+        title="FastAPI, Strawberry with its caches",
+        runtime="python",
+        command=_UVICORN,
+        serves=("graphql",),
+        folder="fastapi",
+        environment={"CACHES": "on"},
+    ),
+    Peer(
+        name="litestar",
+        title="Litestar, SQLAlchemy",
+        runtime="python",
+        command=_UVICORN,
+        serves=("rest", "kinds"),
+        folder="litestar",
+        made_of=("litestar", "msgspec", "advanced-alchemy", "sqlalchemy", "uvicorn", "uvloop"),
+    ),
+    Peer(
+        name="flask",
+        title="Flask, SQLAlchemy",
+        runtime="python",
+        command=(*_GUNICORN, "app:app"),
+        serves=("rest", "kinds"),
+        folder="flask",
+        made_of=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
+    ),
+    Peer(
+        name="django",
+        title="Django, ninja, strawberry-django",
+        runtime="python",
+        command=(*_GUNICORN, "wsgi"),
+        folder="django",
+        made_of=("django", "django-ninja", "strawberry-graphql-django", "gunicorn"),
+    ),
+    Peer(
+        name="blacksheep",
+        title="BlackSheep, SQLAlchemy Core",
+        runtime="python",
+        command=_UVICORN,
+        serves=("rest", "kinds"),
+        folder="blacksheep",
+        made_of=("blacksheep", "sqlalchemy", "aiosqlite", "uvicorn", "uvloop"),
+    ),
+    Peer(
+        name="fastify",
+        title="Fastify, Mercurius with JIT (Node)",
+        runtime="node",
+        command=("node", "app.js"),
+        folder="fastify",
+        made_of=("fastify", "mercurius", "better-sqlite3"),
+    ),
+    Peer(
+        name="raw",
+        title="raw ASGI, hand-written SQL",
+        runtime="python",
+        command=_UVICORN,
+        folder="raw",
+        made_of=("uvicorn", "uvloop", "httptools", "orjson"),
+    ),
+)

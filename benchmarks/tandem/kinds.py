@@ -1,0 +1,117 @@
+"""TechEmpower's kinds as endpoints of one's own: each row by a query of its own, through the engine's plans and rules.
+
+They answer with the JSON that the database wrote, so most are `Endpoint`s by hand: a typed function would read it
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from html import escape
+from random import randrange, sample
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from api.rest.endpoint import Answer, Call, Endpoint, Parameter, Reply
+from api.rest.typed import get
+from benchmarks.tandem.models import Fortune, World, id_at
+from schema.engine import operations, writes
+from schema.engine.database import Written
+from schema.engine.record import now
+from schema.engine.selection import Branch, Constant, Page, Rows, Scalar, Selection
+from schema.engine.shape import shape
+from schema.engine.sqlite import Step, Steps
+
+Respond = Callable[[Call], Awaitable[Answer]]
+PLACES = 10_000
+_WORLD, _FORTUNE = shape(World), shape(Fortune)
+_ROW = Selection((("id", Scalar("place")), ("randomNumber", Scalar("random_number"))))
+_TOLD = Selection((("place", Scalar("place")), ("message", Scalar("message"))))
+_ALL = Branch((("items", Rows(_TOLD)), ("next", Constant("null"))), Page("size"))
+_NUMBER = frozenset({"random_number"})
+_TEXT, _HTML = b"text/plain; charset=utf-8", b"text/html; charset=utf-8"
+_PAGE = (
+    "<!DOCTYPE html><html><head><title>Fortunes</title></head><body><table>"
+    "<tr><th>id</th><th>message</th></tr>%s</table></body></html>"
+)
+
+
+class Hello(BaseModel):
+    """A greeting."""
+
+    message: str
+
+
+@get("/json", summary="Greet", tag="kinds")
+async def json() -> Hello:
+    """Serialises an object, made anew for each request."""
+    return Hello(message="Hello, World!")
+
+
+async def _plaintext(call: Call) -> Answer:
+    return Answer(200, b"Hello, World!", ((b"content-type", _TEXT),))
+
+
+async def _queries(call: Call) -> Answer:
+    work = call.work
+    ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
+    brought = await work.read([operations.reading(work, _WORLD, id, _ROW, {}) for id in ids])
+    found = (operations.found(work, _WORLD, id, _ROW, rows, {}).json for id, rows in zip(ids, brought, strict=True))
+    return Answer(200, b"[%b]" % b",".join(found))
+
+
+async def _updates(call: Call) -> Answer:
+    """Each row is read, given another number and written, all in one transaction."""
+    work, kind = call.work, call.actor.kind
+    plans, rule = work.directory.plans, _WORLD.rules.update
+    key = ("update", _WORLD, kind, rule, _NUMBER, False)
+    changing = plans.get(key, lambda: writes.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
+    moment = now()
+    new = {id_at(place): (place, randrange(1, PLACES + 1)) for place in sample(range(1, PLACES + 1), _wanted(call))}
+    reads: dict[str, Step] = {id: operations.reading(work, _WORLD, id, _ROW, {}) for id in new}
+
+    def job() -> Steps:
+        for id, (_, number) in new.items():
+            rows = yield reads[id]
+            operations.found(work, _WORLD, id, _ROW, rows, {})
+            bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
+            yield changing.sql, changing.bind(bound)
+        return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.values()]))
+
+    return Answer(200, await work.write(job))
+
+
+async def _fortunes(call: Call) -> Answer:
+    page = await operations.find(call.work, _FORTUNE, _ALL, {"size": 100})
+    told = [(it["place"], it["message"]) for it in orjson.loads(page.json)["items"]]
+    told.append((0, "Additional fortune added at request time."))
+    told.sort(key=lambda it: it[1])
+    rows = "".join([f"<tr><td>{place}</td><td>{escape(message)}</td></tr>" for place, message in told])
+    return Answer(200, (_PAGE % rows).encode(), ((b"content-type", _HTML),))
+
+
+def _wanted(call: Call) -> int:
+    wanted: int = call.query.get("queries", 1)
+    return wanted
+
+
+def _count(text: str) -> int:
+    """As TechEmpower has it: from 1 to 500, and 1 for what is no number."""
+    return min(max(int(text), 1), 500) if text.isdecimal() and text.isascii() else 1
+
+
+def _endpoint(name: str, call: Respond, schema: dict[str, Any], *counted: Parameter) -> Endpoint:
+    summary = name.capitalize()
+    reply = Reply(200, summary, schema)
+    return Endpoint("GET", f"/{name}", name, summary, summary, "kinds", (reply,), call, parameters=counted)
+
+
+_QUERIES = Parameter("queries", "query", {"type": "string"}, _count, "How many rows.")
+_ROWS = {"type": "array", "items": {"type": "object"}}
+
+plaintext = _endpoint("plaintext", _plaintext, {"type": "string"})
+queries = _endpoint("queries", _queries, _ROWS, _QUERIES)
+updates = _endpoint("updates", _updates, _ROWS, _QUERIES)
+fortunes = _endpoint("fortunes", _fortunes, {"type": "string"})

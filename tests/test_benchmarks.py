@@ -1,0 +1,259 @@
+"""The benchmarks ask everybody the same, notice when answers differ, and say truly what came of it.
+
+Nothing is timed here. What is built on Tandem's own rooms runs in a process of its own: its models are no part of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import figures, people, tables
+from benchmarks.answers import Answer, difference, normal
+from benchmarks.chart import SHOWN, chart
+from benchmarks.effort import Effort
+from benchmarks.figures import Figures, Run, objection
+from benchmarks.load import Measure
+from benchmarks.people import Size
+from benchmarks.roster import PEERS
+from benchmarks.verdict import Cost, growing, report
+from benchmarks.workloads import WORKLOADS, Dialect, Workload, marks
+
+ROOT = Path(__file__).parents[1]
+SMALL = Size(600)
+
+
+def measure(requests: float, **more: Any) -> Measure:
+    return Measure(**{"p50": 1.0, "p99": 2.0, "cpu": 30.0, "size": 500.0, "errors": 0, "requests": requests, **more})
+
+
+@pytest.fixture
+def run() -> Run:
+    """Tandem and two peers, of whom one has no REST."""
+    tandem = Figures("tandem", "Tandem", "starlette 1", {name: [measure(1000)] for name in SHOWN}, [0.5], [80 * 2**20])
+    slow = Figures("fastapi", "FastAPI & co", "fastapi 1", {name: [measure(10)] for name in SHOWN}, [1.5], [90 * 2**20])
+    cached = Figures("fastapi-cached", "cached", "", {"graphql-one": [measure(40), measure(60), measure(50)]})
+    titles = {it.name: it.title for it in WORKLOADS}
+    machine = {"processor": "2 × <something>", "Python": "3.11", "pinned": "yes"}
+    return Run(
+        "2026-11-22", "abc1234", machine, 3, 5, 100_000, titles, [tandem, slow, cached], ["raw is left out: why"]
+    )
+
+
+def test_the_same_people_every_time():
+    assert people.user(41) == people.user(41)
+    assert [row["id"] for row in people.users(SMALL)] == sorted(people.user_id(number) for number in range(600))
+    assert all(
+        re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", row["id"])
+        for row in people.users(SMALL)
+    )
+
+
+def test_as_many_groups_and_memberships_as_promised():
+    size = Size()
+
+    assert (size.users, size.groups, size.memberships) == (100_000, 1_000, 300_000)
+    assert sum(1 for _ in people.groups(SMALL)) == SMALL.groups == 6
+    assert len({(row["group_id"], row["user_id"]) for row in people.memberships(SMALL)}) == SMALL.memberships
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda it: it.name)
+def test_everybody_is_asked_the_same(workload: Workload):
+    mine = Dialect({number: people.user_id(number) for number in marks(SMALL)}, nodes=True)
+
+    theirs, again, ours = (workload.asks(dialect, SMALL, 20) for dialect in (Dialect(), Dialect(), mine))
+
+    assert theirs == again
+    assert [ask.path for ask in ours] == [ask.path for ask in theirs]
+    assert [ask.body.replace(b"nodes { id name }", b"id name") for ask in ours] == [ask.body for ask in theirs]
+
+
+def test_a_request_goes_over_the_wire_with_its_length():
+    ask = next(it for it in WORKLOADS if it.name == "create").make(Dialect(), SMALL, Random(1))
+
+    head, _, body = ask.raw({"Authorization": "Bearer x"}).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"POST /users HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert json.loads(body)["email"] == "new.~~~~~~~~~~@example.com"
+
+
+def answered(body: object, status: int = 200, kind: str = "application/json") -> Answer:
+    return Answer(status, kind, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+
+
+ALIKE = [
+    ("list", {"items": [{"id": "a"}], "next": "opaque"}, {"next": "a", "items": [{"id": "a"}]}),
+    ("graphql-nested", {"data": {"users": {"nodes": [{"groups": {"nodes": []}}], "pageInfo": {"endCursor": "x"}}}},
+     {"data": {"users": {"nodes": [{"groups": []}], "pageInfo": {"endCursor": "y"}}}}),
+    ("queries", [{"id": 5, "randomNumber": people.number_of(5)}], [{"id": 9, "randomNumber": people.number_of(9)}]),
+    ("updates", [{"id": 5, "randomNumber": 1}], [{"id": 9, "randomNumber": 10_000}]),
+    ("fortunes", "<table><tr><td>1</td><td>a &lt; b</td></tr></table>", "<table>\n<tr><td>1</td><td>a &#60; b</td>\n"),
+]  # fmt: skip
+UNLIKE = [
+    ("one", {"active": True}, {"active": 1}, "/active is 1, not True"),
+    ("one", {"age": 3}, {}, "/age is missing"),
+    ("one", {}, {"age": 3}, "/age is too much"),
+    ("list", {"items": [], "next": None}, {"items": [], "next": "x"}, "/next is True, not False"),
+    ("queries", [{"id": 5, "randomNumber": people.number_of(5)}], [{"id": 5, "randomNumber": 0}], "is False, not True"),
+    ("updates", [{"id": 5, "randomNumber": 1}], [{"id": 5, "randomNumber": 10_001}], "is False, not True"),
+    ("graphql-one", {"data": {"user": {"id": "a"}}}, {"data": None, "errors": []}, "/data is None"),
+    ("fortunes", "<td>a</td>", "<td>b</td>", "is 'b', not 'a'"),
+    ("json", {"message": "Hello"}, "Hello", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize("workload, one, other", ALIKE)
+def test_what_may_differ_is_not_held_against_a_peer(workload: str, one: object, other: object):
+    assert difference(normal(workload, answered(one)), normal(workload, answered(other))) is None
+
+
+@pytest.mark.parametrize("workload, one, other, told", UNLIKE)
+def test_what_differs_is_told(workload: str, one: object, other: object, told: str):
+    assert told in (difference(normal(workload, answered(one)), normal(workload, answered(other))) or "")
+
+
+def test_status_and_kind_belong_to_the_answer():
+    assert difference(normal("one", answered({})), normal("one", answered({}, status=201)))
+    assert difference(normal("one", answered({})), normal("one", answered({}, kind="text/html")))
+    assert not difference(
+        normal("one", answered({})), normal("one", answered({}, kind="application/json; charset=utf-8"))
+    )
+
+
+@pytest.mark.parametrize("found, told", [
+    (measure(1000), None),
+    (measure(1000, errors=1), None),
+    (measure(1000, errors=90), "90 errors"),
+    (measure(1000, size=80), "answers of 80 bytes"),
+    (measure(0, size=0), "not one answer"),
+])  # fmt: skip
+def test_a_measure_with_errors_or_other_answers_does_not_count(found: Measure, told: str | None):
+    objected = objection(found, size=510)
+
+    assert objected is None if told is None else told in str(objected)
+
+
+def test_what_counts_is_the_median(run: Run):
+    assert run.peers[2].requests("graphql-one") == 50
+    assert run.ratio("fastapi-cached", "graphql-one") == 20
+    assert run.ratio("fastapi-cached", "one") is None
+    assert run.ratio("nobody", "one") is None
+
+
+def test_figures_are_kept_as_they_were(run: Run, tmp_path: Path):
+    figures.keep(run, tmp_path / "results" / "run.json")
+
+    assert figures.read(tmp_path / "results" / "run.json") == run
+
+
+def test_the_tables_say_what_was_measured(run: Run):
+    page = tables.report(run)
+
+    assert "| **Tandem** | – | – | 1,000 | 1,000 |" in tables.requests(run)
+    assert "| FastAPI & co | – | – | 100 × | 100 × |" in tables.ratios(run)
+    assert "| cached | – | – |" in tables.latencies(run)
+    assert "| **Tandem** | 0.50 | 80 |" in tables.footprint(run)
+    assert all(
+        words in page for words in ("`abc1234`", "3 rounds of 5 s", "python3 dev.py bench", "raw is left out: why")
+    )
+    for lines in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        assert len({line.count("|") for line in lines.splitlines()}) == 1
+
+
+def test_the_chart_is_a_picture_that_needs_nothing_else(run: Run):
+    picture = chart(run)
+
+    root = ElementTree.fromstring(picture)
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("Tandem") == len(SHOWN)
+    assert {"one user", "1,000", "FastAPI, caches on"} <= set(texts)
+    assert "prefers-color-scheme: dark" in picture
+    assert re.findall(r"(?:href|src|url\(|@import|<script)", picture) == []
+    assert re.findall(r"https?://[^\"]+", picture) == ["http://www.w3.org/2000/svg"]
+
+
+def test_what_grows_with_the_table_is_told():
+    def cost(steps: int, pages: int | None) -> Cost:
+        return Cost(0.5, Effort(1, steps, pages))
+
+    found = {
+        Size(10_000): {
+            "flat": cost(1000, 10),
+            "deeper": cost(1000, 10),
+            "scans": cost(1000, 10),
+            "blind": cost(10, None),
+        },
+        Size(1_000_000): {
+            "flat": cost(1000, 10),
+            "deeper": cost(1400, 40),
+            "scans": cost(9000, 999),
+            "blind": cost(10, None),
+        },
+    }
+
+    assert growing(found) == ["`scans`: from 1,000 to 9,000 steps, from 10 to 999 pages"]
+    assert "| `blind` | 0.50 / 10 / – | 0.50 / 10 / – |" in report(found)
+
+
+def test_every_peer_is_pinned_and_names_no_source():
+    for folder in {peer.folder for peer in PEERS if peer.folder}:
+        home = ROOT / "benchmarks" / "peers" / folder
+        if (home / "package.json").exists():
+            pinned = json.loads((home / "package.json").read_text())["dependencies"]
+            assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in pinned.values())
+        else:
+            lines = (home / "requirements.txt").read_text().splitlines()
+            assert all(re.fullmatch(r"[\w.-]+==[\w.]+( ;.*)?", line) for line in lines)
+
+
+KINDS = """
+import asyncio, sys
+from pathlib import Path
+from api.settings import read
+from benchmarks import answers, databases, people, workloads
+from benchmarks.tandem.__main__ import measured
+
+databases.KEPT, size = Path(sys.argv[1]), people.Size(600)
+database = databases.tandem(size)
+app = measured(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}))
+
+from benchmarks import effort, questions
+from schema.engine.database import Directory
+
+async def main():
+    async with Directory(str(database)) as directory:
+        app.state.directory = directory
+        for it in workloads.WORKLOADS:
+            if it.door == "kinds":
+                status, body = await effort.answered(app, it.asks(workloads.Dialect(), size, 1)[0])
+                print(it.name, status, answers.normal(it.name, answers.Answer(status, "", body))[2])
+    asked = list(questions.questions(size, database))
+    found = await effort.measured(database, asked)
+    print("asked", len(found) == len(asked), all(it.statements == 1 for name, it in found.items() if name != "create"))
+
+asyncio.run(main())
+"""
+
+
+def test_what_is_built_on_our_own_rooms_stands(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", KINDS, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if not line.startswith("Making"))
+    assert said["json"] == "200 {'message': 'Hello, World!'}"
+    assert said["plaintext"] == "200 Hello, World!"
+    assert said["queries"] == f"200 {[True] * 20}"
+    assert said["updates"] == f"200 {[True] * 21}"
+    assert "<script>alert('This should not be displayed.');</script>" in said["fortunes"]
+    assert said["asked"] == "True True"

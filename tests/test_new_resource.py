@@ -1,0 +1,273 @@
+"""A new resource is one file, one line and a migration: then it is at both doors, with both ends of its relations.
+
+The file and the line are the README's own. They are put into a copy of the house, which is then migrated and served.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LINE = "from schema.models.team import Team"
+
+# A second resource, of all that a field's name and kind could trip over.
+AWKWARD = '''
+"""Entries."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from sqlmodel import Field
+
+from schema.engine.policy import Rules, everybody, own, signed_in
+from schema.engine.record import Record, extra
+from schema.engine.verb import verb
+
+
+class Colour(StrEnum):
+    """A colour."""
+
+    RED = "red"
+    DARK_BLUE = "dark-blue"
+
+
+class Entry(Record, table=True):
+    """An entry whose fields have awkward names."""
+
+    rules: ClassVar[Rules] = Rules(read=signed_in, create=signed_in, update=signed_in, delete=signed_in)
+
+    order: int | None = Field(default=None, index=True, description="A word of SQL; may be missing.")
+    v: str | None = Field(default=None, max_length=9, index=True, description="A letter.")
+    seen: bool | None = Field(default=None, index=True, description="Yes, no, or unknown.")
+    k0: int | None = Field(default=None, ge=0, index=True, description="A letter and a digit.")
+    due: datetime | None = Field(default=None, index=True, description="When it is due.")
+    colour: Colour | None = Field(default=None, index=True, description="Its colour.")
+    secret: str | None = Field(default=None, max_length=9, schema_extra=extra(write_only=True), description="Hidden.")
+
+    @verb(signed_in)
+    def move(self, order: int) -> None:
+        """Put it elsewhere."""
+        self.order = order
+'''
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the house with the two resources in it, and the migration written."""
+    root = tmp_path_factory.mktemp("house")
+    for room in ("api", "schema"):
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
+    blocks = re.findall(r"```python\n# (schema/models/\w+\.py).*\n([^`]+)```", (ROOT / "README.md").read_text())
+    assert [path for path, _ in blocks] == ["schema/models/team.py", "schema/models/__init__.py"]
+    assert blocks[1][1].strip() == LINE
+    (root / "schema/models/team.py").write_text(blocks[0][1])
+    (root / "schema/models/entry.py").write_text(AWKWARD)
+    contents = root / "schema/models/__init__.py"
+    first, rest = contents.read_text().split("from schema.models.user import User\n")
+    more = f"{LINE}\nfrom schema.models.entry import Entry\n"
+    contents.write_text(f"{first}from schema.models.user import User\n{more}{rest}")
+    call(root, "migrate", "--new", "teams and entries")
+    return root
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "TANDEM_ENV": "development",
+        "DATABASE_URL": f"sqlite:///{root}/tandem.db",
+        "PYTHONPATH": str(root),
+    }
+
+
+def call(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-W", "error", "-m", "api", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def client(house: Path) -> Iterator[httpx2.Client]:
+    """The service, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
+    with (
+        (house / "log").open("w") as log,
+        subprocess.Popen(command, cwd=house, env=environment(house), stdout=log, stderr=log) as process,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        try:
+            wait_for(client, process, house / "log")
+            yield client
+        finally:
+            process.terminate()
+
+
+def wait_for(client: httpx2.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            client.get("/health/ready").raise_for_status()
+        except httpx2.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def ask(client, query, **variables):
+    answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+@pytest.fixture(scope="module")
+def ada(client):
+    return client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+
+
+def test_the_migration_is_read_like_any_other(house):
+    (path,) = (house / "schema/migrations/versions").glob("0002_*.py")
+
+    text = path.read_text()
+
+    assert path.name == "0002_teams_and_entries.py"
+    assert "sqlite_with_rowid=False" in text
+    assert re.search(r"op\.create_table\(\s*['\"]team", text)
+    assert (
+        call(house, "migrate", "--new", "again")
+        == "The models have nothing that the migrations have not: nothing is written.\n"
+    )
+
+
+def test_teams_are_at_rest(client, ada):
+    made = client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
+    path = made.headers["location"]
+
+    assert made.status_code == 201
+    assert client.get(path).json() == made.json() == client.get("/teams?name=Builders").json()["items"][0]
+    assert client.get(f"{path}/lead").json() == ada
+    assert client.get(f"/users/{ada['id']}/leads").json()["items"] == [made.json()]
+    assert client.patch(path, json={"name": "Menders"}).json()["version"] == 2
+    assert client.delete(path, headers={"if-match": '"1"'}).status_code == 412
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+def test_teams_are_in_graphql(client, ada):
+    made = ask(
+        client,
+        """mutation($input: CreateTeamInput!) { createTeam(input: $input) { team {
+           id name lead { firstName leads { nodes { name } } } } } }""",
+        input={"name": "Singers", "leadId": ada["id"]},
+    )["createTeam"]["team"]
+
+    found = ask(
+        client,
+        """query($id: ID!, $user: ID!) { team(id: $id) { name } node(id: $id) { __typename ... on Team { lead { id } } }
+           teams(filter: {name: {startswith: "sing"}, leadId: {eq: $user}}, sort: [{field: NAME}]) {
+               totalCount nodes { lead { age } } }
+           user(id: $user) { leads(first: 1) { totalCount nodes { name } pageInfo { hasNextPage } } } }""",
+        id=made["id"],
+        user=ada["id"],
+    )
+
+    assert made["lead"] == {"firstName": "Ada", "leads": {"nodes": [{"name": "Singers"}]}}
+    assert found == {
+        "team": {"name": "Singers"},
+        "node": {"__typename": "Team", "lead": {"id": ada["id"]}},
+        "teams": {"totalCount": 1, "nodes": [{"lead": {"age": 36}}]},
+        "user": {"leads": {"totalCount": 1, "nodes": [{"name": "Singers"}], "pageInfo": {"hasNextPage": False}}},
+    }
+    changed = ask(
+        client,
+        'mutation($id: ID!) { updateTeam(input: {id: $id, name: "Players"}) { team { version } } }',
+        id=made["id"],
+    )
+    gone = ask(client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=made["id"])
+    assert changed["updateTeam"]["team"]["version"] == 2
+    assert gone["deleteTeam"]["deletedId"] == made["id"]
+
+
+def test_a_lead_has_to_be_there_and_cannot_leave(client, ada):
+    unknown = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+    nobody = client.post("/teams", json={"name": "Headless", "lead_id": unknown})
+    malformed = client.post("/teams", json={"name": "Headless", "lead_id": "x"})
+    team = client.post("/teams", json={"name": "Led", "lead_id": ada["id"]}).json()
+    moved = client.patch(f"/teams/{team['id']}", json={"lead_id": unknown})
+    gone = client.delete(f"/users/{ada['id']}")
+
+    assert (nobody.status_code, nobody.json()["errors"][0]["pointer"]) == (409, "/lead_id")
+    assert (malformed.status_code, malformed.json()["errors"][0]["pointer"]) == (422, "/lead_id")
+    assert (moved.status_code, gone.status_code) == (409, 409)
+    assert client.get(f"/teams/{team['id']}").json() == team
+    client.delete(f"/teams/{team['id']}")
+
+
+def test_teams_are_in_the_documents(client):
+    document = client.get("/openapi.json").json()
+    types = {it["name"] for it in ask(client, "{ __schema { types { name } } }")["__schema"]["types"]}
+
+    assert {"/teams", "/teams/{id}", "/teams/{id}/lead", "/users/{id}/leads"} <= set(document["paths"])
+    assert {"Team", "TeamCreate", "TeamUpdate", "TeamPage"} <= set(document["components"]["schemas"])
+    assert {"Team", "TeamConnection", "TeamEdge", "TeamFilter", "CreateTeamInput", "UserLeadConnection"} <= types
+
+
+def test_awkward_names_are_names_like_any_other(client):
+    """Words of SQL, and words that the engine's own statements use."""
+    fields = {"order": 1, "v": "x", "seen": False, "k0": 7, "due": "2026-11-22T09:30:00.000000Z", "colour": "dark-blue"}
+
+    made = client.post("/entries", json={**fields, "secret": "s"})
+    shown = client.get(made.headers["location"])
+
+    assert made.headers["etag"] == '"1"'
+    assert {**shown.json(), **fields, "version": 1} == shown.json() == made.json()
+    assert "secret" not in shown.json()
+    query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
+        entries(sort: [{field: K0}]) { nodes { k0 v } } }"""
+    found = ask(client, query, id=made.json()["id"])
+    assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
+    assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
+    moved = client.post(f"{made.headers['location']}/move", json={"order": 5})
+    assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"]) == (5, 2, '"2"')
+    client.delete(made.headers["location"])
+
+
+def test_what_is_missing_is_least_and_like_nothing(client):
+    rows = [
+        client.post("/entries", json=entry).json()
+        for entry in ({}, {"order": -(2**31)}, {"order": 0}, {"order": 2**31 - 1})
+    ]
+    ids = [row["id"] for row in rows]
+
+    def found(**asked):
+        return [ids.index(row["id"]) for row in client.get("/entries", params=asked).json()["items"]]
+
+    assert found(sort="order") == [0, 1, 2, 3]
+    assert found(sort="-order") == [3, 2, 1, 0]
+    assert found(order__isnull="true") == [0]
+    assert found(order__isnull="false") == [1, 2, 3]
+    assert found(order=-(2**31)) == [1]
+    assert found(order__in=f"{-(2**31)},0") == [1, 2]
+    assert found(order__gte=-(2**31)) == [1, 2, 3]
+    assert found(order__gt=-(2**31)) == [2, 3]
+    assert found(order__lte=-(2**31)) == [1]
+    assert found(order__lt=0) == [1]
+    for id in ids:
+        client.delete(f"/entries/{id}")
