@@ -73,7 +73,7 @@ def _installed(name: str) -> str:
 def _said(*command: str) -> str:
     """What a program says, or nothing where it cannot be asked."""
     try:
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

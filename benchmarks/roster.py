@@ -27,7 +27,6 @@ class Peer:
     """A server that is measured.
 
     `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table.
-    `entry` is how its users start it, where that is not how it is started to be measured.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     made_of: tuple[str, ...] = ()
-    entry: tuple[str, ...] = ()
 
 
 PEERS: tuple[Peer, ...] = (
@@ -47,10 +45,9 @@ PEERS: tuple[Peer, ...] = (
         name="tandem",
         title="Tandem",
         runtime="tandem",
-        command=("{python}", "-m", "benchmarks.tandem"),
+        command=("{python}", "-m", "benchmarks.tandem", "serve"),
         environment={"TANDEM_ENV": "development", "LOG_LEVEL": "warning"},
         made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql", "aiosqlite"),
-        entry=("{python}", "-m", "api", "serve"),
     ),
     Peer(
         name="fastapi",

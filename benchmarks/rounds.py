@@ -101,8 +101,7 @@ def _measured(contender: Contender, plan: Plan, round: str) -> list[str]:
                 if told := _pressed(contender, server, known, place, plan.seconds):
                     remarks.append(f"{name}, {known.workload.name}, {round}: {told}")
             contender.figures.memories.append(server.memory())
-            start = server.start
-        contender.figures.starts.append(_entered(contender, plan) or start)
+            contender.figures.starts.append(server.start)
     except (Unavailable, OSError) as error:
         remarks.append(f"{name}, {round}: {error}")
     for remark in remarks:
@@ -119,15 +118,6 @@ def _pressed(contender: Contender, server: Server, known: Known, place: int, sec
     if told is None:
         contender.figures.measures[known.workload.name].append(measure)
     return told
-
-
-def _entered(contender: Contender, plan: Plan) -> float | None:
-    """How long the start takes as its users start it, where that is another way than the one that is measured."""
-    peer = contender.peer
-    if not peer.entry or not (contender.home.folder / "api" / "__main__.py").exists():
-        return None
-    with _serving(replace(peer, command=peer.entry), contender.home, plan.size) as server:
-        return server.start
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def _figures(run: Run) -> list[str]:
 
 
 def _peers(run: Run) -> str:
-    lines = [f"- **{_named(peer)}**: {peer.made_of}" for peer in run.peers if peer.made_of]
+    lines = [f"- **{peer.title}**: {peer.made_of}" for peer in run.peers if peer.made_of]
     return "## Who\n\n" + "\n".join(lines)
 
 

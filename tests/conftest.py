@@ -152,10 +152,10 @@ def door(request: pytest.FixtureRequest, client: TestClient, actors: dict[str, A
     return opened
 
 
-@pytest.fixture
-def production(database: Path) -> Iterator[TestClient]:
-    """The service as it runs in production."""
-    settings = read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}"})
+@pytest.fixture(scope="session")
+def production(template: Path) -> Iterator[TestClient]:
+    """The service as it runs in production, over an empty directory."""
+    settings = read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{template}"})
     with TestClient(create_app(settings), base_url=BASE, client=HERE) as opened:
         yield opened
 

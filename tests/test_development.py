@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from tests.conftest import BASE
+from tests.conftest import BASE, HERE, settings_for
 
 SMALLEST = {"first_name": "Ada", "age": 36}
 ASKED = [
@@ -17,18 +20,12 @@ ASKED = [
 ]
 
 
-@pytest.fixture
-def come(settings):
-    """The service in development, as who comes from some address finds it."""
-    opened = []
-
-    def client(address="127.0.0.1", base=BASE):
-        opened.append(TestClient(create_app(settings), base_url=base, client=(address, 50000)))
-        return opened[-1].__enter__()
-
-    yield client
-    for one in opened:
-        one.__exit__(None, None, None)
+@pytest.fixture(scope="module")
+def local(template, tmp_path_factory):
+    """The service in development, as this machine finds it."""
+    database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
+    with TestClient(create_app(settings_for(database)), base_url=BASE, client=HERE) as client:
+        yield client
 
 
 def code_of(answer):
@@ -57,8 +54,8 @@ def code_of(answer):
     ],
     ids=str,
 )
-def test_this_machine_is_the_administrator(come, ask, headers):
-    answer = ask(come(), headers=headers)
+def test_this_machine_is_the_administrator(local, ask, headers):
+    answer = ask(local, headers=headers)
 
     assert (answer.status_code, code_of(answer)) == (200, None)
 
@@ -95,8 +92,8 @@ def test_this_machine_is_the_administrator(come, ask, headers):
     ],
     ids=str,
 )
-def test_what_another_site_or_a_proxy_may_have_sent_is_refused(come, ask, headers):
-    answer = ask(come(), headers=headers)
+def test_what_another_site_or_a_proxy_may_have_sent_is_refused(local, ask, headers):
+    answer = ask(local, headers=headers)
 
     assert (answer.status_code, code_of(answer)) == (403, "FORBIDDEN")
 
@@ -109,26 +106,26 @@ def test_what_another_site_or_a_proxy_may_have_sent_is_refused(come, ask, header
         ("testclient", 403), ("", 403), ("localhost", 403),
     ],
 )  # fmt: skip
-def test_only_this_machine_is_let_in(come, ask, address, status):
-    assert ask(come(address)).status_code == status
+def test_only_this_machine_is_let_in(settings, ask, address, status):
+    with TestClient(create_app(settings), base_url=BASE, client=(address, 50000)) as client:
+        assert ask(client).status_code == status
 
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("credential", ["Bearer x", "Bearer ", "Basic eDp5", ""])
-def test_a_credential_that_proves_nothing_is_refused_here_too(come, ask, credential):
-    answer = ask(come(), headers={"authorization": credential})
+def test_a_credential_that_proves_nothing_is_refused_here_too(local, ask, credential):
+    answer = ask(local, headers={"authorization": credential})
 
     assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_what_changes_something_is_guarded_like_what_does_not(come):
-    client = come()
+def test_what_changes_something_is_guarded_like_what_does_not(local):
     evil = {"origin": "http://example.com"}
 
-    assert client.post("/users", json=SMALLEST, headers=evil).status_code == 403
-    assert client.post("/graphql", json={"query": MAKE}, headers=evil).status_code == 403
-    assert client.get("/users?count=exact").json()["total"] == 0
+    assert local.post("/users", json=SMALLEST, headers=evil).status_code == 403
+    assert local.post("/graphql", json={"query": MAKE}, headers=evil).status_code == 403
+    assert local.get("/users?count=exact").json()["total"] == 0
 
 
 MAKE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'

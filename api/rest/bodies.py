@@ -21,7 +21,7 @@ REFERENCE = "#/components/schemas/{model}"
 def described(hint: Any, mode: Mode) -> tuple[Schema, dict[str, Schema]]:
     """A type's schema, under its own name where it has one, and all named schemas that belong to it."""
     made = TypeAdapter(hint).json_schema(ref_template=REFERENCE, mode=mode, schema_generator=_Schemas)
-    _reword(made, mode)
+    reword(made, tell_defaults=mode == "validation")
     named: dict[str, Schema] = made.pop("$defs", {})
     if made.get("type") != "object" or not isinstance(hint, type) or "title" not in made:
         return made, named
@@ -38,7 +38,7 @@ class _Schemas(GenerateJsonSchema):
         return field.get("serialization_exclude_if") is None
 
 
-def _reword(schema: Any, mode: Mode) -> None:
+def reword(schema: Any, *, tell_defaults: bool = False) -> None:
     """Say what a declaration has no word for: how many bits an integer takes. And tell a default in the description.
 
     Generators of clients take a member with a `default` for one that is always sent.
@@ -49,13 +49,13 @@ def _reword(schema: Any, mode: Mode) -> None:
             schema.setdefault("format", "int32" if small else "int64")
         for name, member in schema.get("properties", {}).items():
             default = member.pop("default", None)
-            if default is not None and mode == "validation":
+            if default is not None and tell_defaults:
                 words = member.get("description", f"{name.replace('_', ' ').capitalize()}.")
                 member["description"] = f"{words} Unless it is sent, `{json.dumps(default)}`."
         schema = list(schema.values())
     if isinstance(schema, list):
         for part in schema:
-            _reword(part, mode)
+            reword(part, tell_defaults=tell_defaults)
 
 
 def reader(hint: Any) -> Callable[[bytes], Any]:

@@ -143,7 +143,7 @@ def _delete(made: Shape) -> Endpoint:
 
 
 def _call(made: Shape, verb: Verb) -> Endpoint:
-    face = faces.verb_face(verb)
+    face = faces.verb_face(made, verb)
 
     async def call_verb(call: Call) -> Answer:
         versions, whole = expected_versions(call.headers), whole_record(made)
@@ -156,7 +156,7 @@ def _call(made: Shape, verb: Verb) -> Endpoint:
         f"{verb.name.replace('_', ' ').capitalize()} a {made.singular}", verb.description,
         tag=made.plural, call=call_verb, parameters=(id_parameter(made), IF_MATCH),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch),
-        body=Body(verb_schema(verb), face.read_json),
+        body=Body(verb_schema(made, verb), face.read_json),
         replies=(_record_reply(made, 200, f"The {made.singular} as it is now."),),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.rest.bodies import reword
 from api.rest.endpoint import Schema
 from schema.engine import faces
 from schema.engine.cursors import MAX_LENGTH
@@ -82,11 +83,16 @@ def page_face(item: str, description: str) -> Schema:
     return closed({"items": items, "next": following, "total": total}, ["items", "next"], description=description)
 
 
-def verb_schema(verb: Verb) -> Schema:
+def verb_schema(made: Shape, verb: Verb) -> Schema:
     """What a model's own verb takes."""
-    made = faces.verb_face(verb).json_schema()
-    made.pop("title")
-    return {**made, "description": f"What `{verb.name}` takes."}
+    schema = faces.verb_face(made, verb).json_schema()
+    schema.pop("title")
+    for name, member in schema["properties"].items():
+        field = made.fields.get(name)
+        told = _taken(field) if field else {"description": f"{name.replace('_', ' ').capitalize()}."}
+        member |= {word: told[word] for word in ("description", "examples") if word in told}
+    reword(schema)
+    return {**schema, "description": f"What `{verb.name}` takes."}
 
 
 def reference(name: str) -> Schema:

@@ -1,29 +1,16 @@
-"""Serves Tandem with TechEmpower's kinds among its own endpoints: `python -m benchmarks.tandem`."""
+"""Tandem's own command line, with TechEmpower's kinds among its endpoints: `python -m benchmarks.tandem serve`.
+
+A topic is added to the table of contents before the service reads that; all else is as its users have it.
+"""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-
 from api import endpoints
-from api.settings import Settings, read
 from benchmarks.tandem import kinds
 
-
-def measured(settings: Settings) -> Starlette:
-    """The service with one topic more: it is added to the table of contents before the service reads that."""
-    endpoints.TOPICS = (*endpoints.TOPICS, kinds)
-    from api.app import create_app
-
-    return create_app(settings)
-
-
-def main() -> None:
-    """Serve as `python -m api serve` does."""
-    from api.server import serve
-
-    settings = read()
-    serve(measured(settings), settings)
-
+endpoints.TOPICS = (*endpoints.TOPICS, kinds)
 
 if __name__ == "__main__":
-    main()
+    from api.__main__ import app
+
+    app(prog_name="python -m benchmarks.tandem")

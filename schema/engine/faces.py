@@ -26,12 +26,13 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from schema.engine.errors import Fault, Invalid
-from schema.engine.field import EMAIL, MOMENT, TEXT, FieldShape
+from schema.engine.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, FieldShape, unwrapped
 from schema.engine.jsontext import strict, unrepeated
 from schema.engine.shape import Relation, Shape
 from schema.engine.verb import Verb
 
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+LONGEST_ARGUMENT = 1000
 _PATTERNS = {
     TEXT: "it may not be blank, nor hold control characters",
     EMAIL: "it has to look like name@example.com",
@@ -98,9 +99,11 @@ def link_face(relation: Relation) -> Face:
 
 
 @cache
-def verb_face(verb: Verb) -> Face:
-    """What a model's own verb is given."""
-    return Face(verb.name, {name: (kind, default is ...) for name, (kind, default) in verb.parameters.items()})
+def verb_face(made: Shape, verb: Verb) -> Face:
+    """What a model's own verb is given. A parameter that is called like a field has the field's bounds."""
+    given = verb.parameters.items()
+    kinds = {name: (_argument(made.fields.get(name), kind), default is ...) for name, (kind, default) in given}
+    return Face(verb.name, kinds)
 
 
 def kind_of(field: FieldShape) -> Any:
@@ -129,7 +132,7 @@ def faults_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[Fa
 
 def _plain_kind(field: FieldShape) -> Any:
     if field.kind == "integer":
-        return Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=field.minimum, le=field.maximum)]
+        return Annotated[int, Field(strict=True, ge=field.minimum, le=field.maximum), BeforeValidator(_whole)]
     if field.kind == "boolean":
         return bool
     if field.kind == "enum":
@@ -141,6 +144,19 @@ def _plain_kind(field: FieldShape) -> Any:
     return Annotated[
         str, StringConstraints(min_length=field.min_length, max_length=field.max_length, pattern=field.pattern)
     ]
+
+
+def _argument(field: FieldShape | None, kind: Any) -> Any:
+    """The type of a verb's parameter: as it is written, but that text and integers are bounded as everywhere."""
+    inner, nullable = unwrapped(kind)
+    if inner is int:
+        least, greatest = (field.minimum, field.maximum) if field else (LEAST_INTEGER, GREATEST_INTEGER)
+        inner = Annotated[int, Field(strict=True, ge=least, le=greatest), BeforeValidator(_whole)]
+    elif inner is str and field:
+        inner = _plain_kind(field)
+    elif inner is str:
+        inner = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ARGUMENT, pattern=TEXT)]
+    return inner | None if nullable else inner
 
 
 def _whole(value: Any) -> Any:

@@ -117,7 +117,7 @@ def lowered(text: str) -> str:
 def _field(model: type[SQLModel], name: str) -> FieldShape:
     info = model.model_fields[name]
     marks: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
-    base, nullable = _unwrapped(info.annotation)
+    base, nullable = unwrapped(info.annotation)
     facts = {key: value for item in info.metadata for key, value in _facts(item)}
     foreign = facts.get("foreign_key")
     kind = "id" if name == "id" or foreign else _kind(model, name, base)
@@ -156,7 +156,8 @@ def _facts(item: object) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _unwrapped(annotation: Any) -> tuple[Any, bool]:
+def unwrapped(annotation: Any) -> tuple[Any, bool]:
+    """A type without None, and whether it may be None."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]
         assert len(inner) == 1, f"a field has one type, and perhaps None: {annotation}"

@@ -57,8 +57,10 @@ def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dic
 
 
 def told(error: DirectoryError) -> dict[str, Any]:
-    """An error's code and faults."""
-    return {"code": error.code, "errors": [_fault(fault.path, fault.message, fault.code) for fault in error.faults]}
+    """An error's code and faults; and, for tools that go by graphql-java's classes, whether the request is to blame."""
+    faults = [_fault(fault.path, fault.message, fault.code) for fault in error.faults]
+    blamed = {"classification": "ValidationError"} if isinstance(error, Refused) else {}
+    return {"code": error.code, "errors": faults, **blamed}
 
 
 def _fault(path: Sequence[str | int], message: str, code: str) -> dict[str, str]:

@@ -47,7 +47,7 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
         accepted = faces.create_face(made).read(data)
         _, found = await operations.create(work, made, accepted, selection, values)
     elif mutation.verb:
-        accepted = faces.verb_face(mutation.verb).read(data)
+        accepted = faces.verb_face(made, mutation.verb).read(data)
         found = await operations.call(work, made, mutation.verb, id, accepted, selection, values, versions=versions)
     else:
         accepted = faces.update_face(made).read(data)
