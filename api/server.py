@@ -24,7 +24,8 @@ def serve(app: ASGIApp, settings: Settings) -> None:
     gc.freeze()
     uvicorn.run(
         app,
-        host=settings.host,
+        # All addresses are those of both families: by itself `::` leaves IPv4 out.
+        host="" if settings.host == "::" else settings.host,
         port=settings.port,
         http=protocol(),
         log_level=settings.log_level,
