@@ -196,11 +196,15 @@ async def test_of_two_hundred_who_read_change_and_write_none_is_lost(work):
 
 
 async def test_closing_finishes_what_is_under_way(database):
+    """Those who travel, and those who wait for the next trip."""
     directory = await Directory(str(database)).open()
-    tasks = [asyncio.create_task(make(directory.work(ADMIN))) for _ in range(10)]
+    tasks = [asyncio.create_task(make(directory.work(ADMIN))) for _ in range(5)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    tasks += [asyncio.create_task(make(directory.work(ADMIN))) for _ in range(5)]
     await asyncio.sleep(0)
 
-    await directory.close()
+    await asyncio.wait_for(directory.close(), 10)
 
     assert all(isinstance(task.result(), str) for task in tasks)
     with pytest.raises(DatabaseUnavailable):

@@ -5,6 +5,7 @@ The file and the line are the README's own. They are put into a copy of the hous
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -61,6 +62,52 @@ class Entry(Record, table=True):
         """Put it elsewhere."""
         self.order = order
 '''
+
+
+# What people see of a team and its lead, when a rule hides the lead, or a private field the way to them.
+HIDDEN = """
+import asyncio, json, sys
+from dataclasses import replace
+from schema.engine.database import Directory
+from schema.engine.operations import create, get
+from schema.engine.policy import Actor, own, role
+from schema.engine.selection import One, Scalar, Selection
+from schema.engine.shape import shape
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, Team, User
+from schema.migrations.run import migrate
+
+USER, TEAM = shape(User), shape(Team)
+ID = Selection((("id", Scalar("id")),))
+LEAD = Selection((("lead", One("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
+
+async def main():
+    async with Directory(sys.argv[1]) as directory:
+        admin = directory.work(Actor(roles=frozenset({"admin"})))
+        fresh = {"last_name": None, "email": None, "external_id": None, "active": True, "age": 1}
+        (ada, _), (bob, _) = [await create(admin, USER, {"first_name": name, **fresh}, ID) for name in ("Ada", "Bob")]
+        team, _ = await create(admin, TEAM, {"name": "Builders", "lead_id": ada}, ID)
+        seen = {}
+        for rules, owner, more in (
+            ("as they are", TEAM, {}),
+            ("people are hidden", USER, {"read": own("id") | role("admin")}),
+            ("the way is private", TEAM, {"private": {("lead_id",): role("admin")}}),
+        ):
+            before = owner.rules
+            object.__setattr__(owner, "rules", replace(before, **more))
+            for name, actor in (("ada", Actor(ada)), ("bob", Actor(bob)), ("admin", admin.actor)):
+                directory.plans.__init__()
+                work = directory.work(actor)
+                found = json.loads((await get(work, TEAM, team, LEAD)).json)
+                seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
+            sdl = make_schema([shape(model) for model in RESOURCES], USER).sdl()
+            seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"
+            object.__setattr__(owner, "rules", before)
+        print(json.dumps(seen))
+
+migrate(sys.argv[1])
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +274,38 @@ def test_teams_are_in_the_documents(client):
     assert {"/teams", "/teams/{id}", "/teams/{id}/lead", "/users/{id}/leads"} <= set(document["paths"])
     assert {"Team", "TeamCreate", "TeamUpdate", "TeamPage"} <= set(document["components"]["schemas"])
     assert {"Team", "TeamConnection", "TeamEdge", "TeamFilter", "CreateTeamInput", "UserLeadConnection"} <= types
+
+
+@pytest.fixture(scope="module")
+def seen(house, tmp_path_factory):
+    """What is seen of a lead, by whom, under which rules."""
+    path = tmp_path_factory.mktemp("hidden") / "tandem.db"
+    command = [sys.executable, "-W", "error", "-c", HIDDEN, str(path)]
+    done = subprocess.run(command, cwd=house, env=environment(house), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
+    assert {key: value for key, value in seen.items() if key.startswith("in GraphQL")} == {
+        "in GraphQL, when as they are": "User!",
+        "in GraphQL, when people are hidden": "User",
+        "in GraphQL, when the way is private": "User",
+    }
+
+
+def test_a_lead_who_is_hidden_is_null(seen):
+    assert {key: value for key, value in seen.items() if not key.startswith("in GraphQL")} == {
+        "ada, when as they are": ["Ada", "shown"],
+        "bob, when as they are": ["Ada", "shown"],
+        "admin, when as they are": ["Ada", "shown"],
+        "ada, when people are hidden": ["Ada", "shown"],
+        "bob, when people are hidden": [None, "shown"],
+        "admin, when people are hidden": ["Ada", "shown"],
+        "ada, when the way is private": [None, None],
+        "bob, when the way is private": [None, None],
+        "admin, when the way is private": ["Ada", "shown"],
+    }
 
 
 def test_awkward_names_are_names_like_any_other(client):

@@ -157,10 +157,13 @@ def test_the_links_of_a_page_lead_to_its_neighbours(rest):
 
     following = rest.send("GET", answer.links["next"]["url"])
     back = rest.send("GET", following.links["prev"]["url"])
+    again = rest.send("GET", back.links["next"]["url"])
 
     assert [row["id"] for row in following.json()["items"]] == expected[5:10]
     assert following.json()["total"] == len(expected)
     assert back.json()["items"] == answer.json()["items"]
+    assert again.json() == following.json()
+    assert again.links == following.links
     assert set(answer.links) == {"next"}
     assert set(following.links) == {"next", "prev"}
     assert set(back.links) == {"next"}

@@ -59,6 +59,9 @@ class Actor:
 
 
 NOBODY = Actor()
+KINDS = tuple(
+    Kind(frozenset(roles), identified=own) for roles in ((), *((role,) for role in ROLES)) for own in (False, True)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 from strawberry.scalars import ID
 
 from schema.engine.field import FieldShape
+from schema.engine.policy import KINDS
 from schema.engine.selection import Operator
 from schema.engine.shape import Relation, Shape, shape
 from schema.graphql.declaring import (
@@ -118,7 +119,9 @@ class Types:
         target = shape(relation.target)
         if not relation.many:
             kind: Any = self.record(target)
-            return Member(camel(relation.name), kind | None if relation.nullable else kind, relation.description)
+            hidden = made.masked(made.fields[relation.near]) or not _seen_with(made, target)
+            sure = not relation.nullable and not hidden
+            return Member(camel(relation.name), kind if sure else kind | None, relation.description)
         name = f"{made.name}{pascal(relation.singular)}"
         kind = self.connection(name, target, relation.description, relation.link_fields)
         return Member(camel(relation.name), kind, relation.description, self.arguments(target))
@@ -163,3 +166,9 @@ class Types:
         if field.kind == "enum" and type(field.choices[0]).__name__ not in self._enums:
             self._enums[type(field.choices[0]).__name__] = enum_of(field)
         return scalar_of(field, self._enums)
+
+
+def _seen_with(made: Shape, target: Shape) -> bool:
+    """Whether everybody who sees any record of the one model sees all records of the other."""
+    sees = [kind for kind in KINDS if made.rules.read.where(made.table, kind) is not False]
+    return all(target.rules.read.where(target.table, kind) is True for kind in sees)
