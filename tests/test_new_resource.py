@@ -69,9 +69,9 @@ HIDDEN = """
 import asyncio, json, sys
 from dataclasses import replace
 from schema.engine.database import Directory
-from schema.engine.operations import create, get
+from schema.engine.operations import create, find_below, get
 from schema.engine.policy import Actor, own, role
-from schema.engine.selection import One, Scalar, Selection
+from schema.engine.selection import Branch, One, Page, Rows, Scalar, Selection, Total
 from schema.engine.shape import shape
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, Team, User
@@ -80,6 +80,7 @@ from schema.migrations.run import migrate
 USER, TEAM = shape(User), shape(Team)
 ID = Selection((("id", Scalar("id")),))
 LEAD = Selection((("lead", One("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
+LEADS = Branch((("items", Rows(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
 
 async def main():
     async with Directory(sys.argv[1]) as directory:
@@ -100,6 +101,8 @@ async def main():
                 work = directory.work(actor)
                 found = json.loads((await get(work, TEAM, team, LEAD)).json)
                 seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
+            leads = json.loads((await find_below(directory.work(Actor(ada)), USER, ada, LEADS, {"size": 9})).json)
+            seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
             sdl = make_schema([shape(model) for model in RESOURCES], USER).sdl()
             seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"
             object.__setattr__(owner, "rules", before)
@@ -294,8 +297,16 @@ def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
     }
 
 
+def test_what_a_private_key_leads_to_is_not_to_be_learnt_from_the_other_end(seen):
+    assert {key: value for key, value in seen.items() if key.startswith("leads")} == {
+        "leads, when as they are": [1, 1],
+        "leads, when people are hidden": [1, 1],
+        "leads, when the way is private": [0, 0],
+    }
+
+
 def test_a_lead_who_is_hidden_is_null(seen):
-    assert {key: value for key, value in seen.items() if not key.startswith("in GraphQL")} == {
+    assert {key: value for key, value in seen.items() if not key.startswith(("in GraphQL", "leads"))} == {
         "ada, when as they are": ["Ada", "shown"],
         "bob, when as they are": ["Ada", "shown"],
         "admin, when as they are": ["Ada", "shown"],

@@ -135,6 +135,9 @@ def _allowed(made: Shape, relation: Relation | None, row: FromClause, parent: Ou
     verdict = made.rules.read.where(row, kind)
     if relation and relation.link:
         verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, kind))
+    elif relation:
+        # Who may not see the foreign key of a record does not learn it from the list that it puts the record on.
+        verdict = both(verdict, made.rules.sight(relation.near).where(row, kind))
     return opened(verdict)
 
 
