@@ -22,7 +22,7 @@ FLOORS = """
     api.commands
     api.app | api.server
     api.envelope | api.shortcut | api.protocol
-    api.rest | api.graphql | api.auth | api.docs | api.health | api.settings | api.endpoints | api.assets
+    api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets
     api
     schema
     schema.migrations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from ipaddress import ip_network
 
 import pytest
 
@@ -47,6 +48,16 @@ def test_production_does_not_start_without_a_database():
         ("TANDEM_BODY_LIMIT", "1024", "body_limit", 1024),
         ("TANDEM_GRAPHQL_BODY_LIMIT", "67108864", "graphql_body_limit", 2**26),
         ("TANDEM_REQUEST_TIMEOUT", "0.1", "request_timeout", 0.1),
+        ("SECRET_KEY", "", "secret_keys", ()),
+        ("SECRET_KEY", "s" * 32, "secret_keys", ((None, b"s" * 32),)),
+        ("SECRET_KEY", "s:" * 16, "secret_keys", ((None, b"s:" * 16),)),
+        ("SECRET_KEY", f"a:{'s' * 32}, b:{'t' * 32}", "secret_keys", (("a", b"s" * 32), ("b", b"t" * 32))),
+        ("TANDEM_ALLOWED_HOSTS", "A.example.com, *.b.example", "allowed_hosts", ("a.example.com", "*.b.example")),
+        ("TANDEM_CORS_ORIGINS", "https://App.example:8443", "cors_origins", ("https://app.example:8443",)),
+        ("TANDEM_TRUSTED_PROXIES", "10.0.0.0/8,::1", "trusted_proxies", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        ("TANDEM_OIDC_ISSUER", "", "oidc_issuer", None),
+        ("TANDEM_OIDC_ISSUER", "https://id.example.com/", "oidc_issuer", "https://id.example.com/"),
+        ("TANDEM_OIDC_ISSUER", "http://127.0.0.1:9/", "oidc_issuer", "http://127.0.0.1:9/"),
         ("TANDEM_REQUEST_TIMEOUT", "300", "request_timeout", 300.0),
     ],
 )
@@ -78,6 +89,16 @@ def test_a_setting_is_read(name, value, field, expected):
         ("TANDEM_REQUEST_TIMEOUT", "inf"),
         ("TANDEM_REQUEST_TIMEOUT", "nan"),
         ("TANDEM_REQUEST_TIMEOUT", "1e2"),
+        ("TANDEM_ALLOWED_HOSTS", "https://a.example"),
+        ("TANDEM_CORS_ORIGINS", "*"),
+        ("TANDEM_CORS_ORIGINS", "https://a.example/"),
+        ("TANDEM_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TANDEM_TRUSTED_PROXIES", "proxy"),
+        ("TANDEM_OIDC_ISSUER", "http://id.example.com"),
+        ("TANDEM_JWT_SUBJECT", "email"),
+        ("TANDEM_RATE", "-1"),
+        ("TANDEM_RUNNING", "0"),
+        ("TANDEM_GRAPHQL_DEPTH", "101"),
     ],
     ids=lambda it: ascii(it)[:30],
 )
@@ -111,6 +132,14 @@ def test_a_wrong_database_is_refused_without_showing_it(value):
     assert "secret" not in str(wrong.value)
 
 
+@pytest.mark.parametrize("value", ["short", "s" * 31, f"a:{'s' * 32},b:short", f"a:{'s' * 32},a:{'t' * 32}"])
+def test_a_weak_secret_is_refused_without_showing_it(value):
+    with pytest.raises(WrongSetting) as wrong:
+        read({**DEVELOPMENT, "SECRET_KEY": value})
+
+    assert str(wrong.value).startswith("SECRET_KEY is something else; it takes a secret of at least 32 bytes")
+
+
 @pytest.mark.parametrize("spelled", ["development", "Development", " DEVELOPMENT "])
 def test_development_is_development_however_it_is_spelled(spelled):
     assert read({"TANDEM_ENV": spelled}) == read(DEVELOPMENT)
@@ -124,7 +153,8 @@ def test_all_settings_are_listed_with_what_they_are_and_mean():
     assert len(shown) == len(fields(Settings))
     assert all(meaning.endswith(".") for _, meaning in shown.values())
     assert all(
-        name.startswith("TANDEM_") or name in {"PORT", "HOST", "DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL"}
+        name.startswith("TANDEM_")
+        or name in {"PORT", "HOST", "DATABASE_URL", "WEB_CONCURRENCY", "LOG_LEVEL", "SECRET_KEY"}
         for name in shown
     )
 
@@ -143,6 +173,12 @@ def test_what_is_secret_is_not_listed(url, shown):
     values = {name: value for name, value, _ in listed({"DATABASE_URL": url})}
 
     assert values["DATABASE_URL"] == shown
+
+
+def test_a_secret_is_not_listed():
+    values = {name: value for name, value, _ in listed({**DEVELOPMENT, "SECRET_KEY": "s" * 32})}
+
+    assert values["SECRET_KEY"] == "***"
 
 
 def test_only_what_is_handed_in_is_read(monkeypatch):
