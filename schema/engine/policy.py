@@ -46,11 +46,15 @@ class Kind:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks. `id` is the actor's own user, if there is one."""
+    """Who asks. `id` is the actor's own user, if there is one; `name` says which credential speaks: `key:…`, `token:…`.
+
+    No plan and no rule knows the name; it tells apart those who share a role, where something is kept or counted.
+    """
 
     id: str | None = None
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    name: str = ""
 
     @cached_property
     def kind(self) -> Kind:
