@@ -9,6 +9,7 @@ import pytest
 
 from schema.engine.database import Directory, Written
 from schema.engine.errors import Overloaded, Timeout
+from schema.engine.glance import Glance
 from schema.engine.operations import Found, create, find, get
 from schema.engine.planner import Plan
 from schema.engine.selection import Branch, Page, Rows, Scalar, Selection
@@ -21,6 +22,12 @@ LIST = Branch((("items", Rows(SHORT)),), Page("size"))
 FOREVER = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 A_WHILE = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 3000000) SELECT count(*) FROM n"
 DEADLINE = 0.3
+
+
+@pytest.fixture(autouse=True)
+def _lanes_alone(monkeypatch):
+    """What is read at a glance has no deadline of this kind: `test_glance.py` is about that."""
+    monkeypatch.setattr(Glance, "read", lambda self, steps: None)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Reads that wait together share a trip, and records looked up alike a statement; none sees another's answer."""
+"""Reads that wait for a lane share a trip, and records looked up alike a statement; none sees another's answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from schema.engine.errors import NotFound
+from schema.engine.glance import Glance
 from schema.engine.operations import Found, find, get
 from schema.engine.selection import Branch, Page, Rows, Scalar, Selection
 from tests import society
@@ -17,6 +18,11 @@ WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.shown
 SHORT = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
 LIST = Branch((("items", Rows(SHORT)),), Page("size"))
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+
+@pytest.fixture(autouse=True)
+def _lanes_alone(monkeypatch):
+    monkeypatch.setattr(Glance, "read", lambda self, steps: None)
 
 
 @pytest.fixture

@@ -72,6 +72,10 @@ class Lane(ABC):
             connection, self._connection = self._connection, None
             await connection.close()
 
+    def busy(self) -> int:
+        """How many errands are under way or wait."""
+        return len(self._waiting) + len(self._travelling)
+
     async def do(self, task: Any) -> Any:
         """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
         if self._connection is None:

@@ -25,27 +25,36 @@ class Lookup(NamedTuple):
 
     sql: str
     parameters: tuple[Any, ...]
-    several: str
-    shared: tuple[Any, ...]
-    key: str
+    several: Statement
+    values: Values
+
+    @property
+    def key(self) -> str:
+        """The record's id."""
+        key: str = self.values["key"]
+        return key
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """The parameters of all that are looked up together; `KEYS` stands for the ids."""
+        return self.several.bind({**self.values, "keys": KEYS})
 
     @property
     def company(self) -> tuple[str, tuple[Any, ...]]:
         """What those that can be looked up together have in common."""
-        return self.several, self.shared
+        return self.several.sql, self.shared
 
 
 def lookup(statement: Statement, several: Statement, values: Values) -> Lookup:
     """The step for the record whose id is the value `key`."""
-    shared = several.bind({**values, "keys": KEYS})
-    return Lookup(statement.sql, statement.bind(values), several.sql, shared, values["key"])
+    return Lookup(statement.sql, statement.bind(values), several, values)
 
 
 def together(lookups: Sequence[Lookup]) -> tuple[str, tuple[Any, ...]]:
     """One step for all of them."""
     keys = json.dumps([one.key for one in lookups])
     first = lookups[0]
-    return first.several, tuple([keys if value is KEYS else value for value in first.shared])
+    return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
 
 
 def apart(lookups: Iterable[Lookup], rows: Rows) -> list[Rows]:

@@ -1,0 +1,70 @@
+"""Reads at a glance: on the event loop's own thread, for as long as they are short.
+
+A trip to another thread and back costs more than most reads do: the hand-over of the interpreter's lock alone outweighs
+the look-up of a record several times. So a statement is first tried right here, under a limit of two milliseconds. One
+that does not make it is broken off, goes to a lane like any other errand, and so does the same statement for a while.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+
+LONGEST = 0.002  # seconds that the event loop may stand still for a read
+CHECKED = 1000  # steps of SQLite's machine between two looks at the clock, some ten microseconds
+AVOIDED = 10.0  # seconds for which a statement that took too long is not tried again
+MOST_AVOIDED = 1000
+Step = Sequence[Any]
+
+
+class Glance:
+    """A connection for short reads."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._connection: sqlite3.Connection | None = None
+        self._until = 0.0
+        self._avoided: dict[str, float] = {}
+
+    def open(self) -> None:
+        """Connect; nothing is waited for here, not even a lock."""
+        self._connection = self._connect()
+        self._connection.execute("PRAGMA busy_timeout=0")
+        self._connection.set_progress_handler(self._too_long, CHECKED)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def read(self, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]] | None:
+        """The rows of each step, all of one moment; None for what takes too long here, or fails: ask a lane."""
+        connection, now = self._connection, monotonic()
+        if connection is None or (self._avoided and self._avoids(steps, now)):
+            return None
+        self._until = now + LONGEST
+        several = len(steps) > 1
+        try:
+            if several:
+                connection.execute("BEGIN")
+            return [connection.execute(step[0], step[1]).fetchall() for step in steps]
+        except sqlite3.Error:
+            self._avoid(steps, now)
+            return None
+        finally:
+            if several and connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _too_long(self) -> bool:
+        return monotonic() > self._until
+
+    def _avoids(self, steps: Sequence[Step], now: float) -> bool:
+        return any(self._avoided.get(step[0], 0.0) > now for step in steps)
+
+    def _avoid(self, steps: Sequence[Step], now: float) -> None:
+        if len(self._avoided) >= MOST_AVOIDED:
+            self._avoided.clear()
+        self._avoided |= dict.fromkeys((step[0] for step in steps), now + AVOIDED)

@@ -1,0 +1,115 @@
+"""Short reads are done on the event loop's own thread; one that takes long is broken off there, and goes to a lane."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from schema.engine import glance
+from schema.engine.database import Directory
+from schema.engine.errors import DatabaseUnavailable
+
+LONG = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400000) SELECT count(*) FROM n"
+SHORT = "SELECT 1"
+
+
+@pytest.fixture
+async def places(database):
+    """A directory, and for each statement in it whether it ran on this thread."""
+    seen: list[tuple[str, bool]] = []
+    here = threading.get_ident()
+    watch = lambda statement: seen.append((statement, threading.get_ident() == here))  # noqa: E731
+    async with Directory(str(database), watch=watch) as directory:
+        seen.clear()
+        yield directory, seen
+
+
+async def test_a_short_read_stays_on_the_loop_s_thread(places):
+    directory, seen = places
+
+    assert await directory.read([(SHORT, ())]) == [[(1,)]]
+    assert seen == [(SHORT, True)]
+
+
+async def test_a_long_read_is_broken_off_and_goes_to_a_lane(places):
+    directory, seen = places
+
+    assert await directory.read([(LONG, ())]) == [[(400000,)]]
+    assert seen == [(LONG, True), (LONG, False)]
+
+
+async def test_what_took_long_is_not_tried_again_for_a_while(places, monkeypatch):
+    directory, seen = places
+    now = 1000.0
+    monkeypatch.setattr(glance, "LONGEST", -1.0)
+    monkeypatch.setattr(glance, "monotonic", lambda: now)
+    for wait in (0.0, glance.AVOIDED / 2, glance.AVOIDED):
+        now = 1000.0 + wait
+        await directory.read([(LONG, ())])
+
+    assert seen == [(LONG, True), (LONG, False), (LONG, False), (LONG, True), (LONG, False)]
+
+
+async def test_another_statement_is_still_read_at_a_glance(places):
+    directory, seen = places
+    await directory.read([(LONG, ())])
+    seen.clear()
+
+    await directory.read([(SHORT, ())])
+
+    assert seen == [(SHORT, True)]
+
+
+async def test_those_avoided_are_not_remembered_without_end(places, monkeypatch):
+    directory, _ = places
+    monkeypatch.setattr(glance, "LONGEST", -1.0)
+    monkeypatch.setattr(glance, "MOST_AVOIDED", 3)
+
+    for number in range(10):
+        await directory.read([(f"{LONG} -- {number}", ())])
+        assert len(directory._glance._avoided) <= 3
+
+
+async def test_steps_that_go_together_are_of_one_moment(places, database):
+    directory, seen = places
+
+    assert await directory.read([(SHORT, ()), ("SELECT 2", ())]) == [[(1,)], [(2,)]]
+    assert [statement for statement, _ in seen] == ["BEGIN", SHORT, "SELECT 2", "ROLLBACK"]
+    assert all(here for _, here in seen)
+
+
+async def test_steps_of_which_one_takes_long_go_to_a_lane_together(places):
+    directory, seen = places
+
+    assert await directory.read([(SHORT, ()), (LONG, ())]) == [[(1,)], [(400000,)]]
+    assert [statement for statement, here in seen if not here] == ["BEGIN", SHORT, LONG, "ROLLBACK"]
+
+
+async def test_what_fails_is_told_by_a_lane(places, database):
+    directory, _ = places
+
+    with pytest.raises(DatabaseUnavailable):
+        await directory.read([("SELECT 1 FROM nowhere", ())])
+
+
+async def test_a_lock_is_not_waited_for_on_the_loop_s_thread(places):
+    directory, _ = places
+    assert directory._glance._connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
+
+
+async def test_nothing_is_written_at_a_glance(places):
+    directory, _ = places
+
+    with pytest.raises(DatabaseUnavailable):
+        await directory.read([("DELETE FROM user", ())])
+
+
+async def test_a_busy_lane_is_passed_over(database):
+    async with Directory(str(database)) as directory:
+        first, second = directory._readers
+        first._waiting.append(None)
+        try:
+            assert min(directory._readers, key=type(first).busy) is second
+        finally:
+            first._waiting.clear()
