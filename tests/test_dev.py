@@ -228,8 +228,13 @@ def test_locking_needs_uv_and_says_so(clone):
 
 
 def pins(name: str) -> dict[str, str]:
+    return dict(hashed(name))
+
+
+def hashed(name: str) -> list[tuple[str, str]]:
+    """Name and version of all that the lock holds with a hash; one name may have a version for each Python."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(\S+).*\\\n    --hash=sha256:", text, re.MULTILINE))
+    return list(re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(\S+).*\\\n    --hash=sha256:", text, re.MULTILINE))
 
 
 def test_one_installation_of_the_development_lock_is_enough():
@@ -254,7 +259,7 @@ def test_a_lock_names_hashes_and_no_place_to_fetch_from(name):
     text = (ROOT / name).read_text(encoding="utf-8")
 
     assert not re.findall(r"://|^-|@", text, re.MULTILINE)
-    assert len(pins(name)) == len(re.findall("==.*\\\\$", text, re.MULTILINE))
+    assert len(hashed(name)) == len(re.findall("==.*\\\\$", text, re.MULTILINE))
 
 
 def test_the_command_for_ci_can_be_started():
