@@ -6,6 +6,7 @@ https://graphql.github.io/graphql-over-http/draft/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.rest.problems import STATUS, MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for
-from api.rest.reading import headers_of, quality_of, query_of, read_body
+from api.rest.reading import headers_of, is_taken, quality_of, query_of, read_body
 from schema.engine.database import Directory
 from schema.engine.errors import BadRequest, DirectoryError, Fault
 from schema.engine.jsontext import strict
@@ -49,7 +50,7 @@ class GraphQLDoor:
         """Answer one request, in the media type that it prefers."""
         headers = headers_of(scope)
         accept = headers.get("accept", "*/*")
-        if _wants_page(scope, accept):
+        if "html" in accept and _wants_page(scope, accept):
             await self._page(Browser(scope))(scope, receive, send)
             return
         media = _media_type(accept)
@@ -78,9 +79,7 @@ class GraphQLDoor:
 
     async def _posted(self, receive: Receive, headers: Mapping[str, str]) -> Request:
         """The request that a body holds."""
-        media, _, parameters = headers.get("content-type", "").lower().partition(";")
-        charset = parameters.partition("charset=")[2].strip(' "')
-        if media.strip() != JSON or charset not in ("", "utf-8", "utf8"):
+        if not is_taken(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
         body = strict(await read_body(receive, headers, self._body_limit))
         if not isinstance(body, dict):
@@ -111,11 +110,11 @@ def _asked(scope: Scope) -> Request:
 
 def _request(members: Mapping[str, Any]) -> Request:
     """A request of the right form, or `BadRequest`."""
+    if "query" not in members:
+        raise BadRequest(
+            "query is missing: the text of a GraphQL document", [Fault(("query",), "it is required", "required")]
+        )
     for name, (kinds, form) in MEMBERS.items():
-        if name == "query" and name not in members:
-            raise BadRequest(
-                "query is missing: the text of a GraphQL document", [Fault((name,), "it is required", "required")]
-            )
         if name in members and not isinstance(members[name], kinds):
             raise BadRequest(f"{name} has to be {form}", [Fault((name,), f"it has to be {form}", "invalid")])
     return Request(members["query"], members.get("variables") or {}, members.get("operationName"))
@@ -128,6 +127,7 @@ def _wants_page(scope: Scope, accept: str) -> bool:
     return quality_of(accept, HTML) > max(quality_of(accept, JSON), quality_of(accept, RESPONSE))
 
 
+@lru_cache(maxsize=1000)
 def _media_type(accept: str) -> str | None:
     """The media type that is wanted most; JSON where both are as welcome, none where neither is."""
     plain, own = quality_of(accept, JSON), quality_of(accept, RESPONSE)

@@ -40,6 +40,15 @@ async def test_a_long_read_is_broken_off_and_goes_to_a_lane(places):
     assert seen == [(LONG, True), (LONG, False)]
 
 
+async def test_a_read_is_long_by_the_clock_as_by_its_steps(places, monkeypatch):
+    directory, seen = places
+    monkeypatch.setattr(glance, "MOST_STEPS", 10**9)
+    monkeypatch.setattr(glance, "LONGEST", 0.0)
+
+    assert await directory.read([(LONG, ())]) == [[(400000,)]]
+    assert seen == [(LONG, True), (LONG, False)]
+
+
 async def test_what_took_long_is_not_tried_again_for_a_while(places, monkeypatch):
     directory, seen = places
     now = 1000.0

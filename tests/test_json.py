@@ -5,6 +5,7 @@ None of it brings the service down, however deep or long it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.settings import read
+from schema.engine.errors import BadRequest
+from schema.engine.jsontext import strict
 from schema.migrations.run import migrate
 
 JSON = {"content-type": "application/json"}
@@ -85,3 +88,27 @@ READABLE = {
 @pytest.mark.parametrize("body", READABLE.values(), ids=READABLE.keys())
 def test_json_in_any_right_spelling_is_read(client, body):
     assert client.post("/users", content=body, headers=JSON).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a" :1,"a" :2}',
+        b'{"x" :1,"y":1,"y":2}',
+        b'{"x"\n:1,"y":1,"y":2}',
+        b'{"x\\\\":1,"y":1,"y":2}',
+        b'{"x\\":":1,"y":1,"y":2}',
+        b'{"x":"\\":","y":1,"y":2}',
+        b'{"z":[{"y":1,"y":2}]}',
+        b'{"z":1.5,"y":1,"y":2}',
+    ],
+)
+def test_a_key_twice_is_found_however_the_body_is_written(body):
+    with pytest.raises(BadRequest):
+        strict(body)
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "9" * 40, "1.0", "1e3"])
+def test_a_number_is_what_was_sent_to_the_last_digit(number):
+    assert strict(f'{{"n":[{number}]}}'.encode()) == {"n": [json.loads(number)]}

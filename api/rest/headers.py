@@ -58,13 +58,11 @@ def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
 
 def link_header(call: Call, page: FoundPage) -> tuple[tuple[bytes, bytes], ...]:
     """`Link` with the next and the previous page, as far as there are any."""
-    kept = {name: value for name, value in call.sent.items() if name not in ("after", "before")}
+    kept = urlencode([(name, it) for name, sent in call.sent.items() if name not in ("after", "before") for it in sent])
+    start = f"<{call.base}{call.url}?{kept}{'&' if kept else ''}"
+    # A cursor is base64url: it stands in a URL as it is.
     found = (("next", "after", page.next), ("prev", "before", page.previous))
-    made = [
-        f'<{call.base}{call.url}?{urlencode({**kept, name: cursor}, doseq=True)}>; rel="{rel}"'
-        for rel, name, cursor in found
-        if cursor
-    ]
+    made = [f'{start}{name}={cursor}>; rel="{rel}"' for rel, name, cursor in found if cursor]
     return ((b"link", ", ".join(made).encode()),) if made else ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -31,6 +31,7 @@ def check_accept(accept: str | None, offered: tuple[str, ...] = ("application/js
         raise NotAcceptable(f"this is to be had as {', '.join(offered)}")
 
 
+@lru_cache(maxsize=1000)
 def quality_of(accept: str, media: str) -> float:
     """How much an Accept header wants a media type, from 0 to 1 (RFC 9110, 12.5.1): the closest range decides."""
     best = (0, 0.0)
@@ -46,32 +47,40 @@ def check_media_type(body: Body, content_type: str | None, has_body: bool, metho
     """`UnsupportedMediaType` if the body is in none of the forms that the endpoint reads."""
     if not has_body and not body.required:
         return
-    media, _, parameters = (content_type or "").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    if media.strip() in body.media and charset in ("", "utf-8", "utf8"):
+    if is_taken(content_type or "", body.media):
         return
     accepted = ", ".join(body.media)
     header = {"PATCH": b"accept-patch", "POST": b"accept-post"}.get(method, b"accept")
     raise UnsupportedMediaType(f"a body is taken as {accepted}, in UTF-8", [(header, accepted.encode())])
 
 
+def is_taken(content_type: str, media: tuple[str, ...]) -> bool:
+    """Whether a body of this Content-Type is in one of the media types, in UTF-8."""
+    if content_type in media:
+        return True
+    name, _, parameters = content_type.lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip(' "')
+    return name.strip() in media and charset in ("", "utf-8", "utf8")
+
+
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
     """The body; `PayloadTooLarge` past `limit` bytes, and before any is read where its length says so."""
-    too_large = PayloadTooLarge(f"a body may have {limit} bytes")
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
-        raise too_large
-    chunks, size = [], 0
+        raise PayloadTooLarge(f"a body may have {limit} bytes")
+    chunks: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise BadRequest("the connection was closed before the body was complete")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
         if size > limit:
-            raise too_large
+            raise PayloadTooLarge(f"a body may have {limit} bytes")
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        chunks.append(chunk)
 
 
 def read_parameters(
@@ -79,25 +88,29 @@ def read_parameters(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
     known, faults = _placed(endpoint), list[Fault]()
-    in_path = _values(known["path"], {name: [value] for name, value in path.items()}, faults)
-    if unknown := query.keys() - {parameter.name for parameter in known["query"]}:
-        listed = ", ".join(parameter.name for parameter in known["query"])
-        said = f"there is no such parameter; {f'there are {listed}' if listed else 'nor is there any other'}"
-        faults += [Fault((name,), said, "unknown", "parameter") for name in query if name in unknown]
-    in_query = _values(known["query" if query else "required"], query, faults)
-    named = {parameter.name: parameter.name.lower() for parameter in known["header"]}
-    _values(known["header"], {name: [headers[key]] for name, key in named.items() if key in headers}, faults)
+    in_path = _values(known["path"], {name: [value] for name, value in path.items()}, faults) if path else {}
+    in_query = _values(known["query"], query, faults) if query or known["required"] else {}
+    for name, parameter in known["header"].items():
+        if name in headers:
+            _values({name: parameter}, {name: [headers[name]]}, faults)
     if faults:
         raise Invalid.of(*faults)
     return in_path, in_query
 
 
 @cache
-def _placed(endpoint: Endpoint) -> Mapping[str, tuple[Parameter, ...]]:
-    """An endpoint's parameters by where they stand, and those of the query that must be there."""
-    places = ("path", "query", "header")
-    found = {place: tuple(it for it in endpoint.parameters if it.place == place) for place in places}
-    return {**found, "required": tuple(it for it in found["query"] if it.required)}
+def _placed(endpoint: Endpoint) -> Mapping[str, dict[str, Parameter]]:
+    """An endpoint's parameters by where they stand and by their names, and those of the query that must be there."""
+    found = {
+        place: {_key(it): it for it in endpoint.parameters if it.place == place}
+        for place in ("path", "query", "header")
+    }
+    return {**found, "required": {name: it for name, it in found["query"].items() if it.required}}
+
+
+def _key(parameter: Parameter) -> str:
+    """The name that a parameter is found by: headers come in lower case."""
+    return parameter.name.lower() if parameter.place == "header" else parameter.name
 
 
 def query_of(query: bytes) -> dict[str, list[str]]:
@@ -114,19 +127,26 @@ def query_of(query: bytes) -> dict[str, list[str]]:
     return made
 
 
-def _values(known: Iterable[Parameter], sent: Mapping[str, list[str]], faults: list[Fault]) -> dict[str, Any]:
+def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], faults: list[Fault]) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    for parameter in known:
-        texts = sent.get(parameter.name)
-        if texts is None:
-            if parameter.required:
-                faults.append(Fault((parameter.name,), "it is required", "required", "parameter"))
-            continue
+    for name, texts in sent.items():
+        parameter = known.get(name)
         try:
-            made[parameter.name] = _many(parameter, texts) if parameter.many else _single(parameter, texts)
+            if parameter is None:
+                faults.append(_unknown(name, known))
+            else:
+                made[name] = _many(parameter, texts) if parameter.many else _single(parameter, texts)
         except ValueError as error:
-            faults.append(Fault((parameter.name,), str(error), "invalid", "parameter"))
+            faults.append(Fault((parameter.name if parameter else name,), str(error), "invalid", "parameter"))
+    missing = (name for name, parameter in known.items() if parameter.required and name not in sent)
+    faults += [Fault((name,), "it is required", "required", "parameter") for name in missing]
     return made
+
+
+def _unknown(name: str, known: Iterable[str]) -> Fault:
+    listed = ", ".join(known)
+    said = f"there is no such parameter; {f'there are {listed}' if listed else 'nor is there any other'}"
+    return Fault((name,), said, "unknown", "parameter")
 
 
 def _single(parameter: Parameter, texts: list[str]) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, cast
 
 from api.rest.endpoint import Parameter
 from api.rest.schemas import CURSOR
@@ -32,6 +32,7 @@ from schema.engine.selection import (
 from schema.engine.shape import Relation, Shape, shape
 
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
+LIST_WORDS = frozenset({"limit", "after", "before", "sort", "count"})  # a list's own parameters: the rest are filters
 
 
 @cache
@@ -66,26 +67,36 @@ def list_parameters(made: Shape) -> tuple[Parameter, ...]:
 def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) -> tuple[Branch, Values]:
     """The branch that a list's parameters ask for, and its values."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
-    compared = list(_compared(made, query, values))
-    item = item_of(relation) if relation else whole_record(made)
-    counted = (("total", Total()),) if "count" in query else ()
-    branch = Branch(
-        picks=(("items", Rows(item)), ("next", Next()), *counted),
-        page=Page(
-            "limit",
-            after="after" if "after" in query else None,
-            before="before" if "before" in query else None,
-            backward="before" in query and "after" not in query,
-        ),
-        relation=relation.name if relation else None,
-        where=_joined(compared),
-        order=query.get("sort", Order()),
-        around=True,
+    compared = [_compared(made, name, query[name], values) for name in query if name not in LIST_WORDS]
+    branch = _branch(
+        made, relation, tuple(compared), query.get("sort", Order()), frozenset(LIST_WORDS.intersection(query))
     )
     for name in ("after", "before"):
         if name in query:
             values |= cursors.keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values)
     return branch, values
+
+
+@lru_cache(maxsize=1000)
+def _branch(
+    made: Shape, relation: Relation | None, compared: tuple[Compare, ...], order: Order, words: frozenset[str]
+) -> Branch:
+    """The branch of all lists with these comparisons, in this order, whose parameters have these words among them."""
+    item = item_of(relation) if relation else whole_record(made)
+    counted = (("total", Total()),) if "count" in words else ()
+    return Branch(
+        picks=(("items", Rows(item)), ("next", Next()), *counted),
+        page=Page(
+            "limit",
+            after="after" if "after" in words else None,
+            before="before" if "before" in words else None,
+            backward="before" in words and "after" not in words,
+        ),
+        relation=relation.name if relation else None,
+        where=_joined(compared),
+        order=order,
+        around=True,
+    )
 
 
 @cache
@@ -136,19 +147,15 @@ def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) ->
     return Parameter(name, "query", value.schema, value.read, sentence, many=many, example=value.example)
 
 
-def _compared(made: Shape, query: Mapping[str, Any], values: dict[str, Any]) -> Iterable[Condition]:
-    """Each filter as a comparison; its values are added to `values`."""
-    for name, value in query.items():
-        field_name, _, spelled = name.partition("__")
-        field = made.fields.get(field_name)
-        if field is None or name in ("limit", "after", "before", "sort", "count"):
-            continue
-        operator: Operator = spelled or "eq"  # type: ignore[assignment]
-        values |= bound(field, operator, name, value)
-        yield Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
+def _compared(made: Shape, name: str, value: Any, values: dict[str, Any]) -> Compare:
+    """A filter as a comparison; its values are added to `values`."""
+    field_name, _, spelled = name.partition("__")
+    field, operator = made.fields[field_name], cast(Operator, spelled or "eq")
+    values |= bound(field, operator, name, value)
+    return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
 
 
-def _joined(parts: list[Condition]) -> Condition | None:
+def _joined(parts: tuple[Compare, ...]) -> Condition | None:
     if len(parts) > 1:
         return Junction("and", tuple(sorted(parts, key=str)))
     return parts[0] if parts else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 from zlib import crc32
 
@@ -25,12 +26,14 @@ _FROM_URL = bytes.maketrans(b"-_", b"+/")
 
 def seal(model: str, relation: str | None, order: Order, where: Condition | None, values: Values) -> int:
     """What ties a cursor to its list."""
-    spelled = _spelled(where, values) if where else ""
-    return crc32(f"{model}.{relation}{order.fields}{order.descending}{spelled}".encode())
+    unfiltered = _unfiltered(model, relation, order)
+    return crc32(_spelled(where, values).encode(), unfiltered) if where else unfiltered
 
 
 def make(keys: bytes, seal: int) -> bytes:
-    """The cursor of a row: `keys` is a JSON array, as the database wrote it."""
+    """The cursor of a row: `keys` is a JSON array, as the database wrote it, or the id where there is nothing else."""
+    if not keys.startswith(b"["):
+        keys = b'["%b"]' % keys
     sealed = keys + crc32(keys, seal).to_bytes(4, "big")
     return binascii.b2a_base64(sealed, newline=False).translate(_TO_URL).rstrip(b"=")
 
@@ -62,6 +65,11 @@ def read(cursor: str, seal: int, fields: Sequence[FieldShape]) -> list[Any]:
     if not isinstance(found, list) or [type(key) for key in found] != wanted:
         raise _foreign(cursor)
     return found
+
+
+@cache
+def _unfiltered(model: str, relation: str | None, order: Order) -> int:
+    return crc32(f"{model}.{relation}{order.fields}{order.descending}".encode())
 
 
 def _spelled(condition: Condition, values: Values) -> str:

@@ -7,7 +7,7 @@ column by column rather than row by row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schema.engine import cursors
 from schema.engine.selection import Branch, Constant, Cursor, Info, Next, Rows, Total, Values
@@ -28,16 +28,16 @@ class Layout:
     after: bool
     keyed: bool
     items: tuple[Columns, ...]
+    head: int = field(init=False)
+    widths: tuple[int, ...] = field(init=False)
+    width: int = field(init=False)
 
-    @property
-    def head(self) -> int:
-        """How many columns come before the rows."""
-        return self.total + self.before + self.after
-
-    @property
-    def widths(self) -> list[int]:
-        """How many columns each item takes in a row."""
-        return [sum(not isinstance(column, Place) for column in columns) for columns in self.items]
+    def __post_init__(self) -> None:
+        """Count once how many columns come before the rows, each item takes in a row, and a row has in all."""
+        widths = tuple(sum(not isinstance(column, Place) for column in columns) for columns in self.items)
+        object.__setattr__(self, "head", self.total + self.before + self.after)
+        object.__setattr__(self, "widths", widths)
+        object.__setattr__(self, "width", self.keyed + sum(widths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +95,19 @@ class PageFinish:
 
     def stretch(self, raw: bytes, values: Values) -> Stretch:
         """The page, without the row too many that told whether there are more."""
+        layout, branch, size = self.layout, self.branch, values[self.branch.page.size]
         parts = raw.split(self.separator) if raw else []
-        known, rows = iter(parts[: self.layout.head]), parts[self.layout.head :]
-        width, size = self.layout.keyed + sum(self.layout.widths), values[self.branch.page.size]
-        columns = [rows[start::width] for start in range(width)]
-        more = len(columns[0]) > size
-        columns = [column[:size] for column in columns]
-        if self.branch.page.backward:
+        known, width, start = iter(parts[: layout.head]), layout.width, layout.head
+        more = len(parts) - start > size * width
+        end = start + size * width
+        columns = [parts[start + number : end : width] for number in range(width)]
+        backward = branch.page.backward
+        if backward:
             columns = [column[::-1] for column in columns]
-        total = next(known) if self.layout.total else b""
-        before = self.layout.before and next(known) == b"1"
-        after = self.layout.after and next(known) == b"1"
-        backward = self.branch.page.backward
-        keys = columns.pop(0) if self.layout.keyed else []
-        branch = self.branch
+        total = next(known) if layout.total else b""
+        before = layout.before and next(known) == b"1"
+        after = layout.after and next(known) == b"1"
+        keys = columns.pop(0) if layout.keyed else []
         seal = cursors.seal(self.model, branch.relation, branch.order, branch.where, values)
         return Stretch(columns, keys, total, after or (more and not backward), before or (more and backward), seal)
 

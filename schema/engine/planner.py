@@ -133,7 +133,9 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
 def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
-    keys = func.json_array(*(below.shown[f"_k{number}"] for number in range(len(found.keys))))
+    keys = below.shown["_k0"]  # the id, which needs no quotes: `cursors.make` knows it
+    if len(found.keys) > 1:
+        keys = func.json_array(*(below.shown[f"_k{number}"] for number in range(len(found.keys))))
     texts = [
         column.raw if isinstance(column, Hole) else column
         for row in columns.items

@@ -42,6 +42,7 @@ class Place:
     """A hole for the row's own cursor."""
 
 
+TRUTHS = ("true", "false", "null")
 Piece = str | ColumnElement[Any] | Hole | Place
 Member = tuple[str, Leaf | Sequence[Piece]]
 
@@ -116,12 +117,14 @@ def _json_object(members: Sequence[tuple[str, Leaf]]) -> Expression:
 
 
 def _json_value(leaf: Leaf) -> Expression:
-    return func.json(_spelled(leaf)) if leaf.field.kind == "boolean" else leaf.column
+    # `json()` of a constant is worked out once a statement, of a CASE once a row.
+    return _truth(leaf, *(func.json(quoted(word)) for word in TRUTHS)) if leaf.field.kind == "boolean" else leaf.column
 
 
 def _spelled(leaf: Leaf) -> Expression:
     """A value as JSON text."""
-    column = leaf.column
-    if leaf.field.kind == "boolean":
-        return case((column.is_(None), quoted("null")), (column, quoted("true")), else_=quoted("false"))
-    return func.json_quote(column)
+    return _truth(leaf, *map(quoted, TRUTHS)) if leaf.field.kind == "boolean" else func.json_quote(leaf.column)
+
+
+def _truth(leaf: Leaf, true: Expression, false: Expression, unknown: Expression) -> Expression:
+    return case((leaf.column, true), (leaf.column.is_(None), unknown), else_=false)
