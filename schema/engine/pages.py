@@ -16,9 +16,14 @@ from schema.engine.text import Encoder, Expression, Hole, Place
 Columns = Sequence[Expression | Hole | Place]
 
 
+# What parts the head of a page's text from its rows: ASCII's file separator, since levels take the first characters.
+HEAD = 28
+_HEAD = bytes([HEAD])
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of a page's text: what is known of the list as a whole, then of each row its key and its items.
+    """The columns of a page's text: what is known of the list as a whole, the rows' keys, then each row's items.
 
     `before` and `after` tell whether there are rows beyond the cursors that the page lies between.
     """
@@ -30,22 +35,25 @@ class Layout:
     items: tuple[Columns, ...]
     head: int = field(init=False)
     widths: tuple[int, ...] = field(init=False)
-    width: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Count once how many columns come before the rows, each item takes in a row, and a row has in all."""
+        """Count once how many columns the head has before the keys, and each item in a row."""
         widths = tuple(sum(not isinstance(column, Place) for column in columns) for columns in self.items)
         object.__setattr__(self, "head", self.total + self.before + self.after)
         object.__setattr__(self, "widths", widths)
-        object.__setattr__(self, "width", self.keyed + sum(widths))
+
+    @property
+    def plain(self) -> bool:
+        """Whether a row is one text, which is JSON as it is."""
+        return self.widths == (1,) and len(self.items[0]) == 1 and not isinstance(self.items[0][0], Hole)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A page, taken apart."""
+    """A page, taken apart: its lists as JSON, and what else is known of it."""
 
-    columns: list[list[bytes]]
-    keys: list[bytes]
+    lists: Sequence[bytes]
+    keys: Sequence[bytes]
     total: bytes
     has_next: bool
     has_previous: bool
@@ -89,34 +97,45 @@ class PageFinish:
 
     def json(self, page: Stretch, values: Values) -> bytes:
         """The page as the branch's picks want it."""
-        lists = self._lists(page, values)
+        lists = iter(page.lists)
         members = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.branch.picks]
         return b"{%b}" % b",".join(members)
 
     def stretch(self, raw: bytes, values: Values) -> Stretch:
         """The page, without the row too many that told whether there are more."""
-        layout, branch, size = self.layout, self.branch, values[self.branch.page.size]
-        parts = raw.split(self.separator) if raw else []
-        known, width, start = iter(parts[: layout.head]), layout.width, layout.head
-        more = len(parts) - start > size * width
-        end = start + size * width
-        columns = [parts[start + number : end : width] for number in range(width)]
-        backward = branch.page.backward
-        if backward:
-            columns = [column[::-1] for column in columns]
+        layout, branch, backward = self.layout, self.branch, self.branch.page.backward
+        head, _, rows = raw.partition(_HEAD) if layout.head or layout.keyed else (b"", b"", raw)
+        parts = head.split(self.separator) if head else []
+        known, keys, size = iter(parts[: layout.head]), parts[layout.head :], values[branch.page.size]
+        seal = cursors.seal(self.model, branch.relation, branch.order, branch.where, values)
         total = next(known) if layout.total else b""
         before = layout.before and next(known) == b"1"
         after = layout.after and next(known) == b"1"
-        keys = columns.pop(0) if layout.keyed else []
-        seal = cursors.seal(self.model, branch.relation, branch.order, branch.where, values)
-        return Stretch(columns, keys, total, after or (more and not backward), before or (more and backward), seal)
+        more = len(keys) > size
+        keys = keys[:size][::-1] if backward else keys[:size]
+        lists = [self._plain(rows, more)] if self._quick else list(self._lists(rows, keys, seal, values))
+        return Stretch(lists, keys, total, after or (more and not backward), before or (more and backward), seal)
 
-    def _lists(self, page: Stretch, values: Values) -> Iterator[bytes]:
-        start = 0
-        for columns, width in zip(self.layout.items, self.layout.widths, strict=True):
-            taken = filled(columns, page.columns[start : start + width], page.keys, page.seal, values)
-            start += width
-            texts = taken[0] if len(taken) == 1 else map(b"".join, zip(*taken, strict=True))
+    @property
+    def _quick(self) -> bool:
+        return self.layout.plain and self.layout.keyed and not self.branch.page.backward
+
+    def _plain(self, rows: bytes, more: bool) -> bytes:
+        """The one list of a page, as it came."""
+        kept = rows[: max(rows.rfind(self.separator), 0)] if more else rows
+        return b"[%b]" % kept.replace(self.separator, b",")
+
+    def _lists(self, rows: bytes, keys: Sequence[bytes], seal: int, values: Values) -> Iterator[bytes]:
+        """The lists of a page, put together column by column."""
+        width, start, size = sum(self.layout.widths), 0, values[self.branch.page.size]
+        parts = rows.split(self.separator) if rows else []
+        columns = [parts[number : size * width : width] for number in range(width)]
+        if self.branch.page.backward:
+            columns = [column[::-1] for column in columns]
+        for pieces, taken in zip(self.layout.items, self.layout.widths, strict=True):
+            made = filled(pieces, columns[start : start + taken], keys, seal, values)
+            start += taken
+            texts = made[0] if len(made) == 1 else map(b"".join, zip(*made, strict=True))
             yield b"[%b]" % b",".join(texts)
 
 

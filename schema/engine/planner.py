@@ -30,7 +30,7 @@ from schema.engine.comparison import among
 from schema.engine.errors import Forbidden, Invalid
 from schema.engine.lookup import FIELD, RECORD
 from schema.engine.matching import Matching, matching, opened
-from schema.engine.pages import Layout, PageFinish, RecordFinish, layout
+from schema.engine.pages import HEAD, Layout, PageFinish, RecordFinish, layout
 from schema.engine.policy import Kind
 from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
@@ -131,22 +131,27 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
 
 
 def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
-    """The page as text: what is known of the list, then the columns of each row."""
+    """The page as text: what is known of the list, the keys of its rows, and then the columns of each row."""
     separator = func.char(literal_column(str(below.level + 1)))
-    keys = below.shown["_k0"]  # the id, which needs no quotes: `cursors.make` knows it
-    if len(found.keys) > 1:
-        keys = func.json_array(*(below.shown[f"_k{number}"] for number in range(len(found.keys))))
     texts = [
         column.raw if isinstance(column, Hole) else column
         for row in columns.items
         for column in row
         if not isinstance(column, Place)
     ]
-    rows = func.group_concat(joined(_between([*([keys] if columns.keyed else []), *texts], separator)), separator)
-    known = list(_known(branch, found, columns))
-    if not known:
-        return func.coalesce(rows, quoted(""))
-    return joined([*_between(known, separator), func.coalesce(joined([separator, rows]), quoted(""))])
+    listed = func.group_concat(joined(_between(texts, separator)), separator)
+    rows = func.coalesce(listed, quoted("")) if texts else quoted("")
+    known = list(_between(list(_known(branch, found, columns)), separator))
+    if columns.keyed:
+        keys = func.group_concat(_keys(found, below), separator)
+        known.append(func.coalesce(joined([separator, keys]) if known else keys, quoted("")))
+    return joined([*known, func.char(literal_column(str(HEAD)), type_=String()), rows]) if known else rows
+
+
+def _keys(found: Matching, below: Scope) -> Expression:
+    """What a row's cursor is made of, as `cursors.make` takes it."""
+    keys = [below.shown[f"_k{number}"] for number in range(len(found.keys))]
+    return func.json_array(*keys) if len(keys) > 1 else keys[0]
 
 
 def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
