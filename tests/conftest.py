@@ -23,11 +23,19 @@ from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
 from schema.engine.policy import Actor
 from schema.migrations.run import migrate
+from tests.both_ways import REPLAY, Replay, both_ways
 from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
 from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
 
 HERE = ("127.0.0.1", 50000)
 BASE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def replayed() -> Iterator[Replay]:
+    """All GraphQL queries of the suite are run both ways."""
+    with both_ways() as replay:
+        yield replay
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +89,7 @@ async def directory(database: Path) -> AsyncIterator[Directory]:
 async def watched(database: Path) -> AsyncIterator[tuple[Directory, list[str]]]:
     """The engine without a door, and the statements that its database is told."""
     said: list[str] = []
-    async with Directory(str(database), watch=said.append) as opened:
+    async with Directory(str(database), watch=REPLAY.quiet(said.append)) as opened:
         yield opened, said
 
 
@@ -110,7 +118,7 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
 @pytest.fixture
 def client(service: TestClient, database: Path, statements: list[str]) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
-    with over(service, Directory(str(database), watch=statements.append)):
+    with over(service, Directory(str(database), watch=REPLAY.quiet(statements.append))):
         statements.clear()
         yield service
 

@@ -65,3 +65,12 @@ def test_there_may_be_250_ids(graphql, count, code):
 
 def test_an_id_may_be_written_as_a_number_and_is_then_none_of_ours(graphql):
     assert graphql.ask("{ user(id: 7) { id } }") == {"user": None}
+
+
+def test_a_node_need_not_tell_its_type_beside_what_only_the_executor_knows(graphql):
+    query = 'query($id: ID!) { __schema { queryType { name } } node(id: $id) { id } nodes(ids: [$id, "x"]) { i: id } }'
+
+    found = graphql.ask(query, id=GROUP["id"])
+
+    assert found["node"] == {"id": GROUP["id"]}
+    assert found["nodes"] == [{"i": GROUP["id"]}, None]

@@ -19,6 +19,7 @@ class Context:
     roots: dict[str, Details]
     most_records: int
     answers: dict[str, bytes | Exception] = field(default_factory=dict)
+    kinds: dict[str, list[str | None]] = field(default_factory=dict)
 
     @property
     def work(self) -> Work:

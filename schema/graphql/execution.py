@@ -118,6 +118,7 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     for key, one in prepared.items():
         brought, rows = rows[: len(one.steps)], rows[len(one.steps) :]
         context.answers[key] = one.finish(brought)
+        context.kinds[key] = one.kinds
 
 
 def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:

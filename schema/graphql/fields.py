@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,11 +28,15 @@ NULL = b"null"
 
 @dataclass(slots=True)
 class Prepared:
-    """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be."""
+    """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be.
+
+    `kinds`: of nodes, which JSON need not say, the names of their types, once the field is finished.
+    """
 
     steps: Sequence[Step]
     finish: Callable[[Sequence[Brought]], bytes]
     records: int = 0
+    kinds: list[str | None] = field(default_factory=list)
 
 
 class RootField(ABC):
@@ -128,11 +132,15 @@ class NodeField(RootField):
                 tried.append(found)
 
         def finish(rows: Sequence[Brought]) -> bytes:
-            found = (one.finish([brought]) for one, brought in zip(tried, rows, strict=True))
-            return next((json for json in found if json != NULL), NULL)
+            for made, one, brought in zip(self.shapes, tried, rows, strict=False):
+                if (json := one.finish([brought])) != NULL:
+                    whole.kinds.append(made.name)
+                    return json
+            return NULL
 
         most = max((one.records for one in tried), default=0)
-        return Prepared([step for one in tried for step in one.steps], finish, most)
+        whole = Prepared([step for one in tried for step in one.steps], finish, most)
+        return whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +159,18 @@ class NodesField(RootField):
         lists = [self._list(work, made, operation, details, [id for id in asked if id]) for made in self.shapes]
 
         def finish(rows: Sequence[Brought]) -> bytes:
-            found: dict[str, Any] = {}
+            found: dict[str | None, tuple[str, Any]] = {}
             brought = iter(rows)
-            for one in lists:
+            for made, one in zip(self.shapes, lists, strict=True):
                 page = orjson.loads(one.finish([next(brought) for _ in one.steps]))
-                found |= {item["id"]: item["node"] for item in page["items"]}
-            return orjson.dumps([found.get(id) if id else None for id in asked])
+                found |= {item["id"]: (made.name, item["node"]) for item in page["items"]}
+            nodes = [found.get(id, (None, None)) for id in asked]
+            whole.kinds.extend(kind for kind, _ in nodes)
+            return orjson.dumps([node for _, node in nodes])
 
         most = max((one.records for one in lists), default=0)
-        return Prepared([step for one in lists for step in one.steps], finish, most)
+        whole = Prepared([step for one in lists for step in one.steps], finish, most)
+        return whole
 
     def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
         if made.rules.read.where(made.table, work.actor.kind) is False:

@@ -6,7 +6,7 @@ has one resolver: look under your key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,7 @@ def _answer_by_key(schema: GraphQLSchema, types: Types) -> None:
             for field in kind.fields.values():
                 field.resolve = _enum_by_key if isinstance(get_named_type(field.type), GraphQLEnumType) else _by_key
         elif isinstance(kind, GraphQLInterfaceType):
-            kind.resolve_type = lambda value, info, kind: value["__typename"]
+            kind.resolve_type = lambda value, info, kind: value.kind
 
 
 def _resolve_roots(schema: GraphQLSchema, queries: dict[str, RootField], mutations: dict[str, Mutation]) -> None:
@@ -101,10 +101,27 @@ def _enum_by_key(source: Any, info: Info) -> Any:
 
 def _prepared(source: None, info: Info, **_: Any) -> Any:
     """What was read for this root field before anything ran, or what was wrong with it."""
-    answer = info.context.answers[str(info.path.key)]
+    key = str(info.path.key)
+    answer = info.context.answers[key]
     if isinstance(answer, Exception):
         raise answer
-    return orjson.loads(answer)
+    found, kinds = orjson.loads(answer), info.context.kinds[key]
+    if not kinds:
+        return found
+    nodes = [node and Node(node, kind) for node, kind in zip(_listed(found), kinds, strict=True)]
+    return nodes if isinstance(found, list) else nodes[0]
+
+
+class Node(dict[str, Any]):
+    """An object whose type is not to be seen from where it stands."""
+
+    def __init__(self, members: Mapping[str, Any], kind: str | None) -> None:
+        super().__init__(members)
+        self.kind = kind
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
 
 
 def _performing(mutation: Mutation) -> Any:

@@ -1,0 +1,69 @@
+"""Every query that a test sends and that is answered from its plan is run by graphql-core as well, and compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from schema.graphql import execution
+from schema.graphql.execution import Executor
+
+
+@dataclass
+class Replay:
+    """Whether a query is just being run a second time, and how many have been."""
+
+    under_way: bool = False
+    written: bool = False
+    count: int = 0
+
+    def quiet(self, watch: Callable[[str], None]) -> Callable[[str], None]:
+        """The same watch, which does not hear of what is run a second time."""
+        return lambda statement: None if self.under_way else watch(statement)
+
+
+REPLAY = Replay()
+
+
+@contextmanager
+def both_ways() -> Iterator[Replay]:
+    """As long as this lasts, all executors answer both ways."""
+    run, written = Executor.run, execution._written
+
+    def only_once(*given: Any) -> bytes | None:
+        answer = None if REPLAY.under_way else written(*given)
+        REPLAY.written = answer is not None
+        return answer
+
+    async def run_twice(self: Executor, *given: Any, **more: Any) -> bytes:
+        answer = await run(self, *given, **more)
+        if REPLAY.written and not REPLAY.under_way:
+            REPLAY.under_way = True
+            try:
+                again = await run(self, *given, **more)
+            finally:
+                REPLAY.under_way = False
+            assert ordered(again) == ordered(answer), given[0]
+            REPLAY.count += 1
+        return answer
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(execution, "_written", only_once)
+        patched.setattr(Executor, "run", run_twice)
+        yield REPLAY
+
+
+def ordered(answer: bytes) -> Any:
+    """JSON in which the order of keys counts."""
+    return _listed(json.loads(answer))
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [(key, _listed(item)) for key, item in value.items()]
+    return [_listed(item) for item in value] if isinstance(value, list) else value
