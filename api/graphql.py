@@ -84,7 +84,7 @@ class GraphQLDoor:
         body = strict(await read_body(receive, headers, self._body_limit))
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object with the member query")
-        return _request(body)
+        return request_of(body)
 
 
 def graphql_route(
@@ -105,10 +105,10 @@ def _asked(scope: Scope) -> Request:
                 f"{name} stands more than once", [Fault((name,), "it stands more than once", "repeated", "parameter")]
             )
         members[name] = strict(values[0].encode()) if name in ("variables", "extensions") else values[0]
-    return _request(members)
+    return request_of(members)
 
 
-def _request(members: Mapping[str, Any]) -> Request:
+def request_of(members: Mapping[str, Any]) -> Request:
     """A request of the right form, or `BadRequest`."""
     if "query" not in members:
         raise BadRequest(

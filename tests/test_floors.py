@@ -21,7 +21,7 @@ FLOORS = """
     api.__main__
     api.commands
     api.app | api.server
-    api.envelope | api.shortcut | api.protocol
+    api.envelope | api.shortcut | api.protocol | api.socket + api.handshake + api.messages
     api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets
     api
     schema
