@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import WebSocketRoute
 
 from api import docs, health
 from api.auth import authenticator
@@ -22,7 +21,7 @@ from api.rest.routes import me_endpoint, model_endpoints
 from api.rest.typed import endpoints_of
 from api.settings import Settings
 from api.shortcut import Shortcut
-from api.socket import SocketDoor
+from api.socket import socket_route
 from schema.engine.database import Directory
 from schema.engine.shape import shape
 from schema.graphql.execution import Executor
@@ -55,20 +54,13 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
         *resources(endpoints, authenticate, settings.body_limit),
     ]
-    sockets = SocketDoor(
-        executor,
-        authenticate,
-        sockets=settings.sockets,
-        origins=settings.cors_origins,
-        document_limit=settings.graphql_body_limit,
-    )
     app = Starlette(
         routes=[
             *docs.routes(docs.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
             *doors,
-            WebSocketRoute("/graphql", sockets),
+            socket_route(executor, authenticate, settings),
         ],
         middleware=[Middleware(Envelope), Middleware(Shortcut, routes=doors)],
         exception_handlers=handlers(),

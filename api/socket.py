@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from typing import NoReturn
 
+from starlette.routing import WebSocketRoute
 from starlette.types import Message as Frame
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from api import messages
 from api.handshake import check_origin, introduced, refuse
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
 from api.rest.problems import PayloadTooLarge
+from api.settings import Settings
 from schema.engine.errors import DirectoryError, Forbidden, Overloaded, Unauthenticated
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor, Request
@@ -30,8 +32,8 @@ AT_A_TIME = 20
 INIT_SECONDS = 5.0
 # With what `authenticate` remembers, a socket outlives its credential by 5 s at most.
 CHECK_SECONDS = 2.0
-# So long may the other side not read what it asked for, and so long are we in closing.
-SEND_SECONDS, CLOSE_SECONDS = 30.0, 5.0
+# So long may the other side leave unread what it asked for.
+SEND_SECONDS = 20.0
 log = logging.getLogger("tandem.socket")
 
 
@@ -52,12 +54,14 @@ class SocketDoor:
         document_limit: int = 128 * 1024,
         init_seconds: float = INIT_SECONDS,
         check_seconds: float = CHECK_SECONDS,
+        send_seconds: float = SEND_SECONDS,
     ) -> None:
         self.executor = executor
         self.authenticate = authenticate
         self.document_limit = document_limit
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
+        self.send_seconds = send_seconds
         self.open = 0
         self._sockets = sockets
         self._origins = frozenset(origins)
@@ -78,6 +82,20 @@ class SocketDoor:
             await _Socket(self, scope, receive, send).run()
         finally:
             self.open -= 1
+
+
+def socket_route(
+    executor: Executor, authenticate: Callable[[Scope], Awaitable[Actor]], settings: Settings
+) -> WebSocketRoute:
+    """The one path of this door."""
+    door = SocketDoor(
+        executor,
+        authenticate,
+        sockets=settings.sockets,
+        origins=settings.cors_origins,
+        document_limit=settings.graphql_body_limit,
+    )
+    return WebSocketRoute("/graphql", door)
 
 
 class _Socket:
@@ -103,7 +121,7 @@ class _Socket:
             end = Closing(messages.INTERNAL, "Internal server error")
         if end is not None:
             with contextlib.suppress(Gone):
-                await self._pass({"type": "websocket.close", "code": end.code, "reason": end.reason}, CLOSE_SECONDS)
+                await self._pass({"type": "websocket.close", "code": end.code, "reason": end.reason})
 
     async def _live(self) -> NoReturn:
         agreed = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
@@ -208,10 +226,10 @@ class _Socket:
     async def _say(self, text: str) -> None:
         await self._pass({"type": "websocket.send", "text": text})
 
-    async def _pass(self, frame: Frame, seconds: float = SEND_SECONDS) -> None:
+    async def _pass(self, frame: Frame) -> None:
         """Send a frame; `Gone` where nobody takes it."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._door.send_seconds):
                 await self._send(frame)
         except OSError as error:
             raise Gone from error
