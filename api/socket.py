@@ -195,9 +195,8 @@ class _Socket:
             log.exception("an operation failed")
             last = messages.failed(id, [{"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}])
         # Its id is free again as soon as the other side hears that it is over.
-        if self._running.get(id) is asyncio.current_task():
-            del self._running[id]
-            await self._say(last)
+        self._running.pop(id, None)
+        await self._say(last)
 
     async def _answers(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Those of an operation: of a query or mutation, one."""

@@ -30,10 +30,11 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
+from api.handshake import check_origin
 from api.messages import LARGEST
 from api.socket import AT_A_TIME, PROTOCOL, SocketDoor
 from schema.engine.database import Directory
-from schema.engine.errors import DatabaseUnavailable, InvalidCredential
+from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
 from schema.engine.policy import Actor
 from schema.engine.shape import shape
 from schema.graphql.execution import Executor
@@ -539,6 +540,18 @@ async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
     assert (await open_socket(door).hear())["type"] == "websocket.accept"
 
 
+async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
+    """The event loop is everybody's, though the next frame lies ready."""
+    turns = 0
+    peer.say(*[{"type": "ping"}] * 500)
+
+    while not peer.frames.empty():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns >= 500
+
+
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
     door = SocketDoor(executor(), guard, sockets=1, send_seconds=0.05)
@@ -670,6 +683,25 @@ def test_pages_of_other_sites_may_not_open_a_socket(listing, origin):
         pass
 
     assert (refused.value.status_code, refused.value.json()["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    "scheme, host, origin, allowed",
+    [
+        ("ws", "Directory.Example.com", "https://directory.example.com", True),
+        ("ws", "directory.example.com", "http://directory.example.com", True),
+        ("wss", "directory.example.com", "https://directory.example.com", True),
+        ("wss", "directory.example.com", "http://directory.example.com", False),
+        ("wss", "directory.example.com:8443", "https://directory.example.com", False),
+        ("wss", "", "https://", False),
+    ],
+)
+def test_a_page_is_ours_if_it_has_our_name_and_no_weaker_scheme(scheme, host, origin, allowed):
+    """Where a proxy has ended the encryption, `ws` is all that we see of it."""
+    scope = {"scheme": scheme, "headers": [(b"host", host.encode()), (b"origin", origin.encode())]}
+
+    with contextlib.nullcontext() if allowed else pytest.raises(Forbidden):
+        check_origin(scope, ())
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/graphql/", "/health/live", "/nowhere"])
