@@ -31,7 +31,7 @@ PROTOCOL = "graphql-transport-ws"
 AT_A_TIME = 20
 INIT_SECONDS = 5.0
 # With what `authenticate` remembers, a socket outlives its credential by 5 s at most.
-CHECK_SECONDS = 2.0
+CHECK_SECONDS = 1.0
 # So long may the other side leave unread what it asked for.
 SEND_SECONDS = 20.0
 log = logging.getLogger("tandem.socket")
