@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, String, case, func, literal_column, type_coerce
 
@@ -45,6 +46,7 @@ class Place:
 TRUTHS = ("true", "false", "null")
 Piece = str | ColumnElement[Any] | Hole | Place
 Member = tuple[str, Leaf | Sequence[Piece]]
+Part = TypeVar("Part", str | ColumnElement[Any], Piece)
 
 
 def quoted(text: str) -> Expression:
@@ -54,7 +56,7 @@ def quoted(text: str) -> Expression:
 
 def joined(parts: Sequence[str | Expression]) -> Expression:
     """Texts one after another."""
-    expressions = [quoted(part) if isinstance(part, str) else part for part in parts]
+    expressions = [quoted(part) if isinstance(part, str) else part for part in merged(parts)]
     # `concat` is written flat, `a || b || c`: SQLite's parser has room for a hundred things that are still open.
     texts = [type_coerce(expression, String()) for expression in expressions]
     return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
@@ -71,16 +73,30 @@ def object_of(members: Sequence[Member]) -> list[Piece]:
     """The pieces of a JSON object."""
     if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:
         return [_json_object([(key, value) for key, value in members if isinstance(value, Leaf)])]
-    pieces: list[Piece] = ["{"]
-    for number, (key, value) in enumerate(members):
-        pieces.append(f'{"," if number else ""}"{key}":')
-        pieces.extend([_spelled(value)] if isinstance(value, Leaf) else value)
-    return merged([*pieces, "}"])
+    pieces: list[Piece] = []
+    for leaves, run in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
+        for part in (
+            _some([(key, value) for key, value in run if isinstance(value, Leaf)]) if leaves else map(_one, run)
+        ):
+            pieces += [",", *part] if pieces else part
+    return merged(["{", *pieces, "}"])
 
 
-def merged(pieces: Sequence[Piece]) -> list[Piece]:
+def _some(members: Sequence[tuple[str, Leaf]]) -> list[list[Piece]]:
+    """Members of an object, without its braces: a value never ends in one."""
+    if 1 < len(members) < 60:
+        return [[func.ltrim(func.rtrim(_json_object(members), quoted("}")), quoted("{"))]]
+    return [[f'"{key}":', _spelled(leaf)] for key, leaf in members]
+
+
+def _one(member: Member) -> list[Piece]:
+    key, value = member
+    return [f'"{key}":', *([] if isinstance(value, Leaf) else value)]
+
+
+def merged(pieces: Sequence[Part]) -> list[Part]:
     """The same pieces, neighbouring constants made one."""
-    made: list[Piece] = []
+    made: list[Part] = []
     for piece in pieces:
         if isinstance(piece, str) and made and isinstance(made[-1], str):
             made[-1] += piece
