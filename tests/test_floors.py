@@ -29,14 +29,14 @@ FLOORS = """
     schema.models | schema.graphql | schema.transfer
     schema.engine
     schema.engine.operations + schema.engine.links + schema.engine.writes
-    schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance
+    schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
         schema.engine.lookup + schema.engine.scope
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb
-    schema.engine.policy | schema.engine.selection | schema.engine.jsontext
+    schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache | schema.engine.figures
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from schema.engine import planner
-from schema.engine.database import Directory, Plans
+from schema.engine.database import Directory
 from schema.engine.planner import Plan, plan_list, plan_record
+from schema.engine.plans import Plans
 from schema.engine.policy import Kind
 from schema.engine.selection import (
     Branch,
@@ -103,7 +104,7 @@ class Token(str):
 def statements_of(plans: Plans):
     """Everything that was planned, by what it was planned for."""
     found: dict[Any, Statement] = {}
-    for key, plan in plans._kept.items():
+    for key, plan in plans.items():
         several = [plan.statement, plan.several] if isinstance(plan, Plan) else [plan]
         found |= {(key, number): statement for number, statement in enumerate(several) if statement}
     return found
@@ -253,7 +254,7 @@ def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, 
 
 
 def test_the_least_used_plans_are_forgotten(monkeypatch):
-    monkeypatch.setattr("schema.engine.database.PLANS_KEPT", 3)
+    monkeypatch.setattr("schema.engine.plans.PLANS_KEPT", 3)
     plans = Plans()
     made: list[str] = []
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import Any
 
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.events import Change, Feed
+from schema.engine.figures import Histogram, Trips
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows, lookup
 from schema.engine.planner import Plan, plan_list, plan_record
+from schema.engine.plans import Plans
 from schema.engine.policy import Actor
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.sqlite import Job, Reader, Step, Watch, Writer, connect
 
-PLANS_KEPT = 1000
 READERS = 2
-Made = TypeVar("Made")
 
 
 class Directory:
@@ -31,6 +31,7 @@ class Directory:
         self.path = path
         self.feed = Feed()
         self.plans = Plans()
+        self.glances, self.reads, self.writes = Trips("glance"), Trips("read"), Trips("write")
         self._glance = Glance(partial(connect, path, watch=watch, query_only=True))
         self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
         self._writer = Writer(path, deadline, self._tell, watch)
@@ -64,39 +65,34 @@ class Directory:
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""
+        began = perf_counter()
         rows: list[Rows] | None = self._glance.read(steps)
-        if rows is None:
-            rows = await min(self._readers, key=Reader.busy).do(steps)
-        return rows
+        if rows is not None:
+            self.glances.note(steps, began)
+            return rows
+        try:
+            return await min(self._readers, key=Reader.busy).do(steps)  # type: ignore[no-any-return]
+        finally:
+            self.reads.note(steps, began)
 
     async def write(self, job: Job) -> Any:
         """The job's result, once it is committed."""
-        return await self._writer.do(job)
+        began = perf_counter()
+        try:
+            return await self._writer.do(job)
+        finally:
+            self.writes.note(job, began)
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many errands wait for each of the connections."""
+        lanes = {f"reader {number}": lane for number, lane in enumerate(self._readers, 1)}
+        return {name: lane.waiting() for name, lane in {**lanes, "writer": self._writer}.items()}
 
-class Plans:
-    """Plans by what they are for, the least used forgotten first."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The plan kept under the key, made if there is none."""
-        found = self._kept.get(key)
-        if found is None:
-            found = self._kept[key] = make()
-            if len(self._kept) > PLANS_KEPT:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(key)
-        return found
-
-    def find(self, key: Hashable) -> Any:
-        """The plan kept under the key, or none."""
-        return self._kept.get(key)
-
-    def __len__(self) -> int:
-        return len(self._kept)
+    @property
+    def groups(self) -> Histogram:
+        """How many writes were committed together."""
+        return self._writer.groups
 
 
 def _check_there(path: str) -> None:

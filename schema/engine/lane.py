@@ -56,6 +56,10 @@ class Lane(ABC):
         self._travelling: list[Errand] = []
         self._called = False
 
+    def waiting(self) -> int:
+        """How many errands wait."""
+        return len(self._waiting)
+
     async def open(self) -> None:
         """Connect; `DatabaseUnavailable` where that fails."""
         try:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from schema.engine.errors import Conflict, DatabaseUnavailable, DirectoryError, Fault, Timeout, TooComplex
+from schema.engine.figures import SIZES, Histogram
 from schema.engine.lane import LATE, Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together
 
@@ -77,9 +78,11 @@ class Writer(Lane):
     ) -> None:
         super().__init__(partial(connect, path, watch=watch), deadline)
         self._committed = committed
+        self.groups = Histogram(SIZES)
 
     def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         super()._arrive(errands, outcomes, loop)
+        self.groups.note(len(errands))
         # Also of what nobody waits for any more: what is committed has happened.
         for result, error in outcomes:
             if error is None:

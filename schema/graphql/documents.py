@@ -27,6 +27,7 @@ from graphql.execution.collect_fields import FragmentDetails
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from schema.engine.cache import Cache
 from schema.graphql.compiled import Root
 from schema.graphql.failures import RequestRefused
 from schema.graphql.limits import Limits, parsed
@@ -34,8 +35,10 @@ from schema.graphql.selecting import fragments_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 MOST_ERRORS = 20
-# A document takes some hundred times its text in memory.
-KEPT_TEXT = 256 * 1024
+DOCUMENTS_KEPT = 5000
+DOCUMENTS_BYTES = 24 * 1024 * 1024
+# Measured: a document takes some hundred times its text in memory, and a recipe of it some forty times.
+BYTES_A_CHARACTER, RECIPE_BYTES_A_CHARACTER = 110, 40
 SEEN_ONCE = 5000
 
 
@@ -59,27 +62,25 @@ class Document:
 
 
 class Documents:
-    """The valid documents of one schema; of those that are kept, the least used go first."""
+    """The valid documents of one schema. Those that are kept are bounded by number and bytes."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self.kept: Cache[str, Document] = Cache(DOCUMENTS_KEPT, DOCUMENTS_BYTES)
         self._seen: OrderedDict[int, None] = OrderedDict()
-        self._size = 0
 
     def get(self, text: str) -> Document:
         """The document; `RequestRefused` where it cannot be read, holds too much, or is not valid."""
-        found = self._kept.get(text)
+        found = self.kept.find(text)
         if found is not None:
-            self._kept.move_to_end(text)
             return found
         node = parsed(text, self._limits)
         if errors := validate(self._schema, node, RULES, MOST_ERRORS):
             raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
         made = Document.of(node, kept=hash(text) in self._seen)
         if made.kept:
-            self._keep(text, made)
+            self.kept.keep(text, made, BYTES_A_CHARACTER * len(text))
         else:
             self._see(text)
         return made
@@ -89,12 +90,9 @@ class Documents:
         if len(self._seen) > SEEN_ONCE:
             self._seen.popitem(last=False)
 
-    def _keep(self, text: str, document: Document) -> None:
-        self._kept[text] = document
-        self._size += len(text)
-        while self._size > KEPT_TEXT and len(self._kept) > 1:
-            dropped, _ = self._kept.popitem(last=False)
-            self._size -= len(dropped)
+    def grown(self, text: str, recipes: int) -> None:
+        """Note how many recipes of a document there are by now."""
+        self.kept.resize(text, (BYTES_A_CHARACTER + RECIPE_BYTES_A_CHARACTER * recipes) * len(text))
 
 
 def _switches(node: DocumentNode) -> tuple[str, ...]:

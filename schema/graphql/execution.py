@@ -6,7 +6,7 @@ once; else graphql-core runs the operation, and finds those answers lying ready.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ from schema.graphql.schema import Face
 from schema.graphql.selecting import Operation
 
 RECIPES_KEPT = 50
+# The ways that an operation can take, as the figures call them.
+COMPILED, INTERPRETED = "compiledQuery", "interpretedQuery"
+WAYS = (COMPILED, INTERPRETED, "mutation", "subscription")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +42,47 @@ class Request:
 
 
 class Executor:
-    """Runs operations against one schema."""
+    """Runs operations against one schema, and counts which way they took."""
 
     def __init__(self, face: Face, limits: Limits | None = None) -> None:
         self._face = face
         self._limits = limits or Limits()
-        self._documents = Documents(face.schema, self._limits)
+        self.documents = Documents(face.schema, self._limits)
+        self.ran = dict.fromkeys(WAYS, 0)
 
-    async def run(self, request: Request, directory: Directory, actor: Actor, *, queries_only: bool = False) -> bytes:
-        """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be."""
-        document = self._documents.get(request.query)
+    async def run(
+        self,
+        request: Request,
+        directory: Directory,
+        actor: Actor,
+        *,
+        queries_only: bool = False,
+        told: Callable[[str], object] = lambda way: None,
+    ) -> bytes:
+        """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be.
+
+        `told` is told which of the `WAYS` it took.
+        """
+        document = self.documents.get(request.query)
         node = _chosen(document, request.operation_name)
         if queries_only and node.operation is not OperationType.QUERY:
             raise NotAQuery("GET is for queries; send this with POST")
         operation = Operation(self._face.schema, node, document.fragments, self._variables(node, request.variables))
-        roots = self._recipe(document, operation, actor)
+        roots = self._recipe(request.query, document, operation, actor)
         found = {root.key: root.details for root in roots}
         context = Context(directory, actor, operation, found, self._limits.records)
         if node.operation is OperationType.QUERY:
             await _read(context, roots, self._limits.records)
             if (answer := _written(context, roots)) is not None:
+                self._took(COMPILED, told)
                 return answer
+        way = node.operation.value
+        self._took(INTERPRETED if way == "query" else way, told)
         return await self._execute(document, request, context)
+
+    def _took(self, way: str, told: Callable[[str], object]) -> None:
+        self.ran[way] += 1
+        told(way)
 
     def _variables(self, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
         found = get_variable_values(self._face.schema, node.variable_definitions or (), dict(given), MOST_ERRORS)
@@ -68,7 +90,7 @@ class Executor:
             raise RequestRefused(found, "GRAPHQL_VALIDATION_FAILED")
         return found
 
-    def _recipe(self, document: Document, operation: Operation, actor: Actor) -> tuple[Root, ...]:
+    def _recipe(self, text: str, document: Document, operation: Operation, actor: Actor) -> tuple[Root, ...]:
         """The operation's root fields, as they were prepared the last time."""
         values = operation.variables.coerced
         key = (id(operation.node), actor.kind, tuple([values.get(name) for name in document.switches]))
@@ -79,6 +101,7 @@ class Executor:
             if len(document.recipes) >= RECIPES_KEPT:
                 document.recipes.clear()
             found = document.recipes[key] = recipe(operation, kind, self._face.queries, lasting=document.kept)
+            self.documents.grown(text, len(document.recipes))
         return found
 
     async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
