@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
-from api import docs, health
+from api import docs, health, metrics
 from api.auth import authenticator
 from api.endpoints import TOPICS
 from api.envelope import Envelope, handlers
+from api.figures import Figures, Observer
 from api.graphql import graphql_route
 from api.rest import openapi
 from api.rest.pages import PAGES
@@ -41,14 +43,15 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
     authenticate = authenticate or authenticator(development=settings.development)
-    executor = Executor(make_schema(shapes, shape(User)))
+    figures, executor = Figures(), Executor(make_schema(shapes, shape(User)))
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with Directory(settings.database, deadline=settings.request_timeout) as directory:
             app.state.directory = directory
-            yield
+            with figures.watching():
+                yield
 
     doors = [
         graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
@@ -59,15 +62,26 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             *docs.routes(docs.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
+            metrics.route(figures, executor, authenticate, token=settings.metrics_token, several=settings.workers > 1),
             *doors,
             socket_route(executor, authenticate, settings),
         ],
-        middleware=[Middleware(Envelope), Middleware(Shortcut, routes=doors)],
+        middleware=_around(settings, figures, doors),
         exception_handlers=handlers(),
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _around(settings: Settings, figures: Figures, doors: list[Route]) -> list[Middleware]:
+    """What every request passes on its way in, and its answer on the way out; the first is outermost."""
+    around = [Middleware(Observer, figures=figures), Middleware(Envelope), Middleware(Shortcut, routes=doors)]
+    if settings.tracing == "off":
+        return around
+    from api.tracing import Tracing
+
+    return [Middleware(Tracing), *around]
 
 
 def _topics() -> dict[str, str]:

@@ -31,7 +31,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = secrets.token_hex(8)
+        scope["request_id"] = scope.get("trace_id") or secrets.token_hex(8)
         answer = _Marked(scope, send)
         try:
             if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:

@@ -6,7 +6,7 @@ https://graphql.github.io/graphql-over-http/draft/
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ from schema.engine.database import Directory
 from schema.engine.errors import BadRequest, DirectoryError, Fault
 from schema.engine.jsontext import strict
 from schema.engine.policy import Actor
-from schema.graphql.execution import Executor, Request
+from schema.graphql.execution import REFUSED, Executor, Request
 from schema.graphql.failures import NotAQuery, RequestRefused, told
 
 JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
@@ -54,6 +54,7 @@ class GraphQLDoor:
             await self._page(Browser(scope))(scope, receive, send)
             return
         media = _media_type(accept)
+        scope["operation"] = REFUSED
         try:
             status, body, more = await self._answer(scope, receive, headers, media)
         except DirectoryError as error:
@@ -75,7 +76,8 @@ class GraphQLDoor:
         actor = await self._authenticate(scope)
         request = await self._posted(receive, headers) if method == "POST" else _asked(scope)
         directory: Directory = scope["app"].state.directory
-        return 200, await self._executor.run(request, directory, actor, queries_only=method != "POST"), ()
+        told = partial(scope.__setitem__, "operation")
+        return 200, await self._executor.run(request, directory, actor, queries_only=method != "POST", told=told), ()
 
     async def _posted(self, receive: Receive, headers: Mapping[str, str]) -> Request:
         """The request that a body holds."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from time import monotonic
+from typing import Literal
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
+from schema.migrations.known import is_behind
+
+Verdict = Literal["ok", "failing", "behind", "unknown"]
+# However often is asked, the database is asked no more often than this.
+SECONDS_KEPT = 0.5
 
 
 def routes() -> list[Route]:
     """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
+    ready = Readiness().ready
     return [Route("/health/live", live), Route("/health/ready", ready), Route("/health", ready)]
 
 
@@ -20,16 +30,44 @@ async def live(request: Request) -> JSONResponse:
     return _answer(200, {"status": "alive"})
 
 
-async def ready(request: Request) -> JSONResponse:
-    """200 if the database answers, else 503."""
-    directory: Directory = request.app.state.directory
+class Readiness:
+    """What was found out last, for those who ask again at once."""
+
+    def __init__(self) -> None:
+        self._directory: Directory | None = None
+        self._until = 0.0
+        self._checks: dict[str, Verdict] = {}
+        self._one = asyncio.Lock()
+
+    async def ready(self, request: Request) -> JSONResponse:
+        """200 if the database answers and lacks no migration, else 503."""
+        directory: Directory = request.app.state.directory
+        async with self._one:
+            if directory is not self._directory or monotonic() >= self._until:
+                self._checks = await _checks(directory)
+                self._directory, self._until = directory, monotonic() + SECONDS_KEPT
+        good = all(verdict == "ok" for verdict in self._checks.values())
+        return _answer(200 if good else 503, {"status": "ready" if good else "unavailable", "checks": self._checks})
+
+
+async def _checks(directory: Directory) -> dict[str, Verdict]:
+    try:
+        (rows,) = await directory.read([("SELECT version_num FROM alembic_version", ())])
+    except DirectoryError:
+        # No answer, or no such table: what has never been migrated is there, and behind.
+        there = await _answers(directory)
+        return {"database": "ok", "migrations": "behind"} if there else {"database": "failing", "migrations": "unknown"}
+    return {"database": "ok", "migrations": "behind" if is_behind(rows[0][0] if rows else None) else "ok"}
+
+
+async def _answers(directory: Directory) -> bool:
     try:
         await directory.read([("SELECT 1", ())])
-    except DirectoryError as error:
-        return _answer(503, {"status": "unavailable", "detail": error.detail})
-    return _answer(200, {"status": "ready"})
+    except DirectoryError:
+        return False
+    return True
 
 
-def _answer(status: int, content: dict[str, str]) -> JSONResponse:
+def _answer(status: int, content: dict[str, object]) -> JSONResponse:
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return JSONResponse(content, status, headers if status == 200 else {**headers, "retry-after": "1"})

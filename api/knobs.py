@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -119,6 +120,13 @@ def _redis(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    """What may stand after `Bearer` (RFC 6750)."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
+        raise ValueError
+    return text
+
+
 def _database(text: str) -> str:
     """The path of an SQLite file."""
     found = re.fullmatch(r"sqlite(?:\+aiosqlite)?:///(?P<path>[^?#]+)", text)
@@ -225,5 +233,15 @@ KNOBS: dict[str, Knob] = {
     "graphql_records": Knob(
         "TANDEM_GRAPHQL_RECORDS", _integer(1, 10**9), "a number, 1 to 1000000000",
         "How many records one GraphQL query could bring back at most.", "10000",
+    ),
+    "metrics_token": Knob(
+        "TANDEM_METRICS_TOKEN", _optional(_token), "at least 16 letters, digits or -._~+/=",
+        "A bearer token that opens /metrics and nothing else; an administrator's key opens it in any case.",
+        "", secret=True,
+    ),
+    "tracing": Knob(
+        "TANDEM_TRACING", _one_of("off", *(["on"] if find_spec("opentelemetry") else [])),
+        "off, or on where opentelemetry-api is installed",
+        "Whether requests and their trips to the database are told to OpenTelemetry.", "off",
     ),
 }  # fmt: skip

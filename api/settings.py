@@ -49,6 +49,8 @@ class Settings:
     sockets: int
     graphql_depth: int
     graphql_records: int
+    metrics_token: str | None
+    tracing: Literal["off", "on"]
 
     @property
     def development(self) -> bool:

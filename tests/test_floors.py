@@ -21,8 +21,10 @@ FLOORS = """
     api.__main__
     api.commands
     api.app | api.server
-    api.envelope | api.shortcut | api.protocol | api.socket + api.handshake + api.messages
-    api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets
+    api.envelope | api.shortcut | api.protocol | api.socket + api.handshake + api.messages |
+        api.metrics + api.exposition
+    api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
+        api.figures | api.tracing
     api
     schema
     schema.migrations
@@ -36,7 +38,8 @@ FLOORS = """
         schema.engine.lookup + schema.engine.scope
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb
-    schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache | schema.engine.figures
+    schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |
+        schema.engine.figures
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}
@@ -64,7 +67,7 @@ class Room:
 
 ROOMS = [
     Room(floor, tuple(re.split(r"\s*\+\s*", room.strip())))
-    for floor, line in enumerate(reversed(re.split(r"(?<!\+)\n", FLOORS.strip())))
+    for floor, line in enumerate(reversed(re.split(r"(?<![+|])\n", FLOORS.strip())))
     for room in line.split("|")
 ]
 

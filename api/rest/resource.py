@@ -44,6 +44,7 @@ class Resource:
         endpoint = self._by_method.get("GET" if method == "HEAD" else method)
         if endpoint is None:
             raise problems.MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
+        scope["operation"] = endpoint.name
         headers = headers_of(scope)
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)

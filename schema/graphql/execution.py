@@ -29,6 +29,7 @@ from schema.graphql.selecting import Operation
 RECIPES_KEPT = 50
 # The ways that an operation can take, as the figures call them.
 COMPILED, INTERPRETED = "compiledQuery", "interpretedQuery"
+REFUSED = "refusedOperation"
 WAYS = (COMPILED, INTERPRETED, "mutation", "subscription")
 
 
