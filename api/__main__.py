@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from api.commands import migrating, serving, showing, transferring
+from api.commands import explaining, migrating, serving, showing, transferring
 
 app = typer.Typer(
     name="python -m api",
@@ -17,6 +17,7 @@ app.command("serve")(serving.serve)
 app.command("migrate")(migrating.migrate)
 app.command("import")(transferring.import_)
 app.command("export")(transferring.export)
+app.command("explain")(explaining.explain)
 app.command("settings")(showing.settings)
 app.command("openapi")(showing.openapi)
 app.command("sdl")(showing.sdl)

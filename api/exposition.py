@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -12,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from api.figures import OTHER, Figures
+from schema.engine.cache import Cache
 from schema.engine.database import Directory
 from schema.engine.figures import Histogram
 from schema.graphql.execution import REFUSED, WAYS, Executor
@@ -91,7 +93,7 @@ def _graphql(executor: Executor) -> Iterator[Metric]:
 
 
 def _caches(executor: Executor, directory: Directory) -> Iterator[Metric]:
-    caches = {"plans": directory.plans, "documents": executor.documents.kept}
+    caches: dict[str, Cache[Any, Any]] = {"plans": directory.plans, "documents": executor.documents.kept}
     for kind, name, meaning, numbers in (
         (GaugeMetricFamily, "entries", "What is kept.", [len(cache) for cache in caches.values()]),
         (GaugeMetricFamily, "bytes", "What it takes, by estimate.", [cache.bytes for cache in caches.values()]),

@@ -40,6 +40,7 @@ class Figures:
     def watching(self) -> Iterator[None]:
         """Meanwhile, see how late the event loop is."""
         loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
 
         def look(due: float) -> None:
             nonlocal timer
@@ -144,7 +145,7 @@ class _Timing:
 
 
 def trace_id_of(traceparent: bytes) -> str | None:
-    """The trace that a request belongs to, as https://www.w3.org/TR/trace-context/ has it; none of what is malformed."""
+    """The trace that a request belongs to, if its header is as https://www.w3.org/TR/trace-context/ has it."""
     found = _TRACE.fullmatch(traceparent.strip(b" \t"))
     if found is None or (found[1] == b"00" and found[3] is not None):
         return None

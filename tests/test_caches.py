@@ -96,10 +96,9 @@ async def test_large_plans_are_fewer(executor, database, monkeypatch):
 
 
 async def test_the_settings_of_a_document_count_too(executor, database):
-    query = "query(%s) { users { nodes { %s } } }" % (
-        ", ".join(f"$s{number}: Boolean!" for number in range(6)),
-        " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6)),
-    )
+    declared = ", ".join(f"$s{number}: Boolean!" for number in range(6))
+    picked = " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6))
+    query = f"query({declared}) {{ users {{ nodes {{ {picked} }} }} }}"
     kept = executor.documents.kept
 
     async with Directory(str(database)) as directory:

@@ -27,6 +27,7 @@ FLOORS = """
         api.figures | api.tracing
     api
     schema
+    schema.explain
     schema.migrations
     schema.models | schema.graphql | schema.transfer
     schema.engine

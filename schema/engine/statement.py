@@ -18,10 +18,14 @@ _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement, and the function that takes its parameters, in order, out of a request's values."""
+    """A statement, and the function that takes its parameters, in order, out of a request's values.
+
+    `names` are those of the parameters, for people to read.
+    """
 
     sql: str
     bind: Callable[[Values], tuple[Any, ...]]
+    names: tuple[str, ...] = ()
 
 
 def compiled(executable: Executable) -> Statement:
@@ -31,7 +35,7 @@ def compiled(executable: Executable) -> Statement:
     assert "[POSTCOMPILE" not in str(written), "an expanding IN breaks the order of the parameters: use `among`"
     names = tuple(written.positiontup or ())
     constants = {name: value for name, value in written.params.items() if value is not None}
-    return Statement(str(written), _binder(names, constants))
+    return Statement(str(written), _binder(names, constants), names)
 
 
 def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Callable[[Values], tuple[Any, ...]]:

@@ -1,0 +1,74 @@
+"""A database of one's own to try a request on, and what a database makes of a statement.
+
+SQLite is asked by `EXPLAIN QUERY PLAN`; for another database another `database_plan` is all that it takes.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from schema.engine import writes
+from schema.engine.record import now
+from schema.engine.shape import Shape
+from schema.engine.sqlite import Step
+from schema.migrations.run import migrate
+
+_ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
+_SCAN = re.compile(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?")
+
+
+@contextmanager
+def trial(shapes: Iterable[Shape], ids: Iterable[str]) -> Iterator[str]:
+    """The path of a database with one record of each model under each of the ids."""
+    with TemporaryDirectory() as folder:
+        path = str(Path(folder) / "trial.db")
+        migrate(path)
+        with closing(sqlite3.connect(path)) as connection:
+            for made in shapes:
+                for id in ids:
+                    _add(connection, made, id)
+            connection.commit()
+        yield path
+
+
+def _add(connection: sqlite3.Connection, made: Shape, id: str) -> None:
+    moment = now()
+    needed = {name: field.example for name, field in made.fields.items() if field.required}
+    row = {**made.blank, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    for name in made.fields:
+        if made.fields[name].unique and isinstance(row.get(name), str) and name != "id":
+            row[name] = id
+    statement = writes.insertion(made)
+    connection.execute(statement.sql, statement.bind(writes.columns_of(made.fields, row)))
+
+
+def database_plan(path: str, step: Step) -> list[str]:
+    """What the database at `path` says that it would do, further in what is done for something else."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {step[0]}", step[1]).fetchall()
+    depths = {0: -1}
+    lines = []
+    for number, above, _, text in rows:
+        depths[number] = depths.get(above, -1) + 1
+        lines.append("  " * depths[number] + text)
+    return lines
+
+
+def warnings(sql: str, lines: Iterable[str], narrowed: Collection[str]) -> list[str]:
+    """What takes longer with every row there is: a walk through a table to find some, and a sort without an index."""
+    tables = {alias: table for table, alias in _ALIAS.findall(sql)}
+    found = []
+    for line in lines:
+        scan = _SCAN.match(line.strip())
+        table = tables.get(scan[1], scan[1]) if scan else ""
+        if scan and table in narrowed:
+            by = f" by {scan[2]}" if scan[2] else ""
+            found.append(f"walks {table}{by}: what is looked for or counted may take every row of it")
+        if "USE TEMP B-TREE FOR" in line:
+            found.append("sorts without an index: all rows that match are read and sorted, however few are shown")
+    return found

@@ -1,0 +1,116 @@
+"""A selection in words. Values go by their names, as they do in the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from schema.engine.selection import (
+    Branch,
+    Compare,
+    Condition,
+    Far,
+    Info,
+    Junction,
+    Next,
+    One,
+    Page,
+    Rows,
+    Scalar,
+    Selection,
+    Total,
+)
+from schema.engine.shape import Shape, shape
+
+_SIGNS = {"eq": "is", "in": "is one of", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "startswith": "starts with"}
+_STEP = "  "
+
+
+def in_words(made: Shape, asked: Selection | Branch, *, of_one: bool) -> list[str]:
+    """The lines that say what is asked of a model's records; `of_one`: of one of them."""
+    if not of_one:
+        assert isinstance(asked, Branch)
+        return list(_list(made.plural, made, asked, ""))
+    below = Selection((("", asked),)) if isinstance(asked, Branch) else asked
+    return [f"one {made.singular}, by its id", *_record(made, below, _STEP)]
+
+
+def narrowed(made: Shape, asked: Selection | Branch) -> set[str]:
+    """The tables of whose rows some are looked for, or all of them counted."""
+    found: set[str] = set()
+    inner = [asked] if isinstance(asked, Selection) else [it.item for _, it in asked.picks if isinstance(it, Rows)]
+    if isinstance(asked, Branch) and (asked.where or any(isinstance(it, Total) for _, it in asked.picks)):
+        link = made.relations[asked.relation].link if asked.relation else None
+        target = shape(made.relations[asked.relation].target) if asked.relation else made
+        found = {target.table.name, *([str(link.__tablename__)] if link else [])}
+    below = shape(made.relations[asked.relation].target) if isinstance(asked, Branch) and asked.relation else made
+    for selection in inner:
+        for _, source in selection.picks:
+            match source:
+                case Branch():
+                    found |= narrowed(below, source)
+                case One():
+                    found |= narrowed(shape(below.relations[source.relation].target), source.selection)
+                case Far():
+                    found |= narrowed(below, source.selection)
+    return found
+
+
+def _list(name: str, made: Shape, asked: Branch, indent: str) -> Iterator[str]:
+    where = f", where {_condition(asked.where)}" if asked.where else ""
+    yield f"{indent}{name}: {_page(asked.page)}{where}, sorted by {_order(asked)}"
+    for _, source in asked.picks:
+        match source:
+            case Rows():
+                yield from _record(made, source.item, indent + _STEP)
+            case Total():
+                yield f"{indent}{_STEP}how many there are in all"
+            case Next():
+                yield f"{indent}{_STEP}where the next page starts"
+            case Info():
+                told = ", ".join(it for _, it in source.picks if isinstance(it, str))
+                yield f"{indent}{_STEP}of the page: {told}"
+
+
+def _record(made: Shape, asked: Selection, indent: str) -> Iterator[str]:
+    own = [f"{'the link’s ' if it.of_link else ''}{it.field}" for _, it in asked.picks if isinstance(it, Scalar)]
+    if own:
+        yield f"{indent}{', '.join(own)}"
+    for _, source in asked.picks:
+        match source:
+            case Far():
+                yield from _record(made, source.selection, indent)
+            case One():
+                relation = made.relations[source.relation]
+                yield f"{indent}the {source.relation}:"
+                yield from _record(shape(relation.target), source.selection, indent + _STEP)
+            case Branch():
+                assert source.relation is not None
+                relation = made.relations[source.relation]
+                yield from _list(f"the {source.relation}", shape(relation.target), source, indent)
+
+
+def _page(page: Page) -> str:
+    bounds = "".join(f" {word} :{name}" for word, name in (("after", page.after), ("before", page.before)) if name)
+    return f"the {'last' if page.backward else 'first'} :{page.size}{bounds}"
+
+
+def _order(asked: Branch) -> str:
+    order = asked.order
+    if asked.relation and not order.fields:
+        return "the key of what joins them"
+    return f"{', '.join((*order.fields, 'id'))}{' from the greatest down' if order.descending else ''}"
+
+
+def _condition(asked: Condition) -> str:
+    match asked:
+        case Compare(field, "isnull" | "notnull" as operator, _):
+            return f"{field} is {'' if operator == 'isnull' else 'not '}null"
+        case Compare(field, operator, value):
+            return f"{field} {_SIGNS.get(operator, operator)} :{value}"
+        case Junction("not", (part,)):
+            return f"not ({_condition(part)})"
+        case Junction(word, ()):
+            return "always" if word == "and" else "never"
+        case Junction(word, parts):
+            inner = f" {word} ".join(_condition(part) for part in parts)
+            return f"({inner})" if word == "or" else inner
