@@ -215,7 +215,9 @@ def _trip(number: int, trip: Trip, recorder: Recorder, path: str, *, there: bool
         except sqlite3.Error as error:
             yield from _headed(f"{path} cannot say how it would go about it", [str(error)])
             continue
-        yield from _headed(f"plan of {path if there else 'an empty database, as there is none yet'}", lines)
+        yield from _headed(
+            f"plan of {path if there else 'an empty database, as there is none yet'}", lines or ["nothing is looked up"]
+        )
         yield from (f"  ! {line}" for line in warnings(step[0], lines, tables))
 
 
