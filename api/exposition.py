@@ -109,7 +109,9 @@ def _caches(executor: Executor, directory: Directory) -> Iterator[Metric]:
 
 def _database(directory: Directory) -> Iterator[Metric]:
     trips = HistogramMetricFamily(
-        "tandem_database_trip_seconds", "Trips to the database, with the wait for one; a glance is a read without a trip.", labels=["kind"]
+        "tandem_database_trip_seconds",
+        "Trips to the database, with the wait for one; a glance is a read without a trip.",
+        labels=["kind"],
     )
     for one in (directory.glances, directory.reads, directory.writes):
         trips.add_metric([one.kind], _buckets(one.seconds), one.seconds.total)

@@ -118,7 +118,8 @@ def test_the_database_the_caches_and_the_loop_are_counted(served):
     def of(name, **labels):
         return told[name, frozenset(labels.items())]
 
-    assert of("tandem_database_trip_seconds_count", kind="read") == 3
+    assert of("tandem_database_trip_seconds_count", kind="glance") == 3
+    assert of("tandem_database_trip_seconds_count", kind="read") == 0
     assert of("tandem_database_trip_seconds_count", kind="write") == 1
     assert of("tandem_database_group_size_count") == of("tandem_database_group_size_sum") == 1
     assert of("tandem_database_waiting", lane="writer") == 0
