@@ -29,8 +29,13 @@ class Figures:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], Histogram] = {}
-        self.running = self.waiting = self.sockets = 0
+        self.begun = self.waiting = self.sockets = 0
         self.lag = Histogram(SECONDS)
+
+    @property
+    def running(self) -> int:
+        """Requests under way."""
+        return self.begun - sum(sum(found.counts) for found in self.requests.values())
 
     def opened(self, operation: str, status: int) -> Histogram:
         """Where requests with this answer are noted from now on; with status 0, the caller went away before."""
@@ -79,11 +84,10 @@ class Observer:
         for name, value in scope["headers"]:
             if name in _HEEDED:
                 app = self._heeding(scope, name, value) or app
-        figures.running += 1
+        figures.begun += 1
         try:
             await app(scope, receive, noting)
         finally:
-            figures.running -= 1
             operation = scope.get("operation", OTHER)
             found = figures.requests.get((operation, status)) or figures.opened(operation, status)
             found.note(perf_counter() - began)
