@@ -51,6 +51,7 @@ class _Marked:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._send = send
+        self._scope = scope
         self._id = (b"x-request-id", scope["request_id"].encode())
         self._bare = scope["method"] == "HEAD"
         self.started = False
@@ -59,6 +60,7 @@ class _Marked:
         """Send a part of it."""
         if message["type"] == "http.response.start":
             self.started = True
+            self._scope["status"] = message["status"]
             present = {name.lower() for name, _ in message["headers"]}
             added = [header for header in HEADERS if header[0] not in present]
             message["headers"] = [*message["headers"], *added, self._id]
