@@ -48,8 +48,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Directory(settings.database, deadline=settings.request_timeout) as directory:
-            app.state.directory = directory
+        async with Directory(settings.database, deadline=settings.request_timeout) as app.state.directory:
             with figures.watching():
                 yield
 

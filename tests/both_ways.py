@@ -16,8 +16,9 @@ from schema.graphql.execution import Executor
 
 @dataclass
 class Replay:
-    """Whether a query is just being run a second time, and how many have been."""
+    """Whether a query is just being run a second time, and how many have been. `off` is for tests that count."""
 
+    off: bool = False
     under_way: bool = False
     written: bool = False
     count: int = 0
@@ -42,7 +43,7 @@ def both_ways() -> Iterator[Replay]:
 
     async def run_twice(self: Executor, *given: Any, **more: Any) -> bytes:
         answer = await run(self, *given, **more)
-        if REPLAY.written and not REPLAY.under_way:
+        if REPLAY.written and not REPLAY.under_way and not REPLAY.off:
             REPLAY.under_way = True
             try:
                 again = await run(self, *given, **more)

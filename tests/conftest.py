@@ -38,6 +38,14 @@ def replayed() -> Iterator[Replay]:
         yield replay
 
 
+@pytest.fixture
+def once(replayed: Replay) -> Iterator[None]:
+    """Each query is run one way, the usual one: for tests that count."""
+    replayed.off = True
+    yield
+    replayed.off = False
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database, to be copied."""

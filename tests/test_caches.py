@@ -14,6 +14,8 @@ from schema.graphql.execution import Executor, Request
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 
+pytestmark = pytest.mark.usefixtures("once")
+
 ADMIN = Actor(roles=frozenset({"admin"}))
 
 

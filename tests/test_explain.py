@@ -17,6 +17,8 @@ from api.__main__ import app
 from schema.explain.layout import laid_out
 from tests.people import PEOPLE
 
+pytestmark = pytest.mark.usefixtures("once")
+
 ID = PEOPLE[0]["id"]
 
 

@@ -20,6 +20,8 @@ from schema.engine.policy import Actor
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN, EDITOR, READER
 
+pytestmark = pytest.mark.usefixtures("once")
+
 ROOT = Path(__file__).parent.parent
 TOKEN = "scrape-me-0123456789"
 ACTORS = {

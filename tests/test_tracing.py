@@ -16,6 +16,8 @@ from api.figures import trace_id_of
 from api.settings import WrongSetting
 from tests.conftest import BASE, HERE, settings_for
 
+pytestmark = pytest.mark.usefixtures("once")
+
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
 

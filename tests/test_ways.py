@@ -14,6 +14,8 @@ from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 from tests.people import PEOPLE
 
+pytestmark = pytest.mark.usefixtures("once")
+
 ADMIN = Actor(roles=frozenset({"admin"}))
 ID = PEOPLE[0]["id"]
 PAGE = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
