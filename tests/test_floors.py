@@ -21,7 +21,7 @@ FLOORS = """
     api.__main__
     api.commands
     api.app | api.server
-    api.envelope | api.shortcut | api.protocol | api.socket + api.handshake + api.messages |
+    api.envelope | api.shortcut | api.protocol + api.wire | api.socket + api.handshake + api.messages |
         api.metrics + api.exposition
     api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
         api.figures | api.tracing

@@ -106,7 +106,7 @@ def test_a_url_of_any_length_is_too_long(port, size):
 
 @pytest.mark.parametrize(
     "sent",
-    [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET /users HTTP/9.9\r\n\r\n", b"GET\r\n\r\n"],
+    [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n"],
 )
 def test_what_is_no_http_is_told_so(port, sent):
     ((status, headers, body),) = say(port, sent)

@@ -94,6 +94,20 @@ PAGES: tuple[tuple[str, str, int | None, str, str], ...] = (
         "Ask for fewer values at a time, or ask GraphQL, which takes them in a body.",
     ),
     (
+        "NOT_IMPLEMENTED",
+        "Not spoken here",
+        501,
+        "It is a part of HTTP that this server does not know: a transfer coding besides chunked, or CONNECT.",
+        "Send the body as it is, or chunked, and ask for a path.",
+    ),
+    (
+        "HTTP_VERSION_NOT_SUPPORTED",
+        "Not in that version of HTTP",
+        505,
+        "This server speaks HTTP/1.1; HTTP/2 and HTTP/3 are for the proxy in front of it.",
+        "Ask in HTTP/1.1, which every client can.",
+    ),
+    (
         "UNSUPPORTED_MEDIA_TYPE",
         "No body in that form",
         415,

@@ -84,6 +84,18 @@ class HeadersTooLarge(HttpRefused):
     code, title, status = "HEADERS_TOO_LARGE", "The headers are too large", 431
 
 
+class NotImplementedHere(HttpRefused):
+    """HTTP that this server does not speak."""
+
+    code, title, status = "NOT_IMPLEMENTED", "Not spoken here", 501
+
+
+class VersionNotSupported(HttpRefused):
+    """A version of HTTP that this server does not speak."""
+
+    code, title, status = "HTTP_VERSION_NOT_SUPPORTED", "Not in that version of HTTP", 505
+
+
 class TooManyRequests(HttpRefused):
     """The caller has asked too often of late."""
 
@@ -113,6 +125,8 @@ STATUS: dict[type[DirectoryError], int] = {
     Overloaded: 503,
     DatabaseUnavailable: 503,
     Timeout: 503,
+    NotImplementedHere: 501,
+    VersionNotSupported: 505,
 }
 
 INTERNAL = DirectoryError("Something went wrong on our side. The request id will lead whoever runs this service to it.")

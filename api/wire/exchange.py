@@ -1,0 +1,148 @@
+"""One request and its answer, as uvicorn has them, but that an answer in one piece leaves in one piece.
+
+Uvicorn writes head and body apart, which is two calls of the kernel for each request, and searches every header for
+what may not be in one by itself. Here the head waits for the first of the body, and is looked at as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
+
+from api.rest import problems
+
+# Larger bodies are not copied to stand behind their head.
+JOINED = 64 * 1024
+# What is still to come of a request that has been answered is read and forgotten, up to so much; else we hang up.
+DRAINED = 64 * 1024
+# All that may not be in the value of a header.
+_CONTROLS = bytes({*range(32), 127} - set(b"\t"))
+# How a header's name is written, and whether it says something to us. Bounded by what the service has names for.
+_names: dict[bytes, tuple[bytes, bool]] = {}
+_MOST_NAMES = 1000
+_MEANT_FOR_US = {b"content-length", b"transfer-encoding", b"connection"}
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer."""
+
+    def __init__(self, connection: Any, keep_alive: bool, expects: bool, drains: bool) -> None:
+        self._connection = connection
+        super().__init__(
+            scope=connection.scope,
+            transport=connection.transport,
+            flow=connection.flow,
+            logger=connection.logger,
+            access_logger=connection.access_logger,
+            access_log=False,
+            default_headers=connection.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expects,
+            keep_alive=keep_alive,
+            on_response=connection.on_response_complete,
+        )
+        self.begun = connection.begun
+        self._drains = drains
+        self._head = b""
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer; the head with the first of the body."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        expected = "http.response.body" if self.response_started else "http.response.start"
+        if message["type"] != expected or self.response_complete:
+            raise RuntimeError(f"an answer has no {message['type']} here")
+        if not self.response_started:
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self._head = self._begin(message["status"], message.get("headers", ()))
+        else:
+            self._go_on(message.get("body", b""), message.get("more_body", False))
+
+    async def send_500_response(self) -> None:
+        """What goes out where the application fails before it has begun to answer."""
+        answer = problems.answer(problems.INTERNAL, self.scope.get("path", "/"), "")
+        length = (b"content-length", b"%d" % len(answer.body))
+        headers = [*answer.headers, length, (b"cache-control", b"no-store"), (b"connection", b"close")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": answer.body})
+
+    def _begin(self, status: int, headers: Any) -> bytes:
+        """The head of the answer."""
+        if self.more_body and not self._drains:
+            self.keep_alive = False
+        lines = [STATUS_LINE[status], self._connection.watch.stamp(self.default_headers)]
+        closes = False
+        for name, value in headers:
+            written, meant_for_us = _names.get(name) or _named(name)
+            if meant_for_us:
+                closes |= self._understand(written, value)
+            lines += (written, value, b"\r\n")
+        if not self.keep_alive and not closes:
+            lines.append(b"connection: close\r\n")
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(b"\r\n")
+        values = b"".join([value for _, value in headers])
+        if len(values.translate(None, _CONTROLS)) < len(values):
+            raise RuntimeError("a header has a character that may not be in one")
+        return b"".join(lines)
+
+    def _understand(self, written: bytes, value: bytes) -> bool:
+        """Note what a header says of the answer's framing, and whether it ends the connection."""
+        if written == b"content-length: " and self.chunked_encoding is None:
+            self.expected_content_length, self.chunked_encoding = int(value), False
+        elif written == b"transfer-encoding: " and value.lower() == b"chunked":
+            self.expected_content_length, self.chunked_encoding = 0, True
+        elif written == b"connection: " and b"close" in (token.strip() for token in value.lower().split(b",")):
+            self.keep_alive = False
+            return True
+        return False
+
+    def _go_on(self, body: bytes, more: bool) -> None:
+        """Write a part of the body, behind the head if that has not gone out yet."""
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length, body = 0, b""
+        elif self.chunked_encoding:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = chunk if more else chunk + b"0\r\n\r\n"
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (self.expected_content_length and not more):
+                raise RuntimeError("the body is not as long as Content-Length says")
+        head, self._head = self._head, b""
+        if len(body) > JOINED:
+            self.transport.writelines((head, body))
+        elif head or body:
+            self.transport.write(head + body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self._connection.leave()
+            self.on_response()
+
+
+def _named(name: bytes) -> tuple[bytes, bool]:
+    """How a header's name is written, once it is known to be one."""
+    if not name or HEADER_RE.search(name):
+        raise RuntimeError("a header has a name that none may have")
+    lower = name.lower()
+    made = (b"%b: " % lower, lower in _MEANT_FOR_US)
+    if len(_names) < _MOST_NAMES:
+        _names[name] = made
+    return made
+
+
+async def everything(scope: Scope, receive: Receive, send: Send) -> None:
+    """What answers `OPTIONS *`: what this server as a whole can do (RFC 9110, 9.3.7)."""
+    allow = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    start: Message = {"type": "http.response.start", "status": 204, "headers": [allow]}
+    await send(start)
+    await send({"type": "http.response.body"})

@@ -1,0 +1,93 @@
+"""How much a connection may take up: bytes, headers, seconds. And the watch that looks at all connections every second.
+
+A good request pays nothing for it: no timer is its own, it only notes what time the watch has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may take up, in bytes, in seconds, in pieces; and how many connections there may be."""
+
+    url: int = 8192
+    head: int = 32 * 1024
+    headers: int = 100
+    # What a body may be on the wire, the framing of its chunks included; what it may hold, the doors say.
+    body: int = 2 * 1024 * 1024
+    pipelined: int = 100
+    connections: int = 4096
+    reading: float = 10
+    request: float = 16
+    idle: float = 95
+    farewell: float = 2
+    taking: float = 20
+    every: float = 1
+
+
+class Guest(Protocol):
+    """What the watch looks after."""
+
+    def check(self, now: float) -> None:
+        """Do what is due."""
+
+    def evictable(self) -> bool:
+        """Whether nothing is lost when it goes."""
+
+    def leave(self) -> None:
+        """Go."""
+
+
+class Watch:
+    """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.now = 0.0
+        self.leaving = False
+        self.guests: dict[Guest, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stamp: tuple[object, bytes] = (None, b"")
+
+    def admit(self, guest: Guest, loop: asyncio.AbstractEventLoop) -> bool:
+        """Take it in. Where the house is full, one of the oldest that ask for nothing goes, or else nobody comes in."""
+        if self._loop is not loop:
+            self._loop, self.now = loop, loop.time()
+            loop.call_later(self.limits.every, self._look)
+        full = len(self.guests) >= self.limits.connections
+        admitted = not full or self._evicted()
+        self.guests[guest] = None
+        return admitted
+
+    def forget(self, guest: Guest) -> None:
+        """It is gone."""
+        self.guests.pop(guest, None)
+
+    def stamp(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers that all answers have, as lines; written anew when the server has new ones, once a second."""
+        if self._stamp[0] is not headers:
+            self._stamp = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
+        return self._stamp[1]
+
+    def _look(self) -> None:
+        assert self._loop is not None
+        if not self.guests:
+            self._loop = None
+            return
+        self.now = now = self._loop.time()
+        for guest in list(self.guests):
+            guest.check(now)
+        self._loop.call_later(self.limits.every, self._look)
+
+    def _evicted(self) -> bool:
+        # In the order of their arrival; a look at all of them for each that comes would be what an attacker wants.
+        for guest, _ in zip(list(self.guests), range(100), strict=False):
+            if guest.evictable():
+                self.forget(guest)
+                guest.leave()
+                return True
+        return False

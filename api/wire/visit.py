@@ -1,0 +1,161 @@
+"""A connection from its coming to its going: how long it may wait, how it is refused, how it takes its leave.
+
+What is read on it is `connection.py`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.rest import problems
+from api.wire import head
+from api.wire.exchange import Exchange
+from api.wire.patience import Watch
+from schema.engine.errors import DirectoryError, Overloaded, Timeout
+
+# Bytes a second: who takes an answer more slowly than this has left.
+SLOWEST = 8 * 1024
+# Where a connection is: between requests, in a request's head or body, done with reading, or done.
+BETWEEN, HEAD, BODY, DEAF, LEAVING = range(5)
+
+
+class Visit(HttpToolsProtocol):
+    """One connection, as time goes by."""
+
+    watch: Watch
+    since = begun = 0.0
+    _stage = BETWEEN
+    _chunk = _taken = 0
+    _method = ""
+    url = b""
+    _answering: Exchange | None = None
+    _last_words = b""
+    _eof = False
+    served = False
+    _stalled: tuple[float, int] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Somebody has come."""
+        super().connection_made(transport)
+        admitted = self.watch.admit(self, self.loop)
+        self.since = self.watch.now
+        if not admitted:
+            self._refuse(Overloaded("there are more connections than this server takes"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """They are gone."""
+        self.watch.forget(self)
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> Any:
+        """They send no more. What they have asked for until now is answered yet, unless it is cut off."""
+        self._eof = True
+        if self._stage not in (BETWEEN, DEAF) or self._answering is None:
+            return None
+        self.cycle.keep_alive = False
+        return True
+
+    def shutdown(self) -> None:
+        """Answer what has been asked for, and go."""
+        if self._answering is not None:
+            (self.pipeline[0][0] if self.pipeline else self._answering).keep_alive = False
+        elif self._stage in (BETWEEN, BODY):
+            self.leave()
+
+    def leave(self) -> None:
+        """Say no more, and hang up when they do, or after a moment: at once might take back what was said last."""
+        self._stage, self.since = LEAVING, self.watch.now
+        if self.transport.is_closing():
+            return
+        if self._eof:
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+    def evictable(self) -> bool:
+        """Whether nothing has been asked for, or all has been answered."""
+        return self._answering is None and self._stage in (BETWEEN, HEAD)
+
+    def check(self, now: float) -> None:
+        """What the watch sees to, once a second."""
+        limits, waited = self.watch.limits, now - self.since
+        if self._stalls(now):
+            self.transport.abort()
+        elif self._stage == LEAVING:
+            if waited > limits.farewell and not self._stalled:
+                self.transport.abort()
+        elif self._stage in (HEAD, BODY) and self.flow.read_paused:
+            self.since = now
+        elif self._stage in (HEAD, BODY) and waited > limits.reading:
+            self._refuse(problems.RequestTimeout(f"a request is to arrive within {limits.reading:g} seconds"))
+        elif self._answering is not None:
+            if now - self._answering.begun > limits.request and not self._answering.response_started:
+                self._give_up(Timeout("the answer was not there in time"))
+        elif self._stage == BETWEEN and waited > (limits.idle if self.served else limits.reading):
+            self.leave()
+
+    def on_response_complete(self) -> None:
+        """It is answered; the next, if it is there already, or we wait for one."""
+        self.server_state.total_requests += 1
+        self._answering = None
+        if self._stage == LEAVING or self.transport.is_closing():
+            self.pipeline.clear()
+            return
+        self.since = self.watch.now
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words:
+            self._say_last_words()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering, self.served = cycle, True
+        super()._start_asgi_task(cycle, app)
+
+    def _refuse(self, error: DirectoryError) -> None:
+        """Say what is wrong with what is being read, after the answers to all that came before it, and go."""
+        own = self.cycle if self._stage == BODY else None
+        if own is not None and own.response_complete:
+            self.leave()
+        elif own is not None and own is self._answering:
+            self._give_up(error)
+        else:
+            if own is not None:
+                self.pipeline.popleft()
+            self._stage = DEAF
+            self._last_words = head.refusal(error, self.url, self._stamp())
+            if self._answering is None:
+                self._say_last_words()
+
+    def _give_up(self, error: DirectoryError) -> None:
+        """Wait no longer for the answer, nor for those behind it."""
+        exchange, self._answering = self._answering, None
+        assert exchange is not None
+        self.pipeline.clear()
+        exchange.disconnected = True
+        exchange.message_event.set()
+        self._last_words = b"" if exchange.response_started else head.refusal(error, self.url, self._stamp())
+        self._say_last_words()
+
+    def _say_last_words(self) -> None:
+        self.transport.write(self._last_words)
+        self.leave()
+
+    def _stamp(self) -> bytes:
+        return self.watch.stamp(self.server_state.default_headers)
+
+    def _stalls(self, now: float) -> bool:
+        """Whether they do not take what we send: for so long, and a second more for every few kilobytes."""
+        pending = self.transport.get_write_buffer_size()
+        if not pending:
+            self._stalled = None
+        elif self._stalled is None or pending > self._stalled[1]:
+            self._stalled = (now + self.watch.limits.taking + pending / SLOWEST, pending)
+        return self._stalled is not None and now > self._stalled[0]
