@@ -46,6 +46,7 @@ class Settings:
     credential_rate: int
     rate_limit_url: str | None
     running: int
+    connections: int
     sockets: int
     graphql_depth: int
     graphql_records: int

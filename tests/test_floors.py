@@ -20,8 +20,8 @@ import pytest
 FLOORS = """
     api.__main__
     api.commands
-    api.app | api.server
-    api.envelope | api.shortcut | api.protocol + api.wire | api.socket + api.handshake + api.messages |
+    api.app | api.server | api.workers
+    api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
         api.metrics + api.exposition
     api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
         api.figures | api.tracing

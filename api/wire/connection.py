@@ -100,7 +100,7 @@ class Connection(Visit):
         limits, url = self.watch.limits, self.url
         if self._chunk > limits.url or self._taken > limits.url:
             head.check_size(url, self.headers, limits)
-        if url[:1] != b"/" or b"#" in url:
+        if url[:1] != b"/" or b"#" in url or method == "CONNECT":
             return head.target(method, url, self.headers)
         path, _, query = url.partition(b"?")
         return path, query

@@ -68,10 +68,10 @@ def head_too_large(limits: Limits) -> DirectoryError:
 
 def target(method: str, url: bytes, headers: Headers) -> tuple[bytes, bytes]:
     """The path and the query that a request is for. Of an absolute target the host counts, not that of the header."""
-    if found := _ORIGIN.fullmatch(url):
-        return found[1], found[2] or b""
     if method == "CONNECT":
         raise problems.NotImplementedHere("this is no proxy")
+    if found := _ORIGIN.fullmatch(url):
+        return found[1], found[2] or b""
     if url == b"*" and method == "OPTIONS":
         return b"*", b""
     found = _ABSOLUTE.fullmatch(url)

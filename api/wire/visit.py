@@ -5,6 +5,7 @@ What is read on it is `connection.py`'s business.
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -17,6 +18,8 @@ from schema.engine.errors import DirectoryError, Overloaded, Timeout
 
 # Bytes a second: who takes an answer more slowly than this has left.
 SLOWEST = 8 * 1024
+# Seconds for the other side to hang up too, when the server leaves.
+PARTING = 1
 # Where a connection is: between requests, in a request's head or body, done with reading, or done.
 BETWEEN, HEAD, BODY, DEAF, LEAVING = range(5)
 
@@ -61,12 +64,28 @@ class Visit(HttpToolsProtocol):
         self.cycle.keep_alive = False
         return True
 
+    @property
+    def busy(self) -> bool:
+        """Whether something has been asked for and not been answered."""
+        return self._answering is not None
+
     def shutdown(self) -> None:
         """Answer what has been asked for, and go."""
         if self._answering is not None:
             (self.pipeline[0][0] if self.pipeline else self._answering).keep_alive = False
         elif self._stage in (BETWEEN, BODY):
             self.leave()
+
+    def depart(self, now: float) -> None:
+        """Go, unless something is to be done yet: said, or read, for it may have come in this very moment."""
+        if self._answering is not None or self._stage == HEAD:
+            return
+        if self._stage != LEAVING:
+            if not _readable(self.transport):
+                self.leave()
+                self.since = now
+        elif now - self.since > PARTING and not self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def leave(self) -> None:
         """Say no more, and hang up when they do, or after a moment: at once might take back what was said last."""
@@ -159,3 +178,12 @@ class Visit(HttpToolsProtocol):
         elif self._stalled is None or pending > self._stalled[1]:
             self._stalled = (now + self.watch.limits.taking + pending / SLOWEST, pending)
         return self._stalled is not None and now > self._stalled[0]
+
+
+def _readable(transport: Any) -> bool:
+    """Whether something has come that we have not read yet."""
+    if transport.is_closing():
+        return False
+    asked = select.poll()
+    asked.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(asked.poll(0))
