@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
+from api import serving as lean
+
+if __name__ == "__main__":
+    # A server starts without what only the other commands need, unless its options are unusual.
+    lean.start_at_once(sys.argv[1:])
+
 import typer
 
 from api.commands import explaining, migrating, serving, showing, transferring

@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.__main__ import app
-from api.commands.serving import address
+from api.serving import address
 from schema.migrations.run import newest
 
 ROOT = Path(__file__).parent.parent

@@ -20,6 +20,7 @@ import pytest
 FLOORS = """
     api.__main__
     api.commands
+    api.serving
     api.app | api.server | api.workers
     api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
         api.metrics + api.exposition
@@ -49,6 +50,7 @@ DOORWAYS = {"api", "schema", "schema.engine"}
 PERMITTED = {
     ("api.endpoints", "api.rest.typed"): "an endpoint of one's own is made of the same stuff as the resources'",
     ("api.graphql", "api.rest.problems"): "there is one dictionary from what went wrong to a status",
+    ("api.serving", "api.commands.migrating"): "a database that is behind is brought up to date before it is served",
     ("api.graphql", "api.rest.reading"): "headers, query strings and bodies are read alike at both doors",
 }
 

@@ -1,0 +1,98 @@
+"""What `serve` does. It stays for weeks, so it does without the command line's machinery, and without Alembic's.
+
+A database that is up to date is found to be so by a look; only one that is not is left to Alembic.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from api.listening import listen
+from api.settings import Settings, WrongSetting, read
+from api.workers import Workers
+from schema.engine.errors import DirectoryError
+from schema.migrations.newest import newest
+
+# The command, and its options as they are nearly always given. All else is for the command line to judge.
+_PLAIN = re.compile(
+    r"serve(?:\0--host[\0=](?P<host>\w[\w.:-]*)|\0--port[\0=](?P<port>[1-9]\d{0,3}|[1-5]\d{4}))*", re.ASCII
+)
+
+
+def start_at_once(arguments: Sequence[str]) -> None:
+    """Serve, and end with this process, if that and nothing unusual is asked for; else do nothing."""
+    if found := _PLAIN.fullmatch("\0".join(arguments)):
+        sys.exit(start(found["host"], int(found["port"]) if found["port"] else None))
+
+
+def start(host: str | None, port: int | None) -> int:
+    """Serve until a signal says to leave; the exit code. What is known to go wrong ends in one sentence."""
+    try:
+        settings = read()
+        settings = replace(settings, host=host or settings.host, port=port or settings.port)
+        if settings.workers > 1 and _is_file(settings.database):
+            raise WrongSetting(f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1")
+        _prepare(settings)
+        listeners = _listeners(settings)
+    except (WrongSetting, DirectoryError) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 2 if isinstance(error, WrongSetting) else 1
+    print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
+    if settings.workers > 1:
+        return Workers(settings.workers, lambda lifeline: _work(settings, listeners, lifeline), listeners).run()
+    _work(settings, listeners, None)
+    return 0
+
+
+def address(host: str, port: int) -> str:
+    """Where a browser on this machine finds it."""
+    name = "localhost" if host in ("::", "0.0.0.0", "*") else f"[{host}]" if ":" in host else host  # noqa: S104
+    return f"http://{name}:{port}/"
+
+
+def _prepare(settings: Settings) -> None:
+    """See to it that the database can be used."""
+    if not (_is_file(settings.database) and _revision(settings.database) == newest()):
+        from api.commands.migrating import prepare
+
+        prepare(settings)
+
+
+def _is_file(database: str) -> bool:
+    """Whether it is SQLite's: a URL of another kind says so."""
+    return "://" not in database or database.startswith("sqlite")
+
+
+def _revision(path: str) -> str | None:
+    """The migration that a database is at, if that can be seen at a glance."""
+    if not Path(path).is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error:
+        return None
+    return str(found[0][0]) if len(found) == 1 else None
+
+
+def _listeners(settings: Settings) -> list[socket.socket]:
+    try:
+        return listen(settings.host, settings.port)
+    except OSError as error:
+        said = f"{settings.host}, port {settings.port}, cannot be listened on: {error.strerror}"
+        raise WrongSetting(said) from error
+
+
+def _work(settings: Settings, listeners: list[socket.socket], lifeline: int | None) -> None:
+    # Only here: the process that looks after workers needs neither door.
+    from api import server
+    from api.app import create_app
+
+    server.serve(create_app(settings), settings, listeners, lifeline)
