@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import pytest
-import uvicorn
 
 from api.app import create_app
 from api.protocol import protocol
 from api.settings import read
 from schema.migrations.run import migrate
+from tests.wires import request, say, serving
 
 SMALLEST = b'{"first_name": "Ada", "age": 36}'
 
@@ -29,42 +23,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where a real server listens."""
     path = tmp_path_factory.mktemp("protocol") / "tandem.db"
     migrate(str(path))
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
-    server = uvicorn.Server(uvicorn.Config(app, http=protocol(), lifespan="on", log_level="critical"))
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield int(listening.getsockname()[1])
-        server.should_exit = True
-        thread.join(10)
-
-
-Answer = tuple[int, dict[str, str], bytes]
-
-
-def say(port: int, *pieces: bytes, answers: int = 1) -> list[Answer]:
-    """So many answers to what is sent over one connection, piece by piece."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for piece in pieces:
-            connection.sendall(piece)
-            time.sleep(0.02 if len(pieces) > 1 else 0)
-        with connection.makefile("rb") as received:
-            return [read_answer(received) for _ in range(answers)]
-
-
-def read_answer(received: BinaryIO) -> Answer:
-    status = int(received.readline().split()[1])
-    lines = iter(lambda: received.readline().decode().rstrip("\r\n"), "")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    return status, headers, received.read(int(headers.get("content-length", 0)))
-
-
-def request(method: str, target: str, body: bytes = b"") -> bytes:
-    head = f"{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    with serving(create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

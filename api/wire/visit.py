@@ -37,7 +37,8 @@ class Visit(HttpToolsProtocol):
     _last_words = b""
     _eof = False
     served = False
-    _stalled: tuple[float, int] | None = None
+    # Until when how much may wait to be sent at most; and how much waited when that was said.
+    _due: tuple[float, int, float] | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Somebody has come."""
@@ -108,7 +109,7 @@ class Visit(HttpToolsProtocol):
         if self._stalls(now):
             self.transport.abort()
         elif self._stage == LEAVING:
-            if waited > limits.farewell and not self._stalled:
+            if waited > limits.farewell and not self._due:
                 self.transport.abort()
         elif self._stage in (HEAD, BODY) and self.flow.read_paused:
             self.since = now
@@ -171,13 +172,18 @@ class Visit(HttpToolsProtocol):
         return self.watch.stamp(self.server_state.default_headers)
 
     def _stalls(self, now: float) -> bool:
-        """Whether they do not take what we send: for so long, and a second more for every few kilobytes."""
+        """Whether they have not taken what they should of what waits to be sent."""
         pending = self.transport.get_write_buffer_size()
+        taking = self.watch.limits.taking
         if not pending:
-            self._stalled = None
-        elif self._stalled is None or pending > self._stalled[1]:
-            self._stalled = (now + self.watch.limits.taking + pending / SLOWEST, pending)
-        return self._stalled is not None and now > self._stalled[0]
+            self._due = None
+        elif self._due is None or pending > self._due[1]:
+            self._due = (now + taking, pending, max(0, pending - taking * SLOWEST))
+        elif now > self._due[0]:
+            if pending > self._due[2]:
+                return True
+            self._due = None
+        return False
 
 
 def _readable(transport: Any) -> bool:
