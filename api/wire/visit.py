@@ -6,6 +6,8 @@ What is read on it is `connection.py`'s business.
 from __future__ import annotations
 
 import select
+import socket
+import struct
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +22,7 @@ from schema.engine.errors import DirectoryError, Overloaded, Timeout
 SLOWEST = 8 * 1024
 # Seconds for the other side to hang up too, when the server leaves.
 PARTING = 1
+_AT_ONCE = struct.pack("ii", 1, 0)
 # Where a connection is: between requests, in a request's head or body, done with reading, or done.
 BETWEEN, HEAD, BODY, DEAF, LEAVING = range(5)
 
@@ -107,6 +110,8 @@ class Visit(HttpToolsProtocol):
         """What the watch sees to, once a second."""
         limits, waited = self.watch.limits, now - self.since
         if self._stalls(now):
+            # What the kernel holds of the answer is thrown away, too.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             self.transport.abort()
         elif self._stage == LEAVING:
             if waited > limits.farewell and not self._due:
