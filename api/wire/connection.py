@@ -49,7 +49,8 @@ class Connection(Visit):
         except httptools.HttpParserError as error:
             self._stop(error, data)
         else:
-            self._check_size()
+            if self._stage != BETWEEN:
+                self._check_size()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -69,7 +70,7 @@ class Connection(Visit):
         self._method = ""
         version = parser.get_http_version()
         named = dict(headers)
-        if not head.is_plain(headers, named, version):
+        if named.get(b"host") not in head.HOSTS or version != "1.1" or not head.is_plain(headers, named):
             head.check(headers, version, self.watch.limits)
         raw_path, query = self._target(method)
         if version != "1.1":
@@ -86,9 +87,11 @@ class Connection(Visit):
 
     def on_message_complete(self) -> None:
         """It is all there."""
-        self._stage = BETWEEN
+        read, self._stage = self._stage, BETWEEN
         self.since = self.watch.now
-        super().on_message_complete()
+        if read == BODY and not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def handle_websocket_upgrade(self) -> None:
         """Another protocol takes over, and looks after itself."""
@@ -110,7 +113,7 @@ class Connection(Visit):
         if len(self.pipeline) >= self.watch.limits.pipelined:
             raise Enough
         expects = b"expect" in named and named[b"expect"].lower() == b"100-continue"
-        drains = not expects and int(named.get(b"content-length", DRAINED + 1)) <= DRAINED
+        drains = b"content-length" in named and not expects and int(named[b"content-length"]) <= DRAINED
         keep_alive = version == "1.1" and not self.watch.leaving and self.parser.should_keep_alive()
         self.cycle = exchange = Exchange(self, keep_alive, expects, drains)
         self._stage, self.since = BODY, self.watch.now

@@ -29,24 +29,26 @@ _MEANT_FOR_US = {b"content-length", b"transfer-encoding", b"connection"}
 class Exchange(RequestResponseCycle):
     """One request and its answer."""
 
+    # What all begin with; uvicorn's own `__init__` sets them one by one for each request.
+    disconnected = response_started = response_complete = access_log = False
+    more_body = True
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    _head = b""
+
     def __init__(self, connection: Any, keep_alive: bool, expects: bool, drains: bool) -> None:
         self._connection = connection
-        super().__init__(
-            scope=connection.scope,
-            transport=connection.transport,
-            flow=connection.flow,
-            logger=connection.logger,
-            access_logger=connection.access_logger,
-            access_log=False,
-            default_headers=connection.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=expects,
-            keep_alive=keep_alive,
-            on_response=connection.on_response_complete,
-        )
+        self.scope = connection.scope
+        self.transport = connection.transport
+        self.flow = connection.flow
+        self.logger = connection.logger
+        self.message_event = asyncio.Event()
+        self.on_response = connection.on_response_complete
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expects
+        self.body = bytearray()
         self.begun = connection.begun
         self._drains = drains
-        self._head = b""
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer; the head with the first of the body."""
@@ -76,22 +78,25 @@ class Exchange(RequestResponseCycle):
         """The head of the answer."""
         if self.more_body and not self._drains:
             self.keep_alive = False
-        lines = [STATUS_LINE[status], self._connection.watch.stamp(self.default_headers)]
+        connection = self._connection
+        lines = [STATUS_LINE[status], connection.watch.stamp(connection.server_state.default_headers)]
+        values = []
         closes = False
         for name, value in headers:
             written, meant_for_us = _names.get(name) or _named(name)
             if meant_for_us:
                 closes |= self._understand(written, value)
+            values.append(value)
             lines += (written, value, b"\r\n")
+        whole = b"".join(values)
+        if len(whole.translate(None, _CONTROLS)) < len(whole):
+            raise RuntimeError("a header has a character that may not be in one")
         if not self.keep_alive and not closes:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in (204, 304):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
-        values = b"".join([value for _, value in headers])
-        if len(values.translate(None, _CONTROLS)) < len(values):
-            raise RuntimeError("a header has a character that may not be in one")
         return b"".join(lines)
 
     def _understand(self, written: bytes, value: bytes) -> bool:

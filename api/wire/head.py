@@ -19,19 +19,14 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)(/[^?#]*)?(?:\?([^#]*))?(?:#.*
 _ORIGIN = re.compile(rb"(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _OTHER_VERSION = re.compile(rb"[A-Za-z]+ [^\s]+ HTTP/(?!1\.[01]\r?\n)[0-9][0-9.]*\r?\n")
 # Hosts that have been found to be well spelled: most requests name one of a few.
-_hosts: set[bytes] = set()
+HOSTS: set[bytes] = set()
 _MOST_HOSTS = 1000
 _FEW = 50
 
 
-def is_plain(headers: Headers, named: dict[bytes, bytes], version: str) -> bool:
-    """Whether the head is as nearly all are, so that nothing needs a closer look."""
-    return (
-        named.get(b"host") in _hosts
-        and version == "1.1"
-        and len(named) == len(headers) <= _FEW
-        and b"transfer-encoding" not in named
-    )
+def is_plain(headers: Headers, named: dict[bytes, bytes]) -> bool:
+    """Whether a head with a host that is known to be well spelled needs no closer look, as nearly all do not."""
+    return len(named) == len(headers) <= _FEW and b"transfer-encoding" not in named
 
 
 def check(headers: Headers, version: str, limits: Limits) -> None:
@@ -109,12 +104,12 @@ def refusal(error: DirectoryError, url: bytes, stamp: bytes) -> bytes:
 
 
 def _check_host(host: bytes) -> None:
-    if host in _hosts:
+    if host in HOSTS:
         return
     if not _HOST.fullmatch(host):
         raise BadRequest("Host is not the name or the address of a host")
-    if len(_hosts) < _MOST_HOSTS:
-        _hosts.add(host)
+    if len(HOSTS) < _MOST_HOSTS:
+        HOSTS.add(host)
 
 
 def _check_framing(headers: Headers, version: str) -> None:
