@@ -11,7 +11,6 @@ import struct
 import sys
 from collections.abc import Iterator
 
-BACKLOG = 2048
 # Linux's <asm-generic/socket.h> and <linux/filter.h>; Python does not name them.
 _SO_ATTACH_FILTER = 26
 # Of what comes to the listener: drop what opens a connection (SYN), take all else. That is: load the octet of the flags
@@ -20,7 +19,10 @@ _NO_SYN = struct.pack("HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on all addresses that a host has; `::` is all of this machine's, of both families."""
+    """Take all addresses that a host has; `::` is all of this machine's, of both families.
+
+    Nobody is let in before the server is ready: whoever stood in the queue would be lost to a signal in the meantime.
+    """
     name = None if host in ("::", "") else host
     found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
@@ -47,7 +49,6 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError:
         listener.close()

@@ -184,17 +184,19 @@ def test_where_nothing_is_left_to_do_it_goes_soon(service, held):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_signal_is_heeded_at_once(workers):
-    with started(workers) as service, connected(service.port) as connection:
+    with started(workers) as service:
         service.workers(int(workers))
-        connection.sendall(request("GET", "/endless"))
-        time.sleep(0.1)
-        service.leave()
-        time.sleep(0.4)
-        lives = service.process.poll() is None
-        service.leave()
+        with connected(service.port) as connection:
+            connection.sendall(request("GET", "/endless"))
+            time.sleep(0.1)
+            service.leave()
+            time.sleep(0.4)
+            lives = service.process.poll() is None
+            service.leave()
+            code = service.process.wait(2)
 
-        assert lives
-        assert service.process.wait(2) == -signal.SIGTERM
+    assert lives
+    assert code == -signal.SIGTERM
 
 
 def test_a_worker_that_dies_is_replaced_and_all_leave_together():
