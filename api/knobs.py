@@ -225,8 +225,7 @@ KNOBS: dict[str, Knob] = {
         "How many requests run at a time; twice as many wait for 250 ms, the rest are answered with 503.", "64",
     ),
     "connections": Knob(
-        "TANDEM_CONNECTIONS", _integer(1, 1_000_000), "a number, 1 to 1000000",
-        "How many connections each process holds; past it, the oldest that asks for nothing has to go.", "4096",
+        "TANDEM_CONNECTIONS", _integer(1, 1_000_000), "a number, 1 to 1000000", "How many connections may be open.", "4096",
     ),
     "sockets": Knob(
         "TANDEM_SOCKETS", _integer(0, 1_000_000), "a number, 0 to 1000000", "How many WebSockets may be open.", "1000",
