@@ -224,9 +224,8 @@ KNOBS: dict[str, Knob] = {
         "TANDEM_RUNNING", _integer(1, 100_000), "a number, 1 to 100000",
         "How many requests run at a time; twice as many wait for 250 ms, the rest are answered with 503.", "64",
     ),
-    "connections": Knob(
-        "TANDEM_CONNECTIONS", _integer(1, 1_000_000), "a number, 1 to 1000000", "How many connections may be open.", "4096",
-    ),
+    "connections": Knob("TANDEM_CONNECTIONS", _integer(1, 1_000_000), "a number, 1 to 1000000",
+                        "How many connections may be open.", "4096"),
     "sockets": Knob(
         "TANDEM_SOCKETS", _integer(0, 1_000_000), "a number, 0 to 1000000", "How many WebSockets may be open.", "1000",
     ),
