@@ -34,7 +34,7 @@ OWNERS = {(ENGINE["id"], ADA["id"])}
 ACTORS: dict[str, Actor | None] = {
     "without a credential": None,
     "nobody": Actor(),
-    "nobody with a scope": Actor(scopes=frozenset({"users"})),
+    "nobody with a scope": Actor(scopes=frozenset({"write"})),
     "owner": Actor(id=ADA["id"]),
     "member": Actor(id=BOB["id"]),
     "person": Actor(id=EVE["id"]),

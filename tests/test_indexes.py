@@ -159,5 +159,5 @@ def test_both_foreign_keys_of_a_link_lead_an_index(database):
 
 
 def test_there_are_lists_to_look_at():
-    assert set(SHAPES) == {"user", "group"}
+    assert set(SHAPES) == {"user", "group", "key"}
     assert len(sorts()) == 18

@@ -84,7 +84,7 @@ def test_every_table_is_without_rowid(connection):
         connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'alembic%'")
     )
 
-    assert set(made) == {"group", "membership", "user"}
+    assert set(made) == {"group", "key", "membership", "user"}
     assert all(sql.rstrip().endswith("WITHOUT ROWID") for sql in made.values())
 
 

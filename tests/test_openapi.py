@@ -44,6 +44,12 @@ OPERATIONS = {
     "GET /groups/{id}/members/{user_id}": "getGroupMember",
     "PUT /groups/{id}/members/{user_id}": "putGroupMember",
     "DELETE /groups/{id}/members/{user_id}": "removeGroupMember",
+    "GET /keys": "listKeys",
+    "POST /keys": "createKey",
+    "GET /keys/{id}": "getKey",
+    "PATCH /keys/{id}": "updateKey",
+    "DELETE /keys/{id}": "deleteKey",
+    "POST /keys/{id}/revoke": "revokeKey",
     "GET /me": "getMe",
     "POST /greetings": "greet",
 }

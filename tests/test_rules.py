@@ -145,6 +145,7 @@ def fits(rule, model):
 TO_ALL_WHO_SEE_THE_RECORD = {
     "User": {"id", "first_name", "last_name", "active", "created_at", "updated_at", "version"},
     "Group": {"id", "name", "description", "active", "created_at", "updated_at", "version"},
+    "Key": {"id", "name", "role", "scopes", "expires_at", "rate", "active", "created_at", "updated_at", "version"},
     "GroupMember": {"role", "created_at"},
     "UserGroup": {"role", "created_at"},
 }
@@ -158,7 +159,9 @@ def test_every_field_at_rest_has_a_rule(client):
 
     for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
         assert set(schemas[name]["properties"]) - ends == open_ones | PRIVATE.get(name, set())
-    assert {name for name, it in schemas.items() if "version" in it.get("properties", {})} == {"User", "Group"}
+    versioned = {name for name, it in schemas.items() if "version" in it.get("properties", {})}
+    assert versioned == {"User", "Group", "Key", "KeyCreated"}
+    assert set(schemas["KeyCreated"]["properties"]) - set(schemas["Key"]["properties"]) == {"secret"}
 
 
 def test_every_field_in_graphql_has_a_rule(graphql):
@@ -170,6 +173,7 @@ def test_every_field_in_graphql_has_a_rule(graphql):
     relations = {
         "User": {"groups"},
         "Group": {"members"},
+        "Key": set(),
         "GroupMember": {"node", "cursor"},
         "UserGroup": {"node", "cursor"},
     }

@@ -89,7 +89,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One operation of the REST door."""
+    """One operation of the REST door. An answer that is `confidential` holds a secret: nobody may keep it."""
 
     method: Method
     path: str
@@ -102,3 +102,4 @@ class Endpoint:
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     errors: tuple[type[DirectoryError], ...] = ()
+    confidential: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api.rest.endpoint import Endpoint, Reply, Schema
-from api.rest.schemas import reference
+from api.rest.schemas import created_name, reference
 from schema.engine.shape import Relation, Shape
 
 Expressions = Mapping[str, str]
@@ -18,7 +18,7 @@ def followups(
     """The links of one answer, by what each leads to."""
     links: dict[str, Schema] = {}
     for made in shapes:
-        if reply.schema == reference(made.name):
+        if reply.schema in (reference(made.name), reference(created_name(made))):
             links |= _with_id(f"/{made.plural}/{{id}}", "$response.body#/id", endpoint, endpoints)
         if reply.schema == reference(f"{made.name}Page"):
             links |= _with_id(f"/{made.plural}/{{id}}", "$response.body#/items/0/id", endpoint, endpoints)

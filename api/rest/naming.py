@@ -41,6 +41,8 @@ def _faces(made: Shape) -> dict[str, Schema]:
         f"{made.name}Update": schemas.update_face(made),
         f"{made.name}Page": schemas.page_face(made.name, f"A page of {made.plural}."),
     }
+    if made.once:
+        faces[schemas.created_name(made)] = schemas.created_face(made)
     for relation in made.relations.values():
         if relation.many and relation.link_fields:
             faces[relation.item_name] = schemas.item_face(relation)

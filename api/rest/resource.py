@@ -24,6 +24,7 @@ class Resource:
 
     def __init__(self, endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> None:
         self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
+        self._confidential = {method for method, endpoint in self._by_method.items() if endpoint.confidential}
         self._authenticate = authenticate
         self._body_limit = body_limit
         methods = [*self._by_method, *(["HEAD"] if "GET" in self._by_method else []), "OPTIONS"]
@@ -32,7 +33,8 @@ class Resource:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what goes wrong is answered with a problem document."""
         try:
-            answer, caching = await self._answer(scope, receive), KEPT
+            answer = await self._answer(scope, receive)
+            caching = NOT_KEPT if scope["method"] in self._confidential else KEPT
         except DirectoryError as error:
             answer, caching = problems.answer(error, scope["path"], scope.get("request_id", "")), NOT_KEPT
         await respond(scope, send, answer, caching)

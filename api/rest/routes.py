@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+import orjson
+
 from api.rest.endpoint import JSON, MERGE_PATCH, Answer, Body, Call, Endpoint, Parameter, Reply
 from api.rest.headers import (
     IF_MATCH,
@@ -20,7 +22,7 @@ from api.rest.headers import (
     link_header,
 )
 from api.rest.linking import link_endpoints
-from api.rest.schemas import UUID, reference, verb_schema
+from api.rest.schemas import UUID, created_name, reference, verb_schema
 from api.rest.selecting import list_parameters, listing, whole_record
 from schema.engine import faces, operations
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
@@ -88,14 +90,16 @@ def _create(made: Shape) -> Endpoint:
     async def create(call: Call) -> Answer:
         id, found = await operations.create(call.work, made, call.body, whole_record(made))
         location = f"{call.base}/{made.plural}/{id}".encode()
-        return Answer(201, found.json, ((b"location", location), (b"etag", etag(found).encode())))
+        body = found.json if made.once is None else _with_once(found.json, made.once.name, found.once)
+        return Answer(201, body, ((b"location", location), (b"etag", etag(found).encode())))
 
     return Endpoint(
         "POST", f"/{made.plural}", f"create{made.name}", f"Create a {made.singular}",
         f"Adds a {made.singular} to the directory.",
         tag=made.plural, call=create, errors=(Forbidden, Conflict),
         body=Body(reference(f"{made.name}Create"), face.read_json),
-        replies=(_record_reply(made, 201, f"The new {made.singular}.", "Location"),),
+        replies=(Reply(201, f"The new {made.singular}.", reference(created_name(made)), ("ETag", "Location")),),
+        confidential=made.once is not None,
     )  # fmt: skip
 
 
@@ -196,6 +200,11 @@ def _shown(call: Call, found: Found) -> Answer:
     tag = etag(found)
     headers = ((b"etag", tag.encode()),)
     return Answer(304, headers=headers) if is_fresh(call, tag) else Answer(200, found.json, headers)
+
+
+def _with_once(record: bytes, name: str, value: str | None) -> bytes:
+    """A new record's JSON, and in it what is given once."""
+    return b'%b,"%b":%b}' % (record.removesuffix(b"}"), name.encode(), orjson.dumps(value))
 
 
 def _page(call: Call, page: FoundPage) -> Answer:

@@ -12,11 +12,12 @@ from api.rest.endpoint import Schema
 from schema.engine import faces
 from schema.engine.cursors import MAX_LENGTH
 from schema.engine.field import MOMENT as MOMENT_PATTERN
-from schema.engine.field import TIME, FieldShape
+from schema.engine.field import TEXT, TIME, FieldShape
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.verb import Verb
 
 MOST_ITEMS = 100
+LONGEST_ONCE = 1000
 CURSOR: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
 TOTAL: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**53 - 1}
 UUID: Schema = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36, "pattern": faces.UUID}
@@ -35,6 +36,20 @@ def read_face(made: Shape) -> Schema:
         {field.name: _shown(field, nullable=field.nullable or made.masked(field)) for field in made.shown},
         description=made.description,
     )
+
+
+def created_name(made: Shape) -> str:
+    """What the schema of a new record is called: as any other's, unless something is given once."""
+    return f"{made.name}Created" if made.once else made.name
+
+
+def created_face(made: Shape) -> Schema:
+    """A record as the answer to its creation shows it: with what is given once."""
+    assert made.once
+    face = read_face(made)
+    once = {"type": "string", "minLength": 1, "maxLength": LONGEST_ONCE, "pattern": TEXT, "readOnly": True}
+    members = {**face["properties"], made.once.name: once | {"description": made.once.description}}
+    return closed(members, description=f"A new {made.singular}, as it is shown this once.")
 
 
 def create_face(made: Shape) -> Schema:

@@ -109,6 +109,8 @@ def apart(relation: Relation, id: str, far: str) -> NotFound:
 def _both_there(work: Work, relation: Relation, id: str, far: str, rule: Rule) -> Steps:
     """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
     near, target = shape(relation.source), shape(relation.target)
+    work.actor.kind.keep_within(near.plural, "write")
+    work.actor.kind.keep_within(target.plural, "read")
     for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
         asked = _asking(work, made, asked_rule)
         rows = yield asked.sql, asked.bind({"key": key, "actor": work.actor.id})

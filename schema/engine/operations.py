@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schema.engine import writes
@@ -28,11 +28,12 @@ from schema.engine.verb import verb as verb
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record as JSON, its version, and whether the actor sees every field of it."""
+    """A record as JSON, its version, and whether the actor sees every field of it; of a new one, what is given once."""
 
     json: bytes
     version: int
     whole: bool
+    once: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ async def create(
 ) -> tuple[str, Found]:
     """A new record's id, and the record. `Forbidden`, or `Conflict` where something unique is taken."""
     id, moment, kind = new_id(), now(), work.actor.kind
-    row = {**made.blank, **data, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    kind.keep_within(made.plural, "write")
+    once, own = made.once.made_for(id) if made.once else (None, {})
+    row = {**made.blank, **data, **own, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
     verdict = made.rules.create.where(made.table, kind)
     if verdict is False:
         raise Forbidden(f"you may not create {made.plural}")
@@ -96,7 +99,8 @@ async def create(
         rows = yield reading(work, made, id, selection, values or {})
         return Written(found(work, made, id, selection, rows, values or {}), (Change(made.name, id, "created"),))
 
-    return id, await work.write(job)
+    created: Found = await work.write(job)
+    return id, created if once is None else replace(created, once=once)
 
 
 async def update(
@@ -116,6 +120,7 @@ async def update(
     own update rule.
     """
     kind, rule, fields = work.actor.kind, rule or made.rules.update, frozenset(data)
+    kind.keep_within(made.plural, "write")
     key = (made, kind, rule, fields, versions is not None)
     plans = work.directory.plans
     changing = plans.get(
@@ -156,6 +161,7 @@ async def call(
 async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] | None = None) -> None:
     """Delete a record, and with it its links. `Conflict` where other records refer to it."""
     kind, plans = work.actor.kind, work.directory.plans
+    kind.keep_within(made.plural, "write")
     key = (made, kind, versions is not None)
     deletion = plans.get(("delete", *key), lambda: writes.deletion(made, kind, versioned=versions is not None))
     asking = plans.get(("ask", *key, "delete"), lambda: writes.asking(made, kind, made.rules.delete))

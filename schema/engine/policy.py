@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, literal, null, or_, select
+
+from schema.engine.errors import Forbidden
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
 Verdict = bool | ColumnElement[bool]
 ROLES = ("reader", "editor", "admin")
+Deed = Literal["read", "write"]
+_SCOPE = "([a-z_]+:)?(read|write)"
+SCOPES = rf"^{_SCOPE}( {_SCOPE})*$"
 
 
 class Columns(Protocol):
@@ -37,11 +42,24 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """All that a plan may know of an actor."""
+    """All that a plan may know of an actor.
+
+    Scopes take away and never give: with none, all that the roles allow is allowed; with some, what they name of it.
+    """
 
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     identified: bool = False
+
+    def within(self, resource: str, deed: Deed) -> bool:
+        """Whether the scopes leave room for it. Who may write may read."""
+        words = (deed, "write")
+        return not self.scopes or any(word in self.scopes or f"{resource}:{word}" in self.scopes for word in words)
+
+    def keep_within(self, resource: str, deed: Deed) -> None:
+        """`Forbidden` unless they do. It depends on no record, so it tells of none."""
+        if not self.within(resource, deed):
+            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{deed}")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from sqlmodel import Field, SQLModel
 
 from schema.engine.field import NO_INTEGER, FieldShape, code_points, fields_of
 from schema.engine.policy import Rules
-from schema.engine.verb import Verb
+from schema.engine.verb import Once, Verb
 
 _DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 SQLModel.metadata.naming_convention = {
@@ -50,7 +50,8 @@ def extra(
 ) -> dict[str, Any]:
     """What SQLModel's `Field` has no word for, as its `schema_extra`: `pattern`, `examples`, and these marks.
 
-    `read_only` is never accepted, `write_only` never shown; `ignore_case`: compared, and unique, in lower case.
+    `read_only` is never accepted, `write_only` never shown, what is both is the server's alone; `ignore_case`:
+    compared, and unique, in lower case.
     """
     marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case}
     return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
@@ -59,7 +60,7 @@ def extra(
 class Declared(SQLModel):
     """What records and links have in common: rules, and a table named after the class."""
 
-    model_config = {"ignored_types": (Verb,)}
+    model_config = {"ignored_types": (Verb, Once)}
     rules: ClassVar[Rules]
 
     @declared_attr  # type: ignore[arg-type]

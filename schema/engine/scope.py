@@ -33,6 +33,10 @@ class Scope:
     relation: Relation | None = None
     nested: list[ColumnElement[Any]] = field(default_factory=list, compare=False)
 
+    def __post_init__(self) -> None:
+        """Nobody gets to a level that their scopes leave out."""
+        self.kind.keep_within(self.shape.plural, "read")
+
     @property
     def row(self) -> Outer:
         """The record at hand, for what is nested in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from sqlalchemy.orm import RelationshipProperty, configure_mappers
 from schema.engine.field import FieldShape, fields_of
 from schema.engine.policy import Rules
 from schema.engine.record import Declared, Link, Record
-from schema.engine.verb import Verb
+from schema.engine.verb import Once, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Shape:
     relations: Mapping[str, Relation]
     verbs: Mapping[str, Verb]
     sorts: tuple[tuple[str, ...], ...]
+    once: Once | None = None
 
     @property
     def plural_name(self) -> str:
@@ -123,6 +125,7 @@ def shape(model: type[Record]) -> Shape:
         relations=relations,
         verbs={name: value for name, value in vars(model).items() if isinstance(value, Verb)},
         sorts=(*((name,) for name, field in fields.items() if field.sortable), *model.sorts),
+        once=next((value for value in vars(model).values() if isinstance(value, Once)), None),
     )
     _check(made)
     return made
@@ -130,7 +133,7 @@ def shape(model: type[Record]) -> Shape:
 
 def plural_of(singular: str) -> str:
     """The plural of a name, where it is a regular one."""
-    return f"{singular[:-1]}ies" if singular.endswith("y") else f"{singular}s"
+    return f"{singular[:-1]}ies" if re.search("[^aeiou]y$", singular) else f"{singular}s"
 
 
 def camel(name: str) -> str:

@@ -7,6 +7,17 @@
 
 The method is given a draft instead of a record: what it assigns is what is changed, in one statement and under `rule`.
 Its further parameters, if any, are the body of the REST call and the input of the GraphQL mutation.
+
+`@once` is for what only the answer to a creation shows:
+
+    @once
+    def secret(self) -> str:
+        \"\"\"The secret. It is shown this once, and kept nowhere.\"\"\"
+        secret = token_urlsafe()
+        self.digest = digest_of(secret)
+        return secret
+
+The draft knows the new record's `id`; what the method assigns is stored, what it returns is given once and forgotten.
 """
 
 from __future__ import annotations
@@ -46,6 +57,27 @@ class Verb:
         draft = SimpleNamespace()
         self.body(draft, **arguments)
         return vars(draft)
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What only the answer to a creation shows: its name, and what makes it."""
+
+    name: str
+    description: str
+    body: Callable[[Any], str]
+
+    def made_for(self, id: str) -> tuple[str, dict[str, Any]]:
+        """It, for the new record with this id, and the fields that it sets."""
+        draft = SimpleNamespace(id=id)
+        given = self.body(draft)
+        return given, {name: value for name, value in vars(draft).items() if name != "id"}
+
+
+def once(body: Callable[[Any], str]) -> Once:
+    """Make a method what only the answer to a creation shows, under the method's name."""
+    assert body.__doc__, f"{body.__qualname__}: its docstring is its description at both doors"
+    return Once(body.__name__, inspect.cleandoc(body.__doc__), body)
 
 
 def verb(rule: Rule) -> Callable[[Callable[..., None]], Verb]:

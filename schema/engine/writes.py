@@ -126,6 +126,7 @@ def referring(made: Shape, kind: Kind, actor: str | None, data: Mapping[str, Any
         id = data.get(relation.near) if not relation.many else None
         if id is not None:
             target = shape(relation.target)
+            kind.keep_within(target.plural, "read")
             asked = asking(target, kind, target.rules.read)
             rows = yield asked.sql, asked.bind({"key": id, "actor": actor})
             if not rows:

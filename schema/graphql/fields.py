@@ -126,7 +126,7 @@ class NodeField(RootField):
         for made in self.shapes:
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
-            if id is not None:
+            if id is not None and _reads(made, work):
                 found = _one(work, work.record_plan(made, selection), id, selecting.named.values)
                 found.records = selecting.records()
                 tried.append(found)
@@ -173,7 +173,7 @@ class NodesField(RootField):
         return whole
 
     def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
-        if made.rules.read.where(made.table, work.actor.kind) is False:
+        if not _reads(made, work):
             return Prepared((), lambda rows: b'{"items":[]}')
         selecting = Selecting(operation)
         record = selecting.record(made, operation.type(made.name), details)
@@ -202,6 +202,12 @@ def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, R
         several = Member(camel(made.plural), page, f"All {made.plural}, page by page.", types.arguments(made))
         found += [RecordField(made, one), ListField(made, several)]
     return {field.member.name: field for field in found}
+
+
+def _reads(made: Shape, work: Work) -> bool:
+    """Whether there may be a record that the actor sees."""
+    kind = work.actor.kind
+    return kind.within(made.plural, "read") and made.rules.read.where(made.table, kind) is not False
 
 
 def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:

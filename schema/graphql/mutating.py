@@ -52,7 +52,10 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
     else:
         accepted = faces.update_face(made).read(data)
         found = await operations.update(work, made, id, accepted, selection, values, versions=versions)
-    return orjson.loads(found.json)  # type: ignore[no-any-return]
+    payload: dict[str, Any] = orjson.loads(found.json)
+    if made.once and mutation.deed == "create":
+        payload |= {name: found.once for name, _ in _below(mutation, context, key, camel(made.once.name))}
+    return payload
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def mutations_of(made: Shape, types: Types) -> Iterator[Mutation]:
     id, version = Member("id", ID, f"The {one}'s id."), Member("ifVersion", int, "Only if it still has this version.")
     fields = [Member(camel(field.name), types.scalar(field), field.description) for field in writable]
     make = _Maker(types)
-    yield Mutation(f"create{name}", "create", made, make(f"create{name}", f"Create a {one}.", fields, needed, [whose]))
+    given = [whose, Member(camel(made.once.name), str, made.once.description)] if made.once else [whose]
+    yield Mutation(f"create{name}", "create", made, make(f"create{name}", f"Create a {one}.", fields, needed, given))
     changed = make(
         f"update{name}",
         f"Change a {one}: what is not sent stays, null clears.",
@@ -62,13 +63,13 @@ def mutations_of(made: Shape, types: Types) -> Iterator[Mutation]:
         make(f"delete{name}", f"Delete a {one} and its links.", [id, version], ["id"], [gone]),
     )
     for verb in made.verbs.values():
-        given = [
+        asked = [
             Member(camel(key), kind, f"{key.replace('_', ' ').capitalize()}.")
             for key, (kind, _) in verb.parameters.items()
         ]
         must = ["id", *(camel(key) for key, (_, default) in verb.parameters.items() if default is ...)]
         called = f"{camel(verb.name)}{name}"
-        yield Mutation(called, "call", made, make(called, verb.description, [id, version, *given], must, [whose]), verb)
+        yield Mutation(called, "call", made, make(called, verb.description, [id, version, *asked], must, [whose]), verb)
     for relation in made.relations.values():
         if relation.link and relation.owning:
             yield from _links(made, relation, types, make)

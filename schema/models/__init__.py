@@ -2,6 +2,7 @@
 
 from schema.engine.record import Record
 from schema.models.group import Group
+from schema.models.key import Key
 from schema.models.membership import Membership
 from schema.models.user import User
 
@@ -11,4 +12,4 @@ RESOURCES: tuple[type[Record], ...] = tuple(
     if isinstance(found, type) and issubclass(found, Record) and found != Record
 )
 
-__all__ = ["RESOURCES", "Group", "Membership", "User"]
+__all__ = ["RESOURCES", "Group", "Key", "Membership", "User"]

@@ -82,8 +82,11 @@ class Sheet:
 
 
 def sheets_of(shapes: Iterable[Shape]) -> dict[str, Sheet]:
-    """All sheets by name: those of the records first, then those of the links between them."""
-    records = {made.singular: made for made in shapes}
+    """All sheets by name: those of the records first, then those of the links between them.
+
+    What has something that is given once has none: nobody could be given it.
+    """
+    records = {made.singular: made for made in shapes if made.once is None}
     links = {relation.link: None for made in records.values() for relation in made.relations.values() if relation.link}
     sheets = [*(_record_sheet(made, records) for made in records.values()), *(_link_sheet(it, records) for it in links)]
     return {sheet.name: sheet for sheet in sheets}
