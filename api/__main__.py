@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import typer
 
-from api.commands import explaining, migrating, serving, showing, transferring
+from api.commands import explaining, keys, migrating, serving, showing, transferring
 
 app = typer.Typer(
     name="python -m api",
@@ -26,6 +26,7 @@ app.command("migrate")(migrating.migrate)
 app.command("import")(transferring.import_)
 app.command("export")(transferring.export)
 app.command("explain")(explaining.explain)
+app.add_typer(keys.app, name="keys")
 app.command("settings")(showing.settings)
 app.command("openapi")(showing.openapi)
 app.command("sdl")(showing.sdl)

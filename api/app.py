@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from api import docs, health, metrics
-from api.auth import authenticator
+from api.auth import Authenticator
 from api.endpoints import TOPICS
 from api.envelope import Envelope, handlers
 from api.figures import Figures, Observer
@@ -42,13 +42,15 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         me_endpoint(shape(User)),
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
-    authenticate = authenticate or authenticator(development=settings.development)
+    authenticate = authenticate or Authenticator(settings)
     figures, executor = Figures(), Executor(make_schema(shapes, shape(User)))
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with Directory(settings.database, deadline=settings.request_timeout) as app.state.directory:
+            if isinstance(authenticate, Authenticator):
+                await authenticate.attend(app.state.directory)
             with figures.watching():
                 yield
 

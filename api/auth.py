@@ -1,43 +1,109 @@
 """From a request to the actor behind it. Nothing further in ever sees a credential.
 
-There are no credentials yet, so whatever is presented proves nothing. In production nobody is let in; in development a
+`Authorization: Bearer` carries an API key or a JSON Web Token. In production nobody is let in without; in development a
 request that comes from this very machine, and that no page of another site can have sent, acts as the administrator.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from hashlib import sha256
 
 from starlette.types import Scope
 
-from schema.engine.errors import Forbidden, InvalidCredential, Unauthenticated
+from api.jwks import IssuerKeys, from_file, from_issuer
+from api.keyring import Claim, Keyring
+from api.settings import Settings
+from api.standing import Credential as Credential
+from api.standing import KeyClaim, is_there_a_key
+from api.tokens import Tokens
+from schema.engine.database import Directory
+from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, Unauthenticated
 from schema.engine.policy import Actor
 
-ADMINISTRATOR = Actor(roles=frozenset({"admin"}))
+ADMINISTRATOR = Actor(roles=frozenset({"admin"}), name="developer")
+FIRST_KEY = "python -m api keys create --role admin --name first"
+LONGEST = 8192
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
+_KEY = re.compile(r"tdm_([0-9a-f]{32})_([A-Za-z0-9_-]{20,100})")
 _FORWARDING = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+log = logging.getLogger("tandem.auth")
 
 
-def authenticator(*, development: bool) -> Callable[[Scope], Awaitable[Actor]]:
-    """The function that says who asks, or raises `Unauthenticated` or `Forbidden`."""
+class Authenticator:
+    """Says who asks, or raises `Unauthenticated` or `Forbidden`; `Unavailable` where that cannot be found out.
 
-    async def authenticate(scope: Scope) -> Actor:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        if b"authorization" in headers:
-            raise InvalidCredential("the credential is not valid")
-        if not development:
+    A credential that is good is left in the scope as `credential`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._development = settings.development
+        self._tokens = Tokens(settings, _issuer_keys(settings))
+        self._keyring = Keyring(self._claim, settings.jwt_subject)
+
+    async def __call__(self, scope: Scope) -> Actor:
+        """The actor behind a request."""
+        shown = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if shown is not None:
+                    raise InvalidCredential("there are two credentials")
+                shown = value
+        if shown is None:
+            return self._without(scope)
+        standing = self._keyring.at_hand(shown)
+        if standing is None:
+            standing = await self._keyring.examined(shown, scope["app"].state.directory)
+        scope["credential"] = standing.credential
+        return standing.actor
+
+    async def attend(self, directory: Directory) -> None:
+        """Learn of what happens to keys and people; and say how to make the first key, where there is none."""
+        directory.feed.listeners.append(self._keyring.forget)
+        if self._development:
+            return
+        try:
+            if not await is_there_a_key(directory):
+                log.warning("There is no API key yet. This makes the first one: %s", FIRST_KEY)
+        except DirectoryError as error:
+            log.warning("Whether there is an API key cannot be said: %s", error.detail)
+
+    def _without(self, scope: Scope) -> Actor:
+        if not self._development:
             raise Unauthenticated("send a credential: Authorization: Bearer …")
-        _check_local(scope, headers)
+        _check_local(scope)
         return ADMINISTRATOR
 
-    return authenticate
+    async def _claim(self, value: bytes) -> Claim | None:
+        """What a header's value claims and proves."""
+        found = _BEARER.fullmatch(value) if len(value) <= LONGEST else None
+        if found is None:
+            return None
+        text = found[1].decode()
+        if not text.startswith("tdm_"):
+            return await self._tokens.claim(text)
+        key = _KEY.fullmatch(text)
+        return KeyClaim(_dashed(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
 
 
-def _check_local(scope: Scope, headers: dict[bytes, bytes]) -> None:
+def _issuer_keys(settings: Settings) -> IssuerKeys | None:
+    if settings.oidc_issuer is None:
+        return None
+    return IssuerKeys(from_file(settings.jwks_file) if settings.jwks_file else from_issuer(settings.oidc_issuer))
+
+
+def _dashed(id: str) -> str:
+    """An id in hex as the directory spells it."""
+    return "-".join((id[:8], id[8:12], id[12:16], id[16:20], id[20:]))
+
+
+def _check_local(scope: Scope) -> None:
     """`Forbidden` unless the request comes from this machine, and from no other site's page."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
     host = headers.get(b"host", b"").decode("latin-1")
     if not _is_loopback((scope.get("client") or ("", 0))[0]) or _name(host) not in _LOOPBACK_NAMES:
         raise Forbidden("in development only this machine is served without a credential")

@@ -62,7 +62,12 @@ class Settings:
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings that the environment holds."""
     given = os.environ if environment is None else environment
-    return Settings(**{name: _value(knob, given) for name, knob in KNOBS.items()})
+    settings = Settings(**{name: _value(knob, given) for name, knob in KNOBS.items()})
+    for name, goes_with in (("oidc_issuer", "oidc_audience"), ("jwks_file", "oidc_issuer")):
+        if getattr(settings, name) and not getattr(settings, goes_with):
+            knob, missing = KNOBS[name], KNOBS[goes_with]
+            raise WrongSetting(f"{missing.name} is not set, though {knob.name} is; it takes {missing.takes}")
+    return settings
 
 
 def listed(given: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:

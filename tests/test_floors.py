@@ -24,8 +24,8 @@ FLOORS = """
     api.app | api.server | api.workers
     api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
         api.metrics + api.exposition
-    api.rest | api.graphql | api.auth | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
-        api.figures | api.tracing
+    api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
+        api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
     api
     schema
     schema.explain
@@ -49,6 +49,8 @@ DOORWAYS = {"api", "schema", "schema.engine"}
 # Neighbours that may be imported all the same: (who, whom) and why.
 PERMITTED = {
     ("api.endpoints", "api.rest.typed"): "an endpoint of one's own is made of the same stuff as the resources'",
+    ("api.auth", "api.settings"): "the settings say whose credentials are good",
+    ("api.tokens", "api.settings"): "and which secrets and claims tokens go by",
     ("api.graphql", "api.rest.problems"): "there is one dictionary from what went wrong to a status",
     ("api.serving", "api.commands.migrating"): "a database that is behind is brought up to date before it is served",
     ("api.graphql", "api.rest.reading"): "headers, query strings and bodies are read alike at both doors",
