@@ -43,7 +43,8 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
     authenticate = authenticate or Authenticator(settings)
-    figures, executor = Figures(), Executor(make_schema(shapes, shape(User)))
+    figures = Figures()
+    executor = Executor(make_schema(shapes, shape(User)), discreet=not settings.development)
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
 
     @asynccontextmanager

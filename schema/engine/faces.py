@@ -28,6 +28,7 @@ from typing_extensions import TypedDict
 from schema.engine.errors import Fault, Invalid
 from schema.engine.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, FieldShape, unwrapped
 from schema.engine.jsontext import strict, unrepeated
+from schema.engine.policy import SCOPES
 from schema.engine.shape import Relation, Shape
 from schema.engine.verb import Verb
 
@@ -37,6 +38,7 @@ _PATTERNS = {
     TEXT: "it may not be blank, nor hold control characters",
     EMAIL: "it has to look like name@example.com",
     UUID: "it has to be a UUID",
+    SCOPES: "it has to be words like read, write or users:read, with one space between",
 }
 _MOMENT = re.compile(MOMENT)
 _FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"

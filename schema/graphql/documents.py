@@ -14,6 +14,7 @@ from typing import Any
 from graphql import (
     DirectiveNode,
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -44,12 +45,16 @@ SEEN_ONCE = 5000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that is valid: its operations and fragments, and the variables that decide what is left out of it."""
+    """A document that is valid: its operations and fragments, and the variables that decide what is left out of it.
+
+    `introspects`: it asks about the schema itself.
+    """
 
     node: DocumentNode
     operations: tuple[OperationDefinitionNode, ...]
     fragments: dict[str, FragmentDetails]
     switches: tuple[str, ...]
+    introspects: bool
     kept: bool
     recipes: dict[Hashable, tuple[Root, ...]] = field(default_factory=dict)
 
@@ -58,7 +63,7 @@ class Document:
         """A document that has been parsed and validated."""
         operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
         fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
-        return cls(node, operations, fragments, _switches(node), kept)
+        return cls(node, operations, fragments, *_looked_over(node), kept)
 
 
 class Documents:
@@ -95,11 +100,15 @@ class Documents:
         self.kept.resize(text, (BYTES_A_CHARACTER + RECIPE_BYTES_A_CHARACTER * recipes) * len(text))
 
 
-def _switches(node: DocumentNode) -> tuple[str, ...]:
-    """The variables in `@skip` and `@include`."""
+def _looked_over(node: DocumentNode) -> tuple[tuple[str, ...], bool]:
+    """The variables in `@skip` and `@include`, and whether the schema is asked about."""
     found: set[str] = set()
+    fields: set[str] = set()
 
     class Visit(Visitor):
+        def enter_field(self, field: FieldNode, *_: Any) -> None:
+            fields.add(field.name.value)
+
         def enter_directive(self, directive: DirectiveNode, *_: Any) -> None:
             if directive.name.value in ("skip", "include"):
                 found.update(
@@ -107,4 +116,4 @@ def _switches(node: DocumentNode) -> tuple[str, ...]:
                 )
 
     visit(node, Visit())
-    return tuple(sorted(found))
+    return tuple(sorted(found)), not fields.isdisjoint(("__schema", "__type"))

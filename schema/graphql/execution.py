@@ -15,7 +15,7 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, Oper
 from graphql.execution.values import VariableValues, get_variable_values
 
 from schema.engine.database import Directory
-from schema.engine.errors import DirectoryError
+from schema.engine.errors import DirectoryError, Forbidden
 from schema.engine.policy import Actor
 from schema.graphql.compiled import Root, recipe
 from schema.graphql.context import Context
@@ -45,8 +45,10 @@ class Request:
 class Executor:
     """Runs operations against one schema, and counts which way they took."""
 
-    def __init__(self, face: Face, limits: Limits | None = None) -> None:
+    def __init__(self, face: Face, limits: Limits | None = None, *, discreet: bool = False) -> None:
+        """`discreet`: what the schema holds is for administrators to ask; nobody else is told the names there are."""
         self._face = face
+        self._discreet = discreet
         self._limits = limits or Limits()
         self.documents = Documents(face.schema, self._limits)
         self.ran = dict.fromkeys(WAYS, 0)
@@ -64,7 +66,26 @@ class Executor:
 
         `told` is told which of the `WAYS` it took.
         """
-        document = self.documents.get(request.query)
+        if not self._discreet or "admin" in actor.roles:
+            document = self.documents.get(request.query)
+            return await self._run(document, request, directory, actor, queries_only, told)
+        try:
+            document = self.documents.get(request.query)
+            if document.introspects:
+                raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
+            return await self._run(document, request, directory, actor, queries_only, told)
+        except RequestRefused as error:
+            raise error.without_suggestions() from None
+
+    async def _run(
+        self,
+        document: Document,
+        request: Request,
+        directory: Directory,
+        actor: Actor,
+        queries_only: bool,
+        told: Callable[[str], object],
+    ) -> bytes:
         node = _chosen(document, request.operation_name)
         if queries_only and node.operation is not OperationType.QUERY:
             raise NotAQuery("GET is for queries; send this with POST")

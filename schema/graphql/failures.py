@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from graphql import GraphQLError
 
 from schema.engine.errors import DirectoryError, Refused, TooComplex
 
+_SUGGESTION = re.compile(r" Did you mean .*\?$", re.DOTALL)
 log = logging.getLogger("tandem.graphql")
 INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
 
@@ -23,6 +25,12 @@ class RequestRefused(Refused):
     def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = [failure(error, code) for error in errors]
+
+    def without_suggestions(self) -> RequestRefused:
+        """The same for those who are not to learn the names there are."""
+        for error in self.errors:
+            error["message"] = _SUGGESTION.sub("", error["message"])
+        return self
 
 
 def too_many(records: int, most: int) -> RequestRefused:
