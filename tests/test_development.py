@@ -1,4 +1,4 @@
-"""In development this machine alone is let in, and no page of another site; in production nobody is, yet."""
+"""In development this machine alone is let in, and no page of another site; in production who has a credential."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_what_is_not_there_is_not_there_in_production_either(production, path):
 
 
 @pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
-def test_no_credential_is_good_in_production_yet(production, credential):
+def test_what_looks_like_a_credential_opens_nothing(production, credential):
     answer = production.get("/users", headers={"authorization": credential})
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')

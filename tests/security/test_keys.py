@@ -1,0 +1,646 @@
+"""An API key is shown once and kept as a digest; it opens what its role and scopes say, until it is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
+
+from api.__main__ import app as command_line
+from api.app import create_app
+from api.auth import FIRST_KEY, Authenticator
+from api.keyring import MOST_REFUSED
+from schema.engine.database import Directory
+from schema.engine.errors import DatabaseUnavailable, InvalidCredential
+from tests import society
+from tests.conftest import BASE, HERE
+from tests.security.credentials import Clock, bearer, id_of, key, new_key, production, token
+
+ASKED = [
+    pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
+    pytest.param(
+        lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def house(template, tmp_path_factory):
+    """A database with the small society in it."""
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("keys") / "tandem.db"))
+    society.furnish(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(house):
+    """The service as it runs in production."""
+    with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def admin(house):
+    return bearer(key(house, "admin"))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for room in ("keyring", "standing", "tokens"):
+        monkeypatch.setattr(f"api.{room}.time", clock)
+    return clock
+
+
+def moment(**ahead):
+    return (datetime.now(UTC) + timedelta(**ahead)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def refused(answer):
+    """Whether an answer is 401, says nothing of why, and asks for a better credential."""
+    challenge = answer.headers.get("www-authenticate")
+    return (answer.status_code, challenge) == (401, 'Bearer error="invalid_token"') and "not valid" in answer.text
+
+
+def make(client, admin, door, **fields):
+    """A key, made at a door: what is shown of it, and the key itself."""
+    if door == "rest":
+        shown = client.post("/keys", json={"name": "one", **fields}, headers=admin).json()
+        return shown, shown.pop("secret")
+    query = "mutation($input: CreateKeyInput!) { createKey(input: $input) { key { id name role } secret } }"
+    given = {"name": "one", **fields, "role": fields["role"].upper()}
+    answer = client.post("/graphql", json={"query": query, "variables": {"input": given}}, headers=admin)
+    payload = answer.json()["data"]["createKey"]
+    return payload["key"], payload["secret"]
+
+
+@pytest.mark.parametrize("door", ["rest", "graphql"])
+def test_a_key_is_shown_once_and_then_never_again(client, admin, house, door):
+    shown, made = make(client, admin, door, role="reader")
+    secret = made.split("_", 2)[2]
+
+    later = [
+        client.get(f"/keys/{shown['id']}", headers=admin),
+        client.get("/keys", headers=admin),
+        client.patch(f"/keys/{shown['id']}", json={"name": "two"}, headers=admin),
+        client.post("/graphql", json={"query": "{ keys { nodes { id name } } }"}, headers=admin),
+        client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin),
+    ]
+
+    assert made.startswith(f"tdm_{shown['id'].replace('-', '')}_")
+    assert len(secret) >= 43
+    for answer in later:
+        assert answer.status_code == 200
+        assert secret not in answer.text
+        assert hashlib.sha256(secret.encode()).hexdigest() not in answer.text
+
+
+def test_only_the_digest_of_a_key_is_stored(client, admin, house):
+    _, made = make(client, admin, "rest", role="reader")
+    secret = made.split("_", 2)[2].encode()
+
+    with closing(sqlite3.connect(house)) as connection:
+        stored = {digest for (digest,) in connection.execute("SELECT digest FROM key")}
+    written = b"".join(path.read_bytes() for path in house.parent.glob("tandem.db*"))
+
+    assert hashlib.sha256(secret).hexdigest() in stored
+    assert secret not in written
+
+
+def test_the_answer_that_shows_a_key_is_kept_by_nobody(client, admin):
+    answer = client.post("/keys", json={"name": "one", "role": "reader"}, headers=admin)
+
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("field", ["digest", "secret", "active", "id"])
+def test_nobody_brings_along_what_the_server_makes(client, admin, field):
+    for given in ({field: "0" * 64}, {field: None}):
+        answer = client.post("/keys", json={"name": "one", "role": "admin", **given}, headers=admin)
+
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{field}")
+
+
+@pytest.mark.parametrize("field", ["digest", "secret"])
+def test_nobody_asks_by_the_digest(client, admin, field):
+    query = f"{{ keys {{ nodes {{ {field} }} }} }}"
+
+    assert client.get(f"/keys?{field}=x", headers=admin).status_code == 422
+    assert client.get(f"/keys?sort={field}", headers=admin).status_code == 422
+    assert "errors" in client.post("/graphql", json={"query": query}, headers=admin).json()
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("door", ["rest", "graphql"])
+def test_a_key_made_at_either_door_opens_both(client, admin, ask, door):
+    _, made = make(client, admin, door, role="reader")
+
+    assert ask(client, headers=bearer(made)).status_code == 200
+
+
+@pytest.mark.parametrize("role, status", [("reader", 403), ("editor", 403), ("admin", 200)])
+def test_keys_are_for_administrators(client, house, role, status):
+    headers = bearer(key(house, role))
+
+    assert client.get("/keys", headers=headers).status_code == status
+    assert client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code in (201, status)
+    found = client.post("/graphql", json={"query": "{ keys { totalCount } }"}, headers=headers).json()
+    assert ("errors" in found) == (status != 200)
+
+
+def test_a_key_stands_for_nobody_in_particular(client, admin):
+    assert client.get("/me", headers=admin).status_code == 404
+
+
+WRONG = {
+    "nothing": "",
+    "the scheme alone": "Bearer",
+    "the scheme and a space": "Bearer ",
+    "another scheme": "Basic {key}",
+    "no scheme": "{key}",
+    "two spaces": "Bearer  {key}",
+    "a tab": "Bearer\t{key}",
+    "in quotes": 'Bearer "{key}"',
+    "a comma behind": "Bearer {key},",
+    "twice": "Bearer {key} {key}",
+    "twice with a comma": "Bearer {key}, Bearer {key}",
+    "as a parameter": "Bearer token={key}",
+    "one letter short": "Bearer {short}",
+    "one letter more": "Bearer {key}A",
+    "padded": "Bearer {key}==",
+    "in capitals": "Bearer {upper}",
+    "another id": "Bearer tdm_00000000000070008000000000000000_{secret}",
+    "an id with hyphens": "Bearer tdm_{id}_{secret}",
+    "an id in capitals": "Bearer tdm_{upper_hex}_{secret}",
+    "no id": "Bearer tdm__{secret}",
+    "no secret": "Bearer tdm_{hex}_",
+    "no secret and no underscore": "Bearer tdm_{hex}",
+    "the digest for the secret": "Bearer tdm_{hex}_{digest}",
+    "another prefix": "Bearer tdx_{hex}_{secret}",
+    "the secret alone": "Bearer {secret}",
+    "far too long": "Bearer {key}" + "A" * 9000,
+    "SQL": "Bearer tdm_{hex}_' OR 1=1 --",
+    "not ASCII": "Bearer {key}é",
+}
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_key_of_ours_opens_nothing(client, house, ask, wrong):
+    made = key(house, "admin")
+    _, hexed, secret = made.split("_", 2)
+    words = {"key": made, "short": made[:-1], "upper": made.upper(), "secret": secret, "hex": hexed}
+    words |= {"id": id_of(made), "upper_hex": hexed.upper(), "digest": hashlib.sha256(secret.encode()).hexdigest()}
+    value = WRONG[wrong].format_map(words)
+    assert value != f"Bearer {made}"
+
+    assert refused(ask(client, headers={"authorization": value.encode("latin-1")}))
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_one_key_does_not_open_with_another_one_s_secret(client, house, ask):
+    one, other = key(house, "admin"), key(house, "admin")
+
+    assert refused(ask(client, headers=bearer("_".join((*one.split("_", 2)[:2], other.split("_", 2)[2])))))
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+def test_the_scheme_may_be_spelled_in_any_case(client, admin, ask, scheme):
+    made = admin["authorization"].removeprefix("Bearer ")
+
+    assert ask(client, headers={"Authorization": f"{scheme} {made}"}).status_code == 200
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_two_credentials_are_none(client, admin, ask):
+    twice = [("authorization", admin["authorization"])] * 2
+
+    assert ask(client, headers=twice).status_code == 401
+
+
+@pytest.mark.parametrize("place", ["?access_token={key}", "?authorization=Bearer%20{key}", "?key={key}"])
+def test_a_key_in_a_url_opens_nothing(client, admin, place):
+    made = admin["authorization"].removeprefix("Bearer ")
+
+    assert client.get("/users" + place.format(key=made)).status_code == 401
+    assert client.get("/users", headers={"cookie": f"authorization={made}"}).status_code == 401
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_who_sends_nothing_is_asked_for_a_credential_plainly(client, ask):
+    answer = ask(client)
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+SCOPES = [
+    (None, {"read users", "read groups", "write users", "write groups"}),
+    ("read", {"read users", "read groups"}),
+    ("write", {"read users", "read groups", "write users", "write groups"}),
+    ("users:read", {"read users"}),
+    ("users:write", {"read users", "write users"}),
+    ("users:read groups:write", {"read users", "read groups", "write groups"}),
+    ("keys:read", set()),
+    ("nonsense:read", set()),
+]
+
+
+@pytest.mark.parametrize("scopes, may", SCOPES)
+def test_scopes_take_away_from_what_the_role_may(client, house, scopes, may):
+    headers = bearer(key(house, "editor", scopes=scopes))
+
+    done = set()
+    for resource, name in (("users", "first_name"), ("groups", "name")):
+        one = {"first_name": "X", "age": 1} if resource == "users" else {"name": f"G {scopes}"}
+        listed = client.get(f"/{resource}", headers=headers)
+        field = f"{{ {resource} {{ totalCount }} }}"
+        told = client.post("/graphql", json={"query": field}, headers=headers).json()
+        made = client.post(f"/{resource}", json=one, headers=headers)
+        assert (listed.status_code == 200) == ("errors" not in told)
+        done |= {f"read {resource}"} if listed.status_code == 200 else set()
+        done |= {f"write {resource}"} if made.status_code == 201 else set()
+        assert {listed.status_code, made.status_code} <= {200, 201, 403}
+        assert name in listed.text or listed.status_code == 403
+
+    assert done == may
+
+
+def test_scopes_hold_inside_of_records_too(client, house):
+    ada = society.ADA["id"]
+    headers = bearer(key(house, "admin", scopes="users:read"))
+    queries = {
+        f'{{ user(id: "{ada}") {{ id }} }}': True,
+        f'{{ node(id: "{ada}") {{ id }} nodes(ids: ["{ada}"]) {{ id }} }}': True,
+        f'{{ node(id: "{society.ENGINE["id"]}") {{ id }} }}': None,
+        f'{{ user(id: "{ada}") {{ groups {{ nodes {{ id }} }} }} }}': False,
+        "{ users { nodes { groups { totalCount } } } }": False,
+        f'mutation {{ deactivateUser(input: {{id: "{ada}"}}) {{ user {{ id }} }} }}': False,
+        f'mutation {{ deleteUser(input: {{id: "{ada}"}}) {{ deletedId }} }}': False,
+    }
+
+    for query, allowed in queries.items():
+        answer = client.post("/graphql", json={"query": query}, headers=headers).json()
+
+        if allowed is None:
+            assert answer == {"data": {"node": None}}
+        else:
+            assert ("errors" not in answer) == allowed, query
+    assert client.get(f"/users/{ada}/groups", headers=headers).status_code == 403
+    assert client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("scopes", ["", " ", "read,write", "users", "users:all", "READ", "read  write", "*", "read\n"])
+def test_what_is_no_scope_is_refused(client, admin, scopes):
+    answer = client.post("/keys", json={"name": "x", "role": "reader", "scopes": scopes}, headers=admin)
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/scopes")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("end", ["revoke", "delete", "PATCH"])
+def test_a_key_that_is_taken_away_opens_nothing_at_once(client, admin, house, ask, end):
+    made = key(house, "reader")
+    place, headers = f"/keys/{id_of(made)}", bearer(made)
+    assert ask(client, headers=headers).status_code == 200
+
+    if end == "revoke":
+        assert client.post(f"{place}/revoke", json={}, headers=admin).json()["active"] is False
+    elif end == "delete":
+        assert client.delete(place, headers=admin).status_code == 204
+    else:
+        assert client.patch(place, json={"expires_at": moment(days=-1)}, headers=admin).status_code == 200
+
+    assert refused(ask(client, headers=headers))
+
+
+def test_a_key_that_is_revoked_stays_so(client, admin):
+    shown, made = make(client, admin, "rest", role="reader")
+    client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
+
+    assert client.patch(f"/keys/{shown['id']}", json={"active": True}, headers=admin).status_code == 422
+    again = client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
+
+    assert (again.status_code, again.json()["version"]) == (200, 2)
+    assert refused(client.get("/users", headers=bearer(made)))
+
+
+def elsewhere(database, sql, *values):
+    """A change that this process is not told of."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(sql, values)
+        connection.commit()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE key SET active = 0 WHERE id = ?",
+        "DELETE FROM key WHERE id = ?",
+        "UPDATE key SET expires_at = '2020-01-01T00:00:00.000000Z' WHERE id = ?",
+        f"UPDATE key SET digest = '{'0' * 64}' WHERE id = ?",
+    ],
+)
+def test_what_another_process_takes_away_opens_nothing_five_seconds_later(client, house, clock, sql):
+    made = key(house, "reader")
+    assert client.get("/users", headers=bearer(made)).status_code == 200
+
+    elsewhere(house, sql, id_of(made))
+    clock.ahead += 5
+
+    assert refused(client.get("/users", headers=bearer(made)))
+
+
+def test_who_asks_all_the_time_is_turned_away_as_soon(client, house, clock):
+    made = key(house, "reader")
+    assert client.get("/users", headers=bearer(made)).status_code == 200
+    elsewhere(house, "UPDATE key SET active = 0 WHERE id = ?", id_of(made))
+
+    statuses = []
+    for _ in range(10):
+        clock.ahead += 0.5
+        statuses.append(client.get("/users", headers=bearer(made)).status_code)
+        time.sleep(0.01)  # the look in the background needs a moment of the loop's
+
+    assert statuses[-1] == 401
+    assert statuses[0] == 200
+
+
+def test_a_role_that_another_process_takes_away_is_gone_five_seconds_later(client, house, clock):
+    made = key(house, "admin")
+    assert client.get("/keys", headers=bearer(made)).status_code == 200
+
+    elsewhere(house, "UPDATE key SET role = 'reader' WHERE id = ?", id_of(made))
+    clock.ahead += 5
+
+    assert client.get("/keys", headers=bearer(made)).status_code == 403
+
+
+def test_a_key_is_good_until_it_expires_and_not_longer(client, house, clock):
+    made = key(house, "reader", expires_at=moment(seconds=100))
+
+    assert client.get("/users", headers=bearer(made)).status_code == 200
+    clock.ahead += 99
+    assert client.get("/users", headers=bearer(made)).status_code == 200
+    clock.ahead += 1.1
+    assert refused(client.get("/users", headers=bearer(made)))
+
+
+@pytest.fixture
+async def watched(house):
+    """The door-keeper over a directory, and the statements that the database is told."""
+    said: list[str] = []
+    async with Directory(str(house), watch=said.append) as directory:
+        yield Authenticator(production(house)), directory, said
+
+
+class App:
+    """As much of an application as a door-keeper looks at."""
+
+    def __init__(self, directory):
+        self.state = type("State", (), {"directory": directory})()
+
+
+def shown(credential, directory):
+    return {
+        "type": "http",
+        "headers": [(b"host", b"x"), (b"authorization", f"Bearer {credential}".encode())],
+        "app": App(directory),
+    }
+
+
+async def test_a_thousand_who_show_a_new_key_at_once_cost_one_look(watched):
+    keeper, directory, said = watched
+    made = await new_key(directory, "reader")
+    said.clear()
+
+    found = await asyncio.gather(*(keeper(shown(made, directory)) for _ in range(1000)))
+
+    assert {actor.roles for actor in found} == {frozenset({"reader"})}
+    assert len([sql for sql in said if "SELECT" in sql]) == 1
+
+
+async def test_a_key_seen_a_moment_ago_costs_no_look(watched, clock):
+    keeper, directory, said = watched
+    made = await new_key(directory, "reader", rate=70)
+    scope = shown(made, directory)
+    actor = await keeper(scope)
+    said.clear()
+
+    clock.ahead += 1.9
+    again = [await keeper(shown(made, directory)) for _ in range(100)]
+
+    assert all(it is actor for it in again)
+    assert said == []
+    assert actor.name == scope["credential"].name == f"key:{id_of(made)}"
+    assert scope["credential"].rate == 70
+
+
+async def test_what_proves_nothing_costs_one_look_a_moment(watched, clock):
+    keeper, directory, said = watched
+    wrong = (await new_key(directory, "reader"))[:-1] + "-"
+    said.clear()
+
+    for _ in range(50):
+        with pytest.raises(InvalidCredential):
+            await keeper(shown(wrong, directory))
+
+    assert len([sql for sql in said if "SELECT" in sql]) == 1
+
+
+async def test_wrong_credentials_fill_no_memory(watched):
+    keeper, directory, _ = watched
+    for number in range(MOST_REFUSED + 100):
+        with pytest.raises(InvalidCredential):
+            await keeper(shown(f"nonsense{number}", directory))
+
+    assert len(keeper._keyring._refused) == MOST_REFUSED
+    assert not keeper._keyring._looking
+
+
+async def test_no_secret_is_kept_in_memory(watched):
+    keeper, directory, _ = watched
+    made = await new_key(directory, "reader")
+    mark = token(sub="a mark of its own")
+    for credential in (made, mark):
+        await keeper(shown(credential, directory))
+    secrets = [made.split("_", 2)[2], mark.rpartition(".")[2]]
+
+    found = [it for it in reachable(keeper._keyring) if any(secret in it for secret in secrets)]
+
+    assert found == []
+
+
+def reachable(root):
+    """All text that can be reached from something."""
+    seen, waiting = set(), [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or callable(one) or isinstance(one, type):
+            continue
+        seen.add(id(one))
+        if isinstance(one, str | bytes):
+            yield one.decode("latin-1") if isinstance(one, bytes) else one
+        else:
+            waiting.extend(gc.get_referents(one))
+
+
+async def test_with_the_database_down_a_known_key_goes_on_for_a_moment_and_is_never_called_wrong(house, clock):
+    directory = await Directory(str(house)).open()
+    keeper = Authenticator(production(house))
+    made, other = await new_key(directory, "reader"), await new_key(directory, "reader")
+    actor = await keeper(shown(made, directory))
+    await directory.close()
+
+    clock.ahead += 4
+    assert await keeper(shown(made, directory)) is actor
+    await asyncio.sleep(0)
+
+    with pytest.raises(DatabaseUnavailable):
+        await keeper(shown(other, directory))
+    clock.ahead += 1
+    with pytest.raises(DatabaseUnavailable):
+        await keeper(shown(made, directory))
+
+
+async def test_one_who_goes_away_spoils_the_look_for_nobody(watched):
+    keeper, directory, _ = watched
+    made = await new_key(directory, "reader")
+    impatient = asyncio.create_task(keeper(shown(made, directory)))
+    patient = asyncio.create_task(keeper(shown(made, directory)))
+    await asyncio.sleep(0)
+
+    impatient.cancel()
+
+    assert (await patient).roles == {"reader"}
+
+
+def test_production_without_a_key_says_how_to_make_one(database, caplog):
+    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as client:
+        assert client.get("/users").status_code == 401
+        assert client.get("/health/ready").status_code == 200
+
+    assert FIRST_KEY in caplog.text
+    made = invoke(database, *FIRST_KEY.removeprefix("python -m api ").split(), "--quiet").stdout.strip()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as client:
+        assert client.get("/keys", headers=bearer(made)).status_code == 200
+    assert FIRST_KEY not in caplog.text
+
+
+def invoke(database, *arguments):
+    environment = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}"}
+    return CliRunner(env=environment).invoke(command_line, arguments)
+
+
+def test_the_command_line_makes_lists_and_revokes_keys(client, admin, house):
+    wish = ["--role", "editor", "--name", "night shift", "--expires", "90d", "--scope", "users:read", "--scope", "read"]
+    quiet = invoke(house, "keys", "create", *wish, "--rate", "60", "--quiet")
+    made = quiet.stdout.removesuffix("\n")
+
+    row = client.get(f"/keys/{id_of(made)}", headers=admin).json()
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert {name: row[name] for name in ("name", "role", "scopes", "rate", "active")} == {
+        "name": "night shift", "role": "editor", "scopes": "users:read read", "rate": 60, "active": True,
+    }  # fmt: skip
+    assert moment(days=89) < row["expires_at"] < moment(days=91)
+    assert client.get("/users", headers=bearer(made)).status_code == 200
+
+    listed = invoke(house, "keys", "list")
+    assert f"{row['id']}  night shift" in listed.stdout
+    assert made.split("_", 2)[2] not in listed.stdout
+
+    assert invoke(house, "keys", "revoke", row["id"]).exit_code == 0
+    assert client.get(f"/keys/{row['id']}", headers=admin).json()["active"] is False
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["create", "--role", "boss", "--name", "x"], "role:"),
+        (["create", "--role", "admin", "--name", " "], "name:"),
+        (["create", "--role", "admin", "--name", "x", "--scope", "all"], "scopes:"),
+        (["create", "--role", "admin", "--name", "x", "--rate", "0"], "rate:"),
+        (["create", "--role", "admin", "--name", "x", "--expires", "soon"], "like 12h, 90d or 4w"),
+        (["revoke", "nobody"], "there is no key nobody"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(house, arguments, said):
+    answer = invoke(house, "keys", *arguments)
+
+    assert answer.exit_code in (1, 2)
+    assert said in answer.stderr
+    assert not answer.stdout
+
+
+def test_the_command_line_lists_more_keys_than_a_page_holds(database):
+    async def many():
+        async with Directory(str(database)) as directory:
+            await asyncio.gather(*(new_key(directory, "reader", name=f"number {number}") for number in range(205)))
+
+    asyncio.run(many())
+
+    assert invoke(database, "keys", "list").stdout.count("number ") == 205
+
+
+def test_keys_go_into_no_file(house, tmp_path):
+    answer = invoke(house, "export", f"{tmp_path}/all/")
+
+    assert answer.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == ["groups.csv", "memberships.csv", "users.csv"]
+    assert invoke(house, "export", f"{tmp_path}/keys.csv").exit_code == 2
+
+
+def test_the_document_says_what_a_new_key_looks_like(client):
+    document = client.get("/openapi.json").json()
+    made = document["paths"]["/keys"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
+
+    created = document["components"]["schemas"]["KeyCreated"]
+    assert made == {"$ref": "#/components/schemas/KeyCreated"}
+    assert created["properties"]["secret"]["readOnly"] is True
+    assert "secret" in created["required"]
+    assert "secret" not in document["components"]["schemas"]["Key"]["properties"]
+    assert "digest" not in orjson.dumps(document).decode()
+
+
+INTROSPECTION = [
+    "{ __schema { types { name } } }",
+    '{ __type(name: "User") { name } }',
+    "{ ...f } fragment f on Query { a: __schema { __typename } }",
+]
+
+
+@pytest.mark.parametrize("query", INTROSPECTION)
+@pytest.mark.parametrize("role", ["reader", "editor", "admin"])
+def test_in_production_the_schema_is_shown_to_administrators_alone(client, house, query, role):
+    answer = client.post("/graphql", json={"query": query}, headers=bearer(key(house, role))).json()
+
+    if role == "admin":
+        assert answer["data"]
+    else:
+        assert "data" not in answer
+        assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("query", ["{ user { id } }", "{ usrs { nodes { id } } }", "{ users(firs: 1) { totalCount } }"])
+@pytest.mark.parametrize("role", ["editor", "admin"])
+def test_in_production_names_are_suggested_to_administrators_alone(client, house, query, role):
+    answer = client.post("/graphql", json={"query": query}, headers=bearer(key(house, role)))
+
+    assert answer.json()["errors"]
+    if role != "admin":
+        assert "Did you mean" not in answer.text
+    elif "usrs" in query or "firs" in query:
+        assert "Did you mean" in answer.text

@@ -1,0 +1,706 @@
+"""A token proves what its issuer signed for us, for now; whatever else it says of itself is not believed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import shutil
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.auth import Authenticator
+from api.jwks import IssuerKeys, from_issuer, keys_in
+from api.settings import WrongSetting
+from api.tokens import Tokens
+from schema.engine.database import Directory
+from schema.engine.errors import InvalidCredential, Timeout
+from schema.migrations.run import migrate
+from tests import society
+from tests.conftest import BASE, HERE
+from tests.security.credentials import SECRET, Clock, bearer, claims, production, token
+from tests.society import ADA, BOB
+
+ISSUER = "https://login.example.com/tenant"
+RSA, STRANGER = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+EC, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+PKCS1 = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)
+
+
+def jwk(private, kid, **more):
+    kinds = (rsa.RSAPrivateKey, RSAAlgorithm), (ec.EllipticCurvePrivateKey, ECAlgorithm), (object, OKPAlgorithm)
+    maker: Any = next(it for kind, it in kinds if isinstance(private, kind))
+    return {**json.loads(maker.to_jwk(private.public_key())), "kid": kid, "use": "sig", **more}
+
+
+JWKS = {"keys": [jwk(RSA, "rsa", alg="RS256"), jwk(EC, "ec"), jwk(ED, "ed")]}
+
+
+@pytest.fixture(scope="module")
+def jwks_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("issuer") / "jwks.json"
+    path.write_text(json.dumps(JWKS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def house(template, tmp_path_factory):
+    """A database with the small society in it."""
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("tokens") / "tandem.db"))
+    society.furnish(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(house, jwks_file):
+    """The service in production: HS256 under our secret, the others under the issuer's keys."""
+    more = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory", "TANDEM_JWKS_FILE": str(jwks_file)}
+    with TestClient(create_app(production(house, **more)), base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+def issued(private=RSA, algorithm="RS256", kid="rsa", headers=None, **more):
+    """A token of the issuer's."""
+    made = claims(**{"aud": "directory", "iss": ISSUER, **more})
+    named = {} if kid is None else {"kid": kid}
+    return jwt.encode(made, private, algorithm, headers={**named, **(headers or {})})
+
+
+def part(value):
+    """A segment of a token."""
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+def forged(header, payload, secret=None, digest=hashlib.sha256):
+    """A token by hand: signed with whatever the forger takes for a secret, or not at all."""
+    signed = f"{part(header)}.{part(payload)}"
+    signature = b"" if secret is None else hmac.new(secret, signed.encode(), digest).digest()
+    return f"{signed}.{part(signature)}"
+
+
+def status(client, credential):
+    answer = client.get("/me", headers={"authorization": f"Bearer {credential}".encode("latin-1", "replace")})
+    if answer.status_code == 401:
+        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+        assert answer.json()["detail"] == "the credential is not valid"
+    return answer.status_code
+
+
+GOOD = {
+    "ours": token(),
+    "ours, with an audience among others": token(aud=["other", "tandem"]),
+    "ours, since a while": token(nbf=int(time.time()) - 60, iat=int(time.time()) - 60),
+    "ours, with a fraction of a second": token(exp=time.time() + 60.5),
+    "ours, from a clock that is a little ahead": token(iat=int(time.time()) + 5),
+    "ours, with claims that nobody asked for": token(name="Ada", nested={"a": [1, None]}, jti="1"),
+    "ours, as an access token": token(headers={"typ": "at+jwt"}),
+    "RS256": issued(),
+    "RS256 without a kid": issued(kid=None),
+    "ES256": issued(EC, "ES256", "ec"),
+    "EdDSA": issued(ED, "EdDSA", "ed"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_token_speaks_for_its_person(client, name):
+    answer = client.get("/me", headers=bearer(GOOD[name]))
+
+    assert (answer.status_code, answer.json()["id"]) == (200, ADA["id"])
+    assert answer.json()["email"] == ADA["email"]
+
+
+NOW = int(time.time())
+OURS = {"alg": "HS256", "typ": "JWT"}
+KEY = SECRET.encode()
+good_header, good_payload, good_signature = token().split(".")
+other_header, other_payload, other_signature = token(sub="ext-Bob").split(".")
+rs_header, rs_payload, rs_signature = issued().split(".")
+
+
+def flipped(signature):
+    """Another first letter."""
+    return f"{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
+
+
+NO_ALGORITHMS: tuple[Any, ...] = (
+    "none", "None", "NONE", "nOnE", "", None, False, [], ["none"], {}, "none ", "\u200bnone",
+)  # fmt: skip
+NONE = {
+    f"alg {alg!r}, signature {signature!r}": f"{part({'alg': alg, 'typ': 'JWT'})}.{part(claims())}.{signature}"
+    for alg in NO_ALGORITHMS
+    for signature in ("", "AA", good_signature)
+}
+CONFUSED = {
+    f"{alg} under the public key as {name}": forged(
+        {"alg": alg, "typ": "JWT", "kid": "rsa"},
+        claims(aud=aud, iss=ISSUER),
+        secret,
+        {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}[alg],
+    )
+    for alg in ("HS256", "HS384", "HS512")
+    for aud in ("directory", ["directory", "tandem"])
+    for name, secret in {
+        "PEM": PEM, "PEM without its end": PEM.strip(), "DER": DER, "PKCS1": PKCS1,
+        "JWK": json.dumps(JWKS["keys"][0]).encode(), "JWKS": json.dumps(JWKS).encode(),
+        "modulus": JWKS["keys"][0]["n"].encode(), "nothing": b"",
+    }.items()
+}  # fmt: skip
+CONFUSED |= {
+    f"{name} without a kid": forged(OURS, claims(aud="tandem"), secret)
+    for name, secret in {"PEM": PEM, "DER": DER, "zeros": b"\0" * 32, "secret": b"secret", "empty": b""}.items()
+}
+SIGNATURES = {
+    "stripped": f"{good_header}.{good_payload}.",
+    "stripped, with its dot": f"{good_header}.{good_payload}",
+    "another token's": f"{good_header}.{good_payload}.{other_signature}",
+    "foreign": token(secret="another secret of 32 bytes and some more"),
+    "the issuer's, foreign": issued(STRANGER),
+    "cut short": token()[:-2],
+    "with one bit flipped": f"{good_header}.{good_payload}.{flipped(good_signature)}",
+    "spelled otherwise": f"{token()[:-1]}{chr(ord(token()[-1]) + 1)}",
+    "on another payload": f"{good_header}.{other_payload}.{good_signature}",
+    "on another header": f"{part({'alg': 'HS256'})}.{good_payload}.{good_signature}",
+    "a wide algorithm": jwt.encode(claims(), SECRET * 2, "HS512"),
+    "the same secret, another hash": jwt.encode(claims(), SECRET * 2, "HS384"),
+    "RS512": jwt.encode(claims(aud="directory", iss=ISSUER), RSA, "RS512", headers={"kid": "rsa"}),
+    "PS256": jwt.encode(claims(aud="directory", iss=ISSUER), RSA, "PS256", headers={"kid": "rsa"}),
+    "ES256 under the RSA key's name": issued(EC, "ES256", "rsa"),
+    "RS256 under the EC key's name": issued(RSA, "RS256", "ec"),
+    **{f"{alg} of zeros": f"{part({'alg': alg, 'kid': kid})}.{part(claims(aud='directory', iss=ISSUER))}.{part(zeros)}"
+       for alg, kid, zeros in (("ES256", "ec", bytes(64)), ("EdDSA", "ed", bytes(64)), ("RS256", "rsa", bytes(256)),
+                               ("RS256", "rsa", b"\0"))},
+}  # fmt: skip
+KIDS = {
+    f"kid {kid!r}"[:40] + f", {whose}": forged({**OURS, "kid": kid}, claims(), secret)
+    for whose, secret in {"signed with nothing": b"", "signed by us": KEY}.items()
+    for kid in (
+        "../../../../dev/null", "/dev/null", "' UNION SELECT 'x' --", "rsa' OR '1'='1", "", " ", None, 0, 1, True, [],
+        ["rsa"], {}, {"$ne": None}, "rsa\u0000", "x" * 5000, "http://evil.example/key", "| whoami", "none", "rsa",
+    )
+}  # fmt: skip
+KIDS |= {
+    f"the issuer's, kid {kid!r}"[:60]: issued(headers={"kid": kid}, kid=None)
+    for kid in ("", "RSA", "rsa ", "rsa\n", "../rsa", "ec", "no such")
+}
+BROUGHT = {
+    f"{word} {number}, {whose}": make(word, value)
+    for whose, make in {
+        "signed by a stranger": lambda word, value: issued(STRANGER, headers={word: value}),
+        "signed by the issuer": lambda word, value: issued(headers={word: value}),
+        "signed by us": lambda word, value: token(headers={word: value}),
+    }.items()
+    for number, (word, value) in enumerate((
+        ("jku", "https://evil.example/jwks.json"), ("jku", f"{ISSUER}/jwks.json"), ("x5u", "https://evil.example/c.pem"),
+        ("jwk", jwk(STRANGER, "rsa")), ("x5c", [base64.b64encode(DER).decode()]), ("zip", "DEF"),
+        ("crit", ["exp"]), ("crit", []), ("crit", "exp"), ("crit", ["b64"]), ("crit", None), ("enc", "A256GCM"),
+    ))
+}  # fmt: skip
+BROUGHT |= {
+    "an unencoded payload": forged({**OURS, "b64": False, "crit": ["b64"]}, claims(), KEY),
+    "b64 alone": forged({**OURS, "b64": True}, claims(), KEY),
+    "typ of something else": forged({**OURS, "typ": "logout+jwt"}, claims(), KEY),
+    "typ of no text": forged({**OURS, "typ": 1}, claims(), KEY),
+}
+NO_AUDIENCES: tuple[Any, ...] = ("", None, 1, [], ["other"], "other", "Tandem", "tandem ", "tande", "tandem,other",
+                     [["tandem"]], {"tandem": 1}, ["tandem", 1], ["tandem", None], "directory", "*")  # fmt: skip
+NO_SUBJECTS: tuple[Any, ...] = (
+    "", None, 1, True, [], ["ext-Ada"], {"ext-Ada": 1}, "x" * 256, "ext-Ada\u0000", "a\nb",
+)  # fmt: skip
+TIMES: tuple[Any, ...] = ("soon", "", "9999999999", None, True, [NOW + 60], {"a": 1}, -1, 1e400, 10**18, "Infinity")
+CLAIMS = {
+    **{f"no {name}": forged(OURS, claims(**{name: None}), KEY) for name in ("sub", "aud", "exp")},
+    **{f"no {name} from the issuer": issued(**{name: None}) for name in ("sub", "aud", "exp", "iss")},
+    **{f"{name} of the wrong kind, {number}": forged(OURS, {**claims(), name: value}, KEY)
+       for name in ("exp", "nbf", "iat") for number, value in enumerate(TIMES)},
+    **{f"sub {value!r}"[:40]: forged(OURS, {**claims(), "sub": value}, KEY)
+       for value in NO_SUBJECTS},
+    **{f"aud {value!r}": forged(OURS, {**claims(), "aud": value}, KEY)
+       for value in NO_AUDIENCES},
+    **{f"iss {value!r}": forged(OURS, {**claims(), "iss": value}, KEY) for value in (1, None, [ISSUER], {})},
+    **{f"the issuer's iss {value!r}": issued(iss=value) for value in (
+        f"{ISSUER}/", ISSUER[:-1], ISSUER.upper(), ISSUER.replace("https", "http"), f" {ISSUER}", "", "https://evil.example",
+        f"{ISSUER}@evil.example", f"{ISSUER}#")},
+    "for us, from the issuer": issued(aud="tandem"),
+    "over": token(exp=NOW - 1),
+    "over since long": token(exp=1),
+    "not yet": token(nbf=NOW + 60),
+    "not yet for long": token(nbf=NOW + 10**8),
+    "from the future": token(iat=NOW + 60),
+    "the issuer's, over": issued(exp=NOW - 1),
+    "jti of no text": forged(OURS, {**claims(), "jti": 1}, KEY),
+}  # fmt: skip
+
+
+def raw(header, payload):
+    """A token of ours whose segments are these bytes, well signed."""
+    signed = f"{part(header)}.{part(payload)}"
+    return f"{signed}.{part(hmac.new(KEY, signed.encode(), hashlib.sha256).digest())}"
+
+
+def resigned(signed):
+    return f"{signed}.{part(hmac.new(KEY, signed.encode(), hashlib.sha256).digest())}"
+
+
+plain = json.dumps(claims()).encode()
+SPELLINGS = {
+    "alg twice": raw(b'{"alg":"HS256","alg":"none"}', plain),
+    "alg twice, the other way": raw(b'{"alg":"none","alg":"HS256"}', plain),
+    "sub twice": raw(json.dumps(OURS).encode(), b'{"sub":"ext-Bob",' + plain[1:]),
+    "aud twice": raw(json.dumps(OURS).encode(), b'{"aud":"other",' + plain[1:]),
+    "a header that is no object": raw(b'["HS256"]', plain),
+    "a header that is a string": raw(b'"HS256"', plain),
+    "a header that is null": raw(b"null", plain),
+    "a header that is no JSON": raw(b"{alg:HS256}", plain),
+    "a header of something before": raw(b'\xef\xbb\xbf{"alg":"HS256"}', plain),
+    "a header not in UTF-8": raw(b'{"alg":"HS256","x":"\xff"}', plain),
+    "a header in UTF-16": raw('{"alg":"HS256"}'.encode("utf-16"), plain),
+    "a header deep inside": raw(b'{"alg":"HS256","x":' + b"[" * 1000 + b"]" * 1000 + b"}", plain),
+    "an empty header": raw(b"{}", plain),
+    "a payload that is a list": raw(json.dumps(OURS).encode(), b"[" + plain + b"]"),
+    "a payload not in UTF-8": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":"\xff"}'),
+    "a payload with NaN": raw(json.dumps(OURS).encode(), plain[:-1] + b',"nbf":NaN}'),
+    "a payload with Infinity": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":Infinity}'),
+    "a payload deep inside": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+    "a payload with a lone surrogate": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":"\\ud800"}'),
+    "padded": f"{token()}=",
+    "padded inside": resigned(f"{good_header}=.{good_payload}="),
+    "plain base64": token().replace("_", "/").replace("-", "+") + "+/",
+    "a space before": f" {token()}",
+    "a space inside": token().replace(".", ". ", 1),
+    "a line end inside": token().replace(".", ".\n", 1),
+    "a dot more": f"{token()}.",
+    "a dot before": f".{token()}",
+    "four parts": f"{token()}.{good_signature}",
+    "five parts, as if encrypted": ".".join([good_header, "AA", "AA", "AA", "AA"]),
+    "two parts": f"{good_header}.{good_payload}",
+    "one part": good_header,
+    "only dots": "..",
+    "JSON for a token": json.dumps({"protected": good_header, "payload": good_payload, "signature": good_signature}),
+    "huge": token(x="x" * 9000),
+    "nothing but letters": "A" * 300,
+    "not ASCII": token().replace(".", "\u00e9.", 1),
+    "a full stop of another script": token().replace(".", "\u3002"),
+}  # fmt: skip
+ATTACKS = {
+    f"{room}: {name}": it
+    for room, cases in {
+        "none": NONE, "confusion": CONFUSED, "signature": SIGNATURES, "kid": KIDS, "brought along": BROUGHT,
+        "claims": CLAIMS, "spelling": SPELLINGS,
+    }.items()
+    for name, it in cases.items()
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_forgery_is_believed(client, name):
+    assert status(client, ATTACKS[name]) == 401
+
+
+def test_there_are_forgeries_enough():
+    assert len(ATTACKS) > 250
+
+
+def test_no_forgery_reaches_the_other_door(client):
+    for attack in list(ATTACKS.values())[::7]:
+        header = {"authorization": f"Bearer {attack}".encode("latin-1", "replace")}
+        assert client.post("/graphql", json={"query": "{ __typename }"}, headers=header).status_code == 401
+
+
+@pytest.fixture(scope="module")
+def served(house):
+    """Starts the service with other settings."""
+    opened = []
+
+    def serve(**settings):
+        service = TestClient(create_app(production(house, **settings)), base_url=BASE, client=HERE)
+        opened.append(service.__enter__())
+        return service
+
+    yield serve
+    for service in opened:
+        service.__exit__(None, None, None)
+
+
+def test_without_a_secret_hs256_is_off(served):
+    client = served(SECRET_KEY="")
+
+    assert status(client, token()) == 401
+    assert status(client, forged(OURS, claims(), b"")) == 401
+
+
+def test_without_an_issuer_its_algorithms_are_off(served):
+    client = served()
+
+    for credential in (issued(), issued(EC, "ES256", "ec"), issued(ED, "EdDSA", "ed"), issued(kid=None)):
+        assert status(client, credential) == 401
+
+
+def test_secrets_are_turned_over_by_their_names(served):
+    new, old, lost = ("n" * 32, "o" * 32, "l" * 32)
+    client = served(SECRET_KEY=f"new:{new},old:{old}")
+
+    assert status(client, token(new, {"kid": "new"})) == 200
+    assert status(client, token(old, {"kid": "old"})) == 200
+    assert status(client, token(old)) == 200  # from before secrets had names
+    assert status(client, token(old, {"kid": "new"})) == 401
+    assert status(client, token(new, {"kid": "old"})) == 401
+    assert status(client, token(new, {"kid": "other"})) == 401
+    assert status(client, token(lost, {"kid": "new"})) == 401
+
+
+def test_the_audience_is_what_the_settings_say(served):
+    client = served(TANDEM_JWT_AUDIENCE="people")
+
+    assert status(client, token(aud="people")) == 200
+    assert status(client, token()) == 401
+
+
+def test_a_subject_is_matched_with_one_field_and_no_other(served):
+    by_id = served(TANDEM_JWT_SUBJECT="id")
+    by_external_id = served(TANDEM_JWT_SUBJECT="external_id")
+
+    assert status(by_id, token(sub=ADA["id"])) == 200
+    assert status(by_id, token(sub=ADA["external_id"])) == 404
+    assert status(by_external_id, token(sub=ADA["external_id"])) == 200
+    assert status(by_external_id, token(sub=ADA["id"])) == 404
+    assert status(by_external_id, token(sub=ADA["external_id"].upper())) == 404
+    assert status(by_external_id, token(sub=ADA["email"])) == 404
+
+
+ROLES = [
+    ({"roles": ["reader"]}, {"reader"}),
+    ({"roles": ["editor", "admin"]}, {"editor", "admin"}),
+    ({"roles": "reader editor"}, {"reader", "editor"}),
+    ({"roles": ["boss", "Admin", "ADMIN", " admin", "reader"]}, {"reader"}),
+    ({"roles": {"admin": True}}, set()),
+    ({"roles": [["admin"], {"admin": 1}, None, 1]}, set()),
+    ({"roles": None}, set()),
+    ({"role": "admin", "groups": ["admin"], "scope": "admin"}, set()),
+]
+
+
+@pytest.mark.parametrize("said, roles", ROLES)
+async def test_roles_are_those_that_the_claim_names_and_we_know(house, said, roles):
+    async with Directory(str(house)) as directory:
+        actor = await Authenticator(production(house))(shown(forged(OURS, {**claims(), **said}, KEY), directory))
+
+    assert (actor.roles, actor.id, actor.name) == (roles, ADA["id"], "token:ext-Ada")
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("realm_access.roles", {"realm_access": {"roles": ["editor"]}}),
+        ("https://example.com/roles", {"https://example.com/roles": ["editor"]}),
+        ("a.b", {"a.b": ["editor"], "a": {"b": ["admin"]}}),
+    ],
+)
+async def test_the_claim_with_the_roles_may_have_any_name(house, name, said):
+    async with Directory(str(house)) as directory:
+        keeper = Authenticator(production(house, TANDEM_JWT_ROLES_CLAIM=name))
+        actor = await keeper(shown(token(roles=["admin"], **said), directory))
+
+    assert actor.roles == {"editor"}
+
+
+def shown(credential, directory):
+    app = type("App", (), {"state": type("State", (), {"directory": directory})()})()
+    return {"type": "http", "headers": [(b"authorization", f"Bearer {credential}".encode())], "app": app}
+
+
+def test_a_subject_without_a_person_has_its_roles_and_nothing_else(client):
+    stranger = bearer(token(sub="ext-Zed"))
+    reader = bearer(token(sub="ext-Zed", roles=["reader"]))
+
+    assert client.get("/me", headers=stranger).status_code == 404
+    assert client.get("/users", headers=stranger).status_code == 403
+    assert client.get(f"/users/{ADA['id']}", headers=stranger).status_code == 404
+    assert client.get("/users", headers=reader).status_code == 200
+    assert client.get(f"/users/{ADA['id']}", headers=reader).json()["email"] is None
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for room in ("keyring", "standing", "tokens", "jwks"):
+        monkeypatch.setattr(f"api.{room}.time", clock)
+    return clock
+
+
+def test_who_is_switched_off_is_let_in_no_more(client):
+    admin, bob = bearer(token(sub="ext-Zed", roles=["admin"])), bearer(token(sub="ext-Bob", roles=["editor"]))
+    assert client.get("/me", headers=bob).status_code == 200
+
+    client.post(f"/users/{BOB['id']}/deactivate", json={}, headers=admin)
+    off = client.get("/me", headers=bob).status_code
+    client.post(f"/users/{BOB['id']}/activate", json={}, headers=admin)
+    time.sleep(1.1)  # what proved nothing is known for a second
+
+    assert (off, client.get("/me", headers=bob).status_code) == (401, 200)
+
+
+def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(client, house, clock):
+    bob = bearer(token(sub="ext-Bob"))
+    assert client.get("/me", headers=bob).status_code == 200
+
+    with closing(sqlite3.connect(house)) as connection:
+        connection.execute("UPDATE user SET active = 0 WHERE id = ?", [BOB["id"]])
+        connection.commit()
+    clock.ahead += 5
+    off = client.get("/me", headers=bob).status_code
+    with closing(sqlite3.connect(house)) as connection:
+        connection.execute("UPDATE user SET active = 1 WHERE id = ?", [BOB["id"]])
+        connection.commit()
+
+    assert off == 401
+
+
+def test_a_token_is_good_until_it_expires_and_not_longer(client, clock):
+    ada = bearer(token(exp=time.time() + 100))
+
+    assert client.get("/me", headers=ada).status_code == 200
+    clock.ahead += 99
+    assert client.get("/me", headers=ada).status_code == 200
+    clock.ahead += 1
+    assert client.get("/me", headers=ada).status_code == 401
+
+
+async def test_a_token_seen_a_moment_ago_is_not_verified_again(house, monkeypatch):
+    said: list[str] = []
+    verified: list[str] = []
+    usual = jwt.decode
+
+    def counted(text, *given, **more):
+        verified.append(text)
+        return usual(text, *given, **more)
+
+    monkeypatch.setattr(jwt, "decode", counted)
+    async with Directory(str(house), watch=said.append) as directory:
+        keeper, ada = Authenticator(production(house)), token()
+
+        for _ in range(100):
+            await keeper(shown(ada, directory))
+
+    assert len(verified) == 1
+    assert len([sql for sql in said if "SELECT" in sql]) == 1
+
+
+Page = tuple[int, bytes, dict[str, str]]
+
+
+class Issuer:
+    """An OpenID issuer on this machine, and what it is asked."""
+
+    def __init__(self):
+        self.keys = JWKS
+        self.asked: list[str] = []
+        self.pages: dict[str, Page] = {}
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                issuer.asked.append(self.path)
+                status, body, headers = issuer.answer(self.path)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/tenant"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def answer(self, path):
+        if path in self.pages:
+            return self.pages[path]
+        told = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+        found = {"/tenant/.well-known/openid-configuration": told, "/tenant/keys": self.keys}.get(path)
+        return (200, json.dumps(found).encode(), {}) if found else (404, b"", {})
+
+    def close(self):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def issuer():
+    made = Issuer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tokens(issuer, house):
+    """Verifies this issuer's tokens."""
+    settings = production(house, TANDEM_OIDC_ISSUER=issuer.url, TANDEM_OIDC_AUDIENCE="directory")
+    return Tokens(settings, IssuerKeys(from_issuer(issuer.url)))
+
+
+async def test_keys_are_fetched_from_where_the_issuer_says(issuer, tokens):
+    found = [await tokens.claim(issued(iss=issuer.url)) for _ in range(20)]
+
+    assert {it.subject for it in found} == {"ext-Ada"}
+    assert issuer.asked == ["/tenant/.well-known/openid-configuration", "/tenant/keys"]
+
+
+async def test_many_who_come_at_once_cost_one_fetch(issuer, tokens):
+    found = await asyncio.gather(*(tokens.claim(issued(iss=issuer.url, n=number)) for number in range(100)))
+
+    assert all(found)
+    assert len(issuer.asked) == 2
+
+
+async def test_a_new_key_is_looked_for_and_an_unknown_one_not_all_the_time(issuer, tokens, clock):
+    assert await tokens.claim(issued(iss=issuer.url))
+    issuer.asked.clear()
+
+    for number in range(50):
+        assert await tokens.claim(issued(STRANGER, kid=f"unknown {number}", iss=issuer.url)) is None
+    clock.ahead += 11
+    for number in range(50):
+        assert await tokens.claim(issued(STRANGER, kid=f"unknown {number}", iss=issuer.url)) is None
+    assert len(issuer.asked) <= 2
+
+    issuer.keys = {"keys": [jwk(STRANGER, "next")]}
+    clock.ahead += 11
+    assert await tokens.claim(issued(STRANGER, kid="next", iss=issuer.url))
+    assert await tokens.claim(issued(iss=issuer.url)) is None  # the old key is withdrawn
+
+
+async def test_old_keys_stay_when_a_fetch_fails(issuer, tokens, clock):
+    lasting = issued(iss=issuer.url, exp=int(time.time()) + 5000)
+    assert await tokens.claim(lasting)
+    issuer.pages["/tenant/keys"] = (500, b"", {})
+    clock.ahead += 1000
+
+    assert await tokens.claim(issued(STRANGER, kid="unknown", iss=issuer.url, exp=int(time.time()) + 5000)) is None
+    assert await tokens.claim(lasting)
+
+
+BAD_PAGES: dict[str, Page] = {
+    "no answer": (404, b"", {}),
+    "a failure": (500, b"", {}),
+    "no JSON": (200, b"<html>", {}),
+    "no object": (200, b"[]", {}),
+    "another issuer": (200, b'{"issuer":"https://evil.example","jwks_uri":"https://evil.example/keys"}', {}),
+    "a redirect": (302, b"", {"location": "/tenant/elsewhere"}),
+    "far too much": (200, b" " * 600_000, {}),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PAGES)
+async def test_an_issuer_that_says_nothing_good_proves_nothing(issuer, tokens, name):
+    told = json.dumps({"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"}).encode()
+    issuer.pages["/tenant/elsewhere"] = (200, told, {})
+    issuer.pages["/tenant/.well-known/openid-configuration"] = BAD_PAGES[name]
+
+    with pytest.raises(Timeout):
+        await tokens.claim(issued(iss=issuer.url))
+    assert "/tenant/keys" not in issuer.asked
+
+
+@pytest.mark.parametrize("place", ["http://evil.example/keys", "file:///etc/passwd", "ftp://127.0.0.1/x", "", None, 1])
+async def test_keys_are_fetched_by_https_alone(issuer, tokens, place):
+    told = json.dumps({"issuer": issuer.url, "jwks_uri": place}).encode()
+    issuer.pages["/tenant/.well-known/openid-configuration"] = (200, told, {})
+
+    with pytest.raises(Timeout):
+        await tokens.claim(issued(iss=issuer.url))
+
+
+async def test_what_needs_no_issuer_does_not_wait_for_one(issuer, tokens):
+    assert await tokens.claim(token())
+    for attack in NONE.values():
+        assert await tokens.claim(attack) is None
+    assert issuer.asked == []
+
+
+WEAK = rsa.generate_private_key(65537, 1024)
+UNUSED = {
+    "too short": jwk(WEAK, "k"),
+    "a secret": {"kty": "oct", "k": part(KEY), "kid": "k"},
+    "a secret under a public name": {"kty": "oct", "k": part(KEY), "kid": "k", "alg": "RS256"},
+    "for encrypting": jwk(RSA, "k", use="enc"),
+    "for signing alone": jwk(RSA, "k", key_ops=["sign"]),
+    "for another algorithm": jwk(RSA, "k", alg="PS256"),
+    "for a secret's algorithm": jwk(RSA, "k", alg="HS256"),
+    "without a modulus": {"kty": "RSA", "e": "AQAB", "kid": "k"},
+    "on another curve": jwk(ec.generate_private_key(ec.SECP384R1()), "k"),
+    "with a name that is no text": jwk(RSA, 7),
+    "of no kind": {"kid": "k"},
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_keys_that_are_weak_or_not_for_this_are_left_out(name):
+    assert list(keys_in(json.dumps({"keys": [UNUSED[name], "nonsense", None]}).encode())) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"null", b"\xff"])
+def test_what_is_no_set_of_keys_is_none(text):
+    with pytest.raises(ValueError):  # noqa: PT011  whatever the parser says
+        list(keys_in(text))
+
+
+async def test_of_two_keys_without_a_name_none_is_meant(house):
+    keys = IssuerKeys(lambda: json.dumps({"keys": [jwk(RSA, "a"), jwk(STRANGER, "b")]}).encode())
+
+    assert await keys.find(None, "RS256") is None
+    assert await keys.find("a", "RS256") is not None
+
+
+async def test_a_refused_token_is_refused_by_the_door_keeper(house):
+    async with Directory(str(house)) as directory:
+        with pytest.raises(InvalidCredential):
+            await Authenticator(production(house))(shown(NONE["alg 'none', signature ''"], directory))
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"TANDEM_OIDC_ISSUER": ISSUER}, "TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is"),
+        ({"TANDEM_JWKS_FILE": __file__}, "TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is"),
+        ({"TANDEM_JWKS_FILE": "/no/such/file"}, "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file"),
+        ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "it takes an https:// URL"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is something else"),
+    ],
+)
+def test_settings_that_do_not_fit_together_end_the_start(house, settings, said):
+    with pytest.raises(WrongSetting) as wrong:
+        production(house, **settings)
+
+    assert said in str(wrong.value)
+
+
+def test_in_development_a_good_token_is_honoured_and_a_bad_one_refused(tmp_path):
+    migrate(str(tmp_path / "t.db"))
+    settings = production(tmp_path / "t.db", TANDEM_ENV="development")
+    with TestClient(create_app(settings), base_url="http://example.com", client=("8.8.8.8", 1)) as client:
+        assert client.get("/users").status_code == 403
+        assert client.get("/users", headers=bearer(token(roles=["reader"]))).status_code == 200
+        assert client.post("/users", json={}, headers=bearer(token(roles=["reader"]))).status_code in (403, 422)
+        assert client.get("/users", headers=bearer(token(exp=1))).status_code == 401
