@@ -62,7 +62,7 @@ def test_production_does_not_start_without_a_database():
     ],
 )
 def test_a_setting_is_read(name, value, field, expected):
-    assert getattr(read({**DEVELOPMENT, name: value}), field) == expected
+    assert getattr(read({**DEVELOPMENT, "TANDEM_OIDC_AUDIENCE": "directory", name: value}), field) == expected
 
 
 @pytest.mark.parametrize(

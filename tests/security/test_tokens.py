@@ -221,6 +221,7 @@ BROUGHT |= {
 }
 NO_AUDIENCES: tuple[Any, ...] = ("", None, 1, [], ["other"], "other", "Tandem", "tandem ", "tande", "tandem,other",
                      [["tandem"]], {"tandem": 1}, ["tandem", 1], ["tandem", None], "directory", "*")  # fmt: skip
+NO_ISSUERS: tuple[Any, ...] = (1, None, [ISSUER], {})
 NO_SUBJECTS: tuple[Any, ...] = (
     "", None, 1, True, [], ["ext-Ada"], {"ext-Ada": 1}, "x" * 256, "ext-Ada\u0000", "a\nb",
 )  # fmt: skip
@@ -234,7 +235,7 @@ CLAIMS = {
        for value in NO_SUBJECTS},
     **{f"aud {value!r}": forged(OURS, {**claims(), "aud": value}, KEY)
        for value in NO_AUDIENCES},
-    **{f"iss {value!r}": forged(OURS, {**claims(), "iss": value}, KEY) for value in (1, None, [ISSUER], {})},
+    **{f"iss {value!r}": forged(OURS, {**claims(), "iss": value}, KEY) for value in NO_ISSUERS},
     **{f"the issuer's iss {value!r}": issued(iss=value) for value in (
         f"{ISSUER}/", ISSUER[:-1], ISSUER.upper(), ISSUER.replace("https", "http"), f" {ISSUER}", "", "https://evil.example",
         f"{ISSUER}@evil.example", f"{ISSUER}#")},

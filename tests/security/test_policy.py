@@ -1,0 +1,607 @@
+"""Nobody sees or does what the table of rights does not give them: on any path, at either door, with real credentials.
+
+Paths, fields and operations come from the two schemas, so a new one without a place in the table fails here. Thousands
+of requests are made up by chance, always the same, and each answer is held against the table.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    build_client_schema,
+    get_introspection_query,
+    get_named_type,
+)
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from tests.conftest import BASE, HERE
+from tests.doors import camel, snake
+from tests.people import key_of
+from tests.security.credentials import bearer, key, production, token
+from tests.security.oracle import (
+    FIELDS,
+    FOR_ALL_WITH_A_CREDENTIAL,
+    READS,
+    RELATIONS,
+    RESOURCES,
+    WRITES,
+    Row,
+    Who,
+    World,
+    furnish,
+)
+
+UNKNOWN = "0000ffff-2222-7222-8222-222222222222"
+KINDS = list(FIELDS)
+EACH = 60
+
+
+def cast(database):
+    """Everybody who comes to the doors, each with a credential of their own."""
+    whose = [f"0000000{number}-1222-7222-8222-222222222222" for number in range(4)]
+    people = [Who(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(whose)]
+    with_roles = [
+        Who(f"{role}, a person", bearer(token(sub="ext-3", roles=[role])), whose[3], frozenset({role}))
+        for role in ("reader", "editor")
+    ]
+    strangers = [
+        Who(f"a stranger, {role or 'nothing'}", bearer(token(sub=f"zed-{role}", roles=[role])), None, roles(role))
+        for role in ("", "boss", "reader", "admin")
+    ]
+    keys = [
+        Who(f"key, {role}", bearer(key(database, role)), None, roles(role)) for role in ("reader", "editor", "admin")
+    ]
+    scoped = [
+        Who(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
+        for role, kept in (("admin", "read"), ("admin", "users:read"), ("editor", "groups:write"), ("reader", "write"))
+    ]  # fmt: skip
+    nobody = [Who("nobody", known=False), Who("somebody with a wrong key", bearer("tdm_1_2"), known=False)]
+    return [*people, *with_roles, *strangers, *keys, *scoped, *nobody]
+
+
+def roles(role):
+    return frozenset({role}) & {"reader", "editor", "admin"}
+
+
+@pytest.fixture(scope="module")
+def house(template, tmp_path_factory):
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("policy") / "tandem.db"))
+    furnish(path, random.Random(4))
+    return path
+
+
+@pytest.fixture(scope="module")
+def everybody(house):
+    return cast(house)
+
+
+@pytest.fixture(scope="module")
+def client(house):
+    with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def admin(everybody):
+    return next(who for who in everybody if who.name == "key, admin")
+
+
+@pytest.fixture(scope="module")
+def schema(client, admin):
+    body = {"query": get_introspection_query()}
+    return build_client_schema(client.post("/graphql", json=body, headers=admin.headers).json()["data"])
+
+
+@pytest.fixture(scope="module")
+def document(client):
+    return client.get("/openapi.json").json()
+
+
+# What the schemas have, the table has.
+
+
+def test_every_field_has_its_place_in_the_table(schema, document):
+    records = {name for name, kind in schema.type_map.items() if "Node" in interfaces(kind)}
+    shown = {name for name, it in document["components"]["schemas"].items() if "version" in it.get("properties", {})}
+
+    assert records == set(FIELDS)
+    assert shown == {*FIELDS, "KeyCreated"}
+    for kind in FIELDS:
+        in_graphql = {snake(name) for name in schema.type_map[kind].fields}
+        assert in_graphql == set(FIELDS[kind]) | RELATIONS[kind]
+        assert set(document["components"]["schemas"][kind]["properties"]) == set(FIELDS[kind])
+
+
+def interfaces(kind):
+    return {it.name for it in kind.interfaces} if isinstance(kind, GraphQLObjectType) else set()
+
+
+def test_every_operation_has_its_place_in_the_table(schema, document):
+    operations = {it["operationId"] for path in document["paths"].values() for it in path.values()}
+    writes = {name for name, _ in WRITES.values() if name}
+
+    assert operations - FOR_ALL_WITH_A_CREDENTIAL == READS | writes
+    assert set(schema.mutation_type.fields) == {name for _, name in WRITES.values()}
+    fields = {name for plural in RESOURCES.values() for name in (plural, plural.removesuffix("s"))}
+    assert set(schema.query_type.fields) - FOR_ALL_WITH_A_CREDENTIAL == {*fields, "me", "node", "nodes"}
+
+
+# GraphQL: queries made up by chance, and their answers held against the table.
+
+
+@dataclass
+class Pick:
+    """A field of a query, under its key."""
+
+    key: str
+    name: str
+    arguments: str = ""
+    below: list[Pick] = field(default_factory=list)
+    meant: Any = None
+
+    def __str__(self):
+        inner = f" {{ {' '.join(map(str, self.below))} }}" if self.below else ""
+        alias = "" if self.key == self.name else f"{self.key}: "
+        return f"{alias}{self.name}{self.arguments}{inner}"
+
+
+class Author:
+    """Makes up queries."""
+
+    def __init__(self, schema, world, chance):
+        self.schema, self.world, self.chance = schema, world, chance
+        self.count = 0
+
+    def query(self):
+        names = [name for name in self.schema.query_type.fields if name not in FOR_ALL_WITH_A_CREDENTIAL]
+        return [self.root(self.chance.choice(names))]
+
+    def root(self, name):
+        kind = get_named_type(self.schema.query_type.fields[name].type)
+        pick = self.pick(name)
+        if name == "me":
+            pick.below = self.record("User", 1)
+        elif name in ("node", "nodes"):
+            ids = [self.id(self.chance.choice(KINDS)) for _ in range(4)]
+            pick.meant = ids if name == "nodes" else ids[0]
+            pick.arguments = f"(ids: [{', '.join(map(quoted, ids))}])" if name == "nodes" else f"(id: {quoted(ids[0])})"
+            pick.below = [Pick("__typename", "__typename"), Pick("id", "id")]
+        elif kind.name.endswith("Connection"):
+            pick.meant, pick.arguments = self.wish(kind.name.removesuffix("Connection"))
+            pick.below = self.page(kind, 0)
+        else:
+            pick.meant = self.id(kind.name)
+            pick.arguments = f"(id: {quoted(pick.meant)})"
+            pick.below = self.record(kind.name, 0)
+        return pick
+
+    def pick(self, name):
+        self.count += 1
+        return Pick(self.chance.choice([*[name] * 9, f"a{self.count}"]), name)
+
+    def id(self, kind):
+        return self.chance.choice([*self.world.records[kind], UNKNOWN])
+
+    def record(self, kind, depth):
+        """Some fields of a record, and some of what is below it."""
+        fields = self.schema.type_map[kind].fields
+        found = [Pick("id", "id"), Pick("__typename", "__typename")]
+        for name, it in self.chance.sample(list(fields.items()), self.chance.randrange(1, len(fields))):
+            inner = get_named_type(it.type)
+            if isinstance(inner, GraphQLScalarType | GraphQLEnumType):
+                found.append(self.pick(name))
+            elif depth < 2:
+                pick = self.pick(name)
+                pick.arguments, pick.below = "(first: 12)", self.page(inner, depth + 1)
+                found.append(pick)
+        return once(found)
+
+    def page(self, kind, depth):
+        """Some of a connection."""
+        target = get_named_type(kind.fields["nodes"].type).name
+        found = []
+        for name in self.chance.sample(["nodes", "edges", "totalCount"], self.chance.randrange(1, 4)):
+            pick = self.pick(name)
+            if name == "nodes":
+                pick.below = self.record(target, depth)
+            elif name == "edges":
+                edge = get_named_type(kind.fields["edges"].type)
+                own = [Pick(it, it) for it in edge.fields if it in ("role",)]
+                pick.below = [Pick("node", "node", below=self.record(target, depth)), *own]
+            found.append(pick)
+        return once(found)
+
+    def wish(self, kind):
+        """A filter or an order of a list, and how it is written."""
+        if self.chance.random() < 0.4:
+            return ("all", None, None, None), "(first: 12)"
+        if self.chance.random() < 0.4:
+            by = self.chance.choice(list(self.schema.type_map[f"{kind}SortField"].values))
+            down = self.chance.random() < 0.5
+            direction = "DESC" if down else "ASC"
+            return ("sort", by.lower(), down, None), f"(first: 12, sort: [{{field: {by}, direction: {direction}}}])"
+        comparisons = self.schema.type_map[f"{kind}Filter"].fields
+        names = [name for name in comparisons if name not in ("and", "or", "not")]
+        name = self.chance.choice(names)
+        value = self.chance.choice([row[snake(name)] for row in self.world.records[kind].values()])
+        kinds = get_named_type(comparisons[name].type)
+        assert isinstance(kinds, GraphQLInputObjectType)
+        if value is None:
+            return ("isnull", snake(name), None, None), f"(first: 12, filter: {{{name}: {{isnull: true}}}})"
+        written = value.upper() if name == "role" else written_down(value)
+        wrapped = f"{{{name}: {{eq: {written}}}}}"
+        deep = self.chance.choice(
+            [wrapped, f"{{and: [{wrapped}]}}", f"{{or: [{wrapped}]}}", f"{{not: {{not: {wrapped}}}}}"]
+        )
+        return ("eq", snake(name), value, None), f"(first: 12, filter: {deep})"
+
+
+def once(picks):
+    """No key twice."""
+    return list({pick.key: pick for pick in picks}.values())
+
+
+def quoted(text):
+    return f'"{text}"'
+
+
+def written_down(value):
+    return quoted(value) if isinstance(value, str) else str(value).lower()
+
+
+class Judge:
+    """Holds answers against the table."""
+
+    def __init__(self, who: Who, world: World) -> None:
+        self.who, self.world = who, world
+
+    def root(self, pick: Pick, found: Any, errors: list[Row]) -> None:
+        if pick.name in ("node", "nodes"):
+            self.nodes(pick, found)
+        elif pick.name == "me":
+            self.one(pick, "User", self.who.person, found)
+        elif pick.name in RESOURCES.values():
+            kind = next(kind for kind, plural in RESOURCES.items() if plural == pick.name)
+            self.listed(pick, kind, found, errors)
+        else:
+            self.one(pick, pick.name.capitalize(), pick.meant, found)
+
+    def nodes(self, pick: Pick, found: Any) -> None:
+        ids = pick.meant if pick.name == "nodes" else [pick.meant]
+        for id, one in zip(ids, found if pick.name == "nodes" else [found], strict=True):
+            kind = next((kind for kind in KINDS if id in self.world.records[kind]), None)
+            if kind and self.who.sees(kind) and self.who.within(kind, "read"):
+                assert one == {"__typename": kind, "id": id}
+            else:
+                assert one is None
+
+    def one(self, pick: Pick, kind: str, id: str | None, found: Any) -> None:
+        if id in self.world.records[kind] and self.who.sees(kind):
+            self.record(pick.below, kind, self.world.records[kind][id], found)
+        else:
+            assert found is None
+
+    def listed(self, pick: Pick, kind: str, found: Any, errors: list[Row]) -> None:
+        word, name, value, _ = pick.meant
+        private = name is not None and FIELDS[kind][name]
+        if not self.who.sees(kind) or (private and not self.who.staff):
+            assert found is None
+            assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
+            return
+        rows = sorted(self.world.records[kind].values(), key=lambda row: str(row["id"]))
+        if word == "sort":
+            rows.sort(key=lambda row: key_of(row, [name]), reverse=value)
+        elif word != "all":
+            rows = [row for row in rows if row[name] == value]
+        self.page(pick, kind, [(row, None) for row in rows], found)
+
+    def page(self, pick: Pick, kind: str, rows: list[tuple[Row, str | None]], found: Row) -> None:
+        for below in pick.below:
+            got = found[below.key]
+            if below.name == "totalCount":
+                assert got == len(rows)
+            else:
+                assert len(got) == len(rows)
+                for (row, role), item in zip(rows, got, strict=True):
+                    if below.name == "nodes":
+                        self.record(below.below, kind, row, item)
+                    else:
+                        self.edge(below, kind, row, role, item)
+
+    def edge(self, pick: Pick, kind: str, row: Row, role: str | None, found: Row) -> None:
+        for below in pick.below:
+            if below.name == "node":
+                self.record(below.below, kind, row, found["node"])
+            else:
+                assert found[below.key] == (role or "").upper()
+
+    def record(self, picks: list[Pick], kind: str, row: Row, found: Row) -> None:
+        view = self.who.view(kind, row)
+        for pick in picks:
+            got = found[pick.key]
+            if pick.name == "__typename":
+                assert got == kind
+            elif pick.below:
+                other = "User" if kind == "Group" else "Group"
+                self.page(pick, other, list(self.world.below(kind, row["id"])), got)
+            else:
+                expected = view[snake(pick.name)]
+                assert got == (expected.upper() if pick.name == "role" else expected), (kind, pick.name)
+
+
+@pytest.mark.parametrize("turn", range(20))
+def test_queries_made_up_by_chance_bring_what_the_table_gives(client, schema, house, everybody, turn):
+    world, chance = World.read(house), random.Random(turn)
+    author, known = Author(schema, world, chance), [who for who in everybody if who.known]
+    for _ in range(EACH):
+        who, picks = chance.choice(known), author.query()
+        query = f"{{ {' '.join(map(str, picks))} }}"
+
+        answer = client.post("/graphql", json={"query": query}, headers=who.headers).json()
+
+        errors = answer.get("errors", [])
+        if any(not who.within(kind, "read") for kind in kinds_in(picks)):
+            assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}, (who.name, query)
+            assert not any((answer["data"] or {}).values())
+            continue
+        for pick in picks:
+            Judge(who, world).root(pick, (answer.get("data") or {}).get(pick.key), errors)
+
+
+def kinds_in(picks):
+    """The kinds of records that a query leads to; `node` and `nodes` lead to whatever there is."""
+    for pick in picks:
+        if pick.name in RESOURCES.values():
+            yield next(kind for kind, plural in RESOURCES.items() if plural == pick.name)
+        elif pick.name in ("members", "me"):
+            yield "User"
+        elif pick.name.capitalize() in KINDS:
+            yield pick.name.capitalize()
+        yield from kinds_in(pick.below)
+
+
+# REST: every reading operation, for everybody.
+
+
+@pytest.mark.parametrize("turn", range(10))
+def test_rest_shows_what_the_table_gives(client, house, everybody, turn):
+    world, chance = World.read(house), random.Random(turn)
+    for _ in range(EACH):
+        who, kind = chance.choice(everybody), chance.choice(KINDS)
+        id = chance.choice([*world.records[kind], UNKNOWN, "x"])
+        below = chance.choice([None, *RELATIONS[kind]])
+        path = chance.choice([f"/{RESOURCES[kind]}", f"/{RESOURCES[kind]}/{id}", "/me"])
+        if below and path.endswith(id):
+            path += f"/{below}"
+
+        answer = client.get(
+            f"{path}{'' if path.count('/') != 1 or path == '/me' else '?limit=50'}", headers=who.headers
+        )
+
+        expected = reading(who, world, kind, id, path, below)
+        assert answer.status_code == (expected if isinstance(expected, int) else 200), (who.name, path)
+        if not isinstance(expected, int):
+            told = answer.json()
+            assert told.get("items", told) == expected, (who.name, path)
+            check_etag(who, kind, answer, expected)
+
+
+def check_etag(who, kind, answer, expected):
+    """A record's tag tells apart those who see all of it from those who do not."""
+    if isinstance(expected, dict):
+        whole = kind != "User" or who.staff or expected["id"] == who.person
+        assert answer.headers["etag"] == f'"{expected["version"]}{"" if whole else "-public"}"'
+
+
+def reading(who, world, kind, id, path, below):
+    """What a path shows, or the status of the refusal."""
+    if not who.known:
+        return 401
+    if path == "/me":
+        return refusal(who, "User") or (who.view("User", world.records["User"][who.person]))
+    if path == f"/{RESOURCES[kind]}":
+        if not who.within(kind, "read") or not who.sees(kind):
+            return 403
+        return [who.view(kind, row) for row in sorted(world.records[kind].values(), key=lambda row: row["id"])]
+    other = {"members": "User", "groups": "Group"}.get(path.rpartition("/")[2])
+    if not who.within(kind, "read") or (other and not who.within(other, "read")):
+        return 403
+    if id not in world.records[kind] or not who.sees(kind):
+        return 404
+    if other is None:
+        return who.view(kind, world.records[kind][id])
+    joined = world.below(kind, id)
+    return Items(who, other, joined)
+
+
+class Items(list[Row]):
+    """Items of a relation's list: their times aside."""
+
+    def __init__(self, who: Who, kind: str, joined: list[tuple[Row, str]]) -> None:
+        super().__init__({kind.lower(): who.view(kind, row), "role": role} for row, role in joined)
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, list)
+        return list(self) == [{name: it for name, it in item.items() if name != "created_at"} for item in other]
+
+    __hash__ = None
+
+
+def refusal(who, kind):
+    """Whether nobody is behind a credential."""
+    if who.person is None:
+        return 404
+    return None if who.within(kind, "read") else 403
+
+
+@pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__isnull", "sort", "sort-"])
+def test_what_one_may_not_see_one_cannot_ask_by(client, house, everybody, document, operator):
+    """Not even whether it would have found anybody: the refusal is the same for a guess that is right."""
+    parameters = {it["name"] for it in document["paths"]["/users"]["get"]["parameters"]}
+    for who in everybody:
+        for name, private in FIELDS["User"].items():
+            for value in ("person0@example.com", "nobody@example.com", "36"):
+                asked = {f"{name}{operator}": "true" if operator == "__isnull" else value}
+                if operator.startswith("sort"):
+                    asked = {"sort": f"{operator[4:]}{name}"}
+                if next(iter(asked)) not in parameters or not private:
+                    continue
+                answer = client.get("/users", params=asked, headers=who.headers)
+
+                if not who.known:
+                    assert answer.status_code == 401
+                elif not who.staff or not who.within("User", "read"):
+                    assert answer.status_code in (403, 422)
+                    assert "items" not in answer.json()
+
+
+# Writes: every operation, for everybody, at both doors.
+
+BODIES: dict[str, list[Row]] = {
+    "create User": [{"first_name": "New", "age": 1}, {"first_name": "New", "age": 1, "email": "PERSON0@example.com"}],
+    "update User": [
+        {"first_name": "X"}, {"age": 3}, {"last_name": None}, {"email": "PERSON0@example.com"},
+        {"external_id": "ext-1"},
+        {"active": True}, {"first_name": "Y", "email": "other@example.com"}, {},
+    ],
+    "create Group": [{"name": "New"}, {"name": "Group 1"}],
+    "update Group": [{"name": "Newer"}, {"name": "Group 1"}, {"active": False}, {}],
+    "create Key": [{"name": "mine", "role": "admin"}],
+    "update Key": [{"role": "admin"}, {"name": "mine"}],
+    "add member": [{}, {"role": "owner"}],
+    "set role": [{"role": "owner"}, {"role": "member"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def fresh(template, tmp_path):
+    """A world to be changed, its visitors, and the service over it."""
+    path = Path(shutil.copy(template, tmp_path / "tandem.db"))
+    furnish(path, random.Random(4))
+    everybody = cast(path)
+    with TestClient(create_app(production(path)), base_url=BASE, client=HERE) as client:
+        yield path, everybody, client
+
+
+@pytest.mark.parametrize("door", ["rest", "graphql"])
+def test_everybody_does_what_the_table_lets_them_and_nothing_else(fresh, door):
+    path, everybody, client = fresh
+    chance, done = random.Random(door), {"allowed": 0, "refused": 0}
+    for who in everybody:
+        for deed in WRITES:
+            for body in BODIES.get(deed, [{}]):
+                world = World.read(path)
+                kind = deed.split()[1]
+                kind = "Group" if kind in ("member", "role") else kind
+                own = who.person if deed == "update User" and chance.random() < 0.5 else None
+                id = own or chance.choice([*spared(world, kind), UNKNOWN])
+                far = chance.choice([*world.records["User"], UNKNOWN])
+                if (door, deed) == ("rest", "set role"):
+                    continue
+
+                status = write(client, who, door, deed, id, far, body)
+
+                expected = outcome(who, world, deed, kind, id, far, body)
+                assert status in expected, (who.name, deed, body, id == who.person)
+                if status != "done":
+                    assert World.read(path) == world
+                done["allowed" if status == "done" else "refused"] += 1
+    assert min(done.values()) > 50
+
+
+def spared(world, kind):
+    """Those that may be deleted without spoiling the visitors of these tests."""
+    ids = sorted(world.records[kind])
+    return ids[4:] if kind == "User" else ids if kind == "Group" else ids[-1:] if len(ids) > 7 else []
+
+
+def outcome(who, world, deed, kind, id, far, body):
+    """Which answers are right."""
+    if not who.known:
+        return {"UNAUTHENTICATED"}
+    if not who.within(kind, "write") or (deed.split()[1] in ("member", "role") and not who.within("User", "read")):
+        return {"FORBIDDEN"}
+    if deed.startswith("create"):
+        return {"done", "CONFLICT"} if who.may(deed, world, "", body) and who.sees(kind) else {"FORBIDDEN"}
+    if not who.sees(kind) or id not in world.records[kind]:
+        return {"NOT_FOUND"}
+    if not who.may(deed, world, id, body):
+        return {"FORBIDDEN"}
+    if deed.split()[1] in ("member", "role"):
+        if far not in world.records["User"] or (deed == "set role" and (id, far) not in world.members):
+            return {"NOT_FOUND"}
+        return {"done"}
+    return {"done", "CONFLICT"} if who.staff else {"done"}
+
+
+def write(client, who, door, deed, id, far, body):
+    """The code that it is refused with, or that it is done."""
+    if door == "rest":
+        answer = rest(client, who, deed, id, far, body)
+        return "done" if answer.status_code < 400 else answer.json()["code"]
+    name = WRITES[deed][1]
+    given = {camel(key): value.upper() if key == "role" else value for key, value in body.items()}
+    if deed.split()[1] in ("member", "role"):
+        given |= {"groupId": id, "userId": far}
+    elif not deed.startswith("create"):
+        given |= {"id": id}
+    type_name = f"{name[0].upper()}{name[1:]}Input"
+    query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename }} }}"
+    sent = {"query": query, "variables": {"input": given}}
+    answer = client.post("/graphql", json=sent, headers=who.headers).json()
+    return answer["errors"][0]["extensions"]["code"] if "errors" in answer else "done"
+
+
+def rest(client, who, deed, id, far, body):
+    verb, kind = deed.split()
+    if kind == "member":
+        send = client.put if verb == "add" else client.delete
+        more = {"json": body} if verb == "add" and body else {}
+        return send(f"/groups/{id}/members/{far}", headers=who.headers, **more)
+    place = f"/{RESOURCES[kind]}"
+    match verb:
+        case "create":
+            return client.post(place, json=body, headers=who.headers)
+        case "update":
+            return client.patch(f"{place}/{id}", json=body, headers=who.headers)
+        case "delete":
+            return client.delete(f"{place}/{id}", headers=who.headers)
+        case _:
+            return client.post(f"{place}/{id}/{verb}", json={}, headers=who.headers)
+
+
+def test_nobody_learns_by_a_conflict_what_they_may_not_see(client, everybody):
+    """Who may not set an e-mail address is told so, whether it is somebody's or nobody's."""
+    for who in everybody:
+        if who.person and not who.staff:
+            answers = [
+                client.patch(f"/users/{who.person}", json={field: value}, headers=who.headers).json()
+                for field, taken, free in (
+                    ("email", "PERSON0@example.com", "free@x.y"),
+                    ("external_id", "ext-1", "free"),
+                )
+                for value in (taken, free)
+            ]
+            assert {answer["code"] for answer in answers} == {"FORBIDDEN"}
+            assert answers[0]["detail"] == answers[1]["detail"]
+
+
+def test_a_page_s_cursor_holds_nothing_private(client, everybody):
+    for who in everybody:
+        if who.known and who.sees("User") and who.within("User", "read"):
+            page = client.get("/users?limit=2", headers=who.headers).json()
+            for field, private in FIELDS["User"].items():
+                answer = client.get(f"/users?sort={field}&after={page['next']}", headers=who.headers)
+                if private and not who.staff:
+                    assert answer.status_code in (400, 403, 422)
