@@ -92,10 +92,14 @@ function named({ operationName, ...operation }) {
   return operation.query.includes(operationName) ? { operationName, ...operation } : operation;
 }
 
+// What is typed into the Authorize field lives in this variable and nowhere else: it is gone with the page.
+let credential = "";
+
 async function fetcher(operation, { headers } = {}) {
   const response = await fetch(new URL("graphql", document.baseURI), {
     method: "POST",
     headers: {
+      ...(credential && { Authorization: `Bearer ${credential}` }),
       ...headers,
       Accept: "application/graphql-response+json, application/json",
       "Content-Type": "application/json",
@@ -126,4 +130,17 @@ const settings = {
   shouldPersistHeaders: false,
 };
 const logo = React.createElement(GraphiQL.Logo, null, React.createElement("span"));
-ReactDOM.createRoot(place).render(React.createElement(GraphiQL, settings, logo));
+const root = ReactDOM.createRoot(place);
+let visits = 0;
+const show = () => root.render(React.createElement(GraphiQL, { ...settings, key: (visits += 1) }, logo));
+show();
+
+// With another credential the schema may be another: GraphiQL starts anew and asks for it.
+document.getElementById("authorize").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = event.target.elements.credential;
+  credential = field.value.trim();
+  field.value = "";
+  document.getElementById("authorized").textContent = credential ? "Sent with each request, until you leave." : "None is sent.";
+  show();
+});
