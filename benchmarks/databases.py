@@ -26,13 +26,14 @@ from schema.engine.record import Declared, Record
 from schema.engine.shape import shape
 from schema.engine.statement import compiled
 from schema.migrations import run
-from schema.models import Group, Membership, User
+from schema.models import Group, Key, Membership, User
 
 HERE = Path(__file__).parent
 KEPT = HERE / ".databases"
 TABLES = HERE / "peers" / "schema.sql"
 AT_A_TIME = 10_000
 _LOADING = ("journal_mode=OFF", "synchronous=OFF", "foreign_keys=OFF", "cache_size=-1000000")
+KEY_ID = "00000000-0000-0000-0000-000000000001"
 _MOMENT = "2024-01-01T00:00:00.000000Z"
 
 
@@ -82,6 +83,7 @@ def _make_tandem(path: Path, size: Size) -> None:
         _load_records(connection, User, people.users(size))
         _load_records(connection, Group, people.groups(size))
         _load_links(connection, Membership, people.memberships(size))
+        _load_records(connection, Key, [_key()])
         _load_records(connection, World, (_world(place) for place in range(1, people.NUMBERS + 1)))
         _load_records(connection, Fortune, (_fortune(*told) for told in people.messages()))
 
@@ -96,6 +98,21 @@ def _make_peers(path: Path, size: Size) -> None:
         places = range(1, people.NUMBERS + 1)
         _load_rows(connection, "world", ({"id": it, "random_number": people.number_of(it)} for it in places))
         _load_rows(connection, "fortune", ({"id": it, "message": message} for it, message in people.messages()))
+
+
+def _key() -> Row:
+    """The administrator's key that Tandem is measured with: each of its answers is behind a credential."""
+    digest = hashlib.sha256(people.KEY_SECRET.encode()).hexdigest()
+    open_ends = dict.fromkeys(("scopes", "expires_at", "rate"))
+    return {
+        "name": "benchmarks",
+        "role": "admin",
+        "active": True,
+        "digest": digest,
+        **open_ends,
+        **_record(1),
+        "id": KEY_ID,
+    }
 
 
 def _world(place: int) -> Row:

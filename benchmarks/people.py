@@ -16,6 +16,9 @@ Row = dict[str, Any]
 USERS_IN_A_GROUP = 300
 GROUPS_OF_A_USER = 3
 NUMBERS = 10_000
+# Opens the databases that benchmarks make, and nothing else.
+KEY_SECRET = blake2b(b"benchmarks", digest_size=20).hexdigest()
+KEY = f"tdm_{1:032x}_{KEY_SECRET}"
 
 
 def _words(text: str) -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks import people
+
 Door = Literal["rest", "kinds", "graphql"]
 Runtime = Literal["tandem", "python", "node"]
 _UVICORN = (
@@ -46,7 +48,8 @@ PEERS: tuple[Peer, ...] = (
         title="Tandem",
         runtime="tandem",
         command=("{python}", "-m", "benchmarks.tandem", "serve"),
-        environment={"TANDEM_ENV": "development", "LOG_LEVEL": "warning"},
+        environment={"TANDEM_ENV": "production", "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
+        headers={"authorization": f"Bearer {people.KEY}"},
         made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql", "aiosqlite"),
     ),
     Peer(
