@@ -1,8 +1,8 @@
 """What a request costs the database: the statements that it takes, SQLite's steps, and the pages it reads.
 
 Time is noisy; these are the same on every machine. No credential is shown here: what looking at one costs is no
-request's own, it is done once in two seconds whoever asks. The service runs in this very process, so that its statements can be
-listened to; each is then run again on a connection that has read nothing yet.
+request's own, it is done once in two seconds whoever asks. The service runs in this very process, so that its
+statements can be listened to; each is then run again on a connection that has read nothing yet.
 """
 
 from __future__ import annotations

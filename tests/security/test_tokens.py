@@ -144,9 +144,9 @@ NO_ALGORITHMS: tuple[Any, ...] = (
     "none", "None", "NONE", "nOnE", "", None, False, [], ["none"], {}, "none ", "\u200bnone",
 )  # fmt: skip
 NONE = {
-    f"alg {alg!r}, signature {signature!r}": f"{part({'alg': alg, 'typ': 'JWT'})}.{part(claims())}.{signature}"
+    f"alg {alg!r}, {name}": f"{part({'alg': alg, 'typ': 'JWT'})}.{part(claims())}.{signature}"
     for alg in NO_ALGORITHMS
-    for signature in ("", "AA", good_signature)
+    for name, signature in {"no signature": "", "a short one": "AA", "a good one": good_signature}.items()
 }
 CONFUSED = {
     f"{alg} under the public key as {name}": forged(
@@ -677,7 +677,7 @@ async def test_of_two_keys_without_a_name_none_is_meant(house):
 async def test_a_refused_token_is_refused_by_the_door_keeper(house):
     async with Directory(str(house)) as directory:
         with pytest.raises(InvalidCredential):
-            await Authenticator(production(house))(shown(NONE["alg 'none', signature ''"], directory))
+            await Authenticator(production(house))(shown(NONE["alg 'none', no signature"], directory))
 
 
 @pytest.mark.parametrize(
