@@ -122,24 +122,24 @@ class NodeField(RootField):
     def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
         """One statement for each model."""
         id = _well_formed(operation.arguments(definition, details)["id"])
-        tried: list[Prepared] = []
+        tried: list[tuple[str, Prepared]] = []
         for made in self.shapes:
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
             if id is not None and _reads(made, work):
                 found = _one(work, work.record_plan(made, selection), id, selecting.named.values)
                 found.records = selecting.records()
-                tried.append(found)
+                tried.append((made.name, found))
 
         def finish(rows: Sequence[Brought]) -> bytes:
-            for made, one, brought in zip(self.shapes, tried, rows, strict=False):
+            for (kind, one), brought in zip(tried, rows, strict=True):
                 if (json := one.finish([brought])) != NULL:
-                    whole.kinds.append(made.name)
+                    whole.kinds.append(kind)
                     return json
             return NULL
 
-        most = max((one.records for one in tried), default=0)
-        whole = Prepared([step for one in tried for step in one.steps], finish, most)
+        most = max((one.records for _, one in tried), default=0)
+        whole = Prepared([step for _, one in tried for step in one.steps], finish, most)
         return whole
 
 
