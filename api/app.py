@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -17,6 +17,7 @@ from api.envelope import Envelope, handlers
 from api.figures import Figures, Observer
 from api.graphql import graphql_route
 from api.rest import openapi
+from api.rest.endpoint import Endpoint
 from api.rest.pages import PAGES
 from api.rest.resource import Authenticate, resources
 from api.rest.routes import me_endpoint, model_endpoints
@@ -25,7 +26,7 @@ from api.settings import Settings
 from api.shortcut import Shortcut
 from api.socket import socket_route
 from schema.engine.database import Directory
-from schema.engine.shape import shape
+from schema.engine.shape import Shape, shape
 from schema.graphql.execution import Executor
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
@@ -37,11 +38,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     `authenticate` says who asks: by default, as the settings have it.
     """
     shapes = [shape(model) for model in RESOURCES]
-    endpoints = [
-        *(endpoint for made in shapes for endpoint in model_endpoints(made)),
-        me_endpoint(shape(User)),
-        *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
-    ]
+    endpoints = _endpoints(shapes)
     authenticate = authenticate or Authenticator(settings)
     figures = Figures()
     executor = Executor(make_schema(shapes, shape(User)), discreet=not settings.development)
@@ -84,6 +81,15 @@ def _around(settings: Settings, figures: Figures, doors: list[Route]) -> list[Mi
     from api.tracing import Tracing
 
     return [Middleware(Tracing), *around]
+
+
+def _endpoints(shapes: Sequence[Shape]) -> list[Endpoint]:
+    """Those of the models, and those of one's own."""
+    return [
+        *(endpoint for made in shapes for endpoint in model_endpoints(made)),
+        me_endpoint(shape(User)),
+        *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
+    ]
 
 
 def _topics() -> dict[str, str]:

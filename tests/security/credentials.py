@@ -49,7 +49,7 @@ def key(database: Path, role: str, **more: Any) -> str:
 
 def claims(**more: Any) -> dict[str, Any]:
     """Those of a good token, but for what is said otherwise; what is None is left out."""
-    made = {"sub": "ext-Ada", "aud": "tandem", "exp": int(time.time()) + 600, **more}
+    made = {"sub": "ext-Ada", "aud": "tandem", "exp": int(time.time()) + 86_400, **more}
     return {name: value for name, value in made.items() if value is not None}
 
 

@@ -108,7 +108,7 @@ GOOD = {
     "ours": token(),
     "ours, with an audience among others": token(aud=["other", "tandem"]),
     "ours, since a while": token(nbf=int(time.time()) - 60, iat=int(time.time()) - 60),
-    "ours, with a fraction of a second": token(exp=time.time() + 60.5),
+    "ours, with a fraction of a second": token(exp=time.time() + 86_400.5),
     "ours, from a clock that is a little ahead": token(iat=int(time.time()) + 5),
     "ours, with claims that nobody asked for": token(name="Ada", nested={"a": [1, None]}, jti="1"),
     "ours, as an access token": token(headers={"typ": "at+jwt"}),
@@ -242,9 +242,9 @@ CLAIMS = {
     "for us, from the issuer": issued(aud="tandem"),
     "over": token(exp=NOW - 1),
     "over since long": token(exp=1),
-    "not yet": token(nbf=NOW + 60),
+    "not yet": token(nbf=NOW + 50_000),
     "not yet for long": token(nbf=NOW + 10**8),
-    "from the future": token(iat=NOW + 60),
+    "from the future": token(iat=NOW + 50_000),
     "the issuer's, over": issued(exp=NOW - 1),
     "jti of no text": forged(OURS, {**claims(), "jti": 1}, KEY),
 }  # fmt: skip
@@ -593,12 +593,12 @@ async def test_a_new_key_is_looked_for_and_an_unknown_one_not_all_the_time(issue
 
 
 async def test_old_keys_stay_when_a_fetch_fails(issuer, tokens, clock):
-    lasting = issued(iss=issuer.url, exp=int(time.time()) + 5000)
+    lasting = issued(iss=issuer.url, exp=int(time.time()) + 50_000)
     assert await tokens.claim(lasting)
     issuer.pages["/tenant/keys"] = (500, b"", {})
     clock.ahead += 1000
 
-    assert await tokens.claim(issued(STRANGER, kid="unknown", iss=issuer.url, exp=int(time.time()) + 5000)) is None
+    assert await tokens.claim(issued(STRANGER, kid="unknown", iss=issuer.url, exp=int(time.time()) + 50_000)) is None
     assert await tokens.claim(lasting)
 
 
