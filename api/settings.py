@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from api.knobs import KNOBS, Knob
@@ -67,6 +68,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         if getattr(settings, name) and not getattr(settings, goes_with):
             knob, missing = KNOBS[name], KNOBS[goes_with]
             raise WrongSetting(f"{missing.name} is not set, though {knob.name} is; it takes {missing.takes}")
+    if settings.jwks_file and not Path(settings.jwks_file).is_file():
+        knob = KNOBS["jwks_file"]
+        raise WrongSetting(f"{knob.name} is {settings.jwks_file!r}; it takes {knob.takes}")
     return settings
 
 

@@ -680,12 +680,18 @@ async def test_a_refused_token_is_refused_by_the_door_keeper(house):
             await Authenticator(production(house))(shown(NONE["alg 'none', no signature"], directory))
 
 
+GOES_ALONG = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
+
+
 @pytest.mark.parametrize(
     "settings, said",
     [
         ({"TANDEM_OIDC_ISSUER": ISSUER}, "TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is"),
         ({"TANDEM_JWKS_FILE": __file__}, "TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is"),
-        ({"TANDEM_JWKS_FILE": "/no/such/file"}, "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file"),
+        (
+            {**GOES_ALONG, "TANDEM_JWKS_FILE": "/no/such/file"},
+            "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file",
+        ),
         ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "it takes an https:// URL"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is something else"),
     ],
