@@ -75,6 +75,7 @@ def _filtered(made: Shape, numbers: Iterable[int]) -> Iterator[Question]:
     rows = [people.user(number) for number in numbers]
     # The same names and ages whatever the size, so that as large a share of all has them.
     alike = [people.user(number) for number in _spread(Size(2000))]
+    alike = [row for row in alike if min(len(str(row["first_name"])), len(str(row["last_name"]))) > 2]
     for parameter in list_parameters(made):
         name = parameter.name
         field, _, operator = name.partition("__")
@@ -89,20 +90,31 @@ def _filtered(made: Shape, numbers: Iterable[int]) -> Iterator[Question]:
         yield Question(name, tuple(asks))
         if operator in RANGES and field in orders(made):
             yield Question(f"{name}, sort={field}", tuple(Ask("GET", f"{ask.path}&sort={field}") for ask in asks))
+        if field == "q":
+            yield from _searched()
         if isinstance(rows[0].get(field, ""), str) and operator in ("", "startswith", "contains") and _free(field):
             yield Question(f"{name}, nobody", (Ask("GET", f"/users?{name}={NOBODY}"),))
+
+
+def _searched() -> Iterator[Question]:
+    """Searches that many stand, in several orders, and such as few do."""
+    for sort in ("id", "-age", "last_name"):
+        yield Question(f"q of many, sort={sort}", (Ask("GET", f"/users?q=lovelace&sort={sort}"),))
+    yield Question("q of two names", (Ask("GET", "/users?q=ada%20lovelace"),))
+    yield Question("q of a common and a rare word", (Ask("GET", f"/users?q=ada%20{NOBODY}"),))
+    yield Question("email__contains, few", (Ask("GET", "/users?email__contains=person.1234@"),))
 
 
 def _value(row: Row, field: str, operator: str) -> str:
     """A value for a filter that finds this row."""
     if field == "q":
-        return str(row["last_name"])[:4]
+        return f"{row['first_name']} {row['last_name']}"
     value = row[field]
     if operator == "in":
         return f"{_spelled(value)},{_spelled(people.user(3)[field])}"
     if operator == "startswith":
         return str(value)[:2]
-    return str(value)[1:5] if operator == "contains" else _spelled(value)
+    return str(value)[-4:] if operator == "contains" else _spelled(value)
 
 
 def _spelled(value: object) -> str:

@@ -100,7 +100,7 @@ class Door(ABC):
     def find(self, kind: str, below: tuple[str, str] | None = None, **asked: Any) -> Page:
         """A page: of all records of a kind, or of those that a relation (`below`: its name and the id above) leads to.
 
-        `size`, `sort`, `after`, `before` and `count` as they are called; everything else is a filter.
+        `size`, `sort`, `after`, `before`, `count` and `q` as they are called; everything else is a filter.
         """
 
     @abstractmethod
@@ -352,6 +352,7 @@ def _camel_keys(given: Row) -> Row:
 def _types(made: Shape) -> dict[str, str]:
     """A connection's arguments."""
     return {
+        "q": "String",
         "filter": f"{made.name}Filter",
         "sort": f"[{made.name}Sort!]",
         "first": "Int",
@@ -372,10 +373,12 @@ def _arguments(made: Shape, asked: Row) -> Row:
             {"field": name.lstrip("-").upper(), "direction": "DESC" if name[0] == "-" else "ASC"}
             for name in asked["sort"].split(",")
         ]
+    if "q" in asked:
+        arguments["q"] = asked["q"]
     filters: dict[str, Row] = {}
     for name, value in asked.items():
         field, _, operator = name.partition("__")
-        if name not in ("size", "sort", "after", "before", "count"):
+        if name not in ("size", "sort", "after", "before", "count", "q"):
             filters.setdefault(camel(field), {})[operator or "eq"] = value
     return {**arguments, **({"filter": filters} if filters else {})}
 
@@ -388,4 +391,5 @@ def _blamed(fault: Mapping[str, str]) -> str:
     return snake(parts[-1]) if parts else ""
 
 
-_AROUND = {"input", "filter", "and", "or", "not", "eq", "in", "lt", "lte", "gt", "gte", "startswith", "isnull"}
+_AROUND = {"input", "filter", "and", "or", "not", "eq", "in", "isnull"}
+_AROUND |= {"lt", "lte", "gt", "gte", "startswith", "contains"}

@@ -95,6 +95,30 @@ def in_order(rows: Iterable[Row], sort: str) -> list[Row]:
     return sorted(rows, key=lambda row: key_of(row, fields), reverse=sort.startswith("-"))
 
 
+def lower(text: str) -> str:
+    return "".join(char.lower() for char in text)
+
+
+def in_default_order(rows: Iterable[Row], asked: Iterable[tuple[str, str, Any]]) -> list[Row]:
+    """Sorted as a list comes of itself: by the first field of which a stretch is asked for, else by the id."""
+    stretches = {
+        (field, operator)
+        for field, operator, value in asked
+        if operator in ("lt", "lte", "gt", "gte", "startswith")
+        or (operator == "isnull" and value is False and USER.fields[field].nullable)
+    }
+    field = next((name for name in USER.fields if name in {name for name, _ in stretches}), "id")
+    if (field, "startswith") in stretches:
+        return sorted(rows, key=lambda row: (lower(row[field] or ""), row["id"]))
+    return in_order(rows, field)
+
+
+def has_words(row: Row, words: str) -> bool:
+    """Whether each of the words is somewhere in a name."""
+    names = [lower(row[field] or "") for field in ("first_name", "last_name")]
+    return all(any(lower(word) in name for name in names) for word in words.split())
+
+
 def key_of(row: Row, fields: Iterable[str]) -> list[Any]:
     return [(False,) if row[name] is None else (True, row[name]) for name in (*fields, "id")]
 

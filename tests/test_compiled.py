@@ -10,6 +10,7 @@ import json
 import random
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from graphql import build_schema, graphql_sync
 
 from schema.engine.database import Directory
+from schema.engine.field import lowered
 from schema.engine.policy import Actor
 from schema.engine.shape import shape
 from schema.graphql import execution
@@ -28,6 +30,8 @@ from tests.both_ways import REPLAY, ordered
 ADMIN = Actor(roles=frozenset({"admin"}))
 NOW = "2026-11-22T09:30:00.000000Z"
 NAMES = ["Ada", "Émile", "Zoë", "李", "o'Neil", 'q"uote', "back\\slash", "😀"]
+PARTS = ["ADA", "Émi", "mil", "NEI", "slash", "\\sl", 'q"u', "zzz"]
+SEARCHES = ["ada", "mile", "ZO zoë", "o neil", 'te"', "slash ck\\", "zzz", "ada a d"]
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +163,8 @@ class Writer:
         found = [f"{self.chance.choice(['first', 'last'])}: {self.value('Int', self.chance.randint(0, 12))}"]
         if kind in ("users", "members") and self.chance.random() < 0.5:
             found.append(f"filter: {self.filter(2)}")
+        if kind in ("users", "members") and self.chance.random() < 0.2:
+            found.append(f"q: {self.value('String', self.chance.choice(SEARCHES))}")
         if root and kind == "users" and self.chance.random() < 0.5:
             field, way = (
                 self.chance.choice(["AGE", "FIRST_NAME", "LAST_NAME", "ID"]),
@@ -173,6 +179,8 @@ class Writer:
             f"age: {{lt: {self.chance.randint(0, 9)}, gte: {self.chance.randint(0, 4)}}}",
             f"active: {{eq: {self.value('Boolean', self.chance.random() < 0.5)}}}",
             f"lastName: {{isnull: {self.chance.choice(['true', 'false'])}}}",
+            f"firstName: {{contains: {self.value('String', self.chance.choice(PARTS))}}}",
+            f'lastName: {{contains: {self.value("String", self.chance.choice(PARTS))}, startswith: "z"}}',
             f"firstName: {{in: {json.dumps(self.chance.sample(NAMES, 2), ensure_ascii=False)}}}",
         ]
         if depth:
@@ -222,7 +230,7 @@ class Interpreter:
         users, groups, links = stored["users"], stored["groups"], stored["links"]
         for name in ("UserEdge", "GroupEdge", "UserGroupEdge", "GroupMemberEdge"):
             kinds[name].fields["cursor"].type = kinds["String"]
-        query.fields["users"].resolve = lambda _, info, **given: page([(user, {}) for user in users], given)
+        query.fields["users"].resolve = lambda _, info, **given: page([(user, {}) for user in users], given, root=True)
         query.fields["groups"].resolve = lambda _, info, **given: page([(group, {}) for group in groups], given)
         query.fields["user"].resolve = lambda _, info, id: next((user for user in users if user["id"] == id), None)
         kinds["User"].fields["groups"].resolve = lambda user, info, **given: page(
@@ -238,9 +246,20 @@ class Interpreter:
         return {"data": result.data}
 
 
-def page(rows: list[tuple[dict[str, Any], dict[str, Any]]], given: dict[str, Any]) -> dict[str, Any]:
+def page(
+    rows: list[tuple[dict[str, Any], dict[str, Any]]], given: dict[str, Any], *, root: bool = False
+) -> dict[str, Any]:
     """A connection, worked out the slow way."""
-    found = sorted((row for row in rows if holds(row[0], given.get("filter"))), key=lambda row: row[0]["id"])
+    held = (row for row in rows if holds(row[0], given.get("filter")) and has_words(row[0], given.get("q")))
+    found = sorted(held, key=lambda row: row[0]["id"])
+    if root and not given.get("sort"):
+        asked = list(required(given.get("filter") or {}))
+        if ("lastName", "startswith") in asked:
+            found.sort(key=lambda row: ((row[0]["lastName"] or "").lower(), row[0]["id"]))
+        elif not_null(asked):
+            found.sort(key=lambda row: (row[0]["lastName"], row[0]["id"]))
+        elif any(name == "age" for name, _ in asked):
+            found.sort(key=lambda row: (row[0]["age"], row[0]["id"]))
     for order in given.get("sort") or []:
         field = {"AGE": "age", "FIRST_NAME": "firstName", "LAST_NAME": "lastName", "ID": "id"}[order["field"]]
         found.sort(
@@ -258,11 +277,33 @@ def page(rows: list[tuple[dict[str, Any], dict[str, Any]]], given: dict[str, Any
     return {"totalCount": len(found), "pageInfo": info, "nodes": [node for node, _ in part], "edges": edges}
 
 
+def required(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields and operators of the comparisons that every record has to stand."""
+    for name, value in asked.items():
+        if name == "and":
+            for part in value:
+                yield from required(part)
+        elif name not in ("or", "not"):
+            yield from ((name, "notnull" if it is False else operator) for operator, it in value.items())
+
+
+def not_null(asked: list[tuple[str, str]]) -> bool:
+    return ("lastName", "notnull") in asked
+
+
+def has_words(record: dict[str, Any], words: str | None) -> bool:
+    """Whether each of the words is somewhere in a text that is searched."""
+    texts = [(record.get(name) or "").lower() for name in ("firstName", "lastName", "name", "description")]
+    return all(any(word in text for text in texts) for word in (words or "").lower().split())
+
+
 def holds(user: dict[str, Any], asked: dict[str, Any] | None) -> bool:
     """Whether a record is what a filter asks for."""
     comparisons = {
         "eq": lambda mine, value: mine == value,
         "gte": lambda mine, value: mine >= value,
+        "contains": lambda mine, value: mine is not None and value.lower() in mine.lower(),
+        "startswith": lambda mine, value: mine is not None and mine.lower().startswith(value.lower()),
         "lt": lambda mine, value: mine < value,
         "in": lambda mine, value: mine in value,
         "isnull": lambda mine, value: (mine is None) is value,
@@ -291,9 +332,9 @@ def _store(path: Path, users: list[dict[str, Any]], groups: list[dict[str, Any]]
     with sqlite3.connect(path) as connection:
         connection.executemany(
             "INSERT INTO user (id, first_name, first_name_key, last_name, last_name_key, age, active, created_at,"
-            " updated_at, version) VALUES (:id, :firstName, lower(:firstName), :lastName, lower(:lastName), :age,"
+            " updated_at, version) VALUES (:id, :firstName, :firstKey, :lastName, :lastKey, :age,"
             " :active, :createdAt, :updatedAt, :version)",
-            users,
+            [{**user, "firstKey": lowered(user["firstName"]), "lastKey": _key(user["lastName"])} for user in users],
         )
         connection.executemany(
             'INSERT INTO "group" (id, name, name_key, active, created_at, updated_at, version) VALUES (:id, :name,'
@@ -305,3 +346,7 @@ def _store(path: Path, users: list[dict[str, Any]], groups: list[dict[str, Any]]
             [(link["group"]["id"], link["user"]["id"], link["role"].lower(), NOW) for link in links],
         )
     connection.close()
+
+
+def _key(text: str | None) -> str | None:
+    return None if text is None else lowered(text)

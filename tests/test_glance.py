@@ -112,7 +112,7 @@ async def test_nothing_is_written_at_a_glance(places):
     directory, _ = places
 
     with pytest.raises(DatabaseUnavailable):
-        await directory.read([("DELETE FROM user", ())])
+        await directory.read([("DELETE FROM membership", ())])
 
 
 async def test_a_busy_lane_is_passed_over(database):

@@ -93,7 +93,7 @@ def filters_at_rest(operation):
     found: Row = {}
     for parameter in operation["parameters"]:
         name, _, operator = parameter["name"].partition("__")
-        if parameter["in"] == "query" and name not in ("limit", "after", "before", "sort", "count"):
+        if parameter["in"] == "query" and name not in ("limit", "after", "before", "sort", "count", "q"):
             found.setdefault(name, {})[operator or "eq"] = _filter_kind(parameter["schema"])
     return found
 

@@ -24,6 +24,12 @@ def words(statements):
     return [statement.split()[0] for statement in statements]
 
 
+def words_of_ours(statements):
+    """The same without what triggers do, which SQLite reports under the name of the statement, and FTS5 to its own."""
+    ours = [it for it in statements if not it.startswith("--") and "'main'." not in it]
+    return words([it for place, it in enumerate(ours) if place == 0 or it != ours[place - 1]])
+
+
 READS = {
     "one": lambda door, user: door.get("user", user["id"]),
     "a list of 50": lambda door, user: door.find("user", size=50),
@@ -106,8 +112,7 @@ WRITES = {
     "update": (lambda door, user: door.update("user", user["id"], age=99), ["UPDATE", "SELECT"]),
     "update nothing": (lambda door, user: door.update("user", user["id"]), ["UPDATE", "SELECT", "SELECT"]),
     "call": (lambda door, user: door.call("deactivate", "user", user["id"]), ["UPDATE", "SELECT"]),
-    # The links go with it: SQLite reports what a foreign key does under the name of the statement that made it.
-    "delete": (lambda door, user: door.delete("user", user["id"]), ["DELETE", "DELETE"]),
+    "delete": (lambda door, user: door.delete("user", user["id"]), ["DELETE"]),
 }
 
 
@@ -117,7 +122,7 @@ def test_a_write_is_one_transaction(door, statements, deed, inside):
 
     deed(door, BOB)
 
-    assert words(statements) == [*OPEN, *inside, *CLOSE]
+    assert words_of_ours(statements) == [*OPEN, *inside, *CLOSE]
 
 
 @pytest.mark.parametrize("deed", ["link", "unlink"])
@@ -139,7 +144,7 @@ def test_a_write_that_is_refused_leaves_its_savepoint_empty(door, statements):
     with pytest.raises(Refused, match="CONFLICT"):
         door.create("user", first_name="Ada", age=1, email="ada@example.com")
 
-    assert words(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
+    assert words_of_ours(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
 
 
 def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, statements):

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from api.rest.endpoint import Parameter
 from api.rest.schemas import CURSOR
-from api.rest.values import Value, boolean, cursor, integer, list_of, one_of, value_of
-from schema.engine import cursors
-from schema.engine.comparison import bound
+from api.rest.values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
+from schema.engine import cursors, searching
+from schema.engine.comparison import FOLLOWING, bound, following
 from schema.engine.field import FieldShape
 from schema.engine.selection import (
     Branch,
@@ -25,6 +25,7 @@ from schema.engine.selection import (
     Page,
     Rows,
     Scalar,
+    Search,
     Selection,
     Total,
     Values,
@@ -32,7 +33,9 @@ from schema.engine.selection import (
 from schema.engine.shape import Relation, Shape, shape
 
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
-LIST_WORDS = frozenset({"limit", "after", "before", "sort", "count"})  # a list's own parameters: the rest are filters
+LIST_WORDS = frozenset(
+    {"limit", "after", "before", "sort", "count", "q"}
+)  # a list's own parameters: the rest are filters
 
 
 @cache
@@ -55,7 +58,8 @@ def item_of(relation: Relation) -> Selection:
 def list_parameters(made: Shape) -> tuple[Parameter, ...]:
     """What a list of records takes."""
     filters = (_filter(field, operator) for field in made.filters for operator in field.operators)
-    found = (*_paging(made), *filters)
+    search = [_search(made)] if searching.looked_into(made) else []
+    found = (*_paging(made), *search, *filters)
     names = [parameter.name for parameter in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     assert not twice, (
@@ -68,9 +72,10 @@ def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) ->
     """The branch that a list's parameters ask for, and its values."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
     compared = [_compared(made, name, query[name], values) for name in query if name not in LIST_WORDS]
-    branch = _branch(
-        made, relation, tuple(compared), query.get("sort", Order()), frozenset(LIST_WORDS.intersection(query))
-    )
+    searched = _searched(made, query["q"], values) if "q" in query else ()
+    where = _joined((*compared, *searched))
+    order = query["sort"] if "sort" in query else following(made, where, alone=relation is None)
+    branch = _branch(made, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
     for name in ("after", "before"):
         if name in query:
             values |= cursors.keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values)
@@ -79,9 +84,9 @@ def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) ->
 
 @lru_cache(maxsize=1000)
 def _branch(
-    made: Shape, relation: Relation | None, compared: tuple[Compare, ...], order: Order, words: frozenset[str]
+    made: Shape, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
 ) -> Branch:
-    """The branch of all lists with these comparisons, in this order, whose parameters have these words among them."""
+    """The branch of all lists with this filter, in this order, whose parameters have these words among them."""
     item = item_of(relation) if relation else whole_record(made)
     counted = (("total", Total()),) if "count" in words else ()
     return Branch(
@@ -93,7 +98,7 @@ def _branch(
             backward="before" in words and "after" not in words,
         ),
         relation=relation.name if relation else None,
-        where=_joined(compared),
+        where=where,
         order=order,
         around=True,
     )
@@ -121,7 +126,10 @@ def _paging(made: Shape) -> Iterable[Parameter]:
     yield _parameter(
         "before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`."
     )
-    sentence = "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties."
+    sentence = (
+        "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties. "
+    )
+    sentence += FOLLOWING
     yield _parameter("sort", offered, sentence)
     yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
 
@@ -136,11 +144,26 @@ def _filter(field: FieldShape, operator: Operator) -> Parameter:
             return _parameter(
                 name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True
             )
+        case "contains":
+            return _parameter(name, part_of(field), sentence)
         case "startswith":
             whole = value_of(field)
             return _parameter(name, replace(whole, example=whole.example and whole.example[:2]), sentence)
         case _:
             return _parameter(name, value_of(field), sentence)
+
+
+def _search(made: Shape) -> Parameter:
+    fields = [made.fields[name] for name in searching.looked_into(made)]
+    listed = ", ".join(f"`{field.name}`" for field in fields)
+    sentence = (
+        f"Only those who have each of these words somewhere in {listed}, in upper or lower case. Words are parted by "
+        f"blanks; one of them has at least {searching.SHORTEST} characters."
+    )
+    schema = {"type": "string", "minLength": searching.SHORTEST, "maxLength": searching.LONGEST}
+    example = next((field.example for field in fields if field.example), None)
+    value = Value({**schema, "pattern": searching.WORDS}, searching.read, example)
+    return _parameter("q", value, sentence)
 
 
 def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) -> Parameter:
@@ -155,7 +178,13 @@ def _compared(made: Shape, name: str, value: Any, values: dict[str, Any]) -> Com
     return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
 
 
-def _joined(parts: tuple[Compare, ...]) -> Condition | None:
+def _searched(made: Shape, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
+    """What `q` asks for; its words are added to `values`."""
+    values |= searching.words_bound(made, "q", words)
+    return (Search("q", len(words)),)
+
+
+def _joined(parts: tuple[Condition, ...]) -> Condition | None:
     if len(parts) > 1:
         return Junction("and", tuple(sorted(parts, key=str)))
     return parts[0] if parts else None
@@ -169,5 +198,6 @@ _WORDS: dict[str, str] = {
     "gt": "is greater than this",
     "gte": "is this or greater",
     "startswith": "begins with this, in upper or lower case",
+    "contains": "has this somewhere in it, in upper or lower case",
     "isnull": "is null (`true`) or is not (`false`)",
 }

@@ -14,6 +14,7 @@ from api.rest.endpoint import Schema
 from api.rest.schemas import MOMENT, UUID
 from schema.engine.faces import moment
 from schema.engine.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, FieldShape
+from schema.engine.searching import SHORTEST
 
 # How many values a list may have: so many that an ordinary one fits into a URL.
 MOST_VALUES: Mapping[FieldKind, int] = {"id": 100, "integer": 50, "time": 20, "text": 20, "enum": 20, "boolean": 20}
@@ -46,6 +47,12 @@ def value_of(field: FieldShape) -> Value:
             return Value(MOMENT, moment, field.example)
         case "text":
             return _text(TEXT, field.max_length or 0, field.example)
+
+
+def part_of(field: FieldShape) -> Value:
+    """A part of a text that is to be looked for."""
+    example = str(field.example)[:SHORTEST] if field.example else None
+    return _text(TEXT, field.max_length or 0, example, SHORTEST)
 
 
 def list_of(field: FieldShape) -> Value:
@@ -104,15 +111,15 @@ def cursor(schema: Schema) -> Value:
     return Value(schema, read)
 
 
-def _text(pattern: str, longest: int, example: str | None) -> Value:
+def _text(pattern: str, longest: int, example: str | None, shortest: int = 1) -> Value:
     compiled = re.compile(pattern)
 
     def read(text: str) -> str:
-        if not compiled.fullmatch(text) or len(text) > longest:
-            raise ValueError(f"it has to be 1 to {longest} characters, none of them a control character")
+        if not compiled.fullmatch(text) or not shortest <= len(text) <= longest:
+            raise ValueError(f"it has to be {shortest} to {longest} characters, none of them a control character")
         return text
 
-    return Value({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern}, read, example)
+    return Value({"type": "string", "minLength": shortest, "maxLength": longest, "pattern": pattern}, read, example)
 
 
 def _uuid(text: str) -> str:

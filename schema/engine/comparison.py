@@ -14,9 +14,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, false, func, select, true
 
 from schema.engine.field import NO_INTEGER, FieldShape, lowered
-from schema.engine.selection import Compare, Operator
+from schema.engine.searching import SHORTEST, holds, phrase
+from schema.engine.selection import Compare, Condition, Operator, Order, required
+from schema.engine.shape import Shape
 
 MOST_VALUES = 250
+FOLLOWING = (
+    "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
+    "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
+)
+_STRETCHES = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 GREATEST_CODE_POINT = "\U0010ffff"
@@ -28,6 +35,8 @@ def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[
         return {}
     if operator == "startswith":
         return {name: lowered(value), f"{name}_end": _end(lowered(value))}
+    if operator == "contains":
+        return {name: lowered(value), f"{name}_match": phrase([field.name], [lowered(value)])}
     if operator == "in":
         return {name: json.dumps(list(_plain(field, value)), ensure_ascii=False)}
     return {name: next(_plain(field, [value]))}
@@ -41,6 +50,8 @@ def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
         if len(value) > MOST_VALUES:
             raise ValueError(f"it may have {MOST_VALUES} values, and has {len(value)}")
         return [_checked(field, item) for item in value]
+    if operator == "contains" and len(value) < SHORTEST:
+        raise ValueError(f"it has to be at least {SHORTEST} characters")
     return _checked(field, value)
 
 
@@ -64,10 +75,29 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
         case "startswith":
             key = row.c[f"{field.name}_key"]
             return and_(key >= value, key < bindparam(f"{compare.value}_end", type_=String()))
+        case "contains":
+            return holds([row.c[f"{field.name}_key"]], [value])
         case "isnull":
             return row.c[field.sort_column] == least if field.nullable else false()
         case "notnull":
             return row.c[field.sort_column] > least if field.nullable else true()
+
+
+def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
+    """The order of a list that none was asked of: that of the first field which is filtered by a stretch of values.
+
+    So the index that finds the rows is the one that sorts them. Below a record, `alone` is false: there the order is
+    that of the link.
+    """
+    stretches = {(it.field, it.operator) for it in required(where) if isinstance(it, Compare) and _is_stretch(made, it)}
+    filtered = {name for name, _ in stretches}
+    first = next((name for name in made.fields if name in filtered), None) if alone else None
+    return Order() if first is None else Order((first,), folded=(first, "startswith") in stretches)
+
+
+def _is_stretch(made: Shape, compare: Compare) -> bool:
+    # That nothing is null is known beforehand of a field that cannot be.
+    return compare.operator in _STRETCHES and (compare.operator != "notnull" or made.fields[compare.field].nullable)
 
 
 def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -16,7 +16,7 @@ from zlib import crc32
 
 from schema.engine.errors import BadRequest
 from schema.engine.field import FieldShape
-from schema.engine.selection import Compare, Condition, Order, Values
+from schema.engine.selection import Compare, Condition, Junction, Order, Values
 from schema.engine.shape import Shape
 
 MAX_LENGTH = 2048
@@ -69,13 +69,15 @@ def read(cursor: str, seal: int, fields: Sequence[FieldShape]) -> list[Any]:
 
 @cache
 def _unfiltered(model: str, relation: str | None, order: Order) -> int:
-    return crc32(f"{model}.{relation}{order.fields}{order.descending}".encode())
+    return crc32(f"{model}.{relation}{order.fields}{order.descending}{order.folded}".encode())
 
 
 def _spelled(condition: Condition, values: Values) -> str:
     """A condition with its values, the same however its parts were ordered."""
     if isinstance(condition, Compare):
         return f"{condition.field} {condition.operator} {values.get(condition.value)!r}"
+    if not isinstance(condition, Junction):
+        return f"q {values.get(condition.value)!r}"
     return f"{condition.word}({', '.join(sorted(_spelled(part, values) for part in condition.parts))})"
 
 

@@ -19,10 +19,10 @@ from schema.engine.selection import Operator
 FieldKind = Literal["id", "enum", "boolean", "integer", "time", "text"]
 
 # Not blank, no control characters. What it leaves open (lone surrogates) is no JSON and no UTF-8 to begin with.
-_CONTROL = r"\u0000-\u001f\u007f-\u009f"
-_BLANK = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-TEXT = rf"^[^{_CONTROL}]*[^{_CONTROL}{_BLANK}][^{_CONTROL}]*$"
-EMAIL = rf"^[^@{_CONTROL}{_BLANK}]+@[^@{_CONTROL}{_BLANK}]+$"
+CONTROL = r"\u0000-\u001f\u007f-\u009f"
+BLANK = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+TEXT = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}][^{CONTROL}]*$"
+EMAIL = rf"^[^@{CONTROL}{BLANK}]+@[^@{CONTROL}{BLANK}]+$"
 MOMENT = (
     r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
@@ -57,6 +57,7 @@ class FieldShape:
     unique: bool
     offered: bool
     folded: bool
+    searchable: bool
     minimum: int | None
     maximum: int | None
     min_length: int | None
@@ -69,7 +70,7 @@ class FieldShape:
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The comparisons offered in filters."""
-        return OPERATORS[self.kind] if self.offered else ()
+        return (*(OPERATORS[self.kind] if self.offered else ()), *(("contains",) if self.searchable else ()))
 
     @property
     def sortable(self) -> bool:
@@ -79,7 +80,7 @@ class FieldShape:
     @property
     def key_column(self) -> str | None:
         """The column of its lower-case form."""
-        return f"{self.name}_key" if self.kind == "text" and self.offered else None
+        return f"{self.name}_key" if self.kind == "text" and (self.offered or self.searchable) else None
 
     @property
     def sort_column(self) -> str:
@@ -123,6 +124,7 @@ def _field(model: type[SQLModel], name: str) -> FieldShape:
     kind = "id" if name == "id" or foreign else _kind(model, name, base)
     unique, offered = facts.get("unique") is True, facts.get("index") is True
     max_length = facts.get("max_length", {"id": 36, "time": 27}.get(kind))
+    assert kind == "text" or not marks.get("searchable"), f"{model.__name__}.{name}: only text can be searched"
     assert kind != "text" or max_length, f"{model.__name__}.{name}: text needs a max_length"
     examples = info.examples or [None]
     return FieldShape(
@@ -138,6 +140,7 @@ def _field(model: type[SQLModel], name: str) -> FieldShape:
         unique=unique,
         offered=unique or offered or bool(foreign) or name == "id",
         folded=bool(marks.get("ignoreCase")),
+        searchable=bool(marks.get("searchable")),
         minimum=facts.get("ge", LEAST_INTEGER if kind == "integer" else None),
         maximum=facts.get("le", GREATEST_INTEGER if kind == "integer" else None),
         min_length=facts.get("min_length", 1 if kind == "text" else None),

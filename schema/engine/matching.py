@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,22 +11,27 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    SelectBase,
     String,
     and_,
     bindparam,
+    exists,
     false,
+    func,
     literal_column,
     or_,
     select,
     true,
     tuple_,
+    union_all,
 )
 
 from schema.engine.comparison import predicate
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
-from schema.engine.selection import Branch, Compare, Condition
+from schema.engine.searching import Hits, hits, searched
+from schema.engine.selection import Branch, Compare, Condition, Order, Search
 from schema.engine.shape import Relation, Shape, table_of
 
 Predicate = ColumnElement[bool]
@@ -57,10 +63,15 @@ class Matching:
     keys: tuple[ColumnElement[Any], ...]
     key_fields: tuple[FieldShape, ...]
     descending: bool
+    hits: Hits | None = None
 
-    def select(self, *columns: ColumnElement[Any]) -> Select[Any]:
-        """These columns of all rows."""
-        return select(*columns).select_from(self.source).where(*self.where)
+    def select(self, *columns: ColumnElement[Any], within: Iterable[Predicate] = ()) -> Select[Any]:
+        """These columns of all rows that lie `within` some bounds.
+
+        Those of cursors are said first: of two bounds to one side, a filter's and a cursor's, SQLite goes by the first,
+        and the cursor's is the closer one.
+        """
+        return select(*columns).select_from(self.source).where(*within, *self.where)
 
     def beyond(self, cursor: str, *, later: bool, inclusive: bool = False) -> Predicate:
         """Whether a row comes later (or earlier) than a cursor, in the list's own order."""
@@ -71,16 +82,37 @@ class Matching:
             return left >= right if inclusive else left > right
         return left <= right if inclusive else left < right
 
-    def sorted(self, found: Select[Any], *, backward: bool) -> Select[Any]:
-        """By the keys, all in one direction."""
+    def page(self, found: Select[Any], size: ColumnElement[int], *, backward: bool = False) -> SelectBase:
+        """So many of these rows, sorted by the keys, all in one direction.
+
+        Few hits of a search are sorted; where there are many, rows are walked in their order until the page is full.
+        """
         down = self.descending is not backward
-        return found.order_by(*(key.desc() if down else key.asc() for key in self.keys))
+        rows = found.order_by(*(key.desc() if down else key.asc() for key in self.keys))
+        if self.hits is None:
+            return rows.limit(size)
+        few = rows.where(self.hits.among(self.row.c.id)).limit(self.hits.size(size, many=False)).subquery()
+        many = rows.limit(self.hits.size(size, many=True)).subquery()
+        return union_all(select(*few.c), select(*many.c))
+
+    def any(self, *conditions: Predicate) -> ColumnElement[Any]:
+        """Whether there is such a row: 1 or 0. That the rows are sorted makes SQLite take the index of their order."""
+        one = literal_column("1", Integer())
+        found = self.page(self.select(one.label("one"), within=conditions), one)
+        return exists(found).select().scalar_subquery()
+
+    def count(self) -> ColumnElement[Any]:
+        """How many rows there are."""
+        found = self.select(func.count())
+        return (found if self.hits is None else found.where(self.hits.among(self.row.c.id))).scalar_subquery()
 
 
 def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
     """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
     row = made.table.alias()
     link = table_of(relation.link).alias() if relation and relation.link else None
+    # Before the order, which may follow the filter: whoever may not see the field is told of what they said.
+    asked = _asked(branch, made, row, kind)
     fields = [made.fields[name] for name in branch.order.fields if name != "id"]
     for field in fields:
         _must_see(made, field, kind, "sort")
@@ -93,11 +125,12 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         (
             *_belonging(relation, row, link, parent),
             *_allowed(made, relation, row, parent, kind),
-            *_asked(branch, made, row, kind),
+            *asked,
         ),
-        (*(row.c[field.sort_column] for field in fields), identity),
+        (*(row.c[_sorted_by(field, branch.order)] for field in fields), identity),
         (*fields, made.fields["id"]),
         branch.order.descending,
+        hits(made, branch.where) if relation is None else None,
     )
 
 
@@ -107,6 +140,8 @@ def condition(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Pre
         field = made.fields[asked.field]
         _must_see(made, field, kind, "filter")
         return predicate(field, asked, row)
+    if isinstance(asked, Search):
+        return searched(asked, made, row)
     parts = [condition(part, made, row, kind) for part in asked.parts]
     match asked.word:
         case "and":
@@ -123,6 +158,10 @@ def opened(verdict: Verdict) -> list[Predicate]:
     if isinstance(verdict, bool):
         return [] if verdict else [false()]
     return [verdict]
+
+
+def _sorted_by(field: FieldShape, order: Order) -> str:
+    return f"{field.name}_key" if order.folded else field.sort_column
 
 
 def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:

@@ -110,12 +110,12 @@ def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
 def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
-    rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys)
-    for cursor, later in ((branch.page.after, True), (branch.page.before, False)):
-        rows = rows.where(found.beyond(cursor, later=later)) if cursor else rows
+    cursors = ((branch.page.after, True), (branch.page.before, False))
+    within = [found.beyond(cursor, later=later) for cursor, later in cursors if cursor]
+    rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys, within=within)
     size = bindparam(branch.page.size, type_=Integer())
-    limited = found.sorted(rows, backward=branch.page.backward).limit(size + literal_column("1") if beyond else size)
-    return below.query(limited)
+    limit = size + literal_column("1", Integer()) if beyond else size
+    return below.query(found.page(rows, limit, backward=branch.page.backward))
 
 
 def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Expression:
@@ -126,7 +126,7 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
         if isinstance(source, Rows):
             parts += ["[", func.coalesce(func.group_concat(next(texts), quoted(",")), quoted("")), "]"]
         else:
-            parts.append(source.json if isinstance(source, Constant) else _count(found))
+            parts.append(source.json if isinstance(source, Constant) else found.count())
     return joined([*parts, "}"])
 
 
@@ -156,23 +156,13 @@ def _keys(found: Matching, below: Scope) -> Expression:
 
 def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
     if columns.total:
-        yield _count(found)
+        yield found.count()
     for wanted, cursor, later in (
         (columns.before, branch.page.after, False),
         (columns.after, branch.page.before, True),
     ):
         if wanted and cursor:
-            yield (
-                found.select(literal_column("1"))
-                .where(found.beyond(cursor, later=later, inclusive=True))
-                .exists()
-                .select()
-                .scalar_subquery()
-            )
-
-
-def _count(found: Matching) -> Expression:
-    return found.select(func.count()).scalar_subquery()
+            yield found.any(found.beyond(cursor, later=later, inclusive=True))
 
 
 def _object(asked: Selection, scope: Scope) -> list[Piece]:

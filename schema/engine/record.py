@@ -4,7 +4,7 @@ A model is declared with SQLModel's words alone. When its table is made, `_furni
 databases spell alike, the CHECKs that follow from the field's bounds, and, behind each field that is offered for
 filters and sorts (`index=True` or `unique=True`), the keys and indexes that these need:
 
-- `<field>_key`, text in lower case, made by Python: for `startswith`, and for all that `ignore_case` promises;
+- `<field>_key`, text in lower case, made by Python: for `startswith`, search, and all that `ignore_case` promises;
 - `<field>_sort`, generated, for a field that may be null: null is the least value.
 """
 
@@ -23,6 +23,7 @@ from sqlmodel import Field, SQLModel
 
 from schema.engine.field import NO_INTEGER, FieldShape, code_points, fields_of
 from schema.engine.policy import Rules
+from schema.engine.trigrams import searched
 from schema.engine.verb import Once, Verb
 
 _DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
@@ -46,14 +47,20 @@ def now() -> str:
 
 
 def extra(
-    *, read_only: bool = False, write_only: bool = False, ignore_case: bool = False, **words: Any
+    *,
+    read_only: bool = False,
+    write_only: bool = False,
+    ignore_case: bool = False,
+    searchable: bool = False,
+    **words: Any,
 ) -> dict[str, Any]:
     """What SQLModel's `Field` has no word for, as its `schema_extra`: `pattern`, `examples`, and these marks.
 
     `read_only` is never accepted, `write_only` never shown, what is both is the server's alone; `ignore_case`:
-    compared, and unique, in lower case.
+    compared, and unique, in lower case; `searchable`: `contains` looks into it and, where it is private to nobody,
+    `q` does.
     """
-    marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case}
+    marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case, "searchable": searchable}
     return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
 
 
@@ -120,6 +127,7 @@ def _furnish(mapper: Mapper[Any], model: type[Declared]) -> None:
             table.append_constraint(CheckConstraint(check, name=field.name))
     for columns in _indexed(model, fields):
         Index(None, *(table.c[name] for name in columns))
+    searched(table, [field.name for field in fields.values() if field.searchable])
 
 
 def _add_keys(table: Table, field: FieldShape) -> None:
@@ -165,7 +173,7 @@ def _indexed(model: type[Declared], fields: dict[str, FieldShape]) -> Iterator[t
     for field in fields.values():
         if field.offered and field.name != "id":
             yield field.sort_column, "id"
-        if field.key_column and not (field.unique and field.folded):
+        if field.offered and field.key_column and not (field.unique and field.folded):
             yield field.key_column, "id"
     for names in getattr(model, "sorts", ()):
         yield *(fields[name].sort_column for name in names), "id"

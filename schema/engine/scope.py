@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, select
+from sqlalchemy import ColumnElement, SelectBase, Subquery, select
 
 from schema.engine.errors import TooComplex
 from schema.engine.field import FieldShape
@@ -52,7 +52,7 @@ class Scope:
         self.nested.append(text)
         return self.shown[f"_c{len(self.nested) - 1}"]
 
-    def query(self, rows: Select[Any]) -> Subquery:
+    def query(self, rows: SelectBase) -> Subquery:
         """The level's query, once all that is nested is known."""
         if not self.nested:
             return rows.subquery(f"q{self.level}")

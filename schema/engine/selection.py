@@ -7,12 +7,12 @@ look alike are therefore equal, and share a plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Values = Mapping[str, Any]
-Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "isnull", "notnull"]
+Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "contains", "isnull", "notnull"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,33 @@ class Junction:
     parts: tuple[Condition, ...]
 
 
-Condition = Compare | Junction
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Words that the record's searchable texts hold, each of them in any one: the values `<value>_0`, `<value>_1`, …"""
+
+    value: str
+    words: int
+
+
+Condition = Compare | Junction | Search
+
+
+def required(asked: Condition | None) -> Iterator[Compare | Search]:
+    """The comparisons and searches that every row has to stand, whatever else it is like."""
+    if isinstance(asked, Junction):
+        for part in asked.parts if asked.word == "and" else ():
+            yield from required(part)
+    elif asked is not None:
+        yield asked
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The fields to sort by, all in one direction; the id follows."""
+    """The fields to sort by, all in one direction; the id follows. `folded`: by their lower-case form."""
 
     fields: tuple[str, ...] = ()
     descending: bool = False
+    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

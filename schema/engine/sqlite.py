@@ -33,6 +33,9 @@ PRAGMAS = (
     "journal_size_limit=67108864",
     "trusted_schema=OFF",
 )
+READING = ("query_only=ON",)
+# Our own triggers write to the index of `trigrams.py`, and SQLite takes no FTS5 in a trigger for safe before 3.41.
+WRITING = ("trusted_schema=ON",)
 _UNAVAILABLE = re.compile("locked|busy|full|unable to open|disk I/O|readonly|malformed|not a database|no such table")
 
 
@@ -107,7 +110,7 @@ def connect(path: str, watch: Watch | None = None, *, query_only: bool = False) 
     """A connection as Tandem wants it: no transaction but our own, and every commit on the disk."""
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT, check_same_thread=False)
     try:
-        for pragma in (*PRAGMAS, *(["query_only=ON"] if query_only else [])):
+        for pragma in (*PRAGMAS, *(READING if query_only else WRITING)):
             connection.execute(f"PRAGMA {pragma}")
     except sqlite3.Error:
         connection.close()

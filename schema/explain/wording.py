@@ -16,6 +16,7 @@ from schema.engine.selection import (
     Page,
     Rows,
     Scalar,
+    Search,
     Selection,
     Total,
 )
@@ -98,7 +99,8 @@ def _order(asked: Branch) -> str:
     order = asked.order
     if asked.relation and not order.fields:
         return "the key of what joins them"
-    return f"{', '.join((*order.fields, 'id'))}{' from the greatest down' if order.descending else ''}"
+    fields = [f"{name} in lower case" if order.folded else name for name in order.fields]
+    return f"{', '.join((*fields, 'id'))}{' from the greatest down' if order.descending else ''}"
 
 
 def _condition(asked: Condition) -> str:
@@ -107,6 +109,8 @@ def _condition(asked: Condition) -> str:
             return f"{field} is {'' if operator == 'isnull' else 'not '}null"
         case Compare(field, operator, value):
             return f"{field} {_SIGNS.get(operator, operator)} :{value}"
+        case Search(value, words):
+            return f"it has the words {', '.join(f':{value}_{number}' for number in range(words))}"
         case Junction("not", (part,)):
             return f"not ({_condition(part)})"
         case Junction(word, ()):

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schema.engine.comparison import bound, checked
+from schema.engine import searching
+from schema.engine.comparison import bound, checked, following
 from schema.engine.cursors import keys_of
 from schema.engine.errors import Fault, Invalid
-from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page
+from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page, Search
 from schema.engine.shape import Shape
 from schema.graphql.declaring import camel
 
@@ -45,7 +46,11 @@ def stretch_of(arguments: Mapping[str, Any], made: Shape, relation: str | None, 
     page = _page(arguments, named)
     asked = arguments.get("filter")
     where = None if asked is None else _condition(asked, made, named, ("filter",))
-    order = order_of(arguments, made)
+    if arguments.get("q") is not None:
+        search = _search(arguments["q"], made, named)
+        where = search if where is None else Junction("and", (where, search))
+    sorted_by = arguments.get("sort")
+    order = order_of(arguments, made) if sorted_by else following(made, where, alone=relation is None)
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
             named.values |= keys_of(cursor, name, made, relation, order, where, named.values)
@@ -77,6 +82,16 @@ def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:
         offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in made.sorts)
         raise Invalid.of(Fault(("sort",), f"it has to be one of {offered}, all in one direction", "invalid"))
     return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
+
+
+def _search(sent: str, made: Shape, named: Named) -> Search:
+    try:
+        words = searching.read(sent)
+    except ValueError as error:
+        raise Invalid.of(Fault(("q",), str(error), "invalid")) from None
+    name = named.name()
+    named.values |= searching.words_bound(made, name, words)
+    return Search(name, len(words))
 
 
 def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]) -> Condition:

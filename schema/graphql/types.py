@@ -8,8 +8,10 @@ from typing import Any
 
 from strawberry.scalars import ID
 
+from schema.engine.comparison import FOLLOWING
 from schema.engine.field import FieldShape
 from schema.engine.policy import KINDS
+from schema.engine.searching import LONGEST, SHORTEST, looked_into
 from schema.engine.selection import Operator
 from schema.engine.shape import Relation, Shape, shape
 from schema.graphql.declaring import (
@@ -34,9 +36,11 @@ _OPERATORS: dict[Operator, str] = {
     "gt": "It is greater than this.",
     "gte": "It is this or greater.",
     "startswith": "It begins with this, in upper or lower case.",
+    "contains": "It has this somewhere in it, in upper or lower case; at least 3 characters.",
     "isnull": "It is null (`true`), or is not (`false`).",
 }
 _FILTERS = {"id": "ID", "boolean": "Boolean", "integer": "Int", "text": "String", "time": "DateTime"}
+_SEARCHES = {True: "SearchableString", False: "StringSearch"}  # whether there are other comparisons
 
 
 class Types:
@@ -75,9 +79,13 @@ class Types:
 
     def arguments(self, made: Shape) -> tuple[Argument, ...]:
         """What a connection takes."""
+        listed = ", ".join(f"`{camel(name)}`" for name in looked_into(made))
+        words = f"Only those who have each of these words somewhere in {listed}, in upper or lower case. "
+        words += f"Words are parted by blanks; one has at least {SHORTEST} characters, all together at most {LONGEST}."
         return (
+            *([Argument("q", str, words)] if listed else []),
             Argument("filter", self.bare(f"{made.name}Filter"), "Only those that are like this."),
-            Argument("sort", list[self.bare(f"{made.name}Sort")], "What to sort by; the id decides ties."),  # type: ignore[misc]
+            Argument("sort", list[self.bare(f"{made.name}Sort")], "What to sort by; the id decides ties. " + FOLLOWING),  # type: ignore[misc]
             Argument("first", int, "How many to give from the beginning: 20 unless said otherwise, at most 100."),
             Argument("after", str, "Give what comes after this cursor."),
             Argument("last", int, "How many to give from the end, at most 100."),
@@ -150,7 +158,7 @@ class Types:
     def _comparison(self, field: FieldShape) -> type:
         """The input that compares a field of its kind: `IntFilter`, `StringFilter`, …"""
         kind = self.scalar(field)
-        name = f"{_FILTERS.get(field.kind) or kind.__name__}Filter"
+        name = f"{_SEARCHES[field.offered] if field.searchable else _FILTERS.get(field.kind) or kind.__name__}Filter"
         if name not in self._classes:
             kinds: dict[str, Any] = {"in": list[kind], "isnull": bool}  # type: ignore[valid-type]
             members = [Member(it, kinds.get(it, kind), _OPERATORS[it]) for it in field.operators]

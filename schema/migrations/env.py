@@ -6,6 +6,7 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import schema.models  # noqa: F401  the models register their tables
+from schema.migrations.searching import is_declared
 
 connection = context.config.attributes["connection"]
 context.configure(
@@ -13,6 +14,7 @@ context.configure(
     target_metadata=SQLModel.metadata,
     render_as_batch=True,
     compare_type=True,
+    include_name=is_declared,
     transaction_per_migration=True,
 )
 with context.begin_transaction():

@@ -15,6 +15,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlmodel import SQLModel
 
+from schema.migrations.searching import is_declared
+
 HERE = Path(__file__).parent
 
 
@@ -36,7 +38,7 @@ def revise(path: str, message: str) -> None:
 def drift(path: str) -> list[Any]:
     """What the models and the database at `path` differ in."""
     with _connection(path) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_declared})
         return list(compare_metadata(context, SQLModel.metadata))
 
 

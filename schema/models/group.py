@@ -23,13 +23,13 @@ class Group(Record, table=True):
         max_length=100,
         unique=True,
         description="The group's name, unlike any other's.",
-        schema_extra=extra(examples=["Analytical Engine"]),
+        schema_extra=extra(searchable=True, examples=["Analytical Engine"]),
     )
     description: str | None = Field(
         default=None,
         max_length=500,
         description="What the group is for.",
-        schema_extra=extra(examples=["Builds the first computer."]),
+        schema_extra=extra(searchable=True, examples=["Builds the first computer."]),
     )
     active: bool = Field(
         default=True,

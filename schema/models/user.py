@@ -33,14 +33,14 @@ class User(Record, table=True):
         max_length=100,
         index=True,
         description="The given name.",
-        schema_extra=extra(examples=["Ada"]),
+        schema_extra=extra(searchable=True, examples=["Ada"]),
     )
     last_name: str | None = Field(
         default=None,
         max_length=100,
         index=True,
         description="The family name.",
-        schema_extra=extra(examples=["Lovelace"]),
+        schema_extra=extra(searchable=True, examples=["Lovelace"]),
     )
     age: int = Field(
         ge=0,
@@ -54,7 +54,7 @@ class User(Record, table=True):
         max_length=254,
         unique=True,
         description="The e-mail address, kept as sent; one person's whatever its case.",
-        schema_extra=extra(pattern=EMAIL, ignore_case=True, examples=["ada@example.com"]),
+        schema_extra=extra(pattern=EMAIL, ignore_case=True, searchable=True, examples=["ada@example.com"]),
     )
     external_id: str | None = Field(
         default=None,
