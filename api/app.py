@@ -12,10 +12,16 @@ from starlette.routing import Route
 
 from api import docs, health, metrics
 from api.auth import Authenticator
+from api.cors import Cors
+from api.counts import redis
 from api.endpoints import TOPICS
 from api.envelope import Envelope, handlers
 from api.figures import Figures, Observer
+from api.gate import Gate
 from api.graphql import graphql_route
+from api.hosts import host_check
+from api.proxies import unveiling
+from api.rates import Counted, Rates, price_of_call, price_of_document
 from api.rest import openapi
 from api.rest.endpoint import Endpoint
 from api.rest.pages import PAGES
@@ -28,6 +34,7 @@ from api.socket import socket_route
 from schema.engine.database import Directory
 from schema.engine.shape import Shape, shape
 from schema.graphql.execution import Executor
+from schema.graphql.limits import Limits
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 
@@ -40,9 +47,11 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     shapes = [shape(model) for model in RESOURCES]
     endpoints = _endpoints(shapes)
     authenticate = authenticate or Authenticator(settings)
-    figures = Figures()
-    executor = Executor(make_schema(shapes, shape(User)), discreet=not settings.development)
+    figures, executor = Figures(), _executor(settings, shapes)
+    rates = Rates(settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
+    gate = Gate(settings.running)
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
+    counted = rates.counted(authenticate, price_of_document)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,31 +60,38 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
                 await authenticate.attend(app.state.directory)
             with figures.watching():
                 yield
+        await rates.close()
 
     doors = [
-        graphql_route(executor, authenticate, docs.graphiql_page, settings.graphql_body_limit),
-        *resources(endpoints, authenticate, settings.body_limit),
+        graphql_route(executor, counted, docs.graphiql_page, settings.graphql_body_limit),
+        *resources(endpoints, rates.counted(authenticate, price_of_call), settings.body_limit),
     ]
     app = Starlette(
         routes=[
             *docs.routes(docs.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
-            metrics.route(figures, executor, authenticate, token=settings.metrics_token, several=settings.workers > 1),
+            metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
             *doors,
             socket_route(executor, authenticate, settings),
         ],
-        middleware=_around(settings, figures, doors),
+        middleware=_around(settings, figures, gate, rates, doors),
         exception_handlers=handlers(),
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
+    app.state.gate = gate
     return app
 
 
-def _around(settings: Settings, figures: Figures, doors: list[Route]) -> list[Middleware]:
+def _around(settings: Settings, figures: Figures, gate: Gate, rates: Rates, doors: list[Route]) -> list[Middleware]:
     """What every request passes on its way in, and its answer on the way out; the first is outermost."""
-    around = [Middleware(Observer, figures=figures), Middleware(Envelope), Middleware(Shortcut, routes=doors)]
+    around = [
+        Middleware(Observer, figures=figures),
+        _envelope(settings, gate),
+        Middleware(Shortcut, routes=doors),
+        Middleware(Counted, rates=rates, doors=doors),
+    ]
     if settings.tracing == "off":
         return around
     from api.tracing import Tracing
@@ -90,6 +106,25 @@ def _endpoints(shapes: Sequence[Shape]) -> list[Endpoint]:
         me_endpoint(shape(User)),
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
+
+
+def _executor(settings: Settings, shapes: Sequence[Shape]) -> Executor:
+    """What runs GraphQL, within the limits that the settings have."""
+    limits = Limits(depth=settings.graphql_depth, records=settings.graphql_records)
+    return Executor(make_schema(shapes, shape(User)), limits, discreet=not settings.development)
+
+
+def _envelope(settings: Settings, gate: Gate) -> Middleware:
+    """What is round every answer, as the settings have it."""
+    checks = (unveiling(settings.trusted_proxies), host_check(settings.allowed_hosts))
+    return Middleware(
+        Envelope,
+        gate=gate,
+        checks=[check for check in checks if check],
+        cors=Cors(settings.cors_origins) if settings.cors_origins else None,
+        production=not settings.development,
+        chatty=settings.log_level == "debug",
+    )
 
 
 def _topics() -> dict[str, str]:

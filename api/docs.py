@@ -43,7 +43,8 @@ GUARDED = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-PASSING = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
+_FOR_FILES = ("Content-Security-Policy", "Cross-Origin-Resource-Policy", "X-Content-Type-Options")
+PASSING = {name: GUARDED[name] for name in _FOR_FILES}
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 FOREVER = "public, max-age=31536000, immutable"
 

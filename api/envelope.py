@@ -1,10 +1,13 @@
-"""What is round every answer: a request id, a few headers, and a problem document where nothing else answered."""
+"""What is round every answer: a request id, a few headers, a place among those that run, and a problem document where
+nothing else answered. What took long or failed is told to the log, by its path alone.
+"""
 
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import perf_counter
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,61 +15,126 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import graphql
+from api.answer import EXEMPT, HEADERS, SECURE, Answer
+from api.cors import Cors
+from api.gate import Gate
+from api.logs import REQUEST_ID
 from api.rest import problems
 from schema.engine.errors import DirectoryError, NotFound
 
 LONGEST_URL = 8192
-HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
+SLOW_SECONDS = 1.0
+_BODILESS = {"GET", "HEAD", "OPTIONS"}
+Check = Callable[[Scope], None]
 log = logging.getLogger("tandem")
 
 
 class Envelope:
-    """Gives each request an id, which the answer carries and the log knows it by."""
+    """Gives each request an id, which the answer carries and the log knows it by.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `checks` look at a request first: they put it right, or refuse it by raising a `DirectoryError`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        checks: Iterable[Check] = (),
+        cors: Cors | None = None,
+        production: bool = True,
+        chatty: bool = False,
+    ) -> None:
         self._app = app
+        self._gate = gate
+        self._checks = tuple(checks)
+        self._cors = cors
+        self._secure = SECURE if production else HEADERS
+        self._chatty = chatty
+        self._ids = _ids()
+        self._unavailable = (0, float("-inf"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and mark the answer; what nobody foresaw goes to the log, and a fixed sentence out."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._open(scope, receive, send)
             return
-        scope["request_id"] = scope.get("trace_id") or secrets.token_hex(8)
-        answer = _Marked(scope, send)
+        began = perf_counter()
+        scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
+        REQUEST_ID.set(request_id)
+        answer = Answer(scope, receive, send, self._gate, self._secure)
         try:
-            if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
-                raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
-            await self._app(scope, receive, answer.send)
+            await self._enter(scope, answer)
         except DirectoryError as error:
-            await _response(error, scope)(scope, receive, answer.send)
+            await refuse(error, scope, answer.send)
         except Exception:
-            log.exception("request %s failed: %s %r", scope["request_id"], scope["method"], scope["path"])
-            if answer.started:
+            log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
+            if answer.status:
                 raise
-            await _response(problems.INTERNAL, scope)(scope, receive, answer.send)
+            await refuse(problems.INTERNAL, scope, answer.send)
+        finally:
+            answer.leave()
+            seconds = perf_counter() - began
+            if answer.status >= 500 or seconds >= SLOW_SECONDS or self._chatty:
+                self._tell(scope, answer.status, seconds)
+
+    async def _enter(self, scope: Scope, answer: Answer) -> None:
+        """Look at the request, take a place for it, and pass it on."""
+        if self._cors is not None:
+            self._cors.mark(scope)
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
+            raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
+        for check in self._checks:
+            check(scope)
+        if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
+            await answer.send({"type": "http.response.start", "status": 204, "headers": headers})
+            await answer.send({"type": "http.response.body"})
+        elif scope["path"].startswith(EXEMPT):
+            await self._app(scope, answer.outside, answer.send)
+        elif scope["method"] in _BODILESS or not _has_body(scope):
+            if not answer.enter_at_once():
+                await answer.enter()
+            await self._app(scope, answer.outside, answer.send)
+        else:
+            await self._app(scope, answer.receive, answer.send)
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for what is no request: a WebSocket is looked at, too, and refused before it is one."""
+        if scope["type"] == "websocket":
+            scope["request_id"] = scope.get("trace_id") or next(self._ids)
+            REQUEST_ID.set(scope["request_id"])
+            try:
+                for check in self._checks:
+                    check(scope)
+            except DirectoryError:
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+                return
+        await self._app(scope, receive, send)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """A line for the log. While nothing works, one a second: it is then that writing them would hurt."""
+        told = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
+        level = logging.ERROR if status == 500 else logging.WARNING
+        if status == 503 and not self._chatty:
+            count, when = self._unavailable
+            self._unavailable = (count + 1, when)
+            if (now := perf_counter()) - when < 1:
+                return
+            self._unavailable = (0, now)
+            told["unavailable"] = count + 1
+        elif status < 500 and seconds < SLOW_SECONDS:
+            level = logging.DEBUG
+        log.log(level, "answered", extra=told)
 
 
-class _Marked:
-    """An answer on its way out, with the headers that all have; to HEAD without its body."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._send = send
-        self._scope = scope
-        self._id = (b"x-request-id", scope["request_id"].encode())
-        self._bare = scope["method"] == "HEAD"
-        self.started = False
-
-    async def send(self, message: Message) -> None:
-        """Send a part of it."""
-        if message["type"] == "http.response.start":
-            self.started = True
-            self._scope["status"] = message["status"]
-            present = {name.lower() for name, _ in message["headers"]}
-            added = [header for header in HEADERS if header[0] not in present]
-            message["headers"] = [*message["headers"], *added, self._id]
-        elif self._bare:
-            message = {**message, "body": b""}
-        await self._send(message)
+async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
+    """Answer with an error, in the words of the door that was asked."""
+    if scope["path"] == graphql.PATH:
+        await graphql.refuse(error, scope, send)
+    else:
+        await _response(error, scope)(scope, _nothing, send)
 
 
 def handlers() -> Mapping[Any, Callable[[Request, Exception], Response]]:
@@ -90,3 +158,22 @@ def _response(error: DirectoryError, scope: Scope) -> Response:
     response.raw_headers += answer.headers
     response.headers["cache-control"] = "no-store"
     return response
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _ids() -> Iterator[str]:
+    """Request ids that nobody can foresee, drawn by the hundred."""
+    while True:
+        block = os.urandom(8 * 256).hex()
+        for start in range(0, len(block), 16):
+            yield block[start : start + 16]

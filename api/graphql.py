@@ -15,15 +15,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.rest.problems import STATUS, MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for
+from api.rest.problems import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
 from api.rest.reading import headers_of, is_taken, quality_of, query_of, read_body
 from schema.engine.database import Directory
 from schema.engine.errors import BadRequest, DirectoryError, Fault
-from schema.engine.jsontext import strict
+from schema.engine.jsontext import few, strict
 from schema.engine.policy import Actor
 from schema.graphql.execution import REFUSED, Executor, Request
 from schema.graphql.failures import NotAQuery, RequestRefused, told
 
+PATH = "/graphql"
 JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
 ALLOW = ((b"allow", b"GET, HEAD, OPTIONS, POST"),)
 MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -59,9 +60,7 @@ class GraphQLDoor:
             status, body, more = await self._answer(scope, receive, headers, media)
         except DirectoryError as error:
             status, body, more = _refusal(error, media or JSON)
-        await _respond(
-            scope, send, status, body, [*more, (b"content-type", f"{media or JSON}; charset=utf-8".encode())]
-        )
+        await _respond(scope, send, status, body, more, media or JSON)
 
     async def _answer(
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], media: str | None
@@ -77,13 +76,19 @@ class GraphQLDoor:
         request = await self._posted(receive, headers) if method == "POST" else _asked(scope)
         directory: Directory = scope["app"].state.directory
         told = partial(scope.__setitem__, "operation")
-        return 200, await self._executor.run(request, directory, actor, queries_only=method != "POST", told=told), ()
+        spend = scope.get("spend")  # where the caller's points are counted
+        body = await self._executor.run(
+            request, directory, actor, queries_only=method != "POST", told=told, spend=spend
+        )
+        return 200, body, ()
 
     async def _posted(self, receive: Receive, headers: Mapping[str, str]) -> Request:
         """The request that a body holds."""
         if not is_taken(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
-        body = strict(await read_body(receive, headers, self._body_limit))
+        sent = await read_body(receive, headers, self._body_limit)
+        few(sent)
+        body = strict(sent)
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object with the member query")
         return request_of(body)
@@ -93,7 +98,13 @@ def graphql_route(
     executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
 ) -> Route:
     """The one path of this door."""
-    return Route("/graphql", GraphQLDoor(executor, authenticate, page, body_limit))
+    return Route(PATH, GraphQLDoor(executor, authenticate, page, body_limit))
+
+
+async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
+    """Answer what was refused before it came to this door as the door itself would."""
+    media = _media_type(headers_of(scope).get("accept", "*/*")) or JSON
+    await _respond(scope, send, *_refusal(error, media), media)
 
 
 def _asked(scope: Scope) -> Request:
@@ -154,14 +165,15 @@ def _refusal(error: DirectoryError, media: str) -> tuple[int, bytes, tuple[tuple
         error = MethodNotAllowed(error.detail, [(b"allow", b"POST")])
     headers = tuple(header for header in headers_for(error) if header[0] != b"content-type")
     body = orjson.dumps({"errors": [{"message": error.detail, "extensions": told(error)}]})
-    return STATUS[type(error)], body, headers
+    return status_of(type(error)), body, headers
 
 
-async def _respond(scope: Scope, send: Send, status: int, body: bytes, more: list[tuple[bytes, bytes]]) -> None:
+async def _respond(
+    scope: Scope, send: Send, status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...], media: str
+) -> None:
     headers = [(b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"), *more]
-    if status == 204:
-        headers = [header for header in headers if header[0] != b"content-type"]
-    else:
+    if status != 204:
+        headers.append((b"content-type", f"{media}; charset=utf-8".encode()))
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -84,7 +84,10 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
-def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+def _proxies(text: str) -> int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """How many proxies there are, or where."""
+    if re.fullmatch(r"[1-9]", text, re.ASCII):
+        return int(text)
     return tuple(ipaddress.ip_network(part) for part in _listed(text))
 
 
@@ -205,8 +208,9 @@ KNOBS: dict[str, Knob] = {
         "The origins whose pages may call this server from a browser.", "",
     ),
     "trusted_proxies": Knob(
-        "TANDEM_TRUSTED_PROXIES", _networks, "addresses or networks with commas between them",
-        "The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.", "",
+        "TANDEM_TRUSTED_PROXIES", _proxies, "addresses or networks with commas between them, or a number, 1 to 9",
+        "The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; or, where their addresses are not known "
+        "and nobody gets past them, how many there are (1 on a Heroku-style host).", "",
     ),
     "rate": Knob(
         "TANDEM_RATE", _integer(0, 10**9), "points a minute, 0 for none",

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from api import logs
 from api.listening import listen
 from api.settings import Settings, WrongSetting, read
 from api.workers import Workers
@@ -44,7 +45,9 @@ def start(host: str | None, port: int | None) -> int:
     except (WrongSetting, DirectoryError) as error:
         print(error, file=sys.stderr, flush=True)
         return 2 if isinstance(error, WrongSetting) else 1
-    print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
+    logs.begin(settings.log_level, development=settings.development)
+    if settings.development:  # elsewhere every line is one of the log's
+        print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
     if settings.workers > 1:
         return Workers(settings.workers, lambda lifeline: _work(settings, listeners, lifeline), listeners).run()
     _work(settings, listeners, None)

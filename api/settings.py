@@ -42,7 +42,7 @@ class Settings:
     jwks_file: str | None
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
-    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    trusted_proxies: int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     rate: int
     credential_rate: int
     rate_limit_url: str | None

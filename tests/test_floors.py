@@ -23,9 +23,11 @@ FLOORS = """
     api.serving
     api.app | api.server | api.workers
     api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
-        api.metrics + api.exposition
+        api.metrics + api.exposition | api.rates
+    api.answer
     api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
         api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
+    api.hosts | api.proxies | api.cors | api.gate | api.counts | api.logs
     api
     schema
     schema.explain

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from tests.conftest import BASE, HERE, settings_for
 
 ALIASES = " ".join(f"a{n}: id" for n in range(31))
 DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
@@ -21,7 +25,11 @@ DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
         ("{ users " + "{ nodes { groups { nodes { members " * 4 + "{ __typename" + " }" * 18, "18 levels deep; 15 are"),
         ("{ __typename" + " @include(if: true)" * 51 + " }", "51 directives; 50 are allowed"),
         ("{ __typename" + " __typename" * 2000 + " }", "2000 tokens"),
-        ("{ a " * 900 + "}" * 900, "nested too deeply"),
+        ("{ users(first: " + "9" * 5000 + ") { totalCount } }", "a number has 5000 digits; 400 are allowed"),
+        ("{ users(first: 1." + "9" * 5000 + ") { totalCount } }", "5002 digits; 400 are allowed"),
+        ("{ users { nodes {" + " id" * 32 + " } } }", "31 fields that are repeated; 30 are allowed"),
+        ("{ users { nodes { ...F } } } fragment F on User {" + " id" * 32 + " }", "31 fields that are repeated"),
+        ("{ a " * 650 + "}" * 650, "nested too deeply"),
         (DOUBLING + " fragment F60 on User { a: id }", "more than 999999 aliases; 30 are allowed"),
         ("{ users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } }", "10100 records; 10000 are allowed"),
     ],
@@ -39,6 +47,10 @@ def test_too_much_is_refused_with_its_sum(client, query, said):
     [
         "{ users(first: 99) { nodes { groups(first: 100) { nodes { id } } } } }",
         "{ " + " ".join(f"a{n}: __typename" for n in range(20)) + " }",
+        "{ users { nodes {" + " id" * 31 + " } } }",
+        "{ __typename } #" + " a" * 3000,
+        '{ users(filter: {firstName: {eq: "' + "a " * 3000 + '"}}) { totalCount } }',
+        '{ users(filter: {firstName: {eq: """' + 'a "" ' * 3000 + '"""}}) { totalCount } }',
     ],
 )
 def test_what_is_just_allowed_is_answered(client, query):
@@ -53,6 +65,31 @@ def test_a_page_size_in_a_variable_counts_with_its_value(client):
 
     assert "data" in few
     assert "10100 records" in many["errors"][0]["message"]
+
+
+def test_values_are_counted_before_anybody_looks_at_them(client):
+    query = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+
+    many = client.post("/graphql", json={"query": query, "variables": {"ids": ["x"] * 2501}})
+    text = client.post("/graphql", json={"query": "{ __typename } #" + "," * 3000})
+
+    assert many.status_code == 400
+    assert many.json()["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert "data" in text.json()
+
+
+@pytest.mark.parametrize(
+    "name, value, query",
+    [
+        ("TANDEM_GRAPHQL_DEPTH", "2", "{ users { nodes { id } } }"),
+        ("TANDEM_GRAPHQL_RECORDS", "19", "{ users { nodes { id } } }"),
+    ],
+)
+def test_depth_and_records_are_settings(template, name, value, query):
+    with TestClient(create_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as client:
+        answer = client.post("/graphql", json={"query": query}).json()
+
+    assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
 def test_a_payload_counts_too_and_nothing_is_done(client):

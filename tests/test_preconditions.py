@@ -72,6 +72,10 @@ def test_what_is_not_there_or_not_allowed_outranks_a_stale_version(door, ada):
         ("2", 412),
         ('"x"', 412),
         ('""', 412),
+        ('W/"2"', 412),
+        ('W/"2-public"', 412),
+        ('"1", W/"2"', 412),
+        ('W/"1", "2"', 200),
         ('"99999999999999999999"', 412),
     ],
 )

@@ -11,7 +11,7 @@ from zlib import crc32
 from api.rest.endpoint import Call, Parameter, Schema
 from schema.engine.operations import Found, FoundPage
 
-_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_TAG = re.compile(r'(W/)?"([^"]*)"')
 _VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-public)?", re.ASCII)
 
 _LONGEST = 1000
@@ -44,15 +44,18 @@ def etag_of_page(body: bytes) -> str:
 def is_fresh(call: Call, tag: str) -> bool:
     """Whether `If-None-Match` says that the caller has this already."""
     sent = call.headers.get("if-none-match")
-    return sent is not None and (sent.strip() == "*" or tag.strip('"') in _TAG.findall(sent))
+    return sent is not None and (sent.strip() == "*" or tag.strip('"') in [found for _, found in _TAG.findall(sent)])
 
 
 def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
-    """The versions that `If-Match` allows; None if any will do. Which view of the record was seen does not matter."""
+    """The versions that `If-Match` allows; None if any will do. Which view of the record was seen does not matter.
+
+    A weak tag matches nothing here (RFC 9110, 13.1.1): it does not promise that it is the same.
+    """
     sent = headers.get("if-match")
     if sent is None or sent.strip() == "*":
         return None
-    found = (_VERSION.fullmatch(tag) for tag in _TAG.findall(sent))
+    found = (_VERSION.fullmatch(tag) for weak, tag in _TAG.findall(sent) if not weak)
     return frozenset(int(version[1]) for version in found if version)
 
 

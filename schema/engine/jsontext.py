@@ -12,9 +12,10 @@ from typing import Any
 
 import orjson
 
-from schema.engine.errors import BadRequest
+from schema.engine.errors import BadRequest, TooComplex
 
 DEEPEST = 32
+MOST_VALUES = 2500
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
@@ -44,6 +45,12 @@ def shallow(body: bytes) -> None:
                 raise BadRequest(f"the body is nested more than {DEEPEST} levels deep")
         elif char in b"]}":
             depth -= 1
+
+
+def few(body: bytes) -> None:
+    """`TooComplex` where there are more values than anybody needs: each costs much more to understand than to send."""
+    if body.count(b",") > MOST_VALUES and _STRING.sub(b"", body).count(b",") > MOST_VALUES:
+        raise TooComplex(f"the body may have {MOST_VALUES} values")
 
 
 def unrepeated(body: bytes, found: int) -> None:

@@ -6,7 +6,7 @@ once; else graphql-core runs the operation, and finds those answers lying ready.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,19 +61,20 @@ class Executor:
         *,
         queries_only: bool = False,
         told: Callable[[str], object] = lambda way: None,
+        spend: Callable[[int], Awaitable[None]] | None = None,
     ) -> bytes:
         """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be.
 
-        `told` is told which of the `WAYS` it took.
+        `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
         """
         if not self._discreet or "admin" in actor.roles:
             document = self.documents.get(request.query)
-            return await self._run(document, request, directory, actor, queries_only, told)
+            return await self._run(document, request, directory, actor, queries_only, told, spend)
         try:
             document = self.documents.get(request.query)
             if document.introspects:
                 raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
-            return await self._run(document, request, directory, actor, queries_only, told)
+            return await self._run(document, request, directory, actor, queries_only, told, spend)
         except RequestRefused as error:
             raise error.without_suggestions() from None
 
@@ -85,6 +86,7 @@ class Executor:
         actor: Actor,
         queries_only: bool,
         told: Callable[[str], object],
+        spend: Callable[[int], Awaitable[None]] | None,
     ) -> bytes:
         node = _chosen(document, request.operation_name)
         if queries_only and node.operation is not OperationType.QUERY:
@@ -98,6 +100,8 @@ class Executor:
             if (answer := _written(context, roots)) is not None:
                 self._took(COMPILED, told)
                 return answer
+        elif spend is not None:
+            await spend(len(roots))
         way = node.operation.value
         self._took(INTERPRETED if way == "query" else way, told)
         return await self._execute(document, request, context)

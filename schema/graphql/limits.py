@@ -6,6 +6,7 @@ fragments inside fragments cost no more than they look.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,12 @@ from schema.engine.errors import TooComplex
 from schema.graphql.failures import RequestRefused
 
 UNTOLD = 1_000_000
+# Tokens, numbers among them in a group. It may find fewer than the parser does, but no more; comments are none.
+_TOKEN = re.compile(
+    r'(?:#[^\n\r]*+|[\s,\ufeff])*+(?:"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|"(?:[^"\\\n\r]|\\.)*+"?'
+    r"|(-?[0-9][0-9.eE+-]*+)|[A-Za-z_]\w*+|\.\.\.|(\Z)|[^\s,\ufeff#])",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,8 @@ class Limits:
     aliases: int = 30
     roots: int = 20
     directives: int = 50
+    repeats: int = 30
+    digits: int = 400
     records: int = 10_000
 
 
@@ -49,6 +58,7 @@ class _Size:
     depth: int = 0
     aliases: int = 0
     directives: int = 0
+    repeats: int = 0
 
     def and_(self, other: _Size) -> _Size:
         """Both of them, side by side."""
@@ -57,11 +67,13 @@ class _Size:
             max(self.depth, other.depth),
             min(self.aliases + other.aliases, UNTOLD),
             min(self.directives + other.directives, UNTOLD),
+            min(self.repeats + other.repeats, UNTOLD),
         )
 
 
 def parsed(text: str, limits: Limits) -> DocumentNode:
     """The document, if it can be read and holds no more than it may; else `RequestRefused`."""
+    _check_text(text, limits)
     try:
         document = parse(text, max_tokens=limits.tokens)
         too_much = _excess(document, limits)
@@ -71,6 +83,19 @@ def parsed(text: str, limits: Limits) -> DocumentNode:
     if too_much:
         raise RequestRefused([too_much], TooComplex.code)
     return document
+
+
+def _check_text(text: str, limits: Limits) -> None:
+    """`RequestRefused` for what costs the parser most, told by a look at the text: many tokens, and long numbers."""
+    for number, found in enumerate(_TOKEN.finditer(text)):
+        if found[2] is not None:
+            return
+        if number == limits.tokens:
+            many = GraphQLError(f"the document has more than {limits.tokens} tokens")
+            raise RequestRefused([many], TooComplex.code)
+        if found[1] and len(found[1]) > limits.digits:
+            long = GraphQLError(f"a number has {len(found[1])} digits; {limits.digits} are allowed")
+            raise RequestRefused([long], TooComplex.code)
 
 
 def _excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:
@@ -84,6 +109,7 @@ def _excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:
                 ("aliases", size.aliases, limits.aliases),
                 ("root fields", size.fields, limits.roots),
                 ("directives", size.directives, limits.directives),
+                ("fields that are repeated", size.repeats, limits.repeats),
             ):
                 if found > most:
                     said = f"more than {UNTOLD - 1}" if found >= UNTOLD else str(found)
@@ -100,12 +126,15 @@ class _Counter:
 
     def size(self, selections: SelectionSetNode, directives: Iterable[Node] | None = ()) -> _Size:
         """That of what is selected, side by side; `fields` counts the uppermost ones."""
-        total = _Size(directives=len(list(directives or ())))
+        keys = [(it.alias or it.name).value for it in selections.selections if isinstance(it, FieldNode)]
+        total = _Size(directives=len(list(directives or ())), repeats=len(keys) - len(set(keys)))
         for node in selections.selections:
             own = _Size(directives=len(node.directives or ()))
             if isinstance(node, FieldNode):
                 below = self.size(node.selection_set) if node.selection_set else _Size()
-                field = _Size(1, below.depth + 1, below.aliases + (node.alias is not None), below.directives)
+                field = _Size(
+                    1, below.depth + 1, below.aliases + (node.alias is not None), below.directives, below.repeats
+                )
                 total = total.and_(own).and_(field)
             elif isinstance(node, FragmentSpreadNode):
                 total = total.and_(own).and_(self._fragment(node.name.value))
