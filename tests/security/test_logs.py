@@ -1,0 +1,238 @@
+"""Logs are single lines of JSON in production, each with its request's id, and never hold what somebody sent or stored:
+no secret, no token, no e-mail address, no GraphQL literal, whatever went wrong and at whatever level."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from graphql import GraphQLError, Source
+from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError
+from starlette.testclient import TestClient
+
+from api import logs
+from api.app import create_app
+from api.settings import read
+from tests.conftest import BASE, HERE
+from tests.doors import ADMIN
+
+SECRETS = ("swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "7391")
+KEY, TOKEN = "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+NAMES = ("", "tandem", "api", "schema", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "py.warnings")
+
+
+@pytest.fixture
+def written():
+    """What is written once logging has begun; all is put back afterwards."""
+    kept = {name: (logging.getLogger(name), logging.getLogger(name).level) for name in NAMES}
+    handlers = {name: (logger.handlers[:], logger.propagate) for name, (logger, _) in kept.items()}
+    yield io.StringIO()
+    logging.captureWarnings(False)
+    for name, (logger, level) in kept.items():
+        logger.setLevel(level)
+        logger.handlers, logger.propagate = handlers[name]
+
+
+@pytest.fixture
+def begin(written, database):
+    """The service with its log, at a level."""
+    clients = []
+
+    def begun(level="info", environment="production"):
+        logs.begin(level, development=environment == "development", stream=written)
+        url = f"sqlite:///{database}"
+        env = {"TANDEM_ENV": environment, "DATABASE_URL": url, "LOG_LEVEL": level, "TANDEM_RATE": "0"}
+
+        async def authenticate(scope):
+            return ADMIN
+
+        client = TestClient(
+            create_app(read(env), authenticate), base_url=BASE, client=HERE, raise_server_exceptions=False
+        )
+        clients.append(client.__enter__())
+        return client
+
+    yield begun
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def lines(written):
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+SEARCH = '{ users(filter: {firstName: {eq: "LovelaceLiteral"}}) { totalCount } }'
+
+
+class Strict(BaseModel):
+    age: int
+
+
+def raised(error):
+    """An error as it is when it comes from below."""
+    if isinstance(error, Exception):
+        return error
+    try:
+        error()
+    except Exception as found:
+        return found
+    raise AssertionError
+
+
+CAUSES = [
+    RuntimeError("the password is 'swordfish'"),
+    ValueError("invalid literal for int() with base 10: 'swordfish'"),
+    KeyError("ada@example.org"),
+    RuntimeError("sent to ada@example.org"),
+    RuntimeError(f"Authorization: Bearer {TOKEN}"),
+    RuntimeError(f"the key {KEY} is no good"),
+    RuntimeError("postgres://tandem:swordfish@db.example.org/tandem"),
+    RuntimeError("first line\nDETAIL:  Key (email)=(ada@example.org) already exists. swordfish"),
+    RuntimeError("Key (first_name)=(swordfish) is taken"),
+    RuntimeError("age=7391 is out of bounds"),
+    IntegrityError(
+        "INSERT INTO user VALUES (?, ?)", ("swordfish", "ada@example.org"), sqlite3.IntegrityError("UNIQUE failed")
+    ),
+    GraphQLError(
+        "Cannot query", source=Source('{ users(filter: {firstName: {eq: "LovelaceLiteral"}}) }'), positions=[2]
+    ),
+    lambda: Strict.model_validate({"age": "swordfish"}),
+    lambda: int("swordfish"),
+]
+
+
+@pytest.mark.parametrize("environment", ["production", "development"])
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("cause", CAUSES, ids=[str(number) for number in range(len(CAUSES))])
+def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch, cause, level, environment):
+    client = begin(level, environment)
+    headers = {"authorization": f"Bearer {TOKEN}", "cookie": "swordfish", "x-api-key": KEY}
+    literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 7391}) { user { id } } }'
+
+    async def broken(*_: object, **__: object) -> None:
+        raise raised(cause) from ValueError("because of ada@example.org and 'swordfish'")
+
+    person = {"first_name": "LovelaceLiteral", "age": 36, "email": "ada@example.org"}
+    client.post("/users", json=person, headers=headers)
+    client.post("/users", json=person, headers=headers)
+    client.post("/users", content=b'{"email": "ada@example.org', headers={"content-type": "application/json"})
+    client.get("/users?q=swordfish&email=ada@example.org", headers=headers)
+    client.get("/users/ada@example.org")
+    client.get(f"/nothing/{KEY}/{TOKEN}/ada%40example.org")
+    client.post("/graphql", json={"query": literal, "variables": {"a": "swordfish"}}, headers=headers)
+    for name in ("read", "write"):
+        monkeypatch.setattr(client.app.state.directory, name, broken)
+    answers = [
+        client.get("/users?email=ada@example.org&first_name=swordfish", headers=headers),
+        client.post("/graphql", json={"query": SEARCH}, headers=headers),
+        client.post("/graphql", json={"query": literal}, headers=headers),
+    ]
+
+    assert (answers[0].status_code, answers[0].json()["code"]) == (500, "INTERNAL")
+    assert written.getvalue()
+    assert not [secret for secret in SECRETS if secret in written.getvalue()]
+    assert not [secret for secret in SECRETS for answer in answers if secret in answer.text]
+
+
+def test_a_failure_is_one_line_with_its_request_and_its_cause(begin, written, monkeypatch):
+    client = begin()
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("the disk is 'swordfish'")
+
+    monkeypatch.setattr(client.app.state.directory, "read", broken)
+    answer = client.get("/users?limit=3")
+
+    failed, answered = lines(written)
+    assert {failed["request_id"], answered["request_id"]} == {answer.headers["x-request-id"]}
+    assert answer.json()["request_id"] == failed["request_id"]
+    assert failed["level"] == "error"
+    assert (failed["method"], failed["path"]) == ("GET", "/users")
+    assert failed["error"]["type"] == "RuntimeError"
+    assert failed["error"]["sentence"] == "the disk is …"
+    assert any("test_logs.py" in place and place.endswith(" broken") for place in failed["error"]["at"])
+    assert (answered["status"], answered["path"], answered["ms"] > 0) == (500, "/users", True)
+    assert "limit" not in written.getvalue()
+    assert failed["time"].endswith("Z")
+
+
+def test_what_went_well_is_not_told_but_at_debug(begin, written):
+    client = begin()
+    client.get("/users")
+    assert written.getvalue() == ""
+
+    begin("debug").get("/users/x?y=z")
+
+    assert [(it["path"], it["status"], it["level"]) for it in lines(written)] == [("/users/x", 422, "debug")]
+
+
+def test_what_took_long_is_told(begin, written, monkeypatch):
+    monkeypatch.setattr("api.envelope.SLOW_SECONDS", 0.0)
+    client = begin()
+
+    client.get("/users")
+
+    (line,) = lines(written)
+    assert (line["level"], line["status"], line["path"]) == ("warning", 200, "/users")
+
+
+def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
+    client = begin()
+    for _ in range(2):
+        client.app.state.gate.free = 0
+        client.app.state.gate._patience = 0.0
+    for _ in range(20):
+        assert client.get("/users").status_code == 503
+
+    assert len(lines(written)) == 1
+
+
+def test_lines_of_others_come_in_the_same_form_and_only_from_a_warning_on(written):
+    logs.begin("debug", development=False, stream=written)
+
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
+    logging.getLogger("uvicorn.error").debug("< TEXT 'swordfish'")
+    logging.getLogger("aiosqlite").debug("executing %s", "swordfish")
+    logging.getLogger("sqlalchemy.engine").info("swordfish")
+    logging.getLogger("asyncio").warning("a task was never awaited")
+    logging.getLogger("tandem.own").debug("one\ntwo", extra={"found": {"mail": ["ada@example.org"]}})
+
+    found = lines(written)
+    assert [it["logger"] for it in found] == ["uvicorn.error", "asyncio", "tandem.own"]
+    assert found[0]["message"] == "Started server process [7]"
+    assert found[2]["found"] == {"mail": ["…"]}
+
+
+def test_in_development_people_can_read_it(written):
+    logs.begin("info", development=True, stream=written)
+
+    try:
+        raise RuntimeError("no such table: user")
+    except RuntimeError:
+        logging.getLogger("tandem").exception("it failed", extra={"path": "/a\x1b[31mb\nc"})
+
+    told = written.getvalue()
+    assert "it failed" in told
+    assert "RuntimeError: no such table: user" in told
+    assert "\x1b[31mb" not in told
+    assert not told.startswith("{")
+
+
+def test_the_command_logs_in_this_form_and_starts_without_it():
+    asked = "import sys, api.commands.showing; print('structlog' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("piece", ["a", "@", "a@", "eyJ", "'", "x=", "://", "bearer "])
+def test_long_texts_are_cut_before_they_are_looked_through(piece):
+    text = piece * 100_000
+
+    assert len(logs.scrubbed(text)) <= 2000
+    assert len(logs.described(RuntimeError(text))["sentence"]) <= 2000

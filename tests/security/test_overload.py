@@ -1,0 +1,251 @@
+"""More requests than can be answered in good time are turned away, fast and in order; who only sends or reads slowly
+takes nobody's place; and when it is over, all is as before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from api.app import create_app
+from api.gate import Gate
+from schema.engine.errors import Overloaded
+from tests.conftest import settings_for
+from tests.doors import ADMIN
+
+BODY = b'{"first_name": "Ada", "age": 36}'
+
+
+class House:
+    """The service with two places, in which everybody stays until they are let go."""
+
+    def __init__(self, database):
+        self.go = asyncio.Event()
+        self.running = 0
+        self.app = create_app(settings_for(database, TANDEM_RUNNING="2"), self.hold)
+
+    async def hold(self, scope):
+        self.running += 1
+        await self.go.wait()
+        self.running -= 1
+        return ADMIN
+
+    async def ask(self, path="/users", method="GET", body=b"", arrives=None, taken=None):
+        """The status of an answer, its headers and its body; the request's body is there once `arrives` is set."""
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": "",
+            "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 50000), "method": method, "state": {},
+            "path": path, "raw_path": path.encode(), "query_string": b"",
+            "headers": [*headers, (b"content-length", str(len(body)).encode())],
+        }  # fmt: skip
+        answer = []
+
+        async def receive():
+            if arrives is not None:
+                await arrives.wait()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message):
+            answer.append(message)
+            if taken is not None:
+                await taken.wait()
+
+        await self.app(scope, receive, send)
+        return answer[0]["status"], dict(answer[0]["headers"]), b"".join(it.get("body", b"") for it in answer)
+
+    def asking(self, number, *args, **more):
+        return [asyncio.create_task(self.ask(*args, **more)) for _ in range(number)]
+
+
+@asynccontextmanager
+async def opened(database):
+    house = House(database)
+    async with house.app.router.lifespan_context(house.app):
+        yield house
+        house.go.set()
+
+
+async def settle():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_so_many_run_twice_as_many_wait_and_the_rest_are_turned_away_at_once(database):
+    async with opened(database) as house:
+        inside = house.asking(6)
+        await settle()
+
+        status, headers, body = await asyncio.wait_for(house.ask(), 0.2)
+
+        assert house.running == 2
+        assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
+        assert int(headers[b"retry-after"]) > 0
+        assert headers[b"x-request-id"]
+        house.go.set()
+        assert [it[0] for it in await asyncio.gather(*inside)] == [200] * 6
+
+
+async def test_who_waits_too_long_is_turned_away(database):
+    async with opened(database) as house:
+        inside = house.asking(2)
+        await settle()
+
+        status, _, body = await asyncio.wait_for(house.ask(), 5)
+
+        assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
+        house.go.set()
+        assert [it[0] for it in await asyncio.gather(*inside)] == [200, 200]
+
+
+async def test_at_the_door_of_graphql_it_is_said_in_its_words(database):
+    async with opened(database) as house:
+        house.asking(6)
+        await settle()
+
+        status, headers, told = await asyncio.wait_for(house.ask("/graphql"), 5)
+
+        assert status == 503
+        assert json.loads(told)["errors"][0]["extensions"]["code"] == "OVERLOADED"
+        assert int(headers[b"retry-after"]) > 0
+
+
+async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(database):
+    async with opened(database) as house:
+        gate = house.app.state.gate
+        writing = house.asking(1, "/users", "POST", BODY)
+        await settle()
+        for _ in range(2):
+            await gate.enter()
+        house.go.set()
+
+        status, _, body = await asyncio.wait_for(writing[0], 5)
+
+        assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
+        for _ in range(2):
+            gate.leave()
+        assert (await house.ask("/users", "POST", BODY))[0] == 201
+
+
+@pytest.mark.parametrize("path, status", [("/health", 200), ("/health/live", 200), ("/health/ready", 200)])
+async def test_checks_of_health_are_answered_in_any_case(database, path, status):
+    async with opened(database) as house:
+        house.asking(7)
+        await settle()
+
+        assert (await asyncio.wait_for(house.ask(path), 5))[0] == status
+
+
+async def test_when_it_is_over_all_is_as_before(database):
+    async with opened(database) as house:
+        crowd = house.asking(50)
+        await settle()
+        house.go.set()
+
+        statuses = sorted(it[0] for it in await asyncio.gather(*crowd))
+
+        assert statuses == [200] * 6 + [503] * 44
+        assert [it[0] for it in await asyncio.gather(*house.asking(6))] == [200] * 6
+        gate = house.app.state.gate
+        assert (gate.free, gate.waiting, gate.turned_away) == (2, 0, 44)
+
+
+async def test_who_sends_slowly_takes_no_place(database):
+    async with opened(database) as house:
+        house.go.set()
+        arrives = asyncio.Event()
+        slow = house.asking(20, "/users", "POST", BODY, arrives=arrives)
+        await settle()
+
+        assert (await house.ask())[0] == 200
+        assert house.app.state.gate.free == 2
+        arrives.set()
+        assert {it[0] for it in await asyncio.gather(*slow)} <= {201, 503}
+        assert house.app.state.gate.free == 2
+
+
+async def test_who_reads_slowly_takes_no_place(database):
+    async with opened(database) as house:
+        house.go.set()
+        taken = asyncio.Event()
+        slow = []
+        for _ in range(20):
+            slow += house.asking(1, taken=taken)
+            await asyncio.sleep(0.01)
+
+        assert house.app.state.gate.free == 2
+        assert (await house.ask())[0] == 200
+        taken.set()
+        assert {it[0] for it in await asyncio.gather(*slow)} == {200}
+
+
+async def test_who_goes_away_leaves_the_place_to_others(database):
+    async with opened(database) as house:
+        crowd = house.asking(6)
+        await settle()
+
+        for one in crowd:
+            one.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+        gate = house.app.state.gate
+        assert (gate.free, gate.waiting) == (2, 0)
+
+
+async def test_places_are_given_in_the_order_of_arrival():
+    gate, order = Gate(1), []
+    await gate.enter()
+
+    async def come(number):
+        await gate.enter()
+        order.append(number)
+        gate.leave()
+
+    waiting = [asyncio.create_task(come(0)), asyncio.create_task(come(1))]
+    await settle()
+    gate.leave()
+    await asyncio.gather(*waiting)
+
+    assert order == [0, 1]
+    assert gate.free == 1
+
+
+async def test_nobody_overtakes_those_who_wait():
+    gate = Gate(1)
+    await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await settle()
+
+    gate.leave()
+
+    assert gate.free == 0
+    await waiting
+    gate.leave()
+    assert gate.free == 1
+
+
+async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
+    gate = Gate(1)
+    await gate.enter()
+    waiting = asyncio.create_task(gate.enter())
+    await settle()
+
+    gate.leave()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert gate.free == 1
+
+
+async def test_patience_has_an_end_and_leaves_nothing_behind():
+    gate = Gate(1, patience=0.01)
+    await gate.enter()
+
+    for _ in range(5):
+        with pytest.raises(Overloaded):
+            await gate.enter()
+    gate.leave()
+
+    assert (gate.free, gate.waiting, gate.turned_away) == (1, 0, 5)

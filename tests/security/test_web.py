@@ -1,0 +1,430 @@
+"""Browsers, proxies and strangers: what every answer says, which names are answered to, whose pages are let in, whose
+address is believed, and that no page of another site can change anything."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from functools import cache, partial
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from api.app import create_app
+from api.proxies import unveiling
+from api.settings import read
+from tests.conftest import BASE, HERE, settings_for
+from tests.doors import ADMIN
+
+APP = "https://app.example.org"
+ONES = ("x-content-type-options", "referrer-policy", "content-security-policy", "cross-origin-resource-policy")
+
+
+def opened(stack, database, authenticate=None, *, production=True, base=BASE, **more):
+    """A service with settings of one's own; who asks is the administrator."""
+    env = {"TANDEM_ENV": "production" if production else "development", "DATABASE_URL": f"sqlite:///{database}"}
+
+    async def anybody(scope):
+        return ADMIN
+
+    app = create_app(read({**env, "TANDEM_RATE": "0", **more}), authenticate or anybody)
+    return stack.enter_context(TestClient(app, base_url=base, client=HERE))
+
+
+@pytest.fixture
+def start(database):
+    """A service of the test's own."""
+    with ExitStack() as stack:
+        yield partial(opened, stack, database)
+
+
+@pytest.fixture(scope="module")
+def share(template):
+    """A service for tests that change nothing: one for all who want the same settings."""
+    with ExitStack() as stack:
+        yield cache(partial(opened, stack, template))
+
+
+ANSWERS = [
+    ("GET", "/", 200, {}),
+    ("GET", "/docs", 200, {}),
+    ("GET", "/redoc", 200, {}),
+    ("GET", "/graphql", 200, {"accept": "text/html"}),
+    ("GET", "/problems", 200, {}),
+    ("GET", "/problems/conflict", 200, {}),
+    ("GET", "/static/own/tandem.css", 200, {}),
+    ("GET", "/favicon.ico", 200, {}),
+    ("GET", "/openapi.json", 200, {}),
+    ("GET", "/health", 200, {}),
+    ("GET", "/health/live", 200, {}),
+    ("GET", "/users", 200, {}),
+    ("HEAD", "/users", 200, {}),
+    ("OPTIONS", "/users", 204, {}),
+    ("GET", "/graphql?query={__typename}", 200, {}),
+    ("OPTIONS", "/graphql", 204, {}),
+    ("GET", "/users/nobody", 404, {}),
+    ("GET", "/nothing", 404, {}),
+    ("GET", "/users/", 404, {}),
+    ("POST", "/docs", 405, {}),
+    ("PUT", "/users", 405, {}),
+    ("PUT", "/graphql", 405, {}),
+    ("GET", "/users", 406, {"accept": "text/csv"}),
+    ("GET", "/graphql", 406, {"accept": "text/csv"}),
+    ("POST", "/users", 415, {"content-type": "text/plain"}),
+    ("POST", "/graphql", 415, {"content-type": "text/plain"}),
+    ("GET", "/users?limit=0", 422, {}),
+    ("GET", f"/users?q={'x' * 9000}", 414, {}),
+    ("GET", f"/graphql?query={'x' * 9000}", 414, {}),
+]
+
+
+@pytest.mark.parametrize("method, path, status, headers", ANSWERS, ids=lambda it: str(it)[:30])
+def test_every_answer_has_the_headers_that_keep_browsers_in_check(client, method, path, status, headers):
+    answer = client.request(method, path, headers=headers)
+
+    given = answer.headers
+    assert answer.status_code == status
+    assert {name: len(given.get_list(name)) for name in (*ONES, "x-request-id", "cache-control")} == dict.fromkeys(
+        (*ONES, "x-request-id", "cache-control"), 1
+    )
+    assert given["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in given["content-security-policy"]
+    assert "frame-ancestors 'none'" in given["content-security-policy"]
+    assert "server" not in given
+    assert "set-cookie" not in given
+
+
+@pytest.mark.parametrize(
+    "method, path, status, headers", [it for it in ANSWERS if it[2] >= 400], ids=lambda it: str(it)[:30]
+)
+def test_what_was_refused_is_not_kept(client, method, path, status, headers):
+    answer = client.request(method, path, headers=headers)
+
+    assert "no-store" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    "path, kept",
+    [
+        ("/users", "private, no-cache"),
+        ("/graphql?query={__typename}", "private, no-store"),
+        ("/openapi.json", "no-cache"),
+        ("/docs", "no-cache"),
+        ("/health", "no-store"),
+    ],
+)
+def test_what_is_answered_is_kept_by_nobody_without_asking(client, path, kept):
+    assert client.get(path).headers["cache-control"] == kept
+
+
+@pytest.mark.parametrize(
+    "production, base, headers, secure",
+    [
+        (True, "https://tandem.example.org", {}, True),
+        (True, "http://tandem.example.org", {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1"}, True),
+        (True, "http://tandem.example.org", {"x-forwarded-proto": "http", "x-forwarded-for": "192.0.2.1"}, False),
+        (True, "http://tandem.example.org", {}, False),
+        (False, "https://127.0.0.1", {}, False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/users", "/nothing", "/docs", "/graphql?query={__typename}"])
+def test_browsers_that_came_by_https_stay_with_it(share, production, base, headers, secure, path):
+    client = share(production=production, base=base, TANDEM_TRUSTED_PROXIES="127.0.0.1")
+
+    answer = client.get(path, headers=headers)
+
+    assert ("strict-transport-security" in answer.headers) is secure
+
+
+@pytest.mark.parametrize(
+    "host, let_in",
+    [
+        ("tandem.example.org", True),
+        ("TANDEM.example.org:8000", True),
+        ("tandem.example.org.", True),
+        ("a.team.example", True),
+        ("a.b.team.example:443", True),
+        ("[::1]:8000", True),
+        ("team.example", False),
+        ("evilteam.example", False),
+        ("tandem.example.org.evil.example", False),
+        ("tandem.example.org@evil.example", False),
+        ("tandem.example.org:80:80", False),
+        ("tandem.example.org/", False),
+        ("evil.example", False),
+        (".team.example.evil", False),
+        ("127.0.0.1", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/users", "/graphql?query={__typename}", "/docs", "/nothing"])
+def test_only_the_names_that_are_listed_are_answered_to(share, host, let_in, path):
+    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org,*.team.example,[::1]")
+
+    for _ in range(2):
+        answer = client.get(path, headers={"host": host})
+
+        assert (answer.status_code != 400) is let_in
+        assert let_in or "BAD_REQUEST" in answer.text
+
+
+def test_checks_of_health_come_under_any_name(share):
+    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+
+    assert client.get("/health/live", headers={"host": "10.0.0.7:8000"}).status_code == 200
+
+
+def test_a_foreign_name_is_refused_in_the_words_of_graphql_at_its_door(share):
+    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+
+    answer = client.post("/graphql", json={"query": "{ __typename }"}, headers={"host": "evil.example"})
+
+    assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+
+
+def test_a_websocket_under_a_foreign_name_is_none(share):
+    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/graphql", headers={"host": "evil.example"}):
+        pass
+
+
+NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.0.1")]
+
+
+@pytest.mark.parametrize(
+    "trusted, peer, sent, client",
+    [
+        # By networks: from the right, past those that are trusted.
+        (NETWORKS, "10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ["6.6.6.6, 192.0.2.1"], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ["6.6.6.6, 192.0.2.1, 10.0.0.2"], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ["6.6.6.6", "192.0.2.1, 10.0.0.2"], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        (NETWORKS, "10.0.0.1", ["192.0.2.1:5678"], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ['"192.0.2.1"'], "192.0.2.1"),
+        (NETWORKS, "10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        (NETWORKS, "10.0.0.1", ["[2001:db8::1]:443"], "2001:db8::1"),
+        (NETWORKS, "10.0.0.1", ["2001:DB8:0::1"], "2001:db8::1"),
+        (NETWORKS, "10.0.0.1", ["::ffff:192.0.2.1"], "192.0.2.1"),
+        (NETWORKS, "::ffff:10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
+        (NETWORKS, "fd00::1", ["192.0.2.1, fd00::2"], "192.0.2.1"),
+        # What nobody can read ends the walk.
+        (NETWORKS, "10.0.0.1", ["192.0.2.1, unknown"], "10.0.0.1"),
+        (NETWORKS, "10.0.0.1", ["192.0.2.1, <script>, 10.0.0.2"], "10.0.0.2"),
+        (NETWORKS, "10.0.0.1", [""], "10.0.0.1"),
+        (NETWORKS, "10.0.0.1", [], "10.0.0.1"),
+        (NETWORKS, "10.0.0.1", ["192.0.2.1,"], "10.0.0.1"),
+        (NETWORKS, "10.0.0.1", ["010.0.0.9"], "10.0.0.1"),
+        # Who is not trusted is not believed.
+        (NETWORKS, "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
+        (NETWORKS, "testclient", ["192.0.2.1"], "testclient"),
+        # By number: what the outermost of so many saw.
+        (1, "203.0.113.9", ["192.0.2.1"], "192.0.2.1"),
+        (1, "203.0.113.9", ["127.0.0.1, 6.6.6.6, 192.0.2.1"], "192.0.2.1"),
+        (1, "203.0.113.9", ["127.0.0.1", "192.0.2.1"], "192.0.2.1"),
+        (2, "203.0.113.9", ["6.6.6.6, 192.0.2.1, 198.51.100.1"], "192.0.2.1"),
+        (2, "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
+        (1, "203.0.113.9", ["garbage"], "203.0.113.9"),
+        (1, "203.0.113.9", [], "203.0.113.9"),
+        ((), "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
+    ],
+)  # fmt: skip
+def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
+    scope = {
+        "type": "http",
+        "scheme": "http",
+        "client": (peer, 1),
+        "headers": [(b"x-forwarded-for", value.encode()) for value in sent],
+    }
+
+    if unveil := unveiling(trusted):
+        unveil(scope)
+
+    assert scope["client"][0] == client
+
+
+@pytest.mark.parametrize(
+    "peer, sent, scheme",
+    [
+        ("10.0.0.1", ["https"], "https"),
+        ("10.0.0.1", ["HTTPS"], "https"),
+        ("10.0.0.1", ["https, http"], "http"),
+        ("10.0.0.1", ["https", "http"], "http"),
+        ("10.0.0.1", ["ftp"], "http"),
+        ("10.0.0.1", ["https, "], "http"),
+        ("10.0.0.1", [], "http"),
+        ("203.0.113.9", ["https"], "http"),
+    ],
+)
+def test_a_scheme_is_what_the_nearest_trusted_hop_says(peer, sent, scheme):
+    forwarded = [(b"x-forwarded-proto", value.encode()) for value in sent]
+    scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": forwarded}
+
+    unveil = unveiling(NETWORKS)
+    assert unveil
+    unveil(scope)
+
+    assert scope["scheme"] == scheme
+
+
+def cors(answer):
+    return {name for name in answer.headers if name.startswith("access-control")}
+
+
+@pytest.mark.parametrize(
+    "origin, let_in",
+    [
+        (APP, True),
+        ("https://other.example.org:8443", True),
+        ("https://app.example.org:8443", False),
+        ("http://app.example.org", False),
+        ("https://app.example.org.evil.example", False),
+        ("https://evil.example", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "path, headers",
+    [
+        ("/users", {}),
+        ("/users/nobody", {}),
+        ("/nothing", {}),
+        ("/users", {"host": "evil.example"}),
+        ("/graphql?query={__typename}", {}),
+        ("/graphql?query={", {}),
+        (f"/users?q={'x' * 9000}", {}),
+    ],
+    ids=lambda it: str(it)[:30],
+)
+def test_only_pages_of_listed_origins_may_read_an_answer(share, origin, let_in, path, headers):
+    client = share(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
+
+    answer = client.get(path, headers={"origin": origin, **headers})
+
+    assert "Origin" in answer.headers["vary"]
+    assert answer.headers.get("access-control-allow-origin") == (origin if let_in else None)
+    assert "access-control-allow-credentials" not in answer.headers
+    if let_in:
+        shown = answer.headers["access-control-expose-headers"].split(", ")
+        assert {"ETag", "Location", "Link", "Retry-After", "RateLimit", "X-Request-ID"} <= {*shown}
+
+
+def test_a_preflight_is_answered_before_anybody_is_asked_who_they_are(start):
+    asked = []
+
+    async def authenticate(scope):
+        asked.append(scope["path"])
+        return ADMIN
+
+    client = start(authenticate, TANDEM_CORS_ORIGINS=APP)
+    headers = {"origin": APP, "access-control-request-method": "PATCH", "access-control-request-headers": "if-match"}
+
+    answer = client.options("/users/some", headers=headers)
+
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert "PATCH" in answer.headers["access-control-allow-methods"]
+    assert {"Authorization", "Content-Type", "If-Match", "Idempotency-Key"} <= {
+        *answer.headers["access-control-allow-headers"].split(", ")
+    }
+    assert "Origin" in answer.headers["vary"]
+    assert asked == []
+
+
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {}])
+def test_a_preflight_of_a_foreign_origin_hears_nothing_of_the_kind(share, headers):
+    client = share(TANDEM_CORS_ORIGINS=APP)
+
+    answer = client.options("/users", headers={"access-control-request-method": "POST", **headers})
+
+    assert cors(answer) == set()
+    assert answer.headers["allow"]
+
+
+def test_without_a_list_no_page_of_another_site_is_let_in(share):
+    client = share()
+
+    answer = client.get("/users", headers={"origin": APP})
+
+    assert cors(answer) == set()
+    assert "Origin" not in answer.headers["vary"]
+
+
+MUTATION = 'mutation { createUser(input: {firstName: "Eve", age: 1}) { user { id } } }'
+PERSON = '{"first_name": "Eve", "age": 1}'
+QUERY = f'{{"query": "{MUTATION}"}}'.replace('"Eve"', '\\"Eve\\"')
+SIMPLE = ["text/plain", "text/plain;charset=utf-8", "application/x-www-form-urlencoded", "multipart/form-data", None]
+TRICKS = ["text/plain; application/json", "text/plain, application/json", "application/json, text/plain", "text/json"]
+
+
+@pytest.mark.parametrize("media", [*SIMPLE, *TRICKS])
+@pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
+@pytest.mark.parametrize("production", [True, False])
+def test_what_a_form_can_send_changes_nothing(share, production, path, body, media):
+    client = share(production=production)
+    headers = {} if media is None else {"content-type": media}
+
+    answer = client.post(path, content=body.encode(), headers=headers)
+
+    assert answer.status_code == 415
+    assert client.get("/users").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "method, path, status",
+    [
+        ("GET", f"/graphql?query={MUTATION}", 405),
+        ("HEAD", f"/graphql?query={MUTATION}", 405),
+        ("POST", f"/graphql?query={MUTATION}", 415),
+        ("GET", "/users/{id}/deactivate", 405),
+        ("GET", "/users?_method=DELETE", 422),
+    ],
+)
+def test_what_a_link_can_ask_for_changes_nothing(start, method, path, status):
+    client = start()
+    ada = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+
+    answer = client.request(method, path.replace("{id}", ada["id"]))
+
+    assert answer.status_code == status
+    assert client.get("/users").json()["items"] == [ada]
+
+
+@pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
+def test_a_method_is_what_it_is(start, name):
+    client = start()
+    ada = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+
+    client.get(f"/users/{ada['id']}", headers={name: "DELETE"})
+    client.post(f"/users/{ada['id']}/deactivate?_method=DELETE", headers={name: "DELETE"})
+
+    assert [it["id"] for it in client.get("/users").json()["items"]] == [ada["id"]]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example", "sec-fetch-site": "same-origin"},
+        {"host": "evil.example"},
+        {"host": "evil.example", "origin": "http://evil.example", "sec-fetch-site": "same-origin"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
+def test_in_development_pages_of_other_sites_change_and_learn_nothing(template, tmp_path, path, body, headers):
+    database = Path(shutil.copy(template, tmp_path / "development.db"))
+    with TestClient(create_app(settings_for(database)), base_url=BASE, client=HERE) as client:
+        answer = client.post(path, content=body.encode(), headers={"content-type": "application/json", **headers})
+        learnt = client.get("/users", headers=headers)
+
+        assert (answer.status_code, learnt.status_code) == (403, 403)
+        assert client.get("/users").json()["items"] == []
