@@ -118,6 +118,7 @@ def _with_request(logger: Any, method: str, event: Event) -> Event:
 def _with_error(logger: Any, method: str, event: Event) -> Event:
     """The exception as fields."""
     event.pop("stack_info", None)
+    event.pop("color_message", None)  # uvicorn's lines come twice, once in colours
     given = event.pop("exc_info", None)
     error = given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
