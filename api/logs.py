@@ -12,8 +12,9 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import orjson
@@ -30,34 +31,47 @@ _CREDENTIAL = re.compile(
 )
 # What stands in quotes, and all behind an equals sign or a bracket: where messages put the values.
 _VALUES = re.compile(r"'(?:[^'\\]|\\.)*'?|\"(?:[^\"\\]|\\.)*\"?|`[^`]*`?|\{.*|\[.*|\(.*|(?<==)\S+|\b\d{3,}\b")
-Event = MutableMapping[str, Any]
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What every record has; uvicorn's have their message once more, in colours.
+_USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
+Event = dict[str, Any]
 
 
 def begin(level: str, *, development: bool, stream: IO[str] | None = None) -> None:
     """From here on, all that is logged by whomever goes to one place (the standard error) in one form."""
-    import structlog  # only here: other commands start without it
-
     stream = stream or sys.stderr
-    render: Any = structlog.processors.JSONRenderer(serializer=_json)
-    if development:
-        render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)
-    formatter = structlog.stdlib.ProcessorFormatter(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp" if development else "time"),
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            _with_request,
-            structlog.stdlib.ExtraAdder(),
-            _with_error,
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _struck,
-            _told if development else structlog.processors.EventRenamer("message"),
-            render,
-        ]
-    )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
+    handler.setFormatter(_Lines(_console(stream.isatty()) if development else _json))
     _route(handler, level.upper())
+
+
+class _Lines(logging.Formatter):
+    """A record as fields, struck clean, and then as text."""
+
+    def __init__(self, write: Callable[[Event], str]) -> None:
+        super().__init__()
+        self._write = write
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return self._write(_event(record))
+
+
+def _event(record: logging.LogRecord) -> Event:
+    """The fields of a record: those that all have, those that it was given, and its exception."""
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
+    event: Event = {
+        "time": moment.replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    if request_id := REQUEST_ID.get():
+        event["request_id"] = request_id
+    event |= {name: value for name, value in vars(record).items() if name not in _USUAL}
+    if record.exc_info and record.exc_info[1] is not None:
+        event["error"] = described(record.exc_info[1])
+    return {name: _clean(value) for name, value in event.items()}
 
 
 def _route(handler: logging.Handler, level: str) -> None:
@@ -109,29 +123,6 @@ def _place(path: str) -> str:
     return "/".join(path.split("/")[-3:])
 
 
-def _with_request(logger: Any, method: str, event: Event) -> Event:
-    if request_id := REQUEST_ID.get():
-        event["request_id"] = request_id
-    return event
-
-
-def _with_error(logger: Any, method: str, event: Event) -> Event:
-    """The exception as fields."""
-    event.pop("stack_info", None)
-    event.pop("color_message", None)  # uvicorn's lines come twice, once in colours
-    given = event.pop("exc_info", None)
-    error = given[1] if isinstance(given, tuple) else given
-    if isinstance(error, BaseException):
-        event["error"] = described(error)
-    return event
-
-
-def _struck(logger: Any, method: str, event: Event) -> Event:
-    for name, value in event.items():
-        event[name] = _clean(value)
-    return event
-
-
 def _clean(value: Any) -> Any:
     """A field whose texts are scrubbed, at any depth."""
     if isinstance(value, str):
@@ -143,17 +134,24 @@ def _clean(value: Any) -> Any:
     return value if isinstance(value, int | float | bool | None) else scrubbed(str(value))
 
 
-def _told(logger: Any, method: str, event: Event) -> Event:
-    """An error as lines below, for those who read the console; and no character that could drive a terminal."""
-    if error := event.pop("error", None):
-        because = [f"  because of {cause}" for cause in error.get("because", ())]
-        lines = [*(f"  at {place}" for place in error["at"]), *because, f"{error['type']}: {error['sentence']}"]
-        event["exception"] = "\n".join(lines)
-    for name, value in event.items():
-        if isinstance(value, str) and name != "exception":
-            event[name] = re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", value)
-    return event
-
-
-def _json(event: Any, **_: Any) -> str:
+def _json(event: Event) -> str:
     return orjson.dumps(event, default=str).decode()
+
+
+def _console(colors: bool) -> Callable[[Event], str]:
+    """For people: an error as lines below, and no character that could drive a terminal."""
+    from structlog.dev import ConsoleRenderer  # only here: it brings 8 MB that production does without
+
+    render = ConsoleRenderer(colors=colors, sort_keys=False)
+
+    def shown(event: Event) -> str:
+        error = event.pop("error", None)
+        told = {name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)) for name, value in event.items()}
+        told = {"timestamp": told.pop("time"), "event": told.pop("message"), **told}
+        if error:
+            because = [f"  because of {cause}" for cause in error.get("because", ())]
+            lines = [*(f"  at {place}" for place in error["at"]), *because, f"{error['type']}: {error['sentence']}"]
+            told["exception"] = "\n".join(lines)
+        return str(render(None, "", told))
+
+    return shown

@@ -224,8 +224,8 @@ def test_in_development_people_can_read_it(written):
     assert not told.startswith("{")
 
 
-def test_the_command_logs_in_this_form_and_starts_without_it():
-    asked = "import sys, api.commands.showing; print('structlog' in sys.modules)"
+def test_production_does_without_what_colours_the_console():
+    asked = "import sys; from api import logs; logs.begin('info', development=False); print('structlog' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout == "False\n"
 
