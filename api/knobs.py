@@ -85,10 +85,8 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _proxies(text: str) -> int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    """How many proxies there are, or where."""
-    if re.fullmatch(r"[1-9]", text, re.ASCII):
-        return int(text)
-    return tuple(ipaddress.ip_network(part) for part in _listed(text))
+    single = re.fullmatch("[1-9]", text)
+    return int(text) if single else tuple(ipaddress.ip_network(part) for part in _listed(text))
 
 
 def _secrets(text: str) -> tuple[tuple[str | None, bytes], ...]:
@@ -209,8 +207,7 @@ KNOBS: dict[str, Knob] = {
     ),
     "trusted_proxies": Knob(
         "TANDEM_TRUSTED_PROXIES", _proxies, "addresses or networks with commas between them, or a number, 1 to 9",
-        "The proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; or, where their addresses are not known "
-        "and nobody gets past them, how many there are (1 on a Heroku-style host).", "",
+        "The proxies whose X-Forwarded-For and -Proto are believed, or how many there are (docs/limits.md).", "",
     ),
     "rate": Knob(
         "TANDEM_RATE", _integer(0, 10**9), "points a minute, 0 for none",
