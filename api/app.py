@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -53,15 +53,6 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
     counted = rates.counted(authenticate, price_of_document)
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Directory(settings.database, deadline=settings.request_timeout) as app.state.directory:
-            if isinstance(authenticate, Authenticator):
-                await authenticate.attend(app.state.directory)
-            with figures.watching():
-                yield
-        await rates.close()
-
     doors = [
         graphql_route(executor, counted, docs.graphiql_page, settings.graphql_body_limit),
         *resources(endpoints, rates.counted(authenticate, price_of_call), settings.body_limit),
@@ -77,11 +68,26 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         ],
         middleware=_around(settings, figures, gate, rates, doors),
         exception_handlers=handlers(),
-        lifespan=lifespan,
+        lifespan=_lifespan(settings, authenticate, figures, rates),
     )
     app.router.redirect_slashes = False
     app.state.gate = gate
     return app
+
+
+def _lifespan(
+    settings: Settings, authenticate: Authenticate, figures: Figures, rates: Rates
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with Directory(settings.database, deadline=settings.request_timeout) as app.state.directory:
+            if isinstance(authenticate, Authenticator):
+                await authenticate.attend(app.state.directory)
+            with figures.watching():
+                yield
+        await rates.close()
+
+    return lifespan
 
 
 def _around(settings: Settings, figures: Figures, gate: Gate, rates: Rates, doors: list[Route]) -> list[Middleware]:
