@@ -35,7 +35,8 @@ FLOORS = """
     schema.models | schema.graphql | schema.transfer
     schema.engine
     schema.engine.operations + schema.engine.links + schema.engine.writes
-    schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans
+    schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
+        schema.engine.repeats
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +

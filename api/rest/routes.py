@@ -22,6 +22,7 @@ from api.rest.headers import (
     link_header,
 )
 from api.rest.linking import link_endpoints
+from api.rest.repeating import IDEMPOTENCY_KEY, REPEATED, repeatable
 from api.rest.schemas import UUID, created_name, reference, verb_schema
 from api.rest.selecting import list_parameters, listing, whole_record
 from schema.engine import faces, operations
@@ -88,7 +89,7 @@ def _create(made: Shape) -> Endpoint:
     face = faces.create_face(made)
 
     async def create(call: Call) -> Answer:
-        id, found = await operations.create(call.work, made, call.body, whole_record(made))
+        id, found = await operations.create(repeatable(call), made, call.body, whole_record(made))
         location = f"{call.base}/{made.plural}/{id}".encode()
         body = found.json if made.once is None else _with_once(found.json, made.once.name, found.once)
         return Answer(201, body, ((b"location", location), (b"etag", etag(found).encode())))
@@ -96,7 +97,7 @@ def _create(made: Shape) -> Endpoint:
     return Endpoint(
         "POST", f"/{made.plural}", f"create{made.name}", f"Create a {made.singular}",
         f"Adds a {made.singular} to the directory.",
-        tag=made.plural, call=create, errors=(Forbidden, Conflict),
+        tag=made.plural, call=create, parameters=(IDEMPOTENCY_KEY,), errors=(Forbidden, Conflict, *REPEATED),
         body=Body(reference(f"{made.name}Create"), face.read_json),
         replies=(Reply(201, f"The new {made.singular}.", reference(created_name(made)), ("ETag", "Location")),),
         confidential=made.once is not None,
@@ -152,14 +153,14 @@ def _call(made: Shape, verb: Verb) -> Endpoint:
     async def call_verb(call: Call) -> Answer:
         versions, whole = expected_versions(call.headers), whole_record(made)
         return _changed(
-            await operations.call(call.work, made, verb, call.path["id"], call.body, whole, versions=versions)
+            await operations.call(repeatable(call), made, verb, call.path["id"], call.body, whole, versions=versions)
         )
 
     return Endpoint(
         "POST", f"/{made.plural}/{{id}}/{verb.name}", f"{verb.camel}{made.name}",
         f"{verb.name.replace('_', ' ').capitalize()} a {made.singular}", verb.description,
-        tag=made.plural, call=call_verb, parameters=(id_parameter(made), IF_MATCH),
-        errors=(Forbidden, NotFound, Conflict, VersionMismatch),
+        tag=made.plural, call=call_verb, parameters=(id_parameter(made), IF_MATCH, IDEMPOTENCY_KEY),
+        errors=(Forbidden, NotFound, Conflict, VersionMismatch, *REPEATED),
         body=Body(verb_schema(made, verb), face.read_json),
         replies=(_record_reply(made, 200, f"The {made.singular} as it is now."),),
     )  # fmt: skip

@@ -10,16 +10,19 @@ from time import perf_counter
 from typing import Any
 
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.events import Change, Feed
+from schema.engine.events import Feed
+from schema.engine.events import Written as Written
 from schema.engine.figures import Histogram, Trips
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows, lookup
 from schema.engine.planner import Plan, plan_list, plan_record
 from schema.engine.plans import Plans
 from schema.engine.policy import Actor
+from schema.engine.repeats import Once, only_once, owner, under_way
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.sqlite import Job, Reader, Step, Watch, Writer, connect
+from schema.engine.statement import compiled
 
 READERS = 2
 
@@ -33,6 +36,7 @@ class Directory:
         self.plans = Plans()
         self.glances, self.reads, self.writes = Trips("glance"), Trips("read"), Trips("write")
         self._glance = Glance(partial(connect, path, watch=watch, query_only=True))
+        self.under_way: set[tuple[str, str]] = set()
         self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
         self._writer = Writer(path, deadline, self._tell, watch)
 
@@ -56,9 +60,9 @@ class Directory:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def work(self, actor: Actor) -> Work:
-        """What one actor does in one transaction."""
-        return Work(self, actor)
+    def work(self, actor: Actor, once: Once | None = None) -> Work:
+        """What one actor does in one transaction; under a key, if it is to be done once."""
+        return Work(self, actor, once)
 
     def _tell(self, written: Written) -> None:
         self.feed.publish(written.changes)
@@ -101,19 +105,12 @@ def _check_there(path: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a job returns: its result, and the changes to tell of once it is committed."""
-
-    result: Any
-    changes: tuple[Change, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Work:
     """One actor's transaction: the verbs in `operations.py` are given one each."""
 
     directory: Directory
     actor: Actor
+    once: Once | None = None
 
     def list_plan(self, made: Shape, branch: Branch) -> Plan:
         """The plan for a page of a model's records."""
@@ -136,5 +133,19 @@ class Work:
 
     async def write(self, job: Job) -> Any:
         """The result of a job that returns `Written`, once it is committed."""
-        written: Written = await self.directory.write(job)
+        written: Written = await (self.directory.write(job) if self.once is None else self._once(job, self.once))
         return written.result
+
+    async def _once(self, job: Job, once: Once) -> Any:
+        """The same, if it was not done before; `UnderWay` if it is being done."""
+        mark, marks = (owner(self.actor), once.key), self.directory.under_way
+        if mark in marks:
+            raise under_way()
+        marks.add(mark)
+        try:
+            plans = self.directory.plans
+            return await self.directory.write(
+                only_once(job, once, self.actor, lambda it: plans.get(("once", it), lambda: compiled(it)))
+            )
+        finally:
+            marks.discard(mark)

@@ -9,7 +9,9 @@
     │   ├── Forbidden           somebody asks who may not
     │   ├── NotFound            there is none, or none that the actor may see
     │   ├── Conflict            it contradicts what is stored
-    │   │   └── VersionMismatch the record has changed in the meantime
+    │   │   ├── VersionMismatch the record has changed in the meantime
+    │   │   └── UnderWay        the same request, under the same key, is not finished
+    │   ├── KeyReused           its key was used before, for another request
     │   └── TooComplex          it asks for more than one request may
     └── Unavailable             the service is at fault; the same request may succeed later
         ├── Overloaded          too many requests wait
@@ -113,6 +115,20 @@ class VersionMismatch(Conflict):
 
     code = "VERSION_MISMATCH"
     title = "Changed in the meantime"
+
+
+class UnderWay(Conflict):
+    """The same request, under the same key, is not finished."""
+
+    code = "IDEMPOTENCY_IN_PROGRESS"
+    title = "The same request is under way"
+
+
+class KeyReused(Refused):
+    """Its key was used before, for another request."""
+
+    code = "IDEMPOTENCY_MISMATCH"
+    title = "Another request under the same key"
 
 
 class TooComplex(Refused):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Deed = Literal["created", "updated", "deleted"]
 log = logging.getLogger("tandem.events")
@@ -18,6 +18,18 @@ class Change:
     model: str
     id: str
     deed: Deed
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a job returns: its result, and the changes to tell of once it is committed.
+
+    A `secret` result is shown to the caller and kept nowhere.
+    """
+
+    result: Any
+    changes: tuple[Change, ...] = ()
+    secret: bool = False
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from schema.engine.selection import Values
@@ -18,6 +19,16 @@ Rows = list[tuple[Any, ...]]
 # Control characters that no list's text is joined by (ASCII's record separator and group separator).
 RECORD, FIELD = 30, 29
 KEYS: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record as JSON, its version, and whether the actor sees every field of it; of a new one, what is given once."""
+
+    json: bytes
+    version: int
+    whole: bool
+    once: str | None = None
 
 
 class Lookup(NamedTuple):

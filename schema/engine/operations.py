@@ -15,6 +15,7 @@ from schema.engine import writes
 from schema.engine.database import Work, Written
 from schema.engine.errors import Forbidden, NotFound
 from schema.engine.events import Change
+from schema.engine.lookup import Found as Found
 from schema.engine.lookup import Rows
 from schema.engine.pages import PageFinish
 from schema.engine.policy import Rule
@@ -24,16 +25,6 @@ from schema.engine.shape import Relation, Shape
 from schema.engine.sqlite import Step, Steps
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A record as JSON, its version, and whether the actor sees every field of it; of a new one, what is given once."""
-
-    json: bytes
-    version: int
-    whole: bool
-    once: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +88,12 @@ async def create(
         if verdict is not True:
             yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
         rows = yield reading(work, made, id, selection, values or {})
-        return Written(found(work, made, id, selection, rows, values or {}), (Change(made.name, id, "created"),))
+        shown = found(work, made, id, selection, rows, values or {})
+        # What is given once is no part of the record, and is kept with no answer.
+        given = shown if once is None else replace(shown, once=once)
+        return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
 
-    created: Found = await work.write(job)
-    return id, created if once is None else replace(created, once=once)
+    return await work.write(job)  # type: ignore[no-any-return]
 
 
 async def update(

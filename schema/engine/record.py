@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import uuid_utils
@@ -26,6 +26,7 @@ from schema.engine.policy import Rules
 from schema.engine.trigrams import searched
 from schema.engine.verb import Once, Verb
 
+_SPELLED = "%Y-%m-%dT%H:%M:%S.%fZ"
 _DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -43,7 +44,12 @@ def new_id() -> str:
 
 def now() -> str:
     """This moment as every door and database spells it: UTC, RFC 3339, microseconds, `Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).strftime(_SPELLED)
+
+
+def ago(time: timedelta) -> str:
+    """A moment that is so long past, spelled the same way."""
+    return (datetime.now(UTC) - time).strftime(_SPELLED)
 
 
 def extra(

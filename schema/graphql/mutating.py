@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 
 from schema.engine import faces, operations
+from schema.engine.database import Work
 from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
 from schema.engine.links import link, reading_link, unlink
 from schema.engine.lookup import Rows
 from schema.engine.planner import Plan
+from schema.engine.repeats import checked_key, once
 from schema.engine.selection import Far, Scalar, Selection, Values
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.sqlite import Step
@@ -44,6 +46,7 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
     _check(context, selecting)
     id, versions = str(data.pop("id", "")).lower(), _versions(data.pop("if_version", None))
     if mutation.deed == "create":
+        work = _work(context, key, data)
         accepted = faces.create_face(made).read(data)
         _, found = await operations.create(work, made, accepted, selection, values)
     elif mutation.verb:
@@ -56,6 +59,23 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
     if made.once and mutation.deed == "create":
         payload |= {name: found.once for name, _ in _below(mutation, context, key, camel(made.once.name))}
     return payload
+
+
+def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
+    """A transaction of the actor's own; one that is done once, if the input has a key."""
+    chosen = data.pop("idempotency_key", None)
+    if chosen is None:
+        return context.work
+    try:
+        checked = checked_key(chosen)
+    except ValueError as error:
+        raise Invalid.of(Fault(("idempotency_key",), str(error), "invalid")) from None
+    # The same document with the same variables: what is asked of the record is a part of the request.
+    location = context.roots[key][0].node.loc
+    document = location.source.body if location else ""
+    return context.directory.work(
+        context.actor, once(checked, "graphql", key, document, context.operation.variables.coerced, data)
+    )
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:

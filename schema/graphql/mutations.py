@@ -16,6 +16,13 @@ from schema.graphql.types import Types
 Deed = Literal["create", "update", "delete", "call", "link", "set", "unlink"]
 
 
+KEY = Member(
+    "idempotencyKey",
+    str,
+    "Any text that is new for each request: sent again with the same key within 24 hours, it is not done again.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     """A mutation: its field, and what it does. `field`: the link's field that `set` is for."""
@@ -46,7 +53,8 @@ def mutations_of(made: Shape, types: Types) -> Iterator[Mutation]:
     fields = [Member(camel(field.name), types.scalar(field), field.description) for field in writable]
     make = _Maker(types)
     given = [whose, Member(camel(made.once.name), str, made.once.description)] if made.once else [whose]
-    yield Mutation(f"create{name}", "create", made, make(f"create{name}", f"Create a {one}.", fields, needed, given))
+    created = make(f"create{name}", f"Create a {one}.", [*fields, KEY], needed, given)
+    yield Mutation(f"create{name}", "create", made, created)
     changed = make(
         f"update{name}",
         f"Change a {one}: what is not sent stays, null clears.",

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlmodel import SQLModel
 
+import schema.engine.repeats  # noqa: F401  the engine's own table, which no model declares
 from schema.migrations.searching import is_declared
 
 HERE = Path(__file__).parent
