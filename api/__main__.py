@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import typer
 
-from api.commands import explaining, keys, migrating, serving, showing, transferring
+from api.commands import explaining, keys, migrating, serving, showing, transferring, upkeep
 
 app = typer.Typer(
     name="python -m api",
@@ -27,6 +27,8 @@ app.command("import")(transferring.import_)
 app.command("export")(transferring.export)
 app.command("explain")(explaining.explain)
 app.add_typer(keys.app, name="keys")
+app.command("backup")(upkeep.backup)
+app.command("doctor")(upkeep.doctor)
 app.command("settings")(showing.settings)
 app.command("openapi")(showing.openapi)
 app.command("sdl")(showing.sdl)

@@ -40,7 +40,7 @@ class Readiness:
         self._one = asyncio.Lock()
 
     async def ready(self, request: Request) -> JSONResponse:
-        """200 if the database answers and lacks no migration, else 503."""
+        """200 if the database can be read and written and lacks no migration, else 503."""
         directory: Directory = request.app.state.directory
         async with self._one:
             if directory is not self._directory or monotonic() >= self._until:
@@ -52,20 +52,15 @@ class Readiness:
 
 async def _checks(directory: Directory) -> dict[str, Verdict]:
     try:
+        await directory.check()
+    except DirectoryError:
+        return {"database": "failing", "migrations": "unknown"}
+    try:
         (rows,) = await directory.read([("SELECT version_num FROM alembic_version", ())])
     except DirectoryError:
-        # No answer, or no such table: what has never been migrated is there, and behind.
-        there = await _answers(directory)
-        return {"database": "ok", "migrations": "behind"} if there else {"database": "failing", "migrations": "unknown"}
+        # What has never been migrated has no such table: it is there, and behind.
+        return {"database": "ok", "migrations": "behind"}
     return {"database": "ok", "migrations": "behind" if is_behind(rows[0][0] if rows else None) else "ok"}
-
-
-async def _answers(directory: Directory) -> bool:
-    try:
-        await directory.read([("SELECT 1", ())])
-    except DirectoryError:
-        return False
-    return True
 
 
 def _answer(status: int, content: dict[str, object]) -> JSONResponse:

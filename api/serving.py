@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from api import logs
 from api.listening import listen
 from api.settings import Settings, WrongSetting, read
 from api.workers import Workers
+from schema.engine.datafile import alone
 from schema.engine.errors import DirectoryError
 from schema.migrations.newest import newest
 
@@ -35,22 +36,26 @@ def start_at_once(arguments: Sequence[str]) -> None:
 
 def start(host: str | None, port: int | None) -> int:
     """Serve until a signal says to leave; the exit code. What is known to go wrong ends in one sentence."""
-    try:
-        settings = read()
-        settings = replace(settings, host=host or settings.host, port=port or settings.port)
-        if settings.workers > 1 and _is_file(settings.database):
-            raise WrongSetting(f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1")
-        _prepare(settings)
-        listeners = _listeners(settings)
-    except (WrongSetting, DirectoryError) as error:
-        print(error, file=sys.stderr, flush=True)
-        return 2 if isinstance(error, WrongSetting) else 1
-    logs.begin(settings.log_level, development=settings.development)
-    if settings.development:  # elsewhere every line is one of the log's
-        print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
-    if settings.workers > 1:
-        return Workers(settings.workers, lambda lifeline: _work(settings, listeners, lifeline), listeners).run()
-    _work(settings, listeners, None)
+    with ExitStack() as held:
+        try:
+            settings = read()
+            settings = replace(settings, host=host or settings.host, port=port or settings.port)
+            if settings.workers > 1 and _is_file(settings.database):
+                raise WrongSetting(f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1")
+            _prepare(settings)
+            if _is_file(settings.database):
+                # Two servers over one file would tell only their own callers of changes, and wait for each other.
+                held.enter_context(alone(settings.database, "serving"))
+            listeners = _listeners(settings)
+        except (WrongSetting, DirectoryError) as error:
+            print(error, file=sys.stderr, flush=True)
+            return 2 if isinstance(error, WrongSetting) else 1
+        logs.begin(settings.log_level, development=settings.development)
+        if settings.development:  # elsewhere every line is one of the log's
+            print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
+        if settings.workers > 1:
+            return Workers(settings.workers, lambda lifeline: _work(settings, listeners, lifeline), listeners).run()
+        _work(settings, listeners, None)
     return 0
 
 

@@ -31,12 +31,13 @@ FLOORS = """
     api
     schema
     schema.explain
+    schema.upkeep
     schema.migrations
     schema.models | schema.graphql | schema.transfer
     schema.engine
     schema.engine.operations + schema.engine.links + schema.engine.writes
     schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
-        schema.engine.repeats
+        schema.engine.repeats + schema.engine.connection + schema.engine.datafile
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +

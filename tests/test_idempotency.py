@@ -13,7 +13,7 @@ from schema.engine.database import Directory, Written
 from schema.engine.errors import Conflict, KeyReused, NotFound, UnderWay
 from schema.engine.operations import create
 from schema.engine.policy import Actor
-from schema.engine.repeats import once, owner
+from schema.engine.repeats import owner, repeat
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, EDITOR, USER, Refused, person
 
@@ -224,7 +224,7 @@ def grow_old(database):
 
 
 async def make(directory, key="k", **fields):
-    work = directory.work(ADMIN, once(key, fields))
+    work = directory.work(ADMIN, repeat(key, fields))
     return await create(work, USER, {"first_name": "P", "age": 1, **fields}, SHORT)
 
 
@@ -269,7 +269,7 @@ async def test_a_write_that_fails_keeps_nothing(directory, database):
         raise NotFound("there is none")
 
     with pytest.raises(NotFound):
-        await directory.work(ADMIN, once("k")).write(job)
+        await directory.work(ADMIN, repeat("k")).write(job)
 
     assert count(database, "kept_answer") == 0
 
@@ -280,12 +280,12 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(directory, database):
         return Written(secret, secret=True)
 
     secret = (await make(directory, "other"))[1]
-    first = await directory.work(ADMIN, once("k")).write(job)
+    first = await directory.work(ADMIN, repeat("k")).write(job)
 
     with pytest.raises(Conflict, match="to be had once only"):
-        await directory.work(ADMIN, once("k")).write(job)
+        await directory.work(ADMIN, repeat("k")).write(job)
     with pytest.raises(KeyReused):
-        await directory.work(ADMIN, once("k", "else")).write(job)
+        await directory.work(ADMIN, repeat("k", "else")).write(job)
     assert first == secret
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT answer FROM kept_answer WHERE key = 'k'").fetchone() == (None,)

@@ -13,7 +13,7 @@ import typer
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
-from api.commands.terminal import fail, plainly
+from api.commands.terminal import fail, plainly, warn
 from api.settings import Settings, read
 from schema.engine.errors import DatabaseUnavailable
 from schema.migrations import run
@@ -64,7 +64,7 @@ def behind(path: str) -> str | None:
 
 def _upgrade(path: str) -> str:
     before = _revision(path) if Path(path).is_file() else None
-    after = run.migrate(path)
+    after = run.migrate(path, warn)
     if before == after:
         return f"{path} was up to date ({after})."
     return f"{path} is at {after} now; it was {f'at {before}' if before else 'not there or empty'}."

@@ -10,7 +10,7 @@ import re
 from api.rest.endpoint import Call, Parameter, Schema
 from schema.engine.database import Work
 from schema.engine.errors import DirectoryError, KeyReused, UnderWay
-from schema.engine.repeats import LONGEST_KEY, once
+from schema.engine.repeats import LONGEST_KEY, repeat
 
 REPEATED: tuple[type[DirectoryError], ...] = (UnderWay, KeyReused)
 _QUOTED, _BARE = r'"(?:[!#-\[\]-~]|\\["\\]){1,255}"', r"[!#-+\-.-:<-\[\]-~]{1,255}"
@@ -45,4 +45,4 @@ def repeatable(call: Call) -> Work:
     sent = call.headers.get("idempotency-key")
     if sent is None:
         return call.work
-    return call.directory.work(call.actor, once(_key(sent), "POST", call.url, call.body))
+    return call.directory.work(call.actor, repeat(_key(sent), "POST", call.url, call.body))

@@ -9,7 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from schema.engine.errors import DatabaseUnavailable
+from schema.engine.connection import Watch, connect
+from schema.engine.errors import Damaged, DatabaseUnavailable
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Histogram, Trips
@@ -18,10 +19,10 @@ from schema.engine.lookup import Rows, lookup
 from schema.engine.planner import Plan, plan_list, plan_record
 from schema.engine.plans import Plans
 from schema.engine.policy import Actor
-from schema.engine.repeats import Once, only_once, owner, under_way
+from schema.engine.repeats import Repeat, only_once, owner, under_way
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Job, Reader, Step, Watch, Writer, connect
+from schema.engine.sqlite import Job, Reader, Step, Steps, Writer
 from schema.engine.statement import compiled
 
 READERS = 2
@@ -35,7 +36,7 @@ class Directory:
         self.feed = Feed()
         self.plans = Plans()
         self.glances, self.reads, self.writes = Trips("glance"), Trips("read"), Trips("write")
-        self._glance = Glance(partial(connect, path, watch=watch, query_only=True))
+        self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
         self.under_way: set[tuple[str, str]] = set()
         self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
         self._writer = Writer(path, deadline, self._tell, watch)
@@ -60,12 +61,20 @@ class Directory:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def work(self, actor: Actor, once: Once | None = None) -> Work:
+    def work(self, actor: Actor, repeat: Repeat | None = None) -> Work:
         """What one actor does in one transaction; under a key, if it is to be done once."""
-        return Work(self, actor, once)
+        return Work(self, actor, repeat)
 
     def _tell(self, written: Written) -> None:
         self.feed.publish(written.changes)
+
+    async def check(self) -> None:
+        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+        if any(lane.damaged for lane in (self._writer, *self._readers)):
+            raise Damaged("the database is damaged")
+        await self.read([("SELECT count(*) FROM sqlite_schema", ())])
+        # Written to only where a write has failed: does it go again?
+        await self.write(_touching if self._writer.failing else _nothing)
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""
@@ -99,6 +108,16 @@ class Directory:
         return self._writer.groups
 
 
+def _nothing() -> Steps:
+    yield from ()
+    return Written(None)
+
+
+def _touching() -> Steps:
+    yield "PRAGMA user_version = 0", ()
+    return Written(None)
+
+
 def _check_there(path: str) -> None:
     if not Path(path).is_file():
         raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to make it")
@@ -110,7 +129,7 @@ class Work:
 
     directory: Directory
     actor: Actor
-    once: Once | None = None
+    repeat: Repeat | None = None
 
     def list_plan(self, made: Shape, branch: Branch) -> Plan:
         """The plan for a page of a model's records."""
@@ -133,19 +152,19 @@ class Work:
 
     async def write(self, job: Job) -> Any:
         """The result of a job that returns `Written`, once it is committed."""
-        written: Written = await (self.directory.write(job) if self.once is None else self._once(job, self.once))
+        written: Written = await (self.directory.write(job) if self.repeat is None else self._once(job, self.repeat))
         return written.result
 
-    async def _once(self, job: Job, once: Once) -> Any:
+    async def _once(self, job: Job, repeat: Repeat) -> Any:
         """The same, if it was not done before; `UnderWay` if it is being done."""
-        mark, marks = (owner(self.actor), once.key), self.directory.under_way
+        mark, marks = (owner(self.actor), repeat.key), self.directory.under_way
         if mark in marks:
             raise under_way()
         marks.add(mark)
         try:
             plans = self.directory.plans
             return await self.directory.write(
-                only_once(job, once, self.actor, lambda it: plans.get(("once", it), lambda: compiled(it)))
+                only_once(job, repeat, self.actor, lambda it: plans.get(("repeat", it), lambda: compiled(it)))
             )
         finally:
             marks.discard(mark)

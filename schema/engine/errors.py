@@ -16,6 +16,7 @@
     └── Unavailable             the service is at fault; the same request may succeed later
         ├── Overloaded          too many requests wait
         ├── DatabaseUnavailable the database cannot be reached, or is locked or full
+        │   └── Damaged         its file holds what SQLite cannot make sense of
         └── Timeout             the answer was not there in time
 
 Each leaf has a `code` that both doors show. Status codes are the doors' business.
@@ -158,6 +159,10 @@ class DatabaseUnavailable(Unavailable):
 
     code = "DB_UNAVAILABLE"
     title = "The database is not available"
+
+
+class Damaged(DatabaseUnavailable):
+    """Its file holds what SQLite cannot make sense of."""
 
 
 class Timeout(Unavailable):

@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
+
+from schema.engine.datafile import Identity, identity
 
 MOST_STEPS = 100_000  # about two milliseconds that the event loop stands still
 LONGEST = 0.02  # seconds
 CHECKED = 2000  # steps between two looks, some forty microseconds
 AVOIDED = 10.0  # seconds for which a statement that took too long is not tried again
 MOST_AVOIDED = 1000
+TRUST = 0.1  # seconds for which a file is taken to be still there
 Step = Sequence[Any]
 
 
 class Glance:
     """A connection for short reads."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._opened: Identity | None = None
+        self._trusted = 0.0
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
         self._until = 0.0
@@ -34,6 +41,7 @@ class Glance:
 
     def open(self) -> None:
         """Connect; nothing is waited for here, not even a lock."""
+        self._opened = identity(self._path)
         self._connection = self._connect()
         self._connection.execute("PRAGMA busy_timeout=0")
         self._connection.set_progress_handler(self._too_long, CHECKED)
@@ -49,6 +57,8 @@ class Glance:
         connection, now = self._connection, monotonic()
         if connection is None or (self._avoided and self._avoids(steps, now)):
             return None
+        if now > self._trusted and not self._is_there(now):
+            return None
         self._until, self._looks = now + LONGEST, MOST_STEPS // CHECKED
         several = len(steps) > 1
         try:
@@ -61,6 +71,17 @@ class Glance:
         finally:
             if several and connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    def _is_there(self, now: float) -> bool:
+        """Whether the file is still the one at the path; another one is opened instead, for the next time."""
+        there = identity(self._path)
+        if there == self._opened:
+            self._trusted = now + TRUST
+        elif there is not None:
+            self.close()
+            with suppress(sqlite3.Error):
+                self.open()
+        return self._trusted > now
 
     def _too_long(self) -> bool:
         self._looks -= 1

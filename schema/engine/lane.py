@@ -7,7 +7,9 @@ on a trip is the business of `sqlite.py`'s readers and writer.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -17,11 +19,13 @@ from typing import Any
 
 import aiosqlite
 
-from schema.engine.errors import DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.connection import LATE
+from schema.engine.datafile import Identity, identity
+from schema.engine.errors import Damaged, DatabaseUnavailable, Overloaded, Timeout
 
 MOST_WAITING = 1000
-LATE = "the database did not answer in time"
 Outcome = tuple[Any, BaseException | None]
+log = logging.getLogger("tandem.database")
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +44,12 @@ class _Connection(aiosqlite.Connection):
         """Run `trip` on the thread. It reports by itself."""
         self._tx.put_nowait((None, partial(trip, self._conn)))
 
+    def renew(self) -> sqlite3.Connection:
+        """On the thread: the same anew, over what is at the path now."""
+        self._conn.close()
+        self._connection = self._connector()
+        return self._conn
+
     def interrupt_now(self) -> None:
         """End the statement that is running, whichever it is."""
         self._conn.interrupt()
@@ -48,9 +58,16 @@ class _Connection(aiosqlite.Connection):
 class Lane(ABC):
     """Takes errands to one connection, all that wait on each trip, and brings back what came of them."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], deadline: float) -> None:
+    trust = 0.1  # seconds for which a file is taken to be still there
+
+    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], deadline: float) -> None:
+        self.damaged = False
+        self._path = path
         self._connect = connect
         self._deadline = deadline
+        self._opened: Identity | None = None
+        self._broken = False
+        self._trusted = 0.0
         self._connection: _Connection | None = None
         self._waiting: deque[Errand] = deque()
         self._travelling: list[Errand] = []
@@ -63,6 +80,7 @@ class Lane(ABC):
     async def open(self) -> None:
         """Connect; `DatabaseUnavailable` where that fails."""
         try:
+            self._opened = identity(self._path)
             connection = _Connection(self._connect, 64)
             await connection
             self._connection = connection
@@ -119,15 +137,41 @@ class Lane(ABC):
 
     def _travel(self, errands: list[Errand], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
         try:
-            outcomes = self._trip(connection, errands)
+            outcomes = self._trip(self._current(connection), errands)
         except BaseException as error:  # Whatever it is, those who wait must hear of it.
             outcomes = [(None, error)] * len(errands)
         loop.call_soon_threadsafe(self._arrive, errands, outcomes, loop)
+
+    def _current(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """The connection; a new one if another file is in place of its own, or if its own failed it."""
+        if time.monotonic() < self._trusted:
+            return connection
+        there = identity(self._path)
+        if there is None:
+            raise DatabaseUnavailable("the database's file is gone")
+        if there != self._opened or self._broken:
+            assert self._connection is not None
+            self._trusted = 0
+            connection = self._renewed(self._connection)
+            self.damaged = self.damaged and there == self._opened
+            self._opened, self._broken = there, False
+        self._trusted = time.monotonic() + self.trust
+        return connection
+
+    def _renewed(self, connection: _Connection) -> sqlite3.Connection:
+        try:
+            return connection.renew()
+        except sqlite3.Error as error:
+            self._broken = True
+            raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
 
     def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         for errand, (result, error) in zip(errands, outcomes, strict=True):
             if not errand.done.done():
                 errand.done.set_result(result) if error is None else errand.done.set_exception(error)
+            if isinstance(error, Damaged) and not self.damaged:
+                self.damaged = True
+                log.error("the database at %s is damaged: `python -m api doctor` says more", self._path)
         self._travelling = []
         if self._waiting:
             self._depart(loop)

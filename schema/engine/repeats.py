@@ -88,17 +88,17 @@ _SWEEP = delete(KEPT).where(tuple_(KEPT.c.actor, KEPT.c.key).in_(_EXPIRED))
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class Repeat:
     """A request that is to be done once: the key that its caller gave it, and a digest of what it asks for."""
 
     key: str
     request: str
 
 
-def once(key: str, *request: Any) -> Once:
+def repeat(key: str, *request: Any) -> Repeat:
     """A request under a key, told from others by what it consists of."""
     spelled = json.dumps(request, sort_keys=True, default=str)
-    return Once(key, hashlib.sha256(spelled.encode()).hexdigest())
+    return Repeat(key, hashlib.sha256(spelled.encode()).hexdigest())
 
 
 def checked_key(key: str) -> str:
@@ -115,7 +115,7 @@ def owner(actor: Actor) -> str:
     return f"roles:{','.join(sorted(actor.roles))} scopes:{','.join(sorted(actor.scopes))}"
 
 
-def only_once(job: Job, asked: Once, actor: Actor, compiled: Callable[[Executable], Statement]) -> Job:
+def only_once(job: Job, asked: Repeat, actor: Actor, compiled: Callable[[Executable], Statement]) -> Job:
     """The same job, done if its key is new; else what came of it the first time, `KeyReused` if that was another."""
     # Who has other rights by now would be shown what they had then, or be refused what they had not.
     rights = json.dumps([sorted(actor.roles), sorted(actor.scopes), actor.id])

@@ -8,42 +8,36 @@ step's rows, and returns its result. It may be run more than once, so it does no
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 import sqlite3
+import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from schema.engine.errors import Conflict, DatabaseUnavailable, DirectoryError, Fault, Timeout, TooComplex
+from schema.engine.connection import DISK, LATE, LOG_LIMIT, Watch, patience_of
+from schema.engine.connection import connect as connect
+from schema.engine.connection import meaning as meaning
+from schema.engine.datafile import log_size
+from schema.engine.errors import DatabaseUnavailable, DirectoryError, Timeout
 from schema.engine.figures import SIZES, Histogram
-from schema.engine.lane import LATE, Errand, Lane, Outcome
+from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together
 
 Step = tuple[str, tuple[Any, ...]] | Lookup
 Steps = Generator[Step, Rows, Any]
 Job = Callable[[], Steps]
-Watch = Callable[[str], None]
+log = logging.getLogger("tandem.database")
 
-STATEMENTS_KEPT = 1024
-PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "busy_timeout=5000",
-    "journal_size_limit=67108864",
-    "trusted_schema=OFF",
-)
-READING = ("query_only=ON",)
-# Our own triggers write to the index of `trigrams.py`, and SQLite takes no FTS5 in a trigger for safe before 3.41.
-WRITING = ("trusted_schema=ON",)
-_UNAVAILABLE = re.compile("locked|busy|full|unable to open|disk I/O|readonly|malformed|not a database|no such table")
+_BETWEEN_CUTS = 5.0
 
 
 class Reader(Lane):
     """Runs the steps of each errand in one snapshot. Its task: the steps; what comes of it: the rows of each."""
 
     def __init__(self, path: str, deadline: float, watch: Watch | None = None) -> None:
-        super().__init__(partial(connect, path, watch=watch, query_only=True), deadline)
+        opened = partial(connect, path, watch=watch, query_only=True, patience=patience_of(deadline))
+        super().__init__(path, opened, deadline)
         self._at: Sequence[Errand] = ()
 
     def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
@@ -76,12 +70,16 @@ class Reader(Lane):
 class Writer(Lane):
     """Runs all errands of a trip in one transaction. Its task: a job; what comes of it: the job's result."""
 
+    trust = 0.0  # what is written into a file that is gone is lost
+    failing = False
+
     def __init__(
         self, path: str, deadline: float, committed: Callable[[Any], None], watch: Watch | None = None
     ) -> None:
-        super().__init__(partial(connect, path, watch=watch), deadline)
+        super().__init__(path, partial(connect, path, watch=watch, patience=patience_of(deadline)), deadline)
         self._committed = committed
         self.groups = Histogram(SIZES)
+        self._next_cut = 0.0
 
     def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         super()._arrive(errands, outcomes, loop)
@@ -98,43 +96,35 @@ class Writer(Lane):
                 outcomes = _transaction(connection, errands, left_out)
             except sqlite3.Error as error:
                 _roll_back(connection)
-                return [(None, meaning(error))] * len(errands)
+                return self._ended(meaning(error), len(errands))
             if outcomes is not None:
+                self.failing = False
+                self._cut_log(connection)
                 return outcomes
+            # A disk that is full is full for all, and one after another would take its time to find out.
+            if any(isinstance(error, DatabaseUnavailable) and error.detail == DISK for error in left_out.values()):
+                return self._ended(DatabaseUnavailable(DISK), len(errands))
+
+    def _ended(self, error: BaseException, number: int) -> list[Outcome]:
+        self.failing = True
+        return [(None, error)] * number
+
+    def _cut_log(self, connection: sqlite3.Connection) -> None:
+        """Empty the log if it has outgrown its limit: with readers that overlap, it never is by itself."""
+        if log_size(self._path) <= LOG_LIMIT or time.monotonic() < self._next_cut:
+            return
+        self._next_cut = time.monotonic() + _BETWEEN_CUTS
+        (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute("PRAGMA busy_timeout=50")  # those who read now are let finish, not those who read for long
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            log.warning("the write-ahead log could not be emptied: %s", error)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={usual}")
 
     def _interruptible(self, errand: Errand) -> bool:
         return False
-
-
-def connect(path: str, watch: Watch | None = None, *, query_only: bool = False) -> sqlite3.Connection:
-    """A connection as Tandem wants it: no transaction but our own, and every commit on the disk."""
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=STATEMENTS_KEPT, check_same_thread=False)
-    try:
-        for pragma in (*PRAGMAS, *(READING if query_only else WRITING)):
-            connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    if watch is not None:
-        connection.set_trace_callback(watch)
-    return connection
-
-
-def meaning(error: BaseException) -> BaseException:
-    """What an error of SQLite's means to the caller; any other, and any that is our own fault, as it is."""
-    text = str(error)
-    if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
-        column = text.rpartition(".")[2].removesuffix("_key")
-        return Conflict(f"that {column} is taken", [Fault((column,), "it is taken", "taken")])
-    if isinstance(error, sqlite3.IntegrityError) and text.startswith("FOREIGN KEY"):
-        return Conflict("other records refer to this one, or the one it refers to is gone")
-    if "parser stack overflow" in text or "Expression tree is too large" in text:
-        return TooComplex("the query is nested too deeply for the database")
-    if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
-        return Timeout(LATE)
-    if isinstance(error, sqlite3.DatabaseError) and _UNAVAILABLE.search(text):
-        return DatabaseUnavailable("the database is not available")
-    return error
 
 
 def _companies(errands: Sequence[Errand]) -> Iterable[list[Errand]]:

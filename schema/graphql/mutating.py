@@ -14,7 +14,7 @@ from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
 from schema.engine.links import link, reading_link, unlink
 from schema.engine.lookup import Rows
 from schema.engine.planner import Plan
-from schema.engine.repeats import checked_key, once
+from schema.engine.repeats import checked_key, repeat
 from schema.engine.selection import Far, Scalar, Selection, Values
 from schema.engine.shape import Relation, Shape, shape
 from schema.engine.sqlite import Step
@@ -74,7 +74,7 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
     location = context.roots[key][0].node.loc
     document = location.source.body if location else ""
     return context.directory.work(
-        context.actor, once(checked, "graphql", key, document, context.operation.variables.coerced, data)
+        context.actor, repeat(checked, "graphql", key, document, context.operation.variables.coerced, data)
     )
 
 

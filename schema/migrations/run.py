@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +19,21 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlmodel import SQLModel
 
 import schema.engine.repeats  # noqa: F401  the engine's own table, which no model declares
+from schema.engine.datafile import alone
 from schema.migrations.searching import is_declared
 
 HERE = Path(__file__).parent
+PATIENCE, TOLD_AFTER = 60.0, 2.0  # seconds
+Tell = Callable[[str], None]
 
 
-def migrate(path: str) -> str:
-    """Make the database at `path`, if there is none, and bring it up to date; gives the revision that it then has."""
+def migrate(path: str, tell: Tell = lambda sentence: None, patience: float = PATIENCE) -> str:
+    """Make the database at `path`, if there is none, and bring it up to date; gives the revision that it then has.
+
+    A server may go on serving meanwhile: each migration waits for its turn to write, at most `patience` seconds.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with _connection(path) as connection:
+    with alone(path, "migrating", patience), _connection(path, _Turn(tell, patience)) as connection:
         command.upgrade(_config(connection), "head")
         return current(connection) or ""
 
@@ -38,7 +47,7 @@ def revise(path: str, message: str) -> None:
 
 def drift(path: str) -> list[Any]:
     """What the models and the database at `path` differ in."""
-    with _connection(path) as connection:
+    with _connection(path, None) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_declared})
         return list(compare_metadata(context, SQLModel.metadata))
 
@@ -62,12 +71,44 @@ def _config(connection: Connection | None) -> Config:
     return config
 
 
+class _Turn:
+    """Takes the right to write as soon as nobody else has it. SQLite's own way looks ten times a second, which beside a
+    busy server is too seldom to find a gap."""
+
+    def __init__(self, tell: Tell = lambda sentence: None, patience: float = PATIENCE) -> None:
+        self._tell = tell
+        self._patience = patience
+
+    def take(self, connection: Connection) -> None:
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        began, told = time.monotonic(), False
+        while True:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited = time.monotonic() - began
+                if "locked" not in str(error) or waited > self._patience:
+                    raise
+            if waited > TOLD_AFTER and not told:
+                told = True
+                self._tell("Another process is writing to the database: waiting for it.")
+            time.sleep(random.uniform(0.001, 0.005))  # noqa: S311  no secret
+
+
+_AT_ONCE = _Turn()
+
+
 @contextmanager
-def _connection(path: str) -> Iterator[Connection]:
-    """A connection with SQLite's transactions begun by us, so that a migration that fails leaves nothing behind."""
+def _connection(path: str, turn: _Turn | None = _AT_ONCE) -> Iterator[Connection]:
+    """A connection with SQLite's transactions begun by us, so that a migration that fails leaves nothing behind.
+
+    Without a turn to take, it is for reading alone.
+    """
     engine = create_engine(URL.create("sqlite", database=path))
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "connect", _plain if turn is None else _configure)
+    event.listen(engine, "begin", _begin if turn is None else turn.take)
     try:
         with engine.connect() as connection:
             yield connection
@@ -75,7 +116,16 @@ def _connection(path: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _configure(connection: Any, record: object) -> None:
+def _plain(connection: Any, record: object) -> None:
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _configure(connection: Any, record: object) -> None:
+    _plain(connection, record)
     connection.execute("PRAGMA busy_timeout=5000")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA busy_timeout=0")
