@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -79,9 +82,14 @@ def export(
     with plainly(), progress() as tell:
         settings = read()
         prepare(settings)
-        with snapshot(settings.database, tell, for_spreadsheets=for_spreadsheets) as taken:
+        with TemporaryFile() as spool, ExitStack() as stack:
+            taken = stack.enter_context(snapshot(settings.database, tell, for_spreadsheets=for_spreadsheets))
             if file == "-":
-                taken.write(wanted[0], sys.stdout.buffer)
+                # Whoever reads from us may take their time; a snapshot that is held lets the write-ahead log grow.
+                taken.write(wanted[0], spool)
+                stack.close()
+                spool.seek(0)
+                shutil.copyfileobj(spool, sys.stdout.buffer)
             elif not whole:
                 export_file(taken, wanted[0], Path(file))
             else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from schema.engine.connection import Watch, connect
@@ -26,6 +26,7 @@ from schema.engine.sqlite import Job, Reader, Step, Steps, Writer
 from schema.engine.statement import compiled
 
 READERS = 2
+LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
 
 
 class Directory:
@@ -73,8 +74,9 @@ class Directory:
         if any(lane.damaged for lane in (self._writer, *self._readers)):
             raise Damaged("the database is damaged")
         await self.read([("SELECT count(*) FROM sqlite_schema", ())])
-        # Written to only where a write has failed: does it go again?
-        await self.write(_touching if self._writer.failing else _nothing)
+        if monotonic() - self._writer.failed < LATELY:
+            raise DatabaseUnavailable("the database cannot be written to")
+        await self.write(_nothing)
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""
@@ -109,12 +111,8 @@ class Directory:
 
 
 def _nothing() -> Steps:
+    """Takes the right to write, and does nothing with it."""
     yield from ()
-    return Written(None)
-
-
-def _touching() -> Steps:
-    yield "PRAGMA user_version = 0", ()
     return Written(None)
 
 

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import Any
 
 from schema.engine.connection import DISK, LATE, LOG_LIMIT, Watch, patience_of
@@ -29,7 +30,7 @@ Steps = Generator[Step, Rows, Any]
 Job = Callable[[], Steps]
 log = logging.getLogger("tandem.database")
 
-_BETWEEN_CUTS = 5.0
+BETWEEN_CUTS = 5.0
 
 
 class Reader(Lane):
@@ -71,7 +72,7 @@ class Writer(Lane):
     """Runs all errands of a trip in one transaction. Its task: a job; what comes of it: the job's result."""
 
     trust = 0.0  # what is written into a file that is gone is lost
-    failing = False
+    failed = -inf  # when it last could not write, in monotonic time, unless it could since
 
     def __init__(
         self, path: str, deadline: float, committed: Callable[[Any], None], watch: Watch | None = None
@@ -98,7 +99,7 @@ class Writer(Lane):
                 _roll_back(connection)
                 return self._ended(meaning(error), len(errands))
             if outcomes is not None:
-                self.failing = False
+                self.failed = -inf
                 self._cut_log(connection)
                 return outcomes
             # A disk that is full is full for all, and one after another would take its time to find out.
@@ -106,14 +107,14 @@ class Writer(Lane):
                 return self._ended(DatabaseUnavailable(DISK), len(errands))
 
     def _ended(self, error: BaseException, number: int) -> list[Outcome]:
-        self.failing = True
+        self.failed = time.monotonic()
         return [(None, error)] * number
 
     def _cut_log(self, connection: sqlite3.Connection) -> None:
         """Empty the log if it has outgrown its limit: with readers that overlap, it never is by itself."""
         if log_size(self._path) <= LOG_LIMIT or time.monotonic() < self._next_cut:
             return
-        self._next_cut = time.monotonic() + _BETWEEN_CUTS
+        self._next_cut = time.monotonic() + BETWEEN_CUTS
         (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
         connection.execute("PRAGMA busy_timeout=50")  # those who read now are let finish, not those who read for long
         try:
