@@ -8,6 +8,7 @@ the environment where it is on PATH, venv and pip where it is not. No part of th
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -79,6 +80,36 @@ def assets(arguments: Sequence[str]) -> int:
     return become("-m", "api.assets", *arguments)
 
 
+def audit(_: Sequence[str]) -> int:
+    """ask whether anything that the service runs on has a known hole; needs a network"""
+    prepare(DEVELOPMENT)
+    options = ("--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off")
+    asked = (PYTHON, "-m", "pip_audit", f"--requirement={RUNTIME}", *options)
+    said = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=False).stdout
+    try:
+        packages = json.loads(said)["dependencies"]
+    except (ValueError, KeyError):
+        raise Trouble("pip-audit could not ask for known holes: see above. It needs a network.") from None
+    holes = [(it, hole) for it in packages for hole in it.get("vulns", ())]
+    for it, hole in holes:
+        print(
+            f"{it['name']} {it['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no version'}"
+        )
+    unknown = [it["name"] for it in packages if "skip_reason" in it]
+    if unknown:
+        raise Trouble(f"Of {len(unknown)} of {len(packages)} packages nothing could be learnt: is pypi.org in reach?")
+    print(f"{len(holes) or 'No'} known holes in {len(packages)} packages.")
+    return 1 if holes else 0
+
+
+def sbom(arguments: Sequence[str]) -> int:
+    """write the bill of materials (CycloneDX, JSON) of what the service runs on; to a file, if one is named"""
+    prepare(DEVELOPMENT)
+    wanted = ("--pyproject=pyproject.toml", "--output-reproducible", "--output-format=JSON")
+    file = ("--output-file", *arguments) if arguments else ()
+    return become("-W", "ignore", "-m", "cyclonedx_py", "requirements", *wanted, *file, RUNTIME)
+
+
 def lock(arguments: Sequence[str]) -> int:
     """write both requirements files anew from pyproject.toml; `--upgrade` moves to the newest versions"""
     uv = shutil.which("uv") or shutil.which("uv", path=PYTHON.parent)
@@ -92,7 +123,7 @@ def lock(arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    command.__name__: command for command in (run, api, test, check, bench, assets, lock)
+    command.__name__: command for command in (run, api, test, check, bench, assets, audit, sbom, lock)
 }
 
 

@@ -264,3 +264,47 @@ def test_a_lock_names_hashes_and_no_place_to_fetch_from(name):
 
 def test_the_command_for_ci_can_be_started():
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def audited(*packages):
+    return f"import json; print(json.dumps({{'dependencies': {list(packages)!r}}}))"
+
+
+SOUND = {"name": "sound", "version": "1", "vulns": []}
+HOLED = {"name": "holed", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+LOST = {"name": "worse", "version": "2", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
+
+
+@pytest.mark.parametrize(
+    "fake, code, sentence",
+    [
+        (audited(SOUND, SOUND), 0, "No known holes in 2 packages.\n"),
+        (audited(SOUND, HOLED), 1, "holed 2: PYSEC-1, mended in 3\n1 known holes in 2 packages.\n"),
+        (audited(LOST), 1, "worse 2: PYSEC-2, mended in no version\n1 known holes in 1 packages.\n"),
+        (audited(SOUND, {"name": "x", "skip_reason": "?"}), 1, "Of 1 of 2 packages nothing could be learnt: is pypi"),
+        ("raise SystemExit('no network')", 1, "pip-audit could not ask for known holes: see above. It needs a network"),
+    ],
+    ids=["sound", "holed", "lost", "unknown", "unreachable"],
+)
+def test_the_audit_tells_a_hole_from_what_it_could_not_learn(clone, fake, code, sentence):
+    clone.write("bin/uv", FAKE_UV)
+    clone.write("fakes/pip_audit.py", fake)
+
+    ended, said, complained = clone.call("audit")
+
+    assert ended == code
+    assert sentence in said + complained
+    assert "Traceback" not in complained
+
+
+@pytest.mark.parametrize("file", [(), ("bom.json",)])
+def test_the_bill_of_materials_is_of_what_runs(clone, file):
+    clone.write("bin/uv", FAKE_UV)
+    clone.write("fakes/cyclonedx_py.py", "import sys; print(*sys.argv[1:])")
+
+    code, said, _ = clone.call("sbom", *file)
+
+    assert code == 0
+    assert said.split()[0] == "requirements"
+    assert said.split()[-1] == "requirements.txt"
+    assert said.split()[4:-1] == (["--output-file", "bom.json"] if file else [])
