@@ -20,6 +20,7 @@ from sqlmodel import SQLModel
 
 import schema.engine.repeats  # noqa: F401  the engine's own table, which no model declares
 from schema.engine.datafile import alone
+from schema.engine.errors import DatabaseUnavailable
 from schema.migrations.searching import is_declared
 
 HERE = Path(__file__).parent
@@ -89,8 +90,11 @@ class _Turn:
                 return
             except sqlite3.OperationalError as error:
                 waited = time.monotonic() - began
-                if "locked" not in str(error) or waited > self._patience:
+                if "locked" not in str(error):
                     raise
+                if waited > self._patience:
+                    sentence = f"the database was written to for {waited:.0f} seconds on end: nothing is migrated"
+                    raise DatabaseUnavailable(f"{sentence}; try again") from error
             if waited > TOLD_AFTER and not told:
                 told = True
                 self._tell("Another process is writing to the database: waiting for it.")

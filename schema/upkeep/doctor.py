@@ -10,11 +10,12 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from schema.engine.connection import LOG_LIMIT
 from schema.engine.datafile import address, log_size
-from schema.engine.field import FieldShape, lowered
+from schema.engine.field import lowered
 from schema.engine.shape import Shape
 from schema.migrations import run
 
@@ -34,7 +35,7 @@ class Finding:
     told: str = ""
 
 
-Look = Callable[[sqlite3.Connection, str], Finding]
+Look = Callable[[str, sqlite3.Connection, str], Finding]
 
 
 def examine(path: str, shapes: Sequence[Shape]) -> Iterator[Finding]:
@@ -47,76 +48,74 @@ def examine(path: str, shapes: Sequence[Shape]) -> Iterator[Finding]:
         )
         return
     with closing(connection):
-        connection.create_function("lowered", 1, lowered, deterministic=True)
-        looks: list[Look] = [_file, _integrity, _references, _migration, _drift, _mode]
-        for look in looks:
-            yield _found(look, connection, path)
-        for made in shapes:
-            keyed = [field for field in made.fields.values() if field.key_column]
-            yield _found(lambda it, _, made=made, keyed=keyed: _keys(it, made, keyed), connection, path)  # type: ignore[misc]
+        connection.create_function("lowered", 1, _lowered, deterministic=True)
+        looks: dict[str, Look] = {
+            "file": _file,
+            "integrity": _integrity,
+            "references": _references,
+            "migration": _migration,
+            "tables": _tables,
+            "mode": _mode,
+            **{f"keys of {made.plural}": partial(_keys, made) for made in shapes},
+        }
+        for what, look in looks.items():
+            try:
+                yield look(what, connection, path)
+            except Exception as error:  # That it cannot be looked at is a finding as well.
+                yield Finding(what, f"it could not be looked at: {error}", RESTORE)
     yield _space(path)
     yield _log(path)
 
 
-def _found(look: Look, connection: sqlite3.Connection, path: str) -> Finding:
-    """What a look finds; that it cannot look is a finding as well."""
-    try:
-        return look(connection, path)
-    except Exception as error:
-        what = getattr(look, "__name__", "").strip("_").replace("<lambda>", "keys")
-        return Finding(what, f"it could not be looked at: {error}", RESTORE)
-
-
-def _file(connection: sqlite3.Connection, path: str) -> Finding:
+def _file(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     connection.execute("PRAGMA query_only=ON")
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (size,) = connection.execute("PRAGMA page_size").fetchone()
-    return Finding("file", told=f"{path}, {pages * size / MEGABYTE:,.1f} MiB")
+    return Finding(what, told=f"{path}, {pages * size / MEGABYTE:,.1f} MiB")
 
 
-def _integrity(connection: sqlite3.Connection, path: str) -> Finding:
+def _integrity(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     faults = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST_TOLD})")]
     if faults == ["ok"]:
-        return Finding("integrity", told="every page, index and CHECK is sound")
-    return Finding("integrity", "; ".join(" ".join(fault.split()) for fault in faults), RESTORE)
+        return Finding(what, told="every page, index and CHECK is sound")
+    return Finding(what, "; ".join(" ".join(fault.split()) for fault in faults), RESTORE)
 
 
-def _references(connection: sqlite3.Connection, path: str) -> Finding:
+def _references(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     tables = [table for table, *_ in connection.execute("PRAGMA foreign_key_check").fetchmany(MOST_TOLD)]
     if not tables:
-        return Finding("references", told="all lead to records that are there")
+        return Finding(what, told="all lead to records that are there")
     wrong = f"rows of {', '.join(sorted(set(tables)))} refer to records that are not there"
-    return Finding("references", wrong, "`PRAGMA foreign_key_check` lists them; delete or mend them")
+    return Finding(what, wrong, "`PRAGMA foreign_key_check` lists them; delete or mend them")
 
 
-def _migration(connection: sqlite3.Connection, path: str) -> Finding:
+def _migration(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or (None,)
     if found == run.newest():
-        return Finding("migration", told=f"{found}, the newest")
-    return Finding("migration", f"it is at {found}, and {run.newest()} is the newest", "`python -m api migrate`")
+        return Finding(what, told=f"{found}, the newest")
+    return Finding(what, f"it is at {found}, and {run.newest()} is the newest", "`python -m api migrate`")
 
 
-def _drift(connection: sqlite3.Connection, path: str) -> Finding:
+def _tables(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     differences = run.drift(path)
     if not differences:
-        return Finding("tables", told="they are what the models say")
+        return Finding(what, told="they are what the models say")
     wrong = f"they differ from the models in {len(differences)} places: {str(differences[0])[:200]}"
-    return Finding("tables", wrong, "`python -m api migrate`, or undo what was changed by hand")
+    return Finding(what, wrong, "`python -m api migrate`, or undo what was changed by hand")
 
 
-def _mode(connection: sqlite3.Connection, path: str) -> Finding:
+def _mode(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     (encoding,) = connection.execute("PRAGMA encoding").fetchone()
     if encoding != "UTF-8":
-        return Finding("mode", f"texts are stored as {encoding}", "make it anew: export, migrate a new file, import")
+        return Finding(what, f"texts are stored as {encoding}", "make it anew: export, migrate a new file, import")
     # A backup has another mode, so that it is one file; a server sets its own.
-    return Finding("mode", told=f"{mode}, {encoding}")
+    return Finding(what, told=f"{mode}, {encoding}")
 
 
-def _keys(connection: sqlite3.Connection, made: Shape, keyed: Sequence[FieldShape]) -> Finding:
+def _keys(made: Shape, what: str, connection: sqlite3.Connection, path: str) -> Finding:
     """Lower-cased texts are stored beside the texts; they are right unless somebody wrote past Tandem."""
-    what = f"keys of {made.plural}"
-    for field in keyed:
+    for field in (field for field in made.fields.values() if field.key_column):
         wrong = connection.execute(
             f'SELECT id FROM "{made.table.name}" WHERE "{field.key_column}" IS NOT lowered("{field.name}") LIMIT 1'  # noqa: S608  names of ours
         ).fetchone()
@@ -124,6 +123,10 @@ def _keys(connection: sqlite3.Connection, made: Shape, keyed: Sequence[FieldShap
             advice = f"change its {field.name} to another value and back, through the API"
             return Finding(what, f"{field.key_column} of {wrong[0]} is not its {field.name} in lower case", advice)
     return Finding(what, told="each is its text in lower case")
+
+
+def _lowered(text: str | None) -> str | None:
+    return None if text is None else lowered(text)
 
 
 def _space(path: str) -> Finding:
