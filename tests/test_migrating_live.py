@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from schema.engine.datafile import alone
 from schema.engine.errors import DatabaseUnavailable
 from schema.migrations import run
-from tests.test_faults import ROOT, environment, one, server
+from tests.test_faults import ROOT, environment, one, server, wait_until
 
 TOY = '''"""A column more, and an index, in two steps of which the second may fail."""
 from alembic import op
@@ -74,11 +74,11 @@ def test_old_and_new_run_side_by_side_under_load(database, room):
         threads = [threading.Thread(target=call, args=(str(client.base_url),)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        wait_until(lambda: len(statuses) > 10)
         before = len(statuses)
         newest = run.migrate(str(database))
         during = len(statuses)
-        time.sleep(0.3)
+        wait_until(lambda: len(statuses) > during + 10)
         ended.set()
         for thread in threads:
             thread.join()
