@@ -97,22 +97,24 @@ class Writer(Lane):
                 outcomes = _transaction(connection, errands, left_out)
             except sqlite3.Error as error:
                 _roll_back(connection)
-                return self._ended(meaning(error), len(errands))
+                return self._ended(connection, meaning(error), len(errands))
             if outcomes is not None:
                 self.failed = -inf
                 self._cut_log(connection)
                 return outcomes
             # A disk that is full is full for all, and one after another would take its time to find out.
             if any(isinstance(error, DatabaseUnavailable) and error.detail == DISK for error in left_out.values()):
-                return self._ended(DatabaseUnavailable(DISK), len(errands))
+                return self._ended(connection, DatabaseUnavailable(DISK), len(errands))
 
-    def _ended(self, error: BaseException, number: int) -> list[Outcome]:
+    def _ended(self, connection: sqlite3.Connection, error: BaseException, number: int) -> list[Outcome]:
         self.failed = time.monotonic()
+        if isinstance(error, DatabaseUnavailable) and error.detail == DISK:
+            self._cut_log(connection, 0)  # Much of what it holds has a place in the database already.
         return [(None, error)] * number
 
-    def _cut_log(self, connection: sqlite3.Connection) -> None:
+    def _cut_log(self, connection: sqlite3.Connection, limit: int | None = None) -> None:
         """Empty the log if it has outgrown its limit: with readers that overlap, it never is by itself."""
-        if log_size(self._path) <= LOG_LIMIT or time.monotonic() < self._next_cut:
+        if log_size(self._path) <= (LOG_LIMIT if limit is None else limit) or time.monotonic() < self._next_cut:
             return
         self._next_cut = time.monotonic() + BETWEEN_CUTS
         (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
