@@ -84,7 +84,9 @@ def test_what_is_written_has_the_same_fields(document, schema, made, deed):
     in_graphql = {snake(name): kind_in_graphql(it.type)[0] for name, it in taken.items()}
     needed = {snake(name) for name, it in taken.items() if isinstance(it.type, GraphQLNonNull)}
 
-    assert in_graphql == at_rest | ({"id": "uuid", "if_version": "integer"} if deed == "update" else {})
+    # What REST has in the path and in headers.
+    besides = {"id": "uuid", "if_version": "integer"} if deed == "update" else {"idempotency_key": "string"}
+    assert in_graphql == at_rest | besides
     assert needed == set(face.get("required", [])) | ({"id"} if deed == "update" else set())
 
 
