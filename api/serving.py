@@ -41,7 +41,9 @@ def start(host: str | None, port: int | None) -> int:
             settings = read()
             settings = replace(settings, host=host or settings.host, port=port or settings.port)
             if settings.workers > 1 and _is_file(settings.database):
-                raise WrongSetting(f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1")
+                raise WrongSetting(
+                    f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1"
+                )
             _prepare(settings)
             if _is_file(settings.database):
                 # Two servers over one file would tell only their own callers of changes, and wait for each other.

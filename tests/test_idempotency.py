@@ -291,6 +291,22 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(directory, database):
         assert connection.execute("SELECT answer FROM kept_answer WHERE key = 'k'").fetchone() == (None,)
 
 
+def test_an_api_key_is_made_once_and_shown_once(rest, graphql, database):
+    query = 'mutation { createKey(input: {name: "x", role: ADMIN, idempotencyKey: "g"}) { key { id } secret } }'
+    ways = [
+        lambda: rest.send("POST", "/keys", json={"name": "deploy", "role": "editor"}, headers=under("k")).json(),
+        lambda: graphql.ask(query)["createKey"],
+    ]
+
+    for way in ways:
+        assert way()["secret"].startswith("tdm_")
+        with pytest.raises(Refused, match=r"CONFLICT: this was done before, .* to be had once only"):
+            way()
+
+    assert count(database, "key") == 2
+    assert count(database, "kept_answer WHERE answer IS NOT NULL") == 0
+
+
 def test_the_document_tells_of_it(client):
     paths = client.get("/openapi.json").json()["paths"]
 

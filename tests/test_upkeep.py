@@ -45,7 +45,7 @@ def test_a_backup_is_the_database(run, database, tmp_path):
     result = run("backup", "copy.db")
 
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("copy.db is a copy of tandem.db: 0.1 MiB in ")
+    assert result.stdout.startswith("copy.db is a copy of tandem.db: 0.")
     with closing(sqlite3.connect(database)) as one, closing(sqlite3.connect(tmp_path / "copy.db")) as other:
         assert [*one.iterdump()] == [*other.iterdump()]
     assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == ["copy.db"]

@@ -44,11 +44,8 @@ def mutations_of(made: Shape, types: Types) -> Iterator[Mutation]:
     """Everything that can be done to a model's records."""
     writable = [field for field in made.fields.values() if not field.read_only]
     needed = [camel(field.name) for field in writable if field.required]
-    one, name, whose = (
-        made.singular,
-        made.name,
-        Member(camel(made.singular), types.record(made), f"The {made.singular}."),
-    )
+    one, name = made.singular, made.name
+    whose = Member(camel(one), types.record(made), f"The {one}.")
     id, version = Member("id", ID, f"The {one}'s id."), Member("ifVersion", int, "Only if it still has this version.")
     fields = [Member(camel(field.name), types.scalar(field), field.description) for field in writable]
     make = _Maker(types)
