@@ -18,7 +18,7 @@ UNSEEN = {
     "websockets": "uvicorn's WebSockets, found by its name",
 }
 # Declared for what is being built. A name goes from here when something imports it.
-AWAITED = {"asyncpg", "limits", "redis", "structlog"}
+AWAITED = {"asyncpg"}
 # Imported, and not depended upon: they belong to what is.
 PARTS = {"pydantic-core": "pydantic's, which pins its version", "typing-extensions": "pydantic's"}
 # Imported where whoever runs the service has installed them, and done without where not.

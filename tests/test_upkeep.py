@@ -39,6 +39,14 @@ def execute(database, *statements):
             connection.execute(statement)
 
 
+def contents(connection):
+    """The rows of every table that can be read like one; an index of words is none, but the tables behind it are."""
+    tables = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
+    ).fetchall()
+    return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in tables}
+
+
 def test_a_backup_is_the_database(run, database, tmp_path):
     society.furnish(database)
 
@@ -47,7 +55,7 @@ def test_a_backup_is_the_database(run, database, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("copy.db is a copy of tandem.db: 0.")
     with closing(sqlite3.connect(database)) as one, closing(sqlite3.connect(tmp_path / "copy.db")) as other:
-        assert [*one.iterdump()] == [*other.iterdump()]
+        assert contents(one) == contents(other)
     assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == ["copy.db"]
     assert os.stat(tmp_path / "copy.db").st_mode & 0o077 == 0
     assert run("doctor", "copy.db").exit_code == 0

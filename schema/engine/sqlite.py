@@ -99,16 +99,18 @@ class Writer(Lane):
                 _roll_back(connection)
                 return self._ended(connection, meaning(error), len(errands))
             if outcomes is not None:
-                self.failed = -inf
-                self._cut_log(connection)
+                # With a trigger on the table, a full disk may end a statement alone, and not the transaction.
+                full = any(map(_is_full, (error for _, error in outcomes)))
+                self.failed = time.monotonic() if full else -inf
+                self._cut_log(connection, 0 if full else None)
                 return outcomes
             # A disk that is full is full for all, and one after another would take its time to find out.
-            if any(isinstance(error, DatabaseUnavailable) and error.detail == DISK for error in left_out.values()):
+            if any(map(_is_full, left_out.values())):
                 return self._ended(connection, DatabaseUnavailable(DISK), len(errands))
 
     def _ended(self, connection: sqlite3.Connection, error: BaseException, number: int) -> list[Outcome]:
         self.failed = time.monotonic()
-        if isinstance(error, DatabaseUnavailable) and error.detail == DISK:
+        if _is_full(error):
             self._cut_log(connection, 0)  # Much of what it holds has a place in the database already.
         return [(None, error)] * number
 
@@ -128,6 +130,10 @@ class Writer(Lane):
 
     def _interruptible(self, errand: Errand) -> bool:
         return False
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, DatabaseUnavailable) and error.detail == DISK
 
 
 def _companies(errands: Sequence[Errand]) -> Iterable[list[Errand]]:
