@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,7 @@ class Replay:
     """Whether a query is just being run a second time, and how many have been. `off` is for tests that count."""
 
     off: bool = False
-    under_way: bool = False
-    written: bool = False
+    under_way: int = 0
     count: int = 0
 
     def quiet(self, watch: Callable[[str], None]) -> Callable[[str], None]:
@@ -29,6 +29,9 @@ class Replay:
 
 
 REPLAY = Replay()
+# Of the request at hand, for several may be under way: whether it is run again, and was answered from its plan.
+AGAIN = ContextVar("again", default=False)
+WRITTEN = ContextVar("written", default=False)
 
 
 @contextmanager
@@ -37,18 +40,21 @@ def both_ways() -> Iterator[Replay]:
     run, written = Executor.run, execution._written
 
     def only_once(*given: Any) -> bytes | None:
-        answer = None if REPLAY.under_way else written(*given)
-        REPLAY.written = answer is not None
+        answer = None if AGAIN.get() else written(*given)
+        WRITTEN.set(answer is not None)
         return answer
 
     async def run_twice(self: Executor, *given: Any, **more: Any) -> bytes:
+        WRITTEN.set(False)
         answer = await run(self, *given, **more)
-        if REPLAY.written and not REPLAY.under_way and not REPLAY.off:
-            REPLAY.under_way = True
+        if WRITTEN.get() and not AGAIN.get() and not REPLAY.off:
+            token = AGAIN.set(True)
+            REPLAY.under_way += 1
             try:
                 again = await run(self, *given, **more)
             finally:
-                REPLAY.under_way = False
+                REPLAY.under_way -= 1
+                AGAIN.reset(token)
             assert ordered(again) == ordered(answer), given[0]
             REPLAY.count += 1
         return answer
