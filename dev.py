@@ -49,11 +49,12 @@ def api(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """run the tests, on all cores; further arguments are pytest's"""
+    """run the tests on both databases, on all cores; further arguments are pytest's, or `--database=sqlite`"""
     prepare(DEVELOPMENT)
     fetch_assets()
     spread = () if any(argument.startswith("-n") for argument in arguments) else ("-n", "auto")
-    return become("-m", "pytest", *spread, *arguments)
+    databases = () if any(argument.startswith("--database") for argument in arguments) else ("--database=both",)
+    return become("-m", "pytest", *spread, *databases, *arguments)
 
 
 def check(_: Sequence[str]) -> int:

@@ -80,7 +80,7 @@ def _lifespan(
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with Directory(settings.database, deadline=settings.request_timeout) as app.state.directory:
+        async with directory_of(settings) as app.state.directory:
             if isinstance(authenticate, Authenticator):
                 await authenticate.attend(app.state.directory)
             with figures.watching():
@@ -130,6 +130,13 @@ def _envelope(settings: Settings, gate: Gate) -> Middleware:
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         production=not settings.development,
         chatty=settings.log_level == "debug",
+    )
+
+
+def directory_of(settings: Settings) -> Directory:
+    """The directory over the database that the settings name."""
+    return Directory(
+        settings.database, deadline=settings.request_timeout, pool=settings.pool, replica=settings.read_database
     )
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from api import urls
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,34 +107,11 @@ def _whole(text: str) -> tuple[tuple[str | None, bytes], ...]:
     return ((None, text.encode()),) if text else ()
 
 
-def _https(text: str) -> str:
-    """A URL that nobody on the way can change; on this machine, any."""
-    parts = urlsplit(text)
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
-        raise ValueError
-    return text
-
-
-def _redis(text: str) -> str:
-    if not re.match(r"(rediss?|redis\+unix)://.+", text):
-        raise ValueError
-    return text
-
-
 def _token(text: str) -> str:
     """What may stand after `Bearer` (RFC 6750)."""
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
         raise ValueError
     return text
-
-
-def _database(text: str) -> str:
-    """The path of an SQLite file."""
-    found = re.fullmatch(r"sqlite(?:\+aiosqlite)?:///(?P<path>[^?#]+)", text)
-    if found is None or ":memory:" in text:
-        raise ValueError
-    return unquote(found["path"])
 
 
 KNOBS: dict[str, Knob] = {
@@ -149,11 +127,22 @@ KNOBS: dict[str, Knob] = {
     ),
     "port": Knob("PORT", _integer(1, 65535), "a port, 1 to 65535", "The port to listen on.", "8000"),
     "database": Knob(
-        "DATABASE_URL", _database, "sqlite:///path, with a fourth slash for an absolute path",
+        "DATABASE_URL", urls.database, "sqlite:///path, with a fourth slash for an absolute path, or postgresql://…",
         "The database; in development a file in the working folder.",
         None, "sqlite:///tandem.db", secret=True,
     ),
-    "workers": Knob("WEB_CONCURRENCY", _integer(1, 1), "1: SQLite has one writer", "How many processes serve.", "1"),
+    "read_database": Knob(
+        "TANDEM_READ_DATABASE_URL", _optional(urls.replica), "postgresql://…",
+        "A replica of a PostgreSQL that is read from; who has just written reads from DATABASE_URL.", "", secret=True,
+    ),
+    "pool": Knob(
+        "TANDEM_POOL", _integer(1, 1000), "a number, 1 to 1000",
+        "How many connections to a PostgreSQL each process has at most.", "10",
+    ),
+    "workers": Knob(
+        "WEB_CONCURRENCY", _integer(1, 256), "a number, 1 to 256; SQLite serves one process",
+        "How many processes serve.", "1",
+    ),
     "log_level": Knob(
         "LOG_LEVEL", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error",
         "How much is logged.", "info",
@@ -186,7 +175,7 @@ KNOBS: dict[str, Knob] = {
         "TANDEM_JWT_ROLES_CLAIM", _text, "the name of a claim", "The claim that holds a token's roles.", "roles",
     ),
     "oidc_issuer": Knob(
-        "TANDEM_OIDC_ISSUER", _optional(_https), "an https:// URL",
+        "TANDEM_OIDC_ISSUER", _optional(urls.https), "an https:// URL",
         "The OpenID issuer whose tokens are taken: RS256, ES256 or EdDSA.", "",
     ),
     "oidc_audience": Knob(
@@ -218,7 +207,7 @@ KNOBS: dict[str, Knob] = {
         "Points a minute by credential, unless a key has a rate of its own.", "0",
     ),
     "rate_limit_url": Knob(
-        "TANDEM_RATE_LIMIT_URL", _optional(_redis), "a redis:// or rediss:// URL",
+        "TANDEM_RATE_LIMIT_URL", _optional(urls.redis), "a redis:// or rediss:// URL",
         "The Redis in which several processes share their counts.", "", secret=True,
     ),
     "running": Knob(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from api.knobs import KNOBS, Knob
+from schema.engine.place import is_postgres
 
 
 class WrongSetting(Exception):
@@ -28,6 +29,8 @@ class Settings:
     host: str
     port: int
     database: str
+    read_database: str | None
+    pool: int
     workers: int
     log_level: str
     body_limit: int
@@ -71,6 +74,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     if settings.jwks_file and not Path(settings.jwks_file).is_file():
         knob = KNOBS["jwks_file"]
         raise WrongSetting(f"{knob.name} is {settings.jwks_file!r}; it takes {knob.takes}")
+    _check_together(settings)
     return settings
 
 
@@ -78,6 +82,18 @@ def listed(given: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]
     """Each setting's name, present value and meaning; secrets masked."""
     environment = os.environ if given is None else given
     return [(knob.name, _shown(knob, environment), knob.meaning) for knob in KNOBS.values()]
+
+
+def _check_together(settings: Settings) -> None:
+    """What no setting says alone."""
+    if is_postgres(settings.database):
+        return
+    if settings.workers > 1:
+        raise WrongSetting(
+            f"WEB_CONCURRENCY is {settings.workers}, but SQLite serves one process: set it to 1, or take a PostgreSQL"
+        )
+    if settings.read_database:
+        raise WrongSetting("TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL: SQLite has no replicas")
 
 
 def _value(knob: Knob, given: Mapping[str, str]) -> Any:
@@ -95,4 +111,6 @@ def _shown(knob: Knob, given: Mapping[str, str]) -> str:
     text = knob.text(given) or ""
     if not knob.secret:
         return text
-    return re.sub(r"//.*@", "//***@", text) if "://" in text else "***" if text else ""
+    if "://" not in text:
+        return "***" if text else ""
+    return re.sub(r"password=[^&]*", "password=***", re.sub(r"//.*@", "//***@", text))

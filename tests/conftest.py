@@ -7,12 +7,14 @@ import contextlib
 import shutil
 import socket
 import threading
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 import uvicorn
+from sqlmodel import SQLModel
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.types import Scope
@@ -23,12 +25,14 @@ from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
 from schema.engine.policy import Actor
 from schema.migrations.run import migrate
+from tests import postgres
 from tests.both_ways import REPLAY, Replay, both_ways
 from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
 from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
 
 HERE = ("127.0.0.1", 50000)
 BASE = "http://127.0.0.1:8000"
+KINDS = {"sqlite": ["sqlite"], "postgres": ["postgres"], "both": ["sqlite", "postgres"]}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,47 +58,116 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=("sqlite", "postgres", "both"), default="sqlite", help="Which database tests run on."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sqlite: about SQLite itself, or about what does not depend on the database")
+    config.addinivalue_line("markers", "postgres: about PostgreSQL itself")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes a database runs on each that is asked for, unless it is about one of them."""
+    kinds = KINDS[metafunc.config.getoption("--database")]
+    if "store" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("sqlite"):
+        metafunc.parametrize("store", kinds, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is about one database runs where that one is asked for."""
+    kinds = KINDS[config.getoption("--database")]
+    unasked = [item for item in items if _kind(item) not in (*kinds, None)]
+    config.hook.pytest_deselected(items=unasked)
+    items[:] = [item for item in items if item not in set(unasked)]
+
+
+def _kind(item: pytest.Item) -> str | None:
+    """The database that a test is about; none for one that is run on those that are asked for."""
+    if item.get_closest_marker("postgres"):
+        return "postgres"
+    return None if hasattr(item, "callspec") and "store" in item.callspec.params else "sqlite"
+
+
+@pytest.fixture(scope="session")
+def store() -> str:
+    """The kind of database: `sqlite` or `postgres`."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL that runs for all tests of this process."""
+    with postgres.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_server: str) -> Iterator[str]:
+    """A migrated database on that server, to be emptied and used again."""
+    name = f"tandem_{uuid.uuid4().hex[:12]}"
+    postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
+    migrate(postgres.named(postgres_server, name))
+    yield postgres.named(postgres_server, name)
+    postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
 @pytest.fixture
-def database(template: Path, tmp_path: Path) -> Path:
-    """A fresh database of the test's own."""
-    return Path(shutil.copy(template, tmp_path / "tandem.db"))
+def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path | str:
+    """A fresh database of the test's own: an SQLite file, or the URL of a PostgreSQL."""
+    if store == "sqlite":
+        return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
+    url: str = request.getfixturevalue("migrated")
+    tables = ", ".join(f'"{table}"' for table in SQLModel.metadata.tables)
+    postgres.run(url, f"TRUNCATE {tables}")
+    return url
 
 
 @pytest.fixture(scope="session")
 def crowd(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of `PEOPLE` in their `GROUPS`, to be copied."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("crowd") / "crowd.db"))
-    fill(path, PEOPLE)
-    fill(path, GROUPS, GROUP)
-    join(path, MEMBERS)
+    crowd_in(path)
     return path
 
 
+def crowd_in(database: Path | str) -> None:
+    fill(database, PEOPLE)
+    fill(database, GROUPS, GROUP)
+    join(database, MEMBERS)
+
+
 @pytest.fixture
-def crowded(crowd: Path, database: Path) -> Path:
+def crowded(request: pytest.FixtureRequest, database: Path | str) -> Path | str:
     """The test's own database with all of `PEOPLE` in their `GROUPS`."""
-    return Path(shutil.copy(crowd, database))
+    if isinstance(database, Path):
+        return Path(shutil.copy(request.getfixturevalue("crowd"), database))
+    crowd_in(database)
+    return database
 
 
 @pytest.fixture
-def settings(database: Path) -> Settings:
+def settings(database: Path | str) -> Settings:
     """Those of development, over the test's own database."""
     return settings_for(database)
 
 
-def settings_for(database: Path, **more: str) -> Settings:
-    return read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}", **more})
+def settings_for(database: Path | str, **more: str) -> Settings:
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
+    return read({"TANDEM_ENV": "development", "DATABASE_URL": url, **more})
 
 
 @pytest.fixture
-async def directory(database: Path) -> AsyncIterator[Directory]:
+async def directory(database: Path | str) -> AsyncIterator[Directory]:
     """The engine without a door."""
     async with Directory(str(database)) as opened:
         yield opened
 
 
 @pytest.fixture
-async def watched(database: Path) -> AsyncIterator[tuple[Directory, list[str]]]:
+async def watched(database: Path | str) -> AsyncIterator[tuple[Directory, list[str]]]:
     """The engine without a door, and the statements that its database is told."""
     said: list[str] = []
     async with Directory(str(database), watch=REPLAY.quiet(said.append)) as opened:
@@ -124,7 +197,7 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
 
 
 @pytest.fixture
-def client(service: TestClient, database: Path, statements: list[str]) -> Iterator[TestClient]:
+def client(service: TestClient, database: Path | str, statements: list[str]) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
     with over(service, Directory(str(database), watch=REPLAY.quiet(statements.append))):
         statements.clear()

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from schema.engine.dialect import POSTGRES
 from schema.engine.shape import Shape, shape
 from schema.engine.writes import columns_of, insertion
 from schema.models import RESOURCES
+from tests.postgres import run_many
 
 Row = dict[str, Any]
 USER, GROUP = (next(made for made in map(shape, RESOURCES) if made.name == name) for name in ("User", "Group"))
@@ -65,9 +67,13 @@ GROUPS: list[Row] = [
 MEMBERS = {group["id"]: PEOPLE[:: number + 1] for number, group in enumerate(GROUPS[:-1])}
 
 
-def fill(database: Path, rows: Iterable[Row], made: Shape = USER) -> None:
+def fill(database: Path | str, rows: Iterable[Row], made: Shape = USER) -> None:
     """Put records into a database, their ids and times as given."""
     statement = insertion(made)
+    if isinstance(database, str):
+        statement = statement.on(POSTGRES)
+        run_many(database, statement.sql, [statement.bind(columns_of(made.fields, row)) for row in rows])
+        return
     with sqlite3.connect(database, isolation_level=None) as connection:
         connection.execute("BEGIN")
         for row in rows:
@@ -76,7 +82,18 @@ def fill(database: Path, rows: Iterable[Row], made: Shape = USER) -> None:
     connection.close()
 
 
-def join(database: Path, members: Mapping[str, Iterable[Row]], owners: Iterable[tuple[str, str]] = ()) -> None:
+def remove(database: Path | str, rows: Iterable[Row]) -> None:
+    """Delete people behind the service's back."""
+    gone = [(row["id"],) for row in rows]
+    if isinstance(database, str):
+        run_many(database, 'DELETE FROM "user" WHERE id = $1', gone)
+        return
+    with sqlite3.connect(database) as connection:
+        connection.executemany("DELETE FROM user WHERE id = ?", gone)
+    connection.close()
+
+
+def join(database: Path | str, members: Mapping[str, Iterable[Row]], owners: Iterable[tuple[str, str]] = ()) -> None:
     """Put people into groups; those in `owners` (group, person) as owners."""
     owning = set(owners)
     rows = [
@@ -84,6 +101,9 @@ def join(database: Path, members: Mapping[str, Iterable[Row]], owners: Iterable[
         for group, people in members.items()
         for person in people
     ]
+    if isinstance(database, str):
+        run_many(database, "INSERT INTO membership (group_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)", rows)
+        return
     with sqlite3.connect(database) as connection:
         connection.executemany("INSERT INTO membership (group_id, user_id, role, created_at) VALUES (?, ?, ?, ?)", rows)
     connection.close()

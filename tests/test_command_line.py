@@ -135,7 +135,8 @@ def test_a_wrong_setting_ends_every_command_that_needs_it(run, command):
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        result.stderr == "DATABASE_URL is not set; it takes sqlite:///path, with a fourth slash for an absolute path\n"
+        result.stderr == "DATABASE_URL is not set; it takes sqlite:///path, with a fourth slash for an absolute path,"
+        " or postgresql://…\n"
     )
 
 

@@ -69,6 +69,7 @@ def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
     return {"users": users, "groups": groups, "links": links}
 
 
+@pytest.mark.sqlite
 async def test_written_run_and_interpreted_answers_are_equal(executor, stored, database, monkeypatch):
     chance, interpreted = random.Random(2026), Interpreter(executor, stored)
     queries = [Writer(chance).query() for _ in range(400)]
@@ -87,6 +88,7 @@ async def test_written_run_and_interpreted_answers_are_equal(executor, stored, d
             assert _without_cursors(json.loads(written)) == interpreted.answer(query, variables), query
 
 
+@pytest.mark.sqlite
 async def test_a_known_document_answers_each_request_with_its_own_values(executor, stored, database):
     users = "users(first: $n, filter: $f) { nodes { age id @skip(if: $s) } }"
     query = f"query($n: Int, $f: UserFilter, $s: Boolean!) {{ {users} }}"
@@ -106,6 +108,7 @@ async def test_a_known_document_answers_each_request_with_its_own_values(executo
             assert answer == interpreted.answer(query, variables)
 
 
+@pytest.mark.sqlite
 async def test_what_tests_ask_is_asked_both_ways(replayed, executor, stored, database):
     before = replayed.count
     async with Directory(str(database)) as directory:
@@ -115,6 +118,7 @@ async def test_what_tests_ask_is_asked_both_ways(replayed, executor, stored, dat
     assert replayed.count == before + 1
 
 
+@pytest.mark.sqlite
 async def test_two_roots_see_the_same_moment_in_one_trip(executor, stored, database):
     statements: list[str] = []
     query = "{ a: users(first: 1) { totalCount } b: groups(first: 1) { nodes { name } } }"

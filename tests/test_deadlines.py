@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from sqlalchemy import text
 
 from schema.engine.database import Directory, Written
 from schema.engine.errors import Overloaded, Timeout
@@ -13,9 +14,11 @@ from schema.engine.glance import Glance
 from schema.engine.operations import Found, create, find, get
 from schema.engine.planner import Plan
 from schema.engine.selection import Branch, Page, Rows, Scalar, Selection
-from schema.engine.statement import Statement
+from schema.engine.statement import compiled
 from tests.conftest import over
 from tests.doors import ADMIN, USER, Refused
+
+pytestmark = pytest.mark.sqlite
 
 SHORT = Selection((("id", Scalar("id")),))
 LIST = Branch((("items", Rows(SHORT)),), Page("size"))
@@ -33,7 +36,7 @@ def _lanes_alone(monkeypatch):
 @pytest.fixture
 async def hasty(database, monkeypatch):
     """A directory with little patience and a single reader, so that all have to share it."""
-    monkeypatch.setattr("schema.engine.database.READERS", 1)
+    monkeypatch.setattr("schema.engine.file.READERS", 1)
     async with Directory(str(database), deadline=DEADLINE) as directory:
         yield directory
 
@@ -80,7 +83,7 @@ async def test_those_on_the_same_trip_are_answered_before_and_after(hasty):
 
 async def test_an_interrupt_that_hits_another_makes_it_run_again(directory):
     """The interrupt is aimed while the late one runs, and may arrive when the next one has begun."""
-    readers = directory._readers
+    readers = directory.database._readers
     task = asyncio.create_task(directory.read([(A_WHILE, ())]))
     for _ in range(3):
         await asyncio.sleep(0.01)
@@ -101,7 +104,7 @@ async def test_a_read_of_several_steps_that_is_interrupted_leaves_no_transaction
 
 async def test_a_read_that_nobody_waits_for_any_more_ends(database, monkeypatch):
     """The caller has gone away; the reader is free for others long before any deadline."""
-    monkeypatch.setattr("schema.engine.database.READERS", 1)
+    monkeypatch.setattr("schema.engine.file.READERS", 1)
     async with Directory(str(database), deadline=60) as directory:
         gone = asyncio.create_task(directory.read([(FOREVER, ())]))
         await asyncio.sleep(0.05)
@@ -130,7 +133,7 @@ def slow_job():
 
 
 async def test_a_write_under_way_is_let_be_and_one_that_waits_is_given_up(hasty, monkeypatch):
-    monkeypatch.setattr(hasty._writer, "_deadline", 0.05)
+    monkeypatch.setattr(hasty.database._writer, "_deadline", 0.05)
     under_way = asyncio.create_task(timed(hasty.write(slow_job)))
     await asyncio.sleep(0.02)
     outcome, _ = await timed(create(hasty.work(ADMIN), USER, {"first_name": "P", "age": 1}, SHORT))
@@ -143,7 +146,7 @@ async def test_a_write_under_way_is_let_be_and_one_that_waits_is_given_up(hasty,
 
 async def test_a_write_that_was_given_up_is_never_made(hasty, monkeypatch):
     """Its caller has been told so; nobody may find it there later."""
-    monkeypatch.setattr(hasty._writer, "_deadline", 0.05)
+    monkeypatch.setattr(hasty.database._writer, "_deadline", 0.05)
     slow = asyncio.create_task(hasty.write(slow_job))
     await asyncio.sleep(0.02)
     with pytest.raises(Timeout):
@@ -179,7 +182,7 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
     assert [isinstance(outcome, Overloaded) for outcome in outcomes] == [False] * 5 + [True] * 3
 
 
-ENDLESS = Plan(Statement(FOREVER, lambda values: ()), lambda raw, values: raw)
+ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values: raw)
 
 
 def test_both_doors_say_that_the_time_is_up(door, service, database, monkeypatch):

@@ -196,7 +196,7 @@ def test_without_the_explorers_it_starts_all_the_same_and_says_so(clone):
 def test_test_hands_pytest_its_arguments_and_its_exit_code_back(clone):
     code, said, _ = clone.call("test", "-k", "floors")
 
-    assert (code, said.split()) == (3, ["-n", "auto", "-k", "floors"])
+    assert (code, said.split()) == (3, ["-n", "auto", "--database=both", "-k", "floors"])
 
 
 def test_an_unknown_command_is_told_what_there_is(clone):

@@ -89,6 +89,7 @@ def test_it_says_which_way_a_request_takes_and_how_often_it_goes(explain, argume
     assert text.count("  plan of ") == len(sql_of(text))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "path", ["/users?sort=-age&limit=50", "/users?age__gte=3&active=true&count=exact", f"/users/{ID}/groups"]
 )

@@ -32,6 +32,8 @@ from schema.engine.operations import create
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, USER
 
+pytestmark = pytest.mark.sqlite
+
 ROOT = Path(__file__).parent.parent
 SHORT = Selection((("id", Scalar("id")),))
 

@@ -80,6 +80,7 @@ def test_a_link_that_is_there_already_is_not_told(door, told):
     assert told == []
 
 
+@pytest.mark.sqlite
 def test_a_listener_finds_what_it_is_told_of(client, door, database):
     """Told after the commit: another connection sees it already."""
     seen = []

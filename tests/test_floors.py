@@ -25,7 +25,7 @@ FLOORS = """
     api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
         api.metrics + api.exposition | api.rates
     api.answer
-    api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs | api.endpoints | api.assets |
+    api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs + api.urls | api.endpoints | api.assets |
         api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
     api.hosts | api.proxies | api.cors | api.gate | api.counts | api.logs
     api
@@ -36,16 +36,20 @@ FLOORS = """
     schema.models | schema.graphql | schema.transfer
     schema.engine
     schema.engine.operations + schema.engine.links + schema.engine.writes
-    schema.engine.database + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
-        schema.engine.repeats + schema.engine.connection + schema.engine.datafile
+    schema.engine.database
+    schema.engine.file + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
+        schema.engine.postgres + schema.engine.reading + schema.engine.replica + schema.engine.pool +
+        schema.engine.server + schema.engine.step + schema.engine.repeats + schema.engine.connection +
+        schema.engine.datafile
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
-        schema.engine.lookup + schema.engine.scope + schema.engine.searching
+        schema.engine.lookup + schema.engine.scope + schema.engine.dialect + schema.engine.searching +
+        schema.engine.predicates
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb + schema.engine.trigrams
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |
-        schema.engine.figures
+        schema.engine.figures | schema.engine.place
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}

@@ -10,6 +10,9 @@ import pytest
 from schema.engine import glance
 from schema.engine.database import Directory
 from schema.engine.errors import DatabaseUnavailable
+from schema.engine.file import File
+
+pytestmark = pytest.mark.sqlite
 
 LONG = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400000) SELECT count(*) FROM n"
 SHORT = "SELECT 1"
@@ -78,7 +81,7 @@ async def test_those_avoided_are_not_remembered_without_end(places, monkeypatch)
 
     for number in range(10):
         await directory.read([(f"{LONG} -- {number}", ())])
-        assert len(directory._glance._avoided) <= 3
+        assert len(directory.database._glance._avoided) <= 3
 
 
 async def test_steps_that_go_together_are_of_one_moment(places, database):
@@ -105,7 +108,7 @@ async def test_what_fails_is_told_by_a_lane(places, database):
 
 async def test_a_lock_is_not_waited_for_on_the_loop_s_thread(places):
     directory, _ = places
-    assert directory._glance._connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
+    assert directory.database._glance._connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
 
 
 async def test_nothing_is_written_at_a_glance(places):
@@ -117,9 +120,10 @@ async def test_nothing_is_written_at_a_glance(places):
 
 async def test_a_busy_lane_is_passed_over(database):
     async with Directory(str(database)) as directory:
-        first, second = directory._readers
+        assert isinstance(directory.database, File)
+        first, second = directory.database._readers
         task = asyncio.create_task(first.do([(LONG, ())]))
         await asyncio.sleep(0)
 
-        assert min(directory._readers, key=type(first).busy) is second
+        assert min(directory.database._readers, key=type(first).busy) is second
         await task

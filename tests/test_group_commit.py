@@ -14,6 +14,8 @@ from schema.engine.operations import Found, create, delete, get, update
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, USER
 
+pytestmark = pytest.mark.sqlite
+
 SHORT = Selection((("age", Scalar("age")), ("version", Scalar("version"))))
 
 

@@ -69,6 +69,7 @@ def test_a_schema_that_is_behind_is_nothing_to_serve_from(client, monkeypatch):
     assert answer.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
 
 
+@pytest.mark.sqlite
 def test_a_schema_that_is_ahead_is_served(client, database):
     revise(database, "9999")
 
@@ -115,6 +116,7 @@ def test_the_files_names_say_what_alembic_says():
     assert known.REVISIONS[-1] == newest()
 
 
+@pytest.mark.sqlite
 def test_a_serving_process_does_not_load_alembic(database):
     code = f"""
 import sys

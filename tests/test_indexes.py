@@ -18,7 +18,7 @@ from schema.engine.planner import plan_list
 from tests.doors import ADMIN, GROUP, SHAPES, USER
 from tests.people import GROUPS, PEOPLE, TIMES, fill, sorts
 
-pytestmark = pytest.mark.usefixtures("crowded")
+pytestmark = [pytest.mark.usefixtures("crowded"), pytest.mark.sqlite]
 
 ADA = next(row for row in PEOPLE if row["last_name"] and row["email"] and row["external_id"])
 ENGINE = GROUPS[0]["id"]

@@ -255,6 +255,7 @@ def test_the_newest_migration_is_seen_without_alembic():
     assert newest() == run.newest()
 
 
+@pytest.mark.sqlite
 def test_a_server_is_started_without_what_it_does_not_need(database):
     code = """
 import sys

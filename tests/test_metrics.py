@@ -20,7 +20,7 @@ from schema.engine.policy import Actor
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN, EDITOR, READER
 
-pytestmark = pytest.mark.usefixtures("once")
+pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "scrape-me-0123456789"

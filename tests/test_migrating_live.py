@@ -16,12 +16,14 @@ from sqlalchemy.exc import OperationalError
 
 from schema.engine.datafile import alone
 from schema.engine.errors import DatabaseUnavailable
-from schema.migrations import run
+from schema.migrations import run, turns
 from tests.test_faults import ROOT, environment, one, server, wait_until
 
 TOY = '''"""A column more, and an index, in two steps of which the second may fail."""
 from alembic import op
 import sqlalchemy as sa
+
+pytestmark = pytest.mark.sqlite
 
 revision, down_revision = "{revision}", "{before}"
 
@@ -94,7 +96,7 @@ def test_old_and_new_run_side_by_side_under_load(database, room):
 
 def test_who_migrates_waits_for_who_writes_and_says_so(database, room, monkeypatch):
     room(NICKNAME)
-    monkeypatch.setattr(run, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(turns, "TOLD_AFTER", 0.1)
     said: list[str] = []
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -143,7 +145,7 @@ def test_what_stopped_in_the_middle_goes_on_where_it_was(database, room):
 SLOW = """
 import sys
 from pathlib import Path
-from schema.migrations import run
+from schema.migrations import run, turns
 run.HERE = Path(sys.argv[2])
 run.migrate(sys.argv[1])
 """

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 
 import pytest
 
 from tests.doors import Refused
-from tests.people import NAMES, PEOPLE, fill, in_order, key_of, made_up, sorts
+from tests.people import NAMES, PEOPLE, fill, in_order, key_of, made_up, remove, sorts
 
 every_sort = pytest.mark.parametrize("sort", sorts())
 
@@ -90,9 +89,7 @@ def _is_later(key, place, sort):
 
 
 def _replace(database, gone, come):
-    with sqlite3.connect(database) as connection:
-        connection.executemany("DELETE FROM user WHERE id = ?", [(row["id"],) for row in gone])
-    connection.close()
+    remove(database, gone)
     fill(database, come)
 
 

@@ -163,6 +163,7 @@ ZEBRA = (73, "zebra", "00000001-2222-7222-8222-222222222222")
 QUAGGA = (91, "quagga", "00000002-2222-7222-8222-222222222222")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("name", ["admin", "owner"])
 def test_nothing_of_a_request_is_in_a_plan(door, client, name):
     requests(door.by(ACTORS[name]), *ZEBRA)

@@ -17,6 +17,8 @@ from tests import society
 from tests.doors import USER, snake
 from tests.society import ADA, BOB, ENGINE, EVE
 
+pytestmark = pytest.mark.sqlite
+
 PERSON, READER, EDITOR = Actor(id=ADA["id"]), Actor(roles=frozenset({"reader"})), Actor(roles=frozenset({"editor"}))
 NOBODY = Actor()
 

@@ -187,6 +187,7 @@ def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(door):
     assert door.find("user", q="late", count="exact").total == BATCH
 
 
+@pytest.mark.sqlite
 def test_the_index_is_what_the_table_is_whatever_is_written(database):
     """After random writes, many of them taken back, it finds each name where it is and nowhere else."""
     chance, rows = random.Random(5), made_up(400, seed=9)
@@ -251,8 +252,7 @@ def test_a_migration_indexes_who_is_there(tmp_path):
     from schema.migrations import run
 
     path = tmp_path / "old.db"
-    with run._connection(str(path)) as connection:
-        command.upgrade(run._config(connection), "0002")
+    run.on(str(path), lambda connection: command.upgrade(run._config(connection), "0002"))
     with closing(sqlite3.connect(path)) as connection:
         for number in range(BATCH * 2 + 5):
             connection.execute(
@@ -272,6 +272,7 @@ def test_a_migration_indexes_who_is_there(tmp_path):
     assert run.drift(str(path)) == []
 
 
+@pytest.mark.sqlite
 def test_an_index_that_is_missing_is_noticed(database):
     from schema.migrations import run
 

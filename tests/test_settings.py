@@ -44,6 +44,10 @@ def test_production_does_not_start_without_a_database():
         ("DATABASE_URL", "sqlite:////srv/a.db", "database", "/srv/a.db"),
         ("DATABASE_URL", "sqlite+aiosqlite:///a.db", "database", "a.db"),
         ("DATABASE_URL", "sqlite:///a%20b.db", "database", "a b.db"),
+        ("DATABASE_URL", "postgres://ada:x@h/d?sslmode=require", "database", "postgres://ada:x@h/d?sslmode=require"),
+        ("DATABASE_URL", "postgresql+asyncpg://h/d", "database", "postgresql+asyncpg://h/d"),
+        ("TANDEM_POOL", "20", "pool", 20),
+        ("TANDEM_READ_DATABASE_URL", "", "read_database", None),
         ("LOG_LEVEL", "WARNING", "log_level", "warning"),
         ("TANDEM_BODY_LIMIT", "1024", "body_limit", 1024),
         ("TANDEM_GRAPHQL_BODY_LIMIT", "67108864", "graphql_body_limit", 2**26),
@@ -78,8 +82,8 @@ def test_a_setting_is_read(name, value, field, expected):
         ("PORT", "-1"),
         ("PORT", "٨٠"),
         ("PORT", "9" * 5000),
-        ("WEB_CONCURRENCY", "2"),
         ("WEB_CONCURRENCY", "0"),
+        ("WEB_CONCURRENCY", "257"),
         ("LOG_LEVEL", "loud"),
         ("TANDEM_BODY_LIMIT", "1023"),
         ("TANDEM_BODY_LIMIT", "67108865"),
@@ -121,7 +125,8 @@ def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///a.db?mode=ro",
-        "postgres://ada:secret@db.example.com/tandem",
+        "postgres://ada:secret@db.example.com",
+        "postgres://ada:secret@db.example.com:port/tandem",
         "mysql://ada:secret@db.example.com/tandem",
         "secret",
     ],
@@ -132,6 +137,19 @@ def test_a_wrong_database_is_refused_without_showing_it(value):
 
     assert str(wrong.value).startswith("DATABASE_URL is something else; it takes sqlite:///path")
     assert "secret" not in str(wrong.value)
+
+
+def test_several_processes_and_replicas_are_for_postgresql_alone():
+    server = "postgres://h/d"
+
+    assert read({"DATABASE_URL": server, "WEB_CONCURRENCY": "4"}).workers == 4
+    assert (
+        read({"DATABASE_URL": server, "TANDEM_READ_DATABASE_URL": "postgres://r/d"}).read_database == "postgres://r/d"
+    )
+    with pytest.raises(WrongSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite serves one process"):
+        read({**PRODUCTION, "WEB_CONCURRENCY": "4"})
+    with pytest.raises(WrongSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL"):
+        read({**PRODUCTION, "TANDEM_READ_DATABASE_URL": server})
 
 
 @pytest.mark.parametrize("value", ["short", "s" * 31, f"a:{'s' * 32},b:short", f"a:{'s' * 32},a:{'t' * 32}"])
@@ -166,6 +184,7 @@ def test_all_settings_are_listed_with_what_they_are_and_mean():
     [
         ("sqlite:///tandem.db", "sqlite:///tandem.db"),
         ("postgres://ada:secret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
+        ("postgres:///tandem?host=/run&password=secret&x=y", "postgres:///tandem?host=/run&password=***&x=y"),
         ("postgres://secret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
         ("postgres://ada:se/cret@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
         ("postgres://ada:secret@x@db.example.com/tandem", "postgres://***@db.example.com/tandem"),

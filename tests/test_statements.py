@@ -77,6 +77,7 @@ def test_lists_inside_lists_end_somewhere(graphql):
         graphql.ask(f"{{ users(first: 1) {{ nodes {{ {below} }} }} }}")
 
 
+@pytest.mark.sqlite
 def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, statements):
     query = """query($id: ID!) {
         a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"""
@@ -87,6 +88,7 @@ def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, sta
     assert words(statements) == ["BEGIN", *["SELECT"] * (3 + len(SHAPES)), "ROLLBACK"]
 
 
+@pytest.mark.sqlite
 def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
     statements.clear()
 
@@ -116,6 +118,7 @@ WRITES = {
 }
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("deed, inside", WRITES.values(), ids=WRITES)
 def test_a_write_is_one_transaction(door, statements, deed, inside):
     statements.clear()
@@ -125,6 +128,7 @@ def test_a_write_is_one_transaction(door, statements, deed, inside):
     assert words_of_ours(statements) == [*OPEN, *inside, *CLOSE]
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["link", "unlink"])
 def test_joining_and_parting_is_one_transaction(door, statements, deed):
     statements.clear()
@@ -137,6 +141,7 @@ def test_joining_and_parting_is_one_transaction(door, statements, deed):
     assert said.count({"link": "INSERT", "unlink": "DELETE"}[deed]) == 1
 
 
+@pytest.mark.sqlite
 def test_a_write_that_is_refused_leaves_its_savepoint_empty(door, statements):
     door.create("user", first_name="Ada", age=1, email="ada@example.com")
     statements.clear()
@@ -157,6 +162,7 @@ def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, s
     assert statements == []
 
 
+@pytest.mark.sqlite
 def test_writes_that_wait_together_share_one_commit(client, statements):
     async def create_many():
         works = (client.app.state.directory.work(ADMIN) for _ in range(100))

@@ -106,6 +106,7 @@ def traced(database, spans):
         yield opened
 
 
+@pytest.mark.sqlite
 def test_a_request_and_its_trips_are_spans_of_the_callers_trace(traced, spans):
     answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
@@ -149,6 +150,7 @@ def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
     assert request.status.status_code is trace.StatusCode.ERROR
 
 
+@pytest.mark.sqlite
 def test_both_may_be_wanted_at_once(traced, spans):
     answer = traced.get("/users", headers={"prefer": "server-timing"})
 

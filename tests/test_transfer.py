@@ -18,11 +18,12 @@ import pytest
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.shape import shape
 from schema.models import RESOURCES
-from schema.transfer import exporting, staging
+from schema.transfer import session
 from schema.transfer.exporting import export_file, export_folder, export_zip, snapshot
 from schema.transfer.importing import Counts, Report, Wish, import_files
 from schema.transfer.sheet import sheets_of
 from schema.transfer.source import kind_named, sources_of
+from tests import postgres
 
 SHEETS = sheets_of(shape(model) for model in RESOURCES)
 Bring = Callable[..., Report]
@@ -65,18 +66,25 @@ def taken(database: Path) -> dict[str, str]:
     return files
 
 
-def people(database: Path, *columns: str) -> list[tuple[Any, ...]]:
+def ask(database: Path | str, sql: str) -> list[tuple[Any, ...]]:
+    """What a database holds, asked behind the service's back."""
+    if isinstance(database, str):
+        return [tuple(row) for row in postgres.run(database, sql)]
     with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(f"SELECT {', '.join(columns)} FROM user ORDER BY first_name, id").fetchall()
+        return connection.execute(sql).fetchall()
 
 
-def joined(database: Path) -> list[tuple[str, str]]:
+def people(database: Path | str, *columns: str) -> list[tuple[Any, ...]]:
+    return ask(database, f'SELECT {", ".join(columns)} FROM "user" ORDER BY first_name, id')
+
+
+def joined(database: Path | str) -> list[tuple[str, str]]:
     """Who is in which group."""
-    with closing(sqlite3.connect(database)) as connection:
-        return connection.execute(
-            'SELECT name, first_name FROM membership JOIN "group" ON "group".id = group_id '
-            "JOIN user ON user.id = user_id ORDER BY name, first_name"
-        ).fetchall()
+    return ask(
+        database,
+        'SELECT name, first_name FROM membership JOIN "group" ON "group".id = group_id '
+        'JOIN "user" ON "user".id = user_id ORDER BY name, first_name',
+    )
 
 
 def told(report: Report) -> list[str]:
@@ -425,6 +433,7 @@ def test_a_files_name_says_what_it_holds(name, kind):
     assert kind_named(name, SHEETS) == kind
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("way", ["folder", "zip", "stdin"])
 def test_files_come_from_folders_and_archives_and_standard_input(database, bring, tmp_path, way):
     bring(DIRECTORY)
@@ -475,8 +484,9 @@ def test_others_read_on_while_an_import_stores(database, bring):
     assert len(people(database, "id")) == 2
 
 
+@pytest.mark.sqlite
 def test_an_import_that_gets_no_turn_to_write_says_so(database, bring, monkeypatch):
-    monkeypatch.setattr(staging, "PATIENCE", 1)
+    monkeypatch.setattr(session, "PATIENCE", 1)
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
@@ -502,7 +512,7 @@ def test_memory_does_not_grow_with_the_file(bring):
 
 
 def test_an_export_is_of_one_moment(database, bring, monkeypatch):
-    monkeypatch.setattr(exporting, "BATCH", 1)
+    monkeypatch.setattr(session, "FETCHED", 1)
     bring(DIRECTORY)
 
     def meddle(what: str, share: float | None) -> None:

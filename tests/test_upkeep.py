@@ -18,6 +18,8 @@ from schema.upkeep.backup import back_up
 from tests import society
 from tests.people import PEOPLE, fill
 
+pytestmark = pytest.mark.sqlite
+
 SHAPES = [shape(model) for model in RESOURCES]
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from api.commands.terminal import fail, plainly, warn
 from api.settings import Settings, read
-from schema.engine.errors import DatabaseUnavailable
+from schema.engine.errors import DatabaseUnavailable, Hopeless
+from schema.engine.place import is_postgres, name_of
 from schema.migrations import run
 
 Done = TypeVar("Done")
@@ -32,42 +33,52 @@ def migrate(
         if new is not None:
             _write(new)
             return
-        path = read().database
+        place = read().database
         if not check:
-            print(_explained(path, lambda: _upgrade(path)))
-        elif wanting := behind(path):
+            print(_explained(place, lambda: _upgrade(place)))
+        elif wanting := behind(place):
             fail(wanting)
         else:
-            print(f"{path} is up to date.")
+            print(f"{name_of(place)} is up to date.")
 
 
 def prepare(settings: Settings) -> None:
     """See to it that the database can be used: in development by migrating it, else by refusing one that is behind."""
-    path = settings.database
+    place = settings.database
     if settings.development:
-        _explained(path, lambda: run.migrate(path))
-    elif wanting := behind(path):
+        _explained(place, lambda: run.migrate(place))
+    elif wanting := _behind_if_there(place):
         raise DatabaseUnavailable(f"{wanting} `python -m api migrate` brings it up to date.")
 
 
-def behind(path: str) -> str | None:
-    """What the database at `path` lacks, as a sentence, or None."""
-    if not Path(path).is_file():
-        return f"There is no database at {path}."
-    current, newest = _explained(path, lambda: _revision(path)), run.newest()
-    return (
-        None
-        if current == newest
-        else f"{path} is at {f'migration {current}' if current else 'no migration'}, and {newest} is the newest."
-    )
+def _behind_if_there(place: str) -> str | None:
+    """The same of a server that may be away for a while: the service starts, answers 503, and looks for it."""
+    try:
+        return behind(place)
+    except Hopeless:
+        raise
+    except DatabaseUnavailable as error:
+        if not is_postgres(place):
+            raise
+        warn(f"{name_of(place)} cannot be reached yet: {error}. Tandem starts, and looks for it with each request.")
+        return None
 
 
-def _upgrade(path: str) -> str:
-    before = _revision(path) if Path(path).is_file() else None
-    after = run.migrate(path, warn)
+def behind(place: str) -> str | None:
+    """What a database lacks, as a sentence, or None."""
+    if not is_postgres(place) and not Path(place).is_file():
+        return f"There is no database at {place}."
+    current, newest = _explained(place, lambda: _revision(place)), run.newest()
+    at = f"at migration {current}" if current else "at no migration"
+    return None if current == newest else f"{name_of(place)} is {at}, and {newest} is the newest."
+
+
+def _upgrade(place: str) -> str:
+    before = _revision(place) if is_postgres(place) or Path(place).is_file() else None
+    after, name = run.migrate(place, warn), name_of(place)
     if before == after:
-        return f"{path} was up to date ({after})."
-    return f"{path} is at {after} now; it was {f'at {before}' if before else 'not there or empty'}."
+        return f"{name} was up to date ({after})."
+    return f"{name} is at {after} now; it was {f'at {before}' if before else 'not there or empty'}."
 
 
 def _write(message: str) -> None:
@@ -84,6 +95,8 @@ def _write(message: str) -> None:
 
 def _revision(path: str) -> str | None:
     """The migration that a database is at; an empty one is at none."""
+    if is_postgres(path):
+        return run.current(path)
     with closing(sqlite3.connect(path)) as connection:
         known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'").fetchone()
         found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
@@ -95,7 +108,7 @@ def _explained(path: str, do: Callable[[], Done]) -> Done:
     try:
         return do()
     except CommandError as error:
-        raise DatabaseUnavailable(f"{path} cannot be migrated by this version of Tandem: {error}") from error
+        raise DatabaseUnavailable(f"{name_of(path)} cannot be migrated by this version of Tandem: {error}") from error
     except (DBAPIError, sqlite3.Error, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseUnavailable(f"{path} cannot be migrated: {cause}") from error
+        raise DatabaseUnavailable(f"{name_of(path)} cannot be migrated: {cause}") from error

@@ -22,7 +22,7 @@ from schema.engine.database import Written
 from schema.engine.record import now
 from schema.engine.selection import Branch, Constant, Page, Rows, Scalar, Selection
 from schema.engine.shape import shape
-from schema.engine.sqlite import Step, Steps
+from schema.engine.step import Step, Steps
 
 Respond = Callable[[Call], Awaitable[Answer]]
 PLACES = 10_000

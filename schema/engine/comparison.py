@@ -11,9 +11,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, false, func, select, true
+from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, String, and_, bindparam, false, true
+from sqlalchemy.types import TypeEngine
 
 from schema.engine.field import NO_INTEGER, FieldShape, lowered
+from schema.engine.predicates import Among, Listed
 from schema.engine.searching import SHORTEST, holds, phrase
 from schema.engine.selection import Compare, Condition, Operator, Order, required
 from schema.engine.shape import Shape
@@ -59,12 +61,12 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
     """The condition on a row of the model's table."""
     least = NO_INTEGER if field.kind == "integer" else ""
     column = row.c[f"{field.name}_key" if field.folded else field.sort_column]
-    value = bindparam(compare.value, type_=Integer() if field.kind in ("integer", "boolean") else String())
+    value = bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
         case "eq":
             return column == value
         case "in":
-            return among(column, value)
+            return among(column, compare.value, bind_type(field))
         case "lt" | "lte":
             below = column < value if compare.operator == "lt" else column <= value
             return and_(column > least, below) if field.sort_column != field.name else below
@@ -100,9 +102,16 @@ def _is_stretch(made: Shape, compare: Compare) -> bool:
     return compare.operator in _STRETCHES and (compare.operator != "notnull" or made.fields[compare.field].nullable)
 
 
-def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether a column is one of a JSON array's values: one bind, however many there are."""
-    return column.in_(select(func.json_each(values).table_valued("value").c.value))
+def among(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> ColumnElement[bool]:
+    """Whether a column is one of the values, of this type, in the JSON array called `name`."""
+    return Among(column, bindparam(name, type_=Listed(kind)))
+
+
+def bind_type(field: FieldShape) -> TypeEngine[Any]:
+    """What a value that a field is compared with travels as: wider than the column, for it may be out of bounds."""
+    if field.kind == "boolean":
+        return Boolean()
+    return BigInteger() if field.kind == "integer" else String()
 
 
 def _checked(field: FieldShape, value: Any) -> Any:
@@ -118,12 +127,7 @@ def _checked(field: FieldShape, value: Any) -> Any:
 def _plain(field: FieldShape, values: Iterable[Any]) -> Iterator[Any]:
     """The values as the driver and JSON take them."""
     for value in values:
-        if field.kind == "boolean":
-            yield int(value)
-        elif field.folded:
-            yield lowered(value)
-        else:
-            yield value
+        yield lowered(value) if field.folded else value
 
 
 def _end(prefix: str) -> str:

@@ -4,57 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from time import monotonic, perf_counter
 from typing import Any
 
-from schema.engine.connection import Watch, connect
-from schema.engine.errors import Damaged, DatabaseUnavailable
+from schema.engine.dialect import POSTGRES, SQLITE
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Histogram, Trips
-from schema.engine.glance import Glance
+from schema.engine.file import File
 from schema.engine.lookup import Rows, lookup
+from schema.engine.place import is_postgres
 from schema.engine.planner import Plan, plan_list, plan_record
 from schema.engine.plans import Plans
 from schema.engine.policy import Actor
+from schema.engine.postgres import Postgres
 from schema.engine.repeats import Repeat, only_once, owner, under_way
+from schema.engine.replica import Replicated
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Job, Reader, Step, Steps, Writer
 from schema.engine.statement import compiled
-
-READERS = 2
-LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
+from schema.engine.step import Database, Job, Step, Watch
 
 
 class Directory:
-    """The database, its lanes, and the plans made for it. Open it before use, and close it."""
+    """The database, its lanes, and the plans made for it. Open it before use, and close it.
 
-    def __init__(self, path: str, *, deadline: float = 10.0, watch: Watch | None = None) -> None:
-        self.path = path
+    `place` is an SQLite file's path, or a PostgreSQL's URL. What is said of `pool` and `replica` is for the latter.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        deadline: float = 10.0,
+        watch: Watch | None = None,
+        pool: int = 10,
+        replica: str | None = None,
+    ) -> None:
         self.feed = Feed()
-        self.plans = Plans()
-        self.glances, self.reads, self.writes = Trips("glance"), Trips("read"), Trips("write")
-        self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
         self.under_way: set[tuple[str, str]] = set()
-        self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
-        self._writer = Writer(path, deadline, self._tell, watch)
+        self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
+        self.database: Database
+        self.shared = is_postgres(place)
+        if self.shared:
+            self.plans = Plans(POSTGRES)
+            told = deadline, self._tell, trips, pool, watch
+            self.database = Replicated(place, replica, *told) if replica else Postgres(place, *told)
+        else:
+            self.plans = Plans(SQLITE)
+            self.database = File(place, deadline, self._tell, trips, watch)
 
     async def open(self) -> Directory:
-        """Connect; `DatabaseUnavailable` where there is no such file."""
-        _check_there(self.path)
-        for lane in (self._writer, *self._readers):
-            await lane.open()
-        self._glance.open()
+        """Connect; `DatabaseUnavailable` where there is no such database."""
+        await self.database.open()
         return self
 
     async def close(self) -> None:
         """Finish what is under way, and disconnect."""
-        self._glance.close()
-        for lane in (*self._readers, self._writer):
-            await lane.close()
+        await self.database.close()
 
     async def __aenter__(self) -> Directory:
         return await self.open()
@@ -71,54 +77,25 @@ class Directory:
 
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
-        if any(lane.damaged for lane in (self._writer, *self._readers)):
-            raise Damaged("the database is damaged")
-        await self.read([("SELECT count(*) FROM sqlite_schema", ())])
-        if monotonic() - self._writer.failed < LATELY:
-            raise DatabaseUnavailable("the database cannot be written to")
-        await self.write(_nothing)
+        await self.database.check()
 
-    async def read(self, steps: Sequence[Step]) -> list[Rows]:
-        """The rows of each step, all of one moment."""
-        began = perf_counter()
-        rows: list[Rows] | None = self._glance.read(steps)
-        if rows is not None:
-            self.glances.note(steps, began)
-            return rows
-        try:
-            return await min(self._readers, key=Reader.busy).do(steps)  # type: ignore[no-any-return]
-        finally:
-            self.reads.note(steps, began)
+    async def read(self, steps: Sequence[Step], reader: Actor | None = None) -> list[Rows]:
+        """The rows of each step, all of one moment; `reader` sees at least what they have written themselves."""
+        return await self.database.read(steps, reader)
 
-    async def write(self, job: Job) -> Any:
-        """The job's result, once it is committed."""
-        began = perf_counter()
-        try:
-            return await self._writer.do(job)
-        finally:
-            self.writes.note(job, began)
+    async def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Any:
+        """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
+        return await self.database.write(job, writer, apart=apart)
 
     @property
     def waiting(self) -> dict[str, int]:
-        """How many errands wait for each of the connections."""
-        lanes = {f"reader {number}": lane for number, lane in enumerate(self._readers, 1)}
-        return {name: lane.waiting() for name, lane in {**lanes, "writer": self._writer}.items()}
+        """How many errands wait, by what they wait for."""
+        return self.database.waiting()
 
     @property
     def groups(self) -> Histogram:
         """How many writes were committed together."""
-        return self._writer.groups
-
-
-def _nothing() -> Steps:
-    """Takes the right to write, and does nothing with it."""
-    yield from ()
-    return Written(None)
-
-
-def _check_there(path: str) -> None:
-    if not Path(path).is_file():
-        raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to make it")
+        return self.database.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +123,14 @@ class Work:
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""
-        return await self.directory.read(steps)
+        return await self.directory.read(steps, self.actor)
 
-    async def write(self, job: Job) -> Any:
-        """The result of a job that returns `Written`, once it is committed."""
-        written: Written = await (self.directory.write(job) if self.repeat is None else self._once(job, self.repeat))
+    async def write(self, job: Job, *, apart: bool = False) -> Any:
+        """The result of a job that returns `Written`, once it is committed; `apart`: it touches nothing of others'."""
+        if self.repeat is None:
+            written: Written = await self.directory.write(job, self.actor, apart=apart)
+        else:
+            written = await self._once(job, self.repeat)
         return written.result
 
     async def _once(self, job: Job, repeat: Repeat) -> Any:
@@ -161,8 +141,8 @@ class Work:
         marks.add(mark)
         try:
             plans = self.directory.plans
-            return await self.directory.write(
-                only_once(job, repeat, self.actor, lambda it: plans.get(("repeat", it), lambda: compiled(it)))
-            )
+            compile = lambda it: plans.get(("repeat", it), lambda: compiled(it))  # noqa: E731
+            once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
+            return await self.directory.write(once, self.actor)
         finally:
             marks.discard(mark)

@@ -16,7 +16,8 @@
     └── Unavailable             the service is at fault; the same request may succeed later
         ├── Overloaded          too many requests wait
         ├── DatabaseUnavailable the database cannot be reached, or is locked or full
-        │   └── Damaged         its file holds what SQLite cannot make sense of
+        │   ├── Damaged         its file holds what SQLite cannot make sense of
+        │   └── Hopeless        … nor will it be: what is set is wrong
         └── Timeout             the answer was not there in time
 
 Each leaf has a `code` that both doors show. Status codes are the doors' business.
@@ -163,6 +164,10 @@ class DatabaseUnavailable(Unavailable):
 
 class Damaged(DatabaseUnavailable):
     """Its file holds what SQLite cannot make sense of."""
+
+
+class Hopeless(DatabaseUnavailable):
+    """What is set about the database is wrong: trying again does not help."""
 
 
 class Timeout(Unavailable):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, false, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from schema.engine import writes
 from schema.engine.database import Work, Written
@@ -19,8 +19,8 @@ from schema.engine.record import Link, now
 from schema.engine.selection import Branch, Compare, Page, Selection
 from schema.engine.selection import Rows as RowsOf
 from schema.engine.shape import Relation, Shape, fields_by_name, shape, table_of
-from schema.engine.sqlite import Step, Steps
 from schema.engine.statement import Statement, compiled
+from schema.engine.step import Step, Steps
 
 
 async def link(
@@ -50,7 +50,7 @@ async def link(
         yield from _both_there(work, relation, id, far, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
-            yield from _is_joined(relation, id, far, bound)
+            yield from _is_joined(work, relation, id, far, bound)
         answers = yield from _each(then)
         return Written(answers, _changes(relation, id, far) if rows else ())
 
@@ -155,12 +155,16 @@ def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnEleme
     return or_(false(), *(table.c[name].is_distinct_from(value) for name, value in new.items()))
 
 
-def _is_joined(relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> Steps:
+def _is_joined(work: Work, relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> Steps:
     """`NotFound` unless they are."""
-    asked = compiled(select(_table(relation).c[relation.far]).where(*_here(relation)))
+    asked = work.directory.plans.get(("joined", relation), lambda: _finding(relation))
     rows = yield asked.sql, asked.bind(bound)
     if not rows:
         raise apart(relation, id, far)
+
+
+def _finding(relation: Relation) -> Statement:
+    return compiled(select(_table(relation).c[relation.far]).where(*_here(relation)))
 
 
 def _parting(relation: Relation) -> Statement:

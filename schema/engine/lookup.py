@@ -7,7 +7,7 @@ moment, by the same plan and for the same actor, are brought as one row, and tol
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from schema.engine.selection import Values
 from schema.engine.statement import Statement
 
 Rows = list[tuple[Any, ...]]
+Joint = tuple[str, tuple[Any, ...]]
 
 # Control characters that no list's text is joined by (ASCII's record separator and group separator).
 RECORD, FIELD = 30, 29
@@ -61,10 +62,9 @@ def lookup(statement: Statement, several: Statement, values: Values) -> Lookup:
     return Lookup(statement.sql, statement.bind(values), several, values)
 
 
-def together(lookups: Sequence[Lookup]) -> tuple[str, tuple[Any, ...]]:
-    """One step for all of them."""
-    keys = json.dumps([one.key for one in lookups])
-    first = lookups[0]
+def together(lookups: Sequence[Lookup], spelled: Callable[[list[str]], Any] = json.dumps) -> Joint:
+    """One step for all of them; `spelled` makes of their keys what the driver takes: SQLite's takes JSON."""
+    keys, first = spelled([one.key for one in lookups]), lookups[0]
     return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
 
 

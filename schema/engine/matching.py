@@ -12,9 +12,9 @@ from sqlalchemy import (
     Integer,
     Select,
     SelectBase,
-    String,
     and_,
     bindparam,
+    case,
     exists,
     false,
     func,
@@ -26,7 +26,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from schema.engine.comparison import predicate
+from schema.engine.comparison import bind_type, predicate
+from schema.engine.dialect import quoted
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
@@ -75,8 +76,7 @@ class Matching:
 
     def beyond(self, cursor: str, *, later: bool, inclusive: bool = False) -> Predicate:
         """Whether a row comes later (or earlier) than a cursor, in the list's own order."""
-        kinds = [Integer() if field.kind == "integer" else String() for field in self.key_fields]
-        bounds = [bindparam(f"{cursor}_{number}", type_=kind) for number, kind in enumerate(kinds)]
+        bounds = [bindparam(f"{cursor}_{at}", type_=bind_type(field)) for at, field in enumerate(self.key_fields)]
         left, right = (self.keys[0], bounds[0]) if len(bounds) == 1 else (tuple_(*self.keys), tuple_(*bounds))
         if later is not self.descending:
             return left >= right if inclusive else left > right
@@ -96,10 +96,10 @@ class Matching:
         return union_all(select(*few.c), select(*many.c))
 
     def any(self, *conditions: Predicate) -> ColumnElement[Any]:
-        """Whether there is such a row: 1 or 0. That the rows are sorted makes SQLite take the index of their order."""
+        """Whether there is such a row: `1` or `0`. Sorted rows make SQLite take the index of their order."""
         one = literal_column("1", Integer())
         found = self.page(self.select(one.label("one"), within=conditions), one)
-        return exists(found).select().scalar_subquery()
+        return case((exists(found), quoted("1")), else_=quoted("0"))
 
     def count(self) -> ColumnElement[Any]:
         """How many rows there are."""

@@ -22,7 +22,7 @@ from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.sqlite import Step, Steps
+from schema.engine.step import Step, Steps
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -83,7 +83,7 @@ async def create(
     asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
 
     def job() -> Steps:
-        yield from writes.referring(made, kind, work.actor.id, data)
+        yield from writes.referring(work.directory.plans, made, kind, work.actor.id, data)
         yield insertion.sql, insertion.bind(writes.columns_of(made.fields, row))
         if verdict is not True:
             yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
@@ -93,7 +93,7 @@ async def create(
         given = shown if once is None else replace(shown, once=once)
         return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
 
-    return await work.write(job)  # type: ignore[no-any-return]
+    return await work.write(job, apart=True)  # type: ignore[no-any-return]
 
 
 async def update(
@@ -124,7 +124,7 @@ async def update(
     bound = _bound(work, {**new, "expected": _listed(versions), "now": now()}, key=id)
 
     def job() -> Steps:
-        yield from writes.referring(made, kind, work.actor.id, data)
+        yield from writes.referring(work.directory.plans, made, kind, work.actor.id, data)
         changed = yield changing.sql, changing.bind(bound)
         if not changed:
             barred = frozenset(name for name in fields if rule.where(made.table, kind, frozenset([name])) is False)

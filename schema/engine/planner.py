@@ -15,18 +15,18 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Integer,
-    LargeBinary,
     String,
     Subquery,
     bindparam,
-    cast,
     func,
     literal_column,
     select,
 )
+from sqlalchemy.engine.interfaces import Dialect
 
 from schema.engine.columns import Pick, label, needed, sees_all
 from schema.engine.comparison import among
+from schema.engine.dialect import Aggregate, Array, Character, Octets, quoted
 from schema.engine.errors import Forbidden, Invalid
 from schema.engine.lookup import FIELD, RECORD
 from schema.engine.matching import Matching, matching, opened
@@ -36,7 +36,7 @@ from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Shape, shape
 from schema.engine.statement import Statement, compiled
-from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, quoted, text_of, whole
+from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
 
 Expression = ColumnElement[Any]
 
@@ -53,13 +53,17 @@ class Plan:
     finish: Encoder
     several: Statement | None = None
 
+    def on(self, dialect: Dialect) -> Plan:
+        """The same plan for another database."""
+        return Plan(self.statement.on(dialect), self.finish, self.several and self.several.on(dialect))
+
 
 def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
     """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
     if made.rules.read.where(made.table, kind) is False:
         raise Forbidden(f"you may not see {made.plural}")
     text, finish = _page(branch, Scope(made, kind, -1, True))
-    return Plan(compiled(select(cast(text, LargeBinary))), finish or _as_it_is)
+    return Plan(compiled(select(Octets(text))), finish or _as_it_is)
 
 
 def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
@@ -75,13 +79,13 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
     columns = [*needed(needs, made, kind, row), row.c.version.label("_v"), sees_all(made, row, kind).label("_seen")]
     seen = select(*columns).where(*opened(made.rules.read.where(row, kind)))
     found = scope.query(seen.where(row.c.id == bindparam("key")))
-    some = scope.query(seen.where(among(row.c.id, bindparam("keys", type_=String()))))
+    some = scope.query(seen.where(among(row.c.id, "keys", String())))
     parts = [some.c.id, some.c["_v"], some.c["_seen"], text]
-    joint = func.group_concat(joined(_between(parts, func.char(FIELD))), func.char(RECORD))
+    joint = Aggregate(joined(_between(parts, _character(FIELD))), _character(RECORD))
     return Plan(
-        compiled(select(cast(text, LargeBinary), found.c["_v"], found.c["_seen"])),
+        compiled(select(Octets(text), found.c["_v"], found.c["_seen"])),
         finish or _as_it_is,
-        compiled(select(cast(joint, LargeBinary)).select_from(some)),
+        compiled(select(Octets(joint)).select_from(some)),
     )
 
 
@@ -124,7 +128,7 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
     for number, (key, source) in enumerate(branch.picks):
         parts.append(f'{"," if number else ""}"{key}":')
         if isinstance(source, Rows):
-            parts += ["[", func.coalesce(func.group_concat(next(texts), quoted(",")), quoted("")), "]"]
+            parts += ["[", func.coalesce(Aggregate(next(texts), quoted(",")), quoted("")), "]"]
         else:
             parts.append(source.json if isinstance(source, Constant) else found.count())
     return joined([*parts, "}"])
@@ -132,26 +136,26 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
 
 def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, the keys of its rows, and then the columns of each row."""
-    separator = func.char(literal_column(str(below.level + 1)))
+    separator = _character(below.level + 1)
     texts = [
         column.raw if isinstance(column, Hole) else column
         for row in columns.items
         for column in row
         if not isinstance(column, Place)
     ]
-    listed = func.group_concat(joined(_between(texts, separator)), separator)
+    listed = Aggregate(joined(_between(texts, separator)), separator)
     rows = func.coalesce(listed, quoted("")) if texts else quoted("")
     known = list(_between(list(_known(branch, found, columns)), separator))
     if columns.keyed:
-        keys = func.group_concat(_keys(found, below), separator)
+        keys = Aggregate(_keys(found, below), separator)
         known.append(func.coalesce(joined([separator, keys]) if known else keys, quoted("")))
-    return joined([*known, func.char(literal_column(str(HEAD)), type_=String()), rows]) if known else rows
+    return joined([*known, _character(HEAD), rows]) if known else rows
 
 
 def _keys(found: Matching, below: Scope) -> Expression:
     """What a row's cursor is made of, as `cursors.make` takes it."""
-    keys = [below.shown[f"_k{number}"] for number in range(len(found.keys))]
-    return func.json_array(*keys) if len(keys) > 1 else keys[0]
+    keys = [(field, below.shown[f"_k{number}"]) for number, field in enumerate(found.key_fields)]
+    return Array(*keys) if len(keys) > 1 else keys[0][1]
 
 
 def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
@@ -212,14 +216,16 @@ def _record(asked: Selection, scope: Scope) -> tuple[Expression, Encoder | None]
         return text_of(pieces), None
     columns = cut(pieces)
     texts = [column.raw if isinstance(column, Hole) else column for column in columns if not isinstance(column, Place)]
-    return joined(_between(texts, func.char(literal_column(str(scope.level + 1))))), RecordFinish(
-        columns, scope.separator.encode()
-    )
+    return joined(_between(texts, _character(scope.level + 1))), RecordFinish(columns, scope.separator.encode())
 
 
 def _between(parts: list[Expression], separator: Expression) -> list[Expression]:
     """The parts with the separator between them."""
     return [item for part in parts for item in (separator, part)][1:]
+
+
+def _character(code: int) -> Expression:
+    return Character(literal_column(str(code)))
 
 
 def _as_it_is(raw: bytes, values: Values) -> bytes:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from sqlalchemy.engine.interfaces import Dialect
+
 from schema.engine.cache import Cache
+from schema.engine.dialect import SQLITE
+from schema.engine.planner import Plan
+from schema.engine.statement import Statement
 
 PLANS_KEPT = 1000
 PLANS_BYTES = 32 * 1024 * 1024
@@ -15,18 +20,20 @@ Made = TypeVar("Made")
 
 
 class Plans(Cache[Hashable, Any]):
-    """Plans and statements by their keys."""
+    """Plans and statements by their keys, all for one kind of database."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect = SQLITE) -> None:
         super().__init__(PLANS_KEPT, PLANS_BYTES)
+        self._dialect = dialect
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """The plan kept under the key, made if there is none."""
-        found: Made | None = self.find(key)
+        found: Any = self.find(key)
         if found is None:
-            found = make()
+            made: Any = make()
+            found = made.on(self._dialect) if isinstance(made, Plan | Statement) else made
             self.keep(key, found, size_of(found))
-        return found
+        return found  # type: ignore[no-any-return]
 
 
 def size_of(plan: Any) -> int:

@@ -18,7 +18,9 @@ from typing import Any, ClassVar
 import uuid_utils
 from sqlalchemy import BigInteger, CheckConstraint, Column, Computed, Index, Table, UniqueConstraint, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapper, declared_attr
+from sqlalchemy.sql.compiler import DDLCompiler
 from sqlmodel import Field, SQLModel
 
 from schema.engine.field import NO_INTEGER, FieldShape, code_points, fields_of
@@ -146,6 +148,13 @@ def _add_keys(table: Table, field: FieldShape) -> None:
     if field.unique and field.folded:
         _drop_unique(table, field.name)
         table.append_constraint(UniqueConstraint(table.c[f"{field.name}_key"]))
+
+
+@compiles(Computed, "postgresql")
+def _stored(generated: Computed, compiler: DDLCompiler, **_: Any) -> str:
+    """SQLite makes a generated column when it is read, and indexes it all the same; PostgreSQL indexes stored ones."""
+    sql = compiler.sql_compiler.process(generated.sqltext, include_table=False, literal_binds=True)
+    return f"GENERATED ALWAYS AS ({sql}) STORED"
 
 
 def _drop_unique(table: Table, name: str) -> None:

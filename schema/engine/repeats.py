@@ -42,8 +42,8 @@ from schema.engine.field import code_points
 from schema.engine.lookup import Found, Rows
 from schema.engine.policy import Actor
 from schema.engine.record import ago, now
-from schema.engine.sqlite import Job, Steps
 from schema.engine.statement import Statement
+from schema.engine.step import Job, Steps
 
 KEPT_FOR = timedelta(hours=24)
 LONGEST_KEY = 255
@@ -73,6 +73,8 @@ _CLAIM = text(
     "id = NULL, version = NULL, whole = NULL, answer = NULL "
     "WHERE kept_answer.created_at < :expired RETURNING key"
 )
+# PostgreSQL's: a lock that ends with the transaction, and is not waited for.
+_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
 _MINE = (KEPT.c.actor == bindparam("its_actor"), KEPT.c.key == bindparam("its_key"))
 _LOOK = select(KEPT.c.request, KEPT.c.id, KEPT.c.version, KEPT.c.whole, KEPT.c.answer).where(*_MINE)
 _KEEP = (
@@ -115,8 +117,13 @@ def owner(actor: Actor) -> str:
     return f"roles:{','.join(sorted(actor.roles))} scopes:{','.join(sorted(actor.scopes))}"
 
 
-def only_once(job: Job, asked: Repeat, actor: Actor, compiled: Callable[[Executable], Statement]) -> Job:
-    """The same job, done if its key is new; else what came of it the first time, `KeyReused` if that was another."""
+def only_once(
+    job: Job, asked: Repeat, actor: Actor, compiled: Callable[[Executable], Statement], *, shared: bool = False
+) -> Job:
+    """The same job, done if its key is new; else what came of it the first time, `KeyReused` if that was another.
+
+    `shared`: the database has several writers, so that another process may be at it just now: `UnderWay`.
+    """
     # Who has other rights by now would be shown what they had then, or be refused what they had not.
     rights = json.dumps([sorted(actor.roles), sorted(actor.scopes), actor.id])
     request = hashlib.sha256(f"{asked.request} {rights}".encode()).hexdigest()
@@ -126,6 +133,8 @@ def only_once(job: Job, asked: Repeat, actor: Actor, compiled: Callable[[Executa
     sweeping = next(_WRITES) % BETWEEN_SWEEPS == 0
 
     def repeatable() -> Steps:
+        if shared and not (yield _ALONE, (f"{mine['its_actor']} {asked.key}",))[0][0]:
+            raise under_way()
         new = yield claim.sql, claim.bind({"actor": mine["its_actor"], "key": asked.key, "request": request, **moments})
         if not new:
             rows = yield look.sql, look.bind(mine)

@@ -1,7 +1,7 @@
 """Search: words as they are sent, whether a row holds them, and how SQLite finds such rows.
 
 Words are told apart by blanks, compared in lower case (`lowered`, as keys are), and found anywhere in a text. All that
-is SQLite's own is in `hits` and `phrase`: the trigram index, which `trigrams.py` keeps.
+is SQLite's own is in `hits` and `phrase`: the trigram index, which `trigrams.py` keeps; PostgreSQL has pg_trgm's.
 """
 
 # ruff: noqa: S608  what stands in these texts are names of tables and fields, never values
@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, case, func, literal_column, or_
+from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, case, literal_column, or_, true
 from sqlalchemy.sql.expression import TextClause, text
 
 from schema.engine.field import BLANK, CONTROL, lowered
+from schema.engine.predicates import Either, Within
 from schema.engine.selection import Condition, Search, required
 from schema.engine.shape import Shape
 from schema.engine.trigrams import index_of, indexed_up_to, numbers_of
@@ -56,7 +57,7 @@ def phrase(fields: Iterable[str], words: Iterable[str]) -> str:
 def holds(texts: Iterable[ColumnElement[Any]], words: Iterable[ColumnElement[Any]]) -> ColumnElement[bool]:
     """Whether each word is found in any of the lower-case texts: rows matching these words."""
     found = list(texts)
-    return and_(*(or_(*(func.instr(text, word) > literal_column("0") for text in found)) for word in words))
+    return and_(*(or_(*(Within(word, text) for text in found)) for word in words))
 
 
 def searched(asked: Search, made: Shape, row: FromClause) -> ColumnElement[bool]:
@@ -84,14 +85,17 @@ class Hits:
             f"SELECT id FROM {self._numbers} WHERE number IN (SELECT rowid {self._found}) UNION ALL"
             f" SELECT id FROM {self._numbers} WHERE number > coalesce({self._latest}, 0)"
         )
-        return id.in_(self._bound(found))
+        return Either(id.in_(self._bound(found)), true())
 
     def size(self, wanted: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
-        """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin."""
+        """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin.
+
+        PostgreSQL finds out by itself which way is shorter: for it, there are always many.
+        """
         counted = f"((SELECT count(*) FROM (SELECT 1 {self._found} LIMIT {MANY + 1})) > {MANY})"
         nothing = literal_column("0", Integer())
         yes, no = (wanted, nothing) if many else (nothing, wanted)
-        return case((self._bound(counted), yes), else_=no)
+        return Either(case((self._bound(counted), yes), else_=no), yes)
 
     @property
     def _found(self) -> str:

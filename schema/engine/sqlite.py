@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -24,10 +24,8 @@ from schema.engine.errors import DatabaseUnavailable, DirectoryError, Timeout
 from schema.engine.figures import SIZES, Histogram
 from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together
+from schema.engine.step import Job, Step, Steps
 
-Step = tuple[str, tuple[Any, ...]] | Lookup
-Steps = Generator[Step, Rows, Any]
-Job = Callable[[], Steps]
 log = logging.getLogger("tandem.database")
 
 BETWEEN_CUTS = 5.0

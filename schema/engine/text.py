@@ -1,4 +1,4 @@
-"""JSON as SQLite writes it: the expression that makes the text, and the encoder that finishes it.
+"""JSON as the database writes it: the expression that makes the text, and the encoder that finishes it.
 
 A row costs a hand-over of the interpreter's lock at each step, so a whole page is one row: its columns joined by a
 control character, which JSON text never holds. What SQL cannot write (cursors, and lists that need them) is a *hole*:
@@ -13,8 +13,9 @@ from functools import reduce
 from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, String, case, func, literal_column, type_coerce
+from sqlalchemy import ColumnElement, String, case, type_coerce
 
+from schema.engine.dialect import Object, Value, quoted
 from schema.engine.field import FieldShape
 from schema.engine.selection import Values
 
@@ -43,15 +44,9 @@ class Place:
     """A hole for the row's own cursor."""
 
 
-TRUTHS = ("true", "false", "null")
 Piece = str | ColumnElement[Any] | Hole | Place
 Member = tuple[str, Leaf | Sequence[Piece]]
 Part = TypeVar("Part", str | ColumnElement[Any], Piece)
-
-
-def quoted(text: str) -> Expression:
-    """A constant of ours as an SQL literal."""
-    return literal_column("'" + text.replace("'", "''") + "'", String())
 
 
 def joined(parts: Sequence[str | Expression]) -> Expression:
@@ -72,7 +67,7 @@ def named(field: FieldShape, column: Expression) -> Expression:
 def object_of(members: Sequence[Member]) -> list[Piece]:
     """The pieces of a JSON object."""
     if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:
-        return [_json_object([(key, value) for key, value in members if isinstance(value, Leaf)])]
+        return [Object([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
     pieces: list[Piece] = []
     for leaves, run in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
         for part in (
@@ -83,10 +78,10 @@ def object_of(members: Sequence[Member]) -> list[Piece]:
 
 
 def _some(members: Sequence[tuple[str, Leaf]]) -> list[list[Piece]]:
-    """Members of an object, without its braces: a value never ends in one."""
+    """Members of an object, without its braces."""
     if 1 < len(members) < 60:
-        return [[func.ltrim(func.rtrim(_json_object(members), quoted("}")), quoted("{"))]]
-    return [[f'"{key}":', _spelled(leaf)] for key, leaf in members]
+        return [[Object([(key, leaf.field, leaf.column) for key, leaf in members], bare=True)]]
+    return [[f'"{key}":', Value(leaf.field, leaf.column)] for key, leaf in members]
 
 
 def _one(member: Member) -> list[Piece]:
@@ -126,21 +121,3 @@ def cut(pieces: Sequence[Piece]) -> list[Expression | Hole | Place]:
         else:
             run.append(piece)
     return [*columns, joined(run)] if run else columns
-
-
-def _json_object(members: Sequence[tuple[str, Leaf]]) -> Expression:
-    return func.json_object(*(part for key, leaf in members for part in (quoted(key), _json_value(leaf))))
-
-
-def _json_value(leaf: Leaf) -> Expression:
-    # `json()` of a constant is worked out once a statement, of a CASE once a row.
-    return _truth(leaf, *(func.json(quoted(word)) for word in TRUTHS)) if leaf.field.kind == "boolean" else leaf.column
-
-
-def _spelled(leaf: Leaf) -> Expression:
-    """A value as JSON text."""
-    return _truth(leaf, *map(quoted, TRUTHS)) if leaf.field.kind == "boolean" else func.json_quote(leaf.column)
-
-
-def _truth(leaf: Leaf, true: Expression, false: Expression, unknown: Expression) -> Expression:
-    return case((leaf.column, true), (leaf.column.is_(None), unknown), else_=false)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    String,
+    Integer,
     Table,
     bindparam,
     case,
@@ -30,10 +31,11 @@ from schema.engine.errors import Conflict, Fault, Forbidden, NotFound, VersionMi
 from schema.engine.field import FieldShape, lowered
 from schema.engine.lookup import Rows
 from schema.engine.matching import opened
+from schema.engine.plans import Plans
 from schema.engine.policy import Kind, Rule, both
 from schema.engine.shape import Shape, shape
-from schema.engine.sqlite import Steps
 from schema.engine.statement import Statement, compiled
+from schema.engine.step import Steps
 
 
 def columns_of(fields: Mapping[str, FieldShape], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def why_not(
 
 
 def _expected(table: Table) -> ColumnElement[bool]:
-    return among(table.c.version, bindparam("expected", type_=String()))
+    return among(table.c.version, "expected", Integer())
 
 
 def permitted(made: Shape, id: str, rows: Rows, deed: str, forbidden: frozenset[str] = frozenset()) -> int:
@@ -120,14 +122,15 @@ def permitted(made: Shape, id: str, rows: Rows, deed: str, forbidden: frozenset[
     return int(version)
 
 
-def referring(made: Shape, kind: Kind, actor: str | None, data: Mapping[str, Any]) -> Steps:
+def referring(plans: Plans, made: Shape, kind: Kind, actor: str | None, data: Mapping[str, Any]) -> Steps:
     """`Conflict` if a foreign key leads to no record that the actor may see."""
     for relation in made.relations.values():
         id = data.get(relation.near) if not relation.many else None
         if id is not None:
             target = shape(relation.target)
             kind.keep_within(target.plural, "read")
-            asked = asking(target, kind, target.rules.read)
+            rule = target.rules.read
+            asked = plans.get(("ask", target, kind, rule), partial(asking, target, kind, rule))
             rows = yield asked.sql, asked.bind({"key": id, "actor": actor})
             if not rows:
                 fault = Fault((relation.near,), f"there is no {target.singular} {id}", "unknown")

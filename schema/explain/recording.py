@@ -9,8 +9,9 @@ from typing import Any, Literal
 from schema.engine.database import Directory
 from schema.engine.lookup import Rows
 from schema.engine.planner import Plan
-from schema.engine.sqlite import Job, Step, Steps
+from schema.engine.policy import Actor
 from schema.engine.statement import Statement
+from schema.engine.step import Job, Step, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,16 @@ class Recorder(Directory):
         super().__init__(path)
         self.trips: list[Trip] = []
 
-    async def read(self, steps: Sequence[Step]) -> list[Rows]:
+    async def read(self, steps: Sequence[Step], reader: Actor | None = None) -> list[Rows]:
         """As ever."""
         self.trips.append(Trip("read", list(steps)))
-        return await super().read(steps)
+        return await super().read(steps, reader)
 
-    async def write(self, job: Job) -> Any:
+    async def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Any:
         """As ever."""
         trip = Trip("write")
         self.trips.append(trip)
-        return await super().write(lambda: _noted(job, trip))
+        return await super().write(lambda: _noted(job, trip), writer, apart=apart)
 
     def planned(self, sql: str) -> tuple[Hashable, Statement | None]:
         """What a statement was planned for, and the statement; it may have been made for this once."""

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from schema.engine import writes
 from schema.engine.record import now
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Step
+from schema.engine.step import Step
 from schema.migrations.run import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')

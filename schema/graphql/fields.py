@@ -18,7 +18,7 @@ from schema.engine.lookup import Rows as Brought
 from schema.engine.planner import Plan
 from schema.engine.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.sqlite import Step
+from schema.engine.step import Step
 from schema.graphql.declaring import Argument, Member, camel
 from schema.graphql.selecting import Details, Operation, Selecting
 from schema.graphql.types import Types

@@ -17,7 +17,7 @@ from schema.engine.planner import Plan
 from schema.engine.repeats import checked_key, repeat
 from schema.engine.selection import Far, Scalar, Selection, Values
 from schema.engine.shape import Relation, Shape, shape
-from schema.engine.sqlite import Step
+from schema.engine.step import Step
 from schema.graphql.context import Context
 from schema.graphql.declaring import camel, snake
 from schema.graphql.mutations import Mutation

@@ -31,6 +31,8 @@ class Searching(ops.ExecuteSQLOp):
 
 def is_declared(name: str | None, kind: str, parents: Any) -> bool:
     """Whether Alembic is to look at this: not at the tables that an index consists of."""
+    if kind == "index" and (name or "").endswith("_trigrams"):
+        return False
     return kind != "table" or all(name not in made_by(table) for table in SQLModel.metadata.tables.values())
 
 

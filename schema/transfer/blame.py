@@ -47,14 +47,14 @@ def bad_rows(stage: Stage) -> dict[str, int]:
     """How many rows of each sheet have faults."""
     faults = stage.faults.c
     counted = select(faults.sheet, func.count(distinct(faults.number))).group_by(faults.sheet)
-    return dict(stage.run(counted).fetchall())
+    return dict(map(tuple, stage.run(counted)))
 
 
 def blemishes(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[list[Blemish], int]:
     """The first faults, in the order of reading, and how many there are in all."""
     faults = stage.faults
-    (total,) = stage.run(select(func.count()).select_from(faults)).fetchone()
-    found = stage.run(select(*faults.columns).order_by(faults.c.number).limit(most)).fetchall()
+    (total,) = stage.run(select(func.count()).select_from(faults))[0]
+    found = stage.run(select(*faults.columns).order_by(faults.c.number).limit(most))
     return [_told(stage, headings, *row) for row in found], total
 
 
@@ -66,6 +66,6 @@ def _told(
     more = f" {value!r}" if value is not None else ""
     if other is not None:
         rows = stage.rows[sheet]
-        there = stage.run(select(rows.c._file, rows.c._line).where(rows.c._number == other)).fetchone()
+        there = stage.run(select(rows.c._file, rows.c._line).where(rows.c._number == other))[0]
         more = f" {headings[there[0]].source}:{there[1]}"
     return Blemish(heading.source, line, heading.spelled(column), reason + more)

@@ -10,26 +10,24 @@ from __future__ import annotations
 import csv
 import io
 import os
-import sqlite3
 import zipfile
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, case, func, literal_column, select
 
-from schema.engine.errors import BadRequest, DatabaseUnavailable
+from schema.engine.errors import BadRequest
 from schema.engine.field import FieldShape
-from schema.engine.sqlite import connect, meaning
 from schema.engine.statement import Statement, compiled
 from schema.transfer import Tell
+from schema.transfer.session import Row, Session, explained, session
 from schema.transfer.sheet import Sheet
 
-BATCH = 5000
 FORMULAS = "=+-@"
 
 
@@ -37,7 +35,7 @@ FORMULAS = "=+-@"
 class Snapshot:
     """The directory as it is at one moment; it holds still until it is closed."""
 
-    connection: sqlite3.Connection
+    session: Session
     for_spreadsheets: bool
     tell: Tell
     counts: dict[str, int]
@@ -47,17 +45,15 @@ class Snapshot:
         file.write(BOM_UTF8 if self.for_spreadsheets else b"")
         heading = tuple(field.name for field in sheet.shown)
         ending = "\r\n" if self.for_spreadsheets else "\n"
-        for rows in chain([[heading]], self._batches(sheet)):
+        headings: list[Row] = [heading]
+        for rows in chain([headings], self._batches(sheet)):
             text = io.StringIO(newline="")
             csv.writer(text, lineterminator=ending).writerows(rows)
             file.write(text.getvalue().encode())
 
-    def _batches(self, sheet: Sheet) -> Iterator[list[tuple[Any, ...]]]:
-        counting = compiled(select(func.count()).select_from(sheet.table))
-        ((total,),) = self.connection.execute(counting.sql)
-        listing = _listing(sheet, self.for_spreadsheets)
-        cursor = self.connection.execute(listing.sql, listing.bind({}))
-        while rows := cursor.fetchmany(BATCH):
+    def _batches(self, sheet: Sheet) -> Iterator[list[Row]]:
+        ((total,),) = self.session.run(select(func.count()).select_from(sheet.table))
+        for rows in self.session.batches(_listing(sheet, self.for_spreadsheets)):
             self.counts[sheet.name] = self.counts.get(sheet.name, 0) + len(rows)
             self.tell(f"Writing {sheet.name}", self.counts[sheet.name] / total)
             yield rows
@@ -65,14 +61,10 @@ class Snapshot:
 
 @contextmanager
 def snapshot(path: str, tell: Tell, *, for_spreadsheets: bool = False) -> Iterator[Snapshot]:
-    """The database at `path` as it is now."""
-    try:
-        with closing(connect(path, query_only=True)) as connection:
-            connection.execute("BEGIN")
-            yield Snapshot(connection, for_spreadsheets, tell, {})
-    except sqlite3.Error as error:
-        meant = meaning(error)
-        raise (DatabaseUnavailable(f"{meant}: {error}") if isinstance(meant, DatabaseUnavailable) else error) from error
+    """A database as it is now."""
+    with explained(path), session(path, query_only=True) as opened:
+        opened.begin(writing=False)
+        yield Snapshot(opened, for_spreadsheets, tell, {})
 
 
 def export_file(taken: Snapshot, sheet: Sheet, path: Path) -> None:
@@ -133,5 +125,6 @@ def _cell(sheet: Sheet, field: FieldShape, for_spreadsheets: bool) -> ColumnElem
     if field.kind == "boolean":
         return case((column.is_(None), None), (column, "true"), else_="false")
     if field.kind == "text" and for_spreadsheets:
-        return case((func.instr(FORMULAS, func.substr(column, 1, 1)) > 0, "'" + column), else_=column)
+        marks: list[ColumnElement[str]] = [literal_column(f"'{mark}'") for mark in FORMULAS]
+        return case((func.substr(column, 1, 1).in_(marks), "'" + column), else_=column)
     return column

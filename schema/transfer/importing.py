@@ -8,7 +8,6 @@ was; of what is known already, the directory keeps these itself.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,14 +15,13 @@ from typing import IO
 
 from sqlalchemy import func, select
 
-from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.record import now
-from schema.engine.sqlite import meaning
 from schema.transfer import Tell
 from schema.transfer.blame import Blemish, bad_rows, blemishes
 from schema.transfer.judging import judge
 from schema.transfer.reading import Intake
 from schema.transfer.recognising import recognise
+from schema.transfer.session import explained, session
 from schema.transfer.sheet import Sheet
 from schema.transfer.source import Heading, Line, Source, opened
 from schema.transfer.staging import Stage
@@ -68,15 +66,9 @@ class Wish:
 
 
 def import_files(path: str, sheets: Mapping[str, Sheet], sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
-    """Bring files into the database at `path`; `tell` hears what is under way, and how far it is."""
-    try:
-        with Stage(path, sheets) as stage:
-            return _import(stage, sources, wish, tell)
-    except sqlite3.Error as error:
-        meant = meaning(error)
-        if isinstance(meant, DatabaseUnavailable):
-            raise DatabaseUnavailable(f"{meant.detail}: {error}") from error
-        raise (meant if isinstance(meant, DirectoryError) else error) from error
+    """Bring files into a database; `tell` hears what is under way, and how far it is."""
+    with explained(path), session(path) as opened:
+        return _import(Stage(opened, sheets), sources, wish, tell)
 
 
 def _import(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
@@ -129,5 +121,5 @@ def _report(stage: Stage, headings: Sequence[Heading], stored: bool, most: int) 
     for name in sorted({heading.sheet.name for heading in headings}, key=list(stage.sheets).index):
         deed = stage.rows[name].c._deed
         counted = select(deed, func.count()).where(stage.rows[name].c._bad == 0).group_by(deed)
-        counts[name] = Counts(**dict(stage.run(counted).fetchall()), bad=bad.get(name, 0))
+        counts[name] = Counts(**dict(map(tuple, stage.run(counted))), bad=bad.get(name, 0))
     return Report(stored, counts, *blemishes(stage, headings, most))

@@ -106,7 +106,7 @@ def _mark(stage: Stage) -> int:
     for sheet in stage.sheets.values():
         rows = stage.rows[sheet.name]
         faulty = select(stage.faults.c.number).where(stage.faults.c.sheet == sheet.name)
-        marked += stage.run(update(rows).where(rows.c._bad == 0, rows.c._number.in_(faulty)).values(_bad=1)).rowcount
+        marked += stage.count(update(rows).where(rows.c._bad == 0, rows.c._number.in_(faulty)).values(_bad=1))
     return marked
 
 

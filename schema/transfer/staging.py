@@ -6,71 +6,54 @@ fields it was `_given`, whether it is `_known` to the directory, whether it is `
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, FromClause, Index, Integer, MetaData, String, Table, true
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql.base import Executable
 
-from schema.engine.sqlite import connect
-from schema.engine.statement import Statement, compiled
+from schema.engine.statement import Statement
+from schema.transfer.session import Row, Session
 from schema.transfer.sheet import Sheet, exact_or_folded
-
-PATIENCE = 30_000  # milliseconds until it gives up waiting for other writers
-PAGES_KEPT = -65536  # KiB of each of the two databases: what fits is not written and read over and over
-_DIALECT = sqlite.dialect()
 
 
 class Stage:
-    """A connection of its own, and on it a table for the rows of each sheet and one for what is wrong with them."""
+    """On a connection, a table for the rows of each sheet and one for what is wrong with them."""
 
-    def __init__(self, path: str, sheets: Mapping[str, Sheet]) -> None:
+    def __init__(self, session: Session, sheets: Mapping[str, Sheet]) -> None:
         self.sheets = sheets
         self._metadata = MetaData()
         self.rows = {name: _rows(sheet, self._metadata) for name, sheet in sheets.items()}
         self.faults = _faults(self._metadata)
-        self._connection = connect(path)
-        self._connection.execute(f"PRAGMA busy_timeout={PATIENCE}")
-        for schema in ("main", "temp"):
-            self._connection.execute(f"PRAGMA {schema}.cache_size={PAGES_KEPT}")
-        for table in self._metadata.tables.values():
-            self._connection.execute(str(CreateTable(table).compile(dialect=_DIALECT)))
-
-    def __enter__(self) -> Stage:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._session = session
+        session.define(*map(CreateTable, self._metadata.tables.values()))
 
     def begin(self, *, writing: bool) -> None:
         """Begin a transaction; if it is to write, at once as the only writer."""
-        self._connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+        self._session.begin(writing=writing, tables=[sheet.table.name for sheet in self.sheets.values()])
 
     def commit(self) -> None:
         """All of the transaction, on the disk."""
-        self._connection.execute("COMMIT")
+        self._session.say("COMMIT")
 
-    def pragma(self, setting: str) -> None:
-        """Set one of SQLite's switches."""
-        self._connection.execute(f"PRAGMA {setting}")
+    def run(self, executable: Executable, **values: Any) -> Sequence[Row]:
+        """The rows of a statement."""
+        return self._session.run(executable, values)
 
-    def run(self, executable: Executable, **values: Any) -> sqlite3.Cursor:
-        """Run a statement."""
-        statement = compiled(executable)
-        return self._connection.execute(statement.sql, statement.bind(values))
+    def count(self, executable: Executable) -> int:
+        """How many rows a statement has changed."""
+        return self._session.count(executable)
 
     def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement for each row."""
-        self._connection.executemany(statement.sql, map(statement.bind, rows))
+        self._session.run_many(statement, rows)
 
     def index(self) -> None:
         """Make what is looked for quick to find, now that all rows are there."""
-        for table in self._metadata.tables.values():
-            for index in table.indexes:
-                self._connection.execute(str(CreateIndex(index).compile(dialect=_DIALECT)))
+        tables = self._metadata.tables.values()
+        self._session.define(*(CreateIndex(index) for table in tables for index in table.indexes))
+        self._session.prepare([table.name for table in tables])
 
 
 def given(sheet: Sheet, rows: Table, name: str) -> ColumnElement[int]:

@@ -29,8 +29,6 @@ ID_LENGTH = 36
 
 def store(stage: Stage, moment: str, total: int) -> Iterator[float]:
     """Change what is changed, create what is new; tells now and then how much is done."""
-    # No row refers to one that will not be there, but it may be there only later.
-    stage.pragma("defer_foreign_keys=ON")
     for sheet in stage.sheets.values():
         _let_go(stage, sheet)
     batches = [(sheet, first) for sheet in stage.sheets.values() for first in range(0, total, BATCH)]

@@ -24,9 +24,10 @@ ADMIN = Actor(roles=frozenset({"admin"}))
 KEY = shape(Key)
 
 
-def production(database: Path, **more: str) -> Settings:
+def production(database: Path | str, **more: str) -> Settings:
     """The settings of production, in which nobody is let in without a credential."""
-    return read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}", "SECRET_KEY": SECRET, **more})
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
+    return read({"TANDEM_ENV": "production", "DATABASE_URL": url, "SECRET_KEY": SECRET, **more})
 
 
 async def new_key(directory: Directory, role: str, **more: Any) -> str:

@@ -527,6 +527,7 @@ async def test_one_who_goes_away_spoils_the_look_for_nobody(watched):
     assert (await patient).roles == {"reader"}
 
 
+@pytest.mark.sqlite
 def test_production_without_a_key_says_how_to_make_one(database, caplog):
     with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as client:
         assert client.get("/users").status_code == 401
@@ -585,6 +586,7 @@ def test_the_command_line_says_what_is_wrong(house, arguments, said):
     assert not answer.stdout
 
 
+@pytest.mark.sqlite
 def test_the_command_line_lists_more_keys_than_a_page_holds(database):
     async def many():
         async with Directory(str(database)) as directory:

@@ -568,6 +568,7 @@ async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
 
 
 @pytest.mark.parametrize("waits", [0, 1, 2, 3, 5, 8])
+@pytest.mark.sqlite  # a pool has tasks of its own, which end by themselves
 async def test_who_vanishes_while_writing_leaves_no_lock(peer, directory, waits):
     """At whatever moment: the write is done or it is not, and the next one is."""
     peer.say(*(subscribe(str(number), CREATE) for number in range(AT_A_TIME)))

@@ -80,6 +80,9 @@ _USER = (
 )
 
 
+_TRIGRAMS = {"group": ("name_key", "description_key"), "user": ("first_name_key", "last_name_key", "email_key")}
+
+
 def upgrade() -> None:
     """Go forward."""
     with op.batch_alter_table("group", recreate=_recreate(), copy_from=_group()) as batch_op:
@@ -88,6 +91,11 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for statement in (*_GROUP, *_USER):
             op.execute(statement)
+        return
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    for table, columns in _TRIGRAMS.items():
+        for column in columns:
+            op.execute(f'CREATE INDEX {table}_{column}_trigrams ON "{table}" USING gin ({column} gin_trgm_ops)')
 
 
 def downgrade() -> None:
@@ -98,6 +106,10 @@ def downgrade() -> None:
                 op.execute(f"DROP TRIGGER {table}_search_{trigger}")
             op.execute(f"DROP TABLE {table}_search")
             op.execute(f"DROP TABLE {table}_searched")
+    else:
+        for table, columns in _TRIGRAMS.items():
+            for column in columns:
+                op.execute(f"DROP INDEX {table}_{column}_trigrams")
     with op.batch_alter_table("group", recreate=_recreate(), copy_from=_group(_key())) as batch_op:
         batch_op.drop_column("description_key")
 

@@ -1,0 +1,101 @@
+"""SQLite as a directory's database: a file, read at a glance or by the readers' lanes, written by one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+from schema.engine.errors import Damaged, DatabaseUnavailable
+from schema.engine.events import Written
+from schema.engine.figures import Histogram, Trips
+from schema.engine.glance import Glance
+from schema.engine.lookup import Rows
+from schema.engine.sqlite import Reader, Writer, connect
+from schema.engine.step import Job, Step, Steps, Watch
+
+READERS = 2
+LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
+
+
+class File:
+    """The lanes to a file. Open it before use, and close it."""
+
+    def __init__(
+        self,
+        path: str,
+        deadline: float,
+        committed: Callable[[Any], None],
+        trips: tuple[Trips, Trips, Trips],
+        watch: Watch | None = None,
+    ) -> None:
+        self._path = path
+        self._glances, self._reads, self._writes = trips
+        self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
+        self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
+        self._writer = Writer(path, deadline, committed, watch)
+
+    async def open(self) -> None:
+        """Connect; `DatabaseUnavailable` where there is no such file."""
+        _check_there(self._path)
+        for lane in (self._writer, *self._readers):
+            await lane.open()
+        self._glance.open()
+
+    async def close(self) -> None:
+        """Finish what is under way, and disconnect."""
+        self._glance.close()
+        for lane in (*self._readers, self._writer):
+            await lane.close()
+
+    async def check(self) -> None:
+        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+        if any(lane.damaged for lane in (self._writer, *self._readers)):
+            raise Damaged("the database is damaged")
+        await self.read([("SELECT count(*) FROM sqlite_schema", ())])
+        if monotonic() - self._writer.failed < LATELY:
+            raise DatabaseUnavailable("the database cannot be written to")
+        await self.write(_nothing)
+
+    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+        """The rows of each step, all of one moment."""
+        began = perf_counter()
+        rows: list[Rows] | None = self._glance.read(steps)
+        if rows is not None:
+            self._glances.note(steps, began)
+            return rows
+        try:
+            return await min(self._readers, key=Reader.busy).do(steps)  # type: ignore[no-any-return]
+        finally:
+            self._reads.note(steps, began)
+
+    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+        """The job's result, once it is committed."""
+        began = perf_counter()
+        try:
+            return await self._writer.do(job)
+        finally:
+            self._writes.note(job, began)
+
+    def waiting(self) -> dict[str, int]:
+        """How many errands wait for each of the connections."""
+        lanes = {f"reader {number}": lane for number, lane in enumerate(self._readers, 1)}
+        return {name: lane.waiting() for name, lane in {**lanes, "writer": self._writer}.items()}
+
+    @property
+    def groups(self) -> Histogram:
+        """How many writes were committed together."""
+        return self._writer.groups
+
+
+def _nothing() -> Steps:
+    """Takes the right to write, and does nothing with it."""
+    yield from ()
+    return Written(None)
+
+
+def _check_there(path: str) -> None:
+    if not Path(path).is_file():
+        raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to make it")

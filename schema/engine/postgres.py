@@ -1,0 +1,151 @@
+"""PostgreSQL as a directory's database: read as `reading.py` has it, and written to.
+
+New records that are made at the same moment are one transaction. Every other write is a transaction of its own, and is
+tried again where PostgreSQL says that it may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from time import perf_counter
+from typing import Any
+
+from schema.engine.errors import DatabaseUnavailable
+from schema.engine.figures import SIZES, Histogram, Trips
+from schema.engine.lookup import Lookup, Rows
+from schema.engine.pool import Errand, LostBefore, Outcome, one
+from schema.engine.reading import MOST_TOGETHER, Reading, came_of, lost
+from schema.engine.server import TRY_AGAIN, Connection, code_of
+from schema.engine.step import Job, Step, Steps, Watch, companies
+
+TRIES = 4
+GROUPS = 2  # trips at a time
+UNKNOWN = (
+    "the connection to the database was lost while a change was being committed:"
+    " whether it was made is not known, so look before you try again"
+)
+
+
+class Postgres(Reading):
+    """A PostgreSQL that is written to as well."""
+
+    def __init__(
+        self,
+        url: str,
+        deadline: float,
+        committed: Callable[[Any], None],
+        trips: tuple[Trips, Trips, Trips],
+        size: int = 10,
+        watch: Watch | None = None,
+    ) -> None:
+        super().__init__(url, deadline, trips, size, watch)
+        self._committed = committed
+        self.groups = Histogram(SIZES)
+        self._groups = self._pool.queue(self._write_together, GROUPS, _all)
+        self._writes = self._pool.queue(self._write, size, one)
+
+    async def check(self) -> None:
+        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+        ((standing_by,),) = (await self.read([("SELECT pg_is_in_recovery()", ())]))[0]
+        if standing_by:
+            raise DatabaseUnavailable("the database cannot be written to: it is a standby")
+
+    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+        """The job's result, once it is committed; jobs that are apart from all others are committed together."""
+        began = perf_counter()
+        try:
+            return await self._pool.do(self._groups if apart else self._writes, job)
+        finally:
+            self._noted_writes.note(job, began)
+
+    def waiting(self) -> dict[str, int]:
+        """How many errands wait, by what they wait for."""
+        return {
+            **super().waiting(), "creation": len(self._groups.waiting), "write": len(self._writes.waiting),
+        }  # fmt: skip
+
+    async def _write_together(self, connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
+        """All in one transaction; if that fails, each in its own."""
+        if len(jobs) > 1:
+            try:
+                return [(result, None) for result in await self._transaction(connection, jobs)]
+            except FateUnknown as error:
+                return [(None, error)] * len(jobs)
+            except Exception as error:
+                if lost(connection, error):
+                    return [(None, LostBefore())] * len(jobs)
+                await _roll_back(connection)
+        return [outcome for job in jobs for outcome in await self._write(connection, [job])]
+
+    async def _write(self, connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
+        """A transaction of its own, tried again where that may help."""
+        for left in reversed(range(TRIES)):
+            try:
+                return [(result, None) for result in await self._transaction(connection, jobs)]
+            except Exception as error:
+                meant = came_of(connection, error)
+                if not lost(connection, error):
+                    await _roll_back(connection)
+                if left == 0 or code_of(error) not in TRY_AGAIN:
+                    return [(None, meant)]
+            await asyncio.sleep(random.uniform(0.005, 0.05) * (TRIES - left))  # noqa: S311
+        raise AssertionError("the last try returns")
+
+    async def _transaction(self, connection: Connection, jobs: Sequence[Job]) -> list[Any]:
+        await self._run(connection, "BEGIN")
+        results = await self._driven(connection, [job() for job in jobs])
+        try:
+            await self._run(connection, "COMMIT")
+        except Exception as error:
+            if code_of(error)[:2] in ("23", "40"):
+                raise
+            raise FateUnknown(UNKNOWN) from error
+        self.groups.note(len(results))
+        # Also of what nobody waits for any more: what is committed has happened.
+        for result in results:
+            self._committed(result)
+        return results
+
+    async def _driven(self, connection: Connection, jobs: Sequence[Steps]) -> list[Any]:
+        """Give jobs the rows that they ask for until all have returned; what they ask alike is asked at once."""
+        results: dict[int, Any] = {}
+        rows: dict[int, Rows | None] = dict.fromkeys(range(len(jobs)))
+        while rows:
+            asked: dict[int, Step] = {}
+            for number, brought in rows.items():
+                try:
+                    asked[number] = next(jobs[number]) if brought is None else jobs[number].send(brought)
+                except StopIteration as end:
+                    results[number] = end.value
+            rows = dict(zip(asked, await self._asked(connection, list(asked.values())), strict=True))
+        return [results[number] for number in range(len(jobs))]
+
+    async def _asked(self, connection: Connection, steps: list[Step]) -> list[Rows]:
+        found: dict[int, Rows] = {}
+        for places in companies(steps, insertions=True):
+            first = steps[places[0]]
+            if len(places) > 1 and not isinstance(first, Lookup):
+                if self._watch is not None:
+                    self._watch(first[0])
+                await connection.executemany(first[0], [steps[place][1] for place in places])
+                found |= {place: [] for place in places}
+            else:
+                answers = await self._company(connection, [steps[place] for place in places])
+                found |= zip(places, answers, strict=True)
+        return [found[place] for place in range(len(steps))]
+
+
+class FateUnknown(DatabaseUnavailable):
+    """Whether a change was made is not known."""
+
+
+def _all(waiting: deque[Errand]) -> list[Errand]:
+    return [waiting.popleft() for _ in range(min(len(waiting), MOST_TOGETHER))]
+
+
+async def _roll_back(connection: Connection) -> None:
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")

@@ -1,0 +1,102 @@
+"""PostgreSQL from outside: where it is, how a session with it begins, and what its errors mean to the caller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+from asyncpg import PostgresError
+
+from schema.engine.errors import Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
+from schema.engine.place import Server
+
+Connection = Any
+AWAY = "the database is not available"
+LATE = "the database did not answer in time"
+STATEMENTS_KEPT = 1024
+PATIENCE = 5.0  # seconds until a server that does not answer is taken for absent
+
+TRY_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+# Said in every case: a server that is stopping, starting or full says so before it closes the connection.
+_GOING = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
+_UNAVAILABLE = ("08", "25006", "28", "3D", "3F", "42P01", "42703", "42501", "53", "55006", "57P", "58", "F0", "XX")
+
+
+def session(server: Server, deadline: float) -> dict[str, str]:
+    """What a session is told when it begins, in milliseconds where it is a time."""
+    limit, wait = int(deadline * 1000), max(int(deadline * 200), 10)
+    told = {"application_name": "tandem"}
+    if server.pooled:
+        return told
+    return {
+        **told,
+        "statement_timeout": str(limit),
+        "lock_timeout": str(wait),
+        "idle_in_transaction_session_timeout": str(limit + 5000),
+        # Plans are made once and serve everybody; they are small, and compiling them costs more than it gains.
+        "plan_cache_mode": "force_generic_plan",
+        "jit": "off",
+    }
+
+
+async def connect(server: Server, deadline: float) -> Connection:
+    """A session; whatever goes wrong is raised as `meaning` has it."""
+    try:
+        return await asyncpg.connect(
+            server.url,
+            timeout=min(PATIENCE, deadline),
+            statement_cache_size=0 if server.pooled else STATEMENTS_KEPT,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
+            server_settings=session(server, deadline),
+        )
+    except (PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: BaseException) -> DatabaseUnavailable:
+    """Why there is no session. Never in the driver's words, which may quote what it was given."""
+    code = code_of(error)
+    if code.startswith("28"):
+        return Hopeless("the database does not let Tandem in: see to the user and the password in DATABASE_URL")
+    if code.startswith("3D"):
+        return Hopeless("the database that DATABASE_URL names does not exist on its server")
+    if isinstance(error, asyncpg.InterfaceError | ValueError) and not isinstance(error, OSError):
+        return Hopeless("the database cannot be reached as DATABASE_URL has it: see to its parameters")
+    if code == "53300":
+        return DatabaseUnavailable("the database has no connection left")
+    return DatabaseUnavailable(AWAY)
+
+
+def meaning(error: BaseException) -> BaseException:
+    """What an error of PostgreSQL's means to the caller; any other, and any that is our own fault, as it is."""
+    code = code_of(error)
+    if code == "23505":
+        return _taken(error)
+    if code == "23503":
+        return Conflict("other records refer to this one, or the one it refers to is gone")
+    if code == "57014":
+        return Timeout(LATE)
+    if code.startswith("54"):
+        return TooComplex("the query is nested too deeply for the database")
+    if code in TRY_AGAIN or code.startswith(_UNAVAILABLE) or is_loss(error):
+        return DatabaseUnavailable(AWAY)
+    return error
+
+
+def code_of(error: BaseException) -> str:
+    """Its SQLSTATE, empty where it has none."""
+    return getattr(error, "sqlstate", None) or ""
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether the connection is lost with it."""
+    if isinstance(error, PostgresError):
+        return code_of(error) in _GOING or code_of(error).startswith("08")
+    return isinstance(error, OSError | EOFError)
+
+
+def _taken(error: Any) -> Conflict:
+    table, constraint = error.table_name or "", error.constraint_name or ""
+    column = "id" if constraint == f"pk_{table}" else constraint.removeprefix(f"uq_{table}_").removesuffix("_key")
+    return Conflict(f"that {column} is taken", [Fault((column,), "it is taken", "taken")])

@@ -1,0 +1,57 @@
+"""What is asked of a database: steps, and jobs made of them.
+
+A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each step's rows, and returns
+its result. It may be run more than once, so it does nothing but yield.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Sequence
+from typing import Any, Protocol
+
+from schema.engine.figures import Histogram
+from schema.engine.lookup import Lookup, Rows
+
+Step = tuple[str, tuple[Any, ...]] | Lookup
+Steps = Generator[Step, Rows, Any]
+Job = Callable[[], Steps]
+Watch = Callable[[str], None]
+
+
+class Database(Protocol):
+    """What a directory needs of a database, whichever it is."""
+
+    async def open(self) -> None:
+        """Connect; `DatabaseUnavailable` where trying again would not help."""
+
+    async def close(self) -> None:
+        """Finish what is under way, and disconnect."""
+
+    async def check(self) -> None:
+        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+
+    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+        """The rows of each step, all of one moment; `reader` sees at least what it has written itself."""
+
+    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+        """The job's result, once it is committed. A job that is `apart` touches nothing that another one could."""
+
+    def waiting(self) -> dict[str, int]:
+        """How many errands wait, by what they wait for."""
+
+    @property
+    def groups(self) -> Histogram:
+        """How many writes were committed together."""
+
+
+def companies(steps: Sequence[Step], *, insertions: bool = False) -> list[list[int]]:
+    """The places of the steps, those together that are one statement: look-ups alike, and perhaps insertions."""
+    found: dict[Hashable, list[int]] = {}
+    for place, step in enumerate(steps):
+        key: Hashable = place
+        if isinstance(step, Lookup):
+            key = step.company
+        elif insertions and step[0].startswith("INSERT") and "RETURNING" not in step[0]:
+            key = step[0]
+        found.setdefault(key, []).append(place)
+    return list(found.values())

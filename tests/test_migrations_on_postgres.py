@@ -1,0 +1,93 @@
+"""The same migrations make PostgreSQL's tables what the models say, one runner at a time, all of it or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+from sqlmodel import SQLModel
+
+from schema.migrations import connecting, run
+from tests import postgres
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def empty(postgres_server):
+    """An empty database."""
+    postgres.run(postgres_server, "CREATE DATABASE migrating")
+    yield postgres.named(postgres_server, "migrating")
+    postgres.run(postgres_server, "DROP DATABASE migrating WITH (FORCE)")
+
+
+def tables(url):
+    rows = postgres.run(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {row[0] for row in rows} - {"alembic_version"}
+
+
+def test_the_tables_are_the_models(empty):
+    assert run.current(empty) is None
+
+    assert run.migrate(empty) == run.newest() == run.migrate(empty) == run.current(empty)
+
+    assert run.drift(empty) == []
+    assert tables(empty) == set(SQLModel.metadata.tables)
+
+
+def test_every_text_sorts_by_code_point(migrated):
+    rows = postgres.run(
+        migrated,
+        "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name <> 'alembic_version' AND data_type LIKE 'character%'",
+    )
+
+    assert len(rows) > 20
+    assert [tuple(row) for row in rows if row[2] != "C"] == []
+
+
+def test_a_migration_can_be_taken_back(empty):
+    run.migrate(empty)
+
+    run.downgrade(empty, "base")
+
+    assert tables(empty) == set()
+    assert run.migrate(empty) == run.newest()
+
+
+def test_of_several_at_once_one_migrates_and_the_others_wait(empty):
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(run.migrate, [empty] * 4))
+
+    assert done == [run.newest()] * 4
+    assert run.drift(empty) == []
+
+
+def test_a_lock_that_others_hold_is_waited_for(empty, monkeypatch):
+    monkeypatch.setattr(connecting, "WAIT", 0.2)
+    run.migrate(empty)
+    held, free = threading.Event(), threading.Event()
+
+    async def hold():
+        connection = await asyncpg.connect(empty)
+        async with connection.transaction():
+            await connection.execute('LOCK TABLE "user" IN ACCESS SHARE MODE')
+            held.set()
+            await asyncio.to_thread(free.wait, 30)
+        await connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        holding = threads.submit(asyncio.run, hold())
+        held.wait(10)
+        threading.Timer(1.0, free.set).start()
+        connecting.patiently(
+            lambda: connecting.on_postgres(
+                empty, lambda connection: connection.exec_driver_sql('LOCK TABLE "user" IN ACCESS EXCLUSIVE MODE')
+            )
+        )
+        holding.result()
+
+    assert free.is_set()
