@@ -19,11 +19,11 @@ from schema.engine.errors import DatabaseUnavailable
 from schema.migrations import run, turns
 from tests.test_faults import ROOT, environment, one, server, wait_until
 
+pytestmark = pytest.mark.sqlite
+
 TOY = '''"""A column more, and an index, in two steps of which the second may fail."""
 from alembic import op
 import sqlalchemy as sa
-
-pytestmark = pytest.mark.sqlite
 
 revision, down_revision = "{revision}", "{before}"
 

@@ -16,7 +16,7 @@ from api.figures import trace_id_of
 from api.settings import WrongSetting
 from tests.conftest import BASE, HERE, settings_for
 
-pytestmark = pytest.mark.usefixtures("once")
+pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -106,7 +106,6 @@ def traced(database, spans):
         yield opened
 
 
-@pytest.mark.sqlite
 def test_a_request_and_its_trips_are_spans_of_the_callers_trace(traced, spans):
     answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
@@ -150,7 +149,6 @@ def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
     assert request.status.status_code is trace.StatusCode.ERROR
 
 
-@pytest.mark.sqlite
 def test_both_may_be_wanted_at_once(traced, spans):
     answer = traced.get("/users", headers={"prefer": "server-timing"})
 

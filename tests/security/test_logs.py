@@ -22,6 +22,8 @@ from api.settings import read
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN
 
+pytestmark = pytest.mark.sqlite
+
 SECRETS = ("swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "7391")
 KEY, TOKEN = "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 NAMES = ("", "tandem", "api", "schema", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "py.warnings")

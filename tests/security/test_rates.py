@@ -24,6 +24,8 @@ from tests.conftest import BASE
 from tests.doors import ADMIN
 from tests.security.redis import Redis
 
+pytestmark = pytest.mark.sqlite
+
 CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
 TWICE = "mutation { a: deleteUser(input: {id: 1}) { deletedId } b: deleteUser(input: {id: 2}) { deletedId } }"
 POLICY = '"default";q=%d;w=60'

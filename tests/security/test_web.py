@@ -19,6 +19,8 @@ from api.settings import read
 from tests.conftest import BASE, HERE, settings_for
 from tests.doors import ADMIN
 
+pytestmark = pytest.mark.sqlite
+
 APP = "https://app.example.org"
 ONES = ("x-content-type-options", "referrer-policy", "content-security-policy", "cross-origin-resource-policy")
 
