@@ -11,18 +11,20 @@ import logging
 import re
 from functools import lru_cache
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
-from api.jwks import IssuerKeys, from_file, from_issuer
 from api.keyring import Claim, Keyring
 from api.settings import Settings
 from api.standing import Credential as Credential
 from api.standing import KeyClaim, is_there_a_key
-from api.tokens import Tokens
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, Unauthenticated
 from schema.engine.policy import Actor
+
+if TYPE_CHECKING:
+    from api.tokens import Tokens
 
 ADMINISTRATOR = Actor(roles=frozenset({"admin"}), name="developer")
 FIRST_KEY = "python -m api keys create --role admin --name first"
@@ -42,7 +44,7 @@ class Authenticator:
 
     def __init__(self, settings: Settings) -> None:
         self._development = settings.development
-        self._tokens = Tokens(settings, _issuer_keys(settings))
+        self._tokens = _tokens(settings)
         self._keyring = Keyring(self._claim, settings.jwt_subject)
 
     async def __call__(self, scope: Scope) -> Actor:
@@ -89,15 +91,21 @@ class Authenticator:
             return None
         text = found[1].decode()
         if not text.startswith("tdm_"):
-            return await self._tokens.claim(text)
+            return await self._tokens.claim(text) if self._tokens else None
         key = _KEY.fullmatch(text)
         return KeyClaim(_dashed(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
 
 
-def _issuer_keys(settings: Settings) -> IssuerKeys | None:
-    if settings.oidc_issuer is None:
+def _tokens(settings: Settings) -> Tokens | None:
+    """What verifies tokens, where any are taken. Elsewhere the libraries for it would take 9 MB for nothing."""
+    if settings.oidc_issuer is None and not settings.secret_keys:
         return None
-    return IssuerKeys(from_file(settings.jwks_file) if settings.jwks_file else from_issuer(settings.oidc_issuer))
+    from api.jwks import IssuerKeys, from_file, from_issuer
+    from api.tokens import Tokens
+
+    issuer = settings.oidc_issuer
+    keys = from_file(settings.jwks_file) if settings.jwks_file else from_issuer(issuer) if issuer else None
+    return Tokens(settings, IssuerKeys(keys) if keys else None)
 
 
 def _dashed(id: str) -> str:

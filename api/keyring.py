@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
-from api.standing import KeyClaim, Standing, of_key, of_token
-from api.tokens import TokenClaim
+from api.standing import KeyClaim, Standing, TokenClaim, of_key, of_token
 from schema.engine.database import Directory
 from schema.engine.errors import InvalidCredential
 from schema.engine.events import Change

@@ -13,7 +13,6 @@ from typing import Literal
 
 import orjson
 
-from api.tokens import TokenClaim
 from schema.engine import operations
 from schema.engine.comparison import UUID, bound
 from schema.engine.database import Directory
@@ -29,6 +28,15 @@ _OF_A_KEY = Selection(
     tuple((name, Scalar(name)) for name in ("digest", "role", "scopes", "expires_at", "rate", "active"))
 )
 _OF_A_PERSON = Selection(tuple((name, Scalar(name)) for name in ("id", "active")))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaim:
+    """What a token proves: who its bearer is to the issuer, in which roles, and until when."""
+
+    subject: str
+    roles: frozenset[str]
+    expires: float
 
 
 @dataclass(frozen=True, slots=True)

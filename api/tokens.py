@@ -10,13 +10,13 @@ import base64
 import binascii
 import re
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
 
 from api.jwks import IssuerKeys
 from api.settings import Settings
+from api.standing import TokenClaim
 from schema.engine.errors import BadRequest
 from schema.engine.jsontext import strict
 from schema.engine.policy import ROLES
@@ -31,15 +31,6 @@ _REFUSED = {"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"}
 _TYPES = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _PLAIN = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]+")
-
-
-@dataclass(frozen=True, slots=True)
-class TokenClaim:
-    """What a token proves: who its bearer is to the issuer, in which roles, and until when."""
-
-    subject: str
-    roles: frozenset[str]
-    expires: float
 
 
 class Tokens:

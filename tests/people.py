@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schema.engine.dialect import POSTGRES
+from schema.engine.dialect import postgres as dialect
 from schema.engine.shape import Shape, shape
 from schema.engine.writes import columns_of, insertion
 from schema.models import RESOURCES
@@ -71,7 +71,7 @@ def fill(database: Path | str, rows: Iterable[Row], made: Shape = USER) -> None:
     """Put records into a database, their ids and times as given."""
     statement = insertion(made)
     if isinstance(database, str):
-        statement = statement.on(POSTGRES)
+        statement = statement.on(dialect())
         run_many(database, statement.sql, [statement.bind(columns_of(made.fields, row)) for row in rows])
         return
     with sqlite3.connect(database, isolation_level=None) as connection:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schema.engine.dialect import POSTGRES, SQLITE
+from schema.engine.dialect import SQLITE, postgres
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Histogram, Trips
@@ -16,9 +16,7 @@ from schema.engine.place import is_postgres
 from schema.engine.planner import Plan, plan_list, plan_record
 from schema.engine.plans import Plans
 from schema.engine.policy import Actor
-from schema.engine.postgres import Postgres
 from schema.engine.repeats import Repeat, only_once, owner, under_way
-from schema.engine.replica import Replicated
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.statement import compiled
@@ -43,14 +41,12 @@ class Directory:
         self.feed = Feed()
         self.under_way: set[tuple[str, str]] = set()
         self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
-        self.database: Database
         self.shared = is_postgres(place)
+        self.plans = Plans(postgres() if self.shared else SQLITE)
+        self.database: Database
         if self.shared:
-            self.plans = Plans(POSTGRES)
-            told = deadline, self._tell, trips, pool, watch
-            self.database = Replicated(place, replica, *told) if replica else Postgres(place, *told)
+            self.database = _server(place, replica, deadline, self._tell, trips, pool, watch)
         else:
-            self.plans = Plans(SQLITE)
             self.database = File(place, deadline, self._tell, trips, watch)
 
     async def open(self) -> Directory:
@@ -96,6 +92,14 @@ class Directory:
     def groups(self) -> Histogram:
         """How many writes were committed together."""
         return self.database.groups
+
+
+def _server(place: str, replica: str | None, *told: Any) -> Database:
+    # Only here: where the directory is a file, PostgreSQL's driver need not be loaded.
+    from schema.engine.postgres import Postgres
+    from schema.engine.replica import Replicated
+
+    return Replicated(place, replica, *told) if replica else Postgres(place, *told)
 
 
 @dataclass(frozen=True, slots=True)

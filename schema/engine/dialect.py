@@ -7,6 +7,7 @@ down (`statement.py`). Texts come out the same, byte for byte, whichever databas
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -19,7 +20,6 @@ from sqlalchemy import (
     literal_column,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -29,7 +29,14 @@ from schema.engine.field import FieldShape
 
 Expression = ColumnElement[Any]
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
-POSTGRES: Dialect = asyncpg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+@cache
+def postgres() -> Dialect:
+    """PostgreSQL's; where the directory is a file, it is never loaded."""
+    from sqlalchemy.dialects.postgresql import asyncpg
+
+    return asyncpg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 TRUTHS = ("true", "false", "null")

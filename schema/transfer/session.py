@@ -16,7 +16,7 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
 from schema.engine import server, sqlite
-from schema.engine.dialect import POSTGRES, SQLITE
+from schema.engine.dialect import SQLITE, postgres
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.place import is_postgres, server_at
 from schema.engine.statement import Statement, compiled
@@ -127,7 +127,7 @@ class File(Session):
 class Server(Session):
     """PostgreSQL's, on an event loop of its own."""
 
-    dialect = POSTGRES
+    dialect = postgres()
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
