@@ -70,9 +70,10 @@ def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.sqlite
-async def test_written_run_and_interpreted_answers_are_equal(executor, stored, database, monkeypatch):
-    chance, interpreted = random.Random(2026), Interpreter(executor, stored)
-    queries = [Writer(chance).query() for _ in range(400)]
+@pytest.mark.parametrize("seed", range(4))
+async def test_written_run_and_interpreted_answers_are_equal(executor, stored, database, monkeypatch, seed):
+    chance, interpreted = random.Random(2026 + seed), Interpreter(executor, stored)
+    queries = [Writer(chance).query() for _ in range(250)]
 
     async with Directory(str(database)) as directory:
         for query, variables in queries:
