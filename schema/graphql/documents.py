@@ -6,8 +6,10 @@ queries with values written into them do not push out those that clients really 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +43,8 @@ DOCUMENTS_BYTES = 24 * 1024 * 1024
 # Measured: a document takes some hundred times its text in memory, and a recipe of it some forty times.
 BYTES_A_CHARACTER, RECIPE_BYTES_A_CHARACTER = 110, 40
 SEEN_ONCE = 5000
+# Characters that are parsed and validated in a millisecond or a few; of the longest it takes twenty.
+SHORT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +78,28 @@ class Documents:
         self._limits = limits
         self.kept: Cache[str, Document] = Cache(DOCUMENTS_KEPT, DOCUMENTS_BYTES)
         self._seen: OrderedDict[int, None] = OrderedDict()
+        self._reader = ThreadPoolExecutor(1, "documents")
 
-    def get(self, text: str) -> Document:
-        """The document; `RequestRefused` where it cannot be read, holds too much, or is not valid."""
+    async def find(self, text: str) -> Document:
+        """The document; `RequestRefused` where it cannot be read, holds too much, or is not valid.
+
+        A long one that is new is read beside the event loop, one at a time, so that nobody else waits for it.
+        """
         found = self.kept.find(text)
         if found is not None:
             return found
+        if len(text) <= SHORT:
+            return self._made(text, self._read(text))
+        return self._made(text, await asyncio.get_running_loop().run_in_executor(self._reader, self._read, text))
+
+    def _read(self, text: str) -> DocumentNode:
+        """Parsed and valid. It touches nothing that is kept."""
         node = parsed(text, self._limits)
         if errors := validate(self._schema, node, RULES, MOST_ERRORS):
             raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
+        return node
+
+    def _made(self, text: str, node: DocumentNode) -> Document:
         made = Document.of(node, kept=hash(text) in self._seen)
         if made.kept:
             self.kept.keep(text, made, BYTES_A_CHARACTER * len(text))

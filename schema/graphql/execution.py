@@ -68,10 +68,10 @@ class Executor:
         `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
         """
         if not self._discreet or "admin" in actor.roles:
-            document = self.documents.get(request.query)
+            document = await self.documents.find(request.query)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         try:
-            document = self.documents.get(request.query)
+            document = await self.documents.find(request.query)
             if document.introspects:
                 raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
             return await self._run(document, request, directory, actor, queries_only, told, spend)

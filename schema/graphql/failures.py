@@ -11,7 +11,10 @@ from graphql import GraphQLError
 
 from schema.engine.errors import DirectoryError, Refused, TooComplex
 
-_SUGGESTION = re.compile(r" Did you mean .*\?$", re.DOTALL)
+# It may stand in the middle: what was found instead comes behind it.
+_SUGGESTION = re.compile(r" Did you mean.*?\?", re.DOTALL)
+# Messages repeat what was sent, which may be long.
+LONGEST = 1000
 log = logging.getLogger("tandem.graphql")
 INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
 
@@ -24,7 +27,7 @@ class RequestRefused(Refused):
 
     def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
         super().__init__("; ".join(error.message for error in errors))
-        self.errors = [failure(error, code) for error in errors]
+        self.errors = _once([failure(error, code) for error in errors])
 
     def without_suggestions(self) -> RequestRefused:
         """The same for those who are not to learn the names there are."""
@@ -49,10 +52,10 @@ class NotAQuery(Refused):
 def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:
     """One of the `errors` of an answer. What nobody foresaw goes to the log, and a fixed sentence to the caller."""
     cause = error.original_error
-    made: dict[str, Any] = {"message": error.message}
+    made: dict[str, Any] = {"message": _cut(error.message)}
     extensions: dict[str, Any] = {"code": code, "errors": []}
     if isinstance(cause, DirectoryError):
-        made["message"] = cause.detail
+        made["message"] = _cut(cause.detail)
         extensions = told(cause)
     elif cause is not None and not isinstance(cause, GraphQLError):
         log.error("a resolver failed at %s", error.path, exc_info=cause)
@@ -69,6 +72,20 @@ def told(error: DirectoryError) -> dict[str, Any]:
     faults = [_fault(fault.path, fault.message, fault.code) for fault in error.faults]
     blamed = {"classification": "ValidationError"} if isinstance(error, Refused) else {}
     return {"code": error.code, "errors": faults, **blamed}
+
+
+def _once(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each message once, with all the places that it is about: ten equal mistakes are no ten answers."""
+    told: dict[str, dict[str, Any]] = {}
+    for error in errors:
+        first = told.setdefault(error["message"], error)
+        if first is not error:
+            first["locations"] = [*first.get("locations", ()), *error.get("locations", ())]
+    return list(told.values())
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
 
 
 def _fault(path: Sequence[str | int], message: str, code: str) -> dict[str, str]:
