@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from api import docs, health, metrics
 from api.auth import Authenticator
@@ -30,7 +30,7 @@ from api.rest.routes import me_endpoint, model_endpoints
 from api.rest.typed import endpoints_of
 from api.settings import Settings
 from api.shortcut import Shortcut
-from api.socket import socket_route
+from api.socket import SocketDoor, socket_route
 from schema.engine.database import Directory
 from schema.engine.shape import Shape, shape
 from schema.graphql.execution import Executor
@@ -64,7 +64,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             openapi.route(document),
             metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
             *doors,
-            socket_route(executor, authenticate, settings),
+            _socket(settings, executor, authenticate, counted),
         ],
         middleware=_around(settings, figures, gate, rates, doors),
         exception_handlers=handlers(),
@@ -118,6 +118,15 @@ def _executor(settings: Settings, shapes: Sequence[Shape]) -> Executor:
     """What runs GraphQL, within the limits that the settings have."""
     limits = Limits(depth=settings.graphql_depth, records=settings.graphql_records)
     return Executor(make_schema(shapes, shape(User)), limits, discreet=not settings.development)
+
+
+def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, paid: Authenticate) -> WebSocketRoute:
+    """The door for WebSockets, as the settings have it."""
+    limit = settings.graphql_body_limit
+    open, origins = settings.sockets, settings.cors_origins
+    return socket_route(
+        SocketDoor(executor, authenticate, paid=paid, sockets=open, origins=origins, document_limit=limit)
+    )
 
 
 def _envelope(settings: Settings, gate: Gate) -> Middleware:

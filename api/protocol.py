@@ -2,7 +2,8 @@
 
 What is well-formed goes on to the service. What is not, or takes too much or too long, is told so in a problem
 document, and the connection ends. In `wire/`, `connection.py` reads, `head.py` says what a request's head must be,
-`exchange.py` writes the answers, `visit.py` sees a connection through its life, `patience.py` has the limits.
+`exchange.py` writes the answers, `visit.py` sees a connection through its life, `patience.py` has the limits,
+`websocket.py` sees to WebSockets.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ try:
     from api.wire.connection import Connection
 except ImportError:  # where there is no httptools, uvicorn reads by h11, which is stricter and slower
     Connection = None  # type: ignore[assignment, misc]
+try:
+    from api.wire.websocket import Socket
+except ImportError:  # where there is no websockets, there are none
+    Socket = None  # type: ignore[assignment, misc]
 
 
 def protocol(limits: Limits | None = None) -> type[asyncio.Protocol] | str:
@@ -22,3 +27,8 @@ def protocol(limits: Limits | None = None) -> type[asyncio.Protocol] | str:
     if Connection is None:
         return "auto"
     return type("Protocol", (Connection,), {"watch": Watch(limits or Limits())})
+
+
+def socket_protocol() -> type[asyncio.Protocol] | str:
+    """What uvicorn is to serve WebSockets by."""
+    return "none" if Socket is None else Socket

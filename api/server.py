@@ -25,7 +25,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from api.listening import let_nobody_new_in, waiting
-from api.protocol import protocol
+from api.protocol import protocol, socket_protocol
 from api.settings import Settings
 from api.wire.patience import Limits
 
@@ -50,7 +50,7 @@ def serve(app: ASGIApp, settings: Settings, listeners: Sequence[socket.socket], 
     config = uvicorn.Config(
         app,
         http=protocol(limits_of(settings)),
-        ws="websockets-sansio",
+        ws=socket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
         log_config=None,
         lifespan="on",

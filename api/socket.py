@@ -20,8 +20,7 @@ from starlette.types import Receive, Scope, Send
 from api import messages
 from api.handshake import check_origin, introduced, refuse
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
-from api.rest.problems import PayloadTooLarge
-from api.settings import Settings
+from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Overloaded, Unauthenticated
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor, Request
@@ -34,6 +33,7 @@ INIT_SECONDS = 5.0
 CHECK_SECONDS = 1.0
 # So long may the other side leave unread what it asked for.
 SEND_SECONDS = 20.0
+Authenticate = Callable[[Scope], Awaitable[Actor]]
 log = logging.getLogger("tandem.socket")
 
 
@@ -42,13 +42,17 @@ class Gone(Exception):
 
 
 class SocketDoor:
-    """`/graphql` for WebSockets; `sockets` may be open at a time."""
+    """`/graphql` for WebSockets; `sockets` may be open at a time.
+
+    `paid` is `authenticate` where points are counted: for the beginning and for each operation.
+    """
 
     def __init__(
         self,
         executor: Executor,
-        authenticate: Callable[[Scope], Awaitable[Actor]],
+        authenticate: Authenticate,
         *,
+        paid: Authenticate | None = None,
         sockets: int,
         origins: Collection[str] = (),
         document_limit: int = 128 * 1024,
@@ -58,6 +62,7 @@ class SocketDoor:
     ) -> None:
         self.executor = executor
         self.authenticate = authenticate
+        self.paid = paid or authenticate
         self.document_limit = document_limit
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
@@ -84,17 +89,8 @@ class SocketDoor:
             self.open -= 1
 
 
-def socket_route(
-    executor: Executor, authenticate: Callable[[Scope], Awaitable[Actor]], settings: Settings
-) -> WebSocketRoute:
+def socket_route(door: SocketDoor) -> WebSocketRoute:
     """The one path of this door."""
-    door = SocketDoor(
-        executor,
-        authenticate,
-        sockets=settings.sockets,
-        origins=settings.cors_origins,
-        document_limit=settings.graphql_body_limit,
-    )
     return WebSocketRoute("/graphql", door)
 
 
@@ -133,7 +129,10 @@ class _Socket:
             self._scope = introduced(self._scope, init.payload)
         except Unauthenticated:
             raise Closing(messages.FORBIDDEN, "Forbidden") from None
-        await self._actor()
+        try:
+            await self._actor(self._door.paid, dict(self._scope))
+        except TooManyRequests as error:
+            raise Closing(messages.TRY_AGAIN, error.title) from error
         await self._say(messages.ACKNOWLEDGEMENT)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
@@ -159,7 +158,7 @@ class _Socket:
         """See to it that the credential is still good."""
         while True:
             await asyncio.sleep(self._door.check_seconds)
-            await self._actor()
+            await self._actor(self._door.authenticate, self._scope)
 
     async def _heed(self, message: Message, group: asyncio.TaskGroup) -> None:
         match message:
@@ -202,13 +201,25 @@ class _Socket:
         """Those of an operation: of a query or mutation, one."""
         if len(request.query.encode()) > self._door.document_limit:
             raise PayloadTooLarge(f"a document may have {self._door.document_limit} bytes")
-        actor = await self._actor()
-        yield await self._door.executor.run(request, self._scope["app"].state.directory, actor)
+        yield await self._run(request)
 
-    async def _actor(self) -> Actor:
+    async def _run(self, request: Request) -> bytes:
+        """Its answer, once there is a place for it among all that runs, and it is paid for."""
+        scope = dict(self._scope)
+        state = scope["app"].state
+        await state.gate.enter()
+        try:
+            actor = await self._actor(self._door.paid, scope)
+            return await self._door.executor.run(request, state.directory, actor, spend=scope.get("spend"))
+        finally:
+            state.gate.leave()
+
+    async def _actor(self, authenticate: Authenticate, scope: Scope) -> Actor:
         """Who asks, as of now; the socket ends where that cannot be said."""
         try:
-            return await self._door.authenticate(self._scope)
+            return await authenticate(scope)
+        except TooManyRequests:
+            raise
         except (Unauthenticated, Forbidden):
             raise Closing(messages.FORBIDDEN, "Forbidden") from None
         except DirectoryError as error:

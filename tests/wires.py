@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.protocol import protocol
+from api.protocol import protocol, socket_protocol
 from api.server import Server
 from api.wire.patience import Limits
 
@@ -24,7 +24,7 @@ Answer = tuple[int, dict[str, str], bytes]
 @contextlib.contextmanager
 def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     """Where a real server listens."""
-    config = uvicorn.Config(app, http=protocol(limits), ws="websockets-sansio", lifespan="on", log_level="critical")
+    config = uvicorn.Config(app, http=protocol(limits), ws=socket_protocol(), lifespan="on", log_level="critical")
     server = Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))

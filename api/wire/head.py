@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from api.answer import HEADERS
 from api.rest import problems
 from api.wire.patience import Limits
 from schema.engine.errors import BadRequest, DirectoryError
@@ -22,6 +24,7 @@ _OTHER_VERSION = re.compile(rb"[A-Za-z]+ [^\s]+ HTTP/(?!1\.[01]\r?\n)[0-9][0-9.]
 HOSTS: set[bytes] = set()
 _MOST_HOSTS = 1000
 _FEW = 50
+_LONGEST_PATH = 300
 
 
 def is_plain(headers: Headers, named: dict[bytes, bytes]) -> bool:
@@ -92,15 +95,23 @@ def unreadable(error: Exception, data: bytes) -> DirectoryError:
     return BadRequest(f"this is not HTTP/1.1 that can be read: {reason}")
 
 
-def refusal(error: DirectoryError, url: bytes, stamp: bytes) -> bytes:
-    """The whole answer to a request that no endpoint gets to see; the connection ends with it."""
-    path = url.partition(b"?")[0].decode("latin-1") or "/"
-    answer = problems.answer(error, path, "")
-    lines = [b": ".join(header) for header in answer.headers]
-    lines += [b"content-length: %d" % len(answer.body), b"cache-control: no-store", b"connection: close"]
-    return STATUS_LINE[answer.status] + b"\r\n".join(
-        [*lines, stamp + b"x-content-type-options: nosniff", b"", answer.body]
+def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = False) -> bytes:
+    """The whole answer to a request that no endpoint gets to see; the connection ends with it.
+
+    `told`: the log has heard of the like already.
+    """
+    path, request_id = url.partition(b"?")[0].decode("latin-1") or "/", os.urandom(8).hex()
+    answer = problems.answer(error, path, request_id)
+    level = logging.WARNING if answer.status >= 500 and answer.status != 505 and not told else logging.DEBUG
+    log.log(
+        level,
+        "refused before it was a request",
+        extra={"path": path[:_LONGEST_PATH], "status": answer.status, "code": error.code, "request_id": request_id},
     )
+    lines = [b": ".join(header) for header in (*answer.headers, *HEADERS)]
+    lines += [b"content-length: %d" % len(answer.body), b"cache-control: no-store", b"connection: close"]
+    lines += [b"x-request-id: " + request_id.encode()]
+    return STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
 
 
 def _check_host(host: bytes) -> None:

@@ -48,6 +48,8 @@ class Watch:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.now = 0.0
+        # When somebody was refused last.
+        self.refused = -1.0
         self.leaving = False
         self.guests: dict[Guest, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -155,7 +155,7 @@ class Visit(HttpToolsProtocol):
             if own is not None:
                 self.pipeline.popleft()
             self._stage = DEAF
-            self._last_words = head.refusal(error, self.url, self._stamp())
+            self._last_words = self._refusal(error)
             if self._answering is None:
                 self._say_last_words()
 
@@ -166,15 +166,18 @@ class Visit(HttpToolsProtocol):
         self.pipeline.clear()
         exchange.disconnected = True
         exchange.message_event.set()
-        self._last_words = b"" if exchange.response_started else head.refusal(error, self.url, self._stamp())
+        self._last_words = b"" if exchange.response_started else self._refusal(error)
         self._say_last_words()
 
     def _say_last_words(self) -> None:
         self.transport.write(self._last_words)
         self.leave()
 
-    def _stamp(self) -> bytes:
-        return self.watch.stamp(self.server_state.default_headers)
+    def _refusal(self, error: DirectoryError) -> bytes:
+        """What they are told. Where many are turned away the log hears of it once a second."""
+        watch = self.watch
+        told, watch.refused = watch.refused == watch.now, watch.now
+        return head.refusal(error, self.url, watch.stamp(self.server_state.default_headers), told=told)
 
     def _stalls(self, now: float) -> bool:
         """Whether they have not taken what they should of what waits to be sent."""

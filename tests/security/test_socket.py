@@ -30,6 +30,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
+from api.gate import Gate
 from api.handshake import check_origin
 from api.messages import LARGEST
 from api.socket import AT_A_TIME, PROTOCOL, SocketDoor
@@ -97,7 +98,9 @@ class Guard:
 class Peer:
     """The other end of a socket."""
 
-    def __init__(self, door: SocketDoor, directory: Directory, *, unread: int = 0, **scope: Any) -> None:
+    def __init__(
+        self, door: SocketDoor, directory: Directory, *, unread: int = 0, gate: Gate | None = None, **scope: Any
+    ) -> None:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.received: asyncio.Queue[Any] = asyncio.Queue(unread)
         self.frames.put_nowait({"type": "websocket.connect"})
@@ -108,7 +111,7 @@ class Peer:
             "headers": [(b"host", b"localhost")],
             "subprotocols": [PROTOCOL],
             "client": ("127.0.0.1", 50000),
-            "app": SimpleNamespace(state=SimpleNamespace(directory=directory)),
+            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or Gate(64))),
         }
         self.task = asyncio.create_task(self._run(door, {**usual, **scope}))
 
