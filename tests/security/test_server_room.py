@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.answer import HEADERS
 from api.app import create_app
 from api.protocol import protocol
 from api.settings import read
@@ -151,6 +152,17 @@ def test_what_is_wrong_is_told_and_ends_the_connection(port, name):
     assert problem(answers[0])
     assert answers[0][1]["connection"] == "close"
     assert answers[0][1]["cache-control"] == "no-store"
+    assert answers[0][1]["x-request-id"] == problem(answers[0])["request_id"] != ""
+    assert set(HEADERS) <= {(name.encode(), value.encode()) for name, value in answers[0][1].items()}
+
+
+def test_what_is_refused_is_in_the_log_with_its_id(port, caplog):
+    caplog.set_level("DEBUG", "tandem")
+
+    ((_, headers, _),) = say(port, head(HOST, start="GET /users?a=b HTTP/3"))
+
+    (record,) = [it for it in caplog.records if it.getMessage() == "refused before it was a request"]
+    assert (vars(record)["request_id"], vars(record)["status"]) == (headers["x-request-id"], 505)
 
 
 @pytest.mark.parametrize(
