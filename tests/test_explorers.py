@@ -179,7 +179,8 @@ def test_graphiql_forgets_the_credentials_that_it_was_given(visit):
     page.keyboard.type('{"X-Secret": "tdm_0_secret"')
     page.get_by_role("button", name="Execute query").click()
     expect(page.locator(".result-window")).to_contain_text('"data"')
-    page.wait_for_timeout(1000)  # what GraphiQL keeps it keeps half a second later
+    # What GraphiQL keeps it keeps a moment later.
+    page.wait_for_function("JSON.stringify({...localStorage}).includes('PeopleWithGroups')")
 
     kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
     assert "PeopleWithGroups" in kept

@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 # So long after the last word the other side may take to read it and to hang up.
 PARTING_SECONDS = 5.0
-log = logging.getLogger("uvicorn.error.websocket")
+log = logging.getLogger("tandem.websocket")
 log.setLevel(logging.WARNING)
 
 

@@ -109,18 +109,18 @@ def test_where_there_is_no_place_an_operation_is_turned_away(database):
     assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
 
 
-def test_the_query_of_a_socket_is_in_no_line(database, caplog):
-    with (
-        serving(create_app(settings_for(database))) as port,
-        caplog.at_level(logging.INFO),
-        connected(port) as connection,
-    ):
-        logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+def test_the_query_of_a_socket_is_in_no_line(database, caplog, monkeypatch):
+    uvicorn = logging.getLogger("uvicorn.error")
+    with serving(create_app(settings_for(database))) as port, connected(port) as connection:
+        monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
+        uvicorn.setLevel(logging.INFO)
+        uvicorn.info("it is heard")
         connection.sendall(UPGRADE)
         with connection.makefile("rb") as received:
             status, _, _ = read_answer(received)
 
     assert status == 101
+    assert "it is heard" in caplog.text
     assert "a-secret" not in caplog.text
 
 
