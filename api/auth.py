@@ -32,6 +32,7 @@ LONGEST = 8192
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
 _KEY = re.compile(r"tdm_([0-9a-f]{32})_([A-Za-z0-9_-]{20,100})")
 _FORWARDING = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
+_OTHERS = "in development pages of other sites are not served without a credential, listed or not"
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 log = logging.getLogger("tandem.auth")
 
@@ -123,9 +124,9 @@ def _check_local(scope: Scope) -> None:
         raise Forbidden("in development nothing that was forwarded is served without a credential")
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1") != f"{scope['scheme']}://{host}":
-        raise Forbidden("in development pages of other sites are not served")
+        raise Forbidden(_OTHERS)
     if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        raise Forbidden("in development pages of other sites are not served")
+        raise Forbidden(_OTHERS)
 
 
 @lru_cache(maxsize=1024)

@@ -144,6 +144,7 @@ def test_a_message_has_an_end(client, keys):
 JSON = {"content-type": "application/json"}
 
 
+@pytest.mark.usefixtures("once")
 async def test_others_do_not_wait_while_a_long_document_is_read(directory: Directory, monkeypatch):
     """It is read beside the event loop, and no two at a time."""
     executor = Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))

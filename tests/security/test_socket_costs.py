@@ -85,7 +85,7 @@ def test_operations_are_paid_for(database):
 
 
 def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
-    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "check_seconds", 0.01)  # type: ignore[attr-defined]
+    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "check_seconds", 0.01)
     good = key(database, "admin", rate=3)
     with service(database) as client, opened(client, good) as session:
         session.receive_json()

@@ -18,6 +18,7 @@ from api.proxies import unveiling
 from api.settings import read
 from tests.conftest import BASE, HERE, settings_for
 from tests.doors import ADMIN
+from tests.security.credentials import bearer, key
 
 pytestmark = pytest.mark.sqlite
 
@@ -430,3 +431,15 @@ def test_in_development_pages_of_other_sites_change_and_learn_nothing(template, 
 
         assert (answer.status_code, learnt.status_code) == (403, 403)
         assert client.get("/users").json()["items"] == []
+
+
+def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(template, tmp_path):
+    """The list lets a page read answers; who it asks as it has to show."""
+    database = Path(shutil.copy(template, tmp_path / "development.db"))
+    shown = {"origin": APP, **bearer(key(database, "reader"))}
+    with TestClient(create_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE, client=HERE) as client:
+        answers = [client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
+
+        assert [answer.status_code for answer in answers] == [403, 200]
+        assert {answer.headers["access-control-allow-origin"] for answer in answers} == {APP}
+        assert "credential" in answers[0].json()["detail"]
