@@ -24,7 +24,7 @@ from tests.doors import ADMIN
 
 pytestmark = pytest.mark.sqlite
 
-SECRETS = ("swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "7391")
+SECRETS = ("swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "1739182736")
 KEY, TOKEN = "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 NAMES = ("", "tandem", "api", "schema", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "py.warnings")
 
@@ -97,7 +97,7 @@ CAUSES = [
     RuntimeError("postgres://tandem:swordfish@db.example.org/tandem"),
     RuntimeError("first line\nDETAIL:  Key (email)=(ada@example.org) already exists. swordfish"),
     RuntimeError("Key (first_name)=(swordfish) is taken"),
-    RuntimeError("age=7391 is out of bounds"),
+    RuntimeError("age=1739182736 is out of bounds"),
     IntegrityError(
         "INSERT INTO user VALUES (?, ?)", ("swordfish", "ada@example.org"), sqlite3.IntegrityError("UNIQUE failed")
     ),
@@ -115,7 +115,7 @@ CAUSES = [
 def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch, cause, level, environment):
     client = begin(level, environment)
     headers = {"authorization": f"Bearer {TOKEN}", "cookie": "swordfish", "x-api-key": KEY}
-    literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 7391}) { user { id } } }'
+    literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 1739182736}) { user { id } } }'
 
     async def broken(*_: object, **__: object) -> None:
         raise raised(cause) from ValueError("because of ada@example.org and 'swordfish'")
