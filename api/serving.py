@@ -5,6 +5,7 @@ A database that is up to date is found to be so by a look; only one that is not 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import sqlite3
@@ -22,6 +23,8 @@ from schema.engine.datafile import alone
 from schema.engine.errors import DirectoryError
 from schema.migrations.newest import newest
 
+# How long a look at a server may take.
+LOOK_SECONDS = 5.0
 # The command, and its options as they are nearly always given. All else is for the command line to judge.
 _PLAIN = re.compile(
     r"serve(?:\0--host[\0=](?P<host>\w[\w.:-]*)|\0--port[\0=](?P<port>[1-9]\d{0,3}|[1-5]\d{4}))*", re.ASCII
@@ -69,7 +72,9 @@ def address(host: str, port: int) -> str:
 
 def _prepare(settings: Settings) -> None:
     """See to it that the database can be used."""
-    if not (_is_file(settings.database) and _revision(settings.database) == newest()):
+    place = settings.database
+    found = _revision(place) if _is_file(place) else asyncio.run(_revision_there(place))
+    if found != newest():
         from api.commands.migrating import prepare
 
         prepare(settings)
@@ -88,6 +93,23 @@ def _revision(path: str) -> str | None:
         with closing(sqlite3.connect(path)) as connection:
             found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error:
+        return None
+    return str(found[0][0]) if len(found) == 1 else None
+
+
+async def _revision_there(url: str) -> str | None:
+    """The same of a PostgreSQL."""
+    # Only here: who serves from a file needs no driver for a server.
+    from schema.engine.place import server_at
+    from schema.engine.server import connect
+
+    try:
+        connection = await connect(server_at(url), LOOK_SECONDS)
+        try:
+            found = await connection.fetch("SELECT version_num FROM alembic_version", timeout=LOOK_SECONDS)
+        finally:
+            connection.terminate()
+    except Exception:  # whatever it is, Alembic's look meets it again, and has words for it
         return None
     return str(found[0][0]) if len(found) == 1 else None
 
