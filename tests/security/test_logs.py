@@ -24,7 +24,9 @@ from tests.doors import ADMIN
 
 pytestmark = pytest.mark.sqlite
 
-SECRETS = ("swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "1739182736")
+SECRETS = (
+    "swordfish", "ada@example.org", "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9", "LovelaceLiteral", "1739182736",
+)  # fmt: skip
 KEY, TOKEN = "tdm_0123abcd_Zm9vYmFy", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 NAMES = ("", "tandem", "api", "schema", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "py.warnings")
 
