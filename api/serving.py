@@ -21,7 +21,8 @@ from api.settings import Settings, WrongSetting, read
 from api.workers import Workers
 from schema.engine.datafile import alone
 from schema.engine.errors import DirectoryError
-from schema.migrations.newest import newest
+from schema.engine.place import is_postgres, server_at
+from schema.migrations.known import newest
 
 # How long a look at a server may take.
 LOOK_SECONDS = 5.0
@@ -43,12 +44,12 @@ def start(host: str | None, port: int | None) -> int:
         try:
             settings = read()
             settings = replace(settings, host=host or settings.host, port=port or settings.port)
-            if settings.workers > 1 and _is_file(settings.database):
+            if settings.workers > 1 and not is_postgres(settings.database):
                 raise WrongSetting(
                     f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1"
                 )
             _prepare(settings)
-            if _is_file(settings.database):
+            if not is_postgres(settings.database):
                 # Two servers over one file would tell only their own callers of changes, and wait for each other.
                 held.enter_context(alone(settings.database, "serving"))
             listeners = _listeners(settings)
@@ -73,16 +74,11 @@ def address(host: str, port: int) -> str:
 def _prepare(settings: Settings) -> None:
     """See to it that the database can be used."""
     place = settings.database
-    found = _revision(place) if _is_file(place) else asyncio.run(_revision_there(place))
+    found = asyncio.run(_revision_there(place)) if is_postgres(place) else _revision(place)
     if found != newest():
         from api.commands.migrating import prepare
 
         prepare(settings)
-
-
-def _is_file(database: str) -> bool:
-    """Whether it is SQLite's: a URL of another kind says so."""
-    return "://" not in database or database.startswith("sqlite")
 
 
 def _revision(path: str) -> str | None:
@@ -100,7 +96,6 @@ def _revision(path: str) -> str | None:
 async def _revision_there(url: str) -> str | None:
     """The same of a PostgreSQL."""
     # Only here: who serves from a file needs no driver for a server.
-    from schema.engine.place import server_at
     from schema.engine.server import connect
 
     try:

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from schema.migrations import run
-from schema.migrations.newest import newest
+from schema.migrations.known import newest
 from tests.wires import connected, read_answer, request, say
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are neither signals nor forks here")

@@ -250,10 +250,9 @@ def test_a_key_revoked_through_one_server_is_refused_by_the_other_within_five_se
     assert two[0].ask("POST", f"/keys/{id}/revoke", other, {})[0] == 200
 
     assert two[0].ask("GET", "/users", key)[0] == 401
-    began = time.monotonic()
-    while time.monotonic() < began + 5 and {two[1].ask("GET", "/users", key)[0] for _ in range(6)} != {401}:
-        time.sleep(0.1)
-    assert {two[1].ask("GET", "/users", key)[0] for _ in range(6)} == {401}
+    time.sleep(5)
+    # Which process a connection comes to is the kernel's to say: so many are asked that both are.
+    assert {two[1].ask("GET", "/users", key)[0] for _ in range(40)} == {401}
 
 
 async def test_a_database_restarted_under_load_loses_nothing_that_it_acknowledged(cluster):

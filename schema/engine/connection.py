@@ -7,10 +7,9 @@ import sqlite3
 from collections.abc import Callable
 
 from schema.engine.datafile import address
-from schema.engine.errors import Conflict, Damaged, DatabaseUnavailable, Fault, Timeout, TooComplex
+from schema.engine.errors import AWAY, LATE, Conflict, Damaged, DatabaseUnavailable, Fault, Timeout, TooComplex
 
 Watch = Callable[[str], None]
-LATE = "the database did not answer in time"
 DISK = "the database is not available: its disk is full, or fails"
 STATEMENTS_KEPT = 1024
 PATIENCE = 5.0  # seconds to wait for another process that writes
@@ -77,7 +76,7 @@ def _fault(error: sqlite3.DatabaseError, text: str) -> sqlite3.DatabaseError | D
         return DatabaseUnavailable("the database is not available: another process writes to it")
     if text.endswith("is full") or text.startswith("disk I/O"):
         return DatabaseUnavailable(DISK)
-    return DatabaseUnavailable("the database is not available") if _UNAVAILABLE.search(text) else error
+    return DatabaseUnavailable(AWAY) if _UNAVAILABLE.search(text) else error
 
 
 def patience_of(deadline: float) -> float:

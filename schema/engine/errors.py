@@ -32,6 +32,11 @@ from typing import ClassVar, Literal
 Place = Literal["body", "parameter"]
 
 
+# The same sentences whichever database it is.
+AWAY = "the database is not available"
+LATE = "the database did not answer in time"
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing wrong with a request: where (a path into the body, or a parameter's name), what, and a code."""

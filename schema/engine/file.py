@@ -8,12 +8,13 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
+from schema.engine.connection import connect
 from schema.engine.errors import Damaged, DatabaseUnavailable
 from schema.engine.events import Written
 from schema.engine.figures import Histogram, Trips
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows
-from schema.engine.sqlite import Reader, Writer, connect
+from schema.engine.sqlite import Reader, Writer
 from schema.engine.step import Job, Step, Steps, Watch
 
 READERS = 2

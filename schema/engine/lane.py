@@ -19,9 +19,8 @@ from typing import Any
 
 import aiosqlite
 
-from schema.engine.connection import LATE
 from schema.engine.datafile import Identity, identity
-from schema.engine.errors import Damaged, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.errors import LATE, Damaged, DatabaseUnavailable, Overloaded, Timeout
 
 MOST_WAITING = 1000
 Outcome = tuple[Any, BaseException | None]

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schema.engine.errors import DatabaseUnavailable, Overloaded, Timeout
-from schema.engine.server import LATE, Connection
+from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.server import Connection
 
 MOST_WAITING = 1000
 PARTING = 5.0  # seconds that a connection may take to say goodbye

@@ -7,12 +7,10 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]
 from asyncpg import PostgresError
 
-from schema.engine.errors import Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
+from schema.engine.errors import AWAY, LATE, Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
 from schema.engine.place import Server
 
 Connection = Any
-AWAY = "the database is not available"
-LATE = "the database did not answer in time"
 STATEMENTS_KEPT = 1024
 PATIENCE = 5.0  # seconds until a server that does not answer is taken for absent
 

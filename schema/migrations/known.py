@@ -1,12 +1,24 @@
-"""Which migrations this code has, as their files are called. A serving process reads this, and never loads Alembic."""
+"""Which migrations this code has, as their files say. A serving process reads this, and never loads Alembic."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-REVISIONS = tuple(
-    sorted(path.name.partition("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
-)
+_LINE = re.compile(r"^(revision|down_revision)\b[^=\n]*=\s*[\"'](\w+)[\"']", re.MULTILINE)
+_LINES = [
+    match.groups()
+    for path in (Path(__file__).parent / "versions").glob("*.py")
+    for match in _LINE.finditer(path.read_text("utf-8"))
+]
+REVISIONS = tuple(sorted(name for word, name in _LINES if word == "revision"))
+
+
+def newest() -> str | None:
+    """The one migration that none goes on from; None if that is not one."""
+    made, followed = ({name for word, name in _LINES if word == kind} for kind in ("revision", "down_revision"))
+    last = made - followed
+    return last.pop() if len(last) == 1 else None
 
 
 def is_behind(revision: str | None) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
-from schema.engine import server, sqlite
+from schema.engine import connection, server
 from schema.engine.dialect import SQLITE, postgres
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.place import is_postgres, server_at
@@ -90,7 +90,7 @@ class File(Session):
     dialect = SQLITE
 
     def __init__(self, path: str, *, query_only: bool = False) -> None:
-        self._connection = sqlite.connect(path, query_only=query_only)
+        self._connection = connection.connect(path, query_only=query_only)
         self.say(f"PRAGMA busy_timeout={PATIENCE}")
         for schema in ("main", "temp"):
             self.say(f"PRAGMA {schema}.cache_size={PAGES_KEPT}")
@@ -197,7 +197,7 @@ def explained(place: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        meant = server.meaning(error) if is_postgres(place) else sqlite.meaning(error)
+        meant = server.meaning(error) if is_postgres(place) else connection.meaning(error)
         if isinstance(meant, DatabaseUnavailable):
             raise DatabaseUnavailable(f"{meant.detail}: {error}") from error
         raise (meant if isinstance(meant, DirectoryError) else error) from error
