@@ -61,8 +61,8 @@ class Answer:
     async def receive(self) -> Message:
         """The next part of the request; with the last one it takes its place."""
         message = await self.outside()
-        last = message["type"] == "http.request" and not message.get("more_body", False)
-        if last and not self._held and not self.status:
+        last = message["type"] == "http.request" and not message.get("more_body")
+        if last and not self._held and not self.status and not self.enter_at_once():
             await self.enter()
         return message
 

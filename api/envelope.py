@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -79,25 +79,29 @@ class Envelope:
             if answer.status >= 500 or seconds >= SLOW_SECONDS or self._chatty:
                 self._tell(scope, answer.status, seconds)
 
-    async def _enter(self, scope: Scope, answer: Answer) -> None:
+    def _enter(self, scope: Scope, answer: Answer) -> Awaitable[None]:
         """Look at the request, take a place for it, and pass it on."""
         if self._cors is not None:
             self._cors.mark(scope)
+        path, method = scope["path"], scope["method"]
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
             raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
         for check in self._checks:
             check(scope)
         if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
-            await answer.send({"type": "http.response.start", "status": 204, "headers": headers})
-            await answer.send({"type": "http.response.body"})
-        elif scope["path"].startswith(EXEMPT):
-            await self._app(scope, answer.outside, answer.send)
-        elif scope["method"] in _BODILESS or not _has_body(scope):
-            if not answer.enter_at_once():
-                await answer.enter()
-            await self._app(scope, answer.outside, answer.send)
-        else:
-            await self._app(scope, answer.receive, answer.send)
+            return _preflight(answer, headers)
+        if path.startswith(EXEMPT):
+            return self._app(scope, answer.outside, answer.send)
+        if method not in _BODILESS and _has_body(scope):
+            return self._app(scope, answer.receive, answer.send)
+        if answer.enter_at_once():
+            return self._app(scope, answer.outside, answer.send)
+        return self._wait(scope, answer)
+
+    async def _wait(self, scope: Scope, answer: Answer) -> None:
+        """Pass a request on as soon as there is a place for it."""
+        await answer.enter()
+        await self._app(scope, answer.outside, answer.send)
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same for what is no request: a WebSocket is looked at, too, and refused before it is one."""
@@ -161,10 +165,15 @@ def _response(error: DirectoryError, scope: Scope) -> Response:
 
 
 def _has_body(scope: Scope) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return True
+    return False
+
+
+async def _preflight(answer: Answer, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    await answer.send({"type": "http.response.start", "status": 204, "headers": headers})
+    await answer.send({"type": "http.response.body"})
 
 
 async def _nothing() -> Message:

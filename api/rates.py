@@ -139,10 +139,14 @@ class Counted:
         self._rates = rates
         self._doors = tuple(doors)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Count, and pass the request on."""
         if self._rates.rate and scope["type"] == "http" and not self._counted(scope):
-            await self._rates.charge_address(scope, 1)
+            return self._paid(scope, receive, send)
+        return self._app(scope, receive, send)
+
+    async def _paid(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._rates.charge_address(scope, 1)
         await self._app(scope, receive, send)
 
     def _counted(self, scope: Scope) -> bool:

@@ -7,7 +7,7 @@ trying one route after another.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,20 +20,28 @@ class Shortcut:
 
     def __init__(self, app: ASGIApp, routes: Iterable[Route]) -> None:
         self._app = app
-        self._known: dict[tuple[str, ...], tuple[ASGIApp, list[str]]] = {}
+        self._plain: dict[str, ASGIApp] = {}
+        self._known: dict[tuple[object, ...], tuple[ASGIApp, list[str]]] = {}
         for route in routes:
-            if _TEMPLATE.fullmatch(route.path):
-                parts = route.path.split("/")
-                names = [part.strip("{}") for part in parts[2::2]]
-                self._known[(str(len(parts)), *parts[1::2])] = (route.app, names)
+            if not _TEMPLATE.fullmatch(route.path):
+                continue
+            parts = route.path.split("/")
+            names = [part.strip("{}") for part in parts[2::2]]
+            if names:
+                self._known[(len(parts), *parts[1::2])] = (route.app, names)
+            else:
+                self._plain[route.path] = route.app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Straight to the endpoint, or on to the route table."""
         if scope["type"] == "http" and not scope.get("root_path"):
-            parts = scope["path"].split("/")
-            found = self._known.get((str(len(parts)), *parts[1::2]))
+            path = scope["path"]
+            if path in self._plain:
+                scope["path_params"] = {}
+                return self._plain[path](scope, receive, send)
+            parts = path.split("/")
+            found = self._known.get((len(parts), *parts[1::2]))
             if found is not None and all(values := parts[2::2]):
                 scope["path_params"] = dict(zip(found[1], values, strict=True))
-                await found[0](scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                return found[0](scope, receive, send)
+        return self._app(scope, receive, send)

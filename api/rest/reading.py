@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
-from api.rest.endpoint import Body, Endpoint, Parameter
+from api.rest.endpoint import Body, Parameter
 from api.rest.problems import NotAcceptable, PayloadTooLarge, UnsupportedMediaType
 from schema.engine.errors import BadRequest, Fault, Invalid
 
@@ -83,34 +83,29 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
         chunks.append(chunk)
 
 
-def read_parameters(
-    endpoint: Endpoint, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
-    known, faults = _placed(endpoint), list[Fault]()
-    in_path = _values(known["path"], {name: [value] for name, value in path.items()}, faults) if path else {}
-    in_query = _values(known["query"], query, faults) if query or known["required"] else {}
-    for name, parameter in known["header"].items():
-        if name in headers:
-            _values({name: parameter}, {name: [headers[name]]}, faults)
-    if faults:
-        raise Invalid.of(*faults)
-    return in_path, in_query
+class Parameters:
+    """An endpoint's parameters, by where they stand and by their names; headers come in lower case."""
 
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        known = list(parameters)
+        self._path = {it.name: it for it in known if it.place == "path"}
+        self._query = {it.name: it for it in known if it.place == "query"}
+        self._headers = {it.name.lower(): it for it in known if it.place == "header"}
+        self._needed = any(it.required for it in self._query.values())
 
-@cache
-def _placed(endpoint: Endpoint) -> Mapping[str, dict[str, Parameter]]:
-    """An endpoint's parameters by where they stand and by their names, and those of the query that must be there."""
-    found = {
-        place: {_key(it): it for it in endpoint.parameters if it.place == place}
-        for place in ("path", "query", "header")
-    }
-    return {**found, "required": {name: it for name, it in found["query"].items() if it.required}}
-
-
-def _key(parameter: Parameter) -> str:
-    """The name that a parameter is found by: headers come in lower case."""
-    return parameter.name.lower() if parameter.place == "header" else parameter.name
+    def read(
+        self, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
+        faults: list[Fault] = []
+        in_path = _values(self._path, {name: [text] for name, text in path.items()}, faults) if path else {}
+        in_query = _values(self._query, query, faults) if query or self._needed else {}
+        for name, parameter in self._headers.items():
+            if name in headers:
+                _values({name: parameter}, {name: [headers[name]]}, faults)
+        if faults:
+            raise Invalid.of(*faults)
+        return in_path, in_query
 
 
 def query_of(query: bytes) -> dict[str, list[str]]:
@@ -138,8 +133,9 @@ def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], fault
                 made[name] = _many(parameter, texts) if parameter.many else _single(parameter, texts)
         except ValueError as error:
             faults.append(Fault((parameter.name if parameter else name,), str(error), "invalid", "parameter"))
-    missing = (name for name, parameter in known.items() if parameter.required and name not in sent)
-    faults += [Fault((name,), "it is required", "required", "parameter") for name in missing]
+    for name, parameter in known.items():
+        if parameter.required and name not in sent:
+            faults.append(Fault((name,), "it is required", "required", "parameter"))
     return made
 
 

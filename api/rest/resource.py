@@ -9,13 +9,14 @@ from starlette.types import Receive, Scope, Send
 
 from api.rest import problems
 from api.rest.endpoint import Answer, Call, Endpoint
-from api.rest.reading import check_accept, check_media_type, headers_of, query_of, read_body, read_parameters
+from api.rest.reading import Parameters, check_accept, check_media_type, headers_of, query_of, read_body
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
 from schema.engine.policy import Actor
 
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 VARY = (b"vary", b"Accept, Authorization")
+JSON = (b"content-type", b"application/json")
 KEPT, NOT_KEPT = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")
 
 
@@ -23,12 +24,15 @@ class Resource:
     """All endpoints of one path."""
 
     def __init__(self, endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> None:
-        self._by_method = {endpoint.method: endpoint for endpoint in endpoints}
-        self._confidential = {method for method, endpoint in self._by_method.items() if endpoint.confidential}
+        self._by_method: dict[str, tuple[Endpoint, Parameters]] = {}
+        for endpoint in endpoints:
+            found = self._by_method[endpoint.method] = (endpoint, Parameters(endpoint.parameters))
+            if endpoint.method == "GET":
+                self._by_method["HEAD"] = found
+        self._confidential = {method for method, (endpoint, _) in self._by_method.items() if endpoint.confidential}
         self._authenticate = authenticate
         self._body_limit = body_limit
-        methods = [*self._by_method, *(["HEAD"] if "GET" in self._by_method else []), "OPTIONS"]
-        self._allow = ", ".join(sorted(methods)).encode()
+        self._allow = ", ".join(sorted((*self._by_method, "OPTIONS"))).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; what goes wrong is answered with a problem document."""
@@ -43,16 +47,17 @@ class Resource:
         method = scope["method"]
         if method == "OPTIONS":
             return Answer(204, headers=((b"allow", self._allow),))
-        endpoint = self._by_method.get("GET" if method == "HEAD" else method)
-        if endpoint is None:
+        found = self._by_method.get(method)
+        if found is None:
             raise problems.MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
+        endpoint, parameters = found
         scope["operation"] = endpoint.name
         headers = headers_of(scope)
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)
-        body = await self._body(endpoint, receive, headers)
+        body = await self._body(endpoint, receive, headers) if endpoint.body else b""
         sent = query_of(scope["query_string"])
-        in_path, in_query = read_parameters(endpoint, scope["path_params"], sent, headers)
+        in_path, in_query = parameters.read(scope["path_params"], sent, headers)
         value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None
         base = scope.get("root_path", "")
         path = scope["path"].removeprefix(base)
@@ -60,8 +65,7 @@ class Resource:
         return await endpoint.call(Call(actor, directory, base, in_path, in_query, headers, sent, path, value))
 
     async def _body(self, endpoint: Endpoint, receive: Receive, headers: dict[str, str]) -> bytes:
-        if endpoint.body is None:
-            return b""
+        assert endpoint.body is not None
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         check_media_type(endpoint.body, headers.get("content-type"), has_body, endpoint.method)
         return await read_body(receive, headers, self._body_limit)
@@ -79,8 +83,8 @@ async def respond(scope: Scope, send: Send, answer: Answer, caching: tuple[bytes
     """Send an answer; to HEAD, all of it but the body."""
     headers = [VARY, caching, *answer.headers]
     if answer.status not in (204, 304):
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-        if not any(name == b"content-type" for name, _ in headers):
-            headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        if b"content-type" not in dict(answer.headers):
+            headers.append(JSON)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

@@ -18,6 +18,7 @@ from schema.engine.events import Change
 from schema.engine.lookup import Found as Found
 from schema.engine.lookup import Rows
 from schema.engine.pages import PageFinish
+from schema.engine.planner import Plan
 from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
@@ -63,8 +64,9 @@ async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, se
 
 async def get(work: Work, made: Shape, id: str, selection: Selection, values: Values | None = None) -> Found:
     """One record, or `NotFound`."""
-    (rows,) = await work.read([reading(work, made, id, selection, values or {})])
-    return found(work, made, id, selection, rows, values or {})
+    plan, given = work.record_plan(made, selection), {**(values or {}), "key": id}
+    (rows,) = await work.read([work.looking_up(plan, given)])
+    return _finished(plan, made, id, rows, given)
 
 
 async def create(
@@ -176,10 +178,14 @@ def reading(work: Work, made: Shape, id: str, selection: Selection, values: Valu
 
 def found(work: Work, made: Shape, id: str, selection: Selection, rows: Rows, values: Values) -> Found:
     """What that step brought, or `NotFound`."""
+    return _finished(work.record_plan(made, selection), made, id, rows, values)
+
+
+def _finished(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found:
     if not rows:
         raise writes.missing(made, id)
     text, version, whole = rows[0]
-    return Found(work.record_plan(made, selection).finish(text, values), version, bool(whole))
+    return Found(plan.finish(text, values), version, bool(whole))
 
 
 def _bound(work: Work, values: Values, **more: Any) -> dict[str, Any]:
