@@ -26,6 +26,8 @@ from schema.graphql.failures import NotAQuery, RequestRefused, told
 
 PATH = "/graphql"
 JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
+ALWAYS = ((b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"))
+_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in (JSON, RESPONSE)}
 ALLOW = ((b"allow", b"GET, HEAD, OPTIONS, POST"),)
 MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "query": (str, "a string"),
@@ -171,9 +173,8 @@ def _refusal(error: DirectoryError, media: str) -> tuple[int, bytes, tuple[tuple
 async def _respond(
     scope: Scope, send: Send, status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...], media: str
 ) -> None:
-    headers = [(b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"), *more]
+    headers = [*ALWAYS, *more]
     if status != 204:
-        headers.append((b"content-type", f"{media}; charset=utf-8".encode()))
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers += (_CONTENT_TYPES[media], (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

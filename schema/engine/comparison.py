@@ -21,6 +21,7 @@ from schema.engine.selection import Compare, Condition, Operator, Order, require
 from schema.engine.shape import Shape
 
 MOST_VALUES = 250
+UNSORTED = Order()
 FOLLOWING = (
     "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
     "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
@@ -91,10 +92,12 @@ def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
     So the index that finds the rows is the one that sorts them. Below a record, `alone` is false: there the order is
     that of the link.
     """
+    if where is None:
+        return UNSORTED
     stretches = {(it.field, it.operator) for it in required(where) if isinstance(it, Compare) and _is_stretch(made, it)}
     filtered = {name for name, _ in stretches}
     first = next((name for name in made.fields if name in filtered), None) if alone else None
-    return Order() if first is None else Order((first,), folded=(first, "startswith") in stretches)
+    return UNSORTED if first is None else Order((first,), folded=(first, "startswith") in stretches)
 
 
 def _is_stretch(made: Shape, compare: Compare) -> bool:

@@ -8,11 +8,12 @@ up.
 from __future__ import annotations
 
 import binascii
-import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from zlib import crc32
+
+import orjson
 
 from schema.engine.errors import BadRequest
 from schema.engine.field import FieldShape
@@ -58,7 +59,7 @@ def read(cursor: str, seal: int, fields: Sequence[FieldShape]) -> list[Any]:
     if crc32(keys, seal).to_bytes(4, "big") != check or make(keys, seal) != cursor.encode():
         raise _foreign(cursor)
     try:
-        found = json.loads(keys)
+        found = orjson.loads(keys)
     except ValueError as error:
         raise _foreign(cursor) from error
     wanted = [int if field.kind == "integer" else str for field in fields]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from schema.engine import searching
@@ -68,9 +69,13 @@ def _page(arguments: Mapping[str, Any], named: Named) -> Page:
         raise Invalid.of(fault)
     name = named.name()
     named.values[name] = DEFAULT_SIZE if size is None else size
-    after = None if arguments.get("after") is None else f"{name}_after"
-    before = None if arguments.get("before") is None else f"{name}_before"
-    return Page(name, after, before, backward)
+    after, before = arguments.get("after") is not None, arguments.get("before") is not None
+    return _stretching(name, after, before, backward)
+
+
+@lru_cache(1000)
+def _stretching(name: str, after: bool, before: bool, backward: bool) -> Page:
+    return Page(name, f"{name}_after" if after else None, f"{name}_before" if before else None, backward)
 
 
 def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:

@@ -31,10 +31,11 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.engine.cache import Cache
+from schema.graphql.coercing import Variables
 from schema.graphql.compiled import Root
 from schema.graphql.failures import RequestRefused
 from schema.graphql.limits import Limits, parsed
-from schema.graphql.selecting import fragments_of
+from schema.graphql.selecting import KnownArguments, fragments_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 MOST_ERRORS = 20
@@ -49,23 +50,27 @@ SHORT = 500
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that is valid: its operations and fragments, and the variables that decide what is left out of it.
+    """A valid document: its operations by name, fragments, and the variables that decide what is left out of it.
 
-    `introspects`: it asks about the schema itself.
+    `introspects`: it asks about the schema itself. What follows from it is filled in as it is used, if it is kept.
     """
 
     node: DocumentNode
-    operations: tuple[OperationDefinitionNode, ...]
+    operations: dict[str, OperationDefinitionNode]
     fragments: dict[str, FragmentDetails]
     switches: tuple[str, ...]
     introspects: bool
     kept: bool
     recipes: dict[Hashable, tuple[Root, ...]] = field(default_factory=dict)
+    variables: dict[str, Variables] = field(default_factory=dict)
+    arguments: KnownArguments = field(default_factory=dict)
 
     @classmethod
     def of(cls, node: DocumentNode, *, kept: bool) -> Document:
         """A document that has been parsed and validated."""
-        operations = tuple(it for it in node.definitions if isinstance(it, OperationDefinitionNode))
+        found = (it for it in node.definitions if isinstance(it, OperationDefinitionNode))
+        # One without a name is the only one.
+        operations = {it.name.value if it.name else "": it for it in found}
         fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
         return cls(node, operations, fragments, *_looked_over(node), kept)
 

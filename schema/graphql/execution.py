@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import orjson
 from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError, Forbidden
 from schema.engine.policy import Actor
+from schema.graphql.coercing import Variables
 from schema.graphql.compiled import Root, recipe
 from schema.graphql.context import Context
 from schema.graphql.documents import MOST_ERRORS, Document, Documents
@@ -91,7 +93,8 @@ class Executor:
         node = _chosen(document, request.operation_name)
         if queries_only and node.operation is not OperationType.QUERY:
             raise NotAQuery("GET is for queries; send this with POST")
-        operation = Operation(self._face.schema, node, document.fragments, self._variables(node, request.variables))
+        variables, known = self._variables(document, node, request.variables), document.arguments
+        operation = Operation(self._face.schema, node, document.fragments, variables, known if document.kept else None)
         roots = self._recipe(request.query, document, operation, actor)
         found = {root.key: root.details for root in roots}
         context = Context(directory, actor, operation, found, self._limits.records)
@@ -110,8 +113,14 @@ class Executor:
         self.ran[way] += 1
         told(way)
 
-    def _variables(self, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
-        found = get_variable_values(self._face.schema, node.variable_definitions or (), dict(given), MOST_ERRORS)
+    def _variables(self, document: Document, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
+        name, schema, definitions = node.name.value if node.name else "", self._face.schema, node.variable_definitions
+        known = document.variables.get(name)
+        if known is None:
+            known = Variables(schema, definitions or (), MOST_ERRORS, lasting=document.kept)
+            if document.kept:
+                document.variables[name] = known
+        found = known.read(given)
         if isinstance(found, list):
             raise RequestRefused(found, "GRAPHQL_VALIDATION_FAILED")
         return found
@@ -156,28 +165,28 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
                 prepared[root.key] = root.prepare(work, context.operation)
             except (DirectoryError, GraphQLError) as error:
                 context.answers[root.key] = error
-    if (records := sum(one.records for one in prepared.values())) > most:
+    if (records := sum([one.records for one in prepared.values()])) > most:
         raise too_many(records, most)
     try:
-        steps = [step for one in prepared.values() for step in one.steps]
+        steps = list(chain.from_iterable([one.steps for one in prepared.values()]))
         rows = await work.read(steps) if steps else []
     except DirectoryError as error:
         context.answers |= dict.fromkeys(prepared, error)
         return
+    brought = iter(rows)
     for key, one in prepared.items():
-        brought, rows = rows[: len(one.steps)], rows[len(one.steps) :]
-        context.answers[key] = one.finish(brought)
+        context.answers[key] = one.finish(list(islice(brought, len(one.steps))))
         context.kinds[key] = one.kinds
 
 
 def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:
     """The operation that is meant."""
-    if name is None and len(document.operations) == 1:
-        return document.operations[0]
-    named = {it.name.value: it for it in document.operations if it.name}
-    if name is not None and name in named:
-        return named[name]
-    listed = ", ".join(named) or "none with a name"
+    operations = document.operations
+    if name is None and len(operations) == 1:
+        return next(iter(operations.values()))
+    if name and name in operations:
+        return operations[name]
+    listed = ", ".join(filter(None, operations)) or "none with a name"
     sentence = f"there is no operation named {name}" if name else "operationName has to say which operation is meant"
     raise RequestRefused([GraphQLError(f"{sentence}; there are {listed}")], "GRAPHQL_VALIDATION_FAILED")
 

@@ -37,22 +37,29 @@ from schema.engine.selection import (
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
 from schema.graphql.arguments import Named, Stretch, stretch_of
+from schema.graphql.coercing import Arguments
 from schema.graphql.declaring import camel
 
 Details = list[FieldDetails]
+# By the definition and the node, which live as long as the schema and the document do.
+KnownArguments = dict[tuple[int, int], Arguments]
 _INFO: dict[str, InfoName] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
-    """An operation that is about to run: its document's fragments, and its variables."""
+    """An operation that is about to run: its document's fragments, and its variables.
+
+    `known` holds the arguments that have been looked over for it before, where that is worth while.
+    """
 
     schema: GraphQLSchema
     node: OperationDefinitionNode
     fragments: dict[str, FragmentDetails]
     variables: VariableValues
+    known: KnownArguments | None = None
 
     def roots(self) -> dict[str, Details]:
         """The root fields by the keys that they are answered under."""
@@ -67,7 +74,13 @@ class Operation:
 
     def arguments(self, definition: GraphQLField, details: Details) -> dict[str, Any]:
         """A field's arguments."""
-        return get_argument_values(definition, details[0].node, self.variables)
+        node = details[0].node
+        if self.known is None:
+            return get_argument_values(definition, node, self.variables)
+        found = self.known.get(key := (id(definition), id(node)))
+        if found is None:
+            found = self.known[key] = Arguments(definition, node)
+        return found.read(self.variables)
 
     def type(self, name: str) -> GraphQLObjectType:
         """An object type by its name."""
