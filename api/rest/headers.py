@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 from zlib import crc32
@@ -61,12 +62,18 @@ def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
 
 def link_header(call: Call, page: FoundPage) -> tuple[tuple[bytes, bytes], ...]:
     """`Link` with the next and the previous page, as far as there are any."""
-    kept = urlencode([(name, it) for name, sent in call.sent.items() if name not in ("after", "before") for it in sent])
-    start = f"<{call.base}{call.url}?{kept}{'&' if kept else ''}"
+    kept = tuple([(name, it) for name, sent in call.sent.items() if name not in ("after", "before") for it in sent])
+    start = f"<{call.base}{call.url}?{_query(kept)}"
     # A cursor is base64url: it stands in a URL as it is.
     found = (("next", "after", page.next), ("prev", "before", page.previous))
     made = [f'{start}{name}={cursor}>; rel="{rel}"' for rel, name, cursor in found if cursor]
     return ((b"link", ", ".join(made).encode()),) if made else ()
+
+
+@lru_cache(1000)
+def _query(pairs: tuple[tuple[str, str], ...]) -> str:
+    """The beginning of a query string, so that another parameter can follow."""
+    return f"{urlencode(pairs)}&" if pairs else ""
 
 
 def described(*names: str) -> dict[str, Schema]:

@@ -113,7 +113,12 @@ def query_of(query: bytes) -> dict[str, list[str]]:
     if not query:
         return {}
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+        text = query.decode("ascii")
+        if "%" in text or "+" in text:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+        else:
+            # Nothing is encoded, as in most.
+            pairs = [(name, value) for name, _, value in [it.partition("=") for it in text.split("&") if it]]
     except UnicodeError:
         raise BadRequest("the query string is not UTF-8 in percent-encoding") from None
     made: dict[str, list[str]] = {}
