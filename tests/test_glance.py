@@ -52,12 +52,18 @@ async def test_a_read_is_long_by_the_clock_as_by_its_steps(places, monkeypatch):
     assert seen == [(LONG, True), (LONG, False)]
 
 
-async def test_what_took_long_is_not_tried_again_for_a_while(places, monkeypatch):
+@pytest.mark.parametrize(
+    "most, longest, avoided",
+    [(0, 1e9, glance.AVOIDED), (10**9, -1.0, glance.BRIEFLY)],
+    ids=["by its steps", "by the clock"],
+)
+async def test_what_took_long_is_not_tried_again_for_a_while(places, monkeypatch, most, longest, avoided):
     directory, seen = places
     now = 1000.0
-    monkeypatch.setattr(glance, "LONGEST", -1.0)
+    monkeypatch.setattr(glance, "MOST_STEPS", most)
+    monkeypatch.setattr(glance, "LONGEST", longest)
     monkeypatch.setattr(glance, "monotonic", lambda: now)
-    for wait in (0.0, glance.AVOIDED / 2, glance.AVOIDED):
+    for wait in (0.0, avoided / 2, avoided):
         now = 1000.0 + wait
         await directory.read([(LONG, ())])
 

@@ -4,7 +4,7 @@ A trip to another thread and back costs more than most reads do: the hand-over o
 the look-up of a record several times. So a statement is first tried right here, for so many steps of SQLite's machine.
 One that does not make it is broken off, goes to a lane like any other errand, and so does the same statement for a
 while. Steps are counted rather than time, which on a busy machine says more about others; the clock is looked at too,
-for the sake of a disk that is slow.
+for the sake of a disk that is slow, but what took long for that alone is tried again soon.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from schema.engine.datafile import Identity, identity
 MOST_STEPS = 100_000  # about two milliseconds that the event loop stands still
 LONGEST = 0.02  # seconds
 CHECKED = 2000  # steps between two looks, some forty microseconds
-AVOIDED = 10.0  # seconds for which a statement that took too long is not tried again
+AVOIDED = 10.0  # seconds for which a statement that took too many steps is not tried again
+BRIEFLY = 1.0  # the same for one that took too long for no fault of its own, or that could not be run
 MOST_AVOIDED = 1000
 TRUST = 0.1  # seconds for which a file is taken to be still there
 Step = Sequence[Any]
@@ -66,7 +67,7 @@ class Glance:
                 connection.execute("BEGIN")
             return [connection.execute(step[0], step[1]).fetchall() for step in steps]
         except sqlite3.Error:
-            self._avoid(steps, now)
+            self._avoid(steps, now + (AVOIDED if self._looks <= 0 else BRIEFLY))
             return None
         finally:
             if several and connection.in_transaction:
@@ -90,7 +91,7 @@ class Glance:
     def _avoids(self, steps: Sequence[Step], now: float) -> bool:
         return any(self._avoided.get(step[0], 0.0) > now for step in steps)
 
-    def _avoid(self, steps: Sequence[Step], now: float) -> None:
+    def _avoid(self, steps: Sequence[Step], until: float) -> None:
         if len(self._avoided) >= MOST_AVOIDED:
             self._avoided.clear()
-        self._avoided |= dict.fromkeys((step[0] for step in steps), now + AVOIDED)
+        self._avoided |= dict.fromkeys((step[0] for step in steps), until)
