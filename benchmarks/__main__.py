@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks import figures, growth, tables
+from benchmarks import figures, growth, stores, tables
 from benchmarks.chart import chart
 from benchmarks.environments import HERE, Unavailable
 from benchmarks.figures import Run
@@ -17,6 +17,7 @@ from benchmarks.people import Size
 from benchmarks.roster import PEERS
 from benchmarks.rounds import Plan, compare
 from benchmarks.workloads import WORKLOADS
+from schema.engine.place import is_postgres
 
 RESULTS = HERE / "results"
 
@@ -27,9 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     try:
         if given.growth:
-            growth.run(_sizes(given))
+            with stores.opened(given.database) as store:
+                growth.run(_sizes(given), store)
             return 0
-        run = figures.read(given.draw) if given.draw else compare(_plan(given))
+        run = figures.read(given.draw) if given.draw else _compared(given)
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 1
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python3 dev.py bench", description="Numbers, not assertions.")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 s, not 5 of 5; with --growth: two sizes")
+    parser.add_argument(
+        "--database", type=_database, default="sqlite", metavar="sqlite|postgres|URL", help="what it runs on (sqlite)"
+    )
     parser.add_argument("--only", type=_names([it.name for it in PEERS]), metavar="PEER,…", help="these peers alone")
     parser.add_argument(
         "--workloads", type=_names([it.name for it in WORKLOADS]), metavar="WORKLOAD,…", help="these workloads alone"
@@ -53,6 +58,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--growth", action="store_true", help="ten thousand, a hundred thousand and a million users")
     parser.add_argument("--huge", action="store_true", help="with --growth: ten million as well")
     return parser
+
+
+def _compared(given: argparse.Namespace) -> Run:
+    with stores.opened(given.database) as store:
+        return compare(_plan(given), store)
+
+
+def _database(text: str) -> str:
+    if text not in ("sqlite", "postgres") and not is_postgres(text):
+        raise argparse.ArgumentTypeError(f"there is no {text}; there are sqlite, postgres, and URLs: postgresql://…")
+    return text
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -86,11 +102,12 @@ def _whole(given: argparse.Namespace) -> bool:
 
 def _write(run: Run, *, published: bool) -> None:
     """The figures and the page into `results/`; of a whole run, the page and the chart beside it too."""
-    path = RESULTS / f"{run.date}-{run.commit}.json"
+    path = RESULTS / f"{run.date}-{run.commit}-{run.system}.json"
     figures.keep(run, path)
     folder = HERE if published else RESULTS
-    page, picture = folder / "results.md", folder / "chart.svg"
-    page.write_text(tables.report(run), encoding="utf-8")
+    suffix = "-postgres" if run.system == "postgres" else ""
+    page, picture = folder / f"results{suffix}.md", folder / f"chart{suffix}.svg"
+    page.write_text(tables.report(run, picture.name), encoding="utf-8")
     picture.write_text(chart(run), encoding="utf-8")
     print(f"\n{tables.requests(run)}\n")
     if run.peer("tandem") and len(run.peers) > 1:

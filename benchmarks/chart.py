@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 
 from benchmarks.figures import Run
+from benchmarks.roster import TITLES
 
 SHOWN = ("one", "list", "create", "queries", "graphql-one", "graphql-list", "graphql-nested", "fortunes")
 WIDTH, MARGIN, GUTTER, COLUMNS = 980, 28, 36, 2
@@ -58,7 +59,7 @@ def chart(run: Run) -> str:
 
 
 def _frame(run: Run, height: int) -> list[str]:
-    words = f"SQLite, {run.users:,} users, one worker on one core, 32 connections; longer is better"
+    words = f"{TITLES[run.system]}, {run.users:,} users, one worker on one core, 32 connections; longer is better"
     return [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'role="img" aria-labelledby="title description">',

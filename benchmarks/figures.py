@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.load import Measure
+from benchmarks.roster import System
 
 WORST_SHARE = 0.001
 WIDEST = 0.15
@@ -42,7 +43,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole run: when, where, of which commit, how long, and what became of whom."""
+    """A whole run: when, where, of which commit, how long, on which database, and what became of whom."""
 
     date: str
     commit: str
@@ -53,6 +54,7 @@ class Run:
     workloads: Mapping[str, str]
     peers: list[Figures]
     remarks: list[str]
+    system: System = "sqlite"
 
     def peer(self, name: str) -> Figures | None:
         """The figures of a peer, if it was measured."""

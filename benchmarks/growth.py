@@ -10,7 +10,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from time import perf_counter
 
-from benchmarks import databases, environments, servers
+from benchmarks import environments, servers
 from benchmarks.acquaintance import answer
 from benchmarks.effort import efforts
 from benchmarks.environments import HERE, Unavailable
@@ -18,6 +18,7 @@ from benchmarks.people import Size
 from benchmarks.questions import Question, questions
 from benchmarks.roster import PEERS
 from benchmarks.servers import Server
+from benchmarks.stores import Store
 from benchmarks.verdict import Cost, Found, growing, report
 from benchmarks.workloads import NUMBER, Ask
 
@@ -26,21 +27,21 @@ ROUNDS, LONGEST = 30, 1.0
 PATIENCE = 60
 
 
-def run(sizes: Sequence[Size]) -> list[str]:
+def run(sizes: Sequence[Size], store: Store) -> list[str]:
     """Measure each size, print the table, keep it, and give what grows."""
-    found = {size: _measured(size) for size in sizes}
-    page = report(found)
-    path = HERE / "results" / "growth.md"
+    found = {size: _measured(size, store) for size in sizes}
+    page = report(found, store.system)
+    path = HERE / "results" / ("growth.md" if store.system == "sqlite" else "growth-postgres.md")
     path.parent.mkdir(exist_ok=True)
     path.write_text(page, encoding="utf-8")
     print(f"\n{page}\nWritten: {path.relative_to(HERE.parent)}")
-    return growing(found)
+    return growing(found, store.system)
 
 
-def _measured(size: Size) -> Found:
+def _measured(size: Size, store: Store) -> Found:
     """Every question of a directory of one size."""
     (peer,) = (it for it in PEERS if it.name == "tandem")
-    with databases.copied(databases.tandem(size)) as database:
+    with store.copied("tandem", size) as database:
         asked = list(questions(size, database))
         effort = efforts(database, asked)
         with servers.running(peer, environments.prepare(peer), database) as server:

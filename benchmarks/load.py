@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.environments import Unavailable, tool
 from benchmarks.servers import LOAD_CORE, Server, pinned
+from benchmarks.stores import Store
 
 SCRIPT = Path(__file__).parent / "load.lua"
 CONNECTIONS = 32
@@ -19,7 +20,10 @@ GRACE = 60
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What one stretch of load brought: per second, in milliseconds, in microseconds of processor, in bytes."""
+    """What one stretch of load brought: per second, in milliseconds, in microseconds of processor, in bytes.
+
+    `cpu` is the server's, `database` that of a database beside it.
+    """
 
     requests: float
     p50: float
@@ -27,6 +31,7 @@ class Measure:
     cpu: float
     size: float
     errors: int
+    database: float = 0.0
 
 
 def wrk() -> str:
@@ -40,22 +45,22 @@ def write(path: Path, requests: Sequence[bytes]) -> Path:
     return path
 
 
-def press(server: Server, requests: Path, seconds: int, first: int, connections: int = CONNECTIONS) -> Measure:
+def press(server: Server, store: Store, requests: Path, seconds: int, first: int) -> Measure:
     """Ask for some seconds. `first` is the number from which the requests that want one are numbered."""
-    command = [wrk(), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
+    command = [wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]
     command += [f"http://127.0.0.1:{server.port}", "--", str(requests), str(first)]
-    before = server.cpu()
+    before, beside = server.cpu(), store.cpu()
     try:
         done = subprocess.run(
             [*pinned(LOAD_CORE), *command], capture_output=True, text=True, timeout=seconds + GRACE, check=True
         )
     except (subprocess.SubprocessError, OSError) as error:
         raise Unavailable(f"wrk did not finish: {error}") from error
-    cpu = server.cpu() - before
-    return _measure(json.loads(done.stdout.strip().splitlines()[-1]), cpu)
+    cpu, database = server.cpu() - before, store.cpu() - beside
+    return _measure(json.loads(done.stdout.strip().splitlines()[-1]), cpu, database)
 
 
-def _measure(told: dict[str, float], cpu: float) -> Measure:
+def _measure(told: dict[str, float], cpu: float, database: float) -> Measure:
     answered = max(told["requests"], 1)
     return Measure(
         requests=round(told["requests"] / (told["microseconds"] / 1e6), 1),
@@ -64,4 +69,5 @@ def _measure(told: dict[str, float], cpu: float) -> Measure:
         cpu=round(cpu / answered * 1e6, 1),
         size=round(told["bytes"] / answered, 1),
         errors=int(told["errors"]),
+        database=round(database / answered * 1e6, 1),
     )

@@ -7,28 +7,28 @@ import os
 import platform
 import re
 import shutil
-import sqlite3
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.environments import HERE
-from benchmarks.roster import Peer
+from benchmarks.roster import Peer, System
 
 IDLE = 0.4
 
 
-def described() -> dict[str, str]:
-    """The machine in a few words."""
+def described(store: Mapping[str, str]) -> dict[str, str]:
+    """The machine in a few words, and what is told of the databases."""
     return {
         "processor": f"{os.cpu_count()} × {_processor()}",
         "memory": _memory(),
         "system": _system(),
         "Python": platform.python_version(),
-        "SQLite": sqlite3.sqlite_version,
         "Node": _said("node", "--version").removeprefix("v") or "none",
         "wrk": _wrk(),
         "pinned": "server and load on a core each" if shutil.which("taskset") else "not: taskset is missing",
+        **store,
     }
 
 
@@ -45,16 +45,16 @@ def commit() -> str:
     return f"{short}-changed" if changed else short
 
 
-def made_of(peer: Peer) -> str:
+def made_of(peer: Peer, system: System) -> str:
     """The packages behind a peer, with their versions."""
     pinned = _pinned(peer)
-    return ", ".join(f"{name} {pinned[name]}" for name in peer.made_of if name in pinned)
+    return ", ".join(f"{name} {pinned[name]}" for name in (*peer.made_of, peer.drivers.get(system)) if name in pinned)
 
 
 def _pinned(peer: Peer) -> dict[str, str]:
     """The versions that are pinned beside a peer's code; of Tandem, those that are installed."""
     if peer.runtime == "tandem":
-        return {name: found for name in peer.made_of if (found := _installed(name))}
+        return {name: found for name in (*peer.made_of, *peer.drivers.values()) if (found := _installed(name))}
     folder = HERE / "peers" / peer.folder
     if peer.runtime == "node":
         told = json.loads((folder / "package.json").read_text(encoding="utf-8"))

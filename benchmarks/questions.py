@@ -6,15 +6,12 @@ The offer itself is read from the service, so that a filter or a sort that is ne
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from api.rest.selecting import list_parameters, orders
-from benchmarks import people
+from benchmarks import people, stores
 from benchmarks.people import Row, Size
 from benchmarks.workloads import LIST, NESTED, NUMBER, ONE, Ask, Dialect
 from schema.engine import cursors
@@ -37,14 +34,13 @@ class Question:
     asks: tuple[Ask, ...]
 
 
-def questions(size: Size, database: Path) -> Iterator[Question]:
+def questions(size: Size, database: str) -> Iterator[Question]:
     """All of them, what writes last."""
     made, numbers = shape(User), list(_spread(size))
     yield Question("one user", tuple(Ask("GET", f"/users/{people.user_id(number)}") for number in numbers))
     yield Question("first page", (Ask("GET", "/users?limit=50"),))
-    with closing(sqlite3.connect(database)) as connection:
-        yield from _sorted(made, connection, size)
-        deep = cursor_at(made, Order(), connection, size.users // 2)
+    yield from _sorted(made, database, size)
+    deep = cursor_at(made, Order(), database, size.users // 2)
     yield from _filtered(made, numbers)
     yield Question("a user's groups", tuple(Ask("GET", f"/users/{people.user_id(it)}/groups") for it in numbers))
     groups = [people.group_id(number * size.groups // size.users) for number in numbers]
@@ -54,19 +50,19 @@ def questions(size: Size, database: Path) -> Iterator[Question]:
     yield Question("create", (Ask("POST", "/users", json.dumps(body).encode()),))
 
 
-def cursor_at(made: Shape, order: Order, connection: sqlite3.Connection, place: int) -> str:
+def cursor_at(made: Shape, order: Order, database: str, place: int) -> str:
     """The cursor of the row at a place of a list, as the service would make it: turning the pages would take hours."""
     columns = [made.fields[name].sort_column for name in order.fields] + ["id"]
     directed = ", ".join(f"{column} {'DESC' if order.descending else 'ASC'}" for column in columns)
-    sql = f"SELECT {', '.join(columns)} FROM user ORDER BY {directed} LIMIT 1 OFFSET ?"
-    keys = json.dumps(connection.execute(sql, (place,)).fetchone(), separators=(",", ":"), ensure_ascii=False)
+    sql = f'SELECT {", ".join(columns)} FROM "user" ORDER BY {directed} LIMIT 1 OFFSET {place}'
+    keys = json.dumps(stores.row(database, sql), separators=(",", ":"), ensure_ascii=False)
     return cursors.make(keys.encode(), cursors.seal(made.name, None, order, None, {})).decode()
 
 
-def _sorted(made: Shape, connection: sqlite3.Connection, size: Size) -> Iterator[Question]:
+def _sorted(made: Shape, database: str, size: Size) -> Iterator[Question]:
     """A page of fifty half-way through each order."""
     for name, order in orders(made).items():
-        cursor = cursor_at(made, order, connection, size.users // 2)
+        cursor = cursor_at(made, order, database, size.users // 2)
         yield Question(f"sort={name}, half-way", (Ask("GET", f"/users?limit=50&sort={name}&after={cursor}"),))
 
 

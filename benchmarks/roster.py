@@ -14,8 +14,10 @@ from benchmarks import people
 
 Door = Literal["rest", "kinds", "graphql"]
 Runtime = Literal["tandem", "python", "node"]
+System = Literal["sqlite", "postgres"]
+TITLES: Mapping[System, str] = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 _UVICORN = (
-    *("{python}", "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", "{port}"),
+    *("{python}", "-m", "uvicorn", "{app}:app", "--host", "127.0.0.1", "--port", "{port}"),
     *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
 )
 _GUNICORN = (
@@ -28,7 +30,8 @@ _GUNICORN = (
 class Peer:
     """A server that is measured.
 
-    `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table.
+    `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table,
+    `drivers` those for either database. `on_postgres` is the module that serves PostgreSQL, where it is one of its own.
     """
 
     name: str
@@ -40,7 +43,13 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     made_of: tuple[str, ...] = ()
+    drivers: Mapping[System, str] = field(default_factory=dict)
+    on_postgres: str = "app"
 
+
+_AIOSQLITE: Mapping[System, str] = {"sqlite": "aiosqlite", "postgres": "asyncpg"}
+_ASYNCPG: Mapping[System, str] = {"postgres": "asyncpg"}
+_PSYCOPG: Mapping[System, str] = {"postgres": "psycopg"}
 
 PEERS: tuple[Peer, ...] = (
     Peer(
@@ -50,7 +59,8 @@ PEERS: tuple[Peer, ...] = (
         command=("{python}", "-m", "benchmarks.tandem", "serve"),
         environment={"TANDEM_ENV": "production", "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
         headers={"authorization": f"Bearer {people.KEY}"},
-        made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql", "aiosqlite"),
+        made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql"),
+        drivers=_AIOSQLITE,
     ),
     Peer(
         name="fastapi",
@@ -59,6 +69,8 @@ PEERS: tuple[Peer, ...] = (
         command=_UVICORN,
         folder="fastapi",
         made_of=("fastapi", "sqlmodel", "sqlalchemy", "strawberry-graphql", "uvicorn", "uvloop"),
+        drivers=_ASYNCPG,
+        on_postgres="app_postgres",
     ),
     Peer(
         name="fastapi-cached",
@@ -68,6 +80,7 @@ PEERS: tuple[Peer, ...] = (
         serves=("graphql",),
         folder="fastapi",
         environment={"CACHES": "on"},
+        on_postgres="app_postgres",
     ),
     Peer(
         name="litestar",
@@ -77,6 +90,7 @@ PEERS: tuple[Peer, ...] = (
         serves=("rest", "kinds"),
         folder="litestar",
         made_of=("litestar", "msgspec", "advanced-alchemy", "sqlalchemy", "uvicorn", "uvloop"),
+        drivers=_AIOSQLITE,
     ),
     Peer(
         name="flask",
@@ -86,6 +100,7 @@ PEERS: tuple[Peer, ...] = (
         serves=("rest", "kinds"),
         folder="flask",
         made_of=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
+        drivers=_PSYCOPG,
     ),
     Peer(
         name="django",
@@ -94,6 +109,7 @@ PEERS: tuple[Peer, ...] = (
         command=(*_GUNICORN, "wsgi"),
         folder="django",
         made_of=("django", "django-ninja", "strawberry-graphql-django", "gunicorn"),
+        drivers=_PSYCOPG,
     ),
     Peer(
         name="blacksheep",
@@ -102,15 +118,18 @@ PEERS: tuple[Peer, ...] = (
         command=_UVICORN,
         serves=("rest", "kinds"),
         folder="blacksheep",
-        made_of=("blacksheep", "sqlalchemy", "aiosqlite", "uvicorn", "uvloop"),
+        made_of=("blacksheep", "sqlalchemy", "uvicorn", "uvloop"),
+        drivers=_AIOSQLITE,
     ),
     Peer(
         name="fastify",
         title="Fastify, Mercurius with JIT (Node)",
         runtime="node",
-        command=("node", "app.js"),
+        command=("node", "{app}.js"),
         folder="fastify",
-        made_of=("fastify", "mercurius", "better-sqlite3"),
+        made_of=("fastify", "mercurius"),
+        drivers={"sqlite": "better-sqlite3", "postgres": "postgres"},
+        on_postgres="app_postgres",
     ),
     Peer(
         name="raw",
@@ -119,5 +138,7 @@ PEERS: tuple[Peer, ...] = (
         command=_UVICORN,
         folder="raw",
         made_of=("uvicorn", "uvloop", "httptools", "orjson"),
+        drivers=_ASYNCPG,
+        on_postgres="app_postgres",
     ),
 )

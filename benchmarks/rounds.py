@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import databases, environments, load, machine, servers
+from benchmarks import environments, load, machine, servers
 from benchmarks.acquaintance import Acquaintance, Known
+from benchmarks.contents import Owner
 from benchmarks.environments import Home, Unavailable
 from benchmarks.figures import Figures, Run, objection
 from benchmarks.people import Size
 from benchmarks.roster import Peer
 from benchmarks.servers import Server
+from benchmarks.stores import Store
 from benchmarks.workloads import Workload
 
 APART = 5_000_000
@@ -35,7 +37,7 @@ class Plan:
     def minutes(self) -> float:
         """About how long it will take, once everything is set up."""
         asked = sum(workload.door in peer.serves for peer in self.peers for workload in self.workloads)
-        return (self.rounds * (asked * (self.seconds + 1.3) + len(self.peers) * 2) + len(self.peers) * 2) / 60
+        return (self.rounds * (asked * (self.seconds + 1.3) + len(self.peers) * 3) + len(self.peers) * 2) / 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,13 @@ class Contender:
     figures: Figures
 
 
-def compare(plan: Plan) -> Run:
+def compare(plan: Plan, store: Store) -> Run:
     """Run the plan. Peers that are not to be had, and answers that differ, are remarked on and left out."""
     load.wrk()
     remarks = [told] if (told := machine.busy()) else []
     with TemporaryDirectory(prefix="tandem-bench-") as folder:
         acquaintance = Acquaintance(plan.workloads, plan.size, Path(folder))
-        contenders = list(_met(plan, acquaintance, remarks))
+        contenders = list(_met(plan, store, acquaintance, remarks))
         remarks += acquaintance.faults
         _say(
             f"{len(contenders)} peers, about {replace(plan, peers=[it.peer for it in contenders]).minutes:.0f} minutes."
@@ -62,43 +64,45 @@ def compare(plan: Plan) -> Run:
         for round in range(plan.rounds):
             for place in range(len(contenders)):
                 contender = contenders[(round + place) % len(contenders)]
-                remarks += _measured(contender, plan, f"round {round + 1}")
+                remarks += _measured(contender, plan, store, f"round {round + 1}")
     return Run(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         commit=machine.commit(),
-        machine=machine.described(),
+        machine=machine.described(store.described()),
         rounds=plan.rounds,
         seconds=plan.seconds,
         users=plan.size.users,
         workloads={workload.name: workload.title for workload in plan.workloads},
         peers=[contender.figures for contender in contenders],
         remarks=remarks,
+        system=store.system,
     )
 
 
-def _met(plan: Plan, acquaintance: Acquaintance, remarks: list[str]) -> Iterator[Contender]:
+def _met(plan: Plan, store: Store, acquaintance: Acquaintance, remarks: list[str]) -> Iterator[Contender]:
     for peer in plan.peers:
         try:
             home = environments.prepare(peer)
-            with _serving(peer, home, plan.size) as server:
+            with _serving(peer, home, store, plan.size) as server:
                 known = acquaintance.meet(server)
         except (Unavailable, OSError) as error:
             remarks.append(f"{peer.name} is left out: {error}")
             _say(remarks[-1])
             continue
         _say(f"{peer.name} answers {len(known)} workloads as expected")
-        figures = Figures(peer.name, peer.title, machine.made_of(peer), {it.workload.name: [] for it in known})
+        made_of = machine.made_of(peer, store.system)
+        figures = Figures(peer.name, peer.title, made_of, {it.workload.name: [] for it in known})
         yield Contender(peer, home, known, figures)
 
 
-def _measured(contender: Contender, plan: Plan, round: str) -> list[str]:
+def _measured(contender: Contender, plan: Plan, store: Store, round: str) -> list[str]:
     """One round of one peer; what was wrong with it."""
     remarks: list[str] = []
     name = contender.peer.name
     try:
-        with _serving(contender.peer, contender.home, plan.size) as server:
+        with _serving(contender.peer, contender.home, store, plan.size) as server:
             for place, known in enumerate(contender.known):
-                if told := _pressed(contender, server, known, place, plan.seconds):
+                if told := _pressed(contender, server, store, known, place, plan.seconds):
                     remarks.append(f"{name}, {known.workload.name}, {round}: {told}")
             contender.figures.memories.append(server.memory())
             contender.figures.starts.append(server.start)
@@ -109,10 +113,10 @@ def _measured(contender: Contender, plan: Plan, round: str) -> list[str]:
     return remarks
 
 
-def _pressed(contender: Contender, server: Server, known: Known, place: int, seconds: int) -> str | None:
+def _pressed(contender: Contender, server: Server, store: Store, known: Known, place: int, seconds: int) -> str | None:
     first = place * 2 * APART
-    load.press(server, known.requests, 1, first)
-    measure = load.press(server, known.requests, seconds, first + APART)
+    load.press(server, store, known.requests, 1, first)
+    measure = load.press(server, store, known.requests, seconds, first + APART)
     _say(f"{contender.peer.name:<16}{known.workload.name:<16}{measure.requests:>10,.0f} /s   p99 {measure.p99:.1f} ms")
     told = objection(measure, known.size)
     if told is None:
@@ -121,9 +125,9 @@ def _pressed(contender: Contender, server: Server, known: Known, place: int, sec
 
 
 @contextmanager
-def _serving(peer: Peer, home: Home, size: Size) -> Iterator[Server]:
-    original = databases.tandem(size) if peer.runtime == "tandem" else databases.peers(size)
-    with databases.copied(original) as database, servers.running(peer, home, database) as server:
+def _serving(peer: Peer, home: Home, store: Store, size: Size) -> Iterator[Server]:
+    owner: Owner = "tandem" if peer.runtime == "tandem" else "peers"
+    with store.copied(owner, size) as database, servers.running(peer, home, database) as server:
         yield server
 
 

@@ -14,15 +14,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from benchmarks import people
 from benchmarks.environments import Home, Unavailable
 from benchmarks.roster import Peer
+from schema.engine.place import is_postgres
 
 SERVER_CORE, LOAD_CORE = 0, 1
 SLOWEST_START = 60.0
+MOST_SAID = 2**20
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class Server:
 
     def cpu(self) -> float:
         """The seconds of processor time that it has taken; 0 where the system does not tell."""
-        fields = (_stat(member) for member in _members(self.process.pid))
-        return sum(int(it[11]) + int(it[12]) for it in fields if it) / _TICKS
+        fields = (stat(member) for member in _members(self.process.pid))
+        return sum(int(it[11]) + int(it[12]) for it in fields if it) / TICKS
 
     def memory(self) -> int:
         """The bytes that its largest process holds in memory; 0 where the system does not tell."""
@@ -45,29 +48,30 @@ class Server:
 
 
 @contextmanager
-def running(peer: Peer, home: Home, database: Path) -> Iterator[Server]:
-    """The peer, over its own copy of a database; `Unavailable` if it does not come up."""
-    port = _free_port()
-    command = [part.format(python=home.python, port=port) for part in peer.command]
-    told = {"PORT": str(port), "DATABASE": str(database), "DATABASE_URL": f"sqlite:///{database}"}
+def running(peer: Peer, home: Home, database: str) -> Iterator[Server]:
+    """The peer, over its own copy of a database, at a path or a URL; `Unavailable` if it does not come up."""
+    port, on_postgres = _free_port(), is_postgres(database)
+    module = peer.on_postgres if on_postgres else "app"
+    command = [part.format(python=home.python, port=port, app=module) for part in peer.command]
+    url = database if on_postgres else f"sqlite:///{database}"
+    told = {"PORT": str(port), "DATABASE": database, "DATABASE_URL": url}
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    log = database.with_suffix(".log")
-    began = time.perf_counter()
-    with log.open("wb") as output:
+    with TemporaryFile() as log:
+        began = time.perf_counter()
         process = subprocess.Popen(
             [*pinned(SERVER_CORE), *command],
             cwd=home.folder,
             env={**passed, **told, **peer.environment},
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
         )
-    try:
-        _await_answer(peer, process, port, log)
-        yield Server(peer, process, port, time.perf_counter() - began)
-    finally:
-        _end(process)
+        try:
+            _await_answer(peer, process, port, log.fileno())
+            yield Server(peer, process, port, time.perf_counter() - began)
+        finally:
+            _end(process)
 
 
 def pinned(core: int) -> Sequence[str]:
@@ -76,7 +80,7 @@ def pinned(core: int) -> Sequence[str]:
     return [taskset, "-c", str(core)] if taskset and (os.cpu_count() or 1) > core else []
 
 
-def _await_answer(peer: Peer, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_answer(peer: Peer, process: subprocess.Popen[bytes], port: int, log: int) -> None:
     path, until = f"/users/{people.user_id(0)}", time.monotonic() + SLOWEST_START
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -87,7 +91,7 @@ def _await_answer(peer: Peer, process: subprocess.Popen[bytes], port: int, log: 
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.005)
-    last = "; ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
+    last = "; ".join(os.pread(log, MOST_SAID, 0).decode(errors="replace").strip().splitlines()[-3:])
     raise Unavailable(f"{peer.name} does not answer: {last or 'it said nothing'}")
 
 
@@ -112,11 +116,11 @@ def _free_port() -> int:
 
 def _members(session: int) -> list[Path]:
     """The processes of a session."""
-    return [path for path in Path("/proc").glob("[0-9]*") if (fields := _stat(path)) and int(fields[3]) == session]
+    return [path for path in Path("/proc").glob("[0-9]*") if (fields := stat(path)) and int(fields[3]) == session]
 
 
-def _stat(process: Path) -> list[str]:
-    """The fields of a process's `stat` after its name, or none if it has gone."""
+def stat(process: Path) -> list[str]:
+    """The fields of a process's `stat` in `/proc` after its name, or none if it has gone."""
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:

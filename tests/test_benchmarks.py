@@ -213,11 +213,11 @@ from schema.engine.database import Directory
 
 glance.LONGEST = glance.MOST_STEPS = 10**9  # what is broken off at a glance and goes to a lane counts twice
 databases.KEPT, size = Path(sys.argv[1]), people.Size(600)
-database = databases.tandem(size)
+database = str(databases.kept("tandem", size))
 app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}))
 
 async def main():
-    async with Directory(str(database)) as directory:
+    async with Directory(database) as directory:
         app.state.directory = directory
         for it in workloads.WORKLOADS:
             if it.door == "kinds":

@@ -57,7 +57,9 @@ async def _plaintext(call: Call) -> Answer:
 async def _queries(call: Call) -> Answer:
     work = call.work
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
-    brought = await work.read([operations.reading(work, _WORLD, id, _ROW, {}) for id in ids])
+    steps = [operations.reading(work, _WORLD, id, _ROW, {}) for id in ids]
+    # Without what would let the engine look them all up in one statement.
+    brought = await work.read([(step[0], step[1]) for step in steps])
     found = (operations.found(work, _WORLD, id, _ROW, rows, {}).json for id, rows in zip(ids, brought, strict=True))
     return Answer(200, b"[%b]" % b",".join(found))
 
@@ -69,7 +71,9 @@ async def _updates(call: Call) -> Answer:
     key = ("update", _WORLD, kind, rule, _NUMBER, False)
     changing = plans.get(key, lambda: writes.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
     moment = now()
-    new = {id_at(place): (place, randrange(1, PLACES + 1)) for place in sample(range(1, PLACES + 1), _wanted(call))}
+    # In one order for all, so that no two of them wait for each other.
+    places = sorted(sample(range(1, PLACES + 1), _wanted(call)))
+    new = {id_at(place): (place, randrange(1, PLACES + 1)) for place in places}
     reads: dict[str, Step] = {id: operations.reading(work, _WORLD, id, _ROW, {}) for id in new}
 
     def job() -> Steps:

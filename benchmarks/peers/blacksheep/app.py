@@ -41,15 +41,21 @@ read_page = select(users).where(users.c.id > bindparam("after")).order_by(users.
 read_number = select(world.c.random_number).where(world.c.id == bindparam("id"))
 write_number = update(world).where(world.c.id == bindparam("place")).values(random_number=bindparam("number"))
 
-engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ['DATABASE']}", pool_size=32)
+address = (
+    os.environ["DATABASE_URL"].replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+)
+engine = create_async_engine(address, pool_size=32)
 page = Environment(loader=FileSystemLoader("templates"), autoescape=True).get_template("fortunes.html")
 app = Application()
 
 
-@event.listens_for(engine.sync_engine, "connect")
 def configure(connection: Any, record: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+if address.startswith("sqlite"):
+    event.listen(engine.sync_engine, "connect", configure)
 
 
 class UserCreate(BaseModel):

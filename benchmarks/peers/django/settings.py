@@ -11,14 +11,23 @@ MIDDLEWARE = []
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": ["templates"]}]
-DATABASES = {
-    "default": {
+if os.environ["DATABASE_URL"].startswith("sqlite"):
+    database = {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ["DATABASE"],
-        "CONN_MAX_AGE": None,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
         },
     }
-}
+else:
+    from psycopg.conninfo import conninfo_to_dict
+
+    given = conninfo_to_dict(os.environ["DATABASE_URL"])
+    database = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": given.pop("dbname"),
+        # Statements are prepared when they are seen for the fifth time, as psycopg has it.
+        "OPTIONS": {**given, "server_side_binding": True, "prepare_threshold": 5},
+    }
+DATABASES = {"default": {**database, "CONN_MAX_AGE": None}}

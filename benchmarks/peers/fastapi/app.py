@@ -1,4 +1,4 @@
-"""FastAPI and SQLModel, as their documentation has it; `graphs.py` adds Strawberry."""
+"""FastAPI and SQLModel on SQLite, as their documentation has it; `graphs.py` adds Strawberry."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
+from models import Fortune, User, UserCreate, UserPage, UserPublic, World
 from sqlalchemy import event
-from sqlmodel import Field, Session, SQLModel, create_engine, select
+from sqlmodel import Session, create_engine, select
 from uuid_utils import uuid7
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
@@ -24,65 +25,6 @@ def configure(connection: Any, record: object) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
-
-
-class UserBase(SQLModel):
-    first_name: str = Field(min_length=1, max_length=100)
-    last_name: str | None = Field(default=None, max_length=100)
-    age: int = Field(ge=0, le=150)
-    email: str | None = Field(default=None, max_length=254, regex=r"^[^@\s]+@[^@\s]+$", unique=True)
-    external_id: str | None = Field(default=None, max_length=255, unique=True)
-    active: bool = True
-
-
-class UserCreate(UserBase):
-    pass
-
-
-class UserPublic(UserBase):
-    id: str
-    created_at: str
-    updated_at: str
-    version: int
-
-
-class User(UserPublic, table=True):
-    __tablename__ = "users"
-
-    id: str = Field(primary_key=True)
-
-
-class UserPage(SQLModel):
-    items: list[UserPublic]
-    next: str | None
-
-
-class Group(SQLModel, table=True):
-    __tablename__ = "groups"
-
-    id: str = Field(primary_key=True)
-    name: str
-    description: str | None
-    active: bool
-
-
-class Membership(SQLModel, table=True):
-    __tablename__ = "memberships"
-
-    user_id: str = Field(primary_key=True, foreign_key="users.id")
-    group_id: str = Field(primary_key=True, foreign_key="groups.id")
-    role: str
-    created_at: str
-
-
-class World(SQLModel, table=True):
-    id: int = Field(primary_key=True)
-    random_number: int = Field(schema_extra={"serialization_alias": "randomNumber"})
-
-
-class Fortune(SQLModel, table=True):
-    id: int = Field(primary_key=True)
-    message: str
 
 
 def get_session() -> Iterator[Session]:

@@ -1,62 +1,18 @@
-"""Strawberry over the same models, with a DataLoader for what is nested."""
+"""Strawberry over the same models, on SQLite."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import strawberry
-from app import Group as GroupRow
-from app import Membership, engine
-from app import User as UserRow
+from app import engine
+from graph_types import Context, PageInfo, User, UserConnection, groups_of, router_of
+from models import Group as GroupRow
+from models import User as UserRow
 from sqlmodel import Session, select
 from strawberry.dataloader import DataLoader
-from strawberry.extensions import ParserCache, ValidationCache
-from strawberry.fastapi import GraphQLRouter
 from strawberry.types import Info
-
-Context = dict[str, Any]
-
-
-@strawberry.type
-class Group:
-    id: strawberry.ID
-    name: str
-    description: str | None
-    active: bool
-
-
-@strawberry.type
-class User:
-    id: strawberry.ID
-    first_name: str
-    last_name: str | None
-    age: int
-    email: str | None
-    external_id: str | None
-    active: bool
-    created_at: str
-    updated_at: str
-    version: int
-
-    @strawberry.field
-    async def groups(self, info: Info[Context, None], first: int = 20) -> list[Group]:
-        found = await info.context["groups_of_user"].load(self.id)
-        return found[:first]
-
-
-@strawberry.type
-class PageInfo:
-    has_next_page: bool
-    end_cursor: str | None
-
-
-@strawberry.type
-class UserConnection:
-    nodes: list[User]
-    page_info: PageInfo
 
 
 @strawberry.type
@@ -80,20 +36,12 @@ async def get_context() -> AsyncIterator[Context]:
     with Session(engine) as session:
 
         async def load_groups(ids: list[str]) -> list[Sequence[GroupRow]]:
-            statement = (
-                select(Membership.user_id, GroupRow)
-                .join(GroupRow, GroupRow.id == Membership.group_id)
-                .where(Membership.user_id.in_(ids))
-                .order_by(Membership.user_id, Membership.group_id)
-            )
             found = defaultdict(list)
-            for user_id, group in session.exec(statement):
+            for user_id, group in session.exec(groups_of(ids)):
                 found[user_id].append(group)
             return [found[id] for id in ids]
 
         yield {"session": session, "groups_of_user": DataLoader(load_fn=load_groups)}
 
 
-caches = [ParserCache, ValidationCache] if os.environ.get("CACHES") else []
-schema = strawberry.Schema(query=Query, extensions=caches)
-router = GraphQLRouter(schema, context_getter=get_context, graphql_ide=None)
+router = router_of(Query, get_context)

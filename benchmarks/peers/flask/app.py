@@ -32,7 +32,7 @@ class Base(DeclarativeBase):
 
 app = Flask(__name__)
 app.json = ORJSONProvider(app)
-app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{os.environ['DATABASE']}"
+app.config["SQLALCHEMY_DATABASE_URI"] = os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+psycopg:")
 database = SQLAlchemy(app, model_class=Base, session_options={"expire_on_commit": False})
 
 
@@ -93,12 +93,14 @@ class UserCreate(BaseModel):
     active: bool = True
 
 
-with app.app_context():
+def configure(connection, record):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(database.engine, "connect")
-    def configure(connection, record):
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+
+with app.app_context():
+    if database.engine.name == "sqlite":
+        event.listen(database.engine, "connect", configure)
 
 
 @app.get("/users/<id>")

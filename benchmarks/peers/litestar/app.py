@@ -182,8 +182,11 @@ async def greet_plainly() -> str:
     return "Hello, World!"
 
 
+address = (
+    os.environ["DATABASE_URL"].replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+)
 database = SQLAlchemyAsyncConfig(
-    connection_string=f"sqlite+aiosqlite:///{os.environ['DATABASE']}",
+    connection_string=address,
     session_config=AsyncSessionConfig(expire_on_commit=False),
     engine_config=EngineConfig(pool_size=32),
 )
@@ -194,7 +197,8 @@ def configure(connection: Any, record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-event.listen(database.get_engine().sync_engine, "connect", configure)
+if address.startswith("sqlite"):
+    event.listen(database.get_engine().sync_engine, "connect", configure)
 
 app = Litestar(
     [read_user, read_users, create_user, run_queries, run_updates, tell_fortunes, greet, greet_plainly],

@@ -1,31 +1,20 @@
-"""The limit: bare ASGI, SQL written by hand, orjson. No framework, no rules, no documents, hardly an error."""
+"""The limit on SQLite: bare ASGI, SQL written by hand, orjson. No framework, no rules, hardly an error."""
 
 import os
-import re
 import sqlite3
-from datetime import UTC, datetime
-from html import escape
 from random import randrange, sample
 from urllib.parse import parse_qs
 
 import orjson
 from graphs import answered
-from uuid_utils import uuid7
+from wire import COLUMNS, JSON, MISSING, NAMES, PAGE, TAKEN, TEXT, WRONG, answer, body_of, fortunes_page, made, wanted
 
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
-COLUMNS = "id, first_name, last_name, age, email, external_id, active, created_at, updated_at, version"
-NAMES = COLUMNS.split(", ")
 READ_ONE = f"SELECT {COLUMNS} FROM users WHERE id = ?"
 READ_PAGE = f"SELECT {COLUMNS} FROM users WHERE id > ? ORDER BY id LIMIT ?"
 INSERT = f"INSERT INTO users ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 READ_NUMBER = "SELECT random_number FROM world WHERE id = ?"
 WRITE_NUMBER = "UPDATE world SET random_number = ? WHERE id = ?"
 FORTUNES = "SELECT id, message FROM fortune"
-HTML = (
-    "<!DOCTYPE html><html><head><title>Fortunes</title></head><body><table>"
-    "<tr><th>id</th><th>message</th></tr>%s</table></body></html>"
-)
-JSON, TEXT, PAGE = b"application/json", b"text/plain; charset=utf-8", b"text/html; charset=utf-8"
 
 connection = sqlite3.connect(os.environ["DATABASE"], isolation_level=None)
 for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
@@ -40,7 +29,7 @@ def record(row):
 
 def read_one(path):
     row = connection.execute(READ_ONE, (path[7:],)).fetchone()
-    return (200, orjson.dumps(record(row))) if row else (404, b'{"detail":"Not Found"}')
+    return (200, orjson.dumps(record(row))) if row else (404, MISSING)
 
 
 def read_page(query):
@@ -52,25 +41,14 @@ def read_page(query):
 
 
 def create(body):
-    given = orjson.loads(body)
-    name, age, email = given["first_name"], given["age"], given.get("email")
-    if not (isinstance(name, str) and 1 <= len(name) <= 100 and type(age) is int and 0 <= age <= 150):
-        return 422, b'{"detail":"Unprocessable"}'
-    if email is not None and not EMAIL.fullmatch(email):
-        return 422, b'{"detail":"Unprocessable"}'
-    moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    last, external, active = given.get("last_name"), given.get("external_id"), given.get("active", True)
-    row = (str(uuid7()), name, last, age, email, external, active, moment, moment, 1)
+    row = made(body)
+    if row is None:
+        return 422, WRONG
     try:
         connection.execute(INSERT, row)
     except sqlite3.IntegrityError:
-        return 409, b'{"detail":"Conflict"}'
+        return 409, TAKEN
     return 201, orjson.dumps(record(row))
-
-
-def wanted(query):
-    text = query.partition(b"queries=")[2]
-    return min(max(int(text), 1), 500) if text.isdigit() else 1
 
 
 def run_queries(query):
@@ -95,20 +73,7 @@ def run_updates(query):
 
 
 def tell_fortunes():
-    told = connection.execute(FORTUNES).fetchall()
-    told.append((0, "Additional fortune added at request time."))
-    told.sort(key=lambda it: it[1])
-    rows = "".join([f"<tr><td>{id}</td><td>{escape(message)}</td></tr>" for id, message in told])
-    return 200, (HTML % rows).encode()
-
-
-async def body_of(receive):
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
+    return 200, fortunes_page(connection.execute(FORTUNES).fetchall())
 
 
 async def app(scope, receive, send):
@@ -137,7 +102,5 @@ async def app(scope, receive, send):
     elif path == "/plaintext":
         status, body, kind = 200, b"Hello, World!", TEXT
     else:
-        status, body = 404, b'{"detail":"Not Found"}'
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        status, body = 404, MISSING
+    await answer(send, status, body, kind)
