@@ -16,6 +16,7 @@ from benchmarks.figures import Run
 from benchmarks.people import Size
 from benchmarks.roster import PEERS
 from benchmarks.rounds import Plan, compare
+from benchmarks.targets import targets
 from benchmarks.workloads import WORKLOADS
 from schema.engine.place import is_postgres
 
@@ -112,6 +113,8 @@ def _write(run: Run, *, published: bool) -> None:
     print(f"\n{tables.requests(run)}\n")
     if run.peer("tandem") and len(run.peers) > 1:
         print(f"{tables.ratios(run)}\n")
+    if wanted := targets(run):
+        print(f"{sum(it.met for it in wanted)} of {len(wanted)} targets are reached.")
     for remark in run.remarks:
         print(remark)
     print(f"Written: {', '.join(str(it.relative_to(HERE.parent)) for it in (path, page, picture))}")

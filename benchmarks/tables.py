@@ -7,6 +7,7 @@ from statistics import median
 
 from benchmarks.figures import Figures, Run
 from benchmarks.roster import TITLES, System
+from benchmarks.targets import Target, targets
 
 DASH = "–"
 _TOLD_APART = ("processor", "pinned", "database", "settings")
@@ -85,6 +86,15 @@ def footprint(run: Run) -> str:
     return table(["", "start to first answer, s", "memory after load, MiB"], rows)
 
 
+def reached(run: Run) -> str:
+    """What was to be reached, and whether it was; empty where nothing can be compared."""
+    rows = [
+        [it.title, f"{'≤' if it.most else '≥'} {it.wanted:g} {it.unit}", _found(it), "yes" if it.met else "**no**"]
+        for it in targets(run)
+    ]
+    return table(["", "wanted", "found", "reached"], rows) if rows else ""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are figures."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
@@ -122,6 +132,7 @@ def _figures(run: Run) -> list[str]:
         f"## The server's processor time a request, µs\n\n{processor(run)}",
         f"## PostgreSQL's processor time a request, µs\n\n{told}" if (told := beside(run)) else "",
         f"## Start and memory\n\n{footprint(run)}",
+        f"## What was to be reached\n\n{told}" if (told := reached(run)) else "",
     ]
 
 
@@ -153,6 +164,10 @@ def _number(value: float | None) -> str:
 
 def _times(value: float | None) -> str:
     return DASH if value is None else f"{value:.1f} ×" if value < 10 else f"{value:.0f} ×"
+
+
+def _found(target: Target) -> str:
+    return f"{target.found:.0f} {target.unit}" if target.found >= 10 else f"{target.found:.2f} {target.unit}"
 
 
 def _latency(peer: Figures, workload: str) -> str:

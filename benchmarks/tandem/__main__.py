@@ -5,12 +5,16 @@ A topic is added to the table of contents before the service reads that; all els
 
 from __future__ import annotations
 
-from api import endpoints
+import sys
+
+from api import endpoints, serving
 from benchmarks.tandem import kinds
 
 endpoints.TOPICS = (*endpoints.TOPICS, kinds)
 
 if __name__ == "__main__":
+    # As `python -m api` has it: a server starts without what only the other commands need.
+    serving.start_at_once(sys.argv[1:])
     from api.__main__ import app
 
     app(prog_name="python -m benchmarks.tandem")
