@@ -8,19 +8,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Table
 
 from benchmarks import people
 from benchmarks.people import Row, Size
+from benchmarks.roster import Owner
 from benchmarks.tandem.models import Fortune, World, id_at
 from schema.engine import writes
 from schema.engine.record import Declared
 from schema.engine.shape import fields_by_name, table_of
 from schema.models import Group, Key, Membership, User
 
-Owner = Literal["tandem", "peers"]
 KEY_ID = "00000000-0000-0000-0000-000000000001"
 _MOMENT = "2024-01-01T00:00:00.000000Z"
 

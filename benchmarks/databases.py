@@ -17,9 +17,9 @@ from pathlib import Path
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
-from benchmarks.contents import Filled, Owner, contents, kinds
+from benchmarks.contents import Filled, contents, kinds
 from benchmarks.people import Size
-from benchmarks.roster import System
+from benchmarks.roster import Owner, System
 from schema.migrations import run
 
 HERE = Path(__file__).parent

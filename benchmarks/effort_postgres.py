@@ -61,7 +61,7 @@ class PostgresObserver:
         return Effort(len(plans), round(sum(map(_rows, plans))), buffers)
 
     async def _explained(self, sql: str, parameters: tuple[Any, ...]) -> dict[str, Any]:
-        given = f"({', '.join(map(_literal, parameters))})" if parameters else ""
+        given = f"({', '.join(map(literal, parameters))})" if parameters else ""
         await self._own.execute(f"PREPARE asked AS {sql}")
         ((told,),) = await self._own.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked{given}")
         await self._own.execute("DEALLOCATE asked")
@@ -80,7 +80,7 @@ def _rows(plan: dict[str, Any]) -> float:
     return float(passed * plan["Actual Loops"]) + sum(map(_rows, plan.get("Plans", [])))
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """A parameter as SQL: `EXECUTE` takes no others."""
     if value is None:
         return "NULL"

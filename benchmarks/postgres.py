@@ -20,11 +20,11 @@ import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-from benchmarks.contents import Owner, contents, kinds
+from benchmarks.contents import contents, kinds
 from benchmarks.databases import TABLES
 from benchmarks.environments import Unavailable
 from benchmarks.people import Size
-from benchmarks.roster import System
+from benchmarks.roster import Owner, System
 from benchmarks.servers import LOAD_CORE, SERVER_CORE, TICKS, stat
 from schema.migrations import run
 from tests.postgres import Cluster, named
@@ -42,7 +42,7 @@ SETTINGS = {
     "random_page_cost": "1.1",
     "jit": "off",
     # No checkpoint by the clock or by volume falls into one peer's measure and not into another's.
-    "max_wal_size": "16GB",
+    "max_wal_size": "4GB",
     "checkpoint_timeout": "1h",
 }
 _LOADING = (

@@ -15,6 +15,7 @@ from benchmarks import people
 Door = Literal["rest", "kinds", "graphql"]
 Runtime = Literal["tandem", "python", "node"]
 System = Literal["sqlite", "postgres"]
+Owner = Literal["tandem", "peers"]
 TITLES: Mapping[System, str] = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 _UVICORN = (
     *("{python}", "-m", "uvicorn", "{app}:app", "--host", "127.0.0.1", "--port", "{port}"),

@@ -11,11 +11,10 @@ from tempfile import TemporaryDirectory
 
 from benchmarks import environments, load, machine, servers
 from benchmarks.acquaintance import Acquaintance, Known
-from benchmarks.contents import Owner
 from benchmarks.environments import Home, Unavailable
 from benchmarks.figures import Figures, Run, objection
 from benchmarks.people import Size
-from benchmarks.roster import Peer
+from benchmarks.roster import Owner, Peer
 from benchmarks.servers import Server
 from benchmarks.stores import Store
 from benchmarks.workloads import Workload

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Protocol
 
-from benchmarks.contents import Owner
-from benchmarks.databases import Files
 from benchmarks.people import Size
-from benchmarks.roster import System
+from benchmarks.roster import Owner, System
 from schema.engine.place import is_postgres
 
 
@@ -34,10 +32,12 @@ class Store(Protocol):
 @contextmanager
 def opened(asked: str) -> Iterator[Store]:
     """As asked for: `sqlite`, `postgres` for a cluster of our own, or the URL of a PostgreSQL."""
+    # Only here: what makes databases brings models of its own, and a run on SQLite needs no server.
     if asked == "sqlite":
+        from benchmarks.databases import Files
+
         yield Files()
         return
-    # Only here: a run on SQLite needs no server.
     from benchmarks import postgres
 
     with postgres.given(asked) if is_postgres(asked) else postgres.running() as store:
@@ -49,6 +49,6 @@ def row(place: str, sql: str) -> tuple[Any, ...]:
     if not is_postgres(place):
         with closing(sqlite3.connect(place)) as connection:
             return tuple(connection.execute(sql).fetchone())
-    from benchmarks import postgres
+    from benchmarks import postgres  # only here, too
 
     return tuple(postgres.rows(place, sql)[0])

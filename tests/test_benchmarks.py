@@ -9,21 +9,26 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from sqlmodel import SQLModel
 
-from benchmarks import figures, people, tables
+from benchmarks import figures, machine, people, tables
+from benchmarks.__main__ import main
 from benchmarks.answers import Answer, difference, normal
 from benchmarks.chart import SHOWN, chart
 from benchmarks.effort import Effort
+from benchmarks.effort_postgres import literal
 from benchmarks.figures import Figures, Run, objection
 from benchmarks.load import Measure
 from benchmarks.people import Size
-from benchmarks.roster import PEERS
+from benchmarks.roster import PEERS, TITLES, Peer, System
+from benchmarks.targets import targets
 from benchmarks.verdict import Cost, growing, report
 from benchmarks.workloads import WORKLOADS, Dialect, Workload, marks
 
@@ -179,6 +184,39 @@ def test_the_chart_is_a_picture_that_needs_nothing_else(run: Run):
     assert re.findall(r"https?://[^\"]+", picture) == ["http://www.w3.org/2000/svg"]
 
 
+def test_a_page_on_postgresql_says_what_it_ran_with(run: Run):
+    there = {**run.machine, "PostgreSQL": "18.6", "settings": "`fsync` on", "database": "It shares the load's core"}
+    measures = {"one": [measure(1000, database=12.0)]}
+    tandem = replace(run.peers[0], measures=measures)
+
+    page = tables.report(replace(run, system="postgres", machine=there, peers=[tandem]), "chart-postgres.svg")
+
+    assert "# How fast, on PostgreSQL" in page
+    assert "(chart-postgres.svg)" in page
+    assert "`python3 dev.py bench --database postgres`" in page
+    assert "PostgreSQL's settings: `fsync` on." in page
+    assert "It shares the load's core." in page
+    assert re.search(r"## PostgreSQL's processor time.*\| \*\*Tandem\*\* \| – \| – \| 12 \|", page, re.DOTALL)
+    assert "SQLite" not in page.replace("aiosqlite", "")
+    assert "PostgreSQL, 100,000 users" in chart(replace(run, system="postgres"))
+
+
+@pytest.mark.parametrize("system, times", [("sqlite", 20), ("postgres", 15)])
+def test_what_was_to_be_reached_is_held_against_what_was_found(run: Run, system: System, times: int):
+    run = replace(run, system=system)
+
+    found = {it.title: it for it in targets(run)}
+
+    one = found["one user, against FastAPI & co"]
+    assert (one.wanted, one.found, one.met) == (times, 100.0, True)
+    assert not found["GraphQL one, against cached"].met  # 1000 for 50, where 25 times as many were wanted
+    assert (found["memory after load"].found, found["memory after load"].met) == (80.0, True)
+    assert not replace(found["memory after load"], found=90.5).met
+    assert f"| one user, against FastAPI & co | ≥ {times} × | 100 × | yes |" in tables.reached(run)
+    assert "| GraphQL one, against cached | ≥ 25 × | 20 × | **no** |" in tables.reached(run)
+    assert "one user, against cached" not in found
+
+
 def test_what_grows_with_the_table_is_told():
     def costs(scanned: tuple[int, int], deep: tuple[int, int]) -> dict[str, Cost]:
         efforts = {"flat": (1000, 10), "deeper": deep, "scans": scanned, "blind": (10, None)}
@@ -187,6 +225,7 @@ def test_what_grows_with_the_table_is_told():
     found = {Size(10_000): costs((1000, 10), (1000, 10)), Size(1_000_000): costs((9000, 999), (1400, 40))}
 
     assert growing(found) == ["`scans`: from 1,000 to 9,000 steps, from 10 to 999 pages"]
+    assert growing(found, "postgres") == ["`scans`: from 1,000 to 9,000 rows, from 10 to 999 buffers"]
     assert "| `blind` | 0.50 / 10 / – | 0.50 / 10 / – |" in report(found)
 
 
@@ -201,22 +240,56 @@ def test_every_peer_is_pinned_and_names_no_source():
             assert all(re.fullmatch(r"[\w.-]+==[\w.]+( ;.*)?", line) for line in lines)
 
 
-KINDS = """
+@pytest.mark.parametrize("peer", PEERS, ids=lambda it: it.name)
+def test_every_peer_has_a_server_and_a_pinned_driver_for_either_database(peer: Peer):
+    home = ROOT / "benchmarks" / "peers" / peer.folder
+
+    told = {system: machine.made_of(peer, system) for system in TITLES}
+
+    assert all(not driver or f"{driver} " in told[system] for system, driver in peer.drivers.items())
+    if any("{app}" in part for part in peer.command):
+        ending = "js" if peer.runtime == "node" else "py"
+        assert all((home / f"{module}.{ending}").exists() for module in ("app", peer.on_postgres))
+
+
+def test_the_models_that_are_measured_are_no_part_of_ours():
+    assert {"world", "fortune"}.isdisjoint(SQLModel.metadata.tables)
+
+
+def test_only_databases_that_there_are_can_be_asked_for(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--database", "mysql"])
+
+    assert "there is no mysql; there are sqlite, postgres, and URLs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value, sql", [
+    (None, "NULL"),
+    (36, "'36'"),
+    ("O'Neil \\", "'O''Neil \\'"),
+    (["a,b", 'c"\\'], """'{"a,b","c\\"\\\\"}'"""),
+])  # fmt: skip
+def test_a_statement_is_explained_with_its_parameters(value: object, sql: str):
+    assert literal(value) == sql
+
+
+OWN_ROOMS = """
 import asyncio, sys
 from pathlib import Path
 from benchmarks.tandem import __main__
 from api.app import create_app
 from api.settings import read
-from benchmarks import answers, databases, effort, people, questions, workloads
+from benchmarks import answers, databases, effort, people, questions, stores, workloads
 from schema.engine import glance
 from schema.engine.database import Directory
+from schema.engine.place import is_postgres
 
 glance.LONGEST = glance.MOST_STEPS = 10**9  # what is broken off at a glance and goes to a lane counts twice
 databases.KEPT, size = Path(sys.argv[1]), people.Size(600)
-database = str(databases.kept("tandem", size))
-app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}))
 
-async def main():
+async def main(database):
+    url = database if is_postgres(database) else f"sqlite:///{database}"
+    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": url}))
     async with Directory(database) as directory:
         app.state.directory = directory
         for it in workloads.WORKLOADS:
@@ -226,21 +299,42 @@ async def main():
     asked = list(questions.questions(size, database))
     found = await effort.measured(database, asked)
     print("asked", len(found) == len(asked), all(it.statements == 1 for name, it in found.items() if name != "create"))
+    print("effort", all(it.pages for it in found.values()), found["one user"].steps, found["first page"].steps)
 
-asyncio.run(main())
+with stores.opened(sys.argv[2]) as store:
+    with store.copied("tandem", size) as database:
+        asyncio.run(main(database))
+    gone = database
+    for owner, table in (("tandem", "user"), ("tandem", "world"), ("peers", "users"), ("peers", "memberships")):
+        with store.copied(owner, size) as database:
+            print("rows", owner, table, stores.row(database, f'SELECT count(*) FROM "{table}"')[0])
+    print("described", *store.described())
 """
 
 
-def test_what_is_built_on_our_own_rooms_stands(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-c", KINDS, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+def test_what_is_built_on_our_own_rooms_stands(store: str, request: pytest.FixtureRequest, tmp_path: Path):
+    asked = "sqlite" if store == "sqlite" else request.getfixturevalue("postgres_server")
+
+    command = [sys.executable, "-c", OWN_ROOMS, str(tmp_path), asked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
     assert done.returncode == 0, done.stderr
-    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if not line.startswith("Making"))
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("Making")]
+    said = dict(line.split(" ", 1) for line in lines)
     assert said["json"] == "200 {'message': 'Hello, World!'}"
     assert said["plaintext"] == "200 Hello, World!"
     assert said["queries"] == f"200 {[True] * 20}"
     assert said["updates"] == f"200 {[True] * 21}"
     assert "<script>alert('This should not be displayed.');</script>" in said["fortunes"]
     assert said["asked"] == "True True"
+    if store == "postgres":
+        assert said["effort"].startswith("False 1 "), "one row, and what nobody can be costs no buffer"
+    rows = [line.split()[1:] for line in lines if line.startswith("rows ")]
+    assert rows == [
+        ["tandem", "user", "600"],
+        ["tandem", "world", "10000"],
+        ["peers", "users", "600"],
+        ["peers", "memberships", "1800"],
+    ]
+    assert ("PostgreSQL" in said["described"]) is (store == "postgres")
+    assert list(tmp_path.glob("copy-*")) == []
