@@ -129,7 +129,7 @@ PEERS: tuple[Peer, ...] = (
         command=("node", "{app}.js"),
         folder="fastify",
         made_of=("fastify", "mercurius"),
-        drivers={"sqlite": "better-sqlite3", "postgres": "postgres"},
+        drivers={"sqlite": "better-sqlite3", "postgres": "pg"},
         on_postgres="app_postgres",
     ),
     Peer(

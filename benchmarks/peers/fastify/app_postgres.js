@@ -1,47 +1,58 @@
-// Fastify, and Mercurius with its JIT, on PostgreSQL over postgres.js, which prepares statements and sends them without
-// waiting for the answers to those before, as their documentation has it.
+// Fastify, and Mercurius with its JIT, on PostgreSQL over node-postgres: a pool, and statements that are prepared because
+// they have names, as its documentation has it.
 import Fastify from "fastify";
 import mercurius from "mercurius";
-import postgres from "postgres";
+import pg from "pg";
 import { schema } from "./graphs.js";
-import { count, created, greeting, newUser, page, random, told, user, worlds } from "./shared.js";
+import { columns, count, created, greeting, newUser, page, random, told, user, worlds } from "./shared.js";
 
 const address = new URL(process.env.DATABASE_URL.replace("@/", "@localhost/"));
-const sql = postgres({
+const pool = new pg.Pool({
   host: address.searchParams.get("host") ?? address.hostname,
   port: Number(address.port || 5432),
-  username: decodeURIComponent(address.username),
+  user: decodeURIComponent(address.username),
   password: decodeURIComponent(address.password),
   database: address.pathname.slice(1),
   max: 16,
 });
 
-const columns = sql`id, first_name, last_name, age, email, external_id, active, created_at, updated_at, version`;
-const shown = sql`
-  id, first_name AS "firstName", last_name AS "lastName", age, email, external_id AS "externalId", active,
-  created_at AS "createdAt", updated_at AS "updatedAt", version
-`;
-const readNumber = (sql, id) => sql`SELECT id, random_number AS "randomNumber" FROM world WHERE id = ${id}`;
+const shown =
+  'id, first_name AS "firstName", last_name AS "lastName", age, email, external_id AS "externalId", active, ' +
+  'created_at AS "createdAt", updated_at AS "updatedAt", version';
+const statements = {
+  readOne: `SELECT ${columns} FROM users WHERE id = $1`,
+  readPage: `SELECT ${columns} FROM users WHERE id > $1 ORDER BY id LIMIT $2`,
+  insert: `INSERT INTO users (${columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+  readNumber: 'SELECT id, random_number AS "randomNumber" FROM world WHERE id = $1',
+  writeNumber: "UPDATE world SET random_number = $1 WHERE id = $2",
+  fortunes: "SELECT id, message FROM fortune",
+  showOne: `SELECT ${shown} FROM users WHERE id = $1`,
+  showPage: `SELECT ${shown} FROM users WHERE id > $1 ORDER BY id LIMIT $2`,
+  showGroups:
+    "SELECT m.user_id AS user, g.id, g.name, g.description, g.active FROM memberships m JOIN groups g ON g.id = m.group_id " +
+    "WHERE m.user_id = ANY($1) ORDER BY m.user_id, m.group_id",
+};
+const rows = async (name, values = [], client = pool) =>
+  (await client.query({ name, text: statements[name], values })).rows;
 const app = Fastify({ logger: false });
 
 app.get("/users/:id", { schema: { response: { 200: user } } }, async (request, reply) => {
-  const [found] = await sql`SELECT ${columns} FROM users WHERE id = ${request.params.id}`;
+  const [found] = await rows("readOne", [request.params.id]);
   return found ?? reply.code(404).send({ detail: "Not Found" });
 });
 
 app.get("/users", { schema: { response: { 200: page } } }, async (request) => {
   const limit = Number(request.query.limit ?? 20);
-  const after = request.query.after ?? "";
-  const rows = await sql`SELECT ${columns} FROM users WHERE id > ${after} ORDER BY id LIMIT ${limit + 1}`;
-  const more = rows.length > limit;
-  if (more) rows.pop();
-  return { items: rows, next: more ? rows[limit - 1].id : null };
+  const items = await rows("readPage", [request.query.after ?? "", limit + 1]);
+  const more = items.length > limit;
+  if (more) items.pop();
+  return { items, next: more ? items[limit - 1].id : null };
 });
 
 app.post("/users", { schema: { body: newUser, response: { 201: user } } }, async (request, reply) => {
   const row = created(request.body);
   try {
-    await sql`INSERT INTO users ${sql(row)}`;
+    await rows("insert", Object.values(row));
   } catch (error) {
     if (error.code === "23505") return reply.code(409).send({ detail: "Conflict" });
     throw error;
@@ -50,7 +61,7 @@ app.post("/users", { schema: { body: newUser, response: { 201: user } } }, async
 });
 
 app.get("/queries", { schema: { response: { 200: worlds } } }, async (request) => {
-  const found = await Promise.all(Array.from({ length: count(request) }, () => readNumber(sql, random())));
+  const found = await Promise.all(Array.from({ length: count(request) }, () => rows("readNumber", [random()])));
   return found.map(([row]) => row);
 });
 
@@ -58,19 +69,28 @@ app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) =
   const places = new Set();
   while (places.size < count(request)) places.add(random());
   const sorted = [...places].sort((one, other) => one - other);
-  return sql.begin(async (sql) => {
-    const found = (await Promise.all(sorted.map((id) => readNumber(sql, id)))).map(([row]) => row);
-    for (const row of found) row.randomNumber = random();
-    await Promise.all(
-      found.map((row) => sql`UPDATE world SET random_number = ${row.randomNumber} WHERE id = ${row.id}`),
-    );
+  const client = await pool.connect();
+  try {
+    await client.query("BEGIN");
+    const found = [];
+    for (const id of sorted) found.push(...(await rows("readNumber", [id], client)));
+    for (const row of found) {
+      row.randomNumber = random();
+      await rows("writeNumber", [row.randomNumber, row.id], client);
+    }
+    await client.query("COMMIT");
     return found;
-  });
+  } catch (error) {
+    await client.query("ROLLBACK");
+    throw error;
+  } finally {
+    client.release();
+  }
 });
 
 app.get("/fortunes", async (request, reply) => {
   reply.type("text/html; charset=utf-8");
-  return told([...(await sql`SELECT id, message FROM fortune`)]);
+  return told(await rows("fortunes"));
 });
 
 app.get("/json", { schema: { response: { 200: greeting } } }, async () => ({ message: "Hello, World!" }));
@@ -78,9 +98,9 @@ app.get("/plaintext", async (request, reply) => reply.type("text/plain; charset=
 
 const resolvers = {
   Query: {
-    user: async (_, { id }) => (await sql`SELECT ${shown} FROM users WHERE id = ${id}`)[0] ?? null,
+    user: async (_, { id }) => (await rows("showOne", [id]))[0] ?? null,
     users: async (_, { first, after }) => {
-      const nodes = await sql`SELECT ${shown} FROM users WHERE id > ${after ?? ""} ORDER BY id LIMIT ${first + 1}`;
+      const nodes = await rows("showPage", [after ?? "", first + 1]);
       const hasNextPage = nodes.length > first;
       if (hasNextPage) nodes.pop();
       return { nodes, pageInfo: { hasNextPage, endCursor: nodes.at(-1)?.id ?? null } };
@@ -91,12 +111,7 @@ const loaders = {
   User: {
     async groups(queries) {
       const found = new Map(queries.map(({ obj }) => [obj.id, []]));
-      const rows = await sql`
-        SELECT m.user_id AS user, g.id, g.name, g.description, g.active
-        FROM memberships m JOIN groups g ON g.id = m.group_id
-        WHERE m.user_id = ANY(${[...found.keys()]}) ORDER BY m.user_id, m.group_id
-      `;
-      for (const row of rows) found.get(row.user).push(row);
+      for (const row of await rows("showGroups", [[...found.keys()]])) found.get(row.user).push(row);
       return queries.map(({ obj, params }) => found.get(obj.id).slice(0, params.first));
     },
   },
