@@ -14,21 +14,39 @@ import pytest
 from typer.testing import CliRunner
 
 from api.__main__ import app
+from schema.engine.database import Directory
+from schema.engine.errors import DatabaseUnavailable
+from schema.engine.operations import delete
+from schema.engine.place import name_of
+from schema.explain import on_postgres
 from schema.explain.layout import laid_out
-from tests.people import PEOPLE
+from tests import postgres
+from tests.doors import ADMIN, USER
+from tests.people import PEOPLE, fill
 
 pytestmark = pytest.mark.usefixtures("once")
 
 ID = PEOPLE[0]["id"]
 
 
-@pytest.fixture(scope="module")
-def explain(template, tmp_path_factory):
+@pytest.fixture
+def explain(database):
     """Runs the command in production, over an empty directory, and gives what it prints and its exit code."""
-    path = shutil.copy(template, tmp_path_factory.mktemp("explained") / "tandem.db")
+    return explaining(database if isinstance(database, str) else f"sqlite:///{database}")
+
+
+@pytest.fixture
+def url(migrated):
+    """An empty PostgreSQL."""
+    postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
+    return migrated
+
+
+def explaining(place):
+    """What runs the command over a database."""
 
     def explain(*arguments, **environment):
-        usual = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{path}", "COLUMNS": "200"}
+        usual = {"TANDEM_ENV": "production", "DATABASE_URL": place, "COLUMNS": "200"}
         result = CliRunner().invoke(app, ["explain", *arguments], env={**usual, **environment})
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
         return result.output, result.exit_code
@@ -106,6 +124,17 @@ def test_the_sql_is_the_services_own(explain, crowded, client, statements, path)
     assert re.fullmatch(pattern, ran)
 
 
+@pytest.mark.postgres
+def test_the_sql_is_postgresqls_own_where_that_is_the_database(url):
+    text, code = explaining(url)("/users?sort=-age&limit=50")
+
+    (shown,) = sql_of(text)
+    assert code == 0
+    assert "LIMIT $1::INTEGER + 1" in shown
+    assert f"plan of {name_of(url)}\n" in text
+    assert "cost=" in text
+
+
 def test_binds_have_their_names_and_the_requests_values(explain):
     text, _ = explain("/users?age__gte=33&limit=7", "--as", "person")
 
@@ -153,11 +182,13 @@ WARNED = {
 
 
 @pytest.mark.parametrize("request_, warned", WARNED.items())
-def test_it_warns_where_the_plan_walks_or_sorts(explain, request_, warned):
+def test_it_warns_where_the_plan_walks_or_sorts(explain, store, request_, warned):
     text, _ = explain(request_)
 
     found = re.findall(r"^  ! (.*)$", text, re.MULTILINE)
     assert len(found) == len(warned), text
+    if store == "postgres" and "active=true&sort" in request_:
+        warned = ["walks user"]  # in the order of age, for those that are active
     assert all(one.startswith(start) for one, start in zip(found, warned, strict=True))
 
 
@@ -183,6 +214,48 @@ def test_a_refusal_is_shown_as_the_door_words_it(explain, arguments, code):
     assert code in text[text.index("refused ") :]
 
 
+@pytest.mark.postgres
+def test_nothing_of_a_postgresql_is_changed_by_what_it_is_tried_on(url):
+    fill(url, PEOPLE)
+    counting = 'SELECT id, version, xmin::text FROM "user" ORDER BY id'
+    before = postgres.run(url, counting)
+
+    for request in ("POST /users", f"PATCH /users/{ID}", f"DELETE /users/{ID}", "/users?sort=-age"):
+        assert explaining(url)(request)[1] == 0, request
+
+    assert postgres.run(url, counting) == before
+    assert postgres.run(url, "SELECT 1 FROM pg_class WHERE relpersistence = 't'") == []
+
+
+@pytest.mark.postgres
+async def test_a_trial_whose_session_is_lost_can_write_to_nothing(url):
+    async with Directory(on_postgres.guarded(url), pool=1) as directory:
+        await on_postgres.furnish(directory, [USER], [ID])
+        await delete(directory.work(ADMIN), USER, ID)
+        fill(url, PEOPLE)
+        postgres.run(
+            url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'tandem' AND datname = current_database()",
+        )
+
+        with pytest.raises(DatabaseUnavailable):
+            await delete(directory.work(ADMIN), USER, ID)
+
+    assert postgres.run(url, 'SELECT count(*) FROM "user"')[0][0] == len(PEOPLE)
+
+
+@pytest.mark.postgres
+def test_what_a_trial_lacks_is_said_in_a_sentence(url, postgres_server):
+    pooled = explaining(url)("/users", DATABASE_URL=f"{url}&pgbouncer=true")
+    empty = explaining(url)("/users", DATABASE_URL=postgres_server)
+
+    assert pooled == ("a trial needs a session of its own: name the server itself, without pgbouncer=true\n", 1)
+    assert empty[0].startswith("a trial needs the tables of a migrated database")
+    assert empty[1] == 1
+
+
+@pytest.mark.sqlite
 def test_nothing_is_changed_and_no_database_is_needed(explain, tmp_path, template):
     path = shutil.copy(template, tmp_path / "there.db")
 

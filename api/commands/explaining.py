@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 
+from api.commands.rehearsing import SAMPLE, Asked, Came, Who, rehearse
 from api.commands.terminal import fail, plainly
 from api.settings import Settings, read
+from schema.engine.errors import DirectoryError
+from schema.engine.place import is_postgres, name_of
 from schema.engine.shape import Shape, shape
+from schema.engine.step import Step
+from schema.explain import trying
 from schema.explain.layout import laid_out
-from schema.explain.recording import Recorder, Trip
-from schema.explain.trying import database_plan, trial, warnings
+from schema.explain.recording import Recorder
+from schema.explain.trying import trial
 from schema.explain.wording import in_words, narrowed
 from schema.models import RESOURCES
 
-SAMPLE = "00000000-0000-7000-8000-000000000000"
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.I)
 _REST = re.compile(
     r"(?:(?P<method>[A-Za-z]+)\s+)?(?:https?://[^/\s]+)?(?P<path>/[^\s?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"
@@ -35,34 +38,12 @@ _REST = re.compile(
 _GRAPHQL = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:\{|(?:query|mutation|subscription|fragment)\b)")
 
 
-class Who(StrEnum):
-    """A kind of actor."""
-
-    admin = "admin"
-    editor = "editor"
-    reader = "reader"
-    person = "person"
-    nobody = "nobody"
-
-
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as the service gets it."""
+class Planner:
+    """Whose plans are shown, and what asks for one: given a step, and the tables in which it looks for something."""
 
-    method: str
-    path: str
-    query: str = ""
-    body: bytes | None = None
-    graphql: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Came:
-    """What came of it."""
-
-    operation: str
-    status: int
-    body: bytes
+    name: str
+    plan: Callable[[Step, Collection[str]], tuple[list[str], list[str]]]
 
 
 def explain(
@@ -80,15 +61,32 @@ def explain(
         ids = {it.lower() for it in _ID.findall(f"{asked.path} {asked.query} {(asked.body or b'').decode()}")} | {
             SAMPLE
         }
-        with trial(shapes, sorted(ids)) as path:
-            came, recorder = asyncio.run(_tried(settings, path, asked, who))
-            said = list(_told(asked, who, came, recorder))
-            there = Path(settings.database).is_file()
-            for number, trip in enumerate(recorder.trips, 1):
-                said += _trip(number, trip, recorder, settings.database if there else path, there=there)
+        said, came, recorder = _explained(settings, shapes, sorted(ids), asked, who)
     print("\n".join(said))
     if came.status >= 400 or (asked.graphql and not recorder.trips and b'"errors"' in came.body):
         raise typer.Exit(1)
+
+
+def _explained(
+    settings: Settings, shapes: list[Shape], ids: list[str], asked: Asked, who: Who
+) -> tuple[list[str], Came, Recorder]:
+    """What is said, what came of the request, and who has noted it down."""
+    place = settings.database
+    if is_postgres(place):
+        # Only here: who has a file needs no driver for a server.
+        from schema.explain import on_postgres
+
+        furnished = partial(on_postgres.furnish, shapes=shapes, ids=ids)
+        came, recorder = asyncio.run(rehearse(settings, on_postgres.guarded(place), asked, who, furnished))
+        planned = Planner(name_of(place), partial(on_postgres.planned, place))
+        return [*_told(asked, who, came, recorder), *_trips(recorder, planned)], came, recorder
+    with trial(shapes, ids) as path:
+        came, recorder = asyncio.run(rehearse(settings, path, asked, who))
+        if Path(place).is_file():
+            planned = Planner(place, partial(trying.planned, place))
+        else:
+            planned = Planner("an empty database, as there is none yet", partial(trying.planned, path))
+        return [*_told(asked, who, came, recorder), *_trips(recorder, planned)], came, recorder
 
 
 def _understood(request: str, method: str | None, body: str | None, variables: str) -> Asked:
@@ -105,66 +103,6 @@ def _understood(request: str, method: str | None, body: str | None, variables: s
     path = re.sub(r"\{\w+\}|:\w+(?=/|$)", SAMPLE, found["path"])
     verb = (method or found["method"] or ("POST" if body is not None else "GET")).upper()
     return Asked(verb, path, found["query"] or "", None if body is None else body.encode())
-
-
-async def _tried(settings: Settings, path: str, asked: Asked, who: Who) -> tuple[Came, Recorder]:
-    """Put the request to the whole service, over the trial database."""
-    # Only here, because the other commands need neither door and start in a fraction of the time.
-    from api.app import create_app
-    from schema.engine.errors import Unauthenticated
-    from schema.engine.policy import Actor
-
-    async def authenticate(scope: Any) -> Actor:
-        if who is Who.nobody:
-            raise Unauthenticated("send a credential: Authorization: Bearer …")
-        return Actor(id=SAMPLE) if who is Who.person else Actor(roles=frozenset({who.value}))
-
-    app = create_app(replace(settings, database=path, allowed_hosts=("*",), rate=0, tracing="off"), authenticate)
-    recorder = Recorder(path)
-    async with app.router.lifespan_context(app), recorder:
-        app.state.directory = recorder
-        if asked.body is None and asked.method in ("POST", "PUT", "PATCH"):
-            asked = replace(asked, body=await _example(app, asked))
-        return await _put(app, asked), recorder
-
-
-async def _example(app: Any, asked: Asked) -> bytes:
-    """The body that the OpenAPI document shows for such a request."""
-    document = orjson.loads((await _put(app, Asked("GET", "/openapi.json"))).body)
-    for path, operations in document["paths"].items():
-        if (
-            re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)), asked.path)
-            and asked.method.lower() in operations
-        ):
-            for content in operations[asked.method.lower()].get("requestBody", {}).get("content", {}).values():
-                examples = [it["value"] for it in content.get("examples", {}).values()]
-                return orjson.dumps(content.get("example", examples[0] if examples else {}))
-    return b"{}"
-
-
-async def _put(app: Any, asked: Asked) -> Came:
-    """The application's answer to a request."""
-    media = b"application/merge-patch+json" if asked.method == "PATCH" else b"application/json"
-    body = asked.body or b""
-    headers = [(b"host", b"localhost"), (b"accept", b"application/json")]
-    headers += [(b"content-type", media), (b"content-length", str(len(body)).encode())] if body else []
-    scope: dict[str, Any] = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": "",
-        "method": asked.method, "path": asked.path, "raw_path": asked.path.encode(), "headers": headers,
-        "query_string": asked.query.encode(), "client": ("127.0.0.1", 0), "server": ("localhost", 80),
-    }  # fmt: skip
-    status, parts = 0, []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        nonlocal status
-        status = message.get("status", status)
-        parts.append(message.get("body", b""))
-
-    await app(scope, receive, send)
-    return Came(scope.get("operation", ""), status, b"".join(parts))
 
 
 def _told(asked: Asked, who: Who, came: Came, recorder: Recorder) -> Iterator[str]:
@@ -200,25 +138,28 @@ def _hindrance(asked: Asked) -> str:
     return "one of its root fields was refused, or has a resolver of its own"
 
 
-def _trip(number: int, trip: Trip, recorder: Recorder, path: str, *, there: bool) -> Iterator[str]:
-    several = len(trip.steps) > 1
-    yield f"\ntrip {number}: a {trip.kind}{', all of it in one transaction' if several or trip.kind == 'write' else ''}"
-    for step in trip.steps:
-        key, statement = recorder.planned(step[0])
-        words, tables = _selection(key)
-        names = statement.names if statement and statement.names else tuple(f"?{at + 1}" for at in range(len(step[1])))
-        yield from _headed("selection", words)
-        yield from _headed("SQL", laid_out(step[0]))
-        yield from _headed("binds", [f"{name} = {_value(name, it)}" for name, it in zip(names, step[1], strict=True)])
-        try:
-            lines = database_plan(path, step)
-        except sqlite3.Error as error:
-            yield from _headed(f"{path} cannot say how it would go about it", [str(error)])
-            continue
-        yield from _headed(
-            f"plan of {path if there else 'an empty database, as there is none yet'}", lines or ["nothing is looked up"]
-        )
-        yield from (f"  ! {line}" for line in warnings(step[0], lines, tables))
+def _trips(recorder: Recorder, planner: Planner) -> Iterator[str]:
+    for number, trip in enumerate(recorder.trips, 1):
+        together = ", all of it in one transaction" if len(trip.steps) > 1 or trip.kind == "write" else ""
+        yield f"\ntrip {number}: a {trip.kind}{together}"
+        for step in trip.steps:
+            yield from _step(step, recorder, planner)
+
+
+def _step(step: Step, recorder: Recorder, planner: Planner) -> Iterator[str]:
+    key, statement = recorder.planned(step[0])
+    words, tables = _selection(key)
+    names = statement.names if statement and statement.names else tuple(f"?{at + 1}" for at in range(len(step[1])))
+    yield from _headed("selection", words)
+    yield from _headed("SQL", laid_out(step[0]))
+    yield from _headed("binds", [f"{name} = {_value(name, it)}" for name, it in zip(names, step[1], strict=True)])
+    try:
+        lines, remarks = planner.plan(step, tables)
+    except DirectoryError as error:
+        yield from _headed(f"{planner.name} cannot say how it would go about it", [error.detail])
+        return
+    yield from _headed(f"plan of {planner.name}", lines or ["nothing is looked up"])
+    yield from (f"  ! {line}" for line in remarks)
 
 
 def _selection(key: Any) -> tuple[list[str], set[str]]:

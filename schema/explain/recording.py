@@ -25,8 +25,8 @@ class Trip:
 class Recorder(Directory):
     """A directory over a database that is there to be tried on."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, place: str) -> None:
+        super().__init__(place, pool=1)
         self.trips: list[Trip] = []
 
     async def read(self, steps: Sequence[Step], reader: Actor | None = None) -> list[Rows]:

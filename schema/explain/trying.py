@@ -1,7 +1,4 @@
-"""A database of one's own to try a request on, and what a database makes of a statement.
-
-SQLite is asked by `EXPLAIN QUERY PLAN`; for another database another `database_plan` is all that it takes.
-"""
+"""An SQLite of one's own to try a request on, and what an SQLite makes of a statement."""
 
 from __future__ import annotations
 
@@ -11,8 +8,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from schema.engine import writes
+from schema.engine.errors import DatabaseUnavailable
 from schema.engine.record import now
 from schema.engine.shape import Shape
 from schema.engine.step import Step
@@ -20,6 +19,7 @@ from schema.migrations.run import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
 _SCAN = re.compile(r"SCAN (\w+)")
+SORTS = "sorts without an index: all rows that match are read and sorted, however few are shown"
 
 
 @contextmanager
@@ -36,7 +36,8 @@ def trial(shapes: Iterable[Shape], ids: Iterable[str]) -> Iterator[str]:
         yield path
 
 
-def _add(connection: sqlite3.Connection, made: Shape, id: str) -> None:
+def example(made: Shape, id: str) -> dict[str, Any]:
+    """The fields of a record to try something on."""
     moment = now()
     needed = {name: field.example for name, field in made.fields.items() if field.required}
     # Other words than those of examples, which would change nothing in a record that has them.
@@ -45,13 +46,31 @@ def _add(connection: sqlite3.Connection, made: Shape, id: str) -> None:
     for name in made.fields:
         if made.fields[name].unique and isinstance(row.get(name), str) and name != "id":
             row[name] = id
+    return row
+
+
+def planned(path: str, step: Step, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
+    """What the database says that it would do, and what takes longer in it with every row there is."""
+    try:
+        lines = _plan(path, step)
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(str(error)) from error
+    return lines, warnings(step[0], lines, narrowed)
+
+
+def walks(table: str) -> str:
+    """What is said of a walk through a table."""
+    return f"walks {table}: what is looked for or counted may take every row of it"
+
+
+def _add(connection: sqlite3.Connection, made: Shape, id: str) -> None:
     statement = writes.insertion(made)
     with suppress(sqlite3.IntegrityError):  # What refers to others has nothing to refer to.
-        connection.execute(statement.sql, statement.bind(writes.columns_of(made.fields, row)))
+        connection.execute(statement.sql, statement.bind(writes.columns_of(made.fields, example(made, id))))
 
 
-def database_plan(path: str, step: Step) -> list[str]:
-    """What the database at `path` says that it would do, further in what is done for something else."""
+def _plan(path: str, step: Step) -> list[str]:
+    """Its lines, further in what is done for something else."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         rows = connection.execute(f"EXPLAIN QUERY PLAN {step[0]}", step[1]).fetchall()
     depths = {0: -1}
@@ -68,9 +87,9 @@ def warnings(sql: str, lines: Iterable[str], narrowed: Collection[str]) -> list[
     found = []
     for line in lines:
         scan = _SCAN.match(line.strip())
-        table = tables.get(scan[1], scan[1]) if scan else ""
+        table = str(tables.get(scan[1], scan[1])) if scan else ""
         if scan and table in narrowed:
-            found.append(f"walks {table}: what is looked for or counted may take every row of it")
+            found.append(walks(table))
         if "USE TEMP B-TREE FOR" in line:
-            found.append("sorts without an index: all rows that match are read and sorted, however few are shown")
+            found.append(SORTS)
     return list(dict.fromkeys(found))
