@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from api.commands.terminal import fail, plainly
-from api.settings import read
-from schema.engine.shape import shape
+from api.settings import Settings, read
+from schema.engine.place import is_postgres, name_of
+from schema.engine.shape import Shape, shape
 from schema.models import RESOURCES
 from schema.upkeep.backup import back_up
 from schema.upkeep.doctor import MEGABYTE, examine
+from schema.upkeep.finding import Finding
+
+DUMP = (
+    'A PostgreSQL is backed up by its own tool, while it serves: pg_dump --format=custom --file={file} "$DATABASE_URL"'
+    " (docs/postgresql.md tells of restoring)."
+)
 
 
 def backup(
@@ -23,7 +31,9 @@ def backup(
     """Copy the database to a file, all as it is at one moment, while it is served and written to."""
     started = time.monotonic()
     with plainly():
-        path = _file("pg_dump makes its backups")
+        path = read().database
+        if is_postgres(path):
+            fail(DUMP.format(file=file))
         if not Path(path).is_file():
             fail(f"There is no database at {path}.")
         size = back_up(path, file, force=force)
@@ -35,20 +45,26 @@ def doctor(
 ) -> None:
     """Say whether the database is well, or a backup of it. Changes nothing; exit 1 if something is amiss."""
     with plainly():
-        path = file or _file("its own tools look after it")
+        shapes = [shape(model) for model in RESOURCES]
+        name, findings = (file, examine(file, shapes)) if file else _findings(read(), shapes)
         ill = 0
-        for finding in examine(path, [shape(model) for model in RESOURCES]):
+        for finding in findings:
             ill += bool(finding.wrong)
             print(f"{'AMISS' if finding.wrong else 'ok   '}  {finding.what}: {finding.wrong or finding.told}")
             if finding.wrong:
                 print(f"       what to do: {finding.advice}")
     if ill:
-        fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {path}.")
+        fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {name}.")
 
 
-def _file(instead: str) -> str:
-    """The path of the database; what to do instead, where it is no file."""
-    place = read().database
-    if "://" in place:
-        fail(f"DATABASE_URL names a PostgreSQL: {instead}.")
-    return place
+def _findings(settings: Settings, shapes: list[Shape]) -> tuple[str, Iterator[Finding]]:
+    """What the database is called, and what there is to find in it."""
+    place = settings.database
+    if not is_postgres(place):
+        return place, examine(place, shapes)
+    # Only here: who has a file needs no driver for a server.
+    from schema.upkeep import on_postgres
+    from schema.upkeep.server import Used
+
+    used = Used(settings.workers * settings.pool + 1, settings.read_database)
+    return name_of(place), on_postgres.examine(place, shapes, used)

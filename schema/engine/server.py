@@ -14,6 +14,14 @@ Connection = Any
 STATEMENTS_KEPT = 1024
 PATIENCE = 5.0  # seconds until a server that does not answer is taken for absent
 
+# How many seconds a standby is behind; null of what is none. One that hears from its primary, and has applied all that
+# came, is not behind.
+LAG = (
+    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL"
+    " WHEN EXISTS (SELECT FROM pg_stat_wal_receiver) AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
+    " ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) END::float8"
+)
+
 TRY_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 # Said in every case: a server that is stopping, starting or full says so before it closes the connection.
 _GOING = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}

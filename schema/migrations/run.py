@@ -53,6 +53,16 @@ def drift(place: str) -> list[Any]:
     return on_postgres(place, compared) if is_postgres(place) else on_sqlite(place, compared, None)
 
 
+def tables() -> list[str]:
+    """The tables that the models have."""
+    return [table.name for table in SQLModel.metadata.sorted_tables]
+
+
+def constraints() -> list[str]:
+    """The constraints that the models have, by their names."""
+    return [str(it.name) for table in SQLModel.metadata.sorted_tables for it in table.constraints]
+
+
 def downgrade(place: str, revision: str) -> None:
     """Take migrations back."""
     on(place, lambda connection: command.downgrade(_config(connection), revision))

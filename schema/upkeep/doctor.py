@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +17,12 @@ from schema.engine.datafile import address, log_size
 from schema.engine.field import lowered
 from schema.engine.shape import Shape
 from schema.migrations import run
+from schema.upkeep.finding import Finding
 
 MEGABYTE = 2**20
 LEAST_FREE = 256 * MEGABYTE
 MOST_TOLD = 5
 RESTORE = "restore a backup: docs/operating.md tells how"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at, what is wrong with it (nothing, if it is well), and what to do."""
-
-    what: str
-    wrong: str = ""
-    advice: str = ""
-    told: str = ""
 
 
 Look = Callable[[str, sqlite3.Connection, str], Finding]
