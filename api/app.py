@@ -71,7 +71,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         lifespan=_lifespan(settings, authenticate, figures, rates),
     )
     app.router.redirect_slashes = False
-    app.state.gate = gate
+    app.state.gate, app.state.figures = gate, figures
     return app
 
 

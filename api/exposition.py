@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from api.figures import OTHER, Figures
+from api.figures import OTHER, REFUSAL, WIRE, Figures
 from schema.engine.cache import Cache
 from schema.engine.database import Directory
 from schema.engine.figures import Histogram
@@ -20,11 +20,14 @@ from schema.graphql.execution import REFUSED, WAYS, Executor
 
 
 def exposed(
-    figures: Figures, executor: Executor, directory: Directory, accept: str, worker: str | None
+    figures: Figures, executor: Executor, directory: Directory, accept: str, worker: str | None, lag: float | None
 ) -> tuple[bytes, str]:
-    """All figures as text, and its media type: OpenMetrics for who takes that, else Prometheus's own."""
+    """All figures as text, and its media type: OpenMetrics for who takes that, else Prometheus's own.
+
+    `lag`: how many seconds the replica is behind, if there is one that says so.
+    """
     registry = CollectorRegistry()
-    registry.register(_Labelled(_Ours(figures, executor, directory), worker))
+    registry.register(_Labelled(_Ours(figures, executor, directory, lag), worker))
     for kind in (ProcessCollector, GCCollector):
         registry.register(_Labelled(kind(registry=CollectorRegistry()), worker))
     encode, media = choose_encoder(accept)
@@ -53,6 +56,7 @@ class _Ours(Collector):
     figures: Figures
     executor: Executor
     directory: Directory
+    lag: float | None
 
     def collect(self) -> Iterator[Metric]:
         """All families."""
@@ -60,6 +64,7 @@ class _Ours(Collector):
         yield from _graphql(self.executor)
         yield from _caches(self.executor, self.directory)
         yield from _database(self.directory)
+        yield from _connections(self.directory, self.lag)
         yield _histogram("tandem_loop_lag_seconds", "How late the event loop was, every half second.", self.figures.lag)
 
 
@@ -77,6 +82,8 @@ def _requests(figures: Figures) -> Iterator[Metric]:
         whole = by_operation.setdefault(operation, Histogram(found.bounds))
         whole.counts = [one + other for one, other in zip(whole.counts, found.counts, strict=True)]
         whole.total += found.total
+    for status, number in sorted(figures.refused.items()):
+        counted.add_metric([WIRE, REFUSAL, str(status)], number)
     for operation, whole in by_operation.items():
         timed.add_metric([_door(operation), operation], _buckets(whole), whole.total)
     yield from (counted, timed)
@@ -120,6 +127,30 @@ def _database(directory: Directory) -> Iterator[Metric]:
         waiting.add_metric([lane], number)
     yield from (trips, waiting)
     yield _histogram("tandem_database_group_size", "Writes that were committed together.", directory.groups)
+
+
+def _connections(directory: Directory, lag: float | None) -> Iterator[Metric]:
+    """Of a PostgreSQL; of a file, which has no pool, the names alone."""
+    there = GaugeMetricFamily("tandem_database_connections", "Connections that are open.", labels=["database", "state"])
+    limit = GaugeMetricFamily("tandem_database_connections_limit", "Connections there may be.", labels=["database"])
+    lost = CounterMetricFamily(
+        "tandem_database_connections_lost", "Connections that ended otherwise than by our leave.", labels=["database"]
+    )
+    again = CounterMetricFamily(
+        "tandem_database_repetitions",
+        "Reads and transactions that were done again: their connection was lost, or others were in their way.",
+        labels=["database"],
+    )
+    for name, pool in directory.connections.items():
+        there.add_metric([name, "idle"], pool.idle)
+        there.add_metric([name, "busy"], pool.open - pool.idle)
+        limit.add_metric([name], pool.limit)
+        lost.add_metric([name], pool.lost)
+        again.add_metric([name], pool.repeated)
+    behind = GaugeMetricFamily("tandem_replica_lag_seconds", "How far the replica is behind.", labels=[])
+    if lag is not None:
+        behind.add_metric([], lag)
+    yield from (there, limit, lost, again, behind)
 
 
 def _histogram(name: str, meaning: str, found: Histogram) -> Metric:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -19,6 +20,9 @@ from schema.engine.figures import SECONDS, TOLD, Histogram
 
 # What is counted where no endpoint has said its name (`scope["operation"]`): pages, documents, unknown paths.
 OTHER: Final = "other"
+# And where a request was refused before it was one: what stands there for its door, and for its operation.
+WIRE: Final = "wire"
+REFUSAL: Final = "refusal"
 LAG_EVERY = 0.5
 _HEEDED = frozenset((b"traceparent", b"prefer"))
 _TRACE = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.DOTALL)
@@ -29,6 +33,8 @@ class Figures:
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], Histogram] = {}
+        # By their status: the wire's own answers to what never came to an endpoint, or not to its end.
+        self.refused: Counter[int] = Counter()
         self.begun = self.waiting = self.sockets = 0
         self.lag = Histogram(SECONDS)
 

@@ -15,8 +15,11 @@ from schema.engine.errors import DirectoryError
 from schema.migrations.known import is_behind
 
 Verdict = Literal["ok", "failing", "behind", "unknown"]
+NEEDED = ("database", "migrations")
 # However often is asked, the database is asked no more often than this.
 SECONDS_KEPT = 0.5
+# Seconds that a replica may be behind: who has written reads elsewhere for as long.
+TOLERATED = 10.0
 
 
 def routes() -> list[Route]:
@@ -37,17 +40,21 @@ class Readiness:
         self._directory: Directory | None = None
         self._until = 0.0
         self._checks: dict[str, Verdict] = {}
+        self._lag: dict[str, float] = {}
         self._one = asyncio.Lock()
 
     async def ready(self, request: Request) -> JSONResponse:
-        """200 if the database can be read and written and lacks no migration, else 503."""
+        """200 if the database can be read and written and lacks no migration, else 503; without a replica it serves."""
         directory: Directory = request.app.state.directory
         async with self._one:
             if directory is not self._directory or monotonic() >= self._until:
                 self._checks = await _checks(directory)
+                verdict, self._lag = await _replica(directory)
+                self._checks |= verdict
                 self._directory, self._until = directory, monotonic() + SECONDS_KEPT
-        good = all(verdict == "ok" for verdict in self._checks.values())
-        return _answer(200 if good else 503, {"status": "ready" if good else "unavailable", "checks": self._checks})
+        good = all(self._checks[name] == "ok" for name in NEEDED)
+        told: dict[str, object] = {"status": "ready" if good else "unavailable", "checks": self._checks, **self._lag}
+        return _answer(200 if good else 503, told)
 
 
 async def _checks(directory: Directory) -> dict[str, Verdict]:
@@ -61,6 +68,19 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
         # What has never been migrated has no such table: it is there, and behind.
         return {"database": "ok", "migrations": "behind"}
     return {"database": "ok", "migrations": "behind" if is_behind(rows[0][0] if rows else None) else "ok"}
+
+
+async def _replica(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:
+    """What is said of a replica, and how far it is behind; nothing where there is none."""
+    if "replica" not in directory.connections:
+        return {}, {}
+    try:
+        lag = await directory.lag()
+    except DirectoryError:
+        return {"replica": "failing"}, {}
+    if lag is None:  # it is no standby, and nobody knows what it is
+        return {"replica": "unknown"}, {}
+    return {"replica": "behind" if lag > TOLERATED else "ok"}, {"replica_lag_seconds": round(lag, 3)}
 
 
 def _answer(status: int, content: dict[str, object]) -> JSONResponse:

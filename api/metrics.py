@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hmac import compare_digest
 
 from starlette.requests import Request
@@ -15,7 +16,8 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from api.figures import Figures
-from schema.engine.errors import Forbidden
+from schema.engine.database import Directory
+from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor
 
@@ -38,7 +40,11 @@ def route(
         from api.exposition import exposed
 
         worker = str(os.getpid()) if several else None
-        text, media = exposed(figures, executor, request.app.state.directory, request.headers.get("accept", ""), worker)
+        directory: Directory = request.app.state.directory
+        lag = None
+        with suppress(DatabaseUnavailable):
+            lag = await directory.lag()
+        text, media = exposed(figures, executor, directory, request.headers.get("accept", ""), worker, lag)
         return Response(text, headers={"content-type": media, "cache-control": "no-store", "vary": "Accept"})
 
     return Route("/metrics", metrics)

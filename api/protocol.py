@@ -9,6 +9,7 @@ document, and the connection ends. In `wire/`, `connection.py` reads, `head.py` 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from api.wire.patience import Limits, Watch
 
@@ -22,11 +23,11 @@ except ImportError:  # where there is no websockets, there are none
     Socket = None  # type: ignore[assignment, misc]
 
 
-def protocol(limits: Limits | None = None) -> type[asyncio.Protocol] | str:
-    """What uvicorn is to read by: a class whose `watch` looks after its connections."""
+def protocol(limits: Limits | None = None, refused: Counter[int] | None = None) -> type[asyncio.Protocol] | str:
+    """What uvicorn is to read by: a class whose `watch` looks after its connections, and counts whom it refuses."""
     if Connection is None:
         return "auto"
-    return type("Protocol", (Connection,), {"watch": Watch(limits or Limits())})
+    return type("Protocol", (Connection,), {"watch": Watch(limits or Limits(), refused)})
 
 
 def socket_protocol() -> type[asyncio.Protocol] | str:

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -44,12 +45,21 @@ TURN_SECONDS = 0.0005
 log = logging.getLogger("uvicorn.error")
 
 
-def serve(app: ASGIApp, settings: Settings, listeners: Sequence[socket.socket], lifeline: int | None = None) -> None:
-    """Serve until a signal says to leave, or the lifeline breaks; then finish what is under way."""
+def serve(
+    app: ASGIApp,
+    settings: Settings,
+    listeners: Sequence[socket.socket],
+    lifeline: int | None = None,
+    refused: Counter[int] | None = None,
+) -> None:
+    """Serve until a signal says to leave, or the lifeline breaks; then finish what is under way.
+
+    `refused` is where it is counted, by status, what never came to the application, or not to its end.
+    """
     sys.setswitchinterval(TURN_SECONDS)
     config = uvicorn.Config(
         app,
-        http=protocol(limits_of(settings)),
+        http=protocol(limits_of(settings), refused),
         ws=socket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
         log_config=None,

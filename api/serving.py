@@ -122,4 +122,5 @@ def _work(settings: Settings, listeners: list[socket.socket], lifeline: int | No
     from api import server
     from api.app import create_app
 
-    server.serve(create_app(settings), settings, listeners, lifeline)
+    app = create_app(settings)
+    server.serve(app, settings, listeners, lifeline, app.state.figures.refused)

@@ -50,7 +50,7 @@ def running() -> Iterator[str]:
 class Cluster:
     """A server of our own in a folder, its socket there too. It can be stopped and started."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, primary: Cluster | None = None, **settings: str) -> None:
         self.folder = folder
         self.url = f"postgresql://postgres@/postgres?host={folder}"
         self._settings = {**SETTINGS, **settings}
@@ -62,6 +62,15 @@ class Cluster:
         if self._user:
             shutil.chown(folder / "data", self._user)
             shutil.chown(folder, self._user)
+        if primary is not None:
+            self._run(
+                "pg_basebackup",
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+                f"--dbname=user=postgres host={primary.folder}",
+            )
+            return
         self._run(
             "initdb", "--username=postgres", "--encoding=UTF8", f"--locale={_locale()}", "--auth=trust", "--no-sync"
         )
@@ -72,6 +81,10 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.stop("immediate")
+
+    def standby(self, folder: Path) -> Cluster:
+        """A streaming replica of this one, which runs, to be started in a folder of its own."""
+        return Cluster(folder, self, **self._settings)
 
     def start(self) -> None:
         """Start, and wait until it answers."""

@@ -15,10 +15,12 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.figures import Figures
 from api.settings import read
+from api.wire.patience import Limits
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.policy import Actor
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN, EDITOR, READER
+from tests.wires import say, serving
 
 pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
 
@@ -100,6 +102,39 @@ def test_a_request_is_counted_under_its_door_operation_and_status(served, call, 
     assert after["tandem_requests_total", frozenset({**labels, "status": status}.items())] == before + 1
     assert after["tandem_request_seconds_count", frozenset(labels.items())] >= 1
     assert after["tandem_request_seconds_bucket", frozenset({**labels, "le": "+Inf"}.items())] >= 1
+
+
+WIRE = {
+    "no HTTP": (b"hello\r\n\r\n", "400"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", "400"),
+    "a long URL": (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nhost: a\r\n\r\n", "414"),
+    "a large head": (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 40000 + b"\r\n\r\n", "431"),
+    "a proxy's task": (b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", "501"),
+    "another version": (b"GET / HTTP/3.0\r\nhost: a\r\n\r\n", "505"),
+}
+
+
+@pytest.mark.parametrize("sent, status", WIRE.values(), ids=WIRE)
+def test_what_is_refused_before_it_is_a_request_is_counted_too(crowded, sent, status):
+    settings = read({"DATABASE_URL": f"sqlite:///{crowded}", "TANDEM_METRICS_TOKEN": TOKEN})
+    with serving(create_app(settings, authenticate)) as port:
+        refused = say(port, sent)[0][0]
+        head = f"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
+        told = say(port, head)[0][2].decode()
+
+    assert str(refused) == status
+    labels = f'{{door="wire",operation="refusal",status="{status}"}}'
+    assert f"tandem_requests_total{labels} 1.0\n" in told
+
+
+def test_who_is_too_slow_to_ask_is_counted_too(crowded):
+    settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
+    made = create_app(settings, authenticate)
+    with serving(made, Limits(reading=0.1, every=0.05)) as port:
+        (refused,) = say(port, b"GET / HT", answers=1)
+
+    assert refused[0] == 408
+    assert made.state.figures.refused == {408: 1}
 
 
 def test_nothing_that_a_caller_names_becomes_a_label(served):
@@ -189,7 +224,9 @@ def test_several_workers_say_which_of_them_it_is(served, monkeypatch):
     from api import exposition
 
     usual = exposition.exposed
-    monkeypatch.setattr(exposition, "exposed", lambda *given: usual(given[0], given[1], given[2], given[3], "4711"))
+    monkeypatch.setattr(
+        exposition, "exposed", lambda *given: usual(given[0], given[1], given[2], given[3], "4711", None)
+    )
 
     assert {dict(labels).get("worker") for _, labels in figures(served)} == {"4711"}
 
@@ -202,6 +239,7 @@ def test_the_dashboard_and_the_page_name_only_what_there_is(served):
     for call, *_ in CALLS.values():
         call(served)
     known = {name for name, _ in figures(served)}
+    known |= set(re.findall("^# TYPE (tandem_\\w+)", served.get("/metrics").text, re.MULTILINE))
     known |= {re.sub("_(bucket|count|sum)$", "", name) for name in known}
     dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())
     texts = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from api.protocol import protocol, socket_protocol
@@ -24,7 +25,10 @@ Answer = tuple[int, dict[str, str], bytes]
 @contextlib.contextmanager
 def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     """Where a real server listens."""
-    config = uvicorn.Config(app, http=protocol(limits), ws=socket_protocol(), lifespan="on", log_level="critical")
+    refused = app.state.figures.refused if isinstance(app, Starlette) else None
+    config = uvicorn.Config(
+        app, http=protocol(limits, refused), ws=socket_protocol(), lifespan="on", log_level="critical"
+    )
     server = Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))

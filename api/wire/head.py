@@ -95,8 +95,8 @@ def unreadable(error: Exception, data: bytes) -> DirectoryError:
     return BadRequest(f"this is not HTTP/1.1 that can be read: {reason}")
 
 
-def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = False) -> bytes:
-    """The whole answer to a request that no endpoint gets to see; the connection ends with it.
+def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = False) -> tuple[int, bytes]:
+    """The status, and the whole answer, to a request that no endpoint gets to see; the connection ends with it.
 
     `told`: the log has heard of the like already.
     """
@@ -111,7 +111,7 @@ def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = Fal
     lines = [b": ".join(header) for header in (*answer.headers, *HEADERS)]
     lines += [b"content-length: %d" % len(answer.body), b"cache-control: no-store", b"connection: close"]
     lines += [b"x-request-id: " + request_id.encode()]
-    return STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
+    return answer.status, STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
 
 
 def _check_host(host: bytes) -> None:

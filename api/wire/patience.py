@@ -6,6 +6,7 @@ A good request pays nothing for it: no timer is its own, it only notes what time
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,10 +44,14 @@ class Guest(Protocol):
 
 
 class Watch:
-    """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock."""
+    """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock.
 
-    def __init__(self, limits: Limits) -> None:
+    `refusals` counts, by status, the answers to what no endpoint got to see, or not in time.
+    """
+
+    def __init__(self, limits: Limits, refusals: Counter[int] | None = None) -> None:
         self.limits = limits
+        self.refusals = Counter() if refusals is None else refusals
         self.now = 0.0
         # When somebody was refused last.
         self.refused = -1.0

@@ -177,7 +177,9 @@ class Visit(HttpToolsProtocol):
         """What they are told. Where many are turned away the log hears of it once a second."""
         watch = self.watch
         told, watch.refused = watch.refused == watch.now, watch.now
-        return head.refusal(error, self.url, watch.stamp(self.server_state.default_headers), told=told)
+        status, answer = head.refusal(error, self.url, watch.stamp(self.server_state.default_headers), told=told)
+        watch.refusals[status] += 1
+        return answer
 
     def _stalls(self, now: float) -> bool:
         """Whether they have not taken what they should of what waits to be sent."""

@@ -9,7 +9,7 @@ from typing import Any
 from schema.engine.dialect import SQLITE, postgres
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
-from schema.engine.figures import Histogram, Trips
+from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.file import File
 from schema.engine.lookup import Rows, lookup
 from schema.engine.place import is_postgres
@@ -87,6 +87,15 @@ class Directory:
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return self.database.waiting()
+
+    @property
+    def connections(self) -> dict[str, Connections]:
+        """What there is to say of each pool of connections, if there are any."""
+        return self.database.connections()
+
+    async def lag(self) -> float | None:
+        """How many seconds a replica is behind, if there is one; `DatabaseUnavailable` if that is not to be known."""
+        return await self.database.lag()
 
     @property
     def groups(self) -> Histogram:

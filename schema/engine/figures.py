@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -33,6 +33,18 @@ class Histogram:
         """It occurred once more."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+
+class Connections(NamedTuple):
+    """A pool's connections: how many there may be, how many there are, and how many of these do nothing; how many were
+    lost until now, and how often something was done again: on another one, or where the database said that this helps.
+    """
+
+    limit: int
+    open: int
+    idle: int
+    lost: int
+    repeated: int
 
 
 class Trips:

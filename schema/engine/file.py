@@ -11,7 +11,7 @@ from typing import Any
 from schema.engine.connection import connect
 from schema.engine.errors import Damaged, DatabaseUnavailable
 from schema.engine.events import Written
-from schema.engine.figures import Histogram, Trips
+from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows
 from schema.engine.sqlite import Reader, Writer
@@ -84,6 +84,14 @@ class File:
         """How many errands wait for each of the connections."""
         lanes = {f"reader {number}": lane for number, lane in enumerate(self._readers, 1)}
         return {name: lane.waiting() for name, lane in {**lanes, "writer": self._writer}.items()}
+
+    def connections(self) -> dict[str, Connections]:
+        """A file has no pool."""
+        return {}
+
+    async def lag(self) -> float | None:
+        """A file has no replica."""
+        return None
 
     @property
     def groups(self) -> Histogram:

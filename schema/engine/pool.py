@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.figures import Connections
 from schema.engine.server import Connection
 
 MOST_WAITING = 1000
@@ -66,7 +67,7 @@ class Pool:
         self._deadline = deadline
         self._queues: list[Queue] = []
         self._idle: list[Connection] = []
-        self._open = 0
+        self._open = self._lost = self.repeated = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = False
         self._closed = True
@@ -98,6 +99,10 @@ class Pool:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(_part(connection) for connection in idle))
         self._open -= len(idle)
+
+    def connections(self) -> Connections:
+        """How many there are, and what has befallen them."""
+        return Connections(self._size, self._open, len(self._idle), self._lost, self.repeated)
 
     async def do(self, queue: Queue, task: Any) -> Any:
         """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
@@ -138,7 +143,7 @@ class Pool:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-            self._open -= 1
+            self._lose()
         if self._open < self._size:
             self._open += 1
             self._start(self._enlarge(), [])
@@ -182,6 +187,7 @@ class Pool:
                 _tell([errand], [(None, DatabaseUnavailable("the connection to the database was lost"))])
             else:
                 errand.again, errand.trip = True, None
+                self.repeated += 1
                 queue.waiting.append(errand)
 
     async def _settle(self, connection: Connection) -> None:
@@ -192,9 +198,13 @@ class Pool:
         except Exception:
             connection.terminate()
         if connection.is_closed():
-            self._open -= 1
+            self._lose()
         else:
             self._idle.append(connection)
+
+    def _lose(self) -> None:
+        self._open -= 1
+        self._lost += 1
 
 
 def one(waiting: deque[Errand]) -> list[Errand]:

@@ -61,6 +61,10 @@ class Postgres(Reading):
         finally:
             self._noted_writes.note(job, began)
 
+    async def lag(self) -> float | None:
+        """There is no replica."""
+        return None
+
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return {
@@ -91,6 +95,7 @@ class Postgres(Reading):
                     await _roll_back(connection)
                 if left == 0 or code_of(error) not in TRY_AGAIN:
                     return [(None, meant)]
+            self._pool.repeated += 1
             await asyncio.sleep(random.uniform(0.005, 0.05) * (TRIES - left))  # noqa: S311
         raise AssertionError("the last try returns")
 

@@ -13,11 +13,11 @@ from time import perf_counter
 from typing import Any
 
 from schema.engine.errors import DatabaseUnavailable, DirectoryError, Hopeless
-from schema.engine.figures import Trips
+from schema.engine.figures import Connections, Trips
 from schema.engine.lookup import Lookup, Rows, apart, together
 from schema.engine.place import server_at
 from schema.engine.pool import Errand, LostBefore, Outcome, Pool, one
-from schema.engine.server import Connection, connect, is_loss, meaning
+from schema.engine.server import LAG, Connection, connect, is_loss, meaning
 from schema.engine.step import Step, Watch, companies
 
 NUL = "\0"
@@ -65,6 +65,15 @@ class Reading:
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return {"look-up": len(self._lookups.waiting), "read": len(self._reads.waiting)}
+
+    def connections(self) -> dict[str, Connections]:
+        """Those of each pool."""
+        return {"primary": self._pool.connections()}
+
+    async def behind(self) -> float | None:
+        """How many seconds it is behind its primary; None of what has none."""
+        ((seconds,),) = (await self.read([(LAG, ())]))[0]
+        return seconds  # type: ignore[no-any-return]
 
     async def _look_up(self, connection: Connection, lookups: Sequence[Lookup]) -> list[Outcome]:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
 from typing import Any
 
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.figures import Histogram, Trips
+from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.lookup import Rows
 from schema.engine.postgres import Postgres
 from schema.engine.reading import Reading
@@ -15,6 +16,7 @@ from schema.engine.step import Job, Step, Watch
 
 REMEMBERED = 10.0  # seconds that the replica may be behind without anybody missing what they have written
 MOST_REMEMBERED = 10_000
+LOOK = 1.0  # seconds that the replica may take to say how far it is behind
 
 
 class Replicated:
@@ -60,6 +62,17 @@ class Replicated:
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return {**self._primary.waiting(), **{f"replica {name}": n for name, n in self._replica.waiting().items()}}
+
+    def connections(self) -> dict[str, Connections]:
+        """Those of each pool."""
+        return {**self._primary.connections(), "replica": self._replica.connections()["primary"]}
+
+    async def lag(self) -> float | None:
+        """How many seconds the replica is behind; None if it is none, `DatabaseUnavailable` if it does not say."""
+        try:
+            return await asyncio.wait_for(self._replica.behind(), LOOK)
+        except TimeoutError as error:
+            raise DatabaseUnavailable("the replica does not answer") from error
 
     @property
     def groups(self) -> Histogram:

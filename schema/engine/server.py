@@ -19,7 +19,9 @@ PATIENCE = 5.0  # seconds until a server that does not answer is taken for absen
 LAG = (
     "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL"
     " WHEN EXISTS (SELECT FROM pg_stat_wal_receiver) AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
-    " ELSE coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) END::float8"
+    " ELSE extract(epoch FROM clock_timestamp()"
+    " - coalesce(pg_last_xact_replay_timestamp(), pg_postmaster_start_time()))"
+    " END::float8"
 )
 
 TRY_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available

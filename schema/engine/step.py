@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any, Protocol
 
-from schema.engine.figures import Histogram
+from schema.engine.figures import Connections, Histogram
 from schema.engine.lookup import Lookup, Rows
 
 Step = tuple[str, tuple[Any, ...]] | Lookup
@@ -38,6 +38,12 @@ class Database(Protocol):
 
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
+
+    def connections(self) -> dict[str, Connections]:
+        """What there is to say of each pool of connections, if there are any."""
+
+    async def lag(self) -> float | None:
+        """How many seconds a replica is behind, if there is one; `DatabaseUnavailable` if that is not to be known."""
 
     @property
     def groups(self) -> Histogram:
