@@ -52,7 +52,8 @@ class Cluster:
 
     def __init__(self, folder: Path, primary: Cluster | None = None, **settings: str) -> None:
         self.folder = folder
-        self.url = f"postgresql://postgres@/postgres?host={folder}"
+        port = f"&port={settings['port']}" if "port" in settings else ""
+        self.url = f"postgresql://postgres@/postgres?host={folder}{port}"
         self._settings = {**SETTINGS, **settings}
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None

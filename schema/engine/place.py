@@ -11,10 +11,13 @@ _SCHEME = re.compile(r"(?:postgres|postgresql)(?:\+asyncpg)?://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a database is. `pooled`: behind a pgbouncer that gives each transaction another session."""
+    """Where a database is. `pooled`: behind a pgbouncer that gives each transaction another session. `system_roots`:
+    its certificate is to be one that this machine trusts (`sslrootcert=system`), and for its name.
+    """
 
     url: str
     pooled: bool
+    system_roots: bool = False
 
     @property
     def name(self) -> str:
@@ -34,11 +37,13 @@ def server_at(text: str) -> Server:
     parts = urlsplit(_SCHEME.sub("postgresql://", text, count=1))
     words = parse_qsl(parts.query, strict_parsing=bool(parts.query))
     pooled = dict(words).get("pgbouncer", "false").lower() in ("true", "1", "yes")
-    kept = urlencode([(name, word) for name, word in words if name != "pgbouncer"], quote_via=quote)
+    system_roots = ("sslrootcert", "system") in words
+    dropped = {"pgbouncer", "sslrootcert", "sslmode"} if system_roots else {"pgbouncer"}
+    kept = urlencode([(name, word) for name, word in words if name not in dropped], quote_via=quote)
     hosted = parts.hostname or "host" in dict(words)
     if not hosted or parts.fragment or len(parts.path) < 2 or (parts.port is not None and not 0 < parts.port < 65536):
         raise ValueError
-    return Server(f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{kept}", pooled)
+    return Server(f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{kept}", pooled, system_roots)
 
 
 def name_of(place: str) -> str:

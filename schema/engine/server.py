@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
+from os import R_OK, access
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 from asyncpg import PostgresError
@@ -12,6 +15,9 @@ from schema.engine.place import Server
 
 Connection = Any
 STATEMENTS_KEPT = 1024
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# Of OpenSSL's X509_V_ERR_…: the name or the address is not the one that was asked for; it is not valid any more.
+_OTHER_NAME, _EXPIRED = (62, 63, 64), 10
 PATIENCE = 5.0  # seconds until a server that does not answer is taken for absent
 
 # How many seconds a standby is behind; null of what is none. One that hears from its primary, and has applied all that
@@ -52,6 +58,7 @@ async def connect(server: Server, deadline: float) -> Connection:
     try:
         return await asyncpg.connect(
             server.url,
+            ssl=ssl.create_default_context() if server.system_roots else None,
             timeout=min(PATIENCE, deadline),
             statement_cache_size=0 if server.pooled else STATEMENTS_KEPT,
             max_cached_statement_lifetime=0,
@@ -59,14 +66,14 @@ async def connect(server: Server, deadline: float) -> Connection:
             server_settings=session(server, deadline),
         )
     except (PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-        raise unavailable(error) from error
+        raise _insecure(server, error) or unavailable(error) from error
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:
     """Why there is no session. Never in the driver's words, which may quote what it was given."""
     code = code_of(error)
     if code.startswith("28"):
-        return Hopeless("the database does not let Tandem in: see to the user and the password in DATABASE_URL")
+        return Hopeless("the database does not let Tandem in: see to user, password and sslmode in DATABASE_URL")
     if code.startswith("3D"):
         return Hopeless("the database that DATABASE_URL names does not exist on its server")
     if isinstance(error, asyncpg.InterfaceError | ValueError) and not isinstance(error, OSError):
@@ -74,6 +81,25 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
     if code == "53300":
         return DatabaseUnavailable("the database has no connection left")
     return DatabaseUnavailable(AWAY)
+
+
+def _insecure(server: Server, error: BaseException) -> Hopeless | None:
+    """What keeps TLS from being as the URL asks for, if that is it."""
+    named = {name: word for name, word in parse_qsl(urlsplit(server.url).query) if name in _FILES}
+    missing = [name for name, path in named.items() if not access(path, R_OK)]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_NAME:
+            return Hopeless("the database's certificate is for another host than DATABASE_URL names")
+        if error.verify_code == _EXPIRED:
+            return Hopeless("the database's certificate has expired")
+        return Hopeless("the database's certificate is of nobody who is trusted: see to sslrootcert in DATABASE_URL")
+    if missing and not server.system_roots and isinstance(error, OSError):
+        return Hopeless(f"the file that {missing[0]} in DATABASE_URL names cannot be read")
+    if isinstance(error, ssl.SSLError):
+        return Hopeless("TLS with the database fails: see to sslmode, sslrootcert, sslcert and sslkey in DATABASE_URL")
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return Hopeless("the database speaks no TLS, which sslmode in DATABASE_URL asks for")
+    return None
 
 
 def meaning(error: BaseException) -> BaseException:
