@@ -66,6 +66,32 @@ def test_of_several_at_once_one_migrates_and_the_others_wait(empty):
     assert run.drift(empty) == []
 
 
+@pytest.mark.parametrize("query, left", [("", ("3s", 1)), ("&pgbouncer=true", ("0", 0))])
+def test_behind_a_pooler_nothing_outlives_the_transaction(empty, query, left):
+    """Neither a setting nor a lock may stay with a session that others are given."""
+    held = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {connecting.LOCK >> 32}"
+    found = []
+
+    def look(connection):
+        for _ in range(2):
+            limit = connection.exec_driver_sql("SHOW lock_timeout").scalar()
+            found.append((limit, connection.exec_driver_sql(held).scalar()))
+            connection.rollback()
+
+    connecting.on_postgres(f"{empty}{query}", look, alone=True)
+
+    assert found == [("3s", 1), left]
+
+
+def test_all_migrations_go_through_a_pooler(empty):
+    migrate = ThreadPoolExecutor(2)
+
+    revisions = list(migrate.map(run.migrate, [f"{empty}&pgbouncer=true"] * 2))
+
+    assert revisions == [run.newest()] * 2
+    assert run.drift(f"{empty}&pgbouncer=true") == []
+
+
 def test_a_lock_that_others_hold_is_waited_for(empty, monkeypatch):
     monkeypatch.setattr(connecting, "WAIT", 0.2)
     run.migrate(empty)

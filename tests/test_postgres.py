@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -317,6 +319,30 @@ async def test_without_prepared_statements_the_answers_are_the_same(url):
         found = await asyncio.gather(*(get(work, USER, id, SHORT) for _ in range(5)))
 
         assert {it.json for it in found} == {b'{"age":1,"version":1}'}
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="its processes are none of ours")
+async def test_behind_a_pooler_too_who_goes_away_before_a_read_begins_gives_the_connection_back(url):
+    """Whoever serves the connection is stopped for a while, so that BEGIN takes its time."""
+    async with Directory(f"{url}&pgbouncer=true", pool=1) as directory:
+        ((pid,),) = (await directory.read([("SELECT pg_backend_pid()", ())]))[0]
+        os.kill(pid, signal.SIGSTOP)
+        gone = asyncio.create_task(directory.read([("SELECT 1", ())]))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        await asyncio.sleep(0.1)
+        os.kill(pid, signal.SIGCONT)
+
+        for number in range(3):
+            assert [tuple(row) for row in (await directory.read([(f"SELECT {number}", ())]))[0]] == [(number,)]
+
+
+async def test_behind_a_pooler_too_a_look_up_that_fails_fails_alone(url):
+    async with Directory(f"{url}&pgbouncer=true", pool=1) as directory:
+        with pytest.raises(DatabaseUnavailable):
+            await directory.read([("SELECT * FROM no_such_table", ())])
+
+        assert [tuple(row) for row in (await directory.read([("SELECT 2", ())]))[0]] == [(2,)]
 
 
 @pytest.mark.parametrize(

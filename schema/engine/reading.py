@@ -119,15 +119,29 @@ class Reading:
         if any(type(value) is str and NUL in value for value in parameters):
             return []  # PostgreSQL stores no such text, so there is nothing to find.
         if self._pooled and not connection.is_in_transaction():
-            # Behind a pgbouncer only a transaction is sure to stay where it has begun.
-            async with connection.transaction():
-                return await connection.fetch(sql, *parameters)  # type: ignore[no-any-return]
+            return await _within(connection, sql, parameters)
         return await connection.fetch(sql, *parameters)  # type: ignore[no-any-return]
 
     async def _run(self, connection: Connection, sql: str) -> None:
         if self._watch is not None:
             self._watch(sql)
         await connection.execute(sql)
+
+
+async def _within(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Rows:
+    """A statement in a transaction: behind a pgbouncer only one of these is sure to stay where it has begun.
+
+    The driver's own would take itself for begun for ever, if its BEGIN failed or was broken off.
+    """
+    await connection.execute("BEGIN READ ONLY")
+    try:
+        rows: Rows = await connection.fetch(sql, *parameters)
+    except Exception:
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+    return rows
 
 
 def lost(connection: Connection, error: BaseException) -> bool:

@@ -72,6 +72,10 @@ async def connect(server: Server, deadline: float) -> Connection:
 def unavailable(error: BaseException) -> DatabaseUnavailable:
     """Why there is no session. Never in the driver's words, which may quote what it was given."""
     code = code_of(error)
+    if code == "08P01" and "startup parameter" in str(error):
+        return Hopeless(
+            "a pooler that takes no settings stands before the database: say pgbouncer=true in DATABASE_URL"
+        )
     if code.startswith("28"):
         return Hopeless("the database does not let Tandem in: see to user, password and sslmode in DATABASE_URL")
     if code.startswith("3D"):

@@ -39,17 +39,25 @@ def on_sqlite(path: str, do: Callable[[Connection], Done], turn: Turn | None = A
 
 
 def on_postgres(url: str, do: Callable[[Connection], Done], *, alone: bool = False) -> Done:
-    """On a connection of its own; `alone`: while nobody else migrates."""
+    """On a connection of its own; `alone`: while nobody else migrates.
+
+    Behind a pooler all of it is one transaction: what a session is told, and the locks that it holds, would stay with
+    a session that others are given.
+    """
+    server = server_at(url)
 
     async def doing() -> Done:
-        engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(server_at(url), LONGEST))
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(server, LONGEST))
         try:
             async with engine.connect() as connection:
-                await connection.exec_driver_sql(f"SET lock_timeout = '{WAIT}s'")
-                await connection.commit()
                 if alone:
-                    await _lock(connection)
-                return await connection.run_sync(do)
+                    await _lock(connection, within=server.pooled)
+                elif not server.pooled:
+                    await _limit(connection, within=False)
+                done = await connection.run_sync(do)
+                if server.pooled:
+                    await connection.commit()
+                return done
         finally:
             await engine.dispose()
 
@@ -68,15 +76,29 @@ def patiently(do: Callable[[], Done]) -> Done:
     raise AssertionError("the last try returns or raises")
 
 
-async def _lock(connection: AsyncConnection) -> None:
-    """Wait for the one who migrates now; the lock goes with the connection."""
+async def _limit(connection: AsyncConnection, *, within: bool) -> None:
+    """Wait for locks only so long: in this session, or within this transaction."""
+    await connection.exec_driver_sql(f"SET {'LOCAL ' if within else ''}lock_timeout = '{WAIT}s'")
+    if within:
+        await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LONGEST}s'")
+    else:
+        await connection.commit()
+
+
+async def _lock(connection: AsyncConnection, *, within: bool) -> None:
+    """Wait for the one who migrates now; the lock goes with the connection, or with this transaction."""
     until = time.monotonic() + 300
-    while not (await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({LOCK})")).scalar():
+    await _limit(connection, within=within)
+    lock = f"SELECT pg_try_advisory_{'xact_' if within else ''}lock({LOCK})"
+    while not (await connection.exec_driver_sql(lock)).scalar():
         await connection.rollback()
         if time.monotonic() > until:
             raise DatabaseUnavailable("another migration has been running for five minutes: see what it waits for")
         await asyncio.sleep(0.2)
-    await connection.commit()
+        if within:
+            await _limit(connection, within=True)
+    if not within:
+        await connection.commit()
 
 
 def _plain(connection: Any, record: object) -> None:
