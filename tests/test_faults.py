@@ -27,7 +27,7 @@ from schema.engine import connection as connecting
 from schema.engine import sqlite as engine
 from schema.engine.database import Directory, Written
 from schema.engine.datafile import alone, log_size
-from schema.engine.errors import Damaged, DatabaseUnavailable
+from schema.engine.errors import DISK, Damaged, DatabaseUnavailable
 from schema.engine.operations import create
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, USER
@@ -302,7 +302,7 @@ async def test_a_full_database_refuses_what_it_has_no_room_for(directory, databa
         refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         filled += 20 - len(refused)
 
-    assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, connecting.DISK)}
+    assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, DISK)}
     with pytest.raises(DatabaseUnavailable):
         await directory.check()
     assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(filled,)]]

@@ -337,6 +337,17 @@ async def test_behind_a_pooler_too_who_goes_away_before_a_read_begins_gives_the_
             assert [tuple(row) for row in (await directory.read([(f"SELECT {number}", ())]))[0]] == [(number,)]
 
 
+async def test_a_pooler_that_nobody_mentioned_is_told_at_the_start(url, monkeypatch):
+    """Behind one, who says to serve the connection is another than who serves it."""
+    monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda connection: 1)
+
+    with pytest.raises(Hopeless, match="a pooler stands before the database: say pgbouncer=true"):
+        await Directory(url).open()
+    for declared in ("true", "false"):
+        async with Directory(f"{url}&pgbouncer={declared}") as directory:
+            await directory.check()
+
+
 async def test_behind_a_pooler_too_a_look_up_that_fails_fails_alone(url):
     async with Directory(f"{url}&pgbouncer=true", pool=1) as directory:
         with pytest.raises(DatabaseUnavailable):

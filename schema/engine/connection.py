@@ -7,10 +7,9 @@ import sqlite3
 from collections.abc import Callable
 
 from schema.engine.datafile import address
-from schema.engine.errors import AWAY, LATE, Conflict, Damaged, DatabaseUnavailable, Fault, Timeout, TooComplex
+from schema.engine.errors import AWAY, DISK, LATE, Conflict, Damaged, DatabaseUnavailable, Fault, Timeout, TooComplex
 
 Watch = Callable[[str], None]
-DISK = "the database is not available: its disk is full, or fails"
 STATEMENTS_KEPT = 1024
 PATIENCE = 5.0  # seconds to wait for another process that writes
 LOG_LIMIT = 64 * 2**20

@@ -35,6 +35,7 @@ Place = Literal["body", "parameter"]
 # The same sentences whichever database it is.
 AWAY = "the database is not available"
 LATE = "the database did not answer in time"
+DISK = "the database is not available: its disk is full, or fails"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ _SCHEME = re.compile(r"(?:postgres|postgresql)(?:\+asyncpg)?://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a database is. `pooled`: behind a pgbouncer that gives each transaction another session. `system_roots`:
-    its certificate is to be one that this machine trusts (`sslrootcert=system`), and for its name.
+    """Where a database is.
+
+    `pooled`: behind a pgbouncer that gives each transaction another session; `declared`: the URL says whether it is.
+    `system_roots`: its certificate is to be one that this machine trusts (`sslrootcert=system`), and for its name.
     """
 
     url: str
     pooled: bool
     system_roots: bool = False
+    declared: bool = False
 
     @property
     def name(self) -> str:
@@ -43,7 +46,12 @@ def server_at(text: str) -> Server:
     hosted = parts.hostname or "host" in dict(words)
     if not hosted or parts.fragment or len(parts.path) < 2 or (parts.port is not None and not 0 < parts.port < 65536):
         raise ValueError
-    return Server(f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{kept}", pooled, system_roots)
+    return Server(
+        f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{kept}",
+        pooled,
+        system_roots,
+        "pgbouncer" in dict(words),
+    )
 
 
 def name_of(place: str) -> str:

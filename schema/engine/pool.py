@@ -68,6 +68,7 @@ class Pool:
         self._queues: list[Queue] = []
         self._idle: list[Connection] = []
         self._open = self._lost = self.repeated = 0
+        self._unwanted: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._called = False
         self._closed = True
@@ -103,6 +104,13 @@ class Pool:
     def connections(self) -> Connections:
         """How many there are, and what has befallen them."""
         return Connections(self._size, self._open, len(self._idle), self._lost, self.repeated)
+
+    def renew(self, used: Connection | None = None) -> None:
+        """Let go of what is idle, and of the one that is used, after its trip: others may be told otherwise."""
+        for connection in self._idle:
+            connection.terminate()
+        if used is not None:
+            self._unwanted.add(used)
 
     async def do(self, queue: Queue, task: Any) -> Any:
         """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
@@ -196,6 +204,9 @@ class Pool:
             if not connection.is_closed() and connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
         except Exception:
+            connection.terminate()
+        if connection in self._unwanted:
+            self._unwanted.remove(connection)
             connection.terminate()
         if connection.is_closed():
             self._lose()

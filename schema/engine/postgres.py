@@ -18,11 +18,13 @@ from schema.engine.figures import SIZES, Histogram, Trips
 from schema.engine.lookup import Lookup, Rows
 from schema.engine.pool import Errand, LostBefore, Outcome, one
 from schema.engine.reading import MOST_TOGETHER, Reading, came_of, lost
-from schema.engine.server import TRY_AGAIN, Connection, code_of
+from schema.engine.server import READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of
 from schema.engine.step import Job, Step, Steps, Watch, companies
 
 TRIES = 4
 GROUPS = 2  # trips at a time
+# Neither a standby nor told to take no changes. A session is told so when it begins: the next may be told otherwise.
+WRITABLE = "SELECT NOT (pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool)"
 UNKNOWN = (
     "the connection to the database was lost while a change was being committed:"
     " whether it was made is not known, so look before you try again"
@@ -49,9 +51,10 @@ class Postgres(Reading):
 
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
-        ((standing_by,),) = (await self.read([("SELECT pg_is_in_recovery()", ())]))[0]
-        if standing_by:
-            raise DatabaseUnavailable("the database cannot be written to: it is a standby")
+        ((writable,),) = (await self.read([(WRITABLE, ())]))[0]
+        if not writable:
+            self._pool.renew()
+            raise DatabaseUnavailable(READS_ALONE)
 
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed; jobs that are apart from all others are committed together."""
@@ -93,6 +96,8 @@ class Postgres(Reading):
                 meant = came_of(connection, error)
                 if not lost(connection, error):
                     await _roll_back(connection)
+                if code_of(error) == READ_ONLY:
+                    self._pool.renew(connection)
                 if left == 0 or code_of(error) not in TRY_AGAIN:
                     return [(None, meant)]
             self._pool.repeated += 1

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import asyncpg  # type: ignore[import-untyped]
 from asyncpg import PostgresError
 
-from schema.engine.errors import AWAY, LATE, Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
+from schema.engine.errors import AWAY, DISK, LATE, Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
 from schema.engine.place import Server
 
 Connection = Any
@@ -18,6 +18,7 @@ STATEMENTS_KEPT = 1024
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 # Of OpenSSL's X509_V_ERR_…: the name or the address is not the one that was asked for; it is not valid any more.
 _OTHER_NAME, _EXPIRED = (62, 63, 64), 10
+POOLER = "say pgbouncer=true in DATABASE_URL, or pgbouncer=false where a connection keeps its session and its settings"
 PATIENCE = 5.0  # seconds until a server that does not answer is taken for absent
 
 # How many seconds a standby is behind; null of what is none. One that hears from its primary, and has applied all that
@@ -31,6 +32,9 @@ LAG = (
 )
 
 TRY_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+READ_ONLY = "25006"
+READS_ALONE = "the database is not available for changes: it takes reads alone"
+_DISK = ("53100", "58030")
 # Said in every case: a server that is stopping, starting or full says so before it closes the connection.
 _GOING = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
 _UNAVAILABLE = ("08", "25006", "28", "3D", "3F", "42P01", "42703", "42501", "53", "55006", "57P", "58", "F0", "XX")
@@ -56,7 +60,7 @@ def session(server: Server, deadline: float) -> dict[str, str]:
 async def connect(server: Server, deadline: float) -> Connection:
     """A session; whatever goes wrong is raised as `meaning` has it."""
     try:
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             server.url,
             ssl=ssl.create_default_context() if server.system_roots else None,
             timeout=min(PATIENCE, deadline),
@@ -67,15 +71,30 @@ async def connect(server: Server, deadline: float) -> Connection:
         )
     except (PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
         raise _insecure(server, error) or unavailable(error) from error
+    if not server.declared:
+        await _expect_no_pooler(connection)
+    return connection
+
+
+async def _expect_no_pooler(connection: Connection) -> None:
+    """`Hopeless` if who answers is another than who serves: then one session's statements are the next one's."""
+    try:
+        # Without preparing anything, for that would stay behind; a false comes out as a division by zero.
+        await connection.execute(f"SELECT 1 / (pg_backend_pid() = {connection.get_server_pid()})::int")
+    except PostgresError as error:
+        connection.terminate()
+        if code_of(error) == "22012":
+            raise Hopeless(f"a pooler stands before the database: {POOLER}") from error
+        raise unavailable(error) from error
+    except (asyncpg.InterfaceError, OSError) as error:
+        raise unavailable(error) from error
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:
     """Why there is no session. Never in the driver's words, which may quote what it was given."""
     code = code_of(error)
     if code == "08P01" and "startup parameter" in str(error):
-        return Hopeless(
-            "a pooler that takes no settings stands before the database: say pgbouncer=true in DATABASE_URL"
-        )
+        return Hopeless(f"a pooler that takes no settings stands before the database: {POOLER}")
     if code.startswith("28"):
         return Hopeless("the database does not let Tandem in: see to user, password and sslmode in DATABASE_URL")
     if code.startswith("3D"):
@@ -117,6 +136,10 @@ def meaning(error: BaseException) -> BaseException:
         return Timeout(LATE)
     if code.startswith("54"):
         return TooComplex("the query is nested too deeply for the database")
+    if code == READ_ONLY:
+        return DatabaseUnavailable(READS_ALONE)
+    if code in _DISK:
+        return DatabaseUnavailable(DISK)
     if code in TRY_AGAIN or code.startswith(_UNAVAILABLE) or is_loss(error):
         return DatabaseUnavailable(AWAY)
     return error

@@ -16,9 +16,9 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from schema.engine.connection import DISK, LOG_LIMIT, Watch, connect, meaning, patience_of
+from schema.engine.connection import LOG_LIMIT, Watch, connect, meaning, patience_of
 from schema.engine.datafile import log_size
-from schema.engine.errors import LATE, DatabaseUnavailable, DirectoryError, Timeout
+from schema.engine.errors import DISK, LATE, DatabaseUnavailable, DirectoryError, Timeout
 from schema.engine.figures import SIZES, Histogram
 from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together

@@ -36,9 +36,6 @@ async def server(what: str, connection: Connection, url: str) -> Finding:
         return Finding(what, f"it is PostgreSQL {version}", f"take {OLDEST} or newer: nothing older is tested")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return Finding(what, "it is a standby, which cannot be written to", "name the primary in DATABASE_URL")
-    if between and not server_at(url).pooled:
-        advice = "say pgbouncer=true in DATABASE_URL, unless its pool_mode is session: then all is well"
-        return Finding(what, "a pooler stands between, and DATABASE_URL does not say so", advice)
     return Finding(what, told=f"{told}{', through a pooler' if between else ''}")
 
 
