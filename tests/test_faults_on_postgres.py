@@ -110,4 +110,7 @@ async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(ur
             await directory.write(full)
 
         assert refused.value.detail == DISK
+        with pytest.raises(DatabaseUnavailable, match=DISK):
+            await directory.check()
         await create(directory.work(ADMIN), USER, ADA, SHORT)
+        await directory.check()  # What has gone well since says more than what did not.

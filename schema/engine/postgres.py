@@ -10,18 +10,20 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from time import perf_counter
+from math import inf
+from time import monotonic, perf_counter
 from typing import Any
 
-from schema.engine.errors import DatabaseUnavailable
+from schema.engine.errors import DISK, DatabaseUnavailable
 from schema.engine.figures import SIZES, Histogram, Trips
 from schema.engine.lookup import Lookup, Rows
 from schema.engine.pool import Errand, LostBefore, Outcome, one
 from schema.engine.reading import MOST_TOGETHER, Reading, came_of, lost
-from schema.engine.server import READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of
+from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of
 from schema.engine.step import Job, Step, Steps, Watch, companies
 
 TRIES = 4
+LATELY = 1.0  # seconds for which a write that found the disk full is taken to say how the next one will end
 GROUPS = 2  # trips at a time
 # Neither a standby nor told to take no changes. A session is told so when it begins: the next may be told otherwise.
 WRITABLE = "SELECT NOT (pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool)"
@@ -46,6 +48,7 @@ class Postgres(Reading):
         super().__init__(url, deadline, trips, size, watch)
         self._committed = committed
         self.groups = Histogram(SIZES)
+        self._full = -inf
         self._groups = self._pool.queue(self._write_together, GROUPS, _all)
         self._writes = self._pool.queue(self._write, size, one)
 
@@ -55,6 +58,8 @@ class Postgres(Reading):
         if not writable:
             self._pool.renew()
             raise DatabaseUnavailable(READS_ALONE)
+        if monotonic() - self._full < LATELY:
+            raise DatabaseUnavailable(DISK)
 
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed; jobs that are apart from all others are committed together."""
@@ -96,6 +101,8 @@ class Postgres(Reading):
                 meant = came_of(connection, error)
                 if not lost(connection, error):
                     await _roll_back(connection)
+                if code_of(error) in FULL:
+                    self._full = monotonic()
                 if code_of(error) == READ_ONLY:
                     self._pool.renew(connection)
                 if left == 0 or code_of(error) not in TRY_AGAIN:
@@ -114,6 +121,7 @@ class Postgres(Reading):
                 raise
             raise FateUnknown(UNKNOWN) from error
         self.groups.note(len(results))
+        self._full = -inf
         # Also of what nobody waits for any more: what is committed has happened.
         for result in results:
             self._committed(result)

@@ -34,7 +34,7 @@ LAG = (
 TRY_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 READ_ONLY = "25006"
 READS_ALONE = "the database is not available for changes: it takes reads alone"
-_DISK = ("53100", "58030")
+FULL = ("53100", "58030")
 # Said in every case: a server that is stopping, starting or full says so before it closes the connection.
 _GOING = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
 _UNAVAILABLE = ("08", "25006", "28", "3D", "3F", "42P01", "42703", "42501", "53", "55006", "57P", "58", "F0", "XX")
@@ -138,7 +138,7 @@ def meaning(error: BaseException) -> BaseException:
         return TooComplex("the query is nested too deeply for the database")
     if code == READ_ONLY:
         return DatabaseUnavailable(READS_ALONE)
-    if code in _DISK:
+    if code in FULL:
         return DatabaseUnavailable(DISK)
     if code in TRY_AGAIN or code.startswith(_UNAVAILABLE) or is_loss(error):
         return DatabaseUnavailable(AWAY)
