@@ -50,7 +50,7 @@ def running() -> Iterator[str]:
 class Cluster:
     """A server of our own in a folder, its socket there too. It can be stopped and started."""
 
-    def __init__(self, folder: Path, primary: Cluster | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, primary: Cluster | None = None, /, **settings: str) -> None:
         self.folder = folder
         port = f"&port={settings['port']}" if "port" in settings else ""
         self.url = f"postgresql://postgres@/postgres?host={folder}{port}"
