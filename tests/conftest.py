@@ -21,8 +21,10 @@ from starlette.types import Scope
 
 from api.app import create_app
 from api.settings import Settings, read
+from schema.engine import dialect
 from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
+from schema.engine.plans import Plans
 from schema.engine.policy import Actor
 from schema.migrations.run import migrate
 from tests import postgres
@@ -110,7 +112,8 @@ def migrated(postgres_server: str) -> Iterator[str]:
     name = f"tandem_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
     migrate(postgres.named(postgres_server, name))
-    yield postgres.named(postgres_server, name)
+    with postgres.kept(postgres.named(postgres_server, name)) as url:
+        yield url
     postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -120,8 +123,7 @@ def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path
     if store == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
     url: str = request.getfixturevalue("migrated")
-    tables = ", ".join(f'"{table}"' for table in SQLModel.metadata.tables)
-    postgres.run(url, f"TRUNCATE {tables}")
+    postgres.empty(url, [table.name for table in reversed(SQLModel.metadata.sorted_tables)])
     return url
 
 
@@ -197,9 +199,24 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
 
 
 @pytest.fixture
-def client(service: TestClient, database: Path | str, statements: list[str]) -> Iterator[TestClient]:
+def plans(store: str) -> Plans:
+    """Those of all tests on this kind of database: to plan anew in each would be a third of all work."""
+    return PLANS[store]
+
+
+def empty_plans(store: str) -> Plans:
+    return Plans(dialect.postgres() if store == "postgres" else dialect.SQLITE)
+
+
+PLANS = {store: empty_plans(store) for store in KINDS["both"]}
+
+
+@pytest.fixture
+def client(service: TestClient, database: Path | str, statements: list[str], plans: Plans) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
-    with over(service, Directory(str(database), watch=REPLAY.quiet(statements.append))):
+    directory = Directory(str(database), watch=REPLAY.quiet(statements.append))
+    directory.plans = plans
+    with over(service, directory):
         statements.clear()
         yield service
 
