@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ from sqlmodel import Field
 from schema.engine.policy import Rules, everybody, own, signed_in
 from schema.engine.record import Record, extra
 from schema.engine.verb import verb
+from tests.wires import free_port
 
 
 class Colour(StrEnum):
@@ -151,9 +151,7 @@ def call(root: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def client(house: Path) -> Iterator[httpx2.Client]:
     """The service, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
     with (
         (house / "log").open("w") as log,
