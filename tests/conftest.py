@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -31,6 +34,9 @@ from tests import postgres
 from tests.both_ways import REPLAY, Replay, both_ways
 from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
 from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+
+if TYPE_CHECKING:
+    from xdist.scheduler.worksteal import WorkStealingScheduling  # type: ignore[import-untyped]
 
 HERE = ("127.0.0.1", 50000)
 BASE = "http://127.0.0.1:8000"
@@ -84,6 +90,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     unasked = [item for item in items if _kind(item) not in (*kinds, None)]
     config.hook.pytest_deselected(items=unasked)
     items[:] = [item for item in items if item not in set(unasked)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time is spent on waiting for servers, browsers and deadlines."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealingScheduling:
+    """Each worker begins with a stretch of its own, so that what a module stands on is mostly made once."""
+    from xdist.scheduler.worksteal import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 def _kind(item: pytest.Item) -> str | None:

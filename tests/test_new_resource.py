@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.wires import free_port
+
 ROOT = Path(__file__).parent.parent
 LINE = "from schema.models.team import Team"
 
@@ -34,7 +36,6 @@ from sqlmodel import Field
 from schema.engine.policy import Rules, everybody, own, signed_in
 from schema.engine.record import Record, extra
 from schema.engine.verb import verb
-from tests.wires import free_port
 
 
 class Colour(StrEnum):
