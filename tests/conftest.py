@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -21,14 +24,19 @@ from starlette.types import Scope
 
 from api.app import create_app
 from api.settings import Settings, read
+from schema.engine import dialect
 from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
+from schema.engine.plans import Plans
 from schema.engine.policy import Actor
 from schema.migrations.run import migrate
 from tests import postgres
 from tests.both_ways import REPLAY, Replay, both_ways
 from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
 from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+
+if TYPE_CHECKING:
+    from xdist.scheduler.worksteal import WorkStealingScheduling  # type: ignore[import-untyped]
 
 HERE = ("127.0.0.1", 50000)
 BASE = "http://127.0.0.1:8000"
@@ -84,6 +92,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in set(unasked)]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a third of the time is spent on waiting for servers, browsers and deadlines."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealingScheduling:
+    """Each worker begins with a stretch of its own, so that what a module stands on is mostly made once."""
+    from xdist.scheduler.worksteal import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
 def _kind(item: pytest.Item) -> str | None:
     """The database that a test is about; none for one that is run on those that are asked for."""
     if item.get_closest_marker("postgres"):
@@ -110,7 +133,8 @@ def migrated(postgres_server: str) -> Iterator[str]:
     name = f"tandem_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
     migrate(postgres.named(postgres_server, name))
-    yield postgres.named(postgres_server, name)
+    with postgres.kept(postgres.named(postgres_server, name)) as url:
+        yield url
     postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -120,8 +144,7 @@ def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path
     if store == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
     url: str = request.getfixturevalue("migrated")
-    tables = ", ".join(f'"{table}"' for table in SQLModel.metadata.tables)
-    postgres.run(url, f"TRUNCATE {tables}")
+    postgres.empty(url, [table.name for table in reversed(SQLModel.metadata.sorted_tables)])
     return url
 
 
@@ -197,9 +220,24 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
 
 
 @pytest.fixture
-def client(service: TestClient, database: Path | str, statements: list[str]) -> Iterator[TestClient]:
+def plans(store: str) -> Plans:
+    """Those of all tests on this kind of database: to plan anew in each would be a third of all work."""
+    return PLANS[store]
+
+
+def empty_plans(store: str) -> Plans:
+    return Plans(dialect.postgres() if store == "postgres" else dialect.SQLITE)
+
+
+PLANS = {store: empty_plans(store) for store in KINDS["both"]}
+
+
+@pytest.fixture
+def client(service: TestClient, database: Path | str, statements: list[str], plans: Plans) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
-    with over(service, Directory(str(database), watch=REPLAY.quiet(statements.append))):
+    directory = Directory(str(database), watch=REPLAY.quiet(statements.append))
+    directory.plans = plans
+    with over(service, directory):
         statements.clear()
         yield service
 

@@ -42,11 +42,11 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     while (await receive()).get("more_body"):
         pass
     if scope["path"] == "/slow":
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
     elif scope["path"] == "/endless":
         await asyncio.sleep(30)
     elif scope["path"] == "/block":
-        time.sleep(0.5)  # noqa: ASYNC251 nobody else is to have a turn
+        time.sleep(1)  # noqa: ASYNC251 nobody else is to have a turn
     elif scope["path"] == "/die":
         os._exit(9)
     body = str(os.getpid()).encode()

@@ -15,6 +15,7 @@ from schema.models import RESOURCES
 from tests.postgres import run_many
 
 Row = dict[str, Any]
+HASTE = "PRAGMA synchronous=OFF"  # what is put there for a test need not outlive a power failure
 USER, GROUP = (next(made for made in map(shape, RESOURCES) if made.name == name) for name in ("User", "Group"))
 
 # Names that sort and fold differently by code point, by locale, by bytes of UTF-16, and in upper and lower case.
@@ -75,6 +76,7 @@ def fill(database: Path | str, rows: Iterable[Row], made: Shape = USER) -> None:
         run_many(database, statement.sql, [statement.bind(columns_of(made.fields, row)) for row in rows])
         return
     with sqlite3.connect(database, isolation_level=None) as connection:
+        connection.execute(HASTE)
         connection.execute("BEGIN")
         for row in rows:
             connection.execute(statement.sql, statement.bind(columns_of(made.fields, row)))
@@ -89,6 +91,7 @@ def remove(database: Path | str, rows: Iterable[Row]) -> None:
         run_many(database, 'DELETE FROM "user" WHERE id = $1', gone)
         return
     with sqlite3.connect(database) as connection:
+        connection.execute(HASTE)
         connection.executemany("DELETE FROM user WHERE id = ?", gone)
     connection.close()
 
@@ -105,6 +108,7 @@ def join(database: Path | str, members: Mapping[str, Iterable[Row]], owners: Ite
         run_many(database, "INSERT INTO membership (group_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)", rows)
         return
     with sqlite3.connect(database) as connection:
+        connection.execute(HASTE)
         connection.executemany("INSERT INTO membership (group_id, user_id, role, created_at) VALUES (?, ?, ?, ?)", rows)
     connection.close()
 

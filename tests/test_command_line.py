@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typer.testing import CliRunner, Result
 from api.__main__ import app
 from api.serving import address
 from schema.migrations.run import newest
+from tests.wires import free_port
 
 ROOT = Path(__file__).parent.parent
 COUNTS = """\
@@ -217,9 +217,7 @@ def test_the_front_page_is_where_it_is_said_to_be(host, expected):
 
 
 def test_serve_migrates_serves_and_leaves(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "TANDEM_ENV": "development",

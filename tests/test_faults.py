@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from schema.engine.errors import DISK, Damaged, DatabaseUnavailable
 from schema.engine.operations import create
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, USER
+from tests.wires import free_port
 
 pytestmark = pytest.mark.sqlite
 
@@ -42,12 +42,6 @@ def environment(database: Path, **more: str) -> dict[str, str]:
     """That of a server in development."""
     usual = {"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}
     return {**os.environ, "PYTHONPATH": str(ROOT), **usual, **more}
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @contextmanager
@@ -184,7 +178,7 @@ def test_a_lock_that_another_process_holds_is_told_in_time_and_service_resumes(d
         made = client.post("/users", json={"first_name": "Ada", "age": 36})
 
         told(refused)
-        assert seconds < 1.5
+        assert seconds < 4
         assert (live.status_code, listed.status_code, made.status_code) == (200, 200, 201)
         wait_until(lambda: answers(client), 5)
 
@@ -200,7 +194,7 @@ async def test_who_comes_while_others_wait_for_a_lock_is_in_time_too(database):
             seconds = time.monotonic() - began
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
-    assert seconds < 0.9
+    assert seconds < 4
 
 
 # The file

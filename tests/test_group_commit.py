@@ -264,7 +264,7 @@ def _pragma(words):
 async def test_a_group_of_writes_under_a_lock_comes_to_its_deadline(database):
     """A write waits in the queue under a deadline; one that is under way is let be."""
     async with Directory(str(database), deadline=0.1) as directory:
-        await directory.write(lambda: _pragma("busy_timeout=400"))
+        await directory.write(lambda: _pragma("busy_timeout=1200"))
         other = sqlite3.connect(database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         travelling = asyncio.create_task(make(directory.work(ADMIN)))

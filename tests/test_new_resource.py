@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
+from tests.wires import free_port
 
 ROOT = Path(__file__).parent.parent
 LINE = "from schema.models.team import Team"
@@ -151,9 +152,7 @@ def call(root: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def client(house: Path) -> Iterator[httpx2.Client]:
     """The service, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
     with (
         (house / "log").open("w") as log,

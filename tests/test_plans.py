@@ -31,7 +31,7 @@ from schema.engine.selection import (
 )
 from schema.engine.statement import Statement
 from tests import society
-from tests.conftest import over
+from tests.conftest import empty_plans, over
 from tests.doors import USER, GraphQLDoor, Refused, RestDoor
 from tests.society import ACTORS, ADA, BOB, ENGINE, EVE
 
@@ -52,6 +52,12 @@ BRANCH = Branch(
     where=Junction("or", (Compare("age", "gte", "x"), Junction("not", (Compare("email", "in", "y"),)))),
     order=Order(("last_name", "first_name"), True),
 )
+
+
+@pytest.fixture
+def plans(store):
+    """The test's own, so that it knows what was planned."""
+    return empty_plans(store)
 
 
 @pytest.fixture

@@ -181,17 +181,17 @@ async def test_what_takes_too_long_is_broken_off_and_harms_nobody(url):
         with pytest.raises(Timeout):
             await directory.read([("SELECT pg_sleep(30)", ())])
 
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 15
         assert [tuple(row) for row in (await directory.read([("SELECT 1", ())]))[0]] == [(1,)]
 
 
 async def test_who_goes_away_while_reading_gives_the_connection_back(url):
     async with Directory(url, deadline=20, pool=1) as directory:
-        gone = asyncio.create_task(directory.read([("SELECT pg_sleep(15)", ())]))
+        gone = asyncio.create_task(directory.read([("SELECT pg_sleep(30)", ())]))
         await asyncio.sleep(0.1)
 
         gone.cancel()
-        await asyncio.wait_for(directory.read([("SELECT 1", ())]), 5)
+        await asyncio.wait_for(directory.read([("SELECT 1", ())]), 15)
 
         assert gone.cancelled()
 
@@ -211,7 +211,7 @@ async def test_a_read_survives_the_loss_of_its_connection(watched, url):
 
 async def test_a_read_is_repeated_once_when_its_connection_is_lost_in_the_midst(watched, url):
     directory, said = watched
-    reading = asyncio.create_task(directory.read([("SELECT pg_sleep(1)", ())]))
+    reading = asyncio.create_task(directory.read([("SELECT pg_sleep(2)", ())]))
     await asyncio.sleep(0.2)
 
     await kill(url)

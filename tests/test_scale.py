@@ -8,13 +8,12 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -30,6 +29,7 @@ from schema.engine.shape import shape
 from schema.migrations.run import migrate
 from schema.models import Key
 from tests import postgres
+from tests.wires import free_port
 
 pytestmark = [pytest.mark.postgres, pytest.mark.skipif(os.name == "nt", reason="there are neither signals nor forks")]
 
@@ -76,11 +76,6 @@ class Server:
                     return time.monotonic() - began
             time.sleep(0.05)
         raise AssertionError(f"{path} was not {status} within {seconds} seconds")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -196,12 +191,17 @@ class Load:
         self.bare += status == "503" and b"\r\nretry-after: " not in head
         return status, b"connection: close" in head, answer
 
+    async def until(self, condition: Callable[[], Any]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 what is waited for tells nobody
+                await asyncio.sleep(0.01)
+
     @contextlib.asynccontextmanager
     async def running(self, after: float) -> AsyncIterator[None]:
         """Load while the block runs, and for so long after it."""
         clients = [asyncio.create_task(self.client(number)) for number in range(CLIENTS)]
         try:
-            await asyncio.sleep(0.5)
+            await self.until(lambda: len(self.made) > 2 * CLIENTS)
             yield
             await asyncio.sleep(after)
         finally:
@@ -224,6 +224,7 @@ async def test_of_processes_killed_under_load_nothing_is_lost_or_done_twice(two,
         os.kill(random.choice(double.workers()), signal.SIGKILL)
         await asyncio.sleep(random.uniform(0.1, 0.5))
         single.process.kill()
+        await load.until(lambda: load.sent_again)
 
     assert load.sent_again > 0
     assert {status for status in load.seen if status.isdecimal()} <= {"201", "409"}
@@ -236,6 +237,7 @@ async def test_of_a_server_that_leaves_under_load_not_one_request_is_lost(two, u
     async with load.running(after=0.3):
         two[1].process.terminate()
         await asyncio.to_thread(two[1].process.wait, 10)
+        await load.until(lambda: load.seen["ConnectionRefusedError"])
 
     assert set(load.seen) <= {"201", "ConnectionRefusedError"}
     assert load.seen["ConnectionRefusedError"] > 0
@@ -263,9 +265,10 @@ async def test_a_database_restarted_under_load_loses_nothing_that_it_acknowledge
         await asyncio.to_thread(server.until, 200, "/health/ready")
         async with load.running(after=1.2):
             await asyncio.to_thread(cluster.stop, "immediate")
-            await asyncio.sleep(0.3)
+            await load.until(lambda: load.seen["503"])
             await asyncio.to_thread(cluster.start)
             back = time.monotonic()
+            await load.until(lambda: load.when[-1] > back)
 
     assert set(load.seen) <= {"201", "503", "409"}
     assert load.seen["503"] > 0
@@ -286,7 +289,7 @@ def test_a_server_starts_without_its_database_and_serves_when_it_is_there(cluste
         took = server.until(200, "/users", key), server.until(200, "/health/ready")
 
     assert [(status, "retry-after" in headers) for status, headers, _ in answers] == [(503, True)] * 2
-    assert sum(took) < 3
+    assert sum(took) < 10
 
 
 def test_a_server_on_postgresql_is_started_without_what_it_does_not_need(url):

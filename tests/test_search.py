@@ -11,6 +11,7 @@ import pytest
 from schema.engine import searching
 from schema.engine.trigrams import BATCH
 from tests import society
+from tests.conftest import empty_plans
 from tests.doors import READER, Refused, person
 from tests.people import GROUPS, MEMBERS, NAMES, PEOPLE, fill, has_words, in_order, made_up, sorts
 from tests.society import ACTORS, ADA
@@ -23,6 +24,7 @@ SEARCHES = [
     "(ada", "ada)", "-ada", "+ada", "ada;", "\\\\\\", "sisyphos", "σίσυφ", "ΣΊΣΥΦΟΣ", "σίσυφος", "ß ada",
     "ﬁx", "\U0010ffff ada",
 ]  # fmt: skip
+PLANS_FOR_MANY = {kind: empty_plans(kind) for kind in ("sqlite", "postgres")}
 
 
 def words_of(search):
@@ -31,10 +33,11 @@ def words_of(search):
 
 
 @pytest.fixture(params=["few", "many"])
-def hits(request, monkeypatch):
+def hits(request, monkeypatch, client, store):
     """Hits are sorted where they are few, and walked to where they are many: both ways are tried."""
     if request.param == "many":
         monkeypatch.setattr(searching, "MANY", 0)
+        client.app.state.directory.plans = PLANS_FOR_MANY[store]
     return request.param
 
 
@@ -236,7 +239,8 @@ def service_plans(door):
     return door.client.app.state.directory.plans
 
 
-def test_words_are_bound_and_plans_are_shared(door):
+def test_words_are_bound_and_plans_are_shared(door, store):
+    door.client.app.state.directory.plans = empty_plans(store)
     door.find("user", q="ada love", size=3)
     before = len(service_plans(door))
 

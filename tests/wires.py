@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import socket
 import threading
 import time
@@ -41,6 +42,14 @@ def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+def free_port() -> int:
+    """One for a server that is still to come. Below 32768 the system gives none to a connection in the meantime."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

@@ -315,7 +315,7 @@ def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
 
     assert {it.status_code for it in answers} == {401}
     # Not a matter of speed: it would wait for ever, and again each time.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_when_the_shared_counts_are_back_they_are_shared_again(start, redis, monkeypatch):

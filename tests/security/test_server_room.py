@@ -244,7 +244,7 @@ def test_who_does_not_take_the_answer_loses_the_connection(port):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
         connection.sendall(request("GET", "/toys/much"))
-        time.sleep(1.5)
+        time.sleep(2.5)
         taken = 0
         with pytest.raises(ConnectionResetError):  # noqa: PT012
             while some := connection.recv(2**20):

@@ -141,7 +141,7 @@ def test_who_reads_nothing_does_not_keep_the_connection(monkeypatch):
 
     with serving(flood) as port, connected(port) as connection:
         connection.sendall(UPGRADE)
-        time.sleep(1)
+        time.sleep(4)
         heard = 0
         with contextlib.suppress(ConnectionResetError):
             while some := connection.recv(2**20):
