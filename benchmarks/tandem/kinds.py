@@ -22,7 +22,7 @@ from schema.engine.database import Written
 from schema.engine.record import now
 from schema.engine.selection import Branch, Constant, Page, Rows, Scalar, Selection
 from schema.engine.shape import shape
-from schema.engine.step import Step, Steps
+from schema.engine.step import Steps
 
 Respond = Callable[[Call], Awaitable[Answer]]
 PLACES = 10_000
@@ -70,19 +70,19 @@ async def _updates(call: Call) -> Answer:
     plans, rule = work.directory.plans, _WORLD.rules.update
     key = ("update", _WORLD, kind, rule, _NUMBER, False)
     changing = plans.get(key, lambda: writes.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
-    moment = now()
+    plan, moment = work.record_plan(_WORLD, _ROW), now()
     # In one order for all, so that no two of them wait for each other.
     places = sorted(sample(range(1, PLACES + 1), _wanted(call)))
-    new = {id_at(place): (place, randrange(1, PLACES + 1)) for place in places}
-    reads: dict[str, Step] = {id: operations.reading(work, _WORLD, id, _ROW, {}) for id in new}
+    new = {place: randrange(1, PLACES + 1) for place in places}
 
     def job() -> Steps:
-        for id, (_, number) in new.items():
-            rows = yield reads[id]
-            operations.found(work, _WORLD, id, _ROW, rows, {})
+        for place, number in new.items():
+            id = id_at(place)
             bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
+            if not (yield work.looking_up(plan, bound)):
+                raise writes.missing(_WORLD, id)
             yield changing.sql, changing.bind(bound)
-        return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.values()]))
+        return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
 
     return Answer(200, await work.write(job))
 

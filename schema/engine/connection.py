@@ -25,9 +25,10 @@ PRAGMAS = (
 )
 READING = ("query_only=ON",)
 # Our own triggers write to the index of `trigrams.py`, and SQLite takes no FTS5 in a trigger for safe before 3.41.
-# What a statement or a savepoint would put back is kept in memory: in a file, SQLite's usual way beyond 64 KiB, the pages
-# that one new row touches were a fourth of what a write cost. It is a group's at most, and let go with each savepoint.
-WRITING = ("trusted_schema=ON", "temp_store=MEMORY")
+# What a statement or a savepoint would put back stays in memory: in a file, SQLite's usual way beyond 64 KiB, the pages
+# that one new row touches were a fourth of what a write cost. The cache (8 MiB) holds what a group of writes changes:
+# what does not fit goes to the log before its time, and perhaps again.
+WRITING = ("trusted_schema=ON", "temp_store=MEMORY", "cache_size=-8192")
 _DAMAGED = re.compile("malformed|not a database")
 _UNAVAILABLE = re.compile("unable to open|readonly|no such table")
 

@@ -19,7 +19,7 @@ from schema.engine.record import Link, now
 from schema.engine.selection import Branch, Compare, Page, Selection
 from schema.engine.selection import Rows as RowsOf
 from schema.engine.shape import Relation, Shape, fields_by_name, shape, table_of
-from schema.engine.statement import Statement, compiled
+from schema.engine.statement import Counted, Statement, compiled
 from schema.engine.step import Step, Steps
 
 
@@ -147,7 +147,7 @@ def _changing(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
     new = writes.setting(table, [it.name for it in table.columns if it.name.removesuffix("_key") in given])
     changing = update(table).where(*_here(relation), _differs(table, new)).values(new)
-    return compiled(changing.returning(table.c[relation.far]))
+    return Counted(changing, table.c[relation.far])
 
 
 def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
@@ -169,7 +169,7 @@ def _finding(relation: Relation) -> Statement:
 
 def _parting(relation: Relation) -> Statement:
     table = _table(relation)
-    return compiled(delete(table).where(*_here(relation)).returning(table.c[relation.far]))
+    return Counted(delete(table).where(*_here(relation)), table.c[relation.far])
 
 
 def _here(relation: Relation) -> list[ColumnElement[bool]]:

@@ -77,17 +77,17 @@ async def create(
     kind.keep_within(made.plural, "write")
     once, own = made.once.made_for(id) if made.once else (None, {})
     row = {**made.blank, **data, **own, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
-    verdict = made.rules.create.where(made.table, kind)
+    plans = work.directory.plans
+    verdict = plans.get(("verdict", made, kind, "create"), lambda: made.rules.create.where(made.table, kind))
     if verdict is False:
         raise Forbidden(f"you may not create {made.plural}")
-    plans = work.directory.plans
     insertion = plans.get(("insert", made), lambda: writes.insertion(made))
-    asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
 
     def job() -> Steps:
         yield from writes.referring(work.directory.plans, made, kind, work.actor.id, data)
         yield insertion.sql, insertion.bind(writes.columns_of(made.fields, row))
         if verdict is not True:
+            asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
             yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
         rows = yield reading(work, made, id, selection, values or {})
         shown = found(work, made, id, selection, rows, values or {})

@@ -28,6 +28,7 @@ from schema.engine.policy import Rules
 from schema.engine.trigrams import searched
 from schema.engine.verb import Once, Verb
 
+_LENGTH = len("2026-11-22T09:30:00.000000")
 _SPELLED = "%Y-%m-%dT%H:%M:%S.%fZ"
 _DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 SQLModel.metadata.naming_convention = {
@@ -46,7 +47,7 @@ def new_id() -> str:
 
 def now() -> str:
     """This moment as every door and database spells it: UTC, RFC 3339, microseconds, `Z`."""
-    return datetime.now(UTC).strftime(_SPELLED)
+    return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:_LENGTH]}Z"
 
 
 def ago(time: timedelta) -> str:

@@ -198,7 +198,12 @@ def _driven(connection: sqlite3.Connection, steps: Steps) -> Any:
             step = next(steps) if rows is None else steps.send(rows)
         except StopIteration as end:
             return end.value
-        rows = connection.execute(step[0], step[1]).fetchall()
+        rows = _came(connection.execute(step[0], step[1]))
+
+
+def _came(cursor: sqlite3.Cursor) -> Rows:
+    """The rows that a statement brought; an empty one for each that it changed, if it brings none."""
+    return [()] * cursor.rowcount if cursor.description is None else cursor.fetchall()
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

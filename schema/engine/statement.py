@@ -8,6 +8,7 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+from sqlalchemy import ColumnElement, Delete, Update
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -58,6 +59,21 @@ class Statement:
         constants = {name: value for name, value in written.params.items() if value is not None}
         lists = {name for name in names if self._dialect is not SQLITE and isinstance(written.binds[name].type, Listed)}
         return str(written), _unlisted(names, lists, _binder(names, constants)), names
+
+
+class Counted(Statement):
+    """One that changes rows and brings a row for each: PostgreSQL is asked for a column, SQLite's driver counts them.
+
+    To SQLite, RETURNING is a trigger and a table in memory: a fifth of what an UPDATE of one row costs.
+    """
+
+    def __init__(self, change: Update | Delete, column: ColumnElement[Any]) -> None:
+        super().__init__(change)
+        self._returning = change.returning(column)
+
+    def on(self, dialect: Dialect) -> Statement:
+        """The same change for another database."""
+        return self if dialect is SQLITE else Statement(self._returning, dialect)
 
 
 def compiled(executable: Executable) -> Statement:

@@ -34,7 +34,7 @@ from schema.engine.matching import opened
 from schema.engine.plans import Plans
 from schema.engine.policy import Kind, Rule, both
 from schema.engine.shape import Shape, shape
-from schema.engine.statement import Statement, compiled
+from schema.engine.statement import Counted, Statement, compiled
 from schema.engine.step import Steps
 
 
@@ -61,7 +61,7 @@ def deletion(made: Shape, kind: Kind, *, versioned: bool) -> Statement:
     statement = delete(table).where(table.c.id == bindparam("key"), *opened(allowed))
     if versioned:
         statement = statement.where(_expected(table))
-    return compiled(statement.returning(table.c.id))
+    return Counted(statement, table.c.id)
 
 
 def changing(made: Shape, kind: Kind, rule: Rule, fields: frozenset[str], *, versioned: bool) -> Statement:
@@ -78,7 +78,7 @@ def changing(made: Shape, kind: Kind, rule: Rule, fields: frozenset[str], *, ver
     )
     if versioned:
         statement = statement.where(_expected(table))
-    return compiled(statement.returning(table.c.id))
+    return Counted(statement, table.c.id)
 
 
 def setting(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
