@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 
+from schema.engine import sqlite
 from schema.engine.database import Directory, Written
 from schema.engine.errors import Conflict, DatabaseUnavailable, Timeout, VersionMismatch
 from schema.engine.events import Change
@@ -277,3 +278,49 @@ async def test_a_group_of_writes_under_a_lock_comes_to_its_deadline(database):
         assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable, Timeout]
         assert isinstance(await make(directory.work(ADMIN)), str)
         assert await rows_of(directory) == [(1,)]
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """However slow the machine is: what ends a wait is what the loop brings."""
+    monkeypatch.setattr(sqlite, "A_WHILE", 60.0)
+
+
+async def test_those_who_come_back_one_by_one_are_committed_together_again(directory, work, patient):
+    async def come_back(late):
+        for number in range(5):
+            await make(work, age=number)
+            for _ in range(late):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(come_back(number % 5) for number in range(20)))
+
+    assert await rows_of(directory) == [(100,)]
+    assert sum(directory.groups.counts) == 5
+
+
+async def test_a_stream_of_writes_is_not_waited_for_to_its_end(work, patient):
+    await asyncio.gather(*(make(work) for _ in range(10)))
+    first = asyncio.create_task(make(work))
+    stream = [first]
+
+    async with asyncio.timeout(10):
+        while not first.done():
+            stream.append(asyncio.create_task(make(work)))
+            await asyncio.sleep(0)
+
+    assert len(set(await asyncio.gather(*stream))) == len(stream)
+
+
+async def test_what_a_savepoint_puts_back_and_what_a_group_changes_stays_in_memory(directory):
+    """Neither in a file of its own nor, before its time, in the log; and a commit is on the disk when it is told of."""
+
+    def job():
+        found = {}
+        for pragma in ("temp_store", "cache_size", "synchronous"):
+            ((found[pragma],),) = yield f"PRAGMA {pragma}", ()
+        return Written(found)
+
+    written = await directory.write(job)
+
+    assert written.result == {"temp_store": 2, "cache_size": -8192, "synchronous": 2}

@@ -126,9 +126,16 @@ class Lane(ABC):
     def _interruptible(self, errand: Errand) -> bool:
         """Whether an interrupt would now hit this errand and nothing else that matters."""
 
+    def _still_coming(self) -> bool:
+        """Whether the next trip should wait another turn of the loop, since others are about to come."""
+        return False
+
     def _depart(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take all that wait along, except those for whom nobody waits any more."""
-        self._called = False
+        self._called = self._still_coming()
+        if self._called:
+            loop.call_soon(self._depart, loop)
+            return
         self._travelling = [errand for errand in self._waiting if not errand.done.done()]
         self._waiting.clear()
         if self._travelling and self._connection is not None:

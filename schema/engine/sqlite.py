@@ -27,6 +27,8 @@ from schema.engine.step import Job, Step, Steps
 log = logging.getLogger("tandem.database")
 
 BETWEEN_CUTS = 5.0
+# For those of a group, who have just been answered, the next one waits so many turns of the loop, and seconds at most.
+TURNS, A_WHILE = 8, 0.005
 
 
 class Reader(Lane):
@@ -77,14 +79,27 @@ class Writer(Lane):
         self._committed = committed
         self.groups = Histogram(SIZES)
         self._next_cut = 0.0
+        self._expected = self._seen = self._turns = 0
+        self._until = 0.0
 
     def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+        self._seen = len(self._waiting)
+        self._expected = self._seen + len(errands)
+        self._turns = TURNS if len(errands) > self._seen + 1 else 0
+        self._until = time.monotonic() + A_WHILE
         super()._arrive(errands, outcomes, loop)
         self.groups.note(len(errands))
         # Also of what nobody waits for any more: what is committed has happened.
         for result, error in outcomes:
             if error is None:
                 self._committed(result)
+
+    def _still_coming(self) -> bool:
+        """As long as each turn brings some, until all are back: a group for each few would write most pages again."""
+        waiting = len(self._waiting)
+        self._turns = 1 if waiting > self._seen else self._turns - 1
+        self._seen = waiting
+        return self._turns > 0 and waiting < self._expected and time.monotonic() < self._until
 
     def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
         left_out: dict[Errand, BaseException] = {}
