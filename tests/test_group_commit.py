@@ -60,6 +60,17 @@ async def test_a_write_that_fails_half_way_leaves_nothing_of_it(directory, work)
     assert await rows_of(directory, f"SELECT age FROM user WHERE id = '{id}'") == [(1,)]
 
 
+async def test_a_job_learns_how_many_rows_it_has_changed(directory, work):
+    await asyncio.gather(make(work), make(work), make(work, age=2))
+
+    def job():
+        changed = yield "UPDATE user SET age = 3 WHERE age = 1", ()
+        none = yield "DELETE FROM user WHERE age = 1", ()
+        return Written((changed, none))
+
+    assert (await directory.write(job)).result == ([(), ()], [])
+
+
 async def test_an_error_of_our_own_fails_alone_too(directory, work):
     def job():
         yield "SELECT 1", ()

@@ -129,6 +129,16 @@ def test_a_write_is_one_transaction(door, statements, deed, inside):
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("deed", ["update", "call", "delete"])
+def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(door, statements, deed):
+    statements.clear()
+
+    WRITES[deed][0](door, BOB)
+
+    assert not [statement for statement in statements if "RETURNING" in statement]
+
+
+@pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["link", "unlink"])
 def test_joining_and_parting_is_one_transaction(door, statements, deed):
     statements.clear()
