@@ -12,6 +12,7 @@ from schema.engine.database import Directory, Written
 from schema.engine.errors import Conflict, DatabaseUnavailable, Timeout, VersionMismatch
 from schema.engine.events import Change
 from schema.engine.operations import Found, create, delete, get, update
+from schema.engine.repeats import Repeat
 from schema.engine.selection import Scalar, Selection
 from tests.doors import ADMIN, USER
 
@@ -335,3 +336,19 @@ async def test_what_a_savepoint_puts_back_and_what_a_group_changes_stays_in_memo
     written = await directory.write(job)
 
     assert written.result == {"temp_store": 2, "cache_size": -8192, "synchronous": 2}
+
+
+@pytest.mark.parametrize("repeat", [None, Repeat("a key", "a request")], ids=["plain", "under a key"])
+async def test_what_a_deletion_would_put_back_is_kept_in_a_file(database, repeat):
+    """All that refer to a record go with it, and what is put back of a hundred thousand rows is 64 MiB."""
+    said: list[str] = []
+    async with Directory(str(database), watch=said.append) as directory:
+        id = await make(directory.work(ADMIN))
+        said.clear()
+
+        await delete(directory.work(ADMIN, repeat), USER, id)
+        await make(directory.work(ADMIN))
+
+    told = [it for it in said if it.startswith(("PRAGMA", "BEGIN", "COMMIT"))]
+    assert told[:4] == ["PRAGMA temp_store=FILE", "BEGIN IMMEDIATE", "COMMIT", "PRAGMA temp_store=MEMORY"]
+    assert told[4:] == ["BEGIN IMMEDIATE", "COMMIT"]

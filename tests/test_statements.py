@@ -25,8 +25,8 @@ def words(statements):
 
 
 def words_of_ours(statements):
-    """The same without what triggers do, which SQLite reports under the name of the statement, and FTS5 to its own."""
-    ours = [it for it in statements if not it.startswith("--") and "'main'." not in it]
+    """The same without settings, and without what triggers do: that is reported under what set them off."""
+    ours = [it for it in statements if not it.startswith(("--", "PRAGMA")) and "'main'." not in it]
     return words([it for place, it in enumerate(ours) if place == 0 or it != ours[place - 1]])
 
 

@@ -20,7 +20,7 @@ from schema.engine.repeats import Repeat, only_once, owner, under_way
 from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.statement import compiled
-from schema.engine.step import Database, Job, Step, Watch
+from schema.engine.step import Database, Job, Step, Watch, Wide
 
 
 class Directory:
@@ -156,6 +156,6 @@ class Work:
             plans = self.directory.plans
             compile = lambda it: plans.get(("repeat", it), lambda: compiled(it))  # noqa: E731
             once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
-            return await self.directory.write(once, self.actor)
+            return await self.directory.write(Wide(once) if isinstance(job, Wide) else once, self.actor)
         finally:
             marks.discard(mark)

@@ -23,7 +23,7 @@ from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.step import Step, Steps
+from schema.engine.step import Step, Steps, Wide
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -168,7 +168,7 @@ async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] |
             yield from writes.why_not(made, asking, bound, "delete")
         return Written(None, (Change(made.name, id, "deleted"),))
 
-    await work.write(job)
+    await work.write(Wide(job))
 
 
 def reading(work: Work, made: Shape, id: str, selection: Selection, values: Values) -> Step:

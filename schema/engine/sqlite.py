@@ -22,7 +22,7 @@ from schema.engine.errors import DISK, LATE, DatabaseUnavailable, DirectoryError
 from schema.engine.figures import SIZES, Histogram
 from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Lookup, Rows, apart, together
-from schema.engine.step import Job, Step, Steps
+from schema.engine.step import Job, Step, Steps, Wide
 
 log = logging.getLogger("tandem.database")
 
@@ -102,6 +102,15 @@ class Writer(Lane):
         return self._turns > 0 and waiting < self._expected and time.monotonic() < self._until
 
     def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
+        if not any(isinstance(errand.task, Wide) for errand in errands):
+            return self._group(connection, errands)
+        connection.execute("PRAGMA temp_store=FILE")  # what would be put back of a hundred thousand rows is 64 MiB
+        try:
+            return self._group(connection, errands)
+        finally:
+            connection.execute("PRAGMA temp_store=MEMORY")
+
+    def _group(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
         left_out: dict[Errand, BaseException] = {}
         while True:
             try:

@@ -18,6 +18,18 @@ Job = Callable[[], Steps]
 Watch = Callable[[str], None]
 
 
+class Wide:
+    """A job that may change very many rows: as many as refer to the one that it deletes."""
+
+    __slots__ = ("_job",)
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __call__(self) -> Steps:
+        return self._job()
+
+
 class Database(Protocol):
     """What a directory needs of a database, whichever it is."""
 
