@@ -107,6 +107,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealing
     return WorkStealingScheduling(config, log)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    postgres.ROOM.close()
+
+
 def _kind(item: pytest.Item) -> str | None:
     """The database that a test is about; none for one that is run on those that are asked for."""
     if item.get_closest_marker("postgres"):

