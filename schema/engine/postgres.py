@@ -20,7 +20,7 @@ from schema.engine.figures import SIZES, Histogram, Trips
 from schema.engine.lookup import Lookup, Rows
 from schema.engine.pool import Errand, LostBefore, Outcome, one
 from schema.engine.reading import Reading, came_of, lost
-from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of
+from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of, is_undone
 from schema.engine.step import Job, Single, Sole, Step, Steps, Watch, companies
 
 TRIES = 4
@@ -132,7 +132,7 @@ class Postgres(Reading):
         try:
             rows = await connection.fetchmany(sql, [job.parameters for job in jobs])
         except Exception as error:
-            if lost(connection, error):
+            if lost(connection, error) and not is_undone(error):
                 raise FateUnknown(UNKNOWN) from error
             raise
         return self._done([job.told([row]) for job, row in zip(jobs, rows, strict=True)])
