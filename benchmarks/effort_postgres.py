@@ -52,7 +52,7 @@ class PostgresObserver:
         """What the statements cost that were said since; what they write is taken back."""
         await asyncio.sleep(0.001)  # the driver tells a turn of the loop later
         ours = [it for it in self._said if it[0].startswith(_RUN_AGAIN) and "pg_catalog" not in it[0]]
-        if any(sql.startswith("INSERT") for sql, _ in ours):
+        if any("INSERT INTO" in sql for sql, _ in ours):
             await self._own.execute('DELETE FROM "user" WHERE email_key = $1', self._new)
         await self._own.execute("BEGIN")
         plans = [await self._explained(sql, parameters) for sql, parameters in ours]
@@ -70,8 +70,13 @@ class PostgresObserver:
 
     async def _connect(self, server: Server, deadline: float) -> Any:
         connection = await connect(server, deadline)
-        connection.add_query_logger(lambda told: self._said.append((told.query, tuple(told.args))))
+        connection.add_query_logger(self._note)
         return connection
+
+    def _note(self, told: Any) -> None:
+        """A statement with its parameters; of one that was sent off several times together, all of them."""
+        several = bool(told.args) and all(isinstance(given, tuple) for given in told.args)
+        self._said += [(told.query, tuple(given)) for given in (told.args if several else [told.args])]
 
 
 def _rows(plan: dict[str, Any]) -> float:

@@ -22,7 +22,7 @@ from schema.engine.database import Written
 from schema.engine.record import now
 from schema.engine.selection import Branch, Constant, Page, Rows, Scalar, Selection
 from schema.engine.shape import shape
-from schema.engine.step import Steps
+from schema.engine.step import Single, Steps
 
 Respond = Callable[[Call], Awaitable[Answer]]
 PLACES = 10_000
@@ -59,7 +59,7 @@ async def _queries(call: Call) -> Answer:
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
     steps = [operations.reading(work, _WORLD, id, _ROW, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
-    brought = await work.read([(step[0], step[1]) for step in steps])
+    brought = await work.read([Single(step[0], step[1]) for step in steps])
     found = (operations.found(work, _WORLD, id, _ROW, rows, {}).json for id, rows in zip(ids, brought, strict=True))
     return Answer(200, b"[%b]" % b",".join(found))
 

@@ -19,6 +19,8 @@ Joint = tuple[str, tuple[Any, ...]]
 
 # Control characters that no list's text is joined by (ASCII's record separator and group separator).
 RECORD, FIELD = 30, 29
+_BETWEEN, _WITHIN = bytes([RECORD]), bytes([FIELD])
+_KEYS_ALONE = ("keys",)
 KEYS: Final = object()
 
 
@@ -49,6 +51,8 @@ class Lookup(NamedTuple):
     @property
     def shared(self) -> tuple[Any, ...]:
         """The parameters of all that are looked up together; `KEYS` stands for the ids."""
+        if self.several.names == _KEYS_ALONE:
+            return (KEYS,)
         return self.several.bind({**self.values, "keys": KEYS})
 
     @property
@@ -64,13 +68,15 @@ def lookup(statement: Statement, several: Statement, values: Values) -> Lookup:
 
 def together(lookups: Sequence[Lookup], spelled: Callable[[list[str]], Any] = json.dumps) -> Joint:
     """One step for all of them; `spelled` makes of their keys what the driver takes: SQLite's takes JSON."""
-    keys, first = spelled([one.key for one in lookups]), lookups[0]
+    keys, first = spelled([one.values["key"] for one in lookups]), lookups[0]
     return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
 
 
 def apart(lookups: Iterable[Lookup], rows: Rows) -> list[Rows]:
     """What each of them would have brought alone."""
     (joint,) = rows[0]
-    records = (record.split(bytes([FIELD]), 3) for record in joint.split(bytes([RECORD]))) if joint else ()
-    found = {id.decode(): (text, int(version), int(seen)) for id, version, seen, text in records}
-    return [[found[one.key]] if one.key in found else [] for one in lookups]
+    found: dict[str, Rows] = {}
+    for record in joint.split(_BETWEEN) if joint else ():
+        id, version, seen, text = record.split(_WITHIN, 3)
+        found[id.decode()] = [(text, int(version), int(seen))]
+    return [found.get(one.values["key"], []) for one in lookups]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from schema.engine import writes
 from schema.engine.database import Work, Written
@@ -18,12 +18,12 @@ from schema.engine.events import Change
 from schema.engine.lookup import Found as Found
 from schema.engine.lookup import Rows
 from schema.engine.pages import PageFinish
-from schema.engine.planner import Plan
+from schema.engine.planner import Plan, plan_new
 from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.step import Step, Steps, Wide
+from schema.engine.step import Listing, Sole, Step, Steps, Wide
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -40,7 +40,7 @@ class FoundPage:
 async def find(work: Work, made: Shape, branch: Branch, values: Values) -> FoundPage:
     """A page of a model's records."""
     plan = work.list_plan(made, branch)
-    ((row,),) = await work.read([(plan.statement.sql, plan.statement.bind(_bound(work, values)))])
+    ((row,),) = await work.read([Listing(plan.statement.sql, plan.statement.bind(_bound(work, values)))])
     return _page(plan.finish, row[0], values)
 
 
@@ -89,13 +89,27 @@ async def create(
         if verdict is not True:
             asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
             yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
-        rows = yield reading(work, made, id, selection, values or {})
+        return told((yield reading(work, made, id, selection, values or {})))
+
+    def told(rows: Rows) -> Written:
         shown = found(work, made, id, selection, rows, values or {})
         # What is given once is no part of the record, and is kept with no answer.
         given = shown if once is None else replace(shown, once=once)
         return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
 
+    if verdict is True and (plan := _at_once(work, made, selection)):
+        bound = plan.statement.bind(_bound(work, {**(values or {}), **writes.columns_of(made.fields, row)}))
+        return await work.write(Sole(plan.statement.sql, bound, told), apart=True)  # type: ignore[no-any-return]
     return await work.write(job, apart=True)  # type: ignore[no-any-return]
+
+
+def _at_once(work: Work, made: Shape, selection: Selection) -> Plan | Literal[False]:
+    """The plan that writes a new record and shows it; False where the two are a statement each."""
+    if not work.directory.shared:
+        return False
+    kind = work.actor.kind
+    make = lambda: plan_new(made, writes.inserting(made), selection, kind)  # noqa: E731
+    return work.directory.plans.get(("new", made, selection, kind), make)
 
 
 async def update(

@@ -10,18 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    String,
-    Subquery,
-    bindparam,
-    func,
-    literal_column,
-    select,
-)
+from sqlalchemy import ColumnElement, Insert, Integer, String, Subquery, bindparam, func, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
 
 from schema.engine.columns import Pick, label, needed, sees_all
@@ -87,6 +78,26 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
         finish or _as_it_is,
         compiled(select(Octets(joint)).select_from(some)),
     )
+
+
+def plan_new(made: Shape, inserting: Insert, asked: Selection, kind: Kind) -> Plan | Literal[False]:
+    """A new record, written and shown by one statement, which PostgreSQL has.
+
+    False where the statement could show anything else than a reading afterwards: it does not see itself what it writes.
+    """
+    plain = all(isinstance(source, Scalar | Constant) for _, source in asked.picks)
+    alone = all(relation.many for relation in made.relations.values())
+    if not (plain and alone and made.rules.read.where(made.table, kind) is True):
+        return False
+    text, finish = _record(asked, Scope(made, kind, 0, True))
+    row = made.table
+    columns = [
+        *needed(asked.picks, made, kind, row),
+        row.c.version.label("_v"),
+        sees_all(made, row, kind).label("_seen"),
+    ]
+    new = inserting.returning(*columns).cte("q0")
+    return Plan(compiled(select(Octets(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
 
 
 def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:

@@ -14,13 +14,14 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
+from schema.engine.company import MOST_TOGETHER, taken
 from schema.engine.errors import DISK, DatabaseUnavailable
 from schema.engine.figures import SIZES, Histogram, Trips
 from schema.engine.lookup import Lookup, Rows
 from schema.engine.pool import Errand, LostBefore, Outcome, one
-from schema.engine.reading import MOST_TOGETHER, Reading, came_of, lost
-from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of
-from schema.engine.step import Job, Step, Steps, Watch, companies
+from schema.engine.reading import Reading, came_of, lost
+from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of, is_undone
+from schema.engine.step import Job, Single, Sole, Step, Steps, Watch, companies
 
 TRIES = 4
 LATELY = 1.0  # seconds for which a write that found the disk full is taken to say how the next one will end
@@ -49,7 +50,7 @@ class Postgres(Reading):
         self._committed = committed
         self.groups = Histogram(SIZES)
         self._full = -inf
-        self._groups = self._pool.queue(self._write_together, GROUPS, _all)
+        self._groups = self._pool.queue(self._write_together, GROUPS, _alike)
         self._writes = self._pool.queue(self._write, size, one)
 
     async def check(self) -> None:
@@ -80,10 +81,12 @@ class Postgres(Reading):
         }  # fmt: skip
 
     async def _write_together(self, connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
-        """All in one transaction; if that fails, each in its own."""
-        if len(jobs) > 1:
+        """All in one transaction, and that in one trip if it can be; if it fails, each in its own."""
+        at_once = isinstance(jobs[0], Sole) and not self._pooled
+        if at_once or len(jobs) > 1:
             try:
-                return [(result, None) for result in await self._transaction(connection, jobs)]
+                together = self._at_once if at_once else self._transaction
+                return [(result, None) for result in await together(connection, jobs)]
             except FateUnknown as error:
                 return [(None, error)] * len(jobs)
             except Exception as error:
@@ -120,6 +123,21 @@ class Postgres(Reading):
             if code_of(error)[:2] in ("23", "40"):
                 raise
             raise FateUnknown(UNKNOWN) from error
+        return self._done(results)
+
+    async def _at_once(self, connection: Connection, jobs: Sequence[Any]) -> list[Any]:
+        """Jobs of one step each, all the same: PostgreSQL makes a transaction of what is sent off together."""
+        sql = jobs[0].sql
+        self._tell(sql)
+        try:
+            rows = await connection.fetchmany(sql, [job.parameters for job in jobs])
+        except Exception as error:
+            if lost(connection, error) and not is_undone(error):
+                raise FateUnknown(UNKNOWN) from error
+            raise
+        return self._done([job.told([row]) for job, row in zip(jobs, rows, strict=True)])
+
+    def _done(self, results: list[Any]) -> list[Any]:
         self.groups.note(len(results))
         self._full = -inf
         # Also of what nobody waits for any more: what is committed has happened.
@@ -145,7 +163,7 @@ class Postgres(Reading):
         found: dict[int, Rows] = {}
         for places in companies(steps, insertions=True):
             first = steps[places[0]]
-            if len(places) > 1 and not isinstance(first, Lookup):
+            if len(places) > 1 and not isinstance(first, Lookup | Single):
                 if self._watch is not None:
                     self._watch(first[0])
                 await connection.executemany(first[0], [steps[place][1] for place in places])
@@ -160,8 +178,14 @@ class FateUnknown(DatabaseUnavailable):
     """Whether a change was made is not known."""
 
 
-def _all(waiting: deque[Errand]) -> list[Errand]:
-    return [waiting.popleft() for _ in range(min(len(waiting), MOST_TOGETHER))]
+def _alike(waiting: deque[Errand]) -> list[Errand]:
+    """The first, and all that are the same step, or like it are several."""
+    first = _step(waiting[0])
+    return taken(waiting, [errand for errand in waiting if _step(errand) == first][:MOST_TOGETHER])
+
+
+def _step(errand: Errand) -> str | None:
+    return errand.task.sql if isinstance(errand.task, Sole) else None
 
 
 async def _roll_back(connection: Connection) -> None:

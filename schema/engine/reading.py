@@ -1,7 +1,8 @@
 """PostgreSQL as it is read from, on the connections of `pool.py`.
 
-Records that are looked up at the same moment, alike, are one statement. Every other read is a statement of its own, or
-several in one snapshot.
+Records that are looked up at the same moment, alike, are one statement. Lists that are asked for at the same moment by
+the same statement are one trip, as long as they are short. Every other read goes alone; what is of one moment is one
+statement if it can be, else a snapshot.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
+from schema.engine.bundle import bundled
+from schema.engine.company import alike, joint, storable, taken, unstorable
 from schema.engine.errors import DatabaseUnavailable, DirectoryError, Hopeless
 from schema.engine.figures import Connections, Trips
 from schema.engine.lookup import Lookup, Rows, apart, together
+from schema.engine.pace import Pace
 from schema.engine.place import server_at
 from schema.engine.pool import Errand, LostBefore, Outcome, Pool, one
 from schema.engine.server import LAG, Connection, connect, is_loss, meaning
-from schema.engine.step import Step, Watch, companies
+from schema.engine.step import Listing, Step, Watch, companies
 
-NUL = "\0"
-LOOKUPS = 2  # trips at a time
-MOST_TOGETHER = 250
+LOOKUPS, LISTS = 2, 3  # trips at a time
+PATIENCE = 0.1  # seconds until a trip of several lists is broken off
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class Alone(Exception):
+    """Nothing came of going together: each is to go alone."""
 
 
 class Reading:
@@ -36,7 +43,9 @@ class Reading:
         self._pooled = server_at(url).pooled
         self._watch = watch
         self._pool = Pool(partial(connect, server_at(url), deadline), size, deadline)
-        self._lookups = self._pool.queue(self._look_up, LOOKUPS, _company)
+        self._lookups = self._pool.queue(self._look_up, LOOKUPS, alike)
+        self._pace = Pace()
+        self._lists = self._pool.queue(self._list, LISTS, self._alike)
         self._reads = self._pool.queue(self._read, size, one, breakable=True)
 
     async def open(self) -> None:
@@ -54,17 +63,28 @@ class Reading:
 
     async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment."""
-        began, first = perf_counter(), steps[0] if steps else None
+        began = perf_counter()
         try:
-            if len(steps) == 1 and isinstance(first, Lookup):
-                return [await self._pool.do(self._lookups, first)]
-            return await self._pool.do(self._reads, steps)  # type: ignore[no-any-return]
+            return await self._brought(steps)
         finally:
             self._noted.note(steps, began)
 
+    async def _brought(self, steps: Sequence[Step]) -> list[Rows]:
+        first = steps[0] if steps else None
+        if isinstance(first, Lookup) and (len(steps) == 1 or len(companies(steps)) == 1):
+            return await self._pool.do(self._lookups, steps)  # type: ignore[no-any-return]
+        if len(steps) == 1 and isinstance(first, Listing) and not self._pooled and self._pace.together(first.sql) > 1:
+            try:
+                return [await self._pool.do(self._lists, first)]
+            except Alone:
+                pass
+        return await self._pool.do(self._reads, steps)  # type: ignore[no-any-return]
+
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
-        return {"look-up": len(self._lookups.waiting), "read": len(self._reads.waiting)}
+        return {
+            "look-up": len(self._lookups.waiting), "list": len(self._lists.waiting), "read": len(self._reads.waiting),
+        }  # fmt: skip
 
     def connections(self) -> dict[str, Connections]:
         """Those of each pool."""
@@ -75,13 +95,37 @@ class Reading:
         ((seconds,),) = (await self.read([(LAG, ())]))[0]
         return seconds  # type: ignore[no-any-return]
 
-    async def _look_up(self, connection: Connection, lookups: Sequence[Lookup]) -> list[Outcome]:
+    async def _look_up(self, connection: Connection, tasks: Sequence[Sequence[Lookup]]) -> list[Outcome]:
+        """Parties of look-ups that are all alike."""
         try:
-            return [(rows, None) for rows in await self._found(connection, lookups)]
+            found = iter(await self._found(connection, [lookup for task in tasks for lookup in task]))
+            return [([next(found) for _ in task], None) for task in tasks]
         except Exception as error:
-            if len(lookups) == 1 or lost(connection, error):
-                return [(None, came_of(connection, error))] * len(lookups)
-        return [outcome for lookup in lookups for outcome in await self._look_up(connection, [lookup])]
+            if len(tasks) == 1 or lost(connection, error):
+                return [(None, came_of(connection, error))] * len(tasks)
+        return [outcome for task in tasks for outcome in await self._look_up(connection, [task])]
+
+    async def _list(self, connection: Connection, listings: Sequence[Listing]) -> list[Outcome]:
+        """Lists by the same statement, sent off together; what fails or takes long goes alone."""
+        sql, given = listings[0].sql, [listing.parameters for listing in listings]
+        began = perf_counter()
+        try:
+            if any(map(unstorable, given)):
+                return [(None, Alone())] * len(listings)
+            rows = await self._several(connection, sql, given, PATIENCE)
+        except TimeoutError:
+            self._pace.overdue(sql)
+            return [(None, Alone())] * len(listings)
+        except Exception as error:
+            meant = LostBefore() if lost(connection, error) else Alone()
+            return [(None, meant)] * len(listings)
+        self._pace.note(sql, len(listings), perf_counter() - began)
+        return [([row], None) for row in rows]
+
+    def _alike(self, waiting: deque[Errand]) -> list[Errand]:
+        """The first list, and those by the same statement, as many as make a short trip."""
+        sql = waiting[0].task.sql
+        return taken(waiting, [it for it in waiting if it.task.sql == sql][: self._pace.together(sql)])
 
     async def _read(self, connection: Connection, tasks: Sequence[Sequence[Step]]) -> list[Outcome]:
         try:
@@ -91,8 +135,10 @@ class Reading:
 
     async def _snapshot(self, connection: Connection, steps: Sequence[Step]) -> list[Rows]:
         parties = companies(steps)
-        if len(parties) <= 1:
+        if len(steps) <= 1 or (len(parties) == 1 and isinstance(steps[0], Lookup)):
             return await self._company(connection, steps)
+        if all(isinstance(step, Listing | Lookup) and not unstorable(step.parameters) for step in steps):
+            return await self._bundle(connection, steps, parties)
         found: dict[int, Rows] = {}
         await self._run(connection, SNAPSHOT)
         for places in parties:
@@ -101,31 +147,67 @@ class Reading:
         await self._run(connection, "COMMIT")
         return [found[place] for place in range(len(steps))]
 
+    async def _bundle(
+        self, connection: Connection, steps: Sequence[Any], parties: Sequence[Sequence[int]]
+    ) -> list[Rows]:
+        """Lists and look-ups, as one statement."""
+        found: dict[int, Rows] = {}
+        (row,) = await self._rows(connection, *bundled([joint([steps[place] for place in it]) for it in parties]))
+        for places, value in zip(parties, row, strict=True):
+            members = [steps[place] for place in places]
+            alone = isinstance(members[0], Listing)
+            found |= zip(places, [[(value,)]] if alone else apart(members, [(value,)]), strict=True)
+        return [found[place] for place in range(len(steps))]
+
     async def _company(self, connection: Connection, steps: Sequence[Step]) -> list[Rows]:
         """The rows of steps that are one statement."""
         lookups = [step for step in steps if isinstance(step, Lookup)]
         if lookups:
             return await self._found(connection, lookups)
-        return [await self._rows(connection, step[0], step[1]) for step in steps]
+        if len(steps) > 1 and not self._pooled and not any(unstorable(step[1]) for step in steps):
+            # A row for each tells whose each is; where one has none, they are asked one by one.
+            rows = await self._several(connection, steps[0][0], [step[1] for step in steps])
+            if len(rows) == len(steps):
+                return [[row] for row in rows]
+        return [await self._timed(connection, step) for step in steps]
+
+    async def _timed(self, connection: Connection, step: Step) -> Rows:
+        """A step's rows; how long a list takes is noted, whether it is brought or not."""
+        began = perf_counter()
+        try:
+            return await self._rows(connection, step[0], step[1])
+        finally:
+            if isinstance(step, Listing):
+                self._pace.note(step.sql, 1, perf_counter() - began)
 
     async def _found(self, connection: Connection, lookups: Sequence[Lookup]) -> list[Rows]:
         if len(lookups) == 1:
             return [await self._rows(connection, lookups[0].sql, lookups[0].parameters)]
-        return apart(lookups, await self._rows(connection, *together(lookups, _storable)))
+        return apart(lookups, await self._rows(connection, *together(lookups, storable)))
 
     async def _rows(self, connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Rows:
-        if self._watch is not None:
-            self._watch(sql)
-        if any(type(value) is str and NUL in value for value in parameters):
-            return []  # PostgreSQL stores no such text, so there is nothing to find.
+        self._tell(sql)
+        if unstorable(parameters):
+            return []
         if self._pooled and not connection.is_in_transaction():
             return await _within(connection, sql, parameters)
         return await connection.fetch(sql, *parameters)  # type: ignore[no-any-return]
 
+    async def _several(
+        self, connection: Connection, sql: str, given: Sequence[tuple[Any, ...]], patience: float | None = None
+    ) -> Rows:
+        """The rows of a statement that is sent off several times in one trip, one after another."""
+        for _ in given:
+            self._tell(sql)
+        return await connection.fetchmany(sql, given, timeout=patience)  # type: ignore[no-any-return]
+
     async def _run(self, connection: Connection, sql: str) -> None:
+        self._tell(sql)
+        await connection.execute(sql)
+
+    def _tell(self, sql: str) -> None:
         if self._watch is not None:
             self._watch(sql)
-        await connection.execute(sql)
 
 
 async def _within(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Rows:
@@ -154,20 +236,3 @@ def came_of(connection: Connection, error: BaseException) -> BaseException:
     if isinstance(error, DirectoryError):
         return error
     return LostBefore() if lost(connection, error) else meaning(error)
-
-
-def _company(waiting: deque[Errand]) -> list[Errand]:
-    """The first, and all that look up records in the same way."""
-    company = waiting[0].task.company
-    taken = [errand for errand in waiting if errand.task.company == company][:MOST_TOGETHER]
-    if len(taken) == len(waiting):
-        waiting.clear()
-    else:
-        left = [errand for errand in waiting if errand not in taken]
-        waiting.clear()
-        waiting.extend(left)
-    return taken
-
-
-def _storable(keys: list[str]) -> list[str]:
-    return [key for key in keys if NUL not in key]

@@ -157,6 +157,16 @@ def is_loss(error: BaseException) -> bool:
     return isinstance(error, OSError | EOFError)
 
 
+def is_undone(error: BaseException) -> bool:
+    """Whether nothing can have come of what a connection was told that is lost with this.
+
+    The driver had not sent it, or the server has said that it ends the session: that it only says before a commit.
+    """
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return True
+    return any(code_of(it) in _GOING for it in (error, error.__cause__) if it is not None)
+
+
 def _taken(error: Any) -> Conflict:
     table, constraint = error.table_name or "", error.constraint_name or ""
     column = "id" if constraint == f"pk_{table}" else constraint.removeprefix(f"uq_{table}_").removesuffix("_key")

@@ -98,7 +98,8 @@ def _unlisted(names: tuple[str, ...], lists: set[str], bind: Binder) -> Binder:
     marks = [name in lists for name in names]
 
     def unlisted(values: Values) -> tuple[Any, ...]:
-        pairs = zip(marks, bind(values), strict=True)
-        return tuple([json.loads(it) if mark and isinstance(it, str) else it for mark, it in pairs])
+        bound = bind(values)
+        made = [json.loads(it) if mark and isinstance(it, str) else it for mark, it in zip(marks, bound, strict=True)]
+        return tuple(made)
 
     return unlisted

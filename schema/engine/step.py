@@ -7,14 +7,45 @@ its result. It may be run more than once, so it does nothing but yield.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from schema.engine.figures import Connections, Histogram
 from schema.engine.lookup import Lookup, Rows
 
-Step = tuple[str, tuple[Any, ...]] | Lookup
+
+class Listing(NamedTuple):
+    """A step that brings one row of one value, whatever there is: a list as text."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+class Single(NamedTuple):
+    """A step that brings one row or none."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+Step = tuple[str, tuple[Any, ...]] | Listing | Single | Lookup
 Steps = Generator[Step, Rows, Any]
 Job = Callable[[], Steps]
+
+
+@dataclass(frozen=True, slots=True)
+class Sole:
+    """A job of one step, which brings one row: `told` makes the result of it."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    told: Callable[[Rows], Any]
+
+    def __call__(self) -> Steps:
+        """The job as any other."""
+        return self.told((yield self.sql, self.parameters))
+
+
 Watch = Callable[[str], None]
 
 
@@ -63,12 +94,14 @@ class Database(Protocol):
 
 
 def companies(steps: Sequence[Step], *, insertions: bool = False) -> list[list[int]]:
-    """The places of the steps, those together that are one statement: look-ups alike, and perhaps insertions."""
+    """The places of the steps, those together that go together: look-ups alike, the same single, perhaps insertions."""
     found: dict[Hashable, list[int]] = {}
     for place, step in enumerate(steps):
         key: Hashable = place
         if isinstance(step, Lookup):
             key = step.company
+        elif isinstance(step, Single):
+            key = step.sql
         elif insertions and step[0].startswith("INSERT") and "RETURNING" not in step[0]:
             key = step[0]
         found.setdefault(key, []).append(place)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Insert,
     Integer,
     Table,
     bindparam,
@@ -48,10 +49,15 @@ def columns_of(fields: Mapping[str, FieldShape], data: Mapping[str, Any]) -> dic
     return row
 
 
-def insertion(made: Shape) -> Statement:
+def inserting(made: Shape) -> Insert:
     """A new row, its columns given as `set_…`."""
     names = [column.name for column in made.table.columns if column.computed is None]
-    return compiled(insert(made.table).values(setting(made.table, names)))
+    return insert(made.table).values(setting(made.table, names))
+
+
+def insertion(made: Shape) -> Statement:
+    """That as a statement of its own."""
+    return compiled(inserting(made))
 
 
 def deletion(made: Shape, kind: Kind, *, versioned: bool) -> Statement:

@@ -18,7 +18,7 @@ from schema.engine.lookup import Rows as Brought
 from schema.engine.planner import Plan
 from schema.engine.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
 from schema.engine.shape import Shape
-from schema.engine.step import Step
+from schema.engine.step import Listing, Step
 from schema.graphql.declaring import Argument, Member, camel
 from schema.graphql.selecting import Details, Operation, Selecting
 from schema.graphql.types import Types
@@ -87,7 +87,7 @@ class ListField(PlannedField):
     ) -> Prepared:
         """Its one row is the page."""
         given = {**values, "actor": work.actor.id}
-        step = plan.statement.sql, plan.statement.bind(given)
+        step = Listing(plan.statement.sql, plan.statement.bind(given))
         return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given))
 
 
@@ -182,7 +182,7 @@ class NodesField(RootField):
         values = {**selecting.named.values, **bound(made.fields["id"], "in", "ids", ids), "most": len(ids)}
         values["actor"] = work.actor.id
         plan = work.list_plan(made, branch)
-        step = plan.statement.sql, plan.statement.bind(values)
+        step = Listing(plan.statement.sql, plan.statement.bind(values))
         return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), len(ids) + selecting.records(len(ids)))
 
 
