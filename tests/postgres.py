@@ -213,6 +213,11 @@ def _await(doing: Coroutine[Any, Any, Done]) -> Done:
         return threads.submit(asyncio.run, doing).result()
 
 
+def truncating(tables: Sequence[str]) -> str:
+    """The statement that leaves neither rows nor what is dead."""
+    return "TRUNCATE " + ", ".join(f'"{table}"' for table in tables)
+
+
 MOST_DEAD = 64 * 8192  # bytes; more is given back
 
 
@@ -223,8 +228,8 @@ def empty(url: str, tables: Sequence[str]) -> None:
     """
     names = [f'"{table}"' for table in tables]
     deletions = "; ".join(f"DELETE FROM {name}" for name in names)
+    truncation = truncating(tables)
     taken = " + ".join(f"pg_relation_size('{name}')" for name in names)
-    truncation = f"TRUNCATE {', '.join(names)}"
     run_all(url, f"DO $$BEGIN IF {taken} > {MOST_DEAD} THEN {truncation}; ELSE {deletions}; END IF; END$$")
 
 
