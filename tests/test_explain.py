@@ -75,13 +75,15 @@ def sql_of(text):
     return [" ".join(part.split()) for part in re.findall(r"^  SQL\n((?:    .*\n?)+)", text, re.MULTILINE)]
 
 
+# A new record is written and shown: on PostgreSQL by one statement.
+NEW = ("1, with 2 statements", "1, with 1 statement")
 ASKED = {
     "a list": (["/users?sort=-age&limit=50"], "listUsers", "REST: compiled", "1, with 1 statement"),
     "a record": ([f"/users/{ID}"], "getUser", "REST: compiled", "1, with 1 statement"),
     "a URL of a server": ([f"http://localhost:8000/users/{ID}#here"], "getUser", "REST", "1, with 1 statement"),
     "a path as documented": (["/groups/{id}/members?count=exact"], "listGroupMembers", "REST", "1, with 1 statement"),
-    "a creation": (["POST /users"], "createUser", "REST", "1, with 2 statements"),
-    "one with a body": (["/groups", "--body", '{"name": "New"}'], "createGroup", "REST", "1, with 2 statements"),
+    "a creation": (["POST /users"], "createUser", "REST", NEW),
+    "one with a body": (["/groups", "--body", '{"name": "New"}'], "createGroup", "REST", NEW),
     "a change": (["PATCH /users/{id}"], "updateUser", "REST", "1, with 2 statements"),
     "a deletion": (["/groups/{id}", "--method", "delete"], "deleteGroup", "REST", "1, with 1 statement"),
     "me": (["/me", "--as", "person"], "getMe", "REST", "1, with 1 statement"),
@@ -105,12 +107,13 @@ ASKED = {
 
 
 @pytest.mark.parametrize("arguments, operation, way, trips", ASKED.values(), ids=ASKED)
-def test_it_says_which_way_a_request_takes_and_how_often_it_goes(explain, arguments, operation, way, trips):
+def test_it_says_which_way_a_request_takes_and_how_often_it_goes(explain, store, arguments, operation, way, trips):
     text, code = explain(*arguments)
 
     assert code == 0, text
     assert line(text, "operation") == operation
     assert line(text, "way").startswith(way)
+    trips = NEW[store == "postgres"] if trips is NEW else trips
     assert line(text, "trips") == trips
     assert len(sql_of(text)) == int(trips.split()[2])
     assert text.count("  plan of ") == len(sql_of(text))

@@ -112,7 +112,7 @@ def statements_of(plans: Plans):
     found: dict[Any, Statement] = {}
     for key, plan in plans.items():
         several = [plan.statement, plan.several] if isinstance(plan, Plan) else [plan]
-        found |= {(key, number): statement for number, statement in enumerate(several) if statement}
+        found |= {(key, number): it for number, it in enumerate(several) if isinstance(it, Statement)}
     return found
 
 
