@@ -38,6 +38,7 @@ def hits(request, monkeypatch, client, store):
     if request.param == "many":
         monkeypatch.setattr(searching, "MANY", 0)
         client.app.state.directory.plans = PLANS_FOR_MANY[store]
+        monkeypatch.setattr(searching, "WALKED", 40)
     return request.param
 
 

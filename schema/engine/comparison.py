@@ -105,6 +105,14 @@ def _is_stretch(made: Shape, compare: Compare) -> bool:
     return compare.operator in _STRETCHES and (compare.operator != "notnull" or made.fields[compare.field].nullable)
 
 
+def stretched_over(field: FieldShape, compare: Compare) -> str | None:
+    """The column whose order a comparison's rows stand together in, if they do in any."""
+    if compare.operator == "startswith":
+        return f"{field.name}_key"
+    together = compare.operator == "eq" or compare.operator in _STRETCHES
+    return (f"{field.name}_key" if field.folded else field.sort_column) if together else None
+
+
 def among(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> ColumnElement[bool]:
     """Whether a column is one of the values, of this type, in the JSON array called `name`."""
     return Among(column, bindparam(name, type_=Listed(kind)))

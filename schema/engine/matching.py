@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    not_,
     or_,
     select,
     true,
@@ -26,13 +27,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from schema.engine.comparison import bind_type, predicate
+from schema.engine.comparison import bind_type, predicate, stretched_over
 from schema.engine.dialect import quoted
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
-from schema.engine.searching import Hits, hits, searched
-from schema.engine.selection import Branch, Compare, Condition, Order, Search
+from schema.engine.predicates import Either, Unindexed
+from schema.engine.searching import Hits, hits, last_walked, searched
+from schema.engine.selection import Branch, Compare, Condition, Order, Search, required
 from schema.engine.shape import Relation, Shape, table_of
 
 Predicate = ColumnElement[bool]
@@ -64,6 +66,7 @@ class Matching:
     keys: tuple[ColumnElement[Any], ...]
     key_fields: tuple[FieldShape, ...]
     descending: bool
+    stretch: tuple[Predicate, ...] = ()
     hits: Hits | None = None
 
     def select(self, *columns: ColumnElement[Any], within: Iterable[Predicate] = ()) -> Select[Any]:
@@ -82,23 +85,49 @@ class Matching:
             return left >= right if inclusive else left > right
         return left <= right if inclusive else left < right
 
-    def page(self, found: Select[Any], size: ColumnElement[int], *, backward: bool = False) -> SelectBase:
+    def page(
+        self,
+        columns: Sequence[ColumnElement[Any]],
+        size: ColumnElement[int],
+        *,
+        within: Sequence[Predicate] = (),
+        backward: bool = False,
+    ) -> SelectBase:
         """So many of these rows, sorted by the keys, all in one direction.
 
         Few hits of a search are sorted; where there are many, rows are walked in their order until the page is full.
+        SQLite counts them first. PostgreSQL walks a stretch of the order, and sorts the hits beyond it if that did not
+        fill the page.
         """
         down = self.descending is not backward
-        rows = found.order_by(*(key.desc() if down else key.asc() for key in self.keys))
+        order = [key.desc() if down else key.asc() for key in self.keys]
         if self.hits is None:
-            return rows.limit(size)
-        few = rows.where(self.hits.among(self.row.c.id)).limit(self.hits.size(size, many=False)).subquery()
-        many = rows.limit(self.hits.size(size, many=True)).subquery()
-        return union_all(select(*few.c), select(*many.c))
+            return self.select(*columns, within=within).order_by(*order).limit(size)
+        beyond = self._beyond_walk(order, within, down=down)
+        found = select(*columns).select_from(self.source)
+        few = found.where(*within, *map(Unindexed, self.where), Either(self.hits.among(self.row.c.id), not_(beyond)))
+        many = found.where(*within, *self.where, Either(true(), func.coalesce(beyond, true())))
+        unwalked = [Either(key, func.greatest(key)) for key in self.keys]  # no index is in the order of these
+        turned = [key.desc() if down else key.asc() for key in unwalked]
+        ways = (
+            few.order_by(*order).limit(self.hits.size(size, many=False)).subquery(),
+            many.order_by(*turned).limit(self.hits.size(size, many=True)).subquery(),
+        )
+        return union_all(*(select(*rows.c) for rows in ways)).limit(size)
+
+    def _beyond_walk(
+        self, order: Sequence[ColumnElement[Any]], within: Iterable[Predicate], *, down: bool
+    ) -> Predicate:
+        """Whether a row comes after so many, hits or not; null where there are no more than these."""
+        walked = select(*self.keys).select_from(self.source).where(*within, *self.stretch).order_by(*order)
+        end = last_walked(walked).correlate(None).scalar_subquery()
+        keys = self.keys[0] if len(self.keys) == 1 else tuple_(*self.keys)
+        return keys < end if down else keys > end
 
     def any(self, *conditions: Predicate) -> ColumnElement[Any]:
         """Whether there is such a row: `1` or `0`. Sorted rows make SQLite take the index of their order."""
         one = literal_column("1", Integer())
-        found = self.page(self.select(one.label("one"), within=conditions), one)
+        found = self.page([one.label("one")], one, within=conditions)
         return case((exists(found), quoted("1")), else_=quoted("0"))
 
     def count(self) -> ColumnElement[Any]:
@@ -130,6 +159,7 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         (*(row.c[_sorted_by(field, branch.order)] for field in fields), identity),
         (*fields, made.fields["id"]),
         branch.order.descending,
+        tuple(_stretch(branch, made, row)),
         hits(made, branch.where) if relation is None else None,
     )
 
@@ -162,6 +192,21 @@ def opened(verdict: Verdict) -> list[Predicate]:
 
 def _sorted_by(field: FieldShape, order: Order) -> str:
     return f"{field.name}_key" if order.folded else field.sort_column
+
+
+def _stretch(branch: Branch, made: Shape, row: FromClause) -> Iterator[Predicate]:
+    """What of the filter an index in the list's order can go by.
+
+    That is what is said of the field sorted by first. In the order of ids, whatever has one value stands in it.
+    """
+    first = made.fields[next(iter(branch.order.fields), "id")]
+    compared = [it for it in required(branch.where) if isinstance(it, Compare)]
+    for asked in compared:
+        if asked.field == first.name and stretched_over(first, asked) == _sorted_by(first, branch.order):
+            yield predicate(first, asked, row)
+    equal = [it for it in compared if it.operator == "eq" and it.field != "id"]
+    if equal and not branch.order.fields:
+        yield predicate(made.fields[equal[0].field], equal[0], row)
 
 
 def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:

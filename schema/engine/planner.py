@@ -127,10 +127,10 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     cursors = ((branch.page.after, True), (branch.page.before, False))
     within = [found.beyond(cursor, later=later) for cursor, later in cursors if cursor]
-    rows = found.select(*needed(needs, below.shape, below.kind, found.row, found.link), *keys, within=within)
+    columns = [*needed(needs, below.shape, below.kind, found.row, found.link), *keys]
     size = bindparam(branch.page.size, type_=Integer())
     limit = size + literal_column("1", Integer()) if beyond else size
-    return below.query(found.page(rows, limit, backward=branch.page.backward))
+    return below.query(found.page(columns, limit, within=within, backward=branch.page.backward))
 
 
 def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Expression:

@@ -12,7 +12,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, String, and_, bindparam, case, literal_column, or_, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    literal_column,
+    or_,
+    true,
+)
 from sqlalchemy.sql.expression import TextClause, text
 
 from schema.engine.field import BLANK, CONTROL, lowered
@@ -26,6 +38,7 @@ LONGEST = 100
 WORDS = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}]{{{SHORTEST}}}[^{CONTROL}]*$"
 WHY_NOT = f"it has to be 3 to {LONGEST} characters, one of its words at least {SHORTEST}, and none a control character"
 MANY = 4000  # hits up to which they are sorted; beyond, a page is sooner found by walking in the list's order
+WALKED = 4000  # rows that PostgreSQL walks in the list's order before it takes the index of trigrams
 _FITTING = re.compile(WORDS)
 _READABLE = re.compile(r"[^\ud800-\udfff]*")
 
@@ -72,6 +85,11 @@ def hits(made: Shape, asked: Condition | None) -> Hits | None:
     return Hits(made.table.name, tuple(f"{it.value}_match" for it in found)) if found else None
 
 
+def last_walked(rows: Select[Any]) -> Select[Any]:
+    """Of rows in the order of a list, the one up to which PostgreSQL walks."""
+    return rows.offset(literal_column(str(WALKED), Integer())).limit(literal_column("1", Integer()))
+
+
 class Hits:
     """What the index finds: as a set of ids, and whether these are many."""
 
@@ -90,12 +108,12 @@ class Hits:
     def size(self, wanted: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
         """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin.
 
-        PostgreSQL finds out by itself which way is shorter: for it, there are always many.
+        PostgreSQL is not asked: both ways, one after the other, go on where the page is not full yet.
         """
         counted = f"((SELECT count(*) FROM (SELECT 1 {self._found} LIMIT {MANY + 1})) > {MANY})"
         nothing = literal_column("0", Integer())
         yes, no = (wanted, nothing) if many else (nothing, wanted)
-        return Either(case((self._bound(counted), yes), else_=no), yes)
+        return Either(case((self._bound(counted), yes), else_=no), wanted)
 
     @property
     def _found(self) -> str:
