@@ -117,6 +117,26 @@ def test_search_and_filters_hold_together(door, hits):
 
 
 @pytest.mark.usefixtures("crowd_of_names")
+@pytest.mark.parametrize("sort", ["age", "-age", "id", "-id", "first_name"])
+@pytest.mark.parametrize(
+    "asked, holds",
+    [
+        ({"age__gte": 30, "age__lt": 70}, lambda row: 30 <= row["age"] < 70),
+        ({"age": 36}, lambda row: row["age"] == 36),
+        ({"active": True}, lambda row: row["active"]),
+        ({"first_name__startswith": "a"}, lambda row: row["first_name"].lower().startswith("a")),
+    ],
+    ids=["a stretch", "an age", "active", "a beginning"],
+)
+def test_a_search_within_a_stretch_has_pages_in_every_order(door, hits, asked, holds, sort):
+    expected = [row["id"] for row in in_order(CROWD, sort) if holds(row) and has_words(row, "ada")]
+
+    found = [row["id"] for row in door.everything("user", q="ada", size=7, sort=sort, **asked)]
+
+    assert found == expected
+
+
+@pytest.mark.usefixtures("crowd_of_names")
 def test_a_cursor_belongs_to_its_search(door):
     cursor = door.find("user", q="ada", size=3).next
 

@@ -61,7 +61,7 @@ def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
 def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
     """The condition on a row of the model's table."""
     least = NO_INTEGER if field.kind == "integer" else ""
-    column = row.c[f"{field.name}_key" if field.folded else field.sort_column]
+    column = row.c[_compared_by(field, compare)]
     value = bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
         case "eq":
@@ -76,8 +76,7 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
         case "gte":
             return column >= value
         case "startswith":
-            key = row.c[f"{field.name}_key"]
-            return and_(key >= value, key < bindparam(f"{compare.value}_end", type_=String()))
+            return and_(column >= value, column < bindparam(f"{compare.value}_end", type_=String()))
         case "contains":
             return holds([row.c[f"{field.name}_key"]], [value])
         case "isnull":
@@ -100,17 +99,51 @@ def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
     return UNSORTED if first is None else Order((first,), folded=(first, "startswith") in stretches)
 
 
+def _compared_by(field: FieldShape, compare: Compare) -> str:
+    return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
+
+
 def _is_stretch(made: Shape, compare: Compare) -> bool:
     # That nothing is null is known beforehand of a field that cannot be.
     return compare.operator in _STRETCHES and (compare.operator != "notnull" or made.fields[compare.field].nullable)
 
 
-def stretched_over(field: FieldShape, compare: Compare) -> str | None:
-    """The column whose order a comparison's rows stand together in, if they do in any."""
-    if compare.operator == "startswith":
-        return f"{field.name}_key"
-    together = compare.operator == "eq" or compare.operator in _STRETCHES
-    return (f"{field.name}_key" if field.folded else field.sort_column) if together else None
+def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tuple[FieldShape, Compare]]:
+    """What of a filter an index in the list's order can go by, and its field.
+
+    That is what is said of the field sorted by first. In the order of ids, whatever has one value stands in it; of what
+    can have only a few, PostgreSQL would look for it among all.
+    """
+    first = made.fields[next(iter(order.fields), "id")]
+    compared = [it for it in required(where) if isinstance(it, Compare)]
+    for asked in compared:
+        if asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked)):
+            if _compared_by(first, asked) == sorted_by(first, order):
+                yield first, asked
+    by_id = [] if order.fields else [it for it in compared if it.operator == "eq" and it.field != "id"]
+    yield from [(made.fields[it.field], it) for it in by_id if made.fields[it.field].kind not in ("boolean", "enum")][
+        :1
+    ]
+
+
+def sorted_by(field: FieldShape, order: Order) -> str:
+    """The column that a list is sorted by."""
+    return f"{field.name}_key" if order.folded else field.sort_column
+
+
+def beginning(field: FieldShape, compare: Compare, row: FromClause, *, down: bool) -> ColumnElement[bool]:
+    """Where that stretch begins for whoever goes up, or down; where it ends is not said."""
+    column, value = row.c[_compared_by(field, compare)], bindparam(compare.value, type_=bind_type(field))
+    match compare.operator:
+        case "eq":
+            return column == value
+        case "startswith":
+            end = bindparam(f"{compare.value}_end", type_=String())
+            return column < end if down else column >= value
+        case "lt" | "lte":
+            return (column < value if compare.operator == "lt" else column <= value) if down else true()
+        case _:
+            return true() if down else predicate(field, compare, row)
 
 
 def among(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> ColumnElement[bool]:

@@ -27,14 +27,14 @@ from sqlalchemy import (
     union_all,
 )
 
-from schema.engine.comparison import bind_type, predicate, stretched_over
+from schema.engine.comparison import beginning, bind_type, predicate, sorted_by, stretch
 from schema.engine.dialect import quoted
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
 from schema.engine.predicates import Either, Unindexed
-from schema.engine.searching import Hits, hits, last_walked, searched
-from schema.engine.selection import Branch, Compare, Condition, Order, Search, required
+from schema.engine.searching import Hits, first_of, hits, last_walked, searched
+from schema.engine.selection import Branch, Compare, Condition, Junction, Order, Search, required
 from schema.engine.shape import Relation, Shape, table_of
 
 Predicate = ColumnElement[bool]
@@ -57,7 +57,11 @@ class Outer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matching:
-    """The rows of a branch: `row` is the record's table, `link` the link's, `keys` what the rows are sorted by."""
+    """The rows of a branch: `row` is the record's table, `link` the link's, `keys` what the rows are sorted by.
+
+    Of use to a search: `stretch` is what of the filter an index in that order can go by, `loose` what stands in `where`
+    as no index serves it where that is a stretch.
+    """
 
     row: FromClause
     link: FromClause | None
@@ -66,7 +70,8 @@ class Matching:
     keys: tuple[ColumnElement[Any], ...]
     key_fields: tuple[FieldShape, ...]
     descending: bool
-    stretch: tuple[Predicate, ...] = ()
+    stretch: tuple[tuple[FieldShape, Compare], ...] = ()
+    loose: tuple[Predicate, ...] = ()
     hits: Hits | None = None
 
     def select(self, *columns: ColumnElement[Any], within: Iterable[Predicate] = ()) -> Select[Any]:
@@ -96,33 +101,48 @@ class Matching:
         """So many of these rows, sorted by the keys, all in one direction.
 
         Few hits of a search are sorted; where there are many, rows are walked in their order until the page is full.
-        SQLite counts them first. PostgreSQL walks a stretch of the order, and sorts the hits beyond it if that did not
-        fill the page.
+        SQLite counts them first. PostgreSQL walks so many rows in the order, and sorts the hits beyond them if that did
+        not fill the page.
         """
         down = self.descending is not backward
-        order = [key.desc() if down else key.asc() for key in self.keys]
+        order = [_turned(key, down=down) for key in self.keys]
         if self.hits is None:
             return self.select(*columns, within=within).order_by(*order).limit(size)
-        beyond = self._beyond_walk(order, within, down=down)
+        walk = (
+            select(*self.keys)
+            .select_from(self.source)
+            .where(*within, *(beginning(field, asked, self.row, down=down) for field, asked in self.stretch))
+        )
+        end, last = (
+            last_walked(walk.order_by(*order)),
+            walk.order_by(*(_turned(key, down=not down) for key in self.keys)),
+        )
         found = select(*columns).select_from(self.source)
-        few = found.where(*within, *map(Unindexed, self.where), Either(self.hits.among(self.row.c.id), not_(beyond)))
-        many = found.where(*within, *self.where, Either(true(), func.coalesce(beyond, true())))
-        unwalked = [Either(key, func.greatest(key)) for key in self.keys]  # no index is in the order of these
-        turned = [key.desc() if down else key.asc() for key in unwalked]
+        few = found.where(
+            *within,
+            *map(Unindexed, self.where),
+            Either(self.hits.among(self.row.c.id), not_(self._after(first_of(end, last), down=down))),
+        ).order_by(*order)
+        # Loosely, too: that nearly all rows come later is nothing that an index should be asked for.
+        many = found.where(*within, *self.loose, Either(true(), self._after(end, down=down).is_(true())))
+        # No index is in this order.
+        many = many.order_by(*(_turned(Either(key, func.greatest(key)), down=down) for key in self.keys))
+        id = end.with_only_columns(self.row.c.id).correlate(None).scalar_subquery()
+        within_it = [predicate(field, asked, self.row) for field, asked in self.stretch]
+        beyond = select(self.row.c.id).where(self.row.c.id == id, *within_it).correlate(None).scalar_subquery()
         ways = (
-            few.order_by(*order).limit(self.hits.size(size, many=False)).subquery(),
-            many.order_by(*turned).limit(self.hits.size(size, many=True)).subquery(),
+            few.limit(self.hits.size(size, size, many=False)).subquery(),
+            many.limit(
+                self.hits.size(size, case((beyond.is_(None), literal_column("0", Integer())), else_=size), many=True)
+            ).subquery(),
         )
         return union_all(*(select(*rows.c) for rows in ways)).limit(size)
 
-    def _beyond_walk(
-        self, order: Sequence[ColumnElement[Any]], within: Iterable[Predicate], *, down: bool
-    ) -> Predicate:
-        """Whether a row comes after so many, hits or not; null where there are no more than these."""
-        walked = select(*self.keys).select_from(self.source).where(*within, *self.stretch).order_by(*order)
-        end = last_walked(walked).correlate(None).scalar_subquery()
+    def _after(self, end: Select[Any], *, down: bool) -> Predicate:
+        """Whether a row comes after another one in the order that is gone in; of no such row, null."""
+        bound = end.correlate(None).scalar_subquery()
         keys = self.keys[0] if len(self.keys) == 1 else tuple_(*self.keys)
-        return keys < end if down else keys > end
+        return keys < bound if down else keys > bound
 
     def any(self, *conditions: Predicate) -> ColumnElement[Any]:
         """Whether there is such a row: `1` or `0`. Sorted rows make SQLite take the index of their order."""
@@ -147,19 +167,17 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         _must_see(made, field, kind, "sort")
     by_link = link is not None and relation is not None and not fields
     identity = link.c[relation.far] if by_link and link is not None and relation is not None else row.c.id
+    given = [*_belonging(relation, row, link, parent), *_allowed(made, relation, row, parent, kind)]
     return Matching(
         row,
         link,
         link.join(row, row.c.id == link.c[relation.far]) if link is not None and relation else row,
-        (
-            *_belonging(relation, row, link, parent),
-            *_allowed(made, relation, row, parent, kind),
-            *asked,
-        ),
-        (*(row.c[_sorted_by(field, branch.order)] for field in fields), identity),
+        (*given, *asked),
+        (*(row.c[sorted_by(field, branch.order)] for field in fields), identity),
         (*fields, made.fields["id"]),
         branch.order.descending,
-        tuple(_stretch(branch, made, row)),
+        tuple(stretch(made, branch.where, branch.order)),
+        (*given, *(_loose(part, made, row, kind) for part in _parts(branch.where))),
         hits(made, branch.where) if relation is None else None,
     )
 
@@ -190,23 +208,26 @@ def opened(verdict: Verdict) -> list[Predicate]:
     return [verdict]
 
 
-def _sorted_by(field: FieldShape, order: Order) -> str:
-    return f"{field.name}_key" if order.folded else field.sort_column
+def _parts(asked: Condition | None) -> Iterator[Condition]:
+    """What a filter says, each thing by itself."""
+    if isinstance(asked, Junction) and asked.word == "and":
+        for part in asked.parts:
+            yield from _parts(part)
+    elif asked is not None:
+        yield asked
 
 
-def _stretch(branch: Branch, made: Shape, row: FromClause) -> Iterator[Predicate]:
-    """What of the filter an index in the list's order can go by.
-
-    That is what is said of the field sorted by first. In the order of ids, whatever has one value stands in it.
+def _loose(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Predicate:
+    """A part of a filter, for PostgreSQL as no index serves it if it is a stretch: how long that is, a plan that serves
+    everybody cannot know, and takes it for shorter than what a search finds.
     """
-    first = made.fields[next(iter(branch.order.fields), "id")]
-    compared = [it for it in required(branch.where) if isinstance(it, Compare)]
-    for asked in compared:
-        if asked.field == first.name and stretched_over(first, asked) == _sorted_by(first, branch.order):
-            yield predicate(first, asked, row)
-    equal = [it for it in compared if it.operator == "eq" and it.field != "id"]
-    if equal and not branch.order.fields:
-        yield predicate(made.fields[equal[0].field], equal[0], row)
+    holds = condition(asked, made, row, kind)
+    stretched = isinstance(asked, Compare) and asked.operator not in ("eq", "in", "contains")
+    return Either(holds, holds.is_(true())) if stretched else holds
+
+
+def _turned(key: ColumnElement[Any], *, down: bool) -> ColumnElement[Any]:
+    return key.desc() if down else key.asc()
 
 
 def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:

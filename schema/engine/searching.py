@@ -23,7 +23,9 @@ from sqlalchemy import (
     case,
     literal_column,
     or_,
+    select,
     true,
+    union_all,
 )
 from sqlalchemy.sql.expression import TextClause, text
 
@@ -90,6 +92,13 @@ def last_walked(rows: Select[Any]) -> Select[Any]:
     return rows.offset(literal_column(str(WALKED), Integer())).limit(literal_column("1", Integer()))
 
 
+def first_of(*ways: Select[Any]) -> Select[Any]:
+    """The first row of the first of these that has any."""
+    one = literal_column("1", Integer())
+    found = union_all(*(select(*way.limit(one).correlate(None).subquery().c) for way in ways)).subquery()
+    return select(*found.c).limit(one)
+
+
 class Hits:
     """What the index finds: as a set of ids, and whether these are many."""
 
@@ -105,15 +114,15 @@ class Hits:
         )
         return Either(id.in_(self._bound(found)), true())
 
-    def size(self, wanted: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
+    def size(self, wanted: ColumnElement[int], postgres: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
         """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin.
 
-        PostgreSQL is not asked: both ways, one after the other, go on where the page is not full yet.
+        PostgreSQL goes both ways, one after the other, until the page is full: `postgres` says how far.
         """
         counted = f"((SELECT count(*) FROM (SELECT 1 {self._found} LIMIT {MANY + 1})) > {MANY})"
         nothing = literal_column("0", Integer())
         yes, no = (wanted, nothing) if many else (nothing, wanted)
-        return Either(case((self._bound(counted), yes), else_=no), wanted)
+        return Either(case((self._bound(counted), yes), else_=no), postgres)
 
     @property
     def _found(self) -> str:
