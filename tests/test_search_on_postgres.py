@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,8 @@ from tests.people import TIMES, fill
 pytestmark = pytest.mark.postgres
 PEOPLE, WALKED = 20_000, 500
 AT_MOST = 7000  # each row counts in every part of a plan that it passes
-NOBODY = {"q": ("zzqxj",)}
-SEARCHES = {
+NOBODY: dict[str, Any] = {"q": ("zzqxj",)}
+SEARCHES: dict[str, dict[str, Any]] = {
     "nobody": NOBODY,
     "few": {"q": ("zuse",)},
     "many": {"q": ("ada",)},

@@ -60,7 +60,7 @@ def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
 
 def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
     """The condition on a row of the model's table."""
-    least = NO_INTEGER if field.kind == "integer" else ""
+    least = _least(field)
     column = row.c[_compared_by(field, compare)]
     value = bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
@@ -99,6 +99,10 @@ def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
     return UNSORTED if first is None else Order((first,), folded=(first, "startswith") in stretches)
 
 
+def _least(field: FieldShape) -> Any:
+    return NO_INTEGER if field.kind == "integer" else ""
+
+
 def _compared_by(field: FieldShape, compare: Compare) -> str:
     return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
 
@@ -117,9 +121,9 @@ def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tupl
     first = made.fields[next(iter(order.fields), "id")]
     compared = [it for it in required(where) if isinstance(it, Compare)]
     for asked in compared:
-        if asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked)):
-            if _compared_by(first, asked) == sorted_by(first, order):
-                yield first, asked
+        together = asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked))
+        if together and _compared_by(first, asked) == sorted_by(first, order):
+            yield first, asked
     by_id = [] if order.fields else [it for it in compared if it.operator == "eq" and it.field != "id"]
     yield from [(made.fields[it.field], it) for it in by_id if made.fields[it.field].kind not in ("boolean", "enum")][
         :1
@@ -140,8 +144,12 @@ def beginning(field: FieldShape, compare: Compare, row: FromClause, *, down: boo
         case "startswith":
             end = bindparam(f"{compare.value}_end", type_=String())
             return column < end if down else column >= value
-        case "lt" | "lte":
-            return (column < value if compare.operator == "lt" else column <= value) if down else true()
+        case "lt" if down:
+            return column < value
+        case "lte" if down:
+            return column <= value
+        case "lt" | "lte":  # from the least that is not null
+            return column > _least(field) if field.sort_column != field.name else true()
         case _:
             return true() if down else predicate(field, compare, row)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
 from schema.engine.predicates import Either, Unindexed
 from schema.engine.searching import Hits, first_of, hits, last_walked, searched
-from schema.engine.selection import Branch, Compare, Condition, Junction, Order, Search, required
+from schema.engine.selection import Branch, Compare, Condition, Search, parts
 from schema.engine.shape import Relation, Shape, table_of
 
 Predicate = ColumnElement[bool]
@@ -98,51 +98,51 @@ class Matching:
         within: Sequence[Predicate] = (),
         backward: bool = False,
     ) -> SelectBase:
-        """So many of these rows, sorted by the keys, all in one direction.
-
-        Few hits of a search are sorted; where there are many, rows are walked in their order until the page is full.
-        SQLite counts them first. PostgreSQL walks so many rows in the order, and sorts the hits beyond them if that did
-        not fill the page.
-        """
+        """So many of these rows, sorted by the keys, all in one direction."""
         down = self.descending is not backward
-        order = [_turned(key, down=down) for key in self.keys]
-        if self.hits is None:
-            return self.select(*columns, within=within).order_by(*order).limit(size)
-        walk = (
-            select(*self.keys)
-            .select_from(self.source)
-            .where(*within, *(beginning(field, asked, self.row, down=down) for field, asked in self.stretch))
-        )
-        end, last = (
-            last_walked(walk.order_by(*order)),
-            walk.order_by(*(_turned(key, down=not down) for key in self.keys)),
-        )
-        found = select(*columns).select_from(self.source)
-        few = found.where(
-            *within,
-            *map(Unindexed, self.where),
-            Either(self.hits.among(self.row.c.id), not_(self._after(first_of(end, last), down=down))),
-        ).order_by(*order)
-        # Loosely, too: that nearly all rows come later is nothing that an index should be asked for.
-        many = found.where(*within, *self.loose, Either(true(), self._after(end, down=down).is_(true())))
-        # No index is in this order.
-        many = many.order_by(*(_turned(Either(key, func.greatest(key)), down=down) for key in self.keys))
-        id = end.with_only_columns(self.row.c.id).correlate(None).scalar_subquery()
-        within_it = [predicate(field, asked, self.row) for field, asked in self.stretch]
-        beyond = select(self.row.c.id).where(self.row.c.id == id, *within_it).correlate(None).scalar_subquery()
-        ways = (
-            few.limit(self.hits.size(size, size, many=False)).subquery(),
-            many.limit(
-                self.hits.size(size, case((beyond.is_(None), literal_column("0", Integer())), else_=size), many=True)
-            ).subquery(),
-        )
-        return union_all(*(select(*rows.c) for rows in ways)).limit(size)
+        if self.hits is not None:
+            return self._search(self.hits, columns, size, within, down=down)
+        return self.select(*columns, within=within).order_by(*_turned(self.keys, down=down)).limit(size)
+
+    def _search(
+        self,
+        hits: Hits,
+        columns: Sequence[ColumnElement[Any]],
+        size: ColumnElement[int],
+        within: Sequence[Predicate],
+        *,
+        down: bool,
+    ) -> SelectBase:
+        """Few hits are sorted; where there are many, rows are walked in their order until the page is full.
+
+        SQLite counts them first. PostgreSQL walks so many rows, and sorts the hits beyond them if the page is not full.
+        """
+        begun = (beginning(field, asked, self.row, down=down) for field, asked in self.stretch)
+        walk = select(*self.keys).select_from(self.source).where(*within, *begun)
+        end, last = (walk.order_by(*_turned(self.keys, down=way)) for way in (down, not down))
+        end = last_walked(end)
+        walked = not_(self._after(first_of(end, last), down=down))
+        found = select(*columns).select_from(self.source).where(*within)
+        near = found.where(*map(Unindexed, self.where), Either(hits.among(self.row.c.id), walked))
+        # That nearly all rows come later, and in which order, is nothing that an index should be asked for.
+        far = found.where(*self.loose, Either(true(), self._after(end, down=down).is_(true())))
+        unindexed = [Either(key, func.greatest(key)) for key in self.keys]
+        near = near.order_by(*_turned(self.keys, down=down)).limit(hits.size(size, size, many=False))
+        far = far.order_by(*_turned(unindexed, down=down)).limit(hits.size(size, self._if_more(end, size), many=True))
+        return union_all(*(select(*way.subquery().c) for way in (near, far))).limit(size)
 
     def _after(self, end: Select[Any], *, down: bool) -> Predicate:
         """Whether a row comes after another one in the order that is gone in; of no such row, null."""
         bound = end.correlate(None).scalar_subquery()
         keys = self.keys[0] if len(self.keys) == 1 else tuple_(*self.keys)
         return keys < bound if down else keys > bound
+
+    def _if_more(self, end: Select[Any], size: ColumnElement[int]) -> ColumnElement[int]:
+        """The size of a page, if the stretch does not end before the walk."""
+        id = end.with_only_columns(self.row.c.id).correlate(None).scalar_subquery()
+        there = [predicate(field, asked, self.row) for field, asked in self.stretch]
+        more = select(self.row.c.id).where(self.row.c.id == id, *there).correlate(None).scalar_subquery()
+        return case((more.is_(None), literal_column("0", Integer())), else_=size)
 
     def any(self, *conditions: Predicate) -> ColumnElement[Any]:
         """Whether there is such a row: `1` or `0`. Sorted rows make SQLite take the index of their order."""
@@ -177,7 +177,7 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         (*fields, made.fields["id"]),
         branch.order.descending,
         tuple(stretch(made, branch.where, branch.order)),
-        (*given, *(_loose(part, made, row, kind) for part in _parts(branch.where))),
+        (*given, *(_loose(part, made, row, kind) for part in parts(branch.where))),
         hits(made, branch.where) if relation is None else None,
     )
 
@@ -208,15 +208,6 @@ def opened(verdict: Verdict) -> list[Predicate]:
     return [verdict]
 
 
-def _parts(asked: Condition | None) -> Iterator[Condition]:
-    """What a filter says, each thing by itself."""
-    if isinstance(asked, Junction) and asked.word == "and":
-        for part in asked.parts:
-            yield from _parts(part)
-    elif asked is not None:
-        yield asked
-
-
 def _loose(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Predicate:
     """A part of a filter, for PostgreSQL as no index serves it if it is a stretch: how long that is, a plan that serves
     everybody cannot know, and takes it for shorter than what a search finds.
@@ -226,8 +217,8 @@ def _loose(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Predic
     return Either(holds, holds.is_(true())) if stretched else holds
 
 
-def _turned(key: ColumnElement[Any], *, down: bool) -> ColumnElement[Any]:
-    return key.desc() if down else key.asc()
+def _turned(keys: Iterable[ColumnElement[Any]], *, down: bool) -> list[ColumnElement[Any]]:
+    return [key.desc() if down else key.asc() for key in keys]
 
 
 def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:

@@ -45,9 +45,14 @@ Condition = Compare | Junction | Search
 
 def required(asked: Condition | None) -> Iterator[Compare | Search]:
     """The comparisons and searches that every row has to stand, whatever else it is like."""
-    if isinstance(asked, Junction):
-        for part in asked.parts if asked.word == "and" else ():
-            yield from required(part)
+    return (part for part in parts(asked) if not isinstance(part, Junction))
+
+
+def parts(asked: Condition | None) -> Iterator[Condition]:
+    """What a filter says, each thing by itself."""
+    if isinstance(asked, Junction) and asked.word == "and":
+        for part in asked.parts:
+            yield from parts(part)
     elif asked is not None:
         yield asked
 
