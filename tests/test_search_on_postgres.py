@@ -100,6 +100,8 @@ async def test_a_search_goes_through_few_rows_in_any_order(rows, search, sort):
         {"created_at__gt": "2026-01-01T00:00:00.010000Z"},
         {"first_name__startswith": "a"},
         {"last_name__startswith": "name 5"},
+        {"first_name__startswith": "p", "sort": orders(USER)["id"]},
+        {"email__startswith": "person", "age__gte": 1, "sort": orders(USER)["-created_at"]},
     ],
     ids=str,
 )
