@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from schema.engine.database import Directory
-from schema.engine.operations import create, find, get, reading
+from schema.engine.operations import create, find, get
 from schema.engine.pace import LONGEST, MOST, SHORT, Pace
 from schema.engine.selection import Branch, Page, Rows, Scalar, Selection
 from schema.engine.step import Listing, Single
@@ -40,6 +40,11 @@ async def people(directory, *names):
     """The ids of new users with these names."""
     made = [create(directory.work(ADMIN), USER, {"first_name": name, "age": 1}, NAME) for name in names]
     return [id for id, _ in await asyncio.gather(*made)]
+
+
+def reading(work, id, what):
+    """The step that reads so much of one person."""
+    return work.looking_up(work.record_plan(USER, what), id, {})
 
 
 async def ask(directory, sql, *given):
@@ -121,7 +126,7 @@ async def test_lists_and_records_of_one_read_are_one_statement(watched):
     directory, said = watched
     ids = await people(directory, "Ada", "Bob")
     work = directory.work(ADMIN)
-    records = [reading(work, USER, id, what, {}) for id in (ids[1], UNKNOWN, ids[0]) for what in (NAME, AGE)]
+    records = [reading(work, id, what) for id in (ids[1], UNKNOWN, ids[0]) for what in (NAME, AGE)]
     lists = [Listing("SELECT $2::text || $1::text", ("1", "2")), Listing("SELECT $1::text", ("3",))]
     said.clear()
 
@@ -172,7 +177,7 @@ async def test_records_of_one_read_go_along_with_those_of_others(watched):
     directory, said = watched
     ids = await people(directory, *"abcdefghij")
     work = directory.work(ADMIN)
-    several = [directory.read([reading(work, USER, id, NAME, {}) for id in reversed(ids)]) for _ in range(10)]
+    several = [directory.read([reading(work, id, NAME) for id in reversed(ids)]) for _ in range(10)]
     said.clear()
 
     found, alone = await asyncio.gather(asyncio.gather(*several), get(work, USER, ids[3], NAME))

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.rest import problems
-from api.rest.endpoint import Answer, Call, Endpoint
+from api.rest.endpoint import Answer, Body, Call, Endpoint
 from api.rest.reading import Parameters, check_accept, check_media_type, headers_of, query_of, read_body
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
@@ -55,7 +55,7 @@ class Resource:
         headers = headers_of(scope)
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)
-        body = await self._body(endpoint, receive, headers) if endpoint.body else b""
+        body = await self._body(endpoint.body, method, receive, headers) if endpoint.body else b""
         sent = query_of(scope["query_string"])
         in_path, in_query = parameters.read(scope["path_params"], sent, headers)
         value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None
@@ -64,10 +64,9 @@ class Resource:
         directory: Directory = scope["app"].state.directory
         return await endpoint.call(Call(actor, directory, base, in_path, in_query, headers, sent, path, value))
 
-    async def _body(self, endpoint: Endpoint, receive: Receive, headers: dict[str, str]) -> bytes:
-        assert endpoint.body is not None
+    async def _body(self, wanted: Body, method: str, receive: Receive, headers: dict[str, str]) -> bytes:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        check_media_type(endpoint.body, headers.get("content-type"), has_body, endpoint.method)
+        check_media_type(wanted, headers.get("content-type"), has_body, method)
         return await read_body(receive, headers, self._body_limit)
 
 

@@ -55,12 +55,12 @@ async def _plaintext(call: Call) -> Answer:
 
 
 async def _queries(call: Call) -> Answer:
-    work = call.work
+    work, plan = call.work, call.work.record_plan(_WORLD, _ROW)
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
-    steps = [operations.reading(work, _WORLD, id, _ROW, {}) for id in ids]
+    steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
     brought = await work.read([Single(step[0], step[1]) for step in steps])
-    found = (operations.found(work, _WORLD, id, _ROW, rows, {}).json for id, rows in zip(ids, brought, strict=True))
+    found = (operations.found(plan, _WORLD, id, rows, {}).json for id, rows in zip(ids, brought, strict=True))
     return Answer(200, b"[%b]" % b",".join(found))
 
 
@@ -79,7 +79,7 @@ async def _updates(call: Call) -> Answer:
         for place, number in new.items():
             id = id_at(place)
             bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
-            if not (yield work.looking_up(plan, bound)):
+            if not (yield work.looking_up(plan, id, {})):
                 raise writes.missing(_WORLD, id)
             yield changing.sql, changing.bind(bound)
         return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))

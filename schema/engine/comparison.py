@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, String, and_, bindparam, false, true
@@ -124,10 +125,9 @@ def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tupl
         together = asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked))
         if together and _compared_by(first, asked) == sorted_by(first, order):
             yield first, asked
-    by_id = [] if order.fields else [it for it in compared if it.operator == "eq" and it.field != "id"]
-    yield from [(made.fields[it.field], it) for it in by_id if made.fields[it.field].kind not in ("boolean", "enum")][
-        :1
-    ]
+    if not order.fields:
+        equal = ((made.fields[it.field], it) for it in compared if it.operator == "eq" and it.field != "id")
+        yield from islice((it for it in equal if it[0].kind not in ("boolean", "enum")), 1)
 
 
 def sorted_by(field: FieldShape, order: Order) -> str:

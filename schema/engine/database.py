@@ -129,10 +129,10 @@ class Work:
         kind = self.actor.kind
         return self.directory.plans.get(("one", made, asked, kind), lambda: plan_record(made, asked, kind))
 
-    def looking_up(self, plan: Plan, values: Values) -> Step:
-        """The step of a record's plan, for the record whose id is the value `key`."""
+    def looking_up(self, plan: Plan, id: str, values: Values) -> Step:
+        """The step of a record's plan, for the record with this id."""
         assert plan.several is not None
-        return lookup(plan.statement, plan.several, {**values, "actor": self.actor.id})
+        return lookup(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
 
     async def read(self, steps: Sequence[Step]) -> list[Rows]:
         """The rows of each step, all of one moment."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from schema.engine import writes
@@ -23,7 +24,7 @@ from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.step import Listing, Sole, Step, Steps, Wide
+from schema.engine.step import Listing, Sole, Steps, Wide
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -64,9 +65,9 @@ async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, se
 
 async def get(work: Work, made: Shape, id: str, selection: Selection, values: Values | None = None) -> Found:
     """One record, or `NotFound`."""
-    plan, given = work.record_plan(made, selection), {**(values or {}), "key": id}
-    (rows,) = await work.read([work.looking_up(plan, given)])
-    return _finished(plan, made, id, rows, given)
+    plan, given = work.record_plan(made, selection), values or {}
+    (rows,) = await work.read([work.looking_up(plan, id, given)])
+    return found(plan, made, id, rows, given)
 
 
 async def create(
@@ -89,17 +90,18 @@ async def create(
         if verdict is not True:
             asking = plans.get(("ask", made, kind, "create"), lambda: writes.asking(made, kind, made.rules.create))
             yield from writes.why_not(made, asking, _bound(work, {}, key=id), "create")
-        return told((yield reading(work, made, id, selection, values or {})))
+        plan = work.record_plan(made, selection)
+        return told(plan, (yield work.looking_up(plan, id, values or {})))
 
-    def told(rows: Rows) -> Written:
-        shown = found(work, made, id, selection, rows, values or {})
+    def told(plan: Plan, rows: Rows) -> Written:
+        shown = found(plan, made, id, rows, values or {})
         # What is given once is no part of the record, and is kept with no answer.
         given = shown if once is None else replace(shown, once=once)
         return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
 
     if verdict is True and (plan := _at_once(work, made, selection)):
         bound = plan.statement.bind(_bound(work, {**(values or {}), **writes.columns_of(made.fields, row)}))
-        return await work.write(Sole(plan.statement.sql, bound, told), apart=True)  # type: ignore[no-any-return]
+        return await work.write(Sole(plan.statement.sql, bound, partial(told, plan)), apart=True)  # type: ignore[no-any-return]
     return await work.write(job, apart=True)  # type: ignore[no-any-return]
 
 
@@ -145,9 +147,10 @@ async def update(
         if not changed:
             barred = frozenset(name for name in fields if rule.where(made.table, kind, frozenset([name])) is False)
             yield from writes.why_not(made, asking, bound, "change", barred)
-        rows = yield reading(work, made, id, selection, values or {})
+        plan = work.record_plan(made, selection)
+        rows = yield work.looking_up(plan, id, values or {})
         changes = (Change(made.name, id, "updated"),) if changed else ()
-        return Written(found(work, made, id, selection, rows, values or {}), changes)
+        return Written(found(plan, made, id, rows, values or {}), changes)
 
     return await work.write(job)  # type: ignore[no-any-return]
 
@@ -185,17 +188,8 @@ async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] |
     await work.write(Wide(job))
 
 
-def reading(work: Work, made: Shape, id: str, selection: Selection, values: Values) -> Step:
-    """The step that reads one record."""
-    return work.looking_up(work.record_plan(made, selection), {**values, "key": id})
-
-
-def found(work: Work, made: Shape, id: str, selection: Selection, rows: Rows, values: Values) -> Found:
-    """What that step brought, or `NotFound`."""
-    return _finished(work.record_plan(made, selection), made, id, rows, values)
-
-
-def _finished(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found:
+def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found:
+    """What the step of a record's plan brought, or `NotFound`."""
     if not rows:
         raise writes.missing(made, id)
     text, version, whole = rows[0]

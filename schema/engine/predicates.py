@@ -38,7 +38,7 @@ class Within(FunctionElement[bool]):
 
 
 class Unindexed(FunctionElement[bool]):
-    """A condition as PostgreSQL has it where no index of trigrams is to serve it."""
+    """A condition as PostgreSQL has it where no index of trigrams is to serve it; to SQLite it is as it is."""
 
     type = Boolean()
     inherit_cache = False
@@ -97,13 +97,7 @@ def _(word: Within, compiler: SQLCompiler, *, unindexed: bool = False, **told: A
     return f"({within} LIKE (SELECT {pattern}))"
 
 
-@compiles(Unindexed, "sqlite")
-def _(word: Unindexed, compiler: SQLCompiler, **told: Any) -> str:
-    (condition,) = word.clauses
-    return f"({compiler.process(condition, **told)})"
-
-
-@compiles(Unindexed, "postgresql")
+@compiles(Unindexed)
 def _(word: Unindexed, compiler: SQLCompiler, **told: Any) -> str:
     (condition,) = word.clauses
     return f"({compiler.process(condition, **{**told, 'unindexed': True})})"

@@ -211,8 +211,8 @@ def _reads(made: Shape, work: Work) -> bool:
 
 
 def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
-    given = {**values, "key": id}
-    return Prepared([work.looking_up(plan, given)], lambda rows: plan.finish(rows[0][0][0], given) if rows[0] else NULL)
+    step = work.looking_up(plan, id, values)
+    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL)
 
 
 def _well_formed(id: str) -> str | None:

@@ -113,7 +113,7 @@ def _ends(made: Shape, id: str, mutation: Mutation, context: Context, key: str) 
         values = selecting.named.values
         _check(context, selecting)
         plan = context.work.record_plan(made, selection)
-        step = operations.reading(context.work, made, id, selection, values)
+        step = context.work.looking_up(plan, id, values)
         yield step, partial(_record, name, plan, values)
 
 
