@@ -43,12 +43,6 @@ class Lookup(NamedTuple):
     values: Values
 
     @property
-    def key(self) -> str:
-        """The record's id."""
-        key: str = self.values["key"]
-        return key
-
-    @property
     def shared(self) -> tuple[Any, ...]:
         """The parameters of all that are looked up together; `KEYS` stands for the ids."""
         if self.several.names == _KEYS_ALONE:
