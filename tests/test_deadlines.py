@@ -30,7 +30,7 @@ DEADLINE = 0.8
 @pytest.fixture(autouse=True)
 def _lanes_alone(monkeypatch):
     """What is read at a glance has no deadline of this kind: `test_glance.py` is about that."""
-    monkeypatch.setattr(Glance, "read", lambda self, steps: None)
+    monkeypatch.setattr(Glance, "read", lambda self, steps, hold: None)
 
 
 @pytest.fixture

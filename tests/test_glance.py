@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 
 import pytest
 
 from schema.engine import glance
-from schema.engine.database import Directory
+from schema.engine.database import Directory, Written
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.file import File
 
@@ -96,6 +98,65 @@ async def test_steps_that_go_together_are_of_one_moment(places, database):
     assert await directory.read([(SHORT, ()), ("SELECT 2", ())]) == [[(1,)], [(2,)]]
     assert [statement for statement, _ in seen] == ["BEGIN", SHORT, "SELECT 2", "ROLLBACK"]
     assert all(here for _, here in seen)
+
+
+async def test_the_reads_of_one_turn_share_a_snapshot_from_the_second_on(places):
+    directory, seen = places
+
+    answers = await asyncio.gather(*(directory.read([(f"SELECT {number}", ())]) for number in range(4)))
+    await asyncio.sleep(0)
+
+    assert answers == [[[(number,)]] for number in range(4)]
+    assert [statement for statement, _ in seen] == [
+        "SELECT 0", "BEGIN", "SELECT 1", "SELECT 2", "SELECT 3", "COMMIT"
+    ]  # fmt: skip
+
+
+async def test_a_shared_snapshot_does_not_outlast_its_turn(places, database):
+    directory, _ = places
+    count = [("SELECT count(*) FROM alembic_version", ())]
+    for number in range(1, 4):
+        shared = await asyncio.gather(*(directory.read(count) for _ in range(3)))
+        with contextlib.closing(sqlite3.connect(database)) as other, other:
+            other.execute("INSERT INTO alembic_version VALUES (?)", (f"of another process {number}",))
+
+        assert shared == [[[(number,)]]] * 3
+        assert await directory.read(count) == [[(number + 1,)]]
+
+
+async def test_no_snapshot_is_held_while_somebody_writes(places):
+    directory, seen = places
+
+    def job():
+        yield "SELECT 'written'", ()
+        return Written(None)
+
+    reads = [directory.read([(f"SELECT {number}", ())]) for number in range(6)]
+    await asyncio.gather(*reads[:3], directory.write(job), *reads[3:])
+
+    here = [statement for statement, here in seen if here]
+    assert here == ["SELECT 0", "BEGIN", "SELECT 1", "SELECT 2", "COMMIT", "SELECT 3", "SELECT 4", "SELECT 5"]
+
+
+async def test_steps_in_a_shared_snapshot_need_none_of_their_own(places):
+    directory, seen = places
+
+    await asyncio.gather(*(directory.read([(SHORT, ()), ("SELECT 2", ())]) for _ in range(2)))
+    await asyncio.sleep(0)
+
+    assert [statement for statement, _ in seen] == [
+        "BEGIN", SHORT, "SELECT 2", "ROLLBACK", "BEGIN", SHORT, "SELECT 2", "COMMIT"
+    ]  # fmt: skip
+
+
+async def test_what_takes_long_in_a_shared_snapshot_leaves_it_to_the_others(places):
+    directory, seen = places
+
+    answers = await asyncio.gather(*(directory.read([(asked, ())]) for asked in (SHORT, SHORT, LONG, SHORT)))
+    await asyncio.sleep(0)
+
+    assert answers == [[[(1,)]], [[(1,)]], [[(400000,)]], [[(1,)]]]
+    assert [statement for statement, here in seen if here] == [SHORT, "BEGIN", SHORT, LONG, SHORT, "COMMIT"]
 
 
 async def test_steps_of_which_one_takes_long_go_to_a_lane_together(places):

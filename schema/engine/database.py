@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from schema.engine.dialect import SQLITE, postgres
 from schema.engine.events import Feed
@@ -75,13 +74,13 @@ class Directory:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
         await self.database.check()
 
-    async def read(self, steps: Sequence[Step], reader: Actor | None = None) -> list[Rows]:
+    def read(self, steps: Sequence[Step], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         """The rows of each step, all of one moment; `reader` sees at least what they have written themselves."""
-        return await self.database.read(steps, reader)
+        return self.database.read(steps, reader)
 
-    async def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Any:
+    def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
         """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
-        return await self.database.write(job, writer, apart=apart)
+        return self.database.write(job, writer, apart=apart)
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -111,8 +110,7 @@ def _server(place: str, replica: str | None, *told: Any) -> Database:
     return Replicated(place, replica, *told) if replica else Postgres(place, *told)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One actor's transaction: the verbs in `operations.py` are given one each."""
 
     directory: Directory
@@ -134,9 +132,9 @@ class Work:
         assert plan.several is not None
         return lookup(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
 
-    async def read(self, steps: Sequence[Step]) -> list[Rows]:
+    def read(self, steps: Sequence[Step]) -> Coroutine[Any, Any, list[Rows]]:
         """The rows of each step, all of one moment."""
-        return await self.directory.read(steps, self.actor)
+        return self.directory.read(steps, self.actor)
 
     async def write(self, job: Job, *, apart: bool = False) -> Any:
         """The result of a job that returns `Written`, once it is committed; `apart`: it touches nothing of others'."""

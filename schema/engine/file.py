@@ -63,7 +63,7 @@ class File:
     async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment."""
         began = perf_counter()
-        rows: list[Rows] | None = self._glance.read(steps)
+        rows: list[Rows] | None = self._glance.read(steps, hold=not self._writer.busy())
         if rows is not None:
             self._glances.note(steps, began)
             return rows
@@ -75,6 +75,7 @@ class File:
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed."""
         began = perf_counter()
+        self._glance.let_go()
         try:
             return await self._writer.do(job)
         finally:

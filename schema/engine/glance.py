@@ -5,10 +5,15 @@ the look-up of a record several times. So a statement is first tried right here,
 One that does not make it is broken off, goes to a lane like any other errand, and so does the same statement for a
 while. Steps are counted rather than time, which on a busy machine says more about others; the clock is looked at too,
 for the sake of a disk that is slow, but what took long for that alone is tried again soon.
+
+To take a snapshot and to leave it is half of what a short read costs, in calls of the kernel. So what is read in one
+turn of the event loop, from the second read on, is read from one snapshot. All who share it had asked before it was
+taken. While somebody writes it is not held: the writer's log can only be begun anew when nobody reads from it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,6 +44,7 @@ class Glance:
         self._until = 0.0
         self._looks = 0
         self._avoided: dict[str, float] = {}
+        self._read_in_turn = self._held = False
 
     def open(self) -> None:
         """Connect; nothing is waited for here, not even a lock."""
@@ -50,11 +56,23 @@ class Glance:
     def close(self) -> None:
         """Disconnect."""
         if self._connection is not None:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._held = self._connection, None, False
             connection.close()
 
-    def read(self, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]] | None:
-        """The rows of each step, all of one moment; None for what takes too long here, or fails: ask a lane."""
+    def let_go(self) -> None:
+        """Leave the snapshot, if one is held: the next read sees what there is by then."""
+        if self._held and self._connection is not None:
+            self._held = False
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.Error:  # one that cannot be left would be read from for ever
+                self._renew()
+
+    def read(self, steps: Sequence[Step], *, hold: bool = False) -> list[list[tuple[Any, ...]]] | None:
+        """The rows of each step, all of one moment; None for what takes too long here, or fails: ask a lane.
+
+        `hold`: the other reads of this turn of the event loop may share the snapshot, for nobody here writes.
+        """
         connection, now = self._connection, monotonic()
         if connection is None or (self._avoided and self._avoids(steps, now)):
             return None
@@ -63,6 +81,9 @@ class Glance:
         self._until, self._looks = now + LONGEST, MOST_STEPS // CHECKED
         several = len(steps) > 1
         try:
+            if hold and not self._held:
+                self._hold(connection)
+            several = several and not self._held
             if several:
                 connection.execute("BEGIN")
             return [connection.execute(step[0], step[1]).fetchall() for step in steps]
@@ -73,16 +94,32 @@ class Glance:
             if several and connection.in_transaction:
                 connection.execute("ROLLBACK")
 
+    def _hold(self, connection: sqlite3.Connection) -> None:
+        """At the second read of a turn, take a snapshot for the rest of it."""
+        if self._read_in_turn:
+            connection.execute("BEGIN")
+            self._held = True
+        else:
+            self._read_in_turn = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._read_in_turn = False
+        self.let_go()
+
     def _is_there(self, now: float) -> bool:
         """Whether the file is still the one at the path; another one is opened instead, for the next time."""
         there = identity(self._path)
         if there == self._opened:
             self._trusted = now + TRUST
         elif there is not None:
-            self.close()
-            with suppress(sqlite3.Error):
-                self.open()
+            self._renew()
         return self._trusted > now
+
+    def _renew(self) -> None:
+        self.close()
+        with suppress(sqlite3.Error):
+            self.open()
 
     def _too_long(self) -> bool:
         self._looks -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,16 +29,16 @@ class Recorder(Directory):
         super().__init__(place, pool=1)
         self.trips: list[Trip] = []
 
-    async def read(self, steps: Sequence[Step], reader: Actor | None = None) -> list[Rows]:
+    def read(self, steps: Sequence[Step], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         """As ever."""
         self.trips.append(Trip("read", list(steps)))
-        return await super().read(steps, reader)
+        return super().read(steps, reader)
 
-    async def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Any:
+    def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
         """As ever."""
         trip = Trip("write")
         self.trips.append(trip)
-        return await super().write(lambda: _noted(job, trip), writer, apart=apart)
+        return super().write(lambda: _noted(job, trip), writer, apart=apart)
 
     def planned(self, sql: str) -> tuple[Hashable, Statement | None]:
         """What a statement was planned for, and the statement; it may have been made for this once."""
