@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from schema.engine.database import Directory, Work
 from schema.engine.errors import DirectoryError
@@ -58,8 +58,7 @@ class Reply:
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request whose every part has been read: what an endpoint's function is given."""
 
     actor: Actor
@@ -78,8 +77,7 @@ class Call:
         return self.directory.work(self.actor)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Status, JSON and headers of an answer."""
 
     status: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
@@ -15,7 +15,12 @@ from schema.engine.errors import BadRequest, Fault, Invalid
 
 
 def headers_of(scope: Scope) -> dict[str, str]:
-    """The headers by lower-case name; those that are sent several times joined by commas."""
+    """The headers by lower-case name; those that are sent several times joined by commas.
+
+    A server that has made them before, for the same head, leaves them in the scope as `named`.
+    """
+    if "named" in scope:
+        return cast(dict[str, str], scope["named"])
     made: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")

@@ -13,6 +13,7 @@ import httptools
 
 from api.rest import problems
 from api.wire import head
+from api.wire.again import Again, Head, kept_of
 from api.wire.exchange import DRAINED, Exchange, everything
 from api.wire.visit import BETWEEN, BODY, DEAF, HEAD, Visit
 from schema.engine.errors import BadRequest
@@ -21,6 +22,8 @@ _KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"C
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}")
 # One that the parser knows and nobody here serves: it stands in for those that it does not know.
 _STAND_IN = b"UNLINK"
+# So many heads in a row are kept for nothing before that is given up.
+TRIES = 3
 
 
 class Enough(Exception):
@@ -30,12 +33,25 @@ class Enough(Exception):
 class Connection(Visit):
     """One connection, as it is read."""
 
+    # The head of the last request, where the next one may have the same; how often it is yet to be kept to no avail.
+    _last: Head | None = None
+    _tries = TRIES
+    _messages = 0
+
     def data_received(self, data: bytes) -> None:
         """Hand the parser what has come, the method of a new request one that it knows."""
         stage = self._stage
         if stage >= DEAF:
             return
         if stage == BETWEEN:
+            last = self._last
+            if last is not None and self._answering is None and len(data) <= self.watch.limits.url:
+                again = last.again(data)
+                if again is not None:
+                    self._read_again(again, last)
+                    return
+                self._last = None
+            self._messages = 0
             method, space, _ = data[:48].partition(b" ")
             if method not in _KNOWN and space and _METHOD.fullmatch(method):
                 self._method, data = method.decode(), _STAND_IN + data[len(method) :]
@@ -51,10 +67,14 @@ class Connection(Visit):
         else:
             if self._stage != BETWEEN:
                 self._check_size()
+            elif stage == BETWEEN and self._tries and self._messages == 1:
+                self._tries -= 1
+                self._last = kept_of(data, self.headers, dict(self.headers))
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._messages += 1
         self._stage, self._taken = HEAD, 0
         self.since = self.begun = self.watch.now
 
@@ -79,11 +99,11 @@ class Connection(Visit):
             if self._answering is not None:
                 raise BadRequest("a WebSocket waits until what was asked before it is answered")
             return
-        path = raw_path.decode("ascii")
-        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode() + raw_path
-        scope["query_string"] = query
-        self._begin(everything if path == "*" else self.app, version, named)
+        self._aim(raw_path, query)
+        expects = b"expect" in named and named[b"expect"].lower() == b"100-continue"
+        drains = b"content-length" in named and not expects and int(named[b"content-length"]) <= DRAINED
+        keep_alive = version == "1.1" and parser.should_keep_alive()
+        self._begin(Exchange(self, keep_alive and not self.watch.leaving, expects, drains))
 
     def on_message_complete(self) -> None:
         """It is all there."""
@@ -98,6 +118,29 @@ class Connection(Visit):
         self.watch.forget(self)
         super().handle_websocket_upgrade()
 
+    def _read_again(self, again: Again, last: Head) -> None:
+        """A whole request with the head of the one before, which needs no parser."""
+        super().on_message_begin()
+        self._tries = TRIES
+        self.since = self.begun = self.watch.now
+        self.url, self.headers = again.path, last.headers
+        scope: Any = self.scope
+        scope |= {"method": again.method, "headers": last.headers, "named": last.named}
+        self._aim(again.path, again.query)
+        exchange = Exchange(self, not self.watch.leaving, False, False)
+        exchange.body += again.body
+        exchange.more_body = False
+        exchange.message_event.set()
+        self._begin(exchange)
+        self._stage = BETWEEN
+
+    def _aim(self, raw_path: bytes, query: bytes) -> None:
+        """Say in the scope what the request is for."""
+        scope, path = self.scope, raw_path.decode("ascii")
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode() + raw_path
+        scope["query_string"] = query
+
     def _target(self, method: str) -> tuple[bytes, bytes]:
         """Path and query, once they are known to be neither too long nor in a head that is."""
         limits, url = self.watch.limits, self.url
@@ -108,14 +151,12 @@ class Connection(Visit):
         path, _, query = url.partition(b"?")
         return path, query
 
-    def _begin(self, app: Any, version: str, named: dict[bytes, bytes]) -> None:
+    def _begin(self, exchange: Exchange) -> None:
         """Have it answered, after those that came before it."""
         if len(self.pipeline) >= self.watch.limits.pipelined:
             raise Enough
-        expects = b"expect" in named and named[b"expect"].lower() == b"100-continue"
-        drains = b"content-length" in named and not expects and int(named[b"content-length"]) <= DRAINED
-        keep_alive = version == "1.1" and not self.watch.leaving and self.parser.should_keep_alive()
-        self.cycle = exchange = Exchange(self, keep_alive, expects, drains)
+        app: Any = everything if self.scope["path"] == "*" else self.app
+        self.cycle = exchange
         self._stage, self.since = BODY, self.watch.now
         if self._answering is None:
             self._start_asgi_task(exchange, app)
