@@ -24,8 +24,18 @@ class Replay:
     count: int = 0
 
     def quiet(self, watch: Callable[[str], None]) -> Callable[[str], None]:
-        """The same watch, which does not hear of what is run a second time."""
-        return lambda statement: None if self.under_way else watch(statement)
+        """The same watch, which does not hear of what is run a second time, nor of the end of what began there."""
+        begun = False
+
+        def hear(statement: str) -> None:
+            nonlocal begun
+            theirs = bool(self.under_way) or (begun and statement == "COMMIT")
+            if theirs and statement in ("BEGIN", "COMMIT", "ROLLBACK"):
+                begun = statement == "BEGIN"
+            if not theirs:
+                watch(statement)
+
+        return hear
 
 
 REPLAY = Replay()
