@@ -45,11 +45,19 @@ class Kind:
     """All that a plan may know of an actor.
 
     Scopes take away and never give: with none, all that the roles allow is allowed; with some, what they name of it.
+    Plans are looked up by it with every request, so its hash is worked out once.
     """
 
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     identified: bool = False
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.roles, self.scopes, self.identified)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def within(self, resource: str, deed: Deed) -> bool:
         """Whether the scopes leave room for it. Who may write may read."""
