@@ -186,8 +186,9 @@ def sizes(template, tmp_path_factory):
 
 @pytest.fixture
 def soon_many(monkeypatch):
-    """So few hits are many that both sizes have more."""
+    """So few rows are many, and a walk is so short, that both sizes have more."""
     monkeypatch.setattr(searching, "MANY", 50)
+    monkeypatch.setattr(searching, "WALKED", 500)
 
 
 def somebody(number):

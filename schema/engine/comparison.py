@@ -27,6 +27,7 @@ FOLLOWING = (
     "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
     "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
 )
+_BY_NUMBER: tuple[Operator, ...] = ("eq", "in", "startswith", "lt", "lte", "gt", "gte", "isnull", "notnull")
 _STRETCHES = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
@@ -128,6 +129,35 @@ def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tupl
     if not order.fields:
         equal = ((made.fields[it.field], it) for it in compared if it.operator == "eq" and it.field != "id")
         yield from islice((it for it in equal if it[0].kind not in ("boolean", "enum")), 1)
+
+
+def sought(made: Shape, where: Condition | None, order: Order) -> tuple[FieldShape, Compare] | None:
+    """What of a filter an index finds that has its rows in another order than the list's, and its field.
+
+    Of several such things it is the one that is likely to be found least. There is none where a single row is meant,
+    nor in the order of ids, which is that of all rows with one value.
+    """
+    compared = [(made.fields[it.field], it) for it in required(where) if isinstance(it, Compare)]
+    if any((field.unique or field.primary) and it.operator in ("eq", "in") for field, it in compared):
+        return None
+    led = [it for _, it in stretch(made, where, order)]
+    found = [
+        (field, it)
+        for field, it in compared
+        if field.offered and it.operator != "contains" and it not in led and _finds(field, it)
+        if order.fields or it.operator in _STRETCHES
+    ]
+    return min(found, key=_share, default=None)
+
+
+def _share(found: tuple[FieldShape, Compare]) -> tuple[bool, int]:
+    """The larger, the more rows are likely to be found."""
+    field, asked = found
+    return field.kind in ("boolean", "enum"), _BY_NUMBER.index(asked.operator)
+
+
+def _finds(field: FieldShape, compare: Compare) -> bool:
+    return field.nullable or compare.operator not in ("isnull", "notnull")
 
 
 def sorted_by(field: FieldShape, order: Order) -> str:

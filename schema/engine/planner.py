@@ -20,12 +20,13 @@ from schema.engine.comparison import among
 from schema.engine.dialect import Aggregate, Array, Character, Octets, quoted
 from schema.engine.errors import Forbidden, Invalid
 from schema.engine.lookup import FIELD, RECORD
-from schema.engine.matching import Matching, matching, opened
+from schema.engine.matching import matching, opened
 from schema.engine.pages import HEAD, Layout, PageFinish, RecordFinish, layout
 from schema.engine.policy import Kind
 from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Shape, shape
+from schema.engine.sorting import Matching
 from schema.engine.statement import Statement, compiled
 from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
 
@@ -177,7 +178,7 @@ def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Express
         (columns.after, branch.page.before, True),
     ):
         if wanted and cursor:
-            yield found.any(found.beyond(cursor, later=later, inclusive=True))
+            yield found.any(cursor, later=later)
 
 
 def _object(asked: Selection, scope: Scope) -> list[Piece]:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
+    Boolean,
     ColumnElement,
     FromClause,
     Integer,
@@ -20,7 +22,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
-    case,
+    column,
     literal_column,
     or_,
     select,
@@ -99,12 +101,26 @@ def first_of(*ways: Select[Any]) -> Select[Any]:
     return select(*found.c).limit(one)
 
 
+def few(found: Select[Any]) -> ColumnElement[bool]:
+    """Whether these rows are so few that a page of them is sooner sorted than walked to."""
+    one, beyond = literal_column("1", Integer()), literal_column(str(MANY), Integer())
+    more = found.limit(one).offset(beyond).correlate(None).scalar_subquery()
+    return _once(select(more.is_(None).label("few")).cte())
+
+
+def _once(told: CTE) -> ColumnElement[bool]:
+    """What is told, found out once however often it is asked for."""
+    return select(told.c.few).scalar_subquery()
+
+
 class Hits:
-    """What the index finds: as a set of ids, and whether these are many."""
+    """What the index finds: as a set of ids, and whether these are so few that SQLite sorts them."""
 
     def __init__(self, table: str, names: tuple[str, ...]) -> None:
         self._index, self._numbers, self._latest = index_of(table), numbers_of(table), indexed_up_to(table)
         self._names = names
+        more = self._bound(f"SELECT (SELECT 1 {self._found} LIMIT 1 OFFSET {MANY}) IS NULL AS few")
+        self.few = _once(more.columns(column("few", Boolean())).cte())
 
     def among(self, id: ColumnElement[Any]) -> ColumnElement[bool]:
         """Whether a row is one of them, or so new that it is not in the index yet."""
@@ -113,16 +129,6 @@ class Hits:
             f" SELECT id FROM {self._numbers} WHERE number > coalesce({self._latest}, 0)"
         )
         return Either(id.in_(self._bound(found)), true())
-
-    def size(self, wanted: ColumnElement[int], postgres: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
-        """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin.
-
-        PostgreSQL goes both ways, one after the other, until the page is full: `postgres` says how far.
-        """
-        counted = f"((SELECT count(*) FROM (SELECT 1 {self._found} LIMIT {MANY + 1})) > {MANY})"
-        nothing = literal_column("0", Integer())
-        yes, no = (wanted, nothing) if many else (nothing, wanted)
-        return Either(case((self._bound(counted), yes), else_=no), postgres)
 
     @property
     def _found(self) -> str:
