@@ -35,7 +35,7 @@ def plan(statements, database):
             return [
                 step
                 for statement in list(statements)
-                if re.match("SELECT|INSERT|UPDATE|DELETE", statement) and "'main'." not in statement  # FTS5's own
+                if re.match("SELECT|WITH|INSERT|UPDATE|DELETE", statement) and "'main'." not in statement  # FTS5's own
                 for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
             ]
 

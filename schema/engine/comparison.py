@@ -106,6 +106,8 @@ def _least(field: FieldShape) -> Any:
 
 
 def _compared_by(field: FieldShape, compare: Compare) -> str:
+    if compare.operator in ("isnull", "notnull"):
+        return field.sort_column
     return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
 
 
@@ -123,7 +125,7 @@ def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tupl
     first = made.fields[next(iter(order.fields), "id")]
     compared = [it for it in required(where) if isinstance(it, Compare)]
     for asked in compared:
-        together = asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked))
+        together = asked.field == first.name and (asked.operator in ("eq", "isnull") or _is_stretch(made, asked))
         if together and _compared_by(first, asked) == sorted_by(first, order):
             yield first, asked
     if not order.fields:
@@ -169,8 +171,8 @@ def beginning(field: FieldShape, compare: Compare, row: FromClause, *, down: boo
     """Where that stretch begins for whoever goes up, or down; where it ends is not said."""
     column, value = row.c[_compared_by(field, compare)], bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
-        case "eq":
-            return column == value
+        case "eq" | "isnull":
+            return predicate(field, compare, row)
         case "startswith":
             end = bindparam(f"{compare.value}_end", type_=String())
             return column < end if down else column >= value

@@ -6,14 +6,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, and_, false, literal_column, or_, select, true
 
+from schema.engine import searching
 from schema.engine.comparison import predicate, sorted_by, sought, stretch
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
-from schema.engine.searching import few, hits, searched
 from schema.engine.selection import Branch, Compare, Condition, Search, parts
 from schema.engine.shape import Relation, Shape, table_of
-from schema.engine.sorting import Matching, Part, Predicate, Sought
+from schema.engine.sorting import Found, Matching
+from schema.engine.walking import Part, Predicate
 
 
 class Outer:
@@ -52,8 +53,7 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         (*fields, made.fields["id"]),
         branch.order.descending,
         tuple(stretch(made, branch.where, branch.order)),
-        _sought(branch, made) if relation is None else None,
-        hits(made, branch.where) if relation is None else None,
+        _found(branch, made) if relation is None else None,
     )
 
 
@@ -64,7 +64,7 @@ def condition(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Pre
         _must_see(made, field, kind, "filter")
         return predicate(field, asked, row)
     if isinstance(asked, Search):
-        return searched(asked, made, row)
+        return searching.searched(asked, made, row)
     parts = [condition(part, made, row, kind) for part in asked.parts]
     match asked.word:
         case "and":
@@ -83,13 +83,15 @@ def opened(verdict: Verdict) -> list[Predicate]:
     return [verdict]
 
 
-def _sought(branch: Branch, made: Shape) -> Sought | None:
-    found = sought(made, branch.where, branch.order)
-    if found is None:
-        return None
-    field, said = found
-    row = made.table.alias()
-    return Sought(said, few(select(literal_column("1", Integer())).where(predicate(field, said, row))))
+def _found(branch: Branch, made: Shape) -> Found | None:
+    """What an index finds for the branch's filter in another order than its own."""
+    many, more = searching.MANY, searching.MANY * searching.SORTED
+    if searches := searching.hits(made, branch.where):
+        return Found(searches.fewer(many), searches.fewer(more), hits=searches)
+    if compared := sought(made, branch.where, branch.order):
+        rows = select(literal_column("1", Integer())).where(predicate(*compared, made.table.alias()))
+        return Found(searching.fewer(rows, many), searching.fewer(rows, more), said=compared[1])
+    return None
 
 
 def _belonging(relation: Relation | None, row: FromClause, link: FromClause | None, parent: Outer) -> list[Predicate]:

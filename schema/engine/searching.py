@@ -27,7 +27,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    union_all,
 )
 from sqlalchemy.sql.expression import TextClause, text
 
@@ -41,8 +40,9 @@ SHORTEST = 3  # of a text that is looked for; of several words, at least one is 
 LONGEST = 100
 WORDS = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}]{{{SHORTEST}}}[^{CONTROL}]*$"
 WHY_NOT = f"it has to be 3 to {LONGEST} characters, one of its words at least {SHORTEST}, and none a control character"
-MANY = 4000  # hits up to which they are sorted; beyond, a page is sooner found by walking in the list's order
-WALKED = 4000  # rows that PostgreSQL walks in the list's order before it takes the index of trigrams
+MANY = 4000  # rows found up to which they are sorted at once; beyond, a page is sooner met walking in the list's order
+WALKED = 4000  # rows that are walked in the list's order before what was found beyond them is sorted
+SORTED = 10  # times as many are sorted at most; the walk goes on where more are found
 _FITTING = re.compile(WORDS)
 _READABLE = re.compile(r"[^\ud800-\udfff]*")
 
@@ -89,38 +89,24 @@ def hits(made: Shape, asked: Condition | None) -> Hits | None:
     return Hits(made.table.name, tuple(f"{it.value}_match" for it in found)) if found else None
 
 
-def last_walked(rows: Select[Any]) -> Select[Any]:
-    """Of rows in the order of a list, the one up to which PostgreSQL walks."""
-    return rows.offset(literal_column(str(WALKED), Integer())).limit(literal_column("1", Integer()))
-
-
-def first_of(*ways: Select[Any]) -> Select[Any]:
-    """The first row of the first of these that has any."""
-    one = literal_column("1", Integer())
-    found = union_all(*(select(*way.limit(one).correlate(None).subquery().c) for way in ways)).subquery()
-    return select(*found.c).limit(one)
-
-
-def few(found: Select[Any]) -> ColumnElement[bool]:
-    """Whether these rows are so few that a page of them is sooner sorted than walked to."""
-    one, beyond = literal_column("1", Integer()), literal_column(str(MANY), Integer())
+def fewer(found: Select[Any], most: int) -> ColumnElement[bool]:
+    """Whether there are no more of these rows."""
+    one, beyond = literal_column("1", Integer()), literal_column(str(most), Integer())
     more = found.limit(one).offset(beyond).correlate(None).scalar_subquery()
-    return _once(select(more.is_(None).label("few")).cte())
+    return _once(select(more.is_(None).label("fewer")).cte())
 
 
 def _once(told: CTE) -> ColumnElement[bool]:
     """What is told, found out once however often it is asked for."""
-    return select(told.c.few).scalar_subquery()
+    return select(told.c.fewer).scalar_subquery()
 
 
 class Hits:
-    """What the index finds: as a set of ids, and whether these are so few that SQLite sorts them."""
+    """What the index finds: as a set of ids, and whether these are few."""
 
     def __init__(self, table: str, names: tuple[str, ...]) -> None:
         self._index, self._numbers, self._latest = index_of(table), numbers_of(table), indexed_up_to(table)
         self._names = names
-        more = self._bound(f"SELECT (SELECT 1 {self._found} LIMIT 1 OFFSET {MANY}) IS NULL AS few")
-        self.few = _once(more.columns(column("few", Boolean())).cte())
 
     def among(self, id: ColumnElement[Any]) -> ColumnElement[bool]:
         """Whether a row is one of them, or so new that it is not in the index yet."""
@@ -129,6 +115,11 @@ class Hits:
             f" SELECT id FROM {self._numbers} WHERE number > coalesce({self._latest}, 0)"
         )
         return Either(id.in_(self._bound(found)), true())
+
+    def fewer(self, most: int) -> ColumnElement[bool]:
+        """Whether SQLite finds no more."""
+        told = self._bound(f"SELECT (SELECT 1 {self._found} LIMIT 1 OFFSET {most}) IS NULL AS fewer")
+        return _once(told.columns(column("fewer", Boolean())).cte())
 
     @property
     def _found(self) -> str:
