@@ -12,7 +12,21 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, String, and_, bindparam, false, true
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    FromClause,
+    String,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.types import TypeEngine
 
 from schema.engine.field import NO_INTEGER, FieldShape, lowered
@@ -20,6 +34,7 @@ from schema.engine.predicates import Among, Listed
 from schema.engine.searching import SHORTEST, holds, phrase
 from schema.engine.selection import Compare, Condition, Operator, Order, required
 from schema.engine.shape import Shape
+from schema.engine.spelling import end, spellings, stretches
 
 MOST_VALUES = 250
 UNSORTED = Order()
@@ -31,7 +46,6 @@ _BY_NUMBER: tuple[Operator, ...] = ("eq", "in", "startswith", "lt", "lte", "gt",
 _STRETCHES = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
-GREATEST_CODE_POINT = "\U0010ffff"
 
 
 def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[str, Any]:
@@ -39,7 +53,8 @@ def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[
     if operator == "isnull":
         return {}
     if operator == "startswith":
-        return {name: lowered(value), f"{name}_end": _end(lowered(value))}
+        begun = lowered(value)
+        return {name: begun, f"{name}_end": end(begun), f"{name}_spellings": spellings(begun)}
     if operator == "contains":
         return {name: lowered(value), f"{name}_match": phrase([field.name], [lowered(value)])}
     if operator == "in":
@@ -152,6 +167,23 @@ def sought(made: Shape, where: Condition | None, order: Order) -> tuple[FieldSha
     return min(found, key=_share, default=None)
 
 
+def spread(made: Shape, where: Condition | None, order: Order) -> CTE | None:
+    """The stretches of the list's order in which all rows lie, if the filter says nothing but these.
+
+    Those are a beginning in each of its spellings, and several values.
+    """
+    if not isinstance(where, Compare) or order.fields[:1] != (where.field,):
+        return None
+    field, column = made.fields[where.field], sorted_by(made.fields[where.field], order)
+    if where.operator == "startswith" and not order.folded:
+        return stretches(made.table, column, where.value)
+    if where.operator != "in" or _compared_by(field, where) != column:
+        return None
+    value = func.json_each(bindparam(where.value, type_=String())).table_valued("value").c.value
+    after = value + 1 if field.kind == "integer" else value.concat(func.char(literal_column("0")))
+    return select(value.label("low"), after.label("high")).distinct().cte("stretches")
+
+
 def _share(found: tuple[FieldShape, Compare]) -> tuple[bool, int]:
     """The larger, the more rows are likely to be found."""
     field, asked = found
@@ -212,12 +244,3 @@ def _plain(field: FieldShape, values: Iterable[Any]) -> Iterator[Any]:
     """The values as the driver and JSON take them."""
     for value in values:
         yield lowered(value) if field.folded else value
-
-
-def _end(prefix: str) -> str:
-    """The least text that is greater than every text beginning with `prefix`."""
-    head = prefix.rstrip(GREATEST_CODE_POINT)
-    if not head:
-        return GREATEST_CODE_POINT * (len(prefix) + 1)
-    following = ord(head[-1]) + 1
-    return head[:-1] + chr(0xE000 if following == 0xD800 else following)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Integer, and_, false, literal_column, or_, select, true
 
 from schema.engine import searching
-from schema.engine.comparison import predicate, sorted_by, sought, stretch
+from schema.engine.comparison import predicate, sorted_by, sought, spread, stretch
 from schema.engine.errors import Fault, Forbidden
 from schema.engine.field import FieldShape
 from schema.engine.policy import Kind, Verdict, both
 from schema.engine.selection import Branch, Compare, Condition, Search, parts
 from schema.engine.shape import Relation, Shape, table_of
-from schema.engine.sorting import Found, Matching
-from schema.engine.walking import Part, Predicate
+from schema.engine.sorting import Matching, Spread
+from schema.engine.walking import Found, Part, Predicate
 
 
 class Outer:
@@ -34,6 +35,16 @@ class Outer:
 
 def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
     """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
+    found = _matching(branch, made, kind, relation, parent)
+    if relation is not None:
+        return found
+    stretches = spread(made, branch.where, branch.order)
+    if stretches is not None:
+        return replace(found, spread=Spread(stretches, _matching(branch, made, kind, relation, parent)))
+    return replace(found, found=_found(branch, made))
+
+
+def _matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
     row = made.table.alias()
     link = table_of(relation.link).alias() if relation and relation.link else None
     # Before the order, which may follow the filter: whoever may not see the field is told of what they said.
@@ -53,7 +64,6 @@ def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None,
         (*fields, made.fields["id"]),
         branch.order.descending,
         tuple(stretch(made, branch.where, branch.order)),
-        _found(branch, made) if relation is None else None,
     )
 
 

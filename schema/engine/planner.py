@@ -26,7 +26,7 @@ from schema.engine.policy import Kind
 from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Shape, shape
-from schema.engine.sorting import Matching
+from schema.engine.sorting import Bound, Matching
 from schema.engine.statement import Statement, compiled
 from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
 
@@ -127,7 +127,7 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     cursors = ((branch.page.after, True), (branch.page.before, False))
-    within = [found.beyond(cursor, later=later) for cursor, later in cursors if cursor]
+    within = [Bound(cursor, later) for cursor, later in cursors if cursor]
     columns = [*needed(needs, below.shape, below.kind, found.row, found.link), *keys]
     size = bindparam(branch.page.size, type_=Integer())
     limit = size + literal_column("1", Integer()) if beyond else size

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     FromClause,
     Integer,
     Select,
     SelectBase,
-    String,
     and_,
     bindparam,
     case,
@@ -32,26 +32,29 @@ from sqlalchemy.sql import operators
 
 from schema.engine.comparison import beginning, bind_type, predicate
 from schema.engine.dialect import quoted
-from schema.engine.field import FieldShape
+from schema.engine.field import NO_INTEGER, FieldShape
 from schema.engine.predicates import Either
-from schema.engine.searching import Hits
 from schema.engine.selection import Compare
-from schema.engine.walking import ONE, Part, Predicate, Walk, bare, loose, one_after_the_other, unled
+from schema.engine.walking import ONE, Found, Part, Predicate, Walk, bare, loose, one_after_the_other, unled
 
 NOTHING = literal_column("0", Integer())
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Rows that come later (or earlier) than a cursor in the list's own order, or are its own."""
+
+    cursor: str
+    later: bool
+    inclusive: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """What an index finds that has its rows in another order than the list's: by a comparison, or by a search (`hits`).
+class Spread:
+    """Stretches of the list's order, in one of which each of the rows lies; and the rows again, by another name."""
 
-    Whether that is `few` rows, which are sorted at once, or `some`, which are sorted where a walk does not meet enough.
-    """
-
-    few: ColumnElement[bool]
-    some: ColumnElement[bool]
-    said: Compare | None = None
-    hits: Hits | None = None
+    stretches: CTE
+    rows: Matching
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ class Matching:
     """The rows of a branch: `row` is the record's table, `link` the link's, `keys` what the rows are sorted by.
 
     They are `given` by the rules and the way that leads to them, and `asked` for. Of that, an index in their order can
-    go by `stretch`, and another one may have `found` the rows.
+    go by `stretch`, or by several, over which they are `spread`; another one may have `found` them.
     """
 
     row: FromClause
@@ -72,55 +75,53 @@ class Matching:
     descending: bool
     stretch: tuple[tuple[FieldShape, Compare], ...] = ()
     found: Found | None = None
+    spread: Spread | None = None
 
     @property
     def where(self) -> tuple[Predicate, ...]:
         """All that holds for the rows."""
         return (*self.given, *(part.holds for part in self.asked))
 
-    def select(self, *columns: ColumnElement[Any], within: Iterable[Predicate] = ()) -> Select[Any]:
+    def select(self, *columns: ColumnElement[Any], within: Iterable[Bound] = ()) -> Select[Any]:
         """These columns of all rows that lie `within` some bounds.
 
         Those of cursors are said first: of two bounds to one side, a filter's and a cursor's, SQLite goes by the first,
         and the cursor's is the closer one.
         """
-        return self._rows(*columns).where(*within, *self.where)
+        return self._rows(*columns).where(*map(self.beyond, within), *self.where)
 
-    def beyond(self, cursor: str, *, later: bool, inclusive: bool = False) -> Predicate:
-        """Whether a row comes later (or earlier) than a cursor, in the list's own order.
+    def beyond(self, bound: Bound) -> Predicate:
+        """Whether a row lies within a bound.
 
         A first key that is the same in all rows is not compared: SQLite would go through them all from the beginning.
         """
-        named = list(enumerate(zip(self.keys, self.key_fields, strict=True)))[int(self._alike) :]
-        keys = [key for _, (key, _) in named]
-        bounds = [bindparam(f"{cursor}_{at}", type_=bind_type(field)) for at, (_, field) in named]
-        left, right = (keys[0], bounds[0]) if len(bounds) == 1 else (tuple_(*keys), tuple_(*bounds))
-        if later is not self.descending:
-            return left >= right if inclusive else left > right
-        return left <= right if inclusive else left < right
+        keys = self.keys[int(self._alike) :]
+        return self._compared(keys, self._values(bound)[-len(keys) :], bound)
 
     def page(
         self,
         columns: Sequence[ColumnElement[Any]],
         size: ColumnElement[int],
         *,
-        within: Sequence[Predicate] = (),
+        within: Sequence[Bound] = (),
         backward: bool = False,
     ) -> SelectBase:
         """So many of these rows, sorted by the keys, all in one direction."""
         down = self.descending is not backward
         if self.found is not None:
-            return self._ways(self.found, columns, size, within, down=down)
+            return self._ways(self.found, columns, size, list(map(self.beyond, within)), down=down)
+        if self.spread is not None:
+            return self._gathered(self.spread, columns, size, within, down=down)
         return self.select(*columns, within=within).order_by(*_turned(self.keys, down=down)).limit(size)
 
     def any(self, cursor: str, *, later: bool) -> ColumnElement[Any]:
         """Whether there is a row at a cursor or later (or earlier): `1` or `0`. It is the nearest that is looked for,
         which mostly is the cursor's own; without an order to keep, SQLite might take another index than that of it.
         """
-        within = self.beyond(cursor, later=later, inclusive=True)
-        own = self.row.c.id == bindparam(f"{cursor}_{len(self.keys) - 1}", type_=String())
-        found = self.page([ONE.label("one")], ONE, within=[within], backward=not later)
-        ways = [self.select(ONE, within=[own, within]), found] if self.found else [found]
+        within = [Bound(cursor, later, inclusive=True)]
+        own = self.select(ONE, within=within).where(self.row.c.id == self._values(within[0])[-1])
+        found = self.page([ONE.label("one")], ONE, within=within, backward=not later)
+        ways = [own, found] if self.found or self.spread else [found]
         return case(*((way.scalar_subquery().is_not(None), quoted("1")) for way in ways), else_=quoted("0"))
 
     def count(self) -> ColumnElement[Any]:
@@ -176,6 +177,52 @@ class Matching:
             yield from map(unled, within)
             yield from (part.holds if part.said == found.said else unled(part.holds) for part in self.asked)
             yield Either(beyond, true())
+
+    def _gathered(
+        self,
+        spread: Spread,
+        columns: Sequence[ColumnElement[Any]],
+        size: ColumnElement[int],
+        within: Sequence[Bound],
+        *,
+        down: bool,
+    ) -> SelectBase:
+        """A page of each stretch, and of these together the page. PostgreSQL chooses for itself."""
+        rows, stretches, each = spread.rows, spread.stretches, self.row.original.alias()  # type: ignore[attr-defined]
+        page = rows._rows(rows.row.c.id).where(*rows._inside(stretches, within), *rows.given)
+        page = page.order_by(*_turned(rows.keys, down=down)).limit(size).correlate(stretches)
+        ids = select(each.c.id).select_from(stretches.join(each, each.c.id.in_(page)))
+        plain = and_(true(), *map(self.beyond, within), *self.where)
+        gathered = self._rows(*columns).where(Either(self.row.c.id.in_(ids), plain))
+        return gathered.order_by(*_turned(map(bare, self.keys), down=down)).limit(size)
+
+    def _inside(self, stretches: CTE, within: Sequence[Bound]) -> Iterator[Predicate]:
+        """Whether a row lies in a stretch, and within bounds: of two on one side, the closer one."""
+        least: list[ColumnElement[Any]] = [
+            literal_column(str(NO_INTEGER) if field.kind == "integer" else "''") for field in self.key_fields
+        ]
+        upward = {bound.later is not self.descending: bound for bound in within}
+        for up, end in ((True, stretches.c.low), (False, stretches.c.high)):
+            if (bound := upward.get(up)) is None:
+                yield self.keys[0] >= end if up else self.keys[0] < end
+                continue
+            first, *rest = self._values(bound)
+            closer = end > first if up else end <= first
+            others = (case((closer, low), else_=value) for low, value in zip(least[1:], rest, strict=True))
+            yield self._compared(self.keys, [(func.max if up else func.min)(end, first), *others], bound)
+
+    def _values(self, bound: Bound) -> list[ColumnElement[Any]]:
+        """What a cursor says of the keys."""
+        fields = enumerate(self.key_fields)
+        return [bindparam(f"{bound.cursor}_{at}", type_=bind_type(field)) for at, field in fields]
+
+    def _compared(
+        self, keys: Sequence[ColumnElement[Any]], values: Sequence[ColumnElement[Any]], bound: Bound
+    ) -> Predicate:
+        left, right = (keys[0], values[0]) if len(keys) == 1 else (tuple_(*keys), tuple_(*values))
+        if bound.later is not self.descending:
+            return left >= right if bound.inclusive else left > right
+        return left <= right if bound.inclusive else left < right
 
     def _walk(self, within: Sequence[Predicate], *, down: bool) -> Walk:
         begun = (beginning(field, asked, self.row, down=down) for field, asked in self.stretch)

@@ -1,4 +1,4 @@
-"""A walk through so many rows in the order of a list, and what lies beyond it."""
+"""What an index finds in another order than a list's; a walk in the list's order, and what lies beyond it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Integer, Select, func, lit
 
 from schema.engine import searching
 from schema.engine.predicates import Either
+from schema.engine.searching import Hits
 from schema.engine.selection import Compare, Condition
 
 Predicate = ColumnElement[bool]
@@ -21,6 +22,19 @@ class Part:
 
     said: Condition
     holds: Predicate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What an index finds that has its rows in another order than the list's: by a comparison, or by a search (`hits`).
+
+    Whether that is `few` rows, which are sorted at once, or `some`, which are sorted where a walk does not meet enough.
+    """
+
+    few: ColumnElement[bool]
+    some: ColumnElement[bool]
+    said: Compare | None = None
+    hits: Hits | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
