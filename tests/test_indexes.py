@@ -188,7 +188,7 @@ def sizes(template, tmp_path_factory):
 def soon_many(monkeypatch):
     """So few rows are many, and a walk is so short, that both sizes have more."""
     monkeypatch.setattr(searching, "MANY", 50)
-    monkeypatch.setattr(searching, "WALKED", 1500)
+    monkeypatch.setattr(searching, "WALKED", 500)
 
 
 def somebody(number):

@@ -35,7 +35,7 @@ from schema.engine.dialect import quoted
 from schema.engine.field import NO_INTEGER, FieldShape
 from schema.engine.predicates import Either
 from schema.engine.selection import Compare
-from schema.engine.walking import ONE, Found, Part, Predicate, Walk, bare, loose, one_after_the_other, unled
+from schema.engine.walking import ONE, Found, Part, Predicate, Walk, Ways, bare, loose, one_after_the_other
 
 NOTHING = literal_column("0", Integer())
 
@@ -108,11 +108,13 @@ class Matching:
     ) -> SelectBase:
         """So many of these rows, sorted by the keys, all in one direction."""
         down = self.descending is not backward
+        plain = self.select(*columns, within=within).order_by(*_turned(self.keys, down=down)).limit(size)
         if self.found is not None:
-            return self._ways(self.found, columns, size, list(map(self.beyond, within)), down=down)
+            ways = self._ways(self.found, columns, size, list(map(self.beyond, within)), down=down)
+            return ways.limit(size) if self.found.hits else ways.limit(size).on_postgres(plain)
         if self.spread is not None:
             return self._gathered(self.spread, columns, size, within, down=down)
-        return self.select(*columns, within=within).order_by(*_turned(self.keys, down=down)).limit(size)
+        return plain
 
     def any(self, cursor: str, *, later: bool) -> ColumnElement[Any]:
         """Whether there is a row at a cursor or later (or earlier): `1` or `0`. It is the nearest that is looked for,
@@ -137,46 +139,45 @@ class Matching:
         within: Sequence[Predicate],
         *,
         down: bool,
-    ) -> SelectBase:
+    ) -> Ways:
         """Few rows are sorted at once. Else so many are walked in the list's order; if the page is not full by then,
         what was found beyond them is sorted, or if it is too much for that, the walk goes on.
 
-        PostgreSQL chooses for itself how to filter; for a search it always walks first.
+        PostgreSQL always walks first, for a search; how to filter it chooses for itself.
         """
-        search, walk = found.hits is not None, self._walk(within, down=down)
+        walk = self._walk(within, down=down)
         near = walk.walked.with_only_columns(*columns, and_(true(), *self.where).label("_holds")).subquery()
         met = select(*(column for column in near.c if column.key != "_holds")).where(near.c["_holds"])
         far = self._rows(*columns).where(*self.given, *self._beyond(found, walk, within))
-        keys = [Either(func.coalesce(key, key), func.greatest(key) if search else key) for key in self.keys]
+        keys = [Either(func.coalesce(key, key), func.greatest(key)) for key in self.keys]
         led = {it for _, it in self.stretch}
-        by_order = (part.holds if part.said in led else unled(part.holds) for part in self.asked)
+        by_order = (part.holds if part.said in led else part.holds.is_(true()) for part in self.asked)
         rest = self._rows(*columns).where(*within, *self.given, *by_order, walk.passed)
-        more = case(
-            (walk.ended(*(predicate(field, asked, self.row) for field, asked in self.stretch)), NOTHING), else_=size
-        )
+        there = (predicate(field, asked, self.row) for field, asked in self.stretch)
+        more = case((walk.ended(*there), NOTHING), else_=size)
+        sorted_ = case((found.few, size), (found.some, more), else_=NOTHING)
         return one_after_the_other(
-            met.limit(Either(case((found.few, NOTHING), else_=size), size if search else NOTHING)),
-            far.order_by(*_turned(keys, down=down)).limit(
-                Either(case((found.few, size), (found.some, more), else_=NOTHING), more if search else size)
-            ),
+            met.limit(Either(case((found.few, NOTHING), else_=size), size)),
+            far.order_by(*_turned(keys, down=down)).limit(Either(sorted_, more)),
             rest.order_by(*_turned(self.keys, down=down)).limit(
                 Either(case((found.some, NOTHING), else_=more), NOTHING)
             ),
-        ).limit(size)
+        )
 
     def _beyond(self, found: Found, walk: Walk, within: Sequence[Predicate]) -> Iterator[Predicate]:
         """What holds for rows that are found, and lie beyond the walk if there is one.
 
-        That nearly all come later is nothing that an index should be asked for.
+        That nearly all come later is nothing that an index should be asked for; nor is, of SQLite, anything else than
+        what was found: of two indexes, the order of one and the rows of the other, it takes as it pleases.
         """
         beyond = or_(found.few, walk.passed).self_group(against=operators.and_)
         if found.hits is not None:
             yield from (*within, *map(loose, self.asked))
             yield Either(and_(found.hits.among(self.row.c.id), beyond), walk.passed.is_(true()))
         else:
-            yield from map(unled, within)
-            yield from (part.holds if part.said == found.said else unled(part.holds) for part in self.asked)
-            yield Either(beyond, true())
+            yield from (bound.is_(true()) for bound in within)
+            yield from (part.holds if part.said == found.said else part.holds.is_(true()) for part in self.asked)
+            yield beyond
 
     def _gathered(
         self,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Integer, Select, func, literal_column, select, true, union_all
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from schema.engine import searching
 from schema.engine.predicates import Either
@@ -49,7 +51,7 @@ class Walk:
     @property
     def walked(self) -> Select[Any]:
         """Those that the walk comes to."""
-        return self.rows.limit(literal_column(str(searching.WALKED), Integer()))
+        return self.rows.limit(_so_many(0))
 
     @property
     def passed(self) -> Predicate:
@@ -64,24 +66,42 @@ class Walk:
 
     @property
     def _end(self) -> Select[Any]:
-        return self.rows.offset(literal_column(str(searching.WALKED - 1), Integer())).limit(ONE)
+        return self.rows.offset(_so_many(1)).limit(ONE)
 
 
-def one_after_the_other(*ways: Select[Any]) -> CompoundSelect[Any]:
-    """The rows of all ways: where the first ones are enough, the others are not begun."""
-    return union_all(*(select(*way.subquery().c) for way in ways))
+def _so_many(less: int) -> ColumnElement[int]:
+    sqlite, postgres = searching.WALKED * searching.EASIER, searching.WALKED
+    return Either(*(literal_column(str(number - less), Integer()) for number in (sqlite, postgres)))
+
+
+class Ways(CompoundSelect[Any]):
+    """The rows of several ways, one after the other: where the first ones are enough, the others are not begun."""
+
+    inherit_cache = False
+    plain: Select[Any] | None = None
+
+    def on_postgres(self, plain: Select[Any]) -> Ways:
+        """The same, but that PostgreSQL has another statement."""
+        self.plain = plain
+        return self
+
+
+@compiles(Ways, "postgresql")
+def _(ways: Ways, compiler: SQLCompiler, **told: Any) -> str:
+    return (
+        compiler.process(ways.plain, **told) if ways.plain is not None else compiler.visit_compound_select(ways, **told)  # type: ignore[no-untyped-call]
+    )
+
+
+def one_after_the_other(*ways: Select[Any]) -> Ways:
+    """The rows of these ways."""
+    each = [select(*way.subquery().c) for way in ways]
+    return Ways(union_all(*each).keyword, *each)
 
 
 def bare(key: ColumnElement[Any]) -> ColumnElement[Any]:
     """A key as a value, which to SQLite is no column: of two columns it compares the first alone by an index."""
     return Either(func.coalesce(key, key), key)
-
-
-def unled(holds: Predicate) -> Predicate:
-    """A condition that for SQLite no index serves: of two indexes, the order of one and the rows of the other, it takes
-    the one that finds rows.
-    """
-    return Either(holds.is_(true()), holds)
 
 
 def loose(part: Part) -> Predicate:
