@@ -155,7 +155,8 @@ def check_pages(door, expected, asked, sort, size=5):
 SPELLED = [
     "istanbul", "i\u0307stanbul", "\u0130STANBUL", "ISTANBUL", "Istanbul", "iS", "K\u00e5re", "\u212a\u212bre", "kARE",
     "\u01c5ep", "\u01c4EP", "\u01c6ep", "stra\u00dfe", "STRA\u1e9eE", "\u03c3\u03af\u03c3", "\u03a3\u03af\u03c2",
-    "\U00010400x", "\U00010428X", "\U0010ffffa", "\ud7ffb", "McAda", "MCADA", "mcada", "Mc", "mC", "%_a", "a'b\"c", "a\\b",
+    "\U00010400x", "\U00010428X", "\U0010ffffa", "\ud7ffb", "McAda", "MCADA", "mcada", "Mc", "mC", "%_a",
+    "a'b\"c", "a\\b",
 ]  # fmt: skip
 
 
