@@ -181,7 +181,7 @@ def spread(made: Shape, where: Condition | None, order: Order) -> CTE | None:
         return None
     value = func.json_each(bindparam(where.value, type_=String())).table_valued("value").c.value
     after = value + 1 if field.kind == "integer" else value.concat(func.char(literal_column("0")))
-    return select(value.label("low"), after.label("high")).distinct().cte("stretches")
+    return select(value.label("low"), after.label("high")).distinct().cte("_stretches")
 
 
 def _share(found: tuple[FieldShape, Compare]) -> tuple[bool, int]:

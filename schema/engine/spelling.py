@@ -44,7 +44,7 @@ def stretches(table: FromClause, column: str, name: str) -> CTE:
         literal_column("''", String()).label("low"),
         literal_column("''", String()).label("high"),
         literal_column("0", Integer()).label("at"),
-    ).cte("spelled", recursive=True)
+    ).cte("_spelled", recursive=True)
     path = literal_column("'$['", String()).concat(begun.c["at"]).concat(literal_column("']'", String()))
     letter = func.json_each(letters, path).table_valued("value").alias("letter")
     low, high = (begun.c.low.concat(func.json_extract(letter.c.value, _literal(part))) for part in ("$[0]", "$[1]"))
@@ -53,7 +53,7 @@ def stretches(table: FromClause, column: str, name: str) -> CTE:
     further = select(low, high, begun.c["at"] + func.json_extract(letter.c.value, _literal("$[2]")))
     spelled = begun.union_all(further.select_from(begun.join(letter, literal_column("1"))).where(there.exists()))
     whole = spelled.c["at"] >= func.json_array_length(letters)
-    return select(spelled.c.low, spelled.c.high).where(whole).cte("stretches")
+    return select(spelled.c.low, spelled.c.high).where(whole).cte("_stretches")
 
 
 def _literal(text: str) -> ColumnElement[Any]:

@@ -19,7 +19,7 @@ from schema.migrations.run import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
 _SCAN = re.compile(r"SCAN (\w+)")
-_GATHERED = re.compile(r"\bstretches AS\b")  # a page of each stretch is what is sorted
+_GATHERED = re.compile(r'\b_stretches"? AS\b')  # a page of each stretch is what is sorted
 WAYS = (
     "goes one way or another: few that match are sorted, many are met on a walk in the list's order; "
     "where many match that hardly any row at its beginning is among, it takes longer with every one of them"
