@@ -125,7 +125,7 @@ def test_it_says_which_way_a_request_takes_and_how_often_it_goes(explain, store,
 )
 def test_the_sql_is_the_services_own(explain, crowded, client, statements, path):
     client.get(path).raise_for_status()
-    told = [statement for statement in statements if statement.startswith("SELECT")]
+    told = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
 
     text, _ = explain(path)
 
@@ -186,7 +186,8 @@ WARNED = {
     "/users?active=true": [],
     "/users/{id}/groups?count=exact": [],
     "/users?count=exact": ["walks user"],
-    "/users?active=true&sort=-age": ["sorts without an index"],
+    "/users?active=true&sort=-age": ["goes one way or another"],
+    "/users?first_name__startswith=a&sort=first_name": [],
     "/groups/{id}/members?sort=age": ["sorts without an index"],
     "{ users { nodes { groups { totalCount } } } }": [],
     "{ users(filter: {not: {age: {eq: 3}}}) { nodes { id } } }": ["walks user"],
@@ -198,9 +199,11 @@ def test_it_warns_where_the_plan_walks_or_sorts(explain, store, request_, warned
     text, _ = explain(request_)
 
     found = re.findall(r"^  ! (.*)$", text, re.MULTILINE)
-    assert len(found) == len(warned), text
     if store == "postgres" and "active=true&sort" in request_:
         warned = ["walks user"]  # in the order of age, for those that are active
+    if store == "postgres" and "startswith" in request_:
+        warned = ["sorts without an index"]
+    assert len(found) == len(warned), text
     assert all(one.startswith(start) for one, start in zip(found, warned, strict=True))
 
 

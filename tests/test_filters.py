@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from schema.engine import searching
+from tests.conftest import empty_plans
 from tests.doors import Refused, Row, camel
-from tests.people import NAMES, PEOPLE, USER, in_default_order, in_order, lower
+from tests.people import NAMES, PEOPLE, USER, fill, in_default_order, in_order, lower, sorts
 
 pytestmark = pytest.mark.usefixtures("crowded")
 
@@ -99,6 +101,85 @@ def test_filters_said_together_all_hold(door, seed):
         found = door.find("user", size=100, sort=sort, count="exact", **named)
 
         assert (found.items, found.total) == (rows, len(rows)), named
+
+
+WAYS: dict[str, dict[str, int]] = {
+    "few, sorted": {},
+    "many, met on a walk": {"MANY": 0, "WALKED": 200},
+    "many, sorted beyond a walk": {"MANY": 1, "SORTED": 1000, "WALKED": 1},
+    "many, and the walk goes on": {"MANY": 0, "WALKED": 1},
+}
+PLANS = {(way, store): empty_plans(store) for way in WAYS for store in ("sqlite", "postgres")}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch, crowded, client, store):
+    """Each of the ways to a page of a filtered list, which otherwise only large directories take."""
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(searching, name, value)
+    client.app.state.directory.plans = PLANS[request.param, store]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("sort", sorts())
+def test_whichever_way_it_is_gone_the_pages_of_a_filtered_list_are_the_list(rest, sort):
+    chance = random.Random(sort)
+
+    for number in range(12):
+        asked = dict(some_comparisons(chance, 1 + number % 2))
+        expected = [row["id"] for row in in_order(PEOPLE, sort) if all_hold(row, asked)]
+
+        check_pages(
+            rest,
+            expected,
+            {f"{field}__{word}" if word != "eq" else field: it for (field, word), it in asked.items()},
+            sort,
+        )
+
+
+def check_pages(door, expected, asked, sort, size=5):
+    """The pages of a list are as expected, and each leads back to the one before it."""
+    page, seen = door.find("user", size=size, sort=sort, **asked), list[str]()
+    assert page.previous is None
+    while True:
+        before, seen = seen, [*seen, *page.ids]
+        if page.next is None:
+            break
+        page = door.find("user", size=size, sort=sort, after=page.next, **asked)
+        back = door.find("user", size=size, sort=sort, before=page.previous, **asked)
+        assert back.ids == [*before, *seen[len(before) :]][-size:], asked
+        assert back.next is not None
+    assert seen == expected, asked
+
+
+SPELLED = [
+    "istanbul", "i\u0307stanbul", "\u0130STANBUL", "ISTANBUL", "Istanbul", "iS", "K\u00e5re", "\u212a\u212bre", "kARE",
+    "\u01c5ep", "\u01c4EP", "\u01c6ep", "stra\u00dfe", "STRA\u1e9eE", "\u03c3\u03af\u03c3", "\u03a3\u03af\u03c2",
+    "\U00010400x", "\U00010428X", "\U0010ffffa", "\ud7ffb", "McAda", "MCADA", "mcada", "Mc", "mC", "%_a",
+    "a'b\"c", "a\\b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", ["first_name", "-first_name", "last_name,first_name", "-last_name,-first_name"])
+def test_a_beginning_is_found_in_every_spelling_in_the_order_of_the_texts(rest, database, sort):
+    crowd = [
+        {
+            **PEOPLE[0],
+            "id": f"{number * 7919 % 9973:08x}-2222-7222-8222-222222222222",
+            "first_name": name,
+            "last_name": name if number % 3 else f"{name} {number}",
+            "email": None,
+            "external_id": None,
+        }
+        for number, name in enumerate(4 * SPELLED)
+    ]
+    fill(database, crowd)
+    field = sort.lstrip("-").partition(",")[0]
+
+    for beginning in sorted({name[:length] for name in SPELLED for length in (1, 2, 4)}):
+        rows = [row for row in in_order([*PEOPLE, *crowd], sort) if holds(row, field, "startswith", beginning)]
+
+        check_pages(rest, [row["id"] for row in rows], {f"{field}__startswith": beginning}, sort, size=4)
 
 
 def all_hold(row, asked):

@@ -45,7 +45,8 @@ FLOORS = """
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
         schema.engine.lookup + schema.engine.scope + schema.engine.dialect + schema.engine.searching +
-        schema.engine.predicates + schema.engine.bundle
+        schema.engine.predicates + schema.engine.bundle + schema.engine.sorting +
+        schema.engine.walking + schema.engine.spelling
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb + schema.engine.trigrams
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |

@@ -35,7 +35,7 @@ def plan(statements, database):
             return [
                 step
                 for statement in list(statements)
-                if re.match("SELECT|INSERT|UPDATE|DELETE", statement) and "'main'." not in statement  # FTS5's own
+                if re.match("SELECT|WITH|INSERT|UPDATE|DELETE", statement) and "'main'." not in statement  # FTS5's own
                 for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
             ]
 
@@ -186,8 +186,9 @@ def sizes(template, tmp_path_factory):
 
 @pytest.fixture
 def soon_many(monkeypatch):
-    """So few hits are many that both sizes have more."""
+    """So few rows are many, and a walk is so short, that both sizes have more."""
     monkeypatch.setattr(searching, "MANY", 50)
+    monkeypatch.setattr(searching, "WALKED", 500)
 
 
 def somebody(number):
@@ -269,6 +270,49 @@ def test_every_order_costs_as_much_whatever_the_size(sizes, sort, search):
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
 def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_from_the_rest(sizes, sort):
     check_flat(sizes, {"sort": orders(USER)[sort], "q": searching.read("ada")})
+
+
+@pytest.mark.usefixtures("soon_many")
+@pytest.mark.parametrize("sort", ["id", "-id", "email", "-email", "last_name", "-last_name", "-created_at"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"active": True},
+        {"active": False},
+        {"active__in": [False]},
+        {"first_name": "Ada"},
+        {"first_name__in": ["Ada", "Person 4"]},
+        {"first_name__startswith": "a"},
+        {"last_name": "Zuse"},
+        {"external_id__isnull": True},
+        {"external_id__isnull": False},
+        {"created_at__lt": "2026-01-01T00:00:00.000030Z"},
+        {"first_name": "Ada", "active": True},
+    ],
+    ids=str,
+)
+def test_a_filter_costs_as_much_beside_another_order_whatever_the_size(sizes, beside, sort):
+    check_flat(sizes, {**beside, "sort": orders(USER)[sort]})
+
+
+@pytest.mark.parametrize("down", ["", "-"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"first_name": "Ada"},
+        {"first_name__startswith": "p"},
+        {"first_name__startswith": "PERSON 4"},
+        {"email__startswith": "person"},
+        {"first_name__in": ["Ada", "Person 4", "nobody"]},
+        {"age__in": [7, 36]},
+        {"last_name__isnull": True},
+    ],
+    ids=str,
+)
+def test_a_filter_costs_as_much_in_the_order_of_its_own_field_whatever_the_size(sizes, asked, down):
+    ((name, _),) = asked.items()
+
+    check_flat(sizes, {**asked, "sort": orders(USER)[f"{down}{name.partition('__')[0]}"]})
 
 
 def check_flat(sizes, query):

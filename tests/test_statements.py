@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("crowded")
 
 
 def words(statements):
-    """The first words of what was said, and nothing more of it."""
-    return [statement.split()[0] for statement in statements]
+    """The first words of what was said, and nothing more of it. What is told beforehand (WITH) belongs to a SELECT."""
+    return [statement.split()[0].replace("WITH", "SELECT") for statement in statements]
 
 
 def words_of_ours(statements):

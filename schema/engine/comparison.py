@@ -12,7 +12,21 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, String, and_, bindparam, false, true
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    FromClause,
+    String,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.types import TypeEngine
 
 from schema.engine.field import NO_INTEGER, FieldShape, lowered
@@ -20,6 +34,7 @@ from schema.engine.predicates import Among, Listed
 from schema.engine.searching import SHORTEST, holds, phrase
 from schema.engine.selection import Compare, Condition, Operator, Order, required
 from schema.engine.shape import Shape
+from schema.engine.spelling import end, spellings, stretches
 
 MOST_VALUES = 250
 UNSORTED = Order()
@@ -27,10 +42,10 @@ FOLLOWING = (
     "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
     "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
 )
+_BY_NUMBER: tuple[Operator, ...] = ("eq", "in", "startswith", "lt", "lte", "gt", "gte", "isnull", "notnull")
 _STRETCHES = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
-GREATEST_CODE_POINT = "\U0010ffff"
 
 
 def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[str, Any]:
@@ -38,7 +53,8 @@ def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[
     if operator == "isnull":
         return {}
     if operator == "startswith":
-        return {name: lowered(value), f"{name}_end": _end(lowered(value))}
+        begun = lowered(value)
+        return {name: begun, f"{name}_end": end(begun), f"{name}_spellings": spellings(begun)}
     if operator == "contains":
         return {name: lowered(value), f"{name}_match": phrase([field.name], [lowered(value)])}
     if operator == "in":
@@ -105,6 +121,8 @@ def _least(field: FieldShape) -> Any:
 
 
 def _compared_by(field: FieldShape, compare: Compare) -> str:
+    if compare.operator in ("isnull", "notnull"):
+        return field.sort_column
     return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
 
 
@@ -122,12 +140,58 @@ def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tupl
     first = made.fields[next(iter(order.fields), "id")]
     compared = [it for it in required(where) if isinstance(it, Compare)]
     for asked in compared:
-        together = asked.field == first.name and (asked.operator == "eq" or _is_stretch(made, asked))
+        together = asked.field == first.name and (asked.operator in ("eq", "isnull") or _is_stretch(made, asked))
         if together and _compared_by(first, asked) == sorted_by(first, order):
             yield first, asked
     if not order.fields:
         equal = ((made.fields[it.field], it) for it in compared if it.operator == "eq" and it.field != "id")
         yield from islice((it for it in equal if it[0].kind not in ("boolean", "enum")), 1)
+
+
+def sought(made: Shape, where: Condition | None, order: Order) -> tuple[FieldShape, Compare] | None:
+    """What of a filter an index finds that has its rows in another order than the list's, and its field.
+
+    Of several such things it is the one that is likely to be found least. There is none where a single row is meant,
+    nor in the order of ids, which is that of all rows with one value.
+    """
+    compared = [(made.fields[it.field], it) for it in required(where) if isinstance(it, Compare)]
+    if any((field.unique or field.primary) and it.operator in ("eq", "in") for field, it in compared):
+        return None
+    led = [it for _, it in stretch(made, where, order)]
+    found = [
+        (field, it)
+        for field, it in compared
+        if field.offered and it.operator != "contains" and it not in led and _finds(field, it)
+        if order.fields or it.operator in _STRETCHES
+    ]
+    return min(found, key=_share, default=None)
+
+
+def spread(made: Shape, where: Condition | None, order: Order) -> CTE | None:
+    """The stretches of the list's order in which all rows lie, if the filter says nothing but these.
+
+    Those are a beginning in each of its spellings, and several values.
+    """
+    if not isinstance(where, Compare) or order.fields[:1] != (where.field,):
+        return None
+    field, column = made.fields[where.field], sorted_by(made.fields[where.field], order)
+    if where.operator == "startswith" and not order.folded:
+        return stretches(made.table, column, where.value)
+    if where.operator != "in" or _compared_by(field, where) != column:
+        return None
+    value = func.json_each(bindparam(where.value, type_=String())).table_valued("value").c.value
+    after = value + 1 if field.kind == "integer" else value.concat(func.char(literal_column("0")))
+    return select(value.label("low"), after.label("high")).distinct().cte("_stretches")
+
+
+def _share(found: tuple[FieldShape, Compare]) -> tuple[bool, int]:
+    """The larger, the more rows are likely to be found."""
+    field, asked = found
+    return field.kind in ("boolean", "enum"), _BY_NUMBER.index(asked.operator)
+
+
+def _finds(field: FieldShape, compare: Compare) -> bool:
+    return field.nullable or compare.operator not in ("isnull", "notnull")
 
 
 def sorted_by(field: FieldShape, order: Order) -> str:
@@ -139,8 +203,8 @@ def beginning(field: FieldShape, compare: Compare, row: FromClause, *, down: boo
     """Where that stretch begins for whoever goes up, or down; where it ends is not said."""
     column, value = row.c[_compared_by(field, compare)], bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
-        case "eq":
-            return column == value
+        case "eq" | "isnull":
+            return predicate(field, compare, row)
         case "startswith":
             end = bindparam(f"{compare.value}_end", type_=String())
             return column < end if down else column >= value
@@ -180,12 +244,3 @@ def _plain(field: FieldShape, values: Iterable[Any]) -> Iterator[Any]:
     """The values as the driver and JSON take them."""
     for value in values:
         yield lowered(value) if field.folded else value
-
-
-def _end(prefix: str) -> str:
-    """The least text that is greater than every text beginning with `prefix`."""
-    head = prefix.rstrip(GREATEST_CODE_POINT)
-    if not head:
-        return GREATEST_CODE_POINT * (len(prefix) + 1)
-    following = ord(head[-1]) + 1
-    return head[:-1] + chr(0xE000 if following == 0xD800 else following)

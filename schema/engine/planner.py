@@ -20,12 +20,13 @@ from schema.engine.comparison import among
 from schema.engine.dialect import Aggregate, Array, Character, Octets, quoted
 from schema.engine.errors import Forbidden, Invalid
 from schema.engine.lookup import FIELD, RECORD
-from schema.engine.matching import Matching, matching, opened
+from schema.engine.matching import matching, opened
 from schema.engine.pages import HEAD, Layout, PageFinish, RecordFinish, layout
 from schema.engine.policy import Kind
 from schema.engine.scope import Scope
 from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
 from schema.engine.shape import Shape, shape
+from schema.engine.sorting import Bound, Matching
 from schema.engine.statement import Statement, compiled
 from schema.engine.text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
 
@@ -126,7 +127,7 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     cursors = ((branch.page.after, True), (branch.page.before, False))
-    within = [found.beyond(cursor, later=later) for cursor, later in cursors if cursor]
+    within = [Bound(cursor, later) for cursor, later in cursors if cursor]
     columns = [*needed(needs, below.shape, below.kind, found.row, found.link), *keys]
     size = bindparam(branch.page.size, type_=Integer())
     limit = size + literal_column("1", Integer()) if beyond else size
@@ -177,7 +178,7 @@ def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Express
         (columns.after, branch.page.before, True),
     ):
         if wanted and cursor:
-            yield found.any(found.beyond(cursor, later=later, inclusive=True))
+            yield found.any(cursor, later=later)
 
 
 def _object(asked: Selection, scope: Scope) -> list[Piece]:

@@ -37,17 +37,6 @@ class Within(FunctionElement[bool]):
         return self
 
 
-class Unindexed(FunctionElement[bool]):
-    """A condition as PostgreSQL has it where no index of trigrams is to serve it; to SQLite it is as it is."""
-
-    type = Boolean()
-    inherit_cache = False
-
-    def self_group(self, against: Any = None) -> Any:
-        """As it is: it is a predicate."""
-        return self
-
-
 class Either(FunctionElement[Any]):
     """The first on SQLite, the second on PostgreSQL."""
 
@@ -87,20 +76,12 @@ def _(word: Within, compiler: SQLCompiler, **told: Any) -> str:
 
 
 @compiles(Within, "postgresql")
-def _(word: Within, compiler: SQLCompiler, *, unindexed: bool = False, **told: Any) -> str:
+def _(word: Within, compiler: SQLCompiler, **told: Any) -> str:
     """By LIKE, which an index of trigrams serves; what LIKE would take for a wildcard is escaped, once a statement."""
     part, text = word.clauses
     sought, within = compiler.process(part, **told), compiler.process(text, **told)
-    if unindexed:
-        return f"(strpos({within}, {sought}) > 0)"
     pattern = f"'%' || regexp_replace({sought}, '([%_\\\\])', '\\\\\\1', 'g') || '%'"
     return f"({within} LIKE (SELECT {pattern}))"
-
-
-@compiles(Unindexed)
-def _(word: Unindexed, compiler: SQLCompiler, **told: Any) -> str:
-    (condition,) = word.clauses
-    return f"({compiler.process(condition, **{**told, 'unindexed': True})})"
 
 
 @compiles(Either, "sqlite")

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
+    Boolean,
     ColumnElement,
     FromClause,
     Integer,
@@ -20,12 +22,11 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
-    case,
+    column,
     literal_column,
     or_,
     select,
     true,
-    union_all,
 )
 from sqlalchemy.sql.expression import TextClause, text
 
@@ -39,8 +40,10 @@ SHORTEST = 3  # of a text that is looked for; of several words, at least one is 
 LONGEST = 100
 WORDS = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}]{{{SHORTEST}}}[^{CONTROL}]*$"
 WHY_NOT = f"it has to be 3 to {LONGEST} characters, one of its words at least {SHORTEST}, and none a control character"
-MANY = 4000  # hits up to which they are sorted; beyond, a page is sooner found by walking in the list's order
-WALKED = 4000  # rows that PostgreSQL walks in the list's order before it takes the index of trigrams
+MANY = 4000  # rows found up to which they are sorted at once; beyond, a page is sooner met walking in the list's order
+WALKED = 4000  # rows that are walked in the list's order before what was found beyond them is sorted
+EASIER = 3  # times as many are walked on SQLite, where a row costs less
+SORTED = 10  # times as many are sorted at most; the walk goes on where more are found
 _FITTING = re.compile(WORDS)
 _READABLE = re.compile(r"[^\ud800-\udfff]*")
 
@@ -87,20 +90,20 @@ def hits(made: Shape, asked: Condition | None) -> Hits | None:
     return Hits(made.table.name, tuple(f"{it.value}_match" for it in found)) if found else None
 
 
-def last_walked(rows: Select[Any]) -> Select[Any]:
-    """Of rows in the order of a list, the one up to which PostgreSQL walks."""
-    return rows.offset(literal_column(str(WALKED), Integer())).limit(literal_column("1", Integer()))
+def fewer(found: Select[Any], most: int) -> ColumnElement[bool]:
+    """Whether there are no more of these rows."""
+    one, beyond = literal_column("1", Integer()), literal_column(str(most), Integer())
+    more = found.limit(one).offset(beyond).correlate(None).scalar_subquery()
+    return _once(select(more.is_(None).label("fewer")).cte())
 
 
-def first_of(*ways: Select[Any]) -> Select[Any]:
-    """The first row of the first of these that has any."""
-    one = literal_column("1", Integer())
-    found = union_all(*(select(*way.limit(one).correlate(None).subquery().c) for way in ways)).subquery()
-    return select(*found.c).limit(one)
+def _once(told: CTE) -> ColumnElement[bool]:
+    """What is told, found out once however often it is asked for."""
+    return select(told.c.fewer).scalar_subquery()
 
 
 class Hits:
-    """What the index finds: as a set of ids, and whether these are many."""
+    """What the index finds: as a set of ids, and whether these are few."""
 
     def __init__(self, table: str, names: tuple[str, ...]) -> None:
         self._index, self._numbers, self._latest = index_of(table), numbers_of(table), indexed_up_to(table)
@@ -114,15 +117,10 @@ class Hits:
         )
         return Either(id.in_(self._bound(found)), true())
 
-    def size(self, wanted: ColumnElement[int], postgres: ColumnElement[int], *, many: bool) -> ColumnElement[int]:
-        """The size of a page, if there are many hits, or if there are not; else none: SQLite then does not begin.
-
-        PostgreSQL goes both ways, one after the other, until the page is full: `postgres` says how far.
-        """
-        counted = f"((SELECT count(*) FROM (SELECT 1 {self._found} LIMIT {MANY + 1})) > {MANY})"
-        nothing = literal_column("0", Integer())
-        yes, no = (wanted, nothing) if many else (nothing, wanted)
-        return Either(case((self._bound(counted), yes), else_=no), postgres)
+    def fewer(self, most: int) -> ColumnElement[bool]:
+        """Whether SQLite finds no more."""
+        told = self._bound(f"SELECT (SELECT 1 {self._found} LIMIT 1 OFFSET {most}) IS NULL AS fewer")
+        return _once(told.columns(column("fewer", Boolean())).cte())
 
     @property
     def _found(self) -> str:

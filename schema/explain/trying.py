@@ -19,6 +19,11 @@ from schema.migrations.run import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
 _SCAN = re.compile(r"SCAN (\w+)")
+_GATHERED = re.compile(r'\b_stretches"? AS\b')  # a page of each stretch is what is sorted
+WAYS = (
+    "goes one way or another: few that match are sorted, many are met on a walk in the list's order; "
+    "where many match that hardly any row at its beginning is among, it takes longer with every one of them"
+)
 SORTS = "sorts without an index: all rows that match are read and sorted, however few are shown"
 
 
@@ -84,12 +89,18 @@ def _plan(path: str, step: Step) -> list[str]:
 def warnings(sql: str, lines: Iterable[str], narrowed: Collection[str]) -> list[str]:
     """What takes longer with every row there is: a walk through a table to find some, and a sort without an index."""
     tables = {alias: table for table, alias in _ALIAS.findall(sql)}
-    found = []
+    found, ways = [], ""
     for line in lines:
+        if ways and line.startswith(ways):
+            continue
+        ways = ""
         scan = _SCAN.match(line.strip())
         table = str(tables.get(scan[1], scan[1])) if scan else ""
-        if scan and table in narrowed:
+        if line.strip() == "COMPOUND QUERY":
+            ways = f"{line[: -len(line.lstrip())]} "
+            found.append(WAYS)
+        elif scan and table in narrowed:
             found.append(walks(table))
-        if "USE TEMP B-TREE FOR" in line:
+        elif "USE TEMP B-TREE FOR" in line and not _GATHERED.search(sql):
             found.append(SORTS)
     return list(dict.fromkeys(found))
