@@ -10,19 +10,35 @@ from typing import Any
 from schema.engine import searching
 from schema.engine.comparison import bound, checked, following
 from schema.engine.cursors import keys_of
-from schema.engine.errors import Fault, Invalid
+from schema.engine.errors import Fault, Invalid, TooComplex
 from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page, Search
 from schema.engine.shape import Shape
 from schema.graphql.declaring import camel
 
 DEFAULT_SIZE, MOST = 20, 100
 DEEPEST_FILTER = 10
+# Each takes a tenth of a millisecond to plan, and no index helps with many of them.
+MOST_CONDITIONS = 100
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many conditions the filters of one operation have held so far."""
+
+    conditions: int = 0
+
+    def add(self, more: int) -> None:
+        """Count so many more; `TooComplex` past those that are allowed."""
+        self.conditions += more
+        if self.conditions > MOST_CONDITIONS:
+            raise TooComplex(f"the query's filters have more than {MOST_CONDITIONS} conditions")
 
 
 @dataclass(slots=True)
 class Named:
     """The values of a root field, each under a name that follows from its place in the document."""
 
+    tally: Tally
     values: dict[str, Any] = field(default_factory=dict)
 
     def name(self) -> str:
@@ -114,6 +130,7 @@ def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[
             parts.append(Junction("not", (_condition(value, made, named, here),)))
         else:
             parts += _comparisons(name, value, made, named, here)
+    named.tally.add(len(parts) or 1)
     return parts[0] if len(parts) == 1 else Junction("and", tuple(parts))
 
 

@@ -41,10 +41,12 @@ class Root:
             return self.known.prepare(work, operation, self.definition, self.details)
         if self.sites is None:
             return self._planned(work, operation, self.known)
-        named = Named()
+        before = operation.tally.conditions
+        named = Named(operation.tally)
         stretches = tuple([site.read(operation, named) for site in self.sites])
         plan: Plan | None = work.directory.plans.find((self, work.actor.kind, stretches))
         if plan is None:
+            operation.tally.conditions = before  # They are read once more.
             return self._planned(work, operation, self.known)
         found = self.known.bound(work, operation, self.definition, self.details, plan, named.values)
         found.records = records_of(self.sites, stretches, named.values)

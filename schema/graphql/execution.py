@@ -16,7 +16,7 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, Oper
 from graphql.execution.values import VariableValues
 
 from schema.engine.database import Directory
-from schema.engine.errors import DirectoryError, Forbidden
+from schema.engine.errors import DirectoryError, Forbidden, TooComplex
 from schema.engine.policy import Actor
 from schema.graphql.coercing import Variables
 from schema.graphql.compiled import Root, recipe
@@ -163,6 +163,8 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
         if root.known:
             try:
                 prepared[root.key] = root.prepare(work, context.operation)
+            except TooComplex as error:
+                raise RequestRefused([GraphQLError(error.detail)], error.code) from None
             except (DirectoryError, GraphQLError) as error:
                 context.answers[root.key] = error
     if (records := sum([one.records for one in prepared.values()])) > most:

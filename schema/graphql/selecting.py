@@ -36,7 +36,7 @@ from schema.engine.selection import (
     Total,
 )  # fmt: skip
 from schema.engine.shape import Relation, Shape, shape
-from schema.graphql.arguments import Named, Stretch, stretch_of
+from schema.graphql.arguments import Named, Stretch, Tally, stretch_of
 from schema.graphql.coercing import Arguments
 from schema.graphql.declaring import camel
 
@@ -60,6 +60,7 @@ class Operation:
     fragments: dict[str, FragmentDetails]
     variables: VariableValues
     known: KnownArguments | None = None
+    tally: Tally = field(default_factory=Tally)
 
     def roots(self) -> dict[str, Details]:
         """The root fields by the keys that they are answered under."""
@@ -128,10 +129,13 @@ class Selecting:
     """What one root field asks for, the values that it asks with, and the connections that it passed on the way."""
 
     operation: Operation
-    named: Named = field(default_factory=Named)
+    named: Named = field(init=False)
     sites: list[Site] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     _above: int | None = None
+
+    def __post_init__(self) -> None:
+        self.named = Named(self.operation.tally)
 
     def records(self, alone: int = 1) -> int:
         """How many records its lists could bring back, below `alone` records."""

@@ -111,6 +111,52 @@ def test_what_is_hostile_is_answered_in_order(client, keys, name):
         assert "Traceback" not in answer.text
 
 
+FILTERED = "{ users(filter: $f) { totalCount } }"
+ONE = {"firstName": {"eq": "x"}}
+CONDITIONS: dict[str, tuple[str, object, bool]] = {
+    "as many as there may be": (FILTERED, {"or": [ONE] * 99}, True),
+    "one more": (FILTERED, {"or": [ONE] * 100}, False),
+    "some that ask nothing": (FILTERED, {"and": [{}] * 100}, False),
+    "some in each other": (FILTERED, {"and": [{"or": [ONE] * 10}] * 10}, False),
+    "half of them in each of two fields": (
+        f"{{ a: users(filter: $f) {{ totalCount }} {FILTERED[1:]}",
+        {"or": [ONE] * 49},
+        True,
+    ),
+    "more in one than in the other": (
+        f"{{ a: users(filter: $f) {{ totalCount }} {FILTERED[1:]}",
+        {"or": [ONE] * 50},
+        False,
+    ),
+    "below": (
+        f"{{ groups {{ nodes {{ members(filter: $f) {{ totalCount }} }} }} {FILTERED[1:]}",
+        {"or": [ONE] * 50},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_filters_have_no_more_conditions_than_a_plan_can_bear(client, keys, name):
+    query, conditions, fits = CONDITIONS[name]
+    body = {"query": f"query({F}) {query}", "variables": {"f": conditions}}
+
+    # The third time there is a plan that may be taken again: what was counted for it must not count twice.
+    answers = [client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
+
+    for answer in answers:
+        assert ("data" in answer) == fits
+        assert fits or answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+
+
+def test_what_another_shape_of_filter_takes_is_not_counted_twice(client, keys):
+    asked = f"query({F}) {FILTERED}"
+
+    for parts in ([ONE], [ONE] * 2, [ONE] * 98, [ONE] * 99):
+        body = {"query": asked, "variables": {"f": {"or": parts}}}
+        assert "errors" not in client.post("/graphql", json=body, headers=keys["reader"]).json()
+
+
 @pytest.mark.parametrize(
     "query, variables",
     [
