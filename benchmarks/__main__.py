@@ -26,7 +26,7 @@ RESULTS = HERE / "results"
 def main(arguments: Sequence[str]) -> int:
     """Measure, write down, and say where."""
     signal.signal(signal.SIGTERM, _leave)
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         if given.growth:
             with stores.opened(given.database) as store:
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser("python3 dev.py bench", description="Numbers, not assertions.")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 s, not 5 of 5; with --growth: two sizes")
     parser.add_argument(
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compared(given: argparse.Namespace) -> Run:
     with stores.opened(given.database) as store:
-        return compare(_plan(given), store)
+        return compare(planned(given), store)
 
 
 def _database(text: str) -> str:
@@ -82,9 +83,10 @@ def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     return read
 
 
-def _plan(given: argparse.Namespace) -> Plan:
+def planned(given: argparse.Namespace) -> Plan:
+    """The comparison that is asked for: everybody and everything, but for who stands aside or is not named."""
     return Plan(
-        peers=[peer for peer in PEERS if not given.only or peer.name in given.only],
+        peers=[peer for peer in PEERS if (peer.name in given.only if given.only else not peer.aside)],
         workloads=[it for it in WORKLOADS if not given.workloads or it.name in given.workloads],
         rounds=given.rounds or (2 if given.quick else 5),
         seconds=given.seconds or (2 if given.quick else 5),

@@ -33,6 +33,7 @@ class Peer:
 
     `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table,
     `drivers` those for either database. `on_postgres` is the module that serves PostgreSQL, where it is one of its own.
+    `aside`: it is measured only where it is named.
     """
 
     name: str
@@ -46,11 +47,25 @@ class Peer:
     made_of: tuple[str, ...] = ()
     drivers: Mapping[System, str] = field(default_factory=dict)
     on_postgres: str = "app"
+    aside: bool = False
 
 
 _AIOSQLITE: Mapping[System, str] = {"sqlite": "aiosqlite", "postgres": "asyncpg"}
 _ASYNCPG: Mapping[System, str] = {"postgres": "asyncpg"}
 _PSYCOPG: Mapping[System, str] = {"postgres": "psycopg"}
+
+
+def _unguarded(name: str, title: str, wire: str) -> Peer:
+    """Tandem without what `tandem/unguarded.py` leaves out: what the rest costs is the difference."""
+    return Peer(
+        name=name,
+        title=title,
+        runtime="tandem",
+        command=("{python}", "-m", "benchmarks.tandem.unguarded", wire),
+        environment={"TANDEM_ENV": "production"},
+        aside=True,
+    )
+
 
 PEERS: tuple[Peer, ...] = (
     Peer(
@@ -63,6 +78,8 @@ PEERS: tuple[Peer, ...] = (
         made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql"),
         drivers=_AIOSQLITE,
     ),
+    _unguarded("unguarded", "Tandem without its guards", "own"),
+    _unguarded("unguarded-uvicorn", "the same on uvicorn's own wire", "uvicorn"),
     Peer(
         name="fastapi",
         title="FastAPI, SQLModel, Strawberry",

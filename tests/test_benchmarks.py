@@ -19,7 +19,7 @@ import pytest
 from sqlmodel import SQLModel
 
 from benchmarks import figures, machine, people, tables
-from benchmarks.__main__ import main
+from benchmarks.__main__ import main, parser, planned
 from benchmarks.answers import Answer, difference, normal
 from benchmarks.chart import SHOWN, chart
 from benchmarks.effort import Effort
@@ -252,6 +252,24 @@ def test_every_peer_has_a_server_and_a_pinned_driver_for_either_database(peer: P
         assert all((home / f"{module}.{ending}").exists() for module in ("app", peer.on_postgres))
 
 
+def test_what_stands_aside_is_measured_where_it_is_named():
+    def names(*given: str) -> list[str]:
+        return [peer.name for peer in planned(parser().parse_args(given)).peers]
+
+    assert {"tandem", "raw"} <= set(names())
+    assert not [name for name in names() if name.startswith("unguarded")]
+    assert names("--only", "tandem,unguarded") == ["tandem", "unguarded"]
+
+
+def test_guards_are_to_take_a_tenth_at_most(run: Run):
+    bare = Figures("unguarded", "bare", "", {name: [measure(1100)] for name in SHOWN} | {"one": [measure(1200)]})
+
+    found = {it.title: it.met for it in targets(replace(run, peers=[*run.peers, bare])) if "bare" in it.title}
+
+    assert set(found) == {f"{run.workloads[name]}, against bare" for name in SHOWN}
+    assert [title for title, met in found.items() if not met] == ["one user, against bare"]
+
+
 def test_the_models_that_are_measured_are_no_part_of_ours():
     assert {"world", "fortune"}.isdisjoint(SQLModel.metadata.tables)
 
@@ -274,9 +292,9 @@ def test_a_statement_is_explained_with_its_parameters(value: object, sql: str):
 
 
 OWN_ROOMS = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
-from benchmarks.tandem import __main__
+from benchmarks.tandem import __main__, unguarded
 from api.app import create_app
 from api.settings import read
 from benchmarks import answers, databases, effort, people, questions, stores, workloads
@@ -296,6 +314,15 @@ async def main(database):
             if it.door == "kinds":
                 status, body = await effort.answered(app, it.asks(workloads.Dialect(), size, 1)[0])
                 print(it.name, status, answers.normal(it.name, answers.Answer(status, "", body))[2])
+        os.environ |= {"TANDEM_ENV": "production", "DATABASE_URL": url, "SECRET_KEY": "x" * 32}
+        bare = unguarded.unguarded()
+        bare.state.directory = directory
+        for it in workloads.WORKLOADS:
+            if it.name in ("json", "one", "fortunes", "graphql-one"):
+                ask = it.asks(workloads.Dialect(), size, 1)[0]
+                status, body = await effort.answered(bare, ask)
+                same = (status, body) == await effort.answered(app, ask)
+                print("unguarded-" + it.name, same and status == 200 and b'"errors"' not in body)
     asked = list(questions.questions(size, database))
     found = await effort.measured(database, asked)
     print("asked", len(found) == len(asked), all(it.statements == 1 for name, it in found.items() if name != "create"))
@@ -330,6 +357,8 @@ def test_what_is_built_on_our_own_rooms_stands(store: str, request: pytest.Fixtu
     assert said["queries"] == f"200 {[True] * 20}"
     assert said["updates"] == f"200 {[True] * 21}"
     assert "<script>alert('This should not be displayed.');</script>" in said["fortunes"]
+    bare = [same for name, same in said.items() if name.startswith("unguarded-")]
+    assert bare == ["True"] * 4, "it answers as with its guards, without a credential"
     assert said["asked"] == "True True"
     if store == "postgres":  # SQLite's are told apart by their text, and the same row may be drawn twice
         assert said["statements"] == "20 40", "each row is read by a query of its own"
