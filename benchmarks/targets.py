@@ -30,9 +30,9 @@ _TIMES: Mapping[str, Mapping[str, Mapping[System, float]]] = {
 # Of the bare server's requests: in every workload, and where one row is read or made.
 _OF_RAW: Mapping[System, float] = {"sqlite": 0.7, "postgres": 0.8}
 _OF_RAW_ONE: Mapping[System, float] = {"sqlite": 0.7, "postgres": 1.0}
+_ONE_ROW = ("one", "graphql-one", "create")
 # Of the requests that it would answer without its guards.
 _OF_UNGUARDED = 0.9
-_ONE_ROW = ("one", "graphql-one", "create")
 MOST_P99, MOST_START, MOST_MEMORY = 8.0, 1.0, 90.0
 
 
@@ -60,17 +60,14 @@ def targets(run: Run) -> list[Target]:
 
 def _ratios(run: Run) -> Iterator[Target]:
     raw = {it: (_OF_RAW_ONE if it in _ONE_ROW else _OF_RAW)[run.system] for it in run.workloads}
-    everywhere = {"raw": raw, **dict.fromkeys(("unguarded", "unguarded-uvicorn"), _same(_OF_UNGUARDED, run))}
+    bare = dict.fromkeys(run.workloads, _OF_UNGUARDED)
+    everywhere = {"raw": raw, "unguarded": bare, "unguarded-uvicorn": bare}
     for peer in run.peers:
         wanted = {name: by[run.system] for name, by in _TIMES.get(peer.name, {}).items()}
         for workload, times in everywhere.get(peer.name, wanted).items():
             found = run.ratio(peer.name, workload)
             if found is not None:
                 yield Target(f"{run.workloads[workload]}, against {peer.title}", times, found, "×")
-
-
-def _same(times: float, run: Run) -> Mapping[str, float]:
-    return dict.fromkeys(run.workloads, times)
 
 
 def _own(tandem: Figures) -> Iterator[Target]:

@@ -51,10 +51,11 @@ class Head(NamedTuple):
         return Again(found[1].decode(), found[2], found[3] or b"", body) if found else None
 
 
-def kept_of(data: bytes, headers: Headers, named: dict[bytes, bytes]) -> Head | None:
+def kept_of(data: bytes, headers: Headers) -> Head | None:
     """The head of what was read from `data` as one whole request; none where each is to be read for itself."""
     line, _, rest = data.partition(b"\r\n")
     text, end, body = rest.partition(b"\r\n\r\n")
+    named = dict(headers)
     length = int(named.get(b"content-length", b"0"))
     if len(text) > LONGEST or not end or len(body) != length or not _LINE.fullmatch(line):
         return None

@@ -69,7 +69,7 @@ class Connection(Visit):
                 self._check_size()
             elif stage == BETWEEN and self._tries and self._messages == 1:
                 self._tries -= 1
-                self._last = kept_of(data, self.headers, dict(self.headers))
+                self._last = kept_of(data, self.headers)
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Integer, and_, false, literal_column, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, and_, false, literal_column, or_, select, true
 
 from schema.engine import searching
 from schema.engine.comparison import predicate, sorted_by, sought, spread, stretch
@@ -15,7 +15,7 @@ from schema.engine.policy import Kind, Verdict, both
 from schema.engine.selection import Branch, Compare, Condition, Search, parts
 from schema.engine.shape import Relation, Shape, table_of
 from schema.engine.sorting import Matching, Spread
-from schema.engine.walking import Found, Part, Predicate
+from schema.engine.walking import ONE, Found, Part, Predicate
 
 
 class Outer:
@@ -99,7 +99,7 @@ def _found(branch: Branch, made: Shape) -> Found | None:
     if searches := searching.hits(made, branch.where):
         return Found(searches.fewer(many), searches.fewer(more), hits=searches)
     if compared := sought(made, branch.where, branch.order):
-        rows = select(literal_column("1", Integer())).where(predicate(*compared, made.table.alias()))
+        rows = select(ONE).where(predicate(*compared, made.table.alias()))
         return Found(searching.fewer(rows, many), searching.fewer(rows, more), said=compared[1])
     return None
 
