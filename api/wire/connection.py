@@ -1,6 +1,8 @@
-"""What comes in on a connection, parsed by httptools and kept within limits.
+"""HTTP/1.1 on one connection: where a request begins and ends (RFC 9112), read with httptools and kept within limits.
 
-Methods that the parser does not know are well-formed HTTP, so they go on to the service, which says 405.
+The parser is given a head by itself, complete and with a request line that is known to be well-formed, and then as much
+as the head says is its body. Connection and parser must agree on where a request ends; if they do not, it is refused
+and the connection closed. `docs/decisions/0002-request-framing.md` has the rules.
 """
 
 from __future__ import annotations
@@ -10,152 +12,169 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from api.rest import problems
 from api.wire import head
-from api.wire.again import Again, Head, kept_of
 from api.wire.exchange import DRAINED, Exchange, everything
 from api.wire.visit import BETWEEN, BODY, DEAF, HEAD, Visit
-from schema.engine.errors import BadRequest
+from schema.engine.errors import BadRequest, DirectoryError
 
-_KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"CONNECT", b"PRI"}
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}")
-# One that the parser knows and nobody here serves: it stands in for those that it does not know.
+_KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
+# The parser knows only some methods. Any other is well-formed HTTP and a 405, so this one stands in for it.
 _STAND_IN = b"UNLINK"
-# So many heads in a row are kept for nothing before that is given up.
-TRIES = 3
-
-
-class Enough(Exception):
-    """More requests follow one another unanswered than one connection may have."""
+_END = b"\r\n\r\n"
+_NO_END = "it cannot be told where this request ends"
+# Larger fields are read anew each time, for the memory that many connections would take.
+_LARGEST_KEPT = 4096
+_BLANK_LINES = re.compile(rb"(?:\r\n)+")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class Connection(Visit):
     """One connection, as it is read."""
 
-    # The head of the last request, where the next one may have the same; how often it is yet to be kept to no avail.
-    _last: Head | None = None
-    _tries = TRIES
-    _messages = 0
+    # The parser validates a head and frames the body. The parts of a head are read from its text once it is valid.
+    on_url = on_header = on_message_begin = on_headers_complete = None  # type: ignore[assignment]
+
+    # What has arrived of an incomplete head, and whether its request line is known to be good.
+    _partial: bytearray | None = None
+    _line_is_good = False
+    # The header fields of the last request: a client that keeps its connection sends the same ones again.
+    _fields: head.Fields | None = None
+    # Of a body: the bytes still to come, or None if it is chunked, and then the last that have come; its size so far.
+    _left: int | None = 0
+    _tail = b""
+    _size = 0
+    _complete = False
 
     def data_received(self, data: bytes) -> None:
-        """Hand the parser what has come, the method of a new request one that it knows."""
-        stage = self._stage
-        if stage >= DEAF:
+        """Read what has come: the rest of a request, and the requests that follow it."""
+        while data and self._stage < DEAF:
+            data = self._read_body(data) if self._stage == BODY else self._read_head(data)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, unless the request has been answered."""
+        exchange = self.cycle
+        if exchange.response_complete:
             return
-        if stage == BETWEEN:
-            last = self._last
-            if last is not None and self._answering is None and len(data) <= self.watch.limits.url:
-                again = last.again(data)
-                if again is not None:
-                    self._read_again(again, last)
-                    return
-                self._last = None
-            self._messages = 0
-            method, space, _ = data[:48].partition(b" ")
-            if method not in _KNOWN and space and _METHOD.fullmatch(method):
-                self._method, data = method.decode(), _STAND_IN + data[len(method) :]
-        else:
-            self._taken += len(data)
-        self._chunk = len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._stop(error, data)
-        else:
-            if self._stage != BETWEEN:
-                self._check_size()
-            elif stage == BETWEEN and self._tries and self._messages == 1:
-                self._tries -= 1
-                self._last = kept_of(data, self.headers)
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._messages += 1
-        self._stage, self._taken = HEAD, 0
-        self.since = self.begun = self.watch.now
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of it. What comes behind a body like one, is none of ours."""
-        if self._stage == HEAD:
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """All is known of it but its body."""
-        headers, scope, parser = self.headers, self.scope, self.parser
-        method = scope["method"] = self._method or parser.get_method().decode()
-        self._method = ""
-        version = parser.get_http_version()
-        named = dict(headers)
-        if named.get(b"host") not in head.HOSTS or version != "1.1" or not head.is_plain(headers, named):
-            head.check(headers, version, self.watch.limits)
-        raw_path, query = self._target(method)
-        if version != "1.1":
-            scope["http_version"] = version
-        if parser.should_upgrade() and self._should_upgrade():
-            if self._answering is not None:
-                raise BadRequest("a WebSocket waits until what was asked before it is answered")
-            return
-        self._aim(raw_path, query)
-        expects = b"expect" in named and named[b"expect"].lower() == b"100-continue"
-        drains = b"content-length" in named and not expects and int(named[b"content-length"]) <= DRAINED
-        keep_alive = version == "1.1" and parser.should_keep_alive()
-        self._begin(Exchange(self, keep_alive and not self.watch.leaving, expects, drains))
+        exchange.body += body
+        if len(exchange.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        exchange.message_event.set()
 
     def on_message_complete(self) -> None:
-        """It is all there."""
-        read, self._stage = self._stage, BETWEEN
-        self.since = self.watch.now
-        if read == BODY and not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+        """Note that the request ends here for the parser."""
+        self._complete = True
 
-    def handle_websocket_upgrade(self) -> None:
-        """Another protocol takes over, and looks after itself."""
-        self.watch.forget(self)
-        super().handle_websocket_upgrade()
+    def _read_head(self, data: bytes) -> bytes:
+        """Begin the request whose head is complete; returns what is still to be read."""
+        partial, start = self._partial, 0
+        if partial is not None and bytes(partial[:2]) == b"\r":  # which may be half of a blank line
+            self._partial, self._stage = None, BETWEEN
+            return b"\r" + data
+        if partial is None:
+            if data[:1] == b"\r" and (blank := _BLANK_LINES.match(data)):
+                return data[blank.end() :]
+            self._stage, self.since, self.begun = HEAD, self.watch.now, self.watch.now
+            end = data.find(_END)
+        else:
+            start = len(partial)
+            partial += data
+            end = partial.find(_END, max(0, start - 3))
+        try:
+            if end < 0:
+                self._partial = bytearray(data) if partial is None else partial
+                self._line_is_good = head.check_partial(self._partial, start, self._line_is_good, self.watch.limits)
+                return b""
+            data = data if partial is None else bytes(partial)
+            self._partial, self._line_is_good, end = None, False, end + len(_END)
+            whole, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+            self._begin(whole, rest)
+        except DirectoryError as error:
+            self.url = head.target_in(self._partial or data)
+            self._refuse(error)
+            return b""
+        return rest
 
-    def _read_again(self, again: Again, last: Head) -> None:
-        """A whole request with the head of the one before, which needs no parser."""
-        super().on_message_begin()
-        self._tries = TRIES
-        self.since = self.begun = self.watch.now
-        self.url, self.headers = again.path, last.headers
-        scope: Any = self.scope
-        scope |= {"method": again.method, "headers": last.headers, "named": last.named}
-        self._aim(again.path, again.query)
-        exchange = Exchange(self, not self.watch.leaving, False, False)
-        exchange.body += again.body
-        exchange.more_body = False
-        exchange.message_event.set()
-        self._begin(exchange)
-        self._stage = BETWEEN
+    def _begin(self, whole: bytes, rest: bytes) -> None:
+        """Have the request with this head answered, after those that came before it."""
+        limits = self.watch.limits
+        if len(self.pipeline) >= limits.pipelined:
+            self.pipeline[0][0].keep_alive, self._stage = False, DEAF
+            return
+        line = head.request_line(whole)
+        method, target, version = line.groups()
+        self.url = target
+        head.check_size(target, whole, limits)
+        upgrade = self._parse(whole if method in _KNOWN else _STAND_IN + whole[len(method) :])
+        fields = self._fields
+        text = whole[line.end() :]
+        if fields is None or fields.text != text or version != b"1.1":
+            fields = head.fields(text, version, limits)
+            self._fields = fields if len(text) <= _LARGEST_KEPT else None
+        self.headers = fields.headers
+        if upgrade:
+            if not self._opens_websocket(method, version, fields, rest):
+                self._begin(self._without_upgrade(whole), rest)
+            return
+        if self._complete is not (fields.length == 0):
+            raise BadRequest(_NO_END)
+        self._left, self._tail, self._size = fields.length, b"", 0
+        self._make_scope(method, target, version, fields)
+        keep_alive = not (fields.closes or self.watch.leaving)
+        drains = fields.length is not None and fields.length <= DRAINED and not fields.expects
+        exchange = Exchange(self, keep_alive, fields.expects, drains)
+        self._start(exchange, everything if target == b"*" else self.app)
+        if self._complete:
+            self._end()
 
-    def _aim(self, raw_path: bytes, query: bytes) -> None:
-        """Say in the scope what the request is for."""
-        scope, path = self.scope, raw_path.decode("ascii")
-        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode() + raw_path
-        scope["query_string"] = query
+    def _parse(self, whole: bytes) -> bool:
+        """Have a head validated; returns whether the parser takes what follows for another protocol."""
+        self._complete = False
+        try:
+            self.parser.feed_data(whole)
+        except httptools.HttpParserUpgrade:
+            return True
+        except httptools.HttpParserError as error:
+            raise head.unreadable(error) from None
+        return False
 
-    def _target(self, method: str) -> tuple[bytes, bytes]:
-        """Path and query, once they are known to be neither too long nor in a head that is."""
-        limits, url = self.watch.limits, self.url
-        if self._chunk > limits.url or self._taken > limits.url:
-            head.check_size(url, self.headers, limits)
-        if url[:1] != b"/" or b"#" in url or method == "CONNECT":
-            return head.target(method, url, self.headers)
-        path, _, query = url.partition(b"?")
-        return path, query
+    def _without_upgrade(self, whole: bytes) -> bytes:
+        """The head for a new parser without `Upgrade`, which is ignored (RFC 9110, 7.8), so that its body is read."""
+        without = _UPGRADE.sub(b"", whole)
+        if without == whole:
+            raise BadRequest(_NO_END)
+        self.parser = httptools.HttpRequestParser(self)
+        return without
 
-    def _begin(self, exchange: Exchange) -> None:
-        """Have it answered, after those that came before it."""
-        if len(self.pipeline) >= self.watch.limits.pipelined:
-            raise Enough
-        app: Any = everything if self.scope["path"] == "*" else self.app
+    def _make_scope(self, method: bytes, target: bytes, version: bytes, fields: head.Fields) -> None:
+        """Describe the request as ASGI does."""
+        if target[:1] != b"/" or b"#" in target:
+            raw_path, query, self.headers = head.target(method, target, fields.headers)
+        else:
+            raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("ascii")
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version.decode("ascii"),
+            "method": method.decode("ascii"),
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,  # type: ignore[typeddict-item]
+            "root_path": self.root_path,
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode() + raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
+        if fields.named is not None and self.headers is fields.headers:
+            self.scope["named"] = fields.named  # type: ignore[typeddict-unknown-key]
+
+    def _start(self, exchange: Exchange, app: Any) -> None:
+        """Run the application for a request, or queue it behind those that are not answered yet."""
         self.cycle = exchange
         self._stage, self.since = BODY, self.watch.now
         if self._answering is None:
@@ -164,27 +183,72 @@ class Connection(Visit):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, app))
 
-    def _check_size(self) -> None:
-        """What has come of a request may not be too much, though its end be not in sight."""
-        limits = self.watch.limits
-        if self._stage == HEAD and self._taken > limits.head:
-            long = not self.headers and len(self.url) > limits.url
-            self._refuse(head.url_too_long(limits) if long else head.head_too_large(limits))
-        elif self._stage == BODY and self._taken > limits.body:
-            self._refuse(problems.PayloadTooLarge(f"a body may have {limits.body} bytes on the wire"))
+    def _read_body(self, data: bytes) -> bytes:
+        """Read on in the body; returns what follows its end."""
+        self._size += len(data)
+        if self._size > self.watch.limits.body:
+            self._refuse(problems.PayloadTooLarge(f"a body may have {self.watch.limits.body} bytes on the wire"))
+            return b""
+        try:
+            end = self._read_chunks(data) if self._left is None else self._read_length(data, self._left)
+        except httptools.HttpParserError as error:
+            self._refuse(head.unreadable(error))
+            return b""
+        except BadRequest as error:
+            self._refuse(error)
+            return b""
+        if self._complete:
+            self._end()
+        return data[end:]
 
-    def _upgrade(self, rest: bytes) -> None:
-        """A WebSocket, or what we do not speak: that is answered as HTTP/1.1, and so is what comes behind it."""
-        if self._should_upgrade():
-            self.handle_websocket_upgrade()
-            return
-        self.parser = httptools.HttpRequestParser(self)
+    def _read_length(self, data: bytes, left: int) -> int:
+        """Give the parser what is the body's by `Content-Length`; returns how much that is."""
+        part = data if len(data) <= left else data[:left]
+        self._left = left = left - len(part)
+        self.parser.feed_data(part)
+        if self._complete is not (left == 0):
+            raise BadRequest(_NO_END)
+        return len(part)
+
+    def _read_chunks(self, data: bytes) -> int:
+        """Give the parser a chunked body up to each place where it could end; returns how much that was."""
+        joined, before = self._tail + data, len(self._tail)
+        view, start, found = memoryview(data), 0, joined.find(_END)
+        while found >= 0:
+            end = found + len(_END) - before
+            self.parser.feed_data(view[start:end])
+            if self._complete:
+                return end
+            start, found = end, joined.find(_END, found + 1)
+        self.parser.feed_data(view[start:])
+        self._tail = joined[-3:]
+        if self._complete:
+            raise BadRequest(_NO_END)
+        return len(data)
+
+    def _end(self) -> None:
+        """The request is complete; if it is the last on this connection, what follows it is not read."""
+        exchange = self.cycle
+        self.since = self.watch.now
+        if not exchange.response_complete:
+            exchange.more_body = False
+            exchange.message_event.set()
+        if self._stage == BODY:
+            self._stage = BETWEEN if exchange.keep_alive else DEAF
+
+    def _opens_websocket(self, method: bytes, version: bytes, fields: head.Fields, rest: bytes) -> bool:
+        """Hand the connection over to a WebSocket, if that is what `Upgrade` asks for (RFC 6455, 4.2.1)."""
+        if version != b"1.1" or not head.asks_for_websocket(fields.headers) or not self._should_upgrade_to_ws():
+            return False
+        head.check_handshake(method, fields)
         if rest:
-            self.data_received(rest)
-
-    def _stop(self, error: Exception, data: bytes) -> None:
-        """Read no further."""
-        if isinstance(error.__context__, Enough):
-            self.pipeline[0][0].keep_alive, self._stage = False, DEAF
-        else:
-            self._refuse(head.unreadable(error, data))
+            raise BadRequest("nothing may follow a WebSocket handshake before it is answered")
+        if self._answering is not None:
+            raise BadRequest("a WebSocket handshake may follow other requests only once they are answered")
+        self._make_scope(method, self.url, version, fields)
+        query = self.scope["query_string"]
+        self.url = self.scope["raw_path"] + (b"?" + query if query else b"")
+        self.watch.forget(self)
+        self._stage = DEAF
+        self.handle_websocket_upgrade()
+        return True

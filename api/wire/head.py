@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from dataclasses import dataclass
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -16,10 +17,21 @@ from schema.engine.errors import BadRequest, DirectoryError
 Headers = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("tandem")
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%!$&'()*+,;=-]{1,255})(?::\d{0,5})?")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%!$&'()*+,;=-]{1,255})(?::(\d{0,5}))?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)(/[^?#]*)?(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _ORIGIN = re.compile(rb"(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
-_OTHER_VERSION = re.compile(rb"[A-Za-z]+ [^\s]+ HTTP/(?!1\.[01]\r?\n)[0-9][0-9.]*\r?\n")
+_METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}"
+# RFC 9112, 3: single spaces, a visible target, HTTP/1.0 or HTTP/1.1.
+_LINE = re.compile(rb"(" + _METHOD + rb") ([!-~]+) HTTP/(1\.[01])\r\n")
+_OTHER_VERSION = re.compile(_METHOD + rb" [!-~]+(?: HTTP/[0-9][0-9.]*)?\r\n")
+_NOT_ASCII = re.compile(_METHOD + rb" [!-\x7e\x80-\xff]+ HTTP/1\.[01]\r\n")
+_PART_OF_LINE = re.compile(rb"[ -~\x80-\xff]*\r?")
+_PART_OF_TARGET = re.compile(_METHOD + rb" ([!-~]{1,1000})")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_LONGEST_METHOD = 60
+_HIGHEST_PORT = 65_535
+_EMPTY = 4
 # Hosts that have been found to be well spelled: most requests name one of a few.
 HOSTS: set[bytes] = set()
 _MOST_HOSTS = 1000
@@ -27,30 +39,117 @@ _FEW = 50
 _LONGEST_PATH = 300
 
 
-def is_plain(headers: Headers, named: dict[bytes, bytes]) -> bool:
-    """Whether a head with a host that is known to be well spelled needs no closer look, as nearly all do not."""
-    return len(named) == len(headers) <= _FEW and b"transfer-encoding" not in named
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The header fields of a request, and what they say of its framing. `length` is None for a chunked body.
+
+    `named` are the fields by name, as text; None where a name is repeated.
+    """
+
+    text: bytes
+    headers: Headers
+    named: dict[str, str] | None
+    length: int | None
+    closes: bool
+    expects: bool
 
 
-def check(headers: Headers, version: str, limits: Limits) -> None:
-    """`DirectoryError` for a head that must be refused."""
-    if version not in ("1.0", "1.1"):
-        raise problems.VersionNotSupported(f"this is HTTP/{version}; HTTP/1.1 is spoken here")
-    if len(headers) > limits.headers:
-        raise problems.HeadersTooLarge(f"a request may have {limits.headers} headers")
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and version == "1.1"):
-        raise BadRequest(f"a request has one Host; this has {len(hosts) or 'none'}")
-    for host in hosts:
-        _check_host(host)
-    _check_framing(headers, version)
+def fields(text: bytes, version: bytes, limits: Limits) -> Fields:
+    """The header fields in `text`, whose syntax the parser has accepted.
+
+    Raises:
+        BadRequest: `Host` or the framing is not as RFC 9112 (3.2, 6) has it.
+        HeadersTooLarge: there are too many.
+        NotImplementedHere: a transfer coding other than chunked.
+    """
+    parts = [line.partition(b":") for line in text[:-4].split(b"\r\n")] if len(text) > _EMPTY else []
+    headers = [(name.lower(), value.strip(b" \t")) for name, _, value in parts]
+    named = dict(headers)
+    http_1_1 = version == b"1.1"
+    if named.get(b"host") not in HOSTS or not http_1_1 or len(named) < len(headers) or len(headers) > _FEW:
+        _check_hosts(headers, http_1_1, limits)
+    length: int | None = 0
+    if b"transfer-encoding" in named:
+        _check_coding(headers, http_1_1)
+        length = None
+    elif b"content-length" in named:
+        length = int(named[b"content-length"])
+    by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    once = by_name if len(by_name) == len(headers) else None
+    return Fields(text, headers, once, length, not http_1_1 or _closes(headers), _expects(named))
 
 
-def check_size(url: bytes, headers: Headers, limits: Limits) -> None:
+def request_line(head: bytes) -> re.Match[bytes]:
+    """The request line of a head (RFC 9112, 3); its groups are method, target and version.
+
+    Raises:
+        VersionNotSupported: it is of another version of HTTP.
+        NotImplementedHere: it is CONNECT.
+        BadRequest: it is no request line.
+    """
+    line = _LINE.match(head)
+    if line is not None:
+        if line[1] == b"CONNECT":
+            raise problems.NotImplementedHere("CONNECT is for proxies")
+        return line
+    if _OTHER_VERSION.match(head):
+        raise problems.VersionNotSupported("HTTP/1.1 is spoken here")
+    if _NOT_ASCII.match(head):
+        raise BadRequest("a URL is spelled in ASCII; all else is percent-encoded")
+    raise BadRequest("invalid request line: expected a method, a target and HTTP/1.1 with single spaces between them")
+
+
+def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Limits) -> bool:
+    """Refuse an incomplete head that cannot become a good one; what is before `start` has been looked at before.
+
+    Returns whether its request line has been seen and is good.
+    """
+    if _BARE_LINE_FEED.search(partial, start):
+        raise BadRequest("a line of the head ends in CR LF")
+    if not line_is_good:
+        if partial.find(b"\r\n", max(0, start - 1)) >= 0:
+            check_size(request_line(bytes(partial[: limits.head]))[2], partial, limits)
+            line_is_good = True
+        elif not _PART_OF_LINE.fullmatch(partial, start):
+            raise BadRequest("this is not HTTP/1.1")
+        elif len(partial) > limits.url + _LONGEST_METHOD:
+            if _PART_OF_TARGET.match(partial):
+                raise url_too_long(limits)
+            raise BadRequest("this is not HTTP/1.1")
+    if len(partial) > limits.head:
+        raise head_too_large(limits)
+    return line_is_good
+
+
+def target_in(head: bytes | bytearray) -> bytes:
+    """The beginning of the target in a head that is refused, for its problem document."""
+    found = _PART_OF_TARGET.match(head)
+    return bytes(found[1]) if found else b""
+
+
+def asks_for_websocket(headers: Headers) -> bool:
+    """Whether `Upgrade` names WebSocket, as the only protocol."""
+    return [value.lower() for name, value in headers if name == b"upgrade"] == [b"websocket"]
+
+
+def check_handshake(method: bytes, fields: Fields) -> None:
+    """`BadRequest` for what asks for a WebSocket and is no opening handshake (RFC 6455, 4.2.1)."""
+    named = dict(fields.headers)
+    if method != b"GET" or fields.length != 0:
+        raise BadRequest("a WebSocket handshake is a GET request without a body")
+    if named.get(b"sec-websocket-version") != b"13":
+        raise problems.WebSocketRefused(
+            "Sec-WebSocket-Version must be 13 (RFC 6455)", [(b"sec-websocket-version", b"13")]
+        )
+    if not _KEY.fullmatch(named.get(b"sec-websocket-key", b"")):
+        raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64 (RFC 6455)")
+
+
+def check_size(target: bytes, head: bytes | bytearray, limits: Limits) -> None:
     """`UriTooLong` or `HeadersTooLarge` for a head of too many bytes."""
-    if len(url) > limits.url:
+    if len(target) > limits.url:
         raise url_too_long(limits)
-    if len(url) + sum(len(name) + len(value) + 4 for name, value in headers) > limits.head:
+    if len(head) > limits.head:
         raise head_too_large(limits)
 
 
@@ -64,35 +163,28 @@ def head_too_large(limits: Limits) -> DirectoryError:
     return problems.HeadersTooLarge(f"the head of a request may have {limits.head} bytes")
 
 
-def target(method: str, url: bytes, headers: Headers) -> tuple[bytes, bytes]:
-    """The path and the query that a request is for. Of an absolute target the host counts, not that of the header."""
-    if method == "CONNECT":
-        raise problems.NotImplementedHere("this is no proxy")
+def target(method: bytes, url: bytes, headers: Headers) -> tuple[bytes, bytes, Headers]:
+    """Path, query and headers of a request; the host of an absolute target replaces `Host` (RFC 9112, 3.2.2)."""
     if found := _ORIGIN.fullmatch(url):
-        return found[1], found[2] or b""
-    if url == b"*" and method == "OPTIONS":
-        return b"*", b""
+        return found[1], found[2] or b"", headers
+    if url == b"*" and method == b"OPTIONS":
+        return b"*", b"", headers
     found = _ABSOLUTE.fullmatch(url)
     if found is None:
-        raise BadRequest("that is nothing that can be asked for: a path begins with /")
+        raise BadRequest("invalid request target: expected an absolute path")
     _check_host(found[1])
-    headers[:] = [(name, found[1] if name == b"host" else value) for name, value in headers]
-    return found[2] or b"/", found[3] or b""
+    replaced = [(name, found[1] if name == b"host" else value) for name, value in headers]
+    return found[2] or b"/", found[3] or b"", replaced
 
 
-def unreadable(error: Exception, data: bytes) -> DirectoryError:
+def unreadable(error: Exception) -> DirectoryError:
     """What is wrong with what the parser could not read."""
-    reason = str(error)
-    if isinstance(error.__context__, DirectoryError):
-        return error.__context__
-    if isinstance(error.__context__, UnicodeError):
-        return BadRequest("a URL is spelled in ASCII; all else is percent-encoded")
     if error.__context__ is not None:
         log.error("a request could not be read", exc_info=error.__context__)
         return problems.INTERNAL
-    if _OTHER_VERSION.match(data):
-        return problems.VersionNotSupported("HTTP/1.1 is spoken here")
-    return BadRequest(f"this is not HTTP/1.1 that can be read: {reason}")
+    if "Request has invalid `Transfer-Encoding`" in str(error):  # which does not end in chunked
+        return problems.NotImplementedHere("of transfer codings chunked is known here, and no other")
+    return BadRequest(f"this is not HTTP/1.1: {error}")
 
 
 def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = False) -> tuple[int, bytes]:
@@ -114,23 +206,42 @@ def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = Fal
     return answer.status, STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
 
 
+def _check_hosts(headers: Headers, http_1_1: bool, limits: Limits) -> None:
+    """One `Host`, well spelled, and not too many headers."""
+    if len(headers) > limits.headers:
+        raise problems.HeadersTooLarge(f"a request may have {limits.headers} headers")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and http_1_1):
+        raise BadRequest(f"a request has one Host; this has {len(hosts) or 'none'}")
+    for host in hosts:
+        _check_host(host)
+
+
 def _check_host(host: bytes) -> None:
     if host in HOSTS:
         return
-    if not _HOST.fullmatch(host):
-        raise BadRequest("Host is not the name or the address of a host")
+    found = _HOST.fullmatch(host)
+    if found is None or int(found[1] or 0) > _HIGHEST_PORT:
+        raise BadRequest("Host is not the name or the address of a host, with a port of at most 65535 if there is one")
     if len(HOSTS) < _MOST_HOSTS:
         HOSTS.add(host)
 
 
-def _check_framing(headers: Headers, version: str) -> None:
-    """Where a body ends must be beyond doubt: else one request can be hidden in another."""
-    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
-    if not codings:
-        return
-    if version == "1.0" or any(name == b"content-length" for name, _ in headers):
+def _check_coding(headers: Headers, http_1_1: bool) -> None:
+    """Where a body ends must be beyond doubt: else one request can be hidden in another (RFC 9112, 11.2)."""
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if not http_1_1 or any(name == b"content-length" for name, _ in headers):
         raise BadRequest("Transfer-Encoding stands neither in HTTP/1.0 nor beside Content-Length")
     if codings != [b"chunked"]:
-        if b",".join(codings).count(b"chunked") > 1:
-            raise BadRequest("a body is chunked once")
         raise problems.NotImplementedHere("of transfer codings chunked is known here, and no other")
+
+
+def _closes(headers: Headers) -> bool:
+    """Whether the connection ends with this request, by its `Connection` (RFC 9112, 9.3)."""
+    listed = b",".join([value.lower() for name, value in headers if name == b"connection"])
+    return b"close" in [token.strip() for token in listed.split(b",")]
+
+
+def _expects(named: dict[bytes, bytes]) -> bool:
+    """Whether the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)."""
+    return named.get(b"expect", b"").lower() == b"100-continue"

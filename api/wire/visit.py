@@ -33,8 +33,6 @@ class Visit(HttpToolsProtocol):
     watch: Watch
     since = begun = 0.0
     _stage = BETWEEN
-    _chunk = _taken = 0
-    _method = ""
     url = b""
     _answering: Exchange | None = None
     _last_words = b""
