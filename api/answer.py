@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Hashable, Iterable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from api.gate import Gate
+from api.owner import Identify
+from schema.engine.errors import Overloaded
+from schema.engine.gate import Gate
 
 # Answered however busy the house is: whoever looks after it has to see it.
 EXEMPT = ("/health", "/metrics")
@@ -18,7 +20,15 @@ HEADERS = (
 )
 # For a year: browsers are to come by https only, once they came so.
 SECURE = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
+# How long a request waits for a place.
+WAIT_SECONDS = 0.25
 _NAMES = frozenset(name for name, _ in SECURE)
+
+
+def request_gate(places: int) -> Gate:
+    """The places for requests that run, and twice as many for those that wait."""
+    late = "no request has ended in time to make room for this one"
+    return Gate(places, 2 * places, full="too many requests are waiting", late=lambda: Overloaded(late))
 
 
 class Answer:
@@ -28,35 +38,49 @@ class Answer:
     follows an answer that goes on, takes nobody's place.
     """
 
-    __slots__ = ("_gate", "_held", "_scope", "_secure", "_send", "outside", "status")
+    __slots__ = ("_gate", "_held", "_identify", "_owner", "_scope", "_secure", "_send", "outside", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, gate: Gate, secure: tuple[tuple[bytes, bytes], ...]):
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        gate: Gate,
+        identify: Identify,
+        secure: tuple[tuple[bytes, bytes], ...],
+    ) -> None:
         self.outside = receive
         self.status = 0
         self._scope = scope
         self._send = send
         self._gate = gate
+        self._identify = identify
+        self._owner: Hashable = None
         self._secure = secure
         self._held = False
 
+    @property
+    def owner(self) -> Hashable:
+        """On whose behalf it is: by its credential or by its address."""
+        if self._owner is None:
+            self._owner = self._identify(self._scope)
+        return self._owner
+
     def enter_at_once(self) -> bool:
-        """Take a place if one is free."""
-        gate = self._gate
-        if gate.free > 0:
-            gate.free -= 1
-            self._held = True
+        """Take a place, if there is one that its owner may have now."""
+        self._held = self._gate.enter_at_once(self)
         return self._held
 
     async def enter(self) -> None:
         """Take a place, or raise `Overloaded`."""
-        await self._gate.enter()
+        await self._gate.enter(self, WAIT_SECONDS)
         self._held = True
 
     def leave(self) -> None:
         """Free the place, if there is one."""
         if self._held:
             self._held = False
-            self._gate.leave()
+            self._gate.leave(self)
 
     async def receive(self) -> Message:
         """The next part of the request; with the last one it takes its place."""

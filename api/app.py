@@ -11,15 +11,16 @@ from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
 from api import docs, health, metrics
+from api.answer import request_gate
 from api.auth import Authenticator
 from api.cors import Cors
 from api.counts import redis
 from api.endpoints import TOPICS
 from api.envelope import Envelope, handlers
 from api.figures import Figures, Observer
-from api.gate import Gate
 from api.graphql import graphql_route
 from api.hosts import host_check
+from api.owner import identifier
 from api.proxies import unveiling
 from api.rates import Counted, Rates, price_of_call, price_of_document
 from api.rest import openapi
@@ -32,6 +33,7 @@ from api.settings import Settings
 from api.shortcut import Shortcut
 from api.socket import SocketDoor, socket_route
 from schema.engine.database import Directory
+from schema.engine.gate import Gate
 from schema.engine.shape import Shape, shape
 from schema.graphql.execution import Executor
 from schema.graphql.limits import Limits
@@ -49,7 +51,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     authenticate = authenticate or Authenticator(settings)
     figures, executor = Figures(), _executor(settings, shapes)
     rates = Rates(settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
-    gate = Gate(settings.running)
+    gate = request_gate(settings.running)
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
     counted = rates.counted(authenticate, price_of_document)
 
@@ -66,7 +68,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             *doors,
             _socket(settings, executor, authenticate, counted),
         ],
-        middleware=_around(settings, figures, gate, rates, doors),
+        middleware=_around(settings, figures, _envelope(settings, gate, authenticate), rates, doors),
         exception_handlers=handlers(),
         lifespan=_lifespan(settings, authenticate, figures, rates),
     )
@@ -90,11 +92,13 @@ def _lifespan(
     return lifespan
 
 
-def _around(settings: Settings, figures: Figures, gate: Gate, rates: Rates, doors: list[Route]) -> list[Middleware]:
+def _around(
+    settings: Settings, figures: Figures, envelope: Middleware, rates: Rates, doors: list[Route]
+) -> list[Middleware]:
     """What every request passes on its way in, and its answer on the way out; the first is outermost."""
     around = [
         Middleware(Observer, figures=figures),
-        _envelope(settings, gate),
+        envelope,
         Middleware(Shortcut, routes=doors),
         Middleware(Counted, rates=rates, doors=doors),
     ]
@@ -129,12 +133,13 @@ def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, 
     )
 
 
-def _envelope(settings: Settings, gate: Gate) -> Middleware:
+def _envelope(settings: Settings, gate: Gate, authenticate: Authenticate) -> Middleware:
     """What is round every answer, as the settings have it."""
     checks = (unveiling(settings.trusted_proxies), host_check(settings.allowed_hosts))
     return Middleware(
         Envelope,
         gate=gate,
+        identify=identifier(authenticate),
         checks=[check for check in checks if check],
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         production=not settings.development,

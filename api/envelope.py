@@ -18,10 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import graphql
 from api.answer import EXEMPT, HEADERS, SECURE, Answer
 from api.cors import Cors
-from api.gate import Gate
 from api.logs import REQUEST_ID
+from api.owner import Identify
 from api.rest import problems
 from schema.engine.errors import DirectoryError, NotFound
+from schema.engine.gate import Gate
 
 LONGEST_URL = 8192
 SLOW_SECONDS = 1.0
@@ -41,6 +42,7 @@ class Envelope:
         app: ASGIApp,
         *,
         gate: Gate,
+        identify: Identify,
         checks: Iterable[Check] = (),
         cors: Cors | None = None,
         production: bool = True,
@@ -48,6 +50,7 @@ class Envelope:
     ) -> None:
         self._app = app
         self._gate = gate
+        self._identify = identify
         self._checks = tuple(checks)
         self._cors = cors
         self._secure = SECURE if production else HEADERS
@@ -63,7 +66,7 @@ class Envelope:
         began = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = Answer(scope, receive, send, self._gate, self._secure)
+        answer = Answer(scope, receive, send, self._gate, self._identify, self._secure)
         try:
             await self._enter(scope, answer)
         except DirectoryError as error:

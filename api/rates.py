@@ -11,12 +11,10 @@ draft-ietf-httpapi-ratelimit-headers-10.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
 from math import ceil
 
 from limits.aio.storage import Storage
@@ -25,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.answer import EXEMPT
 from api.counts import WINDOW, Counts, spent
+from api.owner import ADDRESS, address_key
 from api.rest.problems import TooManyRequests
 from schema.engine.errors import Refused
 from schema.engine.policy import Actor
@@ -33,7 +32,6 @@ MUTATION = 5
 # How long shared counts are left alone after they could not be reached.
 PAUSE_SECONDS = 5.0
 MOST_SPENT = 100_000
-_ADDRESS = "address:"
 _READING = {"GET", "HEAD", "OPTIONS"}
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 log = logging.getLogger("tandem.rates")
@@ -79,13 +77,13 @@ class Rates:
     async def charge_address(self, scope: Scope, points: int) -> None:
         """Have a request paid for by its address; `TooManyRequests` if it cannot."""
         if self.rate:
-            await self._charge(scope, _address_key((scope.get("client") or ("", 0))[0]), self.rate, points)
+            await self._charge(scope, address_key((scope.get("client") or ("", 0))[0]), self.rate, points)
 
     async def _charge(self, scope: Scope, key: str, rate: int, points: int) -> None:
         count, seconds = await self._count(key, points)
         self._tell(scope, rate, max(0, rate - count), seconds)
         if count > rate:
-            if key.startswith(_ADDRESS):
+            if key.startswith(ADDRESS):
                 self._spent[key] = time.monotonic() + seconds
                 if len(self._spent) > MOST_SPENT:
                     self._spent.popitem(last=False)
@@ -113,7 +111,7 @@ class Rates:
         return await spent(self._own, key, points)
 
     def _refuse_spent(self, scope: Scope) -> None:
-        key = _address_key((scope.get("client") or ("", 0))[0])
+        key = address_key((scope.get("client") or ("", 0))[0])
         until = self._spent.get(key)
         if until is None:
             return
@@ -172,17 +170,3 @@ def _nobody(scope: Scope) -> bool:
 
 def _refusal(seconds: int) -> TooManyRequests:
     return TooManyRequests(f"try again in {seconds} seconds", [(b"retry-after", b"%d" % seconds)])
-
-
-@lru_cache(4096)
-def _address_key(address: str) -> str:
-    """What an address is counted by."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return f"{_ADDRESS}{address}"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return f"{_ADDRESS}{ipaddress.ip_network((int(found) >> 64 << 64, 64))}"
-        found = found.ipv4_mapped
-    return f"{_ADDRESS}{found}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Hashable
 from typing import NoReturn
 
 from starlette.routing import WebSocketRoute
@@ -18,10 +18,13 @@ from starlette.types import Message as Frame
 from starlette.types import Receive, Scope, Send
 
 from api import messages
+from api.answer import WAIT_SECONDS
 from api.handshake import check_origin, introduced, refuse
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
+from api.owner import identifier
 from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Overloaded, Unauthenticated
+from schema.engine.gate import Place
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor, Request
 from schema.graphql.failures import INTERNAL, RequestRefused, told
@@ -63,6 +66,7 @@ class SocketDoor:
         self.executor = executor
         self.authenticate = authenticate
         self.paid = paid or authenticate
+        self.identify = identifier(authenticate)
         self.document_limit = document_limit
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
@@ -102,6 +106,7 @@ class _Socket:
         self._send = send
         self._running: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(AT_A_TIME)
+        self._owner: Hashable = None
 
     async def run(self) -> None:
         """Serve until either side has had enough."""
@@ -130,7 +135,8 @@ class _Socket:
         except Unauthenticated:
             raise Closing(messages.FORBIDDEN, "Forbidden") from None
         try:
-            await self._actor(self._door.paid, dict(self._scope))
+            await self._actor(self._door.paid, scope := dict(self._scope))
+            self._owner = self._door.identify(scope)
         except TooManyRequests as error:
             raise Closing(messages.TRY_AGAIN, error.title) from error
         await self._say(messages.ACKNOWLEDGEMENT)
@@ -207,12 +213,13 @@ class _Socket:
         """Its answer, once there is a place for it among all that runs, and it is paid for."""
         scope = dict(self._scope)
         state = scope["app"].state
-        await state.gate.enter()
+        place = Place(self._owner)
+        await state.gate.enter(place, WAIT_SECONDS)
         try:
             actor = await self._actor(self._door.paid, scope)
             return await self._door.executor.run(request, state.directory, actor, spend=scope.get("spend"))
         finally:
-            state.gate.leave()
+            state.gate.leave(place)
 
     async def _actor(self, authenticate: Authenticate, scope: Scope) -> Actor:
         """Who asks, as of now; the socket ends where that cannot be said."""

@@ -27,7 +27,7 @@ FLOORS = """
     api.answer
     api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs + api.urls | api.endpoints | api.assets |
         api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
-    api.hosts | api.proxies | api.cors | api.gate | api.counts | api.logs
+    api.hosts | api.proxies | api.cors | api.owner | api.counts | api.logs
     api
     schema
     schema.explain
@@ -40,7 +40,7 @@ FLOORS = """
     schema.engine.file + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
         schema.engine.postgres + schema.engine.reading + schema.engine.replica + schema.engine.pool +
         schema.engine.server + schema.engine.step + schema.engine.repeats + schema.engine.connection +
-        schema.engine.datafile + schema.engine.pace + schema.engine.company
+        schema.engine.datafile + schema.engine.pace + schema.engine.company + schema.engine.readers
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
@@ -50,7 +50,7 @@ FLOORS = """
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb + schema.engine.trigrams
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |
-        schema.engine.figures | schema.engine.place
+        schema.engine.figures | schema.engine.place | schema.engine.gate
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}
@@ -65,7 +65,7 @@ PERMITTED = {
     ("api.graphql", "api.rest.reading"): "headers, query strings and bodies are read alike at both doors",
 }
 
-LONGEST_FILE = 250
+LONGEST_FILE = 300
 LONGEST_FUNCTION = 40
 GENERATED = "schema/migrations/versions/"
 
@@ -278,7 +278,7 @@ LATE = "from __future__ import annotations\n"
         ({"schema/migrations/env.py": LATE + "from os import getenv"}, "env.py:2 reads the environment"),
         ({"schema/models/user.py": LATE}, "user.py has `from __future__ import annotations`"),
         ({"api/app.py": "import schema"}, "api/app.py lacks `from __future__ import annotations`"),
-        ({"api/app.py": LATE + "#\n" * 250}, "api/app.py has 251 lines, 250 are allowed"),
+        ({"api/app.py": LATE + "#\n" * 300}, "api/app.py has 301 lines, 300 are allowed"),
         ({"api/app.py": LATE + "async def f():\n" + "    1\n" * 40}, "api/app.py:2 f() has 41 lines, 40 are allowed"),
     ],
 )

@@ -12,7 +12,6 @@ import pytest
 from schema.engine import glance
 from schema.engine.database import Directory, Written
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.file import File
 
 pytestmark = pytest.mark.sqlite
 
@@ -183,14 +182,3 @@ async def test_nothing_is_written_at_a_glance(places):
 
     with pytest.raises(DatabaseUnavailable):
         await directory.read([("DELETE FROM membership", ())])
-
-
-async def test_a_busy_lane_is_passed_over(database):
-    async with Directory(str(database)) as directory:
-        assert isinstance(directory.database, File)
-        first, second = directory.database._readers
-        task = asyncio.create_task(first.do([(LONG, ())]))
-        await asyncio.sleep(0)
-
-        assert min(directory.database._readers, key=type(first).busy) is second
-        await task

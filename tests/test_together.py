@@ -1,4 +1,4 @@
-"""Reads that wait for a lane share a trip, and records looked up alike a statement; none sees another's answer."""
+"""Reads at the same moment, away from the event loop's thread: none sees another's answer."""
 
 from __future__ import annotations
 
@@ -51,17 +51,6 @@ async def test_each_gets_what_they_would_get_alone(watched):
 
     assert await look_up(directory, *asked) == alone
     assert len(set(alone)) == 12
-
-
-async def test_records_looked_up_alike_are_one_statement(watched):
-    directory, statements = watched
-    both_readers = [("admin", user["id"], WHOLE) for user in PEOPLE * 20]
-    await look_up(directory, *both_readers)
-    statements.clear()
-
-    await look_up(directory, *both_readers)
-
-    assert len(statements) <= 2  # SQLite has two readers
 
 
 async def test_people_do_not_see_one_another_s_private_fields(watched):

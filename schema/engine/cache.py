@@ -48,6 +48,15 @@ class Cache(Generic[Key, Value]):
         self.hits += 1
         return entry.value
 
+    def known(self, key: Key) -> Value | None:
+        """The same, for whoever looks again later if there is none: only then it counts as a miss."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        entry.used = True
+        self.hits += 1
+        return entry.value
+
     def keep(self, key: Key, value: Value, size: int) -> None:
         """Keep a value that takes `size` bytes; where there is no room, others go."""
         self._drop(key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, NamedTuple
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
 
 from schema.engine.dialect import SQLITE, postgres
+from schema.engine.errors import Overloaded
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.file import File
+from schema.engine.gate import Gate, Place
 from schema.engine.lookup import Rows, lookup
 from schema.engine.place import is_postgres
 from schema.engine.planner import Plan, plan_list, plan_record
@@ -20,6 +24,11 @@ from schema.engine.selection import Branch, Selection, Values
 from schema.engine.shape import Shape
 from schema.engine.statement import compiled
 from schema.engine.step import Database, Job, Step, Watch, Wide
+
+# How many queries may wait to be compiled, and for how long.
+MOST_COMPILED, TURN_SECONDS = 1000, 5.0
+_BUSY = "too many new queries wait to be compiled"
+T = TypeVar("T")
 
 
 class Directory:
@@ -41,6 +50,7 @@ class Directory:
         self.under_way: set[tuple[str, str]] = set()
         self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
         self.shared = is_postgres(place)
+        self._turns = Gate(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
         self.plans = Plans(postgres() if self.shared else SQLITE)
         self.database: Database
         if self.shared:
@@ -81,6 +91,20 @@ class Directory:
     def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
         """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
         return self.database.write(job, writer, apart=apart)
+
+    @asynccontextmanager
+    async def turn(self, owner: Hashable) -> AsyncIterator[None]:
+        """A turn to do what holds the event loop's thread for milliseconds: to compile a query that is new.
+
+        There is one at a time, for one owner after another; then whatever else is ready runs before the next.
+        """
+        place = Place(owner)
+        await self._turns.enter(place, TURN_SECONDS)
+        try:
+            yield
+            await asyncio.sleep(0)
+        finally:
+            self._turns.leave(place)
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -126,6 +150,19 @@ class Work(NamedTuple):
         """The plan for one record, or for a list below it."""
         kind = self.actor.kind
         return self.directory.plans.get(("one", made, asked, kind), lambda: plan_record(made, asked, kind))
+
+    def known_list_plan(self, made: Shape, branch: Branch) -> Plan | None:
+        """The same, if it has been compiled before."""
+        return self.directory.plans.known((made, branch, self.actor.kind))
+
+    def known_record_plan(self, made: Shape, asked: Selection | Branch) -> Plan | None:
+        """The same, if it has been compiled before."""
+        return self.directory.plans.known(("one", made, asked, self.actor.kind))
+
+    async def compile(self, make: Callable[[], T]) -> T:
+        """What takes a while to compile, when it is this actor's turn."""
+        async with self.directory.turn(self.actor):
+            return make()
 
     def looking_up(self, plan: Plan, id: str, values: Values) -> Step:
         """The step of a record's plan, for the record with this id."""

@@ -19,6 +19,7 @@
         │   ├── Damaged         its file holds what SQLite cannot make sense of
         │   └── Hopeless        … nor will it be: what is set is wrong
         └── Timeout             the answer was not there in time
+            └── OverlongQuery   the database was still at work on it
 
 Each leaf has a `code` that both doors show. Status codes are the doors' business.
 """
@@ -35,6 +36,7 @@ Place = Literal["body", "parameter"]
 # The same sentences whichever database it is.
 AWAY = "the database is not available"
 LATE = "the database did not answer in time"
+UNCOUNTED = "what is to be counted was not counted in time: leave the total out, or narrow the filter"
 DISK = "the database is not available: its disk is full, or fails"
 
 
@@ -181,6 +183,10 @@ class Timeout(Unavailable):
 
     code = "TIMEOUT"
     title = "Out of time"
+
+
+class OverlongQuery(Timeout):
+    """The database was at work on it when the time was up: it did not merely wait."""
 
 
 def _spelled(fault: Fault) -> str:

@@ -14,10 +14,12 @@ from schema.engine.events import Written
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows
-from schema.engine.sqlite import Reader, Writer
+from schema.engine.readers import Readers
+from schema.engine.sqlite import Writer
 from schema.engine.step import Job, Step, Steps, Watch
 
-READERS = 2
+# One credential may hold two of them while the others are idle, else one.
+READERS = 4
 LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
 
 
@@ -35,25 +37,25 @@ class File:
         self._path = path
         self._glances, self._reads, self._writes = trips
         self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
-        self._readers = [Reader(path, deadline, watch) for _ in range(READERS)]
+        self._readers = Readers(path, deadline, READERS, watch)
         self._writer = Writer(path, deadline, committed, watch)
 
     async def open(self) -> None:
         """Connect; `DatabaseUnavailable` where there is no such file."""
         _check_there(self._path)
-        for lane in (self._writer, *self._readers):
-            await lane.open()
+        await self._writer.open()
+        await self._readers.open()
         self._glance.open()
 
     async def close(self) -> None:
         """Finish what is under way, and disconnect."""
         self._glance.close()
-        for lane in (*self._readers, self._writer):
-            await lane.close()
+        await self._readers.close()
+        await self._writer.close()
 
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
-        if any(lane.damaged for lane in (self._writer, *self._readers)):
+        if self._writer.damaged or self._readers.damaged:
             raise Damaged("the database is damaged")
         await self.read([("SELECT count(*) FROM sqlite_schema", ())])
         if monotonic() - self._writer.failed < LATELY:
@@ -68,7 +70,7 @@ class File:
             self._glances.note(steps, began)
             return rows
         try:
-            return await min(self._readers, key=Reader.busy).do(steps)  # type: ignore[no-any-return]
+            return await self._readers.read(steps, reader)
         finally:
             self._reads.note(steps, began)
 
@@ -82,9 +84,8 @@ class File:
             self._writes.note(job, began)
 
     def waiting(self) -> dict[str, int]:
-        """How many errands wait for each of the connections."""
-        lanes = {f"reader {number}": lane for number, lane in enumerate(self._readers, 1)}
-        return {name: lane.waiting() for name, lane in {**lanes, "writer": self._writer}.items()}
+        """How many requests wait for a reader, and for the writer."""
+        return {"readers": self._readers.waiting, "writer": self._writer.waiting()}
 
     def connections(self) -> dict[str, Connections]:
         """A file has no pool."""

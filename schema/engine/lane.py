@@ -1,7 +1,7 @@
 """A connection, its thread, and the errands that wait for it.
 
 A trip to a thread costs more than most statements, so the errands that wait at the same moment share one. What is done
-on a trip is the business of `sqlite.py`'s readers and writer.
+on a trip is the business of the readers (`readers.py`) and of the writer (`sqlite.py`).
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Lane(ABC):
         """How many errands are under way or wait."""
         return len(self._waiting) + len(self._travelling)
 
-    async def do(self, task: Any) -> Any:
-        """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
+    async def do(self, task: Any, seconds: float | None = None) -> Any:
+        """What came of the task, or the error that it ended in; `Timeout` past the deadline, or after `seconds`."""
         if self._connection is None:
             raise DatabaseUnavailable("the database is closed")
         if len(self._waiting) >= MOST_WAITING:
@@ -109,7 +109,7 @@ class Lane(ABC):
         if not self._travelling and not self._called:
             self._called = True
             loop.call_soon(self._depart, loop)
-        timer = loop.call_later(self._deadline, self._expire, errand)
+        timer = loop.call_later(self._deadline if seconds is None else seconds, self._expire, errand)
         try:
             return await errand.done
         except asyncio.CancelledError:

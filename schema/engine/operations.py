@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from schema.engine import writes
 from schema.engine.database import Work, Written
-from schema.engine.errors import Forbidden, NotFound
+from schema.engine.errors import UNCOUNTED, Forbidden, NotFound, OverlongQuery, TooComplex
 from schema.engine.events import Change
 from schema.engine.lookup import Found as Found
 from schema.engine.lookup import Rows
@@ -24,7 +24,7 @@ from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
 from schema.engine.selection import Branch, One, Selection, Values
 from schema.engine.shape import Relation, Shape
-from schema.engine.step import Listing, Sole, Steps, Wide
+from schema.engine.step import Listing, Sole, Step, Steps, Wide
 from schema.engine.verb import Verb
 from schema.engine.verb import verb as verb
 
@@ -40,15 +40,19 @@ class FoundPage:
 
 async def find(work: Work, made: Shape, branch: Branch, values: Values) -> FoundPage:
     """A page of a model's records."""
-    plan = work.list_plan(made, branch)
-    ((row,),) = await work.read([Listing(plan.statement.sql, plan.statement.bind(_bound(work, values)))])
+    plan = work.known_list_plan(made, branch)
+    if plan is None:
+        plan = await work.compile(lambda: work.list_plan(made, branch))
+    ((row,),) = await _read(work, plan, Listing(plan.statement.sql, plan.statement.bind(_bound(work, values))))
     return _page(plan.finish, row[0], values)
 
 
 async def find_below(work: Work, made: Shape, id: str, branch: Branch, values: Values) -> FoundPage:
     """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
-    plan = work.record_plan(made, branch)
-    (rows,) = await work.read([(plan.statement.sql, plan.statement.bind(_bound(work, values, key=id)))])
+    plan = work.known_record_plan(made, branch)
+    if plan is None:
+        plan = await work.compile(lambda: work.record_plan(made, branch))
+    (rows,) = await _read(work, plan, (plan.statement.sql, plan.statement.bind(_bound(work, values, key=id))))
     if not rows:
         raise writes.missing(made, id)
     return _page(plan.finish, rows[0][0], values)
@@ -65,8 +69,11 @@ async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, se
 
 async def get(work: Work, made: Shape, id: str, selection: Selection, values: Values | None = None) -> Found:
     """One record, or `NotFound`."""
-    plan, given = work.record_plan(made, selection), values or {}
-    (rows,) = await work.read([work.looking_up(plan, id, given)])
+    plan = work.known_record_plan(made, selection)
+    if plan is None:
+        plan = await work.compile(lambda: work.record_plan(made, selection))
+    given = values or {}
+    (rows,) = await _read(work, plan, work.looking_up(plan, id, given))
     return found(plan, made, id, rows, given)
 
 
@@ -194,6 +201,16 @@ def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found
         raise writes.missing(made, id)
     text, version, whole = rows[0]
     return Found(plan.finish(text, values), version, bool(whole))
+
+
+async def _read(work: Work, plan: Plan, step: Step) -> list[Rows]:
+    """The rows of a plan's statement; `TooComplex` where a total could not be counted in time."""
+    try:
+        return await work.read([step])
+    except OverlongQuery:
+        if plan.counts:
+            raise TooComplex(UNCOUNTED) from None
+        raise
 
 
 def _bound(work: Work, values: Values, **more: Any) -> dict[str, Any]:

@@ -24,7 +24,20 @@ from schema.engine.matching import matching, opened
 from schema.engine.pages import HEAD, Layout, PageFinish, RecordFinish, layout
 from schema.engine.policy import Kind
 from schema.engine.scope import Scope
-from schema.engine.selection import Branch, Constant, Cursor, Far, One, Order, Rows, Scalar, Selection, Source, Values
+from schema.engine.selection import (
+    Branch,
+    Constant,
+    Cursor,
+    Far,
+    One,
+    Order,
+    Rows,
+    Scalar,
+    Selection,
+    Source,
+    Total,
+    Values,
+)
 from schema.engine.shape import Shape, shape
 from schema.engine.sorting import Bound, Matching
 from schema.engine.statement import Statement, compiled
@@ -39,15 +52,17 @@ class Plan:
 
     A list's statement gives one row: the text. A record's gives one row or none: the text, the record's version, and
     whether the actor sees all of its fields. `several` is the same for all the ids in `keys`, as `lookup.py` reads it.
+    `counts`: a total is counted somewhere in it, which no index can bound.
     """
 
     statement: Statement
     finish: Encoder
     several: Statement | None = None
+    counts: bool = False
 
     def on(self, dialect: Dialect) -> Plan:
         """The same plan for another database."""
-        return Plan(self.statement.on(dialect), self.finish, self.several and self.several.on(dialect))
+        return Plan(self.statement.on(dialect), self.finish, self.several and self.several.on(dialect), self.counts)
 
 
 def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
@@ -55,7 +70,7 @@ def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
     if made.rules.read.where(made.table, kind) is False:
         raise Forbidden(f"you may not see {made.plural}")
     text, finish = _page(branch, Scope(made, kind, -1, True))
-    return Plan(compiled(select(Octets(text))), finish or _as_it_is)
+    return Plan(compiled(select(Octets(text))), finish or _as_it_is, counts=_counts(branch))
 
 
 def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
@@ -78,6 +93,7 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
         compiled(select(Octets(text), found.c["_v"], found.c["_seen"])),
         finish or _as_it_is,
         compiled(select(Octets(joint)).select_from(some)),
+        _counts(asked),
     )
 
 
@@ -99,6 +115,21 @@ def plan_new(made: Shape, inserting: Insert, asked: Selection, kind: Kind) -> Pl
     ]
     new = inserting.returning(*columns).cte("q0")
     return Plan(compiled(select(Octets(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
+
+
+def _counts(asked: Selection | Branch) -> bool:
+    """Whether a total is asked for, at any depth."""
+    for _, source in asked.picks:
+        match source:
+            case Total():
+                return True
+            case Rows() if _counts(source.item):
+                return True
+            case Branch() if _counts(source):
+                return True
+            case Far() | One() if _counts(source.selection):
+                return True
+    return False
 
 
 def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, OverlongQuery, Timeout
 from schema.engine.figures import Connections
+from schema.engine.gate import FairShare
 from schema.engine.server import Connection
 
 MOST_WAITING = 1000
@@ -33,6 +34,7 @@ class Errand:
 
     task: Any
     done: asyncio.Future[Any]
+    owner: Hashable = None
     trip: asyncio.Task[None] | None = None
     again: bool = False
 
@@ -41,13 +43,15 @@ class Errand:
 class Queue:
     """Errands of one kind. `trip` does them, `most` trips at a time; `together` says how many from the front go along.
 
-    `breakable`: a trip for which nobody waits any more is broken off.
+    `breakable`: a trip for which nobody waits any more is broken off. With a `share` each errand goes alone, owners in
+    turn, and an owner has a fair share of the trips.
     """
 
     trip: Trip
     most: int
     together: Callable[[deque[Errand]], list[Errand]]
     breakable: bool = False
+    share: FairShare | None = None
     waiting: deque[Errand] = field(default_factory=deque)
     under_way: int = 0
 
@@ -57,6 +61,16 @@ class Queue:
             self.waiting.popleft()
         return bool(self.waiting) and self.under_way < self.most
 
+    def take(self) -> list[Errand]:
+        """Those that go along on the next trip, if any may go now."""
+        if self.share is None:
+            return [errand for errand in self.together(self.waiting) if not errand.done.done()]
+        errand = self.share.take_next(errand for errand in self.waiting if not errand.done.done())
+        if errand is None:
+            return []
+        self.waiting.remove(errand)
+        return [errand]
+
 
 class Pool:
     """Up to `size` connections, opened as they are needed."""
@@ -65,6 +79,7 @@ class Pool:
         self._connect = connect
         self._size = size
         self._deadline = deadline
+        self._share = FairShare(size)
         self._queues: list[Queue] = []
         self._idle: list[Connection] = []
         self._open = self._lost = self.repeated = 0
@@ -73,11 +88,15 @@ class Pool:
         self._called = False
         self._closed = True
 
-    def queue(
-        self, trip: Trip, most: int, together: Callable[[deque[Errand]], list[Errand]], *, breakable: bool = False
-    ) -> Queue:
-        """A further queue."""
-        made = Queue(trip, most, together, breakable)
+    def queue(self, trip: Trip, most: int, together: Callable[[deque[Errand]], list[Errand]]) -> Queue:
+        """A further queue, whose errands go together."""
+        made = Queue(trip, most, together)
+        self._queues.append(made)
+        return made
+
+    def fair_queue(self, trip: Trip, *, breakable: bool = False) -> Queue:
+        """A further queue, whose errands go alone; owners share the trips of all such queues."""
+        made = Queue(trip, self._size, one, breakable, self._share)
         self._queues.append(made)
         return made
 
@@ -112,14 +131,14 @@ class Pool:
         if used is not None:
             self._unwanted.add(used)
 
-    async def do(self, queue: Queue, task: Any) -> Any:
+    async def do(self, queue: Queue, task: Any, owner: Hashable = None) -> Any:
         """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
         if self._closed:
             raise DatabaseUnavailable("the database is closed")
         if len(queue.waiting) >= MOST_WAITING:
             raise Overloaded("too many requests wait for the database")
         loop = asyncio.get_running_loop()
-        errand = Errand(task, loop.create_future())
+        errand = Errand(task, loop.create_future(), owner)
         queue.waiting.append(errand)
         if not self._called:
             self._called = True
@@ -141,7 +160,12 @@ class Pool:
                 connection = self._take()
                 if connection is None:
                     return
-                errands = [errand for errand in queue.together(queue.waiting) if not errand.done.done()]
+                errands = queue.take()
+                if not errands:
+                    self._idle.append(connection)
+                    if queue.share is None:
+                        continue
+                    break
                 queue.under_way += 1
                 self._start(self._travel(queue, errands, connection), errands)
 
@@ -183,6 +207,8 @@ class Pool:
             _tell(errands, [(None, error)] * len(errands))
         finally:
             queue.under_way -= 1
+            if queue.share is not None:
+                queue.share.give_back(errands[0])
             await self._settle(connection)
             self._depart()
 
@@ -232,7 +258,7 @@ def _tell(errands: Sequence[Errand] | deque[Errand], outcomes: Sequence[Outcome]
 def _expire(queue: Queue, errand: Errand) -> None:
     """Past its deadline: one that waits is given up, one that reads is broken off, one that writes is let be."""
     if not errand.done.done() and (errand.trip is None or queue.breakable):
-        errand.done.set_exception(Timeout(LATE))
+        errand.done.set_exception(Timeout(LATE) if errand.trip is None else OverlongQuery(LATE))
         _break_off(queue, errand)
 
 

@@ -18,7 +18,7 @@ from schema.engine.company import MOST_TOGETHER, taken
 from schema.engine.errors import DISK, DatabaseUnavailable
 from schema.engine.figures import SIZES, Histogram, Trips
 from schema.engine.lookup import Lookup, Rows
-from schema.engine.pool import Errand, LostBefore, Outcome, one
+from schema.engine.pool import Errand, LostBefore, Outcome
 from schema.engine.reading import Reading, came_of, lost
 from schema.engine.server import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of, is_undone
 from schema.engine.step import Job, Single, Sole, Step, Steps, Watch, companies
@@ -51,7 +51,7 @@ class Postgres(Reading):
         self.groups = Histogram(SIZES)
         self._full = -inf
         self._groups = self._pool.queue(self._write_together, GROUPS, _alike)
-        self._writes = self._pool.queue(self._write, size, one)
+        self._writes = self._pool.fair_queue(self._write)
 
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
@@ -66,7 +66,7 @@ class Postgres(Reading):
         """The job's result, once it is committed; jobs that are apart from all others are committed together."""
         began = perf_counter()
         try:
-            return await self._pool.do(self._groups if apart else self._writes, job)
+            return await self._pool.do(self._groups if apart else self._writes, job, writer)
         finally:
             self._noted_writes.note(job, began)
 

@@ -20,7 +20,7 @@ from schema.engine.figures import Connections, Trips
 from schema.engine.lookup import Lookup, Rows, apart, together
 from schema.engine.pace import Pace
 from schema.engine.place import server_at
-from schema.engine.pool import Errand, LostBefore, Outcome, Pool, one
+from schema.engine.pool import Errand, LostBefore, Outcome, Pool
 from schema.engine.server import LAG, Connection, connect, is_loss, meaning
 from schema.engine.step import Listing, Step, Watch, companies
 
@@ -46,7 +46,7 @@ class Reading:
         self._lookups = self._pool.queue(self._look_up, LOOKUPS, alike)
         self._pace = Pace()
         self._lists = self._pool.queue(self._list, LISTS, self._alike)
-        self._reads = self._pool.queue(self._read, size, one, breakable=True)
+        self._reads = self._pool.fair_queue(self._read, breakable=True)
 
     async def open(self) -> None:
         """Connect. A database that is not there yet is looked for with each request; one that is wrong is an error."""
@@ -65,20 +65,25 @@ class Reading:
         """The rows of each step, all of one moment."""
         began = perf_counter()
         try:
-            return await self._brought(steps)
+            return await self._brought(steps, reader)
         finally:
             self._noted.note(steps, began)
 
-    async def _brought(self, steps: Sequence[Step]) -> list[Rows]:
+    async def _brought(self, steps: Sequence[Step], owner: Hashable) -> list[Rows]:
+        """What is known to be short goes with others of its kind; all else alone, owners in turn."""
         first = steps[0] if steps else None
-        if isinstance(first, Lookup) and (len(steps) == 1 or len(companies(steps)) == 1):
-            return await self._pool.do(self._lookups, steps)  # type: ignore[no-any-return]
-        if len(steps) == 1 and isinstance(first, Listing) and not self._pooled and self._pace.together(first.sql) > 1:
-            try:
-                return [await self._pool.do(self._lists, first)]
-            except Alone:
-                pass
-        return await self._pool.do(self._reads, steps)  # type: ignore[no-any-return]
+        try:
+            alike = isinstance(first, Lookup) and (len(steps) == 1 or len(companies(steps)) == 1)
+            if first is not None and alike and self._is_short(first):
+                return await self._pool.do(self._lookups, steps, owner)  # type: ignore[no-any-return]
+            if isinstance(first, Listing) and len(steps) == 1 and not self._pooled and self._is_short(first):
+                return [await self._pool.do(self._lists, first, owner)]
+        except Alone:
+            pass
+        return await self._pool.do(self._reads, steps, owner)  # type: ignore[no-any-return]
+
+    def _is_short(self, step: Step) -> bool:
+        return self._pace.together(step[0]) > 1
 
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
@@ -96,10 +101,14 @@ class Reading:
         return seconds  # type: ignore[no-any-return]
 
     async def _look_up(self, connection: Connection, tasks: Sequence[Sequence[Lookup]]) -> list[Outcome]:
-        """Parties of look-ups that are all alike."""
+        """Parties of look-ups that are all alike; what takes long goes alone."""
+        lookups = [lookup for task in tasks for lookup in task]
         try:
-            found = iter(await self._found(connection, [lookup for task in tasks for lookup in task]))
+            found = iter(await self._found(connection, lookups, PATIENCE))
             return [([next(found) for _ in task], None) for task in tasks]
+        except TimeoutError:
+            self._pace.overdue(lookups[0].sql)
+            return [(None, Alone())] * len(tasks)
         except Exception as error:
             if len(tasks) == 1 or lost(connection, error):
                 return [(None, came_of(connection, error))] * len(tasks)
@@ -180,18 +189,27 @@ class Reading:
             if isinstance(step, Listing):
                 self._pace.note(step.sql, 1, perf_counter() - began)
 
-    async def _found(self, connection: Connection, lookups: Sequence[Lookup]) -> list[Rows]:
-        if len(lookups) == 1:
-            return [await self._rows(connection, lookups[0].sql, lookups[0].parameters)]
-        return apart(lookups, await self._rows(connection, *together(lookups, storable)))
+    async def _found(
+        self, connection: Connection, lookups: Sequence[Lookup], patience: float | None = None
+    ) -> list[Rows]:
+        """The rows of each look-up; how long they take is noted, whether they are brought or not."""
+        began = perf_counter()
+        try:
+            if len(lookups) == 1:
+                return [await self._rows(connection, lookups[0].sql, lookups[0].parameters, patience)]
+            return apart(lookups, await self._rows(connection, *together(lookups, storable), patience))
+        finally:
+            self._pace.note(lookups[0].sql, len(lookups), perf_counter() - began)
 
-    async def _rows(self, connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Rows:
+    async def _rows(
+        self, connection: Connection, sql: str, parameters: tuple[Any, ...], patience: float | None = None
+    ) -> Rows:
         self._tell(sql)
         if unstorable(parameters):
             return []
         if self._pooled and not connection.is_in_transaction():
-            return await _within(connection, sql, parameters)
-        return await connection.fetch(sql, *parameters)  # type: ignore[no-any-return]
+            return await _within(connection, sql, parameters, patience)
+        return await connection.fetch(sql, *parameters, timeout=patience)  # type: ignore[no-any-return]
 
     async def _several(
         self, connection: Connection, sql: str, given: Sequence[tuple[Any, ...]], patience: float | None = None
@@ -210,14 +228,14 @@ class Reading:
             self._watch(sql)
 
 
-async def _within(connection: Connection, sql: str, parameters: tuple[Any, ...]) -> Rows:
+async def _within(connection: Connection, sql: str, parameters: tuple[Any, ...], patience: float | None) -> Rows:
     """A statement in a transaction: behind a pgbouncer only one of these is sure to stay where it has begun.
 
     The driver's own would take itself for begun for ever, if its BEGIN failed or was broken off.
     """
     await connection.execute("BEGIN READ ONLY")
     try:
-        rows: Rows = await connection.fetch(sql, *parameters)
+        rows: Rows = await connection.fetch(sql, *parameters, timeout=patience)
     except Exception:
         if connection.is_in_transaction():
             await connection.execute("ROLLBACK")

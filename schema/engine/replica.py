@@ -54,10 +54,10 @@ class Replicated:
         """The rows of each step, all of one moment; on the primary if the replica cannot be reached."""
         if self._until.get(reader, 0.0) <= monotonic():
             try:
-                return await self._replica.read(steps)
+                return await self._replica.read(steps, reader)
             except DatabaseUnavailable:
                 pass
-        return await self._primary.read(steps)
+        return await self._primary.read(steps, reader)
 
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
@@ -82,7 +82,7 @@ class Replicated:
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed."""
         try:
-            return await self._primary.write(job, apart=apart)
+            return await self._primary.write(job, writer, apart=apart)
         finally:
             now = monotonic()
             if len(self._until) > MOST_REMEMBERED:

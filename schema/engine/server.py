@@ -10,7 +10,17 @@ from urllib.parse import parse_qsl, urlsplit
 import asyncpg  # type: ignore[import-untyped]
 from asyncpg import PostgresError
 
-from schema.engine.errors import AWAY, DISK, LATE, Conflict, DatabaseUnavailable, Fault, Hopeless, Timeout, TooComplex
+from schema.engine.errors import (
+    AWAY,
+    DISK,
+    LATE,
+    Conflict,
+    DatabaseUnavailable,
+    Fault,
+    Hopeless,
+    OverlongQuery,
+    TooComplex,
+)
 from schema.engine.place import Server
 
 Connection = Any
@@ -133,7 +143,7 @@ def meaning(error: BaseException) -> BaseException:
     if code == "23503":
         return Conflict("other records refer to this one, or the one it refers to is gone")
     if code == "57014":
-        return Timeout(LATE)
+        return OverlongQuery(LATE)
     if code.startswith("54"):
         return TooComplex("the query is nested too deeply for the database")
     if code == READ_ONLY:

@@ -1,6 +1,6 @@
-"""SQLite: readers, each with a snapshot at a time, and the one writer.
+"""SQLite's one writer.
 
-The writer's trip is one transaction (group commit): each job has its own savepoint and fails alone, and nobody is told
+Its trip is one transaction (group commit): each job has its own savepoint and fails alone, and nobody is told
 of success before COMMIT. A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each
 step's rows, and returns its result. It may be run more than once, so it does nothing but yield.
 """
@@ -11,59 +11,24 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from typing import Any
 
 from schema.engine.connection import LOG_LIMIT, Watch, connect, meaning, patience_of
 from schema.engine.datafile import log_size
-from schema.engine.errors import DISK, LATE, DatabaseUnavailable, DirectoryError, Timeout
+from schema.engine.errors import DISK, DatabaseUnavailable, DirectoryError
 from schema.engine.figures import SIZES, Histogram
 from schema.engine.lane import Errand, Lane, Outcome
-from schema.engine.lookup import Lookup, Rows, apart, together
-from schema.engine.step import Job, Step, Steps, Wide
+from schema.engine.lookup import Rows
+from schema.engine.step import Job, Steps, Wide
 
 log = logging.getLogger("tandem.database")
 
 BETWEEN_CUTS = 5.0
 # For those of a group, who have just been answered, the next one waits so many turns of the loop, and seconds at most.
 TURNS, A_WHILE = 8, 0.005
-
-
-class Reader(Lane):
-    """Runs the steps of each errand in one snapshot. Its task: the steps; what comes of it: the rows of each."""
-
-    def __init__(self, path: str, deadline: float, watch: Watch | None = None) -> None:
-        opened = partial(connect, path, watch=watch, query_only=True, patience=patience_of(deadline))
-        super().__init__(path, opened, deadline)
-        self._at: Sequence[Errand] = ()
-
-    def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
-        outcomes: dict[Errand, Outcome] = {}
-        for company in _companies(errands):
-            outcomes |= self._answers(connection, company)
-        return [outcomes[errand] for errand in errands]
-
-    def _answers(self, connection: sqlite3.Connection, company: Sequence[Errand]) -> dict[Errand, Outcome]:
-        """Some errands that go together; run again without the one that was late, and was interrupted."""
-        while True:
-            late: dict[Errand, Outcome] = {errand: (None, Timeout(LATE)) for errand in company if errand.late}
-            self._at = company = [errand for errand in company if not errand.late]
-            if not company:
-                return late
-            try:
-                answers = _snapshot(connection, company[0].task) if len(company) == 1 else _joint(connection, company)
-            except Exception as error:
-                if not isinstance(error, sqlite3.Error) or "interrupted" not in str(error):
-                    return late | dict.fromkeys(company, (None, meaning(error)))
-            else:
-                return late | {errand: (answer, None) for errand, answer in zip(company, answers, strict=True)}
-            finally:
-                self._at = ()
-
-    def _interruptible(self, errand: Errand) -> bool:
-        return errand in self._at
 
 
 class Writer(Lane):
@@ -154,34 +119,6 @@ class Writer(Lane):
 
 def _is_full(error: BaseException | None) -> bool:
     return isinstance(error, DatabaseUnavailable) and error.detail == DISK
-
-
-def _companies(errands: Sequence[Errand]) -> Iterable[list[Errand]]:
-    """The errands, those together that look up records in the same way."""
-    found: dict[Hashable, list[Errand]] = {}
-    for errand in errands:
-        steps = errand.task
-        alike = steps[0].company if len(steps) == 1 and isinstance(steps[0], Lookup) else errand
-        found.setdefault(alike, []).append(errand)
-    return found.values()
-
-
-def _joint(connection: sqlite3.Connection, company: Sequence[Errand]) -> list[list[Rows]]:
-    """What each of some errands brings, all brought by one statement."""
-    lookups = [errand.task[0] for errand in company]
-    sql, parameters = together(lookups)
-    return [[rows] for rows in apart(lookups, connection.execute(sql, parameters).fetchall())]
-
-
-def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[list[Rows]]:
-    """The rows of each step, all of one moment, as the answer of a single errand."""
-    if len(steps) == 1:
-        return [[connection.execute(steps[0][0], steps[0][1]).fetchall()]]
-    connection.execute("BEGIN")
-    try:
-        return [[connection.execute(step[0], step[1]).fetchall() for step in steps]]
-    finally:
-        _roll_back(connection)
 
 
 def _transaction(

@@ -33,21 +33,26 @@ class Root:
     lasting: bool
     sites: list[Site] | None = None
 
-    def prepare(self, work: Work, operation: Operation) -> Prepared:
-        """What is to be read for it this time."""
+    def compile(self, work: Work, operation: Operation) -> Prepared:
+        """What is to be read for it this time, its plans made where there are none yet."""
         assert self.known is not None
         assert self.definition is not None
-        if not isinstance(self.known, PlannedField):
-            return self.known.prepare(work, operation, self.definition, self.details)
-        if self.sites is None:
+        if isinstance(self.known, PlannedField):
             return self._planned(work, operation, self.known)
+        return self.known.prepare(work, operation, self.definition, self.details)
+
+    def prepare(self, work: Work, operation: Operation) -> Prepared | None:
+        """The same, if its plan is known; else it is to be compiled."""
+        assert self.definition is not None
+        if not isinstance(self.known, PlannedField) or self.sites is None:
+            return None
         before = operation.tally.conditions
         named = Named(operation.tally)
         stretches = tuple([site.read(operation, named) for site in self.sites])
-        plan: Plan | None = work.directory.plans.find((self, work.actor.kind, stretches))
+        plan: Plan | None = work.directory.plans.known((self, work.actor.kind, stretches))
         if plan is None:
             operation.tally.conditions = before  # They are read once more.
-            return self._planned(work, operation, self.known)
+            return None
         found = self.known.bound(work, operation, self.definition, self.details, plan, named.values)
         found.records = records_of(self.sites, stretches, named.values)
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -16,7 +17,7 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, Oper
 from graphql.execution.values import VariableValues
 
 from schema.engine.database import Directory
-from schema.engine.errors import DirectoryError, Forbidden, TooComplex
+from schema.engine.errors import UNCOUNTED, DirectoryError, Forbidden, OverlongQuery, TooComplex
 from schema.engine.policy import Actor
 from schema.graphql.coercing import Variables
 from schema.graphql.compiled import Root, recipe
@@ -70,15 +71,23 @@ class Executor:
         `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
         """
         if not self._discreet or "admin" in actor.roles:
-            document = await self.documents.find(request.query)
+            document = await self._document(request.query, directory, actor)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         try:
-            document = await self.documents.find(request.query)
+            document = await self._document(request.query, directory, actor)
             if document.introspects:
                 raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         except RequestRefused as error:
             raise error.without_suggestions() from None
+
+    async def _document(self, text: str, directory: Directory, actor: Actor) -> Document:
+        """The document; a new one is read when it is this actor's turn."""
+        found = self.documents.kept.known(text)
+        if found is None:
+            async with directory.turn(actor):
+                found = await self.documents.find(text)
+        return found
 
     async def _run(
         self,
@@ -162,7 +171,10 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     for root in roots:
         if root.known:
             try:
-                prepared[root.key] = root.prepare(work, context.operation)
+                one = root.prepare(work, context.operation)
+                if one is None:
+                    one = await work.compile(partial(root.compile, work, context.operation))
+                prepared[root.key] = one
             except TooComplex as error:
                 raise RequestRefused([GraphQLError(error.detail)], error.code) from None
             except (DirectoryError, GraphQLError) as error:
@@ -173,7 +185,8 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
         steps = list(chain.from_iterable([one.steps for one in prepared.values()]))
         rows = await work.read(steps) if steps else []
     except DirectoryError as error:
-        context.answers |= dict.fromkeys(prepared, error)
+        uncounted = isinstance(error, OverlongQuery) and any(one.counts for one in prepared.values())
+        context.answers |= dict.fromkeys(prepared, TooComplex(UNCOUNTED) if uncounted else error)
         return
     brought = iter(rows)
     for key, one in prepared.items():

@@ -31,12 +31,14 @@ class Prepared:
     """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be.
 
     `kinds`: of nodes, which JSON need not say, the names of their types, once the field is finished.
+    `counts`: a total is counted in it.
     """
 
     steps: Sequence[Step]
     finish: Callable[[Sequence[Brought]], bytes]
     records: int = 0
     kinds: list[str | None] = field(default_factory=list)
+    counts: bool = False
 
 
 class RootField(ABC):
@@ -88,7 +90,7 @@ class ListField(PlannedField):
         """Its one row is the page."""
         given = {**values, "actor": work.actor.id}
         step = Listing(plan.statement.sql, plan.statement.bind(given))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given))
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given), counts=plan.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,8 @@ class NodeField(RootField):
             return NULL
 
         most = max((one.records for _, one in tried), default=0)
-        whole = Prepared([step for _, one in tried for step in one.steps], finish, most)
+        counts = any(one.counts for _, one in tried)
+        whole = Prepared([step for _, one in tried for step in one.steps], finish, most, counts=counts)
         return whole
 
 
@@ -169,7 +172,8 @@ class NodesField(RootField):
             return orjson.dumps([node for _, node in nodes])
 
         most = max((one.records for one in lists), default=0)
-        whole = Prepared([step for one in lists for step in one.steps], finish, most)
+        counts = any(one.counts for one in lists)
+        whole = Prepared([step for one in lists for step in one.steps], finish, most, counts=counts)
         return whole
 
     def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
@@ -183,7 +187,8 @@ class NodesField(RootField):
         values["actor"] = work.actor.id
         plan = work.list_plan(made, branch)
         step = Listing(plan.statement.sql, plan.statement.bind(values))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), len(ids) + selecting.records(len(ids)))
+        most = len(ids) + selecting.records(len(ids))
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), most, counts=plan.counts)
 
 
 def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:
@@ -212,7 +217,8 @@ def _reads(made: Shape, work: Work) -> bool:
 
 def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
     step = work.looking_up(plan, id, values)
-    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL)
+    finish = lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL  # noqa: E731
+    return Prepared([step], finish, counts=plan.counts)
 
 
 def _well_formed(id: str) -> str | None:

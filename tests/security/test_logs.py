@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from api import logs
 from api.app import create_app
 from api.settings import read
+from schema.engine.gate import Place
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN
 
@@ -188,9 +189,10 @@ def test_what_took_long_is_told(begin, written, monkeypatch):
 
 def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
     client = begin()
-    for _ in range(2):
-        client.app.state.gate.free = 0
-        client.app.state.gate._patience = 0.0
+    monkeypatch.setattr("api.answer.WAIT_SECONDS", 0.0)
+    gate = client.app.state.gate
+    while gate.enter_at_once(Place(object())):
+        pass
     for _ in range(20):
         assert client.get("/users").status_code == 503
 

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from api.answer import request_gate
 from api.app import create_app
-from api.gate import Gate
 from schema.engine.errors import Overloaded
+from schema.engine.gate import Gate, Place
 from tests.conftest import settings_for
 from tests.doors import ADMIN
 
@@ -117,15 +118,16 @@ async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(databa
         gate = house.app.state.gate
         writing = house.asking(1, "/users", "POST", BODY)
         await settle()
-        for _ in range(2):
-            await gate.enter()
+        taken = [Place("another"), Place("another")]
+        for place in taken:
+            await gate.enter(place, 1)
         house.go.set()
 
         status, _, body = await asyncio.wait_for(writing[0], 5)
 
         assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
-        for _ in range(2):
-            gate.leave()
+        for place in taken:
+            gate.leave(place)
         assert (await house.ask("/users", "POST", BODY))[0] == 201
 
 
@@ -196,18 +198,22 @@ async def test_who_goes_away_leaves_the_place_to_others(database):
         assert (gate.free, gate.waiting) == (2, 0)
 
 
+ANYBODY = "anybody"
+
+
 async def test_places_are_given_in_the_order_of_arrival():
-    gate, order = Gate(1), []
-    await gate.enter()
+    gate, order, first = request_gate(1), [], Place(ANYBODY)
+    await gate.enter(first, 1)
 
     async def come(number):
-        await gate.enter()
+        place = Place(ANYBODY)
+        await gate.enter(place, 1)
         order.append(number)
-        gate.leave()
+        gate.leave(place)
 
     waiting = [asyncio.create_task(come(0)), asyncio.create_task(come(1))]
     await settle()
-    gate.leave()
+    gate.leave(first)
     await asyncio.gather(*waiting)
 
     assert order == [0, 1]
@@ -215,39 +221,92 @@ async def test_places_are_given_in_the_order_of_arrival():
 
 
 async def test_nobody_overtakes_those_who_wait():
-    gate = Gate(1)
-    await gate.enter()
-    waiting = asyncio.create_task(gate.enter())
+    gate, first, second = request_gate(1), Place(ANYBODY), Place(ANYBODY)
+    await gate.enter(first, 1)
+    waiting = asyncio.create_task(gate.enter(second, 1))
     await settle()
 
-    gate.leave()
+    gate.leave(first)
 
     assert gate.free == 0
+    assert not gate.enter_at_once(Place("another"))
     await waiting
-    gate.leave()
+    gate.leave(second)
     assert gate.free == 1
 
 
 async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
-    gate = Gate(1)
-    await gate.enter()
-    waiting = asyncio.create_task(gate.enter())
+    gate, first = request_gate(1), Place(ANYBODY)
+    await gate.enter(first, 1)
+    waiting = asyncio.create_task(gate.enter(Place(ANYBODY), 1))
     await settle()
 
-    gate.leave()
+    gate.leave(first)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
     assert gate.free == 1
 
 
-async def test_patience_has_an_end_and_leaves_nothing_behind():
-    gate = Gate(1, patience=0.01)
-    await gate.enter()
+async def test_the_wait_has_an_end_and_leaves_nothing_behind():
+    gate, first = request_gate(1), Place(ANYBODY)
+    await gate.enter(first, 1)
 
     for _ in range(5):
         with pytest.raises(Overloaded):
-            await gate.enter()
-    gate.leave()
+            await gate.enter(Place(ANYBODY), 0.01)
+    gate.leave(first)
 
     assert (gate.free, gate.waiting, gate.turned_away) == (1, 0, 5)
+
+
+def takes(gate: Gate, owner: str, number: int) -> int:
+    """How many of so many places an owner is given at once."""
+    return sum(gate.enter_at_once(Place(owner)) for _ in range(number))
+
+
+def test_an_owner_alone_may_have_half_of_the_places_and_others_find_some_at_once():
+    gate = request_gate(64)
+
+    assert takes(gate, "greedy", 100) == 32
+    assert [takes(gate, f"other {number}", 100) for number in range(3)] == [16, 16, 0]
+
+
+def test_where_half_is_taken_an_owner_may_have_a_quarter():
+    gate = request_gate(64)
+
+    assert takes(gate, "one", 10) + takes(gate, "two", 30) == 32
+    assert takes(gate, "one", 100) == 6
+    assert takes(gate, "two", 100) == 0
+
+
+async def test_owners_who_wait_are_served_in_turn():
+    gate, order, first = Gate(1, 100, full="full", late=lambda: Overloaded("late")), [], Place(ANYBODY)
+    await gate.enter(first, 5)
+
+    async def come(owner):
+        place = Place(owner)
+        await gate.enter(place, 5)
+        order.append(owner)
+        gate.leave(place)
+
+    waiting = [asyncio.create_task(come(owner)) for owner in ["greedy"] * 10 + ["other"] * 2]
+    await settle()
+    gate.leave(first)
+    await asyncio.gather(*waiting)
+
+    assert order[:4] == ["greedy", "other", "greedy", "other"]
+
+
+async def test_an_owner_may_fill_half_of_the_line():
+    gate = request_gate(4)
+    await gate.enter(Place("greedy"), 1)
+    await gate.enter(Place("greedy"), 1)
+    line = [asyncio.create_task(gate.enter(Place("greedy"), 1)) for _ in range(10)]
+    await settle()
+
+    assert gate.waiting == 4
+    assert gate.enter_at_once(Place("other"))
+    for one in line:
+        one.cancel()
+    await asyncio.gather(*line, return_exceptions=True)

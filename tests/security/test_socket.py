@@ -29,13 +29,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from api.answer import request_gate
 from api.app import create_app
-from api.gate import Gate
 from api.handshake import check_origin
 from api.messages import LARGEST
 from api.socket import AT_A_TIME, PROTOCOL, SocketDoor
 from schema.engine.database import Directory
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
+from schema.engine.gate import Gate
 from schema.engine.policy import Actor
 from schema.engine.shape import shape
 from schema.graphql.execution import Executor
@@ -111,7 +112,7 @@ class Peer:
             "headers": [(b"host", b"localhost")],
             "subprotocols": [PROTOCOL],
             "client": ("127.0.0.1", 50000),
-            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or Gate(64))),
+            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_gate(64))),
         }
         self.task = asyncio.create_task(self._run(door, {**usual, **scope}))
 

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from api.answer import request_gate
 from api.app import create_app
-from api.gate import Gate
 from api.socket import PROTOCOL, SocketDoor
 from api.wire.websocket import Socket
 from tests.conftest import BASE, settings_for
@@ -102,7 +102,7 @@ def test_where_there_is_no_place_an_operation_is_turned_away(database):
 
         ask(session, "{ __typename }")
         left = gate.free
-        client.app.state.gate = Gate(0)  # type: ignore[attr-defined]
+        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
         refused = ask(session, "{ __typename }")
 
     assert (left, refused["type"]) == (usual, "error")

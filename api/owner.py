@@ -1,0 +1,45 @@
+"""On whose behalf a request runs: its credential, if that is known to be good, else the address it came from.
+
+Places and readers are shared among owners before anybody is authenticated, so this costs no look at the database.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from typing import Any
+
+from starlette.types import Scope
+
+ADDRESS = "address:"
+Identify = Callable[[Scope], Hashable]
+
+
+def identifier(authenticate: Any) -> Identify:
+    """The function that names a request's owner.
+
+    Where `authenticate` has a function `knows`, that says whether a request's credential was good when last looked at.
+    """
+    knows: Callable[[Scope], bool] | None = getattr(authenticate, "knows", None)
+
+    def owner(scope: Scope) -> Hashable:
+        if knows is not None and knows(scope):
+            return tuple(value for name, value in scope["headers"] if name == b"authorization")
+        return address_key((scope.get("client") or ("", 0))[0])
+
+    return owner
+
+
+@lru_cache(4096)
+def address_key(address: str) -> str:
+    """What an address is counted by: an IPv6 one by its network (/64), which is what one customer gets."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return f"{ADDRESS}{address}"
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return f"{ADDRESS}{ipaddress.ip_network((int(found) >> 64 << 64, 64))}"
+        found = found.ipv4_mapped
+    return f"{ADDRESS}{found}"

@@ -1,0 +1,100 @@
+"""One credential's long queries leave readers, connections and turns to the others."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from schema.engine.database import Directory
+from schema.engine.glance import Glance
+from schema.engine.operations import find, get
+from schema.engine.planner import plan_list
+from schema.engine.policy import Actor
+from schema.engine.selection import Branch, Compare, Page, Rows, Scalar, Selection, Total
+from schema.engine.step import Listing
+from tests.doors import USER
+from tests.people import PEOPLE, fill
+
+GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
+SHORT = Selection((("id", Scalar("id")),))
+LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+FOREVER = {
+    "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
+    "postgres": "SELECT count(*) FROM generate_series(1, 100000000000)",
+}
+
+
+@pytest.fixture
+async def greedy(database, store, monkeypatch):
+    """A directory in which one actor has many queries that never end, a few of them running by now."""
+    monkeypatch.setattr(Glance, "read", lambda self, steps, hold: None)
+    async with Directory(str(database), deadline=60) as directory:
+        long = Listing(FOREVER[store], ())
+        tasks = [asyncio.create_task(directory.read([long], GREEDY)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        yield directory, tasks
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_another_is_answered_while_one_waits_for_many_long_queries(greedy):
+    directory, tasks = greedy
+
+    for _ in range(10):
+        rows = await asyncio.wait_for(directory.read([("SELECT 1", ())], HONEST), 20)
+        assert [tuple(row) for row in rows[0]] == [(1,)]
+
+    assert not any(task.done() for task in tasks)
+
+
+async def test_another_finds_and_gets_records_meanwhile(greedy, database):
+    fill(database, PEOPLE)
+    directory, tasks = greedy
+    work = directory.work(HONEST)
+
+    page = await asyncio.wait_for(find(work, USER, LIST, {"size": 5}), 20)
+    id = page.json.partition(b'"id":"')[2][:36].decode()
+    found = await asyncio.wait_for(asyncio.gather(*(get(work, USER, id, SHORT) for _ in range(5))), 20)
+
+    assert [one.json for one in found] == [b'{"id":"%b"}' % id.encode()] * 5
+    assert not any(task.done() for task in tasks)
+
+
+async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(directory, monkeypatch):
+    order = []
+
+    def noted(made, branch, kind):
+        order.append(branch.page.size)
+        return plan_list(made, branch, kind)
+
+    monkeypatch.setattr("schema.engine.database.plan_list", noted)
+    looks = []
+
+    async def look() -> None:
+        while len(order) < 12:
+            looks.append(len(order))
+            await asyncio.sleep(0)
+
+    def asked(actor, name):
+        branch = replace(LIST, page=Page(name), where=Compare("first_name", "eq", "name"))
+        return asyncio.create_task(find(directory.work(actor), USER, branch, {name: 1, "name": "Ada"}))
+
+    tasks = [asked(GREEDY, f"greedy{number}") for number in range(10)]
+    await asyncio.sleep(0)
+    tasks += [asked(HONEST, f"honest{number}") for number in range(2)]
+    await asyncio.gather(look(), *tasks)
+
+    assert all(order.index(f"honest{number}") < 5 for number in range(2))
+    assert set(range(1, 11)) <= set(looks)
+
+
+def test_a_plan_says_whether_it_counts():
+    kind = GREEDY.kind
+    counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
+    below = Branch((("total", Total()),), Page("size"), relation="groups")
+    nested = replace(LIST, picks=(("items", Rows(Selection((("groups", below),)))),))
+
+    assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]
