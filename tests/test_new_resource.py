@@ -325,7 +325,7 @@ def test_awkward_names_are_names_like_any_other(client):
     made = client.post("/entries", json={**fields, "secret": "s"})
     shown = client.get(made.headers["location"])
 
-    assert made.headers["etag"] == '"1"'
+    assert made.headers["etag"].startswith('"1-')
     assert {**shown.json(), **fields, "version": 1} == shown.json() == made.json()
     assert "secret" not in shown.json()
     query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
@@ -334,7 +334,7 @@ def test_awkward_names_are_names_like_any_other(client):
     assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
     assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
     moved = client.post(f"{made.headers['location']}/move", json={"order": 5})
-    assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"]) == (5, 2, '"2"')
+    assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"][:3]) == (5, 2, '"2-')
     client.delete(made.headers["location"])
 
 

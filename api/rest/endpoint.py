@@ -87,7 +87,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One operation of the REST door. An answer that is `confidential` holds a secret: nobody may keep it."""
+    """One operation of the REST door. A `confidential` answer may not be stored (`Cache-Control: no-store`)."""
 
     method: Method
     path: str

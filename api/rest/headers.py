@@ -13,7 +13,7 @@ from api.rest.endpoint import Call, Parameter, Schema
 from schema.engine.operations import Found, FoundPage
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
-_VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-public)?", re.ASCII)
+_VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-[0-9a-z]{1,16})?", re.ASCII)
 
 _LONGEST = 1000
 
@@ -28,13 +28,16 @@ def _tags(text: str) -> str:
 _TAGS: Schema = {"type": "string", "format": "entity-tags", "maxLength": _LONGEST}
 _MATCH = "Only if the record still has the version that this entity tag names, whatever else was seen of it; else 412."
 _NONE_MATCH = "The entity tag of what the caller already has; 304 if it is still the same."
-IF_MATCH = Parameter("If-Match", "header", _TAGS, _tags, _MATCH, example='"1"')
-IF_NONE_MATCH = Parameter("If-None-Match", "header", _TAGS, _tags, _NONE_MATCH, example='"1"')
+IF_MATCH = Parameter("If-Match", "header", _TAGS, _tags, _MATCH, example='"1-9c3ae4d1"')
+IF_NONE_MATCH = Parameter("If-None-Match", "header", _TAGS, _tags, _NONE_MATCH, example='"1-9c3ae4d1"')
 
 
 def etag(found: Found) -> str:
-    """The entity tag of a record as one kind of actor sees it: with all fields, or with the public ones."""
-    return f'"{found.version}"' if found.whole else f'"{found.version}-public"'
+    """The entity tag of one representation of a record: its version, then a checksum of the JSON as this actor sees it.
+
+    So whoever sees other fields, or another record under the same path (`/me`), has another tag.
+    """
+    return f'"{found.version}-{crc32(found.json):08x}"'
 
 
 def etag_of_page(body: bytes) -> str:
@@ -95,8 +98,8 @@ HEADERS: dict[str, Schema] = {
         "The origin of the page that asks, where pages of other sites are let in.", "https://app.example.org"
     ),
     "ETag": _header(
-        "What this answer is known by: a record's by its version, as this caller sees it.",
-        '"1"',
+        "What this answer is known by: a record by its version, then a checksum of what this caller sees of it.",
+        '"1-9c3ae4d1"',
         always=True,
         pattern='^"[0-9a-f]{1,20}(-[0-9a-z]{1,10})?"$',
     ),

@@ -57,7 +57,7 @@ def me_endpoint(made: Shape) -> Endpoint:
 
     return Endpoint(
         "GET", "/me", "getMe", "Show who is asking", "The actor's own user, if the credential stands for one.",
-        tag=made.plural, call=me, parameters=(IF_NONE_MATCH,), errors=(NotFound,),
+        tag=made.plural, call=me, parameters=(IF_NONE_MATCH,), errors=(NotFound,), confidential=True,
         replies=(_record_reply(made, 200, "The actor's own user."), NOT_MODIFIED),
     )  # fmt: skip
 
