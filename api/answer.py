@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.owner import Identify
 from schema.engine.errors import Overloaded
-from schema.engine.gate import Gate
+from schema.engine.gate import QUARTER, Gate
 
 # Answered however busy the house is: whoever looks after it has to see it.
 EXEMPT = ("/health", "/metrics")
@@ -25,10 +25,10 @@ WAIT_SECONDS = 0.25
 _NAMES = frozenset(name for name, _ in SECURE)
 
 
-def request_gate(places: int) -> Gate:
+def request_gate(places: int, percent: int = QUARTER) -> Gate:
     """The places for requests that run, and twice as many for those that wait."""
     late = "no request has ended in time to make room for this one"
-    return Gate(places, 2 * places, full="too many requests are waiting", late=lambda: Overloaded(late))
+    return Gate(places, 2 * places, percent, full="too many requests are waiting", late=lambda: Overloaded(late))
 
 
 class Answer:

@@ -51,7 +51,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     authenticate = authenticate or Authenticator(settings)
     figures, executor = Figures(), _executor(settings, shapes)
     rates = Rates(settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
-    gate = request_gate(settings.running)
+    gate = request_gate(settings.running, settings.credential_share)
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
     counted = rates.counted(authenticate, price_of_document)
 
@@ -150,7 +150,11 @@ def _envelope(settings: Settings, gate: Gate, authenticate: Authenticate) -> Mid
 def directory_of(settings: Settings) -> Directory:
     """The directory over the database that the settings name."""
     return Directory(
-        settings.database, deadline=settings.request_timeout, pool=settings.pool, replica=settings.read_database
+        settings.database,
+        deadline=settings.request_timeout,
+        pool=settings.pool,
+        replica=settings.read_database,
+        share=settings.credential_share,
     )
 
 

@@ -214,6 +214,10 @@ KNOBS: dict[str, Knob] = {
         "TANDEM_RUNNING", _integer(1, 100_000), "a number, 1 to 100000",
         "How many requests run at a time; twice as many wait for 250 ms, the rest are answered with 503.", "64",
     ),
+    "credential_share": Knob(
+        "TANDEM_CREDENTIAL_SHARE", _integer(1, 100), "percent, 1 to 100",
+        "How much of the running places, readers and connections one credential may hold while others want them.", "25",
+    ),
     "connections": Knob("TANDEM_CONNECTIONS", _integer(1, 1_000_000), "a number, 1 to 1000000",
                         "How many connections may be open.", "4096"),
     "sockets": Knob(

@@ -50,6 +50,7 @@ class Settings:
     credential_rate: int
     rate_limit_url: str | None
     running: int
+    credential_share: int
     connections: int
     sockets: int
     graphql_depth: int

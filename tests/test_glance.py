@@ -44,6 +44,24 @@ async def test_a_long_read_is_broken_off_and_goes_to_a_lane(places):
     assert seen == [(LONG, True), (LONG, False)]
 
 
+async def test_the_reads_of_one_turn_have_a_budget_together(places, monkeypatch):
+    """Each is short by itself; those beyond the budget go to threads, so that the loop's thread is soon free."""
+    directory, seen = places
+    monkeypatch.setattr(glance, "MOST_IN_TURN", 10)
+    monkeypatch.setattr(glance, "LONGEST", 1e9)
+    middling = LONG.replace("400000", "4000")
+
+    found = await asyncio.gather(*(directory.read([(middling, ())]) for _ in range(20)))
+    await asyncio.sleep(0)
+    again = await directory.read([(middling, ())])
+
+    assert found == [[[(4000,)]]] * 20
+    assert again == [[(4000,)]]
+    here = [on_this_thread for _, on_this_thread in seen]
+    assert 1 <= here[:-1].count(True) <= 10
+    assert here[-1]
+
+
 async def test_a_read_is_long_by_the_clock_as_by_its_steps(places, monkeypatch):
     directory, seen = places
     monkeypatch.setattr(glance, "MOST_STEPS", 10**9)

@@ -13,7 +13,7 @@ from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.file import File
-from schema.engine.gate import Gate, Place
+from schema.engine.gate import QUARTER, Gate, Place
 from schema.engine.lookup import Rows, lookup
 from schema.engine.place import is_postgres
 from schema.engine.planner import Plan, plan_list, plan_record
@@ -34,7 +34,8 @@ T = TypeVar("T")
 class Directory:
     """The database, its lanes, and the plans made for it. Open it before use, and close it.
 
-    `place` is an SQLite file's path, or a PostgreSQL's URL. What is said of `pool` and `replica` is for the latter.
+    `place` is an SQLite file's path, or a PostgreSQL's URL. What is said of `pool` and `replica` is for the latter. One
+    actor may hold a `share` (in percent) of the readers or connections while others want them.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Directory:
         watch: Watch | None = None,
         pool: int = 10,
         replica: str | None = None,
+        share: int = QUARTER,
     ) -> None:
         self.feed = Feed()
         self.under_way: set[tuple[str, str]] = set()
@@ -54,9 +56,9 @@ class Directory:
         self.plans = Plans(postgres() if self.shared else SQLITE)
         self.database: Database
         if self.shared:
-            self.database = _server(place, replica, deadline, self._tell, trips, pool, watch)
+            self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
         else:
-            self.database = File(place, deadline, self._tell, trips, watch)
+            self.database = File(place, deadline, self._tell, trips, watch, share)
 
     async def open(self) -> Directory:
         """Connect; `DatabaseUnavailable` where there is no such database."""

@@ -12,6 +12,7 @@ from schema.engine.connection import connect
 from schema.engine.errors import Damaged, DatabaseUnavailable
 from schema.engine.events import Written
 from schema.engine.figures import Connections, Histogram, Trips
+from schema.engine.gate import QUARTER
 from schema.engine.glance import Glance
 from schema.engine.lookup import Rows
 from schema.engine.readers import Readers
@@ -33,11 +34,12 @@ class File:
         committed: Callable[[Any], None],
         trips: tuple[Trips, Trips, Trips],
         watch: Watch | None = None,
+        share: int = QUARTER,
     ) -> None:
         self._path = path
         self._glances, self._reads, self._writes = trips
         self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
-        self._readers = Readers(path, deadline, READERS, watch)
+        self._readers = Readers(path, deadline, READERS, watch, share)
         self._writer = Writer(path, deadline, committed, watch)
 
     async def open(self) -> None:

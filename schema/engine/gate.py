@@ -1,8 +1,8 @@
 """A number of places shared fairly among owners, and a line of those who wait for one.
 
-An owner may hold a quarter of the places, and more as long as fewer than half of all are taken. So whoever asks for
-much cannot keep others out, and whoever is alone is not slowed down by it. Places that become free go to the owner who
-was served longest ago. Below four places there is nothing to share.
+An owner may hold a share of the places, a quarter unless set otherwise, and more as long as fewer than half of all are
+taken. So whoever asks for much cannot keep others out, and whoever is alone is not slowed down by it. Places that
+become free go to the owner who was served longest ago. Below four places there is nothing to share.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from schema.engine.errors import DirectoryError, Overloaded
 
+QUARTER = 25
 _FEWEST_SHARED = 4
 _MOST_REMEMBERED = 1000
 
@@ -39,12 +40,12 @@ T = TypeVar("T", bound=Holder)
 class FairShare:
     """Who holds the places, and whose turn is next. Not for use by several threads."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, percent: int = QUARTER) -> None:
         self.places = self.free = places
         shared = places >= _FEWEST_SHARED
-        self._share = places // 4 if shared else places
+        self._share = max(1, places * percent // 100) if shared else places
         # As long as more places than this are free, nobody's share is looked at.
-        self._reserved = places - places // 2 if shared else 0
+        self._reserved = places - max(places // 2, self._share) if shared else 0
         self._holders: dict[Holder, None] = {}
         self._turns: dict[Hashable, int] = {}
         self._turn = 0
@@ -98,9 +99,11 @@ class Gate:
     `full` is what is said where the line is full, `late` makes the error for whoever has waited for too long.
     """
 
-    def __init__(self, places: int, waiting: int, *, full: str, late: Callable[[], DirectoryError]) -> None:
+    def __init__(
+        self, places: int, waiting: int, percent: int = QUARTER, *, full: str, late: Callable[[], DirectoryError]
+    ) -> None:
         self.turned_away = 0
-        self._share = FairShare(places)
+        self._share = FairShare(places, percent)
         self._most_waiting = waiting
         self._full = full
         self._late = late

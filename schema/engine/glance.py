@@ -26,6 +26,8 @@ MOST_STEPS = 100_000  # about two milliseconds that the event loop stands still
 LONGEST = 0.02  # seconds
 CHECKED = 2000  # steps between two looks, some forty microseconds
 AVOIDED = 10.0  # seconds for which a statement that took too many steps is not tried again
+# Looks that all reads of one turn of the event loop may take together; beyond them, reads go to the threads.
+MOST_IN_TURN = 100
 BRIEFLY = 1.0  # the same for one that took too long for no fault of its own, or that could not be run
 MOST_AVOIDED = 1000
 TRUST = 0.1  # seconds for which a file is taken to be still there
@@ -45,6 +47,7 @@ class Glance:
         self._looks = 0
         self._avoided: dict[str, float] = {}
         self._read_in_turn = self._held = False
+        self._looks_in_turn = 0
 
     def open(self) -> None:
         """Connect; nothing is waited for here, not even a lock."""
@@ -76,6 +79,8 @@ class Glance:
         connection, now = self._connection, monotonic()
         if connection is None or (self._avoided and self._avoids(steps, now)):
             return None
+        if self._looks_in_turn >= MOST_IN_TURN:
+            return None
         if now > self._trusted and not self._is_there(now):
             return None
         self._until, self._looks = now + LONGEST, MOST_STEPS // CHECKED
@@ -91,6 +96,8 @@ class Glance:
             self._avoid(steps, now + (AVOIDED if self._looks <= 0 else BRIEFLY))
             return None
         finally:
+            if self._looks < MOST_STEPS // CHECKED:
+                self._count_looks(MOST_STEPS // CHECKED - self._looks)
             if several and connection.in_transaction:
                 connection.execute("ROLLBACK")
 
@@ -106,6 +113,14 @@ class Glance:
     def _turn(self) -> None:
         self._read_in_turn = False
         self.let_go()
+
+    def _count_looks(self, looks: int) -> None:
+        if not self._looks_in_turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._looks_in_turn += looks
+
+    def _end_turn(self) -> None:
+        self._looks_in_turn = 0
 
     def _is_there(self, now: float) -> bool:
         """Whether the file is still the one at the path; another one is opened instead, for the next time."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, OverlongQuery, Timeout
 from schema.engine.figures import Connections
-from schema.engine.gate import FairShare
+from schema.engine.gate import QUARTER, FairShare
 from schema.engine.server import Connection
 
 MOST_WAITING = 1000
@@ -75,11 +75,13 @@ class Queue:
 class Pool:
     """Up to `size` connections, opened as they are needed."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], size: int, deadline: float) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], size: int, deadline: float, share: int = QUARTER
+    ) -> None:
         self._connect = connect
         self._size = size
         self._deadline = deadline
-        self._share = FairShare(size)
+        self._share = FairShare(size, share)
         self._queues: list[Queue] = []
         self._idle: list[Connection] = []
         self._open = self._lost = self.repeated = 0

@@ -17,6 +17,7 @@ from typing import Any
 from schema.engine.company import MOST_TOGETHER, taken
 from schema.engine.errors import DISK, DatabaseUnavailable
 from schema.engine.figures import SIZES, Histogram, Trips
+from schema.engine.gate import QUARTER
 from schema.engine.lookup import Lookup, Rows
 from schema.engine.pool import Errand, LostBefore, Outcome
 from schema.engine.reading import Reading, came_of, lost
@@ -45,8 +46,9 @@ class Postgres(Reading):
         trips: tuple[Trips, Trips, Trips],
         size: int = 10,
         watch: Watch | None = None,
+        share: int = QUARTER,
     ) -> None:
-        super().__init__(url, deadline, trips, size, watch)
+        super().__init__(url, deadline, trips, size, watch, share)
         self._committed = committed
         self.groups = Histogram(SIZES)
         self._full = -inf

@@ -14,7 +14,7 @@ from typing import Any
 
 from schema.engine.connection import Watch, connect, meaning, patience_of
 from schema.engine.errors import LATE, OverlongQuery, Timeout
-from schema.engine.gate import Gate, Place
+from schema.engine.gate import QUARTER, Gate, Place
 from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Rows
 from schema.engine.step import Step
@@ -53,12 +53,14 @@ class Reader(Lane):
 class Readers:
     """Several readers, and those who wait for one."""
 
-    def __init__(self, path: str, deadline: float, number: int, watch: Watch | None = None) -> None:
+    def __init__(
+        self, path: str, deadline: float, number: int, watch: Watch | None = None, share: int = QUARTER
+    ) -> None:
         self._deadline = deadline
         self._all = [Reader(path, deadline, watch) for _ in range(number)]
         self._idle = list(self._all)
         self._gate = Gate(
-            number, MOST_WAITING, full="too many requests wait for the database", late=lambda: Timeout(LATE)
+            number, MOST_WAITING, share, full="too many requests wait for the database", late=lambda: Timeout(LATE)
         )
 
     async def open(self) -> None:

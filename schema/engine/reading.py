@@ -17,6 +17,7 @@ from schema.engine.bundle import bundled
 from schema.engine.company import alike, joint, storable, taken, unstorable
 from schema.engine.errors import DatabaseUnavailable, DirectoryError, Hopeless
 from schema.engine.figures import Connections, Trips
+from schema.engine.gate import QUARTER
 from schema.engine.lookup import Lookup, Rows, apart, together
 from schema.engine.pace import Pace
 from schema.engine.place import server_at
@@ -37,12 +38,18 @@ class Reading:
     """A PostgreSQL that is read from."""
 
     def __init__(
-        self, url: str, deadline: float, trips: tuple[Trips, Trips, Trips], size: int, watch: Watch | None
+        self,
+        url: str,
+        deadline: float,
+        trips: tuple[Trips, Trips, Trips],
+        size: int,
+        watch: Watch | None,
+        share: int = QUARTER,
     ) -> None:
         _, self._noted, self._noted_writes = trips
         self._pooled = server_at(url).pooled
         self._watch = watch
-        self._pool = Pool(partial(connect, server_at(url), deadline), size, deadline)
+        self._pool = Pool(partial(connect, server_at(url), deadline), size, deadline, share)
         self._lookups = self._pool.queue(self._look_up, LOOKUPS, alike)
         self._pace = Pace()
         self._lists = self._pool.queue(self._list, LISTS, self._alike)

@@ -9,6 +9,7 @@ from typing import Any
 
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.figures import Connections, Histogram, Trips
+from schema.engine.gate import QUARTER
 from schema.engine.lookup import Rows
 from schema.engine.postgres import Postgres
 from schema.engine.reading import Reading
@@ -31,9 +32,10 @@ class Replicated:
         trips: tuple[Trips, Trips, Trips],
         size: int = 10,
         watch: Watch | None = None,
+        share: int = QUARTER,
     ) -> None:
-        self._primary = Postgres(url, deadline, committed, trips, size, watch)
-        self._replica = Reading(replica, deadline, trips, size, watch)
+        self._primary = Postgres(url, deadline, committed, trips, size, watch, share)
+        self._replica = Reading(replica, deadline, trips, size, watch, share)
         self._until: dict[Hashable, float] = {}
 
     async def open(self) -> None:
