@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from tests.conftest import BASE, HERE, settings_for
+from tests.in_process import in_process_app
 
 SMALLEST = {"first_name": "Ada", "age": 36}
 ASKED = [
@@ -24,7 +24,7 @@ ASKED = [
 def local(template, tmp_path_factory):
     """The service in development, as this machine finds it."""
     database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
-    with TestClient(create_app(settings_for(database)), base_url=BASE, client=HERE) as client:
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as client:
         yield client
 
 
@@ -107,7 +107,7 @@ def test_what_another_site_or_a_proxy_may_have_sent_is_refused(local, ask, heade
     ],
 )  # fmt: skip
 def test_only_this_machine_is_let_in(settings, ask, address, status):
-    with TestClient(create_app(settings), base_url=BASE, client=(address, 50000)) as client:
+    with TestClient(in_process_app(settings), base_url=BASE, client=(address, 50000)) as client:
         assert ask(client).status_code == status
 
 
