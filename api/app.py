@@ -135,12 +135,12 @@ def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, 
 
 def _envelope(settings: Settings, gate: Gate, authenticate: Authenticate) -> Middleware:
     """What is round every answer, as the settings have it."""
-    checks = (unveiling(settings.trusted_proxies), host_check(settings.allowed_hosts))
+    unveil = unveiling(settings.trusted_proxies)
     return Middleware(
         Envelope,
         gate=gate,
         identify=identifier(authenticate),
-        checks=[check for check in checks if check],
+        checks=[*([unveil] if unveil else []), host_check(settings.allowed_hosts)],
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         production=not settings.development,
         chatty=settings.log_level == "debug",

@@ -1,15 +1,14 @@
 """From a request to the actor behind it. Nothing further in ever sees a credential.
 
-`Authorization: Bearer` carries an API key or a JSON Web Token. In production nobody is let in without; in development a
-request that comes from this very machine, and that no page of another site can have sent, acts as the administrator.
+`Authorization: Bearer` carries an API key or a JSON Web Token. In production nobody is let in without; in development
+`api/development.py` says which requests act as the administrator.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from api.settings import Settings
 from api.standing import Credential as Credential
 from api.standing import KeyClaim, is_there_a_key
 from schema.engine.database import Directory
-from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, Unauthenticated
+from schema.engine.errors import DirectoryError, InvalidCredential, Unauthenticated
 from schema.engine.policy import Actor
 
 if TYPE_CHECKING:
@@ -31,20 +30,20 @@ FIRST_KEY = "python -m api keys create --role admin --name first"
 LONGEST = 8192
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
 _KEY = re.compile(r"tdm_([0-9a-f]{32})_([A-Za-z0-9_-]{20,100})")
-_FORWARDING = (b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
-_OTHERS = "in development pages of other sites are not served without a credential, listed or not"
-_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+CheckLocal = Callable[[Scope], Awaitable[None]]
 log = logging.getLogger("tandem.auth")
 
 
 class Authenticator:
     """Says who asks, or raises `Unauthenticated` or `Forbidden`; `Unavailable` where that cannot be found out.
 
-    A credential that is good is left in the scope as `credential`.
+    A credential that is good is left in the scope as `credential`. In development `check_local` decides, by raising
+    `Forbidden` or not, whether a request may go without one; by default `LocalAccess` does.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, check_local: CheckLocal | None = None) -> None:
         self._development = settings.development
+        self._check_local = check_local or _local_access(settings)
         self._tokens = _tokens(settings)
         self._keyring = Keyring(self._claim, settings.jwt_subject)
 
@@ -57,7 +56,7 @@ class Authenticator:
                     raise InvalidCredential("there are two credentials")
                 shown = value
         if shown is None:
-            return self._without(scope)
+            return await self._without(scope)
         standing = self._keyring.at_hand(shown)
         if standing is None:
             standing = await self._keyring.examined(shown, scope["app"].state.directory)
@@ -79,10 +78,10 @@ class Authenticator:
         except DirectoryError as error:
             log.warning("Whether there is an API key cannot be said: %s", error.detail)
 
-    def _without(self, scope: Scope) -> Actor:
-        if not self._development:
+    async def _without(self, scope: Scope) -> Actor:
+        if not self._development or self._check_local is None:
             raise Unauthenticated("send a credential: Authorization: Bearer …")
-        _check_local(scope)
+        await self._check_local(scope)
         return ADMINISTRATOR
 
     async def _claim(self, value: bytes) -> Claim | None:
@@ -95,6 +94,15 @@ class Authenticator:
             return await self._tokens.claim(text) if self._tokens else None
         key = _KEY.fullmatch(text)
         return KeyClaim(_dashed(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
+
+
+def _local_access(settings: Settings) -> CheckLocal | None:
+    """What looks at requests without a credential; nothing outside of development, where none are taken."""
+    if not settings.development:
+        return None
+    from api.development import LocalAccess
+
+    return LocalAccess()
 
 
 def _tokens(settings: Settings) -> Tokens | None:
@@ -112,32 +120,3 @@ def _tokens(settings: Settings) -> Tokens | None:
 def _dashed(id: str) -> str:
     """An id in hex as the directory spells it."""
     return "-".join((id[:8], id[8:12], id[12:16], id[16:20], id[20:]))
-
-
-def _check_local(scope: Scope) -> None:
-    """`Forbidden` unless the request comes from this machine, and from no other site's page."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    host = headers.get(b"host", b"").decode("latin-1")
-    if not _is_loopback((scope.get("client") or ("", 0))[0]) or _name(host) not in _LOOPBACK_NAMES:
-        raise Forbidden("in development only this machine is served without a credential")
-    if any(name.startswith(_FORWARDING) for name in headers):
-        raise Forbidden("in development nothing that was forwarded is served without a credential")
-    origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1") != f"{scope['scheme']}://{host}":
-        raise Forbidden(_OTHERS)
-    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        raise Forbidden(_OTHERS)
-
-
-@lru_cache(maxsize=1024)
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    found = re.fullmatch(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d+)?", host.lower(), re.ASCII)
-    return "" if found is None else found["address"] or found["name"]

@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import graphql
+from api import graphql, handshake
 from api.answer import EXEMPT, HEADERS, SECURE, Answer
 from api.cors import Cors
 from api.logs import REQUEST_ID
 from api.owner import Identify
+from api.repeated_headers import check_repeated
 from api.rest import problems
+from api.rest.reading import headers_of
 from schema.engine.errors import DirectoryError, NotFound
 from schema.engine.gate import Gate
 
@@ -89,17 +91,26 @@ class Envelope:
         path, method = scope["path"], scope["method"]
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
             raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
-        for check in self._checks:
-            check(scope)
+        named = self._check(scope)
         if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
             return _preflight(answer, headers)
         if path.startswith(EXEMPT):
             return self._app(scope, answer.outside, answer.send)
-        if method not in _BODILESS and _has_body(scope):
+        if method not in _BODILESS and _has_body(named):
             return self._app(scope, answer.receive, answer.send)
         if answer.enter_at_once():
             return self._app(scope, answer.outside, answer.send)
         return self._wait(scope, answer)
+
+    def _check(self, scope: Scope) -> Mapping[str, str]:
+        """Let the checks look at a request; its headers by name, which stay in the scope as `named`."""
+        scope["named"] = named = headers_of(scope)
+        # Fewer names than headers: one was sent more than once, as in few requests.
+        if len(named) < len(scope["headers"]):
+            check_repeated(scope["headers"])
+        for check in self._checks:
+            check(scope)
+        return named
 
     async def _wait(self, scope: Scope, answer: Answer) -> None:
         """Pass a request on as soon as there is a place for it."""
@@ -112,11 +123,10 @@ class Envelope:
             scope["request_id"] = scope.get("trace_id") or next(self._ids)
             REQUEST_ID.set(scope["request_id"])
             try:
-                for check in self._checks:
-                    check(scope)
-            except DirectoryError:
-                await receive()
-                await send({"type": "websocket.close", "code": 1008})
+                self._check(scope)
+            except DirectoryError as error:
+                if (await receive())["type"] == "websocket.connect":
+                    await handshake.refuse(error, scope, send)
                 return
         await self._app(scope, receive, send)
 
@@ -167,11 +177,8 @@ def _response(error: DirectoryError, scope: Scope) -> Response:
     return response
 
 
-def _has_body(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
-            return True
-    return False
+def _has_body(named: Mapping[str, str]) -> bool:
+    return "transfer-encoding" in named or named.get("content-length", "0") != "0"
 
 
 async def _preflight(answer: Answer, headers: Sequence[tuple[bytes, bytes]]) -> None:

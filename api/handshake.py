@@ -47,7 +47,9 @@ def introduced(scope: Scope, payload: Mapping[str, Any]) -> Scope:
         raise InvalidCredential("there is more than one credential")
     headers = [header for header in scope["headers"] if header[0] != b"authorization"]
     headers += [(b"authorization", value) for value in sent[:1]]
-    return {**scope, "scheme": "https" if scope["scheme"] == "wss" else "http", "headers": headers}
+    # The headers by name, as the handshake had them, are no longer all.
+    kept = {name: value for name, value in scope.items() if name != "named"}
+    return {**kept, "scheme": "https" if scope["scheme"] == "wss" else "http", "headers": headers}
 
 
 def _credential(value: Any) -> bytes:

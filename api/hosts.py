@@ -5,6 +5,7 @@ A browser that was led here under a foreign name (DNS rebinding) takes our answe
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
 
@@ -15,33 +16,51 @@ from schema.engine.errors import BadRequest
 # The checks of a platform come by address, under any name.
 EXEMPT = "/health"
 _REMEMBERED = 1000
-_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]/@\s]+?)\.?)(?::\d{1,5})?", re.ASCII)
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._~%!$&'()*+,;=-]{1,255}?)\.?)(?::(?P<port>\d{0,5}))?",
+    re.ASCII,
+)
+_HIGHEST_PORT = 65535
 
 
-def host_check(allowed: Iterable[str]) -> Callable[[Scope], None] | None:
-    """The function that raises `BadRequest` for a foreign name; none where any name will do."""
+def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
+    """The function that looks at the header Host of a request, which the scope has by name as `named`.
+
+    It raises `BadRequest` for what names no host (RFC 9110, 7.2), and for a name that is not allowed; `*` allows any.
+    """
     names = frozenset(allowed)
-    if "*" in names:
-        return None
-    exact = frozenset(name.strip("[]") for name in names if not name.startswith("*."))
+    exact = frozenset(name.strip("[]") for name in names if not name.startswith("*"))
     suffixes = tuple(name[1:] for name in names if name.startswith("*."))
-    known: set[bytes] = set()
+    every = "*" in names
+    known: set[str] = set()
 
     def check(scope: Scope) -> None:
-        sent = [value for name, value in scope["headers"] if name == b"host"]
-        if len(sent) == 1 and sent[0] in known:
+        host = scope["named"].get("host")
+        if host in known or (host is None and every):
             return
-        name = _name(sent[0]) if len(sent) == 1 else ""
-        if name in exact or (name and name.endswith(suffixes)):
-            if len(known) < _REMEMBERED:
-                known.add(sent[0])
+        name = _name(host) if host is not None else ""
+        if every or name in exact or name.endswith(suffixes):
+            if len(known) < _REMEMBERED and host is not None:
+                known.add(host)
         elif not scope["path"].startswith(EXEMPT):
             raise BadRequest("this server does not answer to the name in the header Host")
 
     return check
 
 
-def _name(host: bytes) -> str:
-    """The name in a Host header, without its port and the dot of the root; empty where it is none."""
-    found = _HOST.fullmatch(host.decode("latin-1").lower())
-    return "" if found is None else found["address"] or found["name"]
+def _name(host: str) -> str:
+    """The name in a Host header, without its port and the dot of the root."""
+    found = _HOST.fullmatch(host.lower())
+    if found is None or (found["address"] and not _is_address(found["address"])):
+        raise BadRequest("the header Host is not the name or the address of a host")
+    if int(found["port"] or 0) > _HIGHEST_PORT:
+        raise BadRequest(f"the port in the header Host is above {_HIGHEST_PORT}")
+    return found["address"] or found["name"]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

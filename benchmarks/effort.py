@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
+from starlette.types import Scope
 
 from api.app import create_app
+from api.auth import Authenticator
+from api.development import LocalAccess
 from api.settings import read
 from benchmarks.environments import Unavailable
 from benchmarks.questions import Question
@@ -62,11 +65,16 @@ def efforts(database: str, asked: Sequence[Question]) -> dict[str, Effort]:
 async def measured(database: str, asked: Sequence[Question]) -> dict[str, Effort]:
     """The same, where an event loop runs already."""
     url = database if is_postgres(database) else f"sqlite:///{database}"
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": url}))
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url})
+    app = create_app(settings, Authenticator(settings, LocalAccess(check_peer=_no_peer)))
     observer = _observer(database)
     async with observer.opened() as directory:
         app.state.directory = directory
         return {question.name: await _costliest(app, observer, question) for question in asked}
+
+
+async def _no_peer(scope: Scope) -> None:
+    """A call within this process has no connection, and so no process at its other end."""
 
 
 def _observer(database: str) -> Observer:

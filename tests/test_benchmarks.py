@@ -301,13 +301,14 @@ from benchmarks import answers, databases, effort, people, questions, stores, wo
 from schema.engine import glance
 from schema.engine.database import Directory
 from schema.engine.place import is_postgres
+from tests.in_process import in_process_app
 
 glance.LONGEST = glance.MOST_STEPS = 10**9  # what is broken off at a glance and goes to a lane counts twice
 databases.KEPT, size = Path(sys.argv[1]), people.Size(600)
 
 async def main(database):
     url = database if is_postgres(database) else f"sqlite:///{database}"
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": url}))
+    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": url}))
     async with Directory(database) as directory:
         app.state.directory = directory
         for it in workloads.WORKLOADS:

@@ -14,9 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.settings import read
 from schema.migrations.run import migrate
+from tests.in_process import in_process_app
 
 LISTS = ["/users", "/groups", "/users/{id}/groups", "/groups/{id}/members"]
 BODIES = [
@@ -85,7 +85,7 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("document") / "tandem.db"
     migrate(str(path))
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
         yield Service(client)
 

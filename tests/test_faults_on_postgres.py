@@ -9,7 +9,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from api import health
-from api.app import create_app
 from api.settings import read
 from schema.engine.database import Directory, Written
 from schema.engine.errors import DISK, DatabaseUnavailable
@@ -19,6 +18,7 @@ from schema.engine.server import READS_ALONE
 from tests import postgres
 from tests.conftest import BASE, HERE
 from tests.doors import ADMIN, USER
+from tests.in_process import in_process_app
 
 pytestmark = pytest.mark.postgres
 
@@ -46,7 +46,7 @@ def url(migrated):
 def client(url, monkeypatch):
     monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
-    with TestClient(create_app(settings), base_url=BASE, client=HERE) as opened:
+    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as opened:
         yield opened
 
 

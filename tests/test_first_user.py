@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from tests.conftest import BASE, HERE
+from tests.in_process import in_process_app
 
 SMALLEST = {"first_name": "Ada", "age": 36}
 
@@ -14,7 +14,7 @@ SMALLEST = {"first_name": "Ada", "age": 36}
 @pytest.fixture
 def fresh(settings):
     """The service as `dev.py run` starts it: its own access rules, an empty directory."""
-    with TestClient(create_app(settings), base_url=BASE, client=HERE) as client:
+    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as client:
         yield client
 
 

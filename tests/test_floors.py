@@ -22,12 +22,14 @@ FLOORS = """
     api.commands
     api.serving
     api.app | api.server | api.workers
-    api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
+    api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.messages |
         api.metrics + api.exposition | api.rates
-    api.answer
+    api.answer | api.handshake
     api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs + api.urls | api.endpoints | api.assets |
-        api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
-    api.hosts | api.proxies | api.cors | api.owner | api.counts | api.logs
+        api.figures | api.tracing |
+        api.auth + api.keyring + api.standing + api.tokens + api.jwks + api.development
+    api.hosts | api.proxies | api.cors | api.owner | api.counts | api.logs | api.repeated_headers |
+        api.peer_process + api.sock_diag + api.psutil_table + api.socket_table
     api
     schema
     schema.explain

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.settings import read
 from schema.engine.errors import BadRequest
 from schema.engine.jsontext import strict
 from schema.migrations.run import migrate
+from tests.in_process import in_process_app
 
 JSON = {"content-type": "application/json"}
 
@@ -24,7 +24,7 @@ JSON = {"content-type": "application/json"}
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("json") / "tandem.db"
     migrate(str(path))
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as opened:
         yield opened
 

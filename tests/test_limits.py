@@ -7,8 +7,8 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from tests.conftest import BASE, HERE, settings_for
+from tests.in_process import in_process_app
 
 ALIASES = " ".join(f"a{n}: id" for n in range(31))
 DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
@@ -86,7 +86,7 @@ def test_values_are_counted_before_anybody_looks_at_them(client):
     ],
 )
 def test_depth_and_records_are_settings(template, name, value, query):
-    with TestClient(create_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as client:
+    with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as client:
         answer = client.post("/graphql", json={"query": query}).json()
 
     assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"

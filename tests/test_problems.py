@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.envelope import LONGEST_URL
 from api.rest import problems
 from api.rest.pages import PAGES
 from api.settings import read
 from schema.engine.errors import Conflict, DirectoryError, Overloaded, Unavailable
 from schema.migrations.run import migrate
+from tests.in_process import in_process_app
 
 JSON = {"content-type": "application/json"}
 NOBODY = "00000000-0000-7000-8000-000000000000"
@@ -30,7 +30,7 @@ LIMIT = 256 * 1024
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("problems") / "tandem.db"
     migrate(str(path))
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as opened:
         yield opened
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from api import health
 from api.__main__ import app
-from api.app import create_app
 from api.settings import read
 from schema.migrations.run import migrate
 from tests import postgres
 from tests.conftest import BASE, HERE
+from tests.in_process import in_process_app
 
 pytestmark = pytest.mark.postgres
 
@@ -40,7 +40,7 @@ def client(clusters, monkeypatch):
     monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
     primary, replica = clusters
     given = {"DATABASE_URL": primary.url, "TANDEM_READ_DATABASE_URL": replica.url, "TANDEM_ENV": "development"}
-    with TestClient(create_app(read({**given, "TANDEM_POOL": "3"})), base_url=BASE, client=HERE) as opened:
+    with TestClient(in_process_app(read({**given, "TANDEM_POOL": "3"})), base_url=BASE, client=HERE) as opened:
         yield opened
 
 

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from api.figures import trace_id_of
 from api.settings import WrongSetting
 from tests.conftest import BASE, HERE, settings_for
+from tests.in_process import in_process_app
 
 pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
 
@@ -101,7 +101,7 @@ def spans():
 
 @pytest.fixture
 def traced(database, spans):
-    with TestClient(create_app(settings_for(database, TANDEM_TRACING="on")), base_url=BASE, client=HERE) as opened:
+    with TestClient(in_process_app(settings_for(database, TANDEM_TRACING="on")), base_url=BASE, client=HERE) as opened:
         spans.clear()
         yield opened
 

@@ -29,6 +29,7 @@ from schema.engine.selection import Scalar, Selection
 from schema.engine.shape import shape
 from schema.migrations.run import migrate
 from schema.models import User
+from tests.in_process import in_process_app
 
 JSON = {"content-type": "application/json"}
 BASE = "http://127.0.0.1:8000"
@@ -202,7 +203,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     migrate(str(path))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(api.app, "TOPICS", (sys.modules[__name__],))
-        app = api.app.create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+        app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url=BASE, client=("127.0.0.1", 50000)) as opened:
         yield opened
 

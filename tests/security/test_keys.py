@@ -225,10 +225,10 @@ def test_the_scheme_may_be_spelled_in_any_case(client, admin, ask, scheme):
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_two_credentials_are_none(client, admin, ask):
+def test_two_credentials_are_refused(client, admin, ask):
     twice = [("authorization", admin["authorization"])] * 2
 
-    assert ask(client, headers=twice).status_code == 401
+    assert ask(client, headers=twice).status_code == 400
 
 
 @pytest.mark.parametrize("place", ["?access_token={key}", "?authorization=Bearer%20{key}", "?key={key}"])

@@ -10,14 +10,14 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
-from starlette.websockets import WebSocketDisconnect
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from api.app import create_app
 from api.proxies import unveiling
 from api.settings import read
 from tests.conftest import BASE, HERE, settings_for
 from tests.doors import ADMIN
+from tests.in_process import in_process_app
 from tests.security.credentials import bearer, key
 
 pytestmark = pytest.mark.sqlite
@@ -157,6 +157,9 @@ def test_browsers_that_came_by_https_stay_with_it(share, production, base, heade
         ("tandem.example.org@evil.example", False),
         ("tandem.example.org:80:80", False),
         ("tandem.example.org/", False),
+        ("tandem.example.org:99999", False),
+        ("tandem.example.org:65536", False),
+        ("tandem.example.org:65535", True),
         ("evil.example", False),
         (".team.example.evil", False),
         ("127.0.0.1", False),
@@ -172,6 +175,15 @@ def test_only_the_names_that_are_listed_are_answered_to(share, host, let_in, pat
 
         assert (answer.status_code != 400) is let_in
         assert let_in or "BAD_REQUEST" in answer.text
+
+
+@pytest.mark.parametrize("host", ["", "a b", "[::::]", "[1.2.3.4]", "a.example:99999", "a.example:x", "u@a.example"])
+@pytest.mark.parametrize("path", ["/users", "/health", "/docs"])
+def test_what_names_no_host_is_refused_though_any_name_is_allowed(share, host, path):
+    answer = share().get(path, headers={"host": host})
+
+    assert answer.status_code == 400
+    assert "header Host" in answer.text
 
 
 def test_checks_of_health_come_under_any_name(share):
@@ -191,8 +203,12 @@ def test_a_foreign_name_is_refused_in_the_words_of_graphql_at_its_door(share):
 def test_a_websocket_under_a_foreign_name_is_none(share):
     client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/graphql", headers={"host": "evil.example"}):
+    opening = client.websocket_connect("/graphql", headers={"host": "evil.example"})
+    with pytest.raises(WebSocketDenialResponse) as refused, opening:
         pass
+
+    assert refused.value.status_code == 400
+    assert refused.value.json()["code"] == "BAD_REQUEST"
 
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.0.1")]
@@ -425,7 +441,7 @@ def test_a_method_is_what_it_is(start, name):
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
 def test_in_development_pages_of_other_sites_change_and_learn_nothing(template, tmp_path, path, body, headers):
     database = Path(shutil.copy(template, tmp_path / "development.db"))
-    with TestClient(create_app(settings_for(database)), base_url=BASE, client=HERE) as client:
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as client:
         answer = client.post(path, content=body.encode(), headers={"content-type": "application/json", **headers})
         learnt = client.get("/users", headers=headers)
 
@@ -437,7 +453,9 @@ def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(templat
     """The list lets a page read answers; who it asks as it has to show."""
     database = Path(shutil.copy(template, tmp_path / "development.db"))
     shown = {"origin": APP, **bearer(key(database, "reader"))}
-    with TestClient(create_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE, client=HERE) as client:
+    with TestClient(
+        in_process_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE, client=HERE
+    ) as client:
         answers = [client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
 
         assert [answer.status_code for answer in answers] == [403, 200]

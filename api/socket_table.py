@@ -1,0 +1,79 @@
+"""What a look at the TCP sockets of this machine finds, and at the processes that hold them.
+
+`sock_diag.py` looks on Linux, `psutil_table.py` on other systems and where Linux does not grant it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+Address = tuple[str, int]
+# What IANA gives to outgoing connections, and macOS and Windows use.
+_EPHEMERAL = range(49152, 65536)
+
+
+class Unavailable(Exception):
+    """The system does not give this information."""
+
+
+class TcpSocket(NamedTuple):
+    """A socket that listens (it has no remote address) or is connected."""
+
+    local: Address
+    remote: Address | None
+
+
+class Process(NamedTuple):
+    """A process, as far as its sockets matter.
+
+    `accepted_unix` is the path of a Unix socket on which it holds an accepted connection. `broken` says that it holds a
+    TCP socket without a connection: one whose other side has reset it, or one that has never been connected.
+    """
+
+    pid: int
+    name: str
+    same_user: bool
+    sockets: tuple[TcpSocket, ...] = ()
+    accepted_unix: str = ""
+    broken: bool = False
+
+
+class SocketTable(Protocol):
+    """What one look at the system finds. `ephemeral` are the ports that it gives to outgoing connections."""
+
+    ephemeral: range
+
+    def listens(self, address: Address) -> bool:
+        """Whether a process of this machine accepts connections at an address."""
+
+    def owners(self, connection: TcpSocket) -> list[Process]:
+        """The processes that hold this end of a connection; none where no process is visible."""
+
+
+def ephemeral_ports() -> range:
+    """The ports that the system gives to outgoing connections."""
+    if sys.platform != "linux":
+        return _EPHEMERAL
+    first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    return range(int(first), int(last) + 1)
+
+
+def listening_at(listeners: frozenset[Address], address: Address) -> bool:
+    """Whether one of the listeners accepts connections at an address; those of all addresses do at each."""
+    host, port = address
+    return not listeners.isdisjoint(((host, port), ("0.0.0.0", port), ("::", port)))  # noqa: S104
+
+
+def plain_address(host: str, port: int) -> Address:
+    """An address in its canonical spelling; IPv4 mapped into IPv6 as IPv4."""
+    return _plain_host(host), port
+
+
+@lru_cache(maxsize=1000)
+def _plain_host(host: str) -> str:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
