@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR = Actor(roles=frozenset({"admin"}), name="developer")
 FIRST_KEY = "python -m api keys create --role admin --name first"
-LONGEST = 8192
+LONGEST = len("Bearer ") + 4096
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
 _KEY = re.compile(r"tdm_([0-9a-f]{32})_([A-Za-z0-9_-]{20,100})")
 CheckLocal = Callable[[Scope], Awaitable[None]]

@@ -146,7 +146,7 @@ def _words(problem: Problem) -> dict[str, str]:
 def _base(request: Request) -> str:
     """The address that the caller used, if it is one that a shell may be given."""
     base = str(request.base_url).rstrip("/")
-    return base if re.fullmatch(r"https?://[\w.:\[\]-]+[\w./~-]*", base, re.ASCII) else "http://localhost"
+    return base if re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~-]*)?", base, re.ASCII) else "http://localhost"
 
 
 def _explorer(request: Request | None, name: str, vendor: Path) -> Response:

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.rest.problems import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
-from api.rest.reading import headers_of, is_taken, quality_of, query_of, read_body
+from api.rest.reading import LONGEST_KEPT, headers_of, is_taken, quality_of, query_of, read_body
 from schema.engine.database import Directory
 from schema.engine.errors import BadRequest, DirectoryError, Fault
-from schema.engine.jsontext import few, strict
+from schema.engine.jsontext import strict
 from schema.engine.policy import Actor
 from schema.graphql.execution import REFUSED, Executor, Request
 from schema.graphql.failures import NotAQuery, RequestRefused, told
@@ -88,9 +88,7 @@ class GraphQLDoor:
         """The request that a body holds."""
         if not is_taken(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
-        sent = await read_body(receive, headers, self._body_limit)
-        few(sent)
-        body = strict(sent)
+        body = strict(await read_body(receive, headers, self._body_limit))
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object with the member query")
         return request_of(body)
@@ -142,9 +140,13 @@ def _wants_page(scope: Scope, accept: str) -> bool:
     return quality_of(accept, HTML) > max(quality_of(accept, JSON), quality_of(accept, RESPONSE))
 
 
-@lru_cache(maxsize=1000)
 def _media_type(accept: str) -> str | None:
     """The media type that is wanted most; JSON where both are as welcome, none where neither is."""
+    return (_preferred if len(accept) <= LONGEST_KEPT else _preferred.__wrapped__)(accept)
+
+
+@lru_cache(maxsize=1000)
+def _preferred(accept: str) -> str | None:
     plain, own = quality_of(accept, JSON), quality_of(accept, RESPONSE)
     if max(plain, own) <= 0:
         return None

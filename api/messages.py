@@ -13,11 +13,12 @@ import orjson
 from starlette.types import Message as Frame
 
 from api.graphql import request_of
-from schema.engine.errors import BadRequest
+from schema.engine.errors import BadRequest, TooComplex
 from schema.engine.jsontext import strict
 from schema.graphql.execution import Request
 
-LARGEST = 2**20
+# Bytes that a message may have, and one from a client that has not been acknowledged.
+LARGEST, LARGEST_BEFORE = 2**20, 8 * 1024
 # A close frame has room for so many bytes.
 LONGEST_REASON = 123
 
@@ -75,17 +76,17 @@ class Complete:
 Message = Init | Ping | Pong | Subscribe | Complete
 
 
-def read(frame: Frame) -> Message:
-    """The message in a frame; `Closing` where it is none that a client may send."""
+def read(frame: Frame, most: int = LARGEST) -> Message:
+    """The message in a frame; `Closing` where it is none that a client may send, or has more than `most` bytes."""
     text = frame.get("text")
     if text is None:
         raise Closing(INVALID, "Invalid message: it has to be text")
     body = text.encode(errors="surrogatepass")
-    if len(body) > LARGEST:
-        raise Closing(TOO_BIG, f"A message may have {LARGEST} bytes")
+    if len(body) > most:
+        raise Closing(TOO_BIG, f"A message may have {most} bytes{' before connection_ack' if most < LARGEST else ''}")
     try:
         return _message(strict(body))
-    except BadRequest as error:
+    except (BadRequest, TooComplex) as error:
         raise Closing(INVALID, f"Invalid message: {error.detail}") from None
 
 

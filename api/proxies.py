@@ -18,6 +18,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Trusted = Sequence[Network] | int
 _REMEMBERED = 4096
 _LONGEST_CHAIN = 20
+_LONGEST_KEPT = 500
 
 
 def unveiling(trusted: Trusted) -> Callable[[Scope], None] | None:
@@ -35,7 +36,7 @@ def unveiling(trusted: Trusted) -> Callable[[Scope], None] | None:
         peer, port = scope.get("client") or ("", 0)
         headers = scope["headers"]
         chain = b",".join([value for name, value in headers if name == b"x-forwarded-for"])
-        client = found(peer, chain)
+        client = (found if len(chain) <= _LONGEST_KEPT else found.__wrapped__)(peer, chain)
         if client is None:
             return
         scope["client"] = (client, port if client == peer else 0)

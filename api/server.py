@@ -62,6 +62,7 @@ def serve(
         http=protocol(limits_of(settings), refused),
         ws=socket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
+        ws_per_message_deflate=False,  # sixty bytes would become a megabyte, for callers without a credential too
         log_config=None,
         lifespan="on",
         access_log=False,

@@ -150,7 +150,7 @@ class _Socket:
         try:
             async with asyncio.timeout(self._door.init_seconds):
                 while True:
-                    match await self._next():
+                    match await self._next(messages.LARGEST_BEFORE):
                         case Init() as init:
                             return init
                         case Ping(payload):
@@ -232,13 +232,13 @@ class _Socket:
         except DirectoryError as error:
             raise Closing(messages.TRY_AGAIN, error.title) from error
 
-    async def _next(self) -> Message:
+    async def _next(self, most: int = messages.LARGEST) -> Message:
         # A frame may lie ready, and then the next: others have to have their turn in between.
         await asyncio.sleep(0)
         frame = await self._receive()
         if frame["type"] == "websocket.disconnect":
             raise Gone
-        return messages.read(frame)
+        return messages.read(frame, most)
 
     async def _say(self, text: str) -> None:
         await self._pass({"type": "websocket.send", "text": text})

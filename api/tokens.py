@@ -17,12 +17,12 @@ import jwt
 from api.jwks import IssuerKeys
 from api.settings import Settings
 from api.standing import TokenClaim
-from schema.engine.errors import BadRequest
+from schema.engine.errors import BadRequest, TooComplex
 from schema.engine.jsontext import strict
 from schema.engine.policy import ROLES
 
 LEEWAY = 10  # seconds that an issuer's clock may be ahead of ours
-LONGEST_NAME = 255
+LONGEST, LONGEST_NAME = 4096, 255  # characters of a token, and of a subject or a key's id
 LATEST = 253_402_300_799  # the end of the year 9999
 ASYMMETRIC = ("RS256", "ES256", "EdDSA")
 NEEDED = ("exp", "sub", "aud")
@@ -75,12 +75,12 @@ class Tokens:
 
 def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """A token's header and payload, neither of which proves anything yet; nothing where they cannot be read."""
-    if not _TOKEN.fullmatch(token):
+    if len(token) > LONGEST or not _TOKEN.fullmatch(token):
         return None
     try:
         header, payload, _ = (_decoded(part) for part in token.split("."))
         found = strict(header), strict(payload)
-    except (BadRequest, binascii.Error, ValueError):
+    except (BadRequest, TooComplex, binascii.Error, ValueError):
         return None
     return found if all(isinstance(part, dict) for part in found) else None
 

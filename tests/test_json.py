@@ -109,6 +109,71 @@ def test_a_key_twice_is_found_however_the_body_is_written(body):
         strict(body)
 
 
+MANY = {
+    "2,500 members": b'{"x": [' + b"1," * 2498 + b"1]}",
+    "a list of 2,500": b"[" + b"1," * 2499 + b"1]",
+    "empty lists": b"[" + b"[]," * 2499 + b"[]]",
+    "objects": b'{"x": [' + b'{"a": 1},' * 1249 + b"{}]}",
+    "members": b"{" + b",".join(b'"%d": 1' % n for n in range(2500)) + b"}",
+    "texts": b"[" + b",".join([b'","'] * 2500) + b"]",
+    "many texts": b"[" + b",".join([b'"\\""'] * 5001) + b"]",
+    "lists of lists": b"[" + b",".join([b"[[[1]]]"] * 800) + b"]",
+    "40,000": b"[" + b"[]," * 40_000 + b"[]]",
+}
+
+
+@pytest.mark.parametrize("body", MANY.values(), ids=MANY.keys())
+@pytest.mark.parametrize("path", ["/users", "/greetings", "/graphql"])
+def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(client, path, body):
+    answer = client.post(path, content=body, headers=JSON)
+
+    told = answer.json() if path != "/graphql" else answer.json()["errors"][0]["extensions"]
+    assert (answer.status_code, told["code"]) == (400, "QUERY_TOO_COMPLEX")
+    assert "the body may have 2500 values" in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1," * 2498 + b"1]",
+        b"[" + b"[]," * 2498 + b"[]]",
+        b'{"x": [' + b'{"a": 1},' * 1248 + b"{}]}",
+        json.dumps([[], {}, '],}[{,\\"' * 5000, [[{"a,": '",'}]]]).encode(),
+        json.dumps(["\\", '"', ","] * 800).encode(),
+        b"[" * 32 + b"]" * 32,
+        b"[" + b",".join([b"[" * 31 + b"]" * 31] * 80) + b"]",
+    ],
+)
+def test_json_just_within_the_limits_is_read(body):
+    assert strict(body) == json.loads(body)
+
+
+@pytest.mark.parametrize("body", [b"[" * 33 + b"]" * 33, b"[" + b",".join([b"[" * 32 + b"]" * 32] * 100) + b"]"])
+def test_json_that_is_nested_too_deeply_is_refused_however_long_it_is(body):
+    with pytest.raises(BadRequest, match="nested more than 32 levels deep"):
+        strict(body)
+
+
+@pytest.mark.parametrize("name", ["variables", "extensions"])
+def test_a_query_string_is_kept_to_the_same_limits(client, name):
+    many = client.get(f"/graphql?query=%7B__typename%7D&{name}=[{'1,' * 2500}1]")
+    deep = client.get("/graphql", params={"query": "{ __typename }", name: '{"a":' * 33 + "1" + "}" * 33})
+
+    assert [it.status_code for it in (many, deep)] == [400, 400]
+    assert "2500 values" in many.text
+    assert "32 levels" in deep.text
+
+
+def test_of_thousands_of_faults_a_hundred_are_told(client):
+    body = json.dumps({f"k{n}": 1 for n in range(2000)}).encode()
+
+    answer = client.post("/users", content=body, headers=JSON)
+
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 100
+    assert len(answer.content) < 50_000
+
+
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "9" * 40, "1.0", "1e3"])
 def test_a_number_is_what_was_sent_to_the_last_digit(number):
     assert strict(f'{{"n":[{number}]}}'.encode()) == {"n": [json.loads(number)]}

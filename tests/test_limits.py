@@ -14,6 +14,8 @@ ALIASES = " ".join(f"a{n}: id" for n in range(31))
 DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
     f"fragment F{n} on User {{ ...F{n + 1} ...F{n + 1} }}" for n in range(60)
 )
+SPREAD = "{ users { nodes { " + " ".join(f"...F{n}" for n in range(101)) + " } } } "
+SPREAD += " ".join(f"fragment F{n} on User {{ id }}" for n in range(101))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,14 @@ DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
         ("{ users { nodes {" + " id" * 32 + " } } }", "31 fields that are repeated; 30 are allowed"),
         ("{ users { nodes { ...F } } } fragment F on User {" + " id" * 32 + " }", "31 fields that are repeated"),
         ("{ a " * 650 + "}" * 650, "nested too deeply"),
+        (
+            "{ users { nodes { " + "... { groups { nodes { id } } } " * 150 + "} } }",
+            "more than 5000 selections and pairs",
+        ),
+        ("{ users { nodes { " + "... { id } " * 101 + "} } }", "more than 5000 selections and pairs"),
+        (SPREAD, "more than 5000 selections and pairs"),
+        ("\n" * 4000 + "{ __typename }", "4001 lines; 4000 are allowed"),
+        ("\r" * 4000 + "{ __typename }", "4001 lines; 4000 are allowed"),
         (DOUBLING + " fragment F60 on User { a: id }", "more than 999999 aliases; 30 are allowed"),
         ("{ users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } }", "10100 records; 10000 are allowed"),
     ],
@@ -49,6 +59,12 @@ def test_too_much_is_refused_with_its_sum(client, query, said):
         "{ " + " ".join(f"a{n}: __typename" for n in range(20)) + " }",
         "{ users { nodes {" + " id" * 31 + " } } }",
         "{ __typename } #" + " a" * 3000,
+        "\n" * 3999 + "{ __typename }",
+        "{ users { nodes { " + "... { id } " * 90 + "} } }",
+        "{ users { nodes { " + "...F " * 300 + "} } } fragment F on User { id groups { nodes { id } } }",
+        "{ users { nodes { ...F0 } } } "
+        + " ".join(f"fragment F{n} on User {{ id __typename ...F{n + 1} }}" for n in range(40))
+        + " fragment F40 on User { id }",
         '{ users(filter: {firstName: {eq: "' + "a " * 3000 + '"}}) { totalCount } }',
         '{ users(filter: {firstName: {eq: """' + 'a "" ' * 3000 + '"""}}) { totalCount } }',
     ],

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from api.protocol import protocol, socket_protocol
-from api.server import Server
+from api.server import WEBSOCKET_MESSAGE, Server
 from api.wire.patience import Limits
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -28,7 +28,13 @@ def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     """Where a real server listens."""
     refused = app.state.figures.refused if isinstance(app, Starlette) else None
     config = uvicorn.Config(
-        app, http=protocol(limits, refused), ws=socket_protocol(), lifespan="on", log_level="critical"
+        app,
+        http=protocol(limits, refused),
+        ws=socket_protocol(),
+        ws_max_size=WEBSOCKET_MESSAGE,
+        ws_per_message_deflate=False,
+        lifespan="on",
+        log_level="critical",
     )
     server = Server(config)
     listening = socket.create_server(("127.0.0.1", 0))

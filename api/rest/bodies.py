@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any, Literal
@@ -59,18 +60,14 @@ def reword(schema: Any, *, tell_defaults: bool = False) -> None:
 
 
 def reader(hint: Any) -> Callable[[bytes], Any]:
-    """The function that makes a value of a body; it raises `BadRequest` or `Invalid`."""
+    """The function that makes a value of a body; it raises `BadRequest`, `TooComplex` or `Invalid`."""
     adapter, twin = TypeAdapter[Any](hint), _twin(hint)
     names = tuple(getattr(hint, "model_fields", ()))
 
     def read(body: bytes) -> Any:
-        try:
-            value = validated(body)
-        except ValidationError:
-            data = strict(body)
-        else:
-            strict(body)
-            return value
+        data = strict(body)
+        with contextlib.suppress(ValidationError):
+            return validated(body)
         # What JSON Schema calls an integer may be spelled 36.0.
         try:
             return validated(json.dumps(_whole(data)).encode())

@@ -146,8 +146,9 @@ PAGES: tuple[tuple[str, str, int | None, str, str], ...] = (
         "QUERY_TOO_COMPLEX",
         "Too much for one request",
         400,
-        "The query is nested too deeply, asks too much at once, or could bring back too many records.",
-        "Ask for less at a time: smaller pages, fewer levels.",
+        "The body has too many values, or the query is nested too deeply, asks too much at once, or could bring back "
+        "too many records.",
+        "Ask for less at a time: fewer values, smaller pages, fewer levels.",
     ),
     (
         "INTERNAL",

@@ -10,6 +10,7 @@ import orjson
 
 from api.rest.endpoint import Answer, Schema
 from schema.engine.errors import (
+    MOST_FAULTS,
     BadRequest,
     Conflict,
     DatabaseUnavailable,
@@ -31,7 +32,7 @@ from schema.engine.errors import (
 )
 
 MEDIA_TYPE = b"application/problem+json"
-LONGEST, LONGEST_PATH, MOST_FAULTS = 4000, 300, 100
+LONGEST, LONGEST_PATH = 4000, 300
 
 
 class HttpRefused(Refused):

@@ -13,6 +13,9 @@ from api.rest.endpoint import Body, Parameter
 from api.rest.problems import NotAcceptable, PayloadTooLarge, UnsupportedMediaType
 from schema.engine.errors import BadRequest, Fault, Invalid
 
+# Longer headers are read anew each time: a thousand of them would fill the memory.
+LONGEST_KEPT = 500
+
 
 def headers_of(scope: Scope) -> dict[str, str]:
     """The headers by lower-case name; those that are sent several times joined by commas.
@@ -36,9 +39,13 @@ def check_accept(accept: str | None, offered: tuple[str, ...] = ("application/js
         raise NotAcceptable(f"this is to be had as {', '.join(offered)}")
 
 
-@lru_cache(maxsize=1000)
 def quality_of(accept: str, media: str) -> float:
     """How much an Accept header wants a media type, from 0 to 1 (RFC 9110, 12.5.1): the closest range decides."""
+    return (_quality if len(accept) <= LONGEST_KEPT else _quality.__wrapped__)(accept, media)
+
+
+@lru_cache(maxsize=1000)
+def _quality(accept: str, media: str) -> float:
     best = (0, 0.0)
     for part in accept.split(","):
         name, *parameters = (word.strip().lower() for word in part.split(";"))

@@ -26,7 +26,7 @@ ALWAYS: tuple[Kind, ...] = (
     errors.DatabaseUnavailable,
     errors.Timeout,
 )
-WITH_BODY: tuple[Kind, ...] = (problems.PayloadTooLarge, problems.UnsupportedMediaType)
+WITH_BODY: tuple[Kind, ...] = (errors.TooComplex, problems.PayloadTooLarge, problems.UnsupportedMediaType)
 HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     415: ("Accept-Patch", "Accept-Post"),

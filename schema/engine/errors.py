@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 Place = Literal["body", "parameter"]
+# A request may have thousands; nobody reads more.
+MOST_FAULTS = 100
 
 
 # The same sentences whichever database it is.
@@ -82,7 +84,9 @@ class Invalid(Refused):
     @classmethod
     def of(cls, *faults: Fault) -> Invalid:
         """An error whose sentence is made of its faults."""
-        return cls("; ".join(f"{_spelled(fault)}: {fault.message}" for fault in faults), faults)
+        sentences = [f"{_spelled(fault)}: {fault.message}" for fault in faults[:MOST_FAULTS]]
+        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        return cls("; ".join((*sentences, *more)), faults[:MOST_FAULTS])
 
 
 class Unauthenticated(Refused):

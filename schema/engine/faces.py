@@ -27,7 +27,7 @@ from typing_extensions import TypedDict
 
 from schema.engine.errors import Fault, Invalid
 from schema.engine.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, FieldShape, unwrapped
-from schema.engine.jsontext import strict, unrepeated
+from schema.engine.jsontext import check_bounds, strict, unrepeated
 from schema.engine.policy import SCOPES
 from schema.engine.shape import Relation, Shape
 from schema.engine.verb import Verb
@@ -54,7 +54,14 @@ class Face:
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed)
 
     def read_json(self, body: bytes) -> dict[str, Any]:
-        """What the body holds; `BadRequest` if it is no JSON, `Invalid` with a fault for each thing wrong."""
+        """What the body holds.
+
+        Raises:
+            BadRequest: it is no JSON.
+            TooComplex: it has more values than a body may have.
+            Invalid: with a fault for each thing wrong.
+        """
+        check_bounds(body)
         try:
             data = self._adapter.validate_json(body)
         except ValidationError as error:

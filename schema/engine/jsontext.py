@@ -1,13 +1,12 @@
 """JSON as RFC 8259 and RFC 7493 (I-JSON) want it from those who send it: no NaN, no lone surrogates, no key twice.
 
-Validators read bytes faster than any check could, so what they have accepted is looked at only where a quick count says
-that it might not be in order; `strict` reads the rest, and names what is wrong.
+orjson reads the text; the value is walked once, and the walk ends where there is too much of it. What would already
+cost too much to parse is refused by counts of bytes. All of it is linear in what was sent.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import orjson
@@ -16,82 +15,122 @@ from schema.engine.errors import BadRequest, TooComplex
 
 DEEPEST = 32
 MOST_VALUES = 2500
+_MOST_QUOTES = 4 * MOST_VALUES  # a value is one string at most, and has one key at most
 _SPACE = b" \t\n\r"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_TOO_DEEP = f"the body is nested more than {DEEPEST} levels deep"
+_TOO_MANY = f"the body may have {MOST_VALUES} values"
 
 
 def strict(body: bytes) -> Any:
-    """What the body holds; `BadRequest` with the reason where it is no JSON that we take."""
-    shallow(body)
+    """The value of a JSON text.
+
+    Raises:
+        BadRequest: it is no JSON, has a key twice in one object, or is nested more than `DEEPEST` levels deep.
+        TooComplex: it has more than `MOST_VALUES` values; scalars, arrays and objects each count as one.
+    """
+    if len(body) > MOST_VALUES:
+        _check_structure(body)
     try:
-        found = orjson.loads(body)
-        if _plain(body, found):
-            return found
-        return json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from None
+        raise BadRequest(_TOO_DEEP if "depth limit" in error.msg else f"the body is not JSON: {error}") from None
+    keys, exact = _walk(value)
+    if exact and (not keys or _keys_at_most(body) == keys):
+        return value
+    try:
+        return json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadRequest("the body is not JSON that can be read: a number has too many digits") from error
 
 
-def shallow(body: bytes) -> None:
-    """`BadRequest` where arrays and objects are nested too deeply."""
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
-        return
-    depth = 0
-    for char in _STRING.sub(b"", body):
-        if char in b"[{":
-            depth += 1
-            if depth > DEEPEST:
-                raise BadRequest(f"the body is nested more than {DEEPEST} levels deep")
-        elif char in b"]}":
-            depth -= 1
+def check_bounds(body: bytes) -> None:
+    """Check that a text can be given to any parser: `strict`'s refusals for one that is large enough to hold too much.
 
-
-def few(body: bytes) -> None:
-    """`TooComplex` where there are more values than anybody needs: each costs much more to understand than to send."""
-    if body.count(b",") > MOST_VALUES and _STRING.sub(b"", body).count(b",") > MOST_VALUES:
-        raise TooComplex(f"the body may have {MOST_VALUES} values")
-
-
-def unrepeated(body: bytes, found: int) -> None:
-    """`BadRequest` where an object without nested ones, of which `found` keys were accepted, has a key twice."""
-    if body.count(b":") != found:
+    A shorter one has no more than `MOST_VALUES` values, for each takes a byte.
+    """
+    if len(body) > MOST_VALUES:
         strict(body)
 
 
-def _plain(body: bytes, found: Any) -> bool:
-    """Whether a quick look is enough to see that no key stands twice, and that no number lost a digit.
+def unrepeated(body: bytes, keys: int) -> None:
+    """`BadRequest` where an object without nested ones, of which `keys` keys were accepted, has a key twice."""
+    if body.count(b":") != keys:
+        strict(body)
 
-    Each key ends with a quotation mark and a colon. Texts may hold these, too, so what is counted may be too many, but
-    never too few: if it comes to as many as there are keys, none was lost.
+
+def _check_structure(body: bytes) -> None:
+    """Refuse what has too many values, or is nested too deeply, before it is parsed: a byte can cost fifty in memory.
+
+    Of a text that is JSON these counts are exact: no comma and no bracket within a string is counted.
     """
-    keys = _keys(found)
-    return keys is not None and keys == body.translate(None, _SPACE).count(b'":')
+    if body.count(b",") + body.count(b"[") + body.count(b"{") < MOST_VALUES:
+        return
+    pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MOST_QUOTES)
+    many = len(pieces) > _MOST_QUOTES
+    structure = b"".join(pieces[:_MOST_QUOTES:2])
+    depth = opened = 0
+    for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MOST_VALUES + 2]:
+        if bracket in b"]}":
+            depth -= 1
+            continue
+        depth, opened = depth + 1, opened + 1
+        if depth > DEEPEST:
+            raise BadRequest(_TOO_DEEP)
+    if many or opened > MOST_VALUES or structure.count(b",") >= MOST_VALUES:
+        raise TooComplex(_TOO_MANY)
 
 
-def _keys(found: Any) -> int | None:
-    """How many keys there are in all of its objects; None where there are numbers that may have been rounded."""
-    kind = type(found)
+def _walk(value: Any) -> tuple[int, bool]:
+    """How many keys there are, and whether no number may have lost a digit: a float may have been a long integer.
+
+    Goes level by level, and looks into nothing that would be beyond a limit.
+    """
+    kind = type(value)
     if kind is not dict and kind is not list:
-        return None if kind is float else 0
-    members, count = (found.values(), len(found)) if kind is dict else (found, 0)
-    for member in members:
-        if type(member) is not str:
-            below = _keys(member)
-            if below is None:
-                return None
-            count += below
-    return count
+        return 0, kind is not float
+    keys, values, exact = 0, 1, True
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise BadRequest(_TOO_DEEP)
+        below: list[Any] = []
+        for container in level:
+            values += len(container)
+            if values > MOST_VALUES:
+                raise TooComplex(_TOO_MANY)
+            members = container
+            if type(container) is dict:
+                keys += len(container)
+                members = container.values()
+            for member in members:
+                kind = type(member)
+                if kind is str:
+                    continue
+                if kind is dict or kind is list:
+                    below.append(member)
+                elif kind is float:
+                    exact = False
+        level = below
+    return keys, exact
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadRequest(f"the key {twice[:64]!r} stands twice in one object")
-    return made
+def _keys_at_most(body: bytes) -> int:
+    """How many keys were sent, or more: each ends with a quotation mark and a colon, which texts may hold, too.
+
+    Where that comes to as many as were kept, none was lost.
+    """
+    return body.translate(None, _SPACE).count(b'":')
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadRequest(f"the key {name[:64]!r} stands twice in one object")
+        found[name] = value
+    return found
 
 
 def _no_constant(name: str) -> None:

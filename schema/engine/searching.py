@@ -44,8 +44,7 @@ MANY = 4000  # rows found up to which they are sorted at once; beyond, a page is
 WALKED = 4000  # rows that are walked in the list's order before what was found beyond them is sorted
 EASIER = 3  # times as many are walked on SQLite, where a row costs less
 SORTED = 10  # times as many are sorted at most; the walk goes on where more are found
-_FITTING = re.compile(WORDS)
-_READABLE = re.compile(r"[^\ud800-\udfff]*")
+_READABLE = re.compile(rf"[^{CONTROL}\ud800-\udfff]*")
 
 
 def looked_into(made: Shape) -> tuple[str, ...]:
@@ -55,9 +54,10 @@ def looked_into(made: Shape) -> tuple[str, ...]:
 
 def read(sent: str) -> tuple[str, ...]:
     """The words of a search, in lower case; `ValueError` if they cannot be looked for."""
-    if len(sent) > LONGEST or not _FITTING.fullmatch(sent) or not _READABLE.fullmatch(sent):
+    words = sent.split() if len(sent) <= LONGEST and _READABLE.fullmatch(sent) else []
+    if not any(len(word) >= SHORTEST for word in words):
         raise ValueError(WHY_NOT)
-    return tuple(dict.fromkeys(map(lowered, sent.split())))
+    return tuple(dict.fromkeys(map(lowered, words)))
 
 
 def words_bound(made: Shape, name: str, words: Sequence[str]) -> dict[str, Any]:

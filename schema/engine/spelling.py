@@ -17,6 +17,7 @@ from sqlalchemy.sql.expression import FromClause
 from schema.engine.field import lowered
 
 LAST_CASED = 0x1F000  # no letter beyond it has an upper case
+LONGEST_LETTER = 8  # more than a letter has characters in lower case
 GREATEST_CODE_POINT = "\U0010ffff"
 
 
@@ -25,7 +26,8 @@ def spellings(beginning: str) -> str:
 
     Each is a letter, the least text after all that begin with it, and how many letters of the beginning it stands for.
     """
-    return json.dumps([list(_letters(beginning[at:])) for at in range(len(beginning))], ensure_ascii=False)
+    rests = (beginning[at : at + LONGEST_LETTER] for at in range(len(beginning)))
+    return json.dumps([list(_letters(rest)) for rest in rests], ensure_ascii=False)
 
 
 def end(prefix: str) -> str:

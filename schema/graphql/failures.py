@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from graphql import GraphQLError
 from schema.engine.errors import DirectoryError, Refused, TooComplex
 
 # It may stand in the middle: what was found instead comes behind it.
-_SUGGESTION = re.compile(r" Did you mean.*?\?", re.DOTALL)
+SUGGESTION = " Did you mean"
 # Messages repeat what was sent, which may be long.
 LONGEST = 1000
 log = logging.getLogger("tandem.graphql")
@@ -32,7 +31,7 @@ class RequestRefused(Refused):
     def without_suggestions(self) -> RequestRefused:
         """The same for those who are not to learn the names there are."""
         for error in self.errors:
-            error["message"] = _SUGGESTION.sub("", error["message"])
+            error["message"] = _without_suggestions(error["message"])
         return self
 
 
@@ -79,9 +78,15 @@ def _once(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for error in errors:
         first = told.setdefault(error["message"], error)
-        if first is not error:
-            first["locations"] = [*first.get("locations", ()), *error.get("locations", ())]
+        if first is not error and "locations" in error:
+            first.setdefault("locations", []).extend(error["locations"])
     return list(told.values())
+
+
+def _without_suggestions(message: str) -> str:
+    """A message without its questions. One that does not end was cut short, and hints all the same."""
+    sentence, *suggestions = message.split(SUGGESTION)
+    return sentence + "".join(suggestion.partition("?")[2] for suggestion in suggestions)
 
 
 def _cut(message: str) -> str:

@@ -26,6 +26,7 @@ from graphql import (
 
 from schema.engine.errors import TooComplex
 from schema.graphql.failures import RequestRefused
+from schema.graphql.overlaps import comparisons
 
 UNTOLD = 1_000_000
 # Tokens, numbers among them in a group. It may find fewer than the parser does, but no more; comments are none.
@@ -46,7 +47,9 @@ class Limits:
     roots: int = 20
     directives: int = 50
     repeats: int = 30
+    comparisons: int = 5000
     digits: int = 400
+    lines: int = 4000
     records: int = 10_000
 
 
@@ -86,7 +89,14 @@ def parsed(text: str, limits: Limits) -> DocumentNode:
 
 
 def _check_text(text: str, limits: Limits) -> None:
-    """`RequestRefused` for what costs the parser most, told by a look at the text: many tokens, and long numbers."""
+    """`RequestRefused` for what costs most, told by a look at the text: many tokens, long numbers, and many lines.
+
+    Lines are counted from the beginning for each place that an error names.
+    """
+    lines = 1 + text.count("\n") + text.count("\r")
+    if lines > limits.lines:
+        long = GraphQLError(f"the document has {lines} lines; {limits.lines} are allowed")
+        raise RequestRefused([long], TooComplex.code)
     for number, found in enumerate(_TOKEN.finditer(text)):
         if found[2] is not None:
             return
@@ -114,6 +124,9 @@ def _excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:
                 if found > most:
                     said = f"more than {UNTOLD - 1}" if found >= UNTOLD else str(found)
                     return GraphQLError(f"the query has {said} {name}; {most} are allowed", node)
+    if comparisons(document, limits.comparisons, limits.depth) > limits.comparisons:
+        said = f"more than {limits.comparisons} selections and pairs of selections with one response name"
+        return GraphQLError(f"the query has {said}, its fragments unfolded")
     return None
 
 

@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+from graphql import GraphQLError
 from starlette.testclient import TestClient
 
 from api.app import create_app
@@ -221,3 +222,17 @@ async def test_a_long_document_is_refused_like_a_short_one(directory: Directory)
     for blanks in (0, documents.SHORT):
         with pytest.raises(RequestRefused, match="Cannot query field 'x'"):
             await executor.run(Request("{ x " + " " * blanks + "}", {}), directory, Actor())
+
+
+@pytest.mark.parametrize(
+    "message, left",
+    [
+        ("No 'a'. Did you mean 'b'? Found c.", "No 'a'. Found c."),
+        ("No 'a'. Did you mean 'b'? Did you mean 'c'?", "No 'a'."),
+        ("x" * 980 + " Did you mean 'secret_name'?", "x" * 980),
+    ],
+)
+def test_no_suggestion_is_left_even_of_a_message_that_was_cut(message, left):
+    refused = RequestRefused([GraphQLError(message)], "GRAPHQL_VALIDATION_FAILED").without_suggestions()
+
+    assert [error["message"] for error in refused.errors] == [left]

@@ -738,6 +738,7 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         log_level="critical",
         ws="websockets-sansio",
         ws_max_size=LARGEST,
+        ws_per_message_deflate=False,
     )
     server = uvicorn.Server(config)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:

@@ -104,8 +104,17 @@ def status(client, credential):
     return answer.status_code
 
 
+def padded(*, longest):
+    """The largest good token of no more, or the smallest of more, than 4 KiB."""
+    tokens = [token(x="x" * size) for size in range(2850, 3000)]
+    fitting = [it for it in tokens if len(it) <= 4096]
+    assert fitting[-1] != tokens[-1]
+    return fitting[-1] if longest else tokens[len(fitting)]
+
+
 GOOD = {
     "ours": token(),
+    "ours, of 4 KiB": padded(longest=True),
     "ours, with an audience among others": token(aud=["other", "tandem"]),
     "ours, since a while": token(nbf=int(time.time()) - 60, iat=int(time.time()) - 60),
     "ours, with a fraction of a second": token(exp=time.time() + 86_400.5),
@@ -296,6 +305,7 @@ SPELLINGS = {
     "only dots": "..",
     "JSON for a token": json.dumps({"protected": good_header, "payload": good_payload, "signature": good_signature}),
     "huge": token(x="x" * 9000),
+    "more than 4 KiB": padded(longest=False),
     "nothing but letters": "A" * 300,
     "not ASCII": token().replace(".", "\u00e9.", 1),
     "a full stop of another script": token().replace(".", "\u3002"),
