@@ -218,7 +218,7 @@ LOOPS: dict[str, Scanned] = {
     ),
     "headers: If-None-Match": Scanned(fresh, headers("if-none-match", '"a",')),
     "headers: Host": Scanned(
-        lambda scope: host_check(["example.org"])(scope),  # type: ignore[misc]
+        lambda scope: host_check(["example.org"])(scope),
         lambda n: {"path": "/users", "headers": [(b"host", b"a." * n)]},
     ),
     "headers: X-Forwarded-For": Scanned(unveiling(1), headers("x-forwarded-for", "1.2.3.4, "), 100),  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ _TAGS = ('"', 'W/"', '"a"', 'W/"a",', '\\"', '"0123456789abcdef-gzi')
 SCANS: dict[str, Scan] = {
     "api/auth.py:_BEARER": Scan("fullmatch", ("a", "=", " ", "a="), ("", "Bearer ", "Bearer a")),
     "api/auth.py:_KEY": Scan("fullmatch", ("a", "_", "-"), ("tdm_", f"tdm_{_HEX * 2}_")),
-    "api/auth.py:_name": Scan("fullmatch", ("a", ":", "1", ":1", "[", "]", "."), ("", "[", "[::1]:", "a:")),
+    "api/development.py:_name": Scan("fullmatch", ("a", ":", "1", ":1", "[", "]", "."), ("", "[", "[::1]:", "a:")),
     "api/docs.py:_answer": Scan("search", _GZIP, ("", "gzip", "gzip;q=0.")),
     "api/docs.py:_answer#2": Scan("search", _TAGS, ("", "*"), {"etag": '"0123456789abcdef-gzip"'}),
     "api/docs.py:_base": Scan("fullmatch", ("a", "/", "a/", ":", ".", "~"), ("http://", "https://a/")),
@@ -159,11 +159,17 @@ SCANS: dict[str, Scan] = {
     "api/rest/values.py:_uuid": Scan("fullmatch", ("a", "-", "0"), ("", "019aa0b1-7c30-7e6a-9d5b-")),
     "api/tokens.py:_TOKEN": Scan("fullmatch", ("a", ".", "a.", "-", "_"), ("", "a.", "a.a.")),
     "api/tokens.py:_PLAIN": Scan("fullmatch", ("a", "\x00", " ")),
-    "api/wire/again.py:_LINE": Scan("fullmatch", ("a", "/", "?", " ", "HTTP/1.1"), ("", "GET /", "GET /?")),
-    "api/wire/connection.py:_METHOD": Scan("match", ("A", "-", " ", "GET")),
+    "api/wire/connection.py:_BLANK_LINES": Scan("match", ("\r\n", "\r", "\n", "a")),
+    "api/wire/connection.py:_UPGRADE": Scan("finditer", ("\r\n", "\r", "upgrade:", "\r\nupgrade:", "a", "u")),
     "api/wire/head.py:_HOST": Scan("fullmatch", ("a", ":", "1", ".", "[", "f:"), ("", "[", "a:", "[::1]:")),
     "api/wire/head.py:_ABSOLUTE": Scan("fullmatch", ("a", "/", "?", "#", "@"), ("http://", "http://a/", "http://a/?")),
     "api/wire/head.py:_ORIGIN": Scan("fullmatch", ("a", "/", "?", "#"), ("/", "/?", "/#")),
+    "api/wire/head.py:_LINE": Scan("match", ("A", " ", "a", "1", "\r"), ("", "GET ", "GET / HTTP/1.1", "GET /")),
+    "api/wire/head.py:_NOT_ASCII": Scan("match", ("A", " ", "a", "\xe9", "\r"), ("", "GET ", "GET / HTTP/1.1")),
+    "api/wire/head.py:_PART_OF_LINE": Scan("fullmatch", ("A", " ", "\xe9", "\r", "\n")),
+    "api/wire/head.py:_PART_OF_TARGET": Scan("match", ("A", " ", "a"), ("", "GET ")),
+    "api/wire/head.py:_BARE_LINE_FEED": Scan("search", ("\r\n", "\r", "a")),
+    "api/wire/head.py:_KEY": Scan("fullmatch", ("a", "=", "A")),
     "api/wire/head.py:_OTHER_VERSION": Scan(
         "match", ("A", " ", "a", "1", ".", "\r", " HTTP/"), ("", "GET ", "GET / HTTP/2", "GET / HTTP/")
     ),
