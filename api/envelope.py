@@ -104,7 +104,9 @@ class Envelope:
 
     def _check(self, scope: Scope) -> Mapping[str, str]:
         """Let the checks look at a request; its headers by name, which stay in the scope as `named`."""
-        scope["named"] = named = headers_of(scope)
+        named: Mapping[str, str] | None = scope.get("named")
+        if named is None:
+            scope["named"] = named = headers_of(scope)
         # Fewer names than headers: one was sent more than once, as in few requests.
         if len(named) < len(scope["headers"]):
             check_repeated(scope["headers"])

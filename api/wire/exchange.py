@@ -24,6 +24,13 @@ _CONTROLS = bytes({*range(32), 127} - set(b"\t"))
 _names: dict[bytes, tuple[bytes, bool]] = {}
 _MOST_NAMES = 1000
 _MEANT_FOR_US = {b"content-length", b"transfer-encoding", b"connection"}
+# Header lines whose values recur, as they are written. Measured: 0.4 of the 2.3 µs that the head of a response took.
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+_MOST_LINES = 500
+_RECURRING = {
+    b"cache-control", b"content-security-policy", b"content-type", b"cross-origin-resource-policy", b"referrer-policy",
+    b"strict-transport-security", b"vary", b"x-content-type-options",
+}  # fmt: skip
 
 
 class Exchange(RequestResponseCycle):
@@ -82,8 +89,15 @@ class Exchange(RequestResponseCycle):
         lines = [STATUS_LINE[status], connection.watch.stamp(connection.server_state.default_headers)]
         values = []
         closes = False
-        for name, value in headers:
+        for header in headers:
+            line = _lines.get(header) if type(header) is tuple else None
+            if line is not None:
+                lines.append(line)
+                continue
+            name, value = header
             written, meant_for_us = _names.get(name) or _named(name)
+            if name in _RECURRING:
+                _keep_line(header, written, value)
             if meant_for_us:
                 closes |= self._understand(written, value)
             values.append(value)
@@ -143,6 +157,12 @@ def _named(name: bytes) -> tuple[bytes, bool]:
     if len(_names) < _MOST_NAMES:
         _names[name] = made
     return made
+
+
+def _keep_line(header: Any, written: bytes, value: bytes) -> None:
+    """Keep a header line for the next time, if there is room and nothing in it that may not be in one."""
+    if type(header) is tuple and len(_lines) < _MOST_LINES and len(value.translate(None, _CONTROLS)) == len(value):
+        _lines[header] = b"%b%b\r\n" % (written, value)
 
 
 async def everything(scope: Scope, receive: Receive, send: Send) -> None:
