@@ -111,8 +111,6 @@ def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Li
 
     Returns whether its request line has been seen and is good.
     """
-    if _BARE_LINE_FEED.search(partial, start):
-        raise BadRequest("a line of the head ends in CR LF")
     if not line_is_good:
         if partial.find(b"\r\n", max(0, start - 1)) >= 0:
             check_size(request_line(bytes(partial[: limits.head]))[2], partial, limits)
@@ -123,6 +121,8 @@ def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Li
             if _PART_OF_TARGET.match(partial):
                 raise url_too_long(limits)
             raise BadRequest("this is not HTTP/1.1")
+    if _BARE_LINE_FEED.search(partial, start):
+        raise BadRequest("a line of the head ends in CR LF")
     if len(partial) > limits.head:
         raise head_too_large(limits)
     return line_is_good

@@ -1,11 +1,12 @@
 """Byte sequences on whose division into requests two servers might disagree, built by combining their parts.
 
-`TAG` stands where each sequence has a path of its own. Most end with a request for `/TAG/next`: whoever mistakes the end
-of what comes before it sees it as a part of a body, or what was a body as a request.
+`TAG` stands where each sequence has a path of its own. Most end with a request for `/TAG/next`: whoever mistakes the
+end of what comes before it sees it as a part of a body, or what was a body as a request.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 TAG = b"TAG"
@@ -15,6 +16,11 @@ SMUGGLED = b"GET /TAG/smuggled HTTP/1.1\r\n" + HOST + b"\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 HELLO = b"5\r\nhello\r\n0\r\n\r\n"
+_PIECES = (
+    *(b"", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b";", b"\x00", b"0", b"5", b"\r\n\r\n", b"0\r\n\r\n"),
+    *(CHUNKED, b"Content-Length: 5\r\n", b"Upgrade: foo\r\nConnection: upgrade\r\n", b"chunked", b"close", b"GET / "),
+    *(b"HTTP/1.0", b"HTTP/1.1", HOST, b"\xff", b"-", b"x", b"Connection: close\r\n", b"Expect: 100-continue\r\n"),
+)
 
 
 def head(fields: bytes, method: bytes = b"POST", version: bytes = b"1.1", host: bytes = HOST) -> bytes:
@@ -43,7 +49,15 @@ def lengths() -> Iterator[tuple[str, bytes]]:
     for name in names:
         yield repr(name), head(name + b": 5\r\n") + b"hello" + NEXT
         yield f"{name!r} over a request", head(name + b": %d\r\n" % len(SMUGGLED)) + SMUGGLED + NEXT
-    for first, second in ((b"5", b"5"), (b"5", b"6"), (b"6", b"5"), (b"0", b"5"), (b"5", b"0"), (b"5", b""), (b"", b"5")):
+    for first, second in (
+        (b"5", b"5"),
+        (b"5", b"6"),
+        (b"6", b"5"),
+        (b"0", b"5"),
+        (b"5", b"0"),
+        (b"5", b""),
+        (b"", b"5"),
+    ):
         twice = b"Content-Length: " + first + b"\r\nContent-Length: " + second + b"\r\n"
         yield f"{first!r} and {second!r}", head(twice) + b"hello" + NEXT
 
@@ -54,7 +68,16 @@ def codings() -> Iterator[tuple[str, bytes]]:
         *(b"chunked", b"Chunked", b"CHUNKED", b"\tchunked", b" chunked \t", b"chunked,", b",chunked", b"chunked;q=1"),
         *(b"chunked, identity", b"identity", b"identity, chunked", b"gzip", b"gzip, chunked", b"chunked, gzip", b"x"),
         *(b"chunked, chunked", b'"chunked"', b"'chunked'", b"xchunked", b"chunkedx", b"chunked\x00", b"\x0bchunked"),
-        *(b"chunked\x0b", b"", b"\x00", b"chun\r\n ked", b"\r\n chunked", b"chunked\r\n ", b"ch\xc3\xbcnked", b"chunke"),
+        *(
+            b"chunked\x0b",
+            b"",
+            b"\x00",
+            b"chun\r\n ked",
+            b"\r\n chunked",
+            b"chunked\r\n ",
+            b"ch\xc3\xbcnked",
+            b"chunke",
+        ),
     )
     for value in values:
         for version in (b"1.1", b"1.0"):
@@ -105,7 +128,14 @@ def chunks() -> Iterator[tuple[str, bytes]]:
     )
     for trailer in trailers:
         yield f"trailer {trailer!r}", head(CHUNKED) + b"5\r\nhello\r\n0\r\n" + trailer + b"\r\n\r\n" + NEXT
-    for body in (b"\r\n\r\n", b"0\r\n\r\n", b"0\r\n\r\n" + SMUGGLED, b"\r\n0\r\n\r\n", b"\r\n\r\n\r\n\r\n", b"\n\r\n\r\n"):
+    for body in (
+        b"\r\n\r\n",
+        b"0\r\n\r\n",
+        b"0\r\n\r\n" + SMUGGLED,
+        b"\r\n0\r\n\r\n",
+        b"\r\n\r\n\r\n\r\n",
+        b"\n\r\n\r\n",
+    ):
         yield f"data {body!r}", head(CHUNKED) + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n" + NEXT
     yield "many", head(CHUNKED) + b"1\r\nx\r\n" * 200 + b"0\r\n\r\n" + NEXT
     yield "incomplete", head(CHUNKED) + b"5\r\nhello\r\n0\r\n"
@@ -122,7 +152,19 @@ def line_ends() -> Iterator[tuple[str, bytes]]:
     whole = head(b"Content-Length: 5\r\n") + b"hello"
     yield "all LF", whole.replace(b"\r\n", b"\n") + NEXT.replace(b"\r\n", b"\n")
     yield "all CR", whole.replace(b"\r\n", b"\r") + NEXT.replace(b"\r\n", b"\r")
-    for blank in (b"\r\n", b"\r\n" * 3, b"\n", b"\r", b"\r\r\n", b"\n\r\n", b" ", b"\t\r\n", b"\x00", b"\r\n\n", b"\r\n "):
+    for blank in (
+        b"\r\n",
+        b"\r\n" * 3,
+        b"\n",
+        b"\r",
+        b"\r\r\n",
+        b"\n\r\n",
+        b" ",
+        b"\t\r\n",
+        b"\x00",
+        b"\r\n\n",
+        b"\r\n ",
+    ):
         yield f"{blank!r} before", blank + whole + NEXT
         yield f"{blank!r} between", whole + blank + NEXT
     for control in (b"\x00", b"\x01", b"\x08", b"\x1f", b"\x7f", b"\xff", b"\xc3\xbc"):
@@ -163,12 +205,33 @@ def request_lines() -> Iterator[tuple[str, bytes]]:
         yield f"version {version!r}", b"GET /TAG/first " + version + b"\r\n" + rest + NEXT
     for target in (
         *(b"/TAG/a b", b"/TAG/a\tb", b"/TAG/\x00", b"/TAG/\xc3\xbc", b"/TAG/%00", b"/TAG/%0d%0aX:%20y", b"/TAG/a#b"),
-        *(b"*", b"", b"TAG", b"//TAG/a", b"/TAG/../a", b"http://a.example/TAG/a", b"http://a.example", b"HTTP://a/TAG/a"),
+        *(
+            b"*",
+            b"",
+            b"TAG",
+            b"//TAG/a",
+            b"/TAG/../a",
+            b"http://a.example/TAG/a",
+            b"http://a.example",
+            b"HTTP://a/TAG/a",
+        ),
         *(b"http://b.example/TAG/a?b#c", b"http://u@a.example/TAG/a", b"ftp://a.example/TAG", b"a.example:80"),
         *(b"/TAG/?a=b?c", b"/TAG/" + b"a" * 5000, b"?TAG", b"http:/TAG/a", b"http://a.example:99999/TAG/a"),
     ):
         yield f"target {target[:30]!r}", b"GET " + target + b" HTTP/1.1\r\n" + rest + NEXT
-    for method in (b"GET", b"get", b"FOO", b"G T", b"G\x00T", b" GET", b"GET ", b"CONNECT", b"PRI", b"M-SEARCH", b"G(T"):
+    for method in (
+        b"GET",
+        b"get",
+        b"FOO",
+        b"G T",
+        b"G\x00T",
+        b" GET",
+        b"GET ",
+        b"CONNECT",
+        b"PRI",
+        b"M-SEARCH",
+        b"G(T",
+    ):
         yield f"method {method!r}", method + b" /TAG/first HTTP/1.1\r\n" + rest + NEXT
     yield "HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + NEXT
     yield "OPTIONS *", b"OPTIONS * HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nhello" + NEXT
@@ -179,19 +242,48 @@ def hosts() -> Iterator[tuple[str, bytes]]:
     """Host, none, several, and malformed."""
     for host in (
         *(b"", b"Host:\r\n", HOST + HOST, HOST + b"Host: b.example\r\n", b"Host: a, b\r\n", b"Host: a b\r\n"),
-        *(b"Host : a\r\n", b"Host: a:99999\r\n", b"Host: a:\r\n", b"Host: [::1]:80\r\n", b"Host: u@a\r\n", b"Host: a/b\r\n"),
+        *(
+            b"Host : a\r\n",
+            b"Host: a:99999\r\n",
+            b"Host: a:\r\n",
+            b"Host: [::1]:80\r\n",
+            b"Host: u@a\r\n",
+            b"Host: a/b\r\n",
+        ),
         *(b"host: a\r\n", b"Host: a\r\n b\r\n", b" Host: a\r\n", b"Host:a\r\n", b"Host: \ta \r\n", b"Host: a?b\r\n"),
     ):
         for version in (b"1.1", b"1.0"):
-            yield f"{host!r} in {version!r}", head(b"Content-Length: 5\r\n", version=version, host=host) + b"hello" + NEXT
+            yield (
+                f"{host!r} in {version!r}",
+                head(b"Content-Length: 5\r\n", version=version, host=host) + b"hello" + NEXT,
+            )
 
 
 def fields() -> Iterator[tuple[str, bytes]]:
     """Field lines, good and bad, before Content-Length and behind it."""
     for line in (
-        *(b"X: y", b"X:y", b"X:", b"X: ", b"X", b":", b": y", b"X : y", b" X: y", b"\tX: y", b"X: y\r\n z", b"X: y\r\n\tz"),
+        *(
+            b"X: y",
+            b"X:y",
+            b"X:",
+            b"X: ",
+            b"X",
+            b":",
+            b": y",
+            b"X : y",
+            b" X: y",
+            b"\tX: y",
+            b"X: y\r\n z",
+            b"X: y\r\n\tz",
+        ),
         *(b"X:\r\n \r\n y", b"X: y: z", b'X: "y', b"X(Y): z", b"X/Y: z", b'"X": y', b"X[]: y", b"X\\: y", b"X;Y: z"),
-        *(b"!#$%&'*+-.^_`|~: y", b"X: " + b"y" * 4000, b"X" * 300 + b": y", b"X: y\r\n" * 60 + b"X: y", b"GET / HTTP/1.1"),
+        *(
+            b"!#$%&'*+-.^_`|~: y",
+            b"X: " + b"y" * 4000,
+            b"X" * 300 + b": y",
+            b"X: y\r\n" * 60 + b"X: y",
+            b"GET / HTTP/1.1",
+        ),
     ):
         for at, lines in enumerate((line + b"\r\nContent-Length: 5\r\n", b"Content-Length: 5\r\n" + line + b"\r\n")):
             yield f"{line[:30]!r} {('before', 'behind')[at]}", head(lines) + b"hello" + NEXT
@@ -201,12 +293,29 @@ def connections() -> Iterator[tuple[str, bytes]]:
     """What may end the connection, or take a field that frames the body for one of a single hop."""
     for options in (
         *(b"close", b"Close", b"keep-alive", b"close, keep-alive", b"keep-alive, close", b"foo, close", b"closed", b""),
-        *(b"content-length", b"transfer-encoding", b"close, content-length", b"host", b"close;x", b"\tclose", b"close,"),
-        *(b"keep-alive\r\nConnection: close", b"close\r\nConnection: keep-alive", b"upgrade", b'"close"', b"TE, trailers"),
+        *(
+            b"content-length",
+            b"transfer-encoding",
+            b"close, content-length",
+            b"host",
+            b"close;x",
+            b"\tclose",
+            b"close,",
+        ),
+        *(
+            b"keep-alive\r\nConnection: close",
+            b"close\r\nConnection: keep-alive",
+            b"upgrade",
+            b'"close"',
+            b"TE, trailers",
+        ),
     ):
         for version in (b"1.1", b"1.0"):
             listed = b"Connection: " + options + b"\r\n"
-            yield f"{options!r} in {version!r}", head(listed + b"Content-Length: 5\r\n", version=version) + b"hello" + NEXT
+            yield (
+                f"{options!r} in {version!r}",
+                head(listed + b"Content-Length: 5\r\n", version=version) + b"hello" + NEXT,
+            )
         yield f"{options!r} over chunks", head(listed + CHUNKED) + HELLO + NEXT
     for name in (b"Proxy-Connection", b"Keep-Alive", b"TE", b"Trailer"):
         yield name.decode(), head(name + b": close\r\nContent-Length: 5\r\n") + b"hello" + NEXT
@@ -229,6 +338,19 @@ def bodies() -> Iterator[tuple[str, bytes]]:
     for first in parts:
         for second in parts:
             for third in parts:
-                yield f"pipeline of {len(first)}, {len(second)}, {len(third)} bytes", (
-                    first + second + third + NEXT
-                )
+                yield f"pipeline of {len(first)}, {len(second)}, {len(third)} bytes", (first + second + third + NEXT)
+
+
+def mutations(count: int, seed: int) -> dict[str, bytes]:
+    """So many sequences in which a few pieces that matter to framing are put in, left out, doubled, or replaced."""
+    by_chance = random.Random(seed)
+    whole = list(sequences().values())
+    mutated = {}
+    for number in range(count):
+        sent = by_chance.choice(whole)
+        for _ in range(by_chance.randint(1, 3)):
+            at = by_chance.randrange(len(sent))
+            until = at + by_chance.choice((0, 0, 1, 1, 2, 5, 20))
+            sent = sent[:at] + by_chance.choice((*_PIECES, sent[at:until] * 2)) + sent[until:]
+        mutated[f"{number}: {sent!r}"] = sent
+    return mutated
