@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -110,11 +110,11 @@ class Socket:
 
 
 class Transport:
-    """What a protocol writes to; `ended` once it has said that it sends no more."""
+    """What a protocol writes to; `ended` once nothing more is sent, `closed` once nothing is read either."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
-        self.ended = self.paused = False
+        self.ended = self.closed = self.paused = False
         self.protocol: Any = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -150,11 +150,15 @@ class Transport:
         """Nothing waits to be sent."""
         return 0
 
-    def close(self) -> None:
+    def write_eof(self) -> None:
         """Send no more."""
         self.ended = True
 
-    write_eof = abort = close
+    def close(self) -> None:
+        """Send no more, and read no more."""
+        self.ended = self.closed = True
+
+    abort = close
 
     def set_protocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol."""
@@ -187,15 +191,20 @@ class Wire:
         self.config.load()
         self.state = ServerState()
 
-    async def send(self, *pieces: bytes, between: Callable[[Any], None] | None = None) -> Outcome:
-        """What becomes of a connection on which these pieces arrive; each as soon as the protocol reads."""
+    async def send(self, *pieces: bytes, answering: bool = False) -> Outcome:
+        """What becomes of a connection on which these pieces arrive.
+
+        Each comes as soon as the protocol reads; with `answering` once what came before has been answered.
+        """
         before = len(self.echo.seen)
-        with self.connected() as (protocol, transport):
+        with self.connected() as (_, transport):
             for piece in pieces:
                 await transport.reads()
+                if transport.closed:
+                    break
                 transport.protocol.data_received(piece)
-                if between is not None:
-                    between(protocol)
+                if answering:
+                    await _quiet(transport)
             await _quiet(transport)
             statuses = [int(found[1]) for data in transport.written if (found := _STATUS.match(data))]
             whole = b"".join(transport.written)

@@ -115,7 +115,7 @@ def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Li
         if partial.find(b"\r\n", max(0, start - 1)) >= 0:
             check_size(request_line(bytes(partial[: limits.head]))[2], partial, limits)
             line_is_good = True
-        elif not _PART_OF_LINE.fullmatch(partial, start):
+        elif not _PART_OF_LINE.fullmatch(partial, max(0, start - 1)):
             raise BadRequest("this is not HTTP/1.1")
         elif len(partial) > limits.url + _LONGEST_METHOD:
             if _PART_OF_TARGET.match(partial):

@@ -44,7 +44,14 @@ def lengths() -> Iterator[tuple[str, bytes]]:
     )
     for value in values:
         yield repr(value), head(b"Content-Length: " + value + b"\r\n") + b"hello" + NEXT
-    names = (b"content-length", b"CONTENT-LENGTH", b"Content_Length", b"Content-Length ", b" Content-Length", b"\tC")
+    names: tuple[bytes, ...] = (
+        b"content-length",
+        b"CONTENT-LENGTH",
+        b"Content_Length",
+        b"Content-Length ",
+        b" Content-Length",
+        b"\tC",
+    )
     names += (b"Content-Length\t", b"Content-Length\x00", b"Content Length", b"X\r\nContent-Length", b"Content-Length:")
     for name in names:
         yield repr(name), head(name + b": 5\r\n") + b"hello" + NEXT
@@ -83,7 +90,13 @@ def codings() -> Iterator[tuple[str, bytes]]:
         for version in (b"1.1", b"1.0"):
             sent = head(b"Transfer-Encoding: " + value + b"\r\n", version=version)
             yield f"{value!r} in {version!r}", sent + HELLO + NEXT
-    names = (b"transfer-encoding", b"Transfer_Encoding", b"Transfer-Encoding ", b" Transfer-Encoding", b"TE")
+    names: tuple[bytes, ...] = (
+        b"transfer-encoding",
+        b"Transfer_Encoding",
+        b"Transfer-Encoding ",
+        b" Transfer-Encoding",
+        b"TE",
+    )
     names += (b"Transfer-Encoding\t", b"Transfer-Encoding\x00", b"X\r\nTransfer-Encoding", b"X\nTransfer-Encoding")
     for name in names:
         yield repr(name), head(name + b": chunked\r\n") + HELLO + NEXT
@@ -176,7 +189,11 @@ def upgrades() -> Iterator[tuple[str, bytes]]:
     """Upgrade to all kinds of protocols, with all kinds of bodies, that look like requests."""
     tokens = (b"foo", b"websocket", b"h2c", b"WebSocket", b"websocket, foo", b"TLS/1.0", b"", b"foo\r\nUpgrade: bar")
     named = (b"Upgrade", b"upgrade, HTTP2-Settings", b"keep-alive, Upgrade", b"close, upgrade", b"keep-alive")
-    framed = (b"", b"Content-Length: 0\r\n\r\n", b"Content-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED)
+    framed: tuple[bytes, ...] = (
+        b"",
+        b"Content-Length: 0\r\n\r\n",
+        b"Content-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED,
+    )
     framed += (CHUNKED + b"\r\n%x\r\n" % len(SMUGGLED) + SMUGGLED + b"\r\n0\r\n\r\n",)
     for token in tokens:
         for options in named:
