@@ -12,26 +12,24 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from api.rest import problems
-from api.wire import head
+from api.wire import head, websocket_handshake
+from api.wire.body import NO_END, BodyReader
 from api.wire.exchange import DRAINED, Exchange, everything
-from api.wire.visit import BETWEEN, BODY, DEAF, HEAD, Visit
+from api.wire.visit import BODY, DEAF, HEAD
 from schema.engine.errors import BadRequest, DirectoryError
 
 _KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
 # The parser knows only some methods. Any other is well-formed HTTP and a 405, so this one stands in for it.
 _STAND_IN = b"UNLINK"
 _END = b"\r\n\r\n"
-_NO_END = "it cannot be told where this request ends"
 # Larger fields are read anew each time, for the memory that many connections would take.
 _LARGEST_KEPT = 4096
 _BLANK_LINES = re.compile(rb"(?:\r\n)+")
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
-class Connection(Visit):
+class Connection(BodyReader):
     """One connection, as it is read."""
 
     # The parser validates a head and frames the body. The parts of a head are read from its text once it is valid.
@@ -42,40 +40,24 @@ class Connection(Visit):
     _line_is_good = False
     # The header fields of the last request: a client that keeps its connection sends the same ones again.
     _fields: head.Fields | None = None
-    # Of a body: the bytes still to come, or None if it is chunked, and then the last that have come; its size so far.
-    _left: int | None = 0
-    _tail = b""
-    _size = 0
-    _complete = False
 
     def data_received(self, data: bytes) -> None:
         """Read what has come: the rest of a request, and the requests that follow it."""
         while data and self._stage < DEAF:
             data = self._read_body(data) if self._stage == BODY else self._read_head(data)
 
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body, unless the request has been answered."""
-        exchange = self.cycle
-        if exchange.response_complete:
-            return
-        exchange.body += body
-        if len(exchange.body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        exchange.message_event.set()
-
-    def on_message_complete(self) -> None:
-        """Note that the request ends here for the parser."""
-        self._complete = True
-
     def _read_head(self, data: bytes) -> bytes:
         """Begin the request whose head is complete; returns what is still to be read."""
         partial, start = self._partial, 0
-        if partial is not None and bytes(partial[:2]) == b"\r":  # which may be half of a blank line
-            self._partial, self._stage = None, BETWEEN
+        if partial is not None and bytes(partial[:2]) == b"\r":
+            self._partial = None
             return b"\r" + data
         if partial is None:
             if data[:1] == b"\r" and (blank := _BLANK_LINES.match(data)):
                 return data[blank.end() :]
+            if data == b"\r":  # half of a blank line, perhaps, which begins no request
+                self._partial = bytearray(data)
+                return b""
             self._stage, self.since, self.begun = HEAD, self.watch.now, self.watch.now
             end = data.find(_END)
         else:
@@ -119,7 +101,7 @@ class Connection(Visit):
                 self._begin(self._without_upgrade(whole), rest)
             return
         if self._complete is not (fields.length == 0):
-            raise BadRequest(_NO_END)
+            raise BadRequest(NO_END)
         self._left, self._tail, self._size = fields.length, b"", 0
         self._make_scope(method, target, version, fields)
         keep_alive = not (fields.closes or self.watch.leaving)
@@ -144,7 +126,7 @@ class Connection(Visit):
         """The head for a new parser without `Upgrade`, which is ignored (RFC 9110, 7.8), so that its body is read."""
         without = _UPGRADE.sub(b"", whole)
         if without == whole:
-            raise BadRequest(_NO_END)
+            raise BadRequest(NO_END)
         self.parser = httptools.HttpRequestParser(self)
         return without
 
@@ -167,7 +149,7 @@ class Connection(Visit):
             "path": self.root_path + (unquote(path) if "%" in path else path),
             "raw_path": self.root_path.encode() + raw_path,
             "query_string": query,
-            "headers": self.headers,
+            "headers": self.headers.copy(),
             "state": self.app_state.copy(),
         }
         if fields.named is not None and self.headers is fields.headers:
@@ -183,64 +165,12 @@ class Connection(Visit):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, app))
 
-    def _read_body(self, data: bytes) -> bytes:
-        """Read on in the body; returns what follows its end."""
-        self._size += len(data)
-        if self._size > self.watch.limits.body:
-            self._refuse(problems.PayloadTooLarge(f"a body may have {self.watch.limits.body} bytes on the wire"))
-            return b""
-        try:
-            end = self._read_chunks(data) if self._left is None else self._read_length(data, self._left)
-        except httptools.HttpParserError as error:
-            self._refuse(head.unreadable(error))
-            return b""
-        except BadRequest as error:
-            self._refuse(error)
-            return b""
-        if self._complete:
-            self._end()
-        return data[end:]
-
-    def _read_length(self, data: bytes, left: int) -> int:
-        """Give the parser what is the body's by `Content-Length`; returns how much that is."""
-        part = data if len(data) <= left else data[:left]
-        self._left = left = left - len(part)
-        self.parser.feed_data(part)
-        if self._complete is not (left == 0):
-            raise BadRequest(_NO_END)
-        return len(part)
-
-    def _read_chunks(self, data: bytes) -> int:
-        """Give the parser a chunked body up to each place where it could end; returns how much that was."""
-        joined, before = self._tail + data, len(self._tail)
-        view, start, found = memoryview(data), 0, joined.find(_END)
-        while found >= 0:
-            end = found + len(_END) - before
-            self.parser.feed_data(view[start:end])
-            if self._complete:
-                return end
-            start, found = end, joined.find(_END, found + 1)
-        self.parser.feed_data(view[start:])
-        self._tail = joined[-3:]
-        if self._complete:
-            raise BadRequest(_NO_END)
-        return len(data)
-
-    def _end(self) -> None:
-        """The request is complete; if it is the last on this connection, what follows it is not read."""
-        exchange = self.cycle
-        self.since = self.watch.now
-        if not exchange.response_complete:
-            exchange.more_body = False
-            exchange.message_event.set()
-        if self._stage == BODY:
-            self._stage = BETWEEN if exchange.keep_alive else DEAF
-
     def _opens_websocket(self, method: bytes, version: bytes, fields: head.Fields, rest: bytes) -> bool:
         """Hand the connection over to a WebSocket, if that is what `Upgrade` asks for (RFC 6455, 4.2.1)."""
-        if version != b"1.1" or not head.asks_for_websocket(fields.headers) or not self._should_upgrade_to_ws():
+        asked = version == b"1.1" and websocket_handshake.is_asked_for(fields.headers)
+        if not asked or not self._should_upgrade_to_ws():
             return False
-        head.check_handshake(method, fields)
+        websocket_handshake.check(method, fields)
         if rest:
             raise BadRequest("nothing may follow a WebSocket handshake before it is answered")
         if self._answering is not None:

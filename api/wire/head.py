@@ -28,7 +28,6 @@ _NOT_ASCII = re.compile(_METHOD + rb" [!-\x7e\x80-\xff]+ HTTP/1\.[01]\r\n")
 _PART_OF_LINE = re.compile(rb"[ -~\x80-\xff]*\r?")
 _PART_OF_TARGET = re.compile(_METHOD + rb" ([!-~]{1,1000})")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _LONGEST_METHOD = 60
 _HIGHEST_PORT = 65_535
 _EMPTY = 4
@@ -75,8 +74,16 @@ def fields(text: bytes, version: bytes, limits: Limits) -> Fields:
     elif b"content-length" in named:
         length = int(named[b"content-length"])
     by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    # A client of HTTP/1.0 would take 100 Continue for the answer (RFC 9110, 10.1.1).
+    expects = http_1_1 and named.get(b"expect", b"").lower() == b"100-continue"
     once = by_name if len(by_name) == len(headers) else None
-    return Fields(text, headers, once, length, not http_1_1 or _closes(headers), _expects(named))
+    return Fields(text, headers, once, length, not http_1_1 or b"close" in connection_options(headers), expects)
+
+
+def connection_options(headers: Headers) -> list[bytes]:
+    """What `Connection` lists, in lower case (RFC 9110, 7.6.1)."""
+    listed = b",".join([value.lower() for name, value in headers if name == b"connection"])
+    return [option.strip(b" \t") for option in listed.split(b",")]
 
 
 def request_line(head: bytes) -> re.Match[bytes]:
@@ -104,18 +111,18 @@ def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Li
 
     Returns whether its request line has been seen and is good.
     """
-    if _BARE_LINE_FEED.search(partial, start):
-        raise BadRequest("a line of the head ends in CR LF")
     if not line_is_good:
         if partial.find(b"\r\n", max(0, start - 1)) >= 0:
             check_size(request_line(bytes(partial[: limits.head]))[2], partial, limits)
             line_is_good = True
-        elif not _PART_OF_LINE.fullmatch(partial, start):
+        elif not _PART_OF_LINE.fullmatch(partial, max(0, start - 1)):
             raise BadRequest("this is not HTTP/1.1")
         elif len(partial) > limits.url + _LONGEST_METHOD:
             if _PART_OF_TARGET.match(partial):
                 raise url_too_long(limits)
             raise BadRequest("this is not HTTP/1.1")
+    if _BARE_LINE_FEED.search(partial, start):
+        raise BadRequest("a line of the head ends in CR LF")
     if len(partial) > limits.head:
         raise head_too_large(limits)
     return line_is_good
@@ -125,24 +132,6 @@ def target_in(head: bytes | bytearray) -> bytes:
     """The beginning of the target in a head that is refused, for its problem document."""
     found = _PART_OF_TARGET.match(head)
     return bytes(found[1]) if found else b""
-
-
-def asks_for_websocket(headers: Headers) -> bool:
-    """Whether `Upgrade` names WebSocket, as the only protocol."""
-    return [value.lower() for name, value in headers if name == b"upgrade"] == [b"websocket"]
-
-
-def check_handshake(method: bytes, fields: Fields) -> None:
-    """`BadRequest` for what asks for a WebSocket and is no opening handshake (RFC 6455, 4.2.1)."""
-    named = dict(fields.headers)
-    if method != b"GET" or fields.length != 0:
-        raise BadRequest("a WebSocket handshake is a GET request without a body")
-    if named.get(b"sec-websocket-version") != b"13":
-        raise problems.WebSocketRefused(
-            "Sec-WebSocket-Version must be 13 (RFC 6455)", [(b"sec-websocket-version", b"13")]
-        )
-    if not _KEY.fullmatch(named.get(b"sec-websocket-key", b"")):
-        raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64 (RFC 6455)")
 
 
 def check_size(target: bytes, head: bytes | bytearray, limits: Limits) -> None:
@@ -234,14 +223,3 @@ def _check_coding(headers: Headers, http_1_1: bool) -> None:
         raise BadRequest("Transfer-Encoding stands neither in HTTP/1.0 nor beside Content-Length")
     if codings != [b"chunked"]:
         raise problems.NotImplementedHere("of transfer codings chunked is known here, and no other")
-
-
-def _closes(headers: Headers) -> bool:
-    """Whether the connection ends with this request, by its `Connection` (RFC 9112, 9.3)."""
-    listed = b",".join([value.lower() for name, value in headers if name == b"connection"])
-    return b"close" in [token.strip() for token in listed.split(b",")]
-
-
-def _expects(named: dict[bytes, bytes]) -> bool:
-    """Whether the client waits for 100 Continue before it sends the body (RFC 9110, 10.1.1)."""
-    return named.get(b"expect", b"").lower() == b"100-continue"

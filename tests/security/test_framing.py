@@ -1,0 +1,423 @@
+"""Where a request ends is seen in one way: no bytes of one request are ever read as another (RFC 9112, 9110, 6455)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from api.protocol import protocol
+from api.wire.patience import Limits
+from tests.framing import Echo
+from tests.wires import Answer, all_answers, connected, problem, read_answer, say, serving
+
+pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+
+HOST = "Host: 127.0.0.1"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+HANDSHAKE = f"{HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket"
+WHOLE = f"{HANDSHAKE}\r\n{KEY}\r\nSec-WebSocket-Version: 13"
+SMUGGLED = "GET /smuggled HTTP/1.1\r\nx:y\r\n\r\n"
+NEXT = f"GET /next HTTP/1.1\r\n{HOST}\r\n\r\n".encode()
+
+
+@pytest.fixture(scope="module")
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture(scope="module")
+def port(echo: Echo) -> Iterator[int]:
+    with serving(echo, Limits(reading=2, request=5, idle=5, every=0.05, url=200, head=2000, body=1000)) as port:
+        yield port
+
+
+def raw(line: str, fields: str = HOST, body: str = "") -> bytes:
+    return f"{line}\r\n{fields}\r\n\r\n{body}".encode("latin-1")
+
+
+def counted(body: str) -> str:
+    return f"Content-Length: {len(body)}"
+
+
+def chunked(body: str) -> str:
+    return f"{len(body):x}\r\n{body}\r\n0\r\n\r\n"
+
+
+def all_of(port: int, *pieces: bytes) -> list[Answer]:
+    """All answers to what is sent, the last request of which ends the connection."""
+    with connected(port) as wire:
+        for piece in pieces:
+            wire.sendall(piece)
+            time.sleep(0.02 if len(pieces) > 1 else 0)
+        return all_answers(wire)
+
+
+def seen(answer: Answer) -> Any:
+    """Method, target and body of the request as the application got it."""
+    assert answer[0] == 200, answer
+    return json.loads(answer[2])[:3]
+
+
+@pytest.mark.parametrize("options", ["Upgrade", "upgrade", "keep-alive, Upgrade", "Upgrade, HTTP2-Settings"])
+@pytest.mark.parametrize("token", ["foo", "h2c", "TLS/1.0", "websocket, foo", "foo\r\nUpgrade: websocket"])
+@pytest.mark.parametrize("framing", ["length", "chunks", "none"])
+def test_with_upgrade_a_body_is_a_body(port, echo, options, token, framing):
+    body = "" if framing == "none" else SMUGGLED
+    lines = {"length": counted(body), "chunks": "Transfer-Encoding: chunked", "none": "X: y"}[framing]
+    fields = f"{HOST}\r\nConnection: {options}\r\nUpgrade: {token}\r\nHTTP2-Settings: AAMAAABk\r\n{lines}"
+    sent = raw("POST /users HTTP/1.1", fields, chunked(body) if framing == "chunks" else body)
+    echo.seen.clear()
+
+    answers = say(port, sent + NEXT, answers=2)
+
+    assert [seen(answer) for answer in answers] == [["POST", "/users", body], ["GET", "/next", ""]]
+    assert len(echo.seen) == 2
+
+
+def test_the_attack_gets_one_answer(port, echo):
+    """The body of a request that asks for an unknown protocol was once read as a request of its own."""
+    body = f"GET /smuggled HTTP/1.1\r\n{HOST}\r\n\r\n"
+    fields = f"{HOST}\r\nConnection: Upgrade, close\r\nUpgrade: foo\r\n{counted(body)}"
+    echo.seen.clear()
+
+    answers = all_of(port, raw("POST /users HTTP/1.1", fields, body))
+
+    assert [seen(answer) for answer in answers] == [["POST", "/users", body]]
+    assert [request.target for request in echo.seen] == ["/users"]
+
+
+@pytest.mark.parametrize("token", ["h2c", "websocket"])
+def test_upgrade_in_http_1_0_is_ignored(port, token):
+    fields = f"{WHOLE.replace('websocket', token)}\r\n{counted(SMUGGLED)}"
+
+    answers = all_of(port, raw("GET /users HTTP/1.0", fields, SMUGGLED) + NEXT)
+
+    assert [seen(answer) for answer in answers] == [["GET", "/users", SMUGGLED]]
+
+
+def test_an_upgrade_that_is_ignored_is_not_passed_on(port, echo):
+    say(port, raw("GET /users HTTP/1.1", f"Upgrade: a\r\n{HOST}\r\nUPGRADE: b\r\nConnection: upgrade\r\nX: upgrade: c"))
+
+    assert echo.seen[-1].headers == (("host", "127.0.0.1"), ("connection", "upgrade"), ("x", "upgrade: c"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        WHOLE.replace("Connection: Upgrade", "X: y"),
+        WHOLE.replace("Connection: Upgrade", "Connection: keep-alive"),
+        WHOLE.replace("Connection: Upgrade", "Proxy-Connection: Upgrade"),
+        WHOLE.replace("Upgrade: websocket", "Upgrade: websocket, websocket"),
+        f"{WHOLE}\r\nUpgrade: websocket",
+    ],
+    ids=["no Connection", "keep-alive", "Proxy-Connection", "twice in one field", "two fields"],
+)
+def test_what_does_not_ask_for_a_websocket_alone_is_an_ordinary_request(port, fields):
+    answers = say(port, raw("POST /socket HTTP/1.1", f"{fields}\r\n{counted(SMUGGLED)}", SMUGGLED) + NEXT, answers=2)
+
+    assert [seen(answer) for answer in answers] == [["POST", "/socket", SMUGGLED], ["GET", "/next", ""]]
+
+
+@pytest.mark.parametrize(
+    "line, fields, body, sentence",
+    [
+        ("POST /socket HTTP/1.1", WHOLE, "", "a GET request without a body"),
+        ("GET /socket HTTP/1.1", f"{WHOLE}\r\n{counted(SMUGGLED)}", SMUGGLED, "a GET request without a body"),
+        ("GET /socket HTTP/1.1", f"{WHOLE}\r\nTransfer-Encoding: chunked", chunked(SMUGGLED), "a GET request without"),
+        ("GET /socket HTTP/1.1", f"{WHOLE}\r\nTransfer-Encoding: chunked", "0\r\n\r\n", "a GET request without a body"),
+        ("GET /socket HTTP/1.1", WHOLE.replace("13", "8"), "", "Sec-WebSocket-Version must be 13"),
+        ("GET /socket HTTP/1.1", WHOLE.replace("13", "13, 8"), "", "Sec-WebSocket-Version must be 13"),
+        ("GET /socket HTTP/1.1", f"{HANDSHAKE}\r\n{KEY}", "", "Sec-WebSocket-Version must be 13"),
+        ("GET /socket HTTP/1.1", f"{HANDSHAKE}\r\nSec-WebSocket-Version: 13", "", "Sec-WebSocket-Key must be 16 bytes"),
+        ("GET /socket HTTP/1.1", WHOLE.replace("dGhl", ""), "", "Sec-WebSocket-Key must be 16 bytes in base64"),
+        ("GET /socket HTTP/1.1", WHOLE.replace("ZQ==", "ZR=="), "", "Sec-WebSocket-Key must be 16 bytes in base64"),
+        ("GET /socket HTTP/1.1", WHOLE, SMUGGLED, "nothing may follow a WebSocket handshake before it is answered"),
+    ],
+)
+def test_what_asks_for_a_websocket_and_is_no_handshake_ends_the_connection(port, echo, line, fields, body, sentence):
+    echo.seen.clear()
+
+    (answer,) = all_of(port, raw(line, fields, body) + (NEXT if body else b""))
+
+    assert answer[0] == 400
+    assert sentence in problem(answer)["detail"]
+    assert answer[1].get("sec-websocket-version") == ("13" if "Version" in sentence else None)
+    assert not echo.seen
+
+
+def test_a_handshake_may_say_that_its_body_is_empty(port):
+    ((status, headers, _),) = say(port, raw("GET /socket HTTP/1.1", f"{WHOLE}\r\nContent-Length: 0"))
+
+    assert (status, headers["upgrade"]) == (101, "websocket")
+
+
+def test_a_handshake_behind_a_request_that_is_not_answered_yet_is_refused(port):
+    answers = all_of(port, NEXT + raw("GET /socket HTTP/1.1", WHOLE))
+
+    assert [answer[0] for answer in answers] == [200, 400]
+    assert "only once they are answered" in problem(answers[1])["detail"]
+
+
+def test_a_handshake_behind_a_request_that_is_answered_is_none(port):
+    answers = say(port, NEXT, raw("GET /socket HTTP/1.1", WHOLE), answers=2)
+
+    assert [answer[0] for answer in answers] == [200, 101]
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 200])
+def test_behind_a_handshake_that_is_refused_nothing_is_read(port, echo, status):
+    echo.refusal = status
+    echo.seen.clear()
+
+    for pause in (0, 0.03):
+        with connected(port) as wire, wire.makefile("rb") as received:
+            wire.sendall(raw("GET /elsewhere HTTP/1.1", WHOLE))
+            time.sleep(pause)
+            wire.sendall(NEXT)
+
+            # What follows at once may be seen with the handshake, and be refused together with it.
+            assert read_answer(received, bodiless=True)[0] in ({status} if pause else {status, 400})
+            assert b"HTTP/1.1" not in _rest(wire)
+    assert not echo.seen
+
+
+def _rest(wire: socket.socket) -> bytes:
+    rest = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := wire.recv(65536):
+            rest += data
+    return rest
+
+
+@pytest.mark.parametrize(
+    "line, status",
+    [
+        ("GET  /a HTTP/1.1", 400),
+        ("GET /a  HTTP/1.1", 400),
+        ("GET\t/a HTTP/1.1", 400),
+        ("GET /a\tHTTP/1.1", 400),
+        ("GET /a HTTP/1.1 ", 400),
+        ("GET /a HTTP/1.1\t", 400),
+        (" GET /a HTTP/1.1", 400),
+        ("GET /a b HTTP/1.1", 400),
+        ("GET /a\x0b HTTP/1.1", 400),
+        ("GET /a\x7f HTTP/1.1", 400),
+        ("GET /\xfc HTTP/1.1", 400),
+        ("G(T /a HTTP/1.1", 400),
+        (f"{'G' * 41} /a HTTP/1.1", 400),
+        ("GET /a http/1.1", 400),
+        ("GET /a HTTP/1.1x", 400),
+        ("GET /a HTTP/ 1.1", 400),
+        ("GET /a RTSP/1.1", 400),
+        ("GET /a ICE/1.0", 400),
+        ("GET /a HTTPS/1.1", 400),
+        ("GET /a HTTP/1.2", 505),
+        ("GET /a HTTP/1.10", 505),
+        ("GET /a HTTP/01.1", 505),
+        ("GET /a HTTP/2.0", 505),
+        ("GET /a HTTP/0.9", 505),
+        ("GET /a HTTP/3", 505),
+        ("GET /a", 505),
+        ("PRI * HTTP/2.0", 505),
+        ("CONNECT a:80 HTTP/1.1", 501),
+        (f"GET /{'a' * 200} HTTP/1.1", 414),
+    ],
+)
+def test_a_request_line_is_as_the_standard_has_it(port, echo, line, status):
+    echo.seen.clear()
+
+    for fields in (HOST, f"{HOST}\r\nConnection: keep-alive"):
+        (answer,) = all_of(port, raw(line, fields) + NEXT)
+
+        assert answer[0] == problem(answer)["status"] == status
+    assert not echo.seen
+
+
+@pytest.mark.parametrize("pieces", [[b"\r\n"], [b"\r\n" * 50], [b"\r", b"\n"], [b"\r\n\r", b"\n\r", b"\n"]])
+def test_blank_lines_before_a_request_are_ignored(port, pieces):
+    before = say(port, *pieces, NEXT)
+    between = say(port, NEXT, *pieces, NEXT, answers=2)
+    together = say(port, NEXT + b"".join(pieces) + NEXT + b"".join(pieces) + NEXT, answers=3)
+
+    assert [seen(answer) for answer in before + between + together] == [["GET", "/next", ""]] * 6
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\r", b"\r\r\n", b"\n\r\n", b" \r\n", b"\t\r\n", b"\x00\r\n", b"\r\n\n"])
+def test_what_is_no_blank_line_before_a_request_is_refused(port, blank):
+    (first,) = all_of(port, blank + NEXT)
+    answers = all_of(port, NEXT + blank + NEXT)
+
+    assert first[0] == 400
+    assert [answer[0] for answer in answers] == [200, 400]
+
+
+def test_blank_lines_keep_no_connection_open(port):
+    """They are no request, so the time until one has to begin goes on."""
+    with connected(port) as wire:
+        wire.settimeout(0.1)
+
+        assert any(_hangs_up(wire, half) for half in [b"\r", b"\n"] * 75)
+
+
+def _hangs_up(wire: socket.socket, sent: bytes) -> bool:
+    try:
+        wire.sendall(sent)
+        return wire.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+BOTH = ["/next", "/last"]
+LAST = [
+    "Connection: close",
+    "Connection: Close",
+    "Connection: keep-alive, close",
+    "Connection: close, keep-alive",
+    "Connection: foo,\tclose ,",
+    "Connection: keep-alive\r\nConnection: close",
+    "Connection: close\r\nConnection: keep-alive",
+]
+
+
+@pytest.mark.parametrize("fields", [*LAST, None], ids=lambda fields: fields or "HTTP/1.0 with keep-alive")
+@pytest.mark.parametrize("framing", ["none", "length", "chunks"])
+def test_behind_the_last_request_of_a_connection_nothing_is_read(port, echo, fields, framing):
+    if fields is None and framing == "chunks":
+        return
+    line = "POST /last HTTP/1.0" if fields is None else "POST /last HTTP/1.1"
+    lines = {"none": "X: y", "length": counted(SMUGGLED), "chunks": "Transfer-Encoding: chunked"}[framing]
+    body = {"none": "", "length": SMUGGLED, "chunks": chunked(SMUGGLED)}[framing]
+    last = raw(line, f"{HOST}\r\n{fields or 'Connection: keep-alive'}\r\n{lines}", body)
+
+    for pieces, targets in (([last + NEXT], ["/last"]), ([last, NEXT], ["/last"]), ([NEXT + last + NEXT], BOTH)):
+        echo.seen.clear()
+        answers = all_of(port, *pieces)
+
+        assert [request.target for request in echo.seen] == [seen(answer)[1] for answer in answers] == targets
+        assert answers[-1][1]["connection"] == "close"
+        assert echo.seen[-1].body.decode() == ("" if framing == "none" else SMUGGLED)
+
+
+@pytest.mark.parametrize("fields", ["Proxy-Connection: close", "Proxy-Connection: upgrade\r\nUpgrade: foo"])
+def test_what_proxies_say_among_themselves_ends_nothing(port, fields):
+    """Else a caller could have the connection between a proxy and this server refused to whoever is next on it."""
+    sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\n{counted('hello')}", "hello")
+
+    answers = say(port, sent + NEXT, answers=2) + say(port, sent, NEXT, sent, NEXT, answers=4)
+
+    assert [seen(answer)[2] for answer in answers] == ["hello", ""] * 3
+
+
+@pytest.mark.parametrize(
+    "trailer", ["Connection: close", "Proxy-Connection: close", "Upgrade: x\r\nConnection: upgrade"]
+)
+@pytest.mark.parametrize("fields", ["X: y", "Connection: upgrade\r\nUpgrade: foo"])
+def test_trailer_fields_say_nothing_of_the_connection(port, trailer, fields):
+    body = f"5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"
+    sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\nTransfer-Encoding: chunked", body)
+
+    answers = say(port, sent + NEXT, answers=2) + say(port, sent, NEXT, answers=2)
+
+    assert [seen(answer)[2] for answer in answers] == ["hello", ""] * 2
+
+
+def test_bodies_of_all_kinds_may_follow_one_another(port):
+    kinds = {
+        "": raw("GET /none HTTP/1.1"),
+        SMUGGLED: raw("POST /length HTTP/1.1", f"{HOST}\r\n{counted(SMUGGLED)}", SMUGGLED),
+        "hello": raw("PUT /chunks HTTP/1.1", f"{HOST}\r\nTransfer-Encoding: chunked", chunked("hello")),
+    }
+
+    for first in kinds:
+        for second in kinds:
+            for third in kinds:
+                answers = say(port, kinds[first] + kinds[second] + kinds[third] + NEXT, answers=4)
+
+                assert [seen(answer)[2] for answer in answers] == [first, second, third, ""]
+
+
+def test_requests_sent_ahead_do_not_count_for_the_size_of_a_body(port):
+    sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{counted('a' * 800)}", "a" * 800)
+    coded = raw("POST /a HTTP/1.1", f"{HOST}\r\nTransfer-Encoding: chunked", chunked("a" * 800))
+
+    answers = say(port, (sent + coded) * 3, answers=6)
+
+    assert [seen(answer)[2] for answer in answers] == ["a" * 800] * 6
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_body_that_is_too_large_on_the_wire_ends_the_connection(port, echo, framing):
+    body = "a" * 1001
+    lines = counted(body) if framing == "length" else "Transfer-Encoding: chunked"
+    sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{lines}", body if framing == "length" else chunked(body))
+    echo.seen.clear()
+
+    (whole,) = all_of(port, sent + NEXT)
+    (pieces,) = all_of(port, sent[:500], sent[500:] + NEXT)
+
+    assert whole[0] == pieces[0] == 413
+    assert not echo.seen
+
+
+def test_blanks_round_a_value_are_not_a_part_of_it(port, echo):
+    say(port, raw("GET /a HTTP/1.1", f"{HOST}\r\nX: \t y z \t \r\nY:\r\nZ:1"))
+
+    assert dict(echo.seen[-1].headers) == {"host": "127.0.0.1", "x": "y z", "y": "", "z": "1"}
+
+
+@pytest.mark.parametrize("host", ["a", "a:", "a:0", "a:00080", "a:65535", "[::1]", "[::1]:65535", "a,b"])
+def test_a_host_may_have_a_port(port, host):
+    answers = say(port, raw("GET /a HTTP/1.1", f"Host: {host}") + raw(f"GET http://{host}/a HTTP/1.1"), answers=2)
+
+    assert [answer[0] for answer in answers] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [*("", ":80", "a b", "u@a", "[::1", "a:1:2", "a:-1", "a:+80", "a:8o"), *("a:65536", "a:99999", "a:080000")],
+)
+def test_a_host_that_is_none_or_has_an_impossible_port_is_refused(port, host):
+    for sent in (raw("GET /a HTTP/1.1", f"Host: {host}"), raw(f"GET http://{host}/a HTTP/1.1")):
+        assert [answer[0] for answer in all_of(port, sent + NEXT)] == [400]
+
+
+def test_a_client_of_http_1_0_is_not_told_to_continue(port):
+    body = "hello"
+
+    ((status, _, _),) = all_of(port, raw("POST /a HTTP/1.0", f"Expect: 100-continue\r\n{counted(body)}", body))
+
+    assert status == 200
+
+
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers in two parts, whose length is not said beforehand."""
+    if scope["type"] == "lifespan":
+        await Echo()(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"one, ", "more_body": True})
+    await send({"type": "http.response.body", "body": b"two"})
+
+
+def test_a_client_of_http_1_0_gets_no_chunks():
+    with serving(stream) as port, connected(port) as wire, wire.makefile("rb") as received:
+        wire.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))
+        answered = received.read()
+    with serving(stream) as port, connected(port) as wire, wire.makefile("rb") as received:
+        wire.sendall(raw("GET /a HTTP/1.1", f"{HOST}\r\nConnection: close"))
+        chunks = received.read()
+
+    head, _, body = answered.partition(b"\r\n\r\n")
+    assert body == b"one, two"
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert chunks.endswith(b"\r\n\r\n5\r\none, \r\n3\r\ntwo\r\n0\r\n\r\n")
