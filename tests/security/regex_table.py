@@ -159,6 +159,7 @@ SCANS: dict[str, Scan] = {
     "api/rest/values.py:_uuid": Scan("fullmatch", ("a", "-", "0"), ("", "019aa0b1-7c30-7e6a-9d5b-")),
     "api/tokens.py:_TOKEN": Scan("fullmatch", ("a", ".", "a.", "-", "_"), ("", "a.", "a.a.")),
     "api/tokens.py:_PLAIN": Scan("fullmatch", ("a", "\x00", " ")),
+    "api/wire/body.py:_POSSIBLE_END": Scan("finditer", ("\r\n", "\r", "\n", "a", "\r\n\r\n", "\n\r\n")),
     "api/wire/connection.py:_BLANK_LINES": Scan("match", ("\r\n", "\r", "\n", "a")),
     "api/wire/connection.py:_UPGRADE": Scan("finditer", ("\r\n", "\r", "upgrade:", "\r\nupgrade:", "a", "u")),
     "api/wire/head.py:_HOST": Scan("fullmatch", ("a", ":", "1", ".", "[", "f:"), ("", "[", "a:", "[::1]:")),
@@ -169,7 +170,7 @@ SCANS: dict[str, Scan] = {
     "api/wire/head.py:_PART_OF_LINE": Scan("fullmatch", ("A", " ", "\xe9", "\r", "\n")),
     "api/wire/head.py:_PART_OF_TARGET": Scan("match", ("A", " ", "a"), ("", "GET ")),
     "api/wire/head.py:_BARE_LINE_FEED": Scan("search", ("\r\n", "\r", "a")),
-    "api/wire/head.py:_KEY": Scan("fullmatch", ("a", "=", "A")),
+    "api/wire/websocket_handshake.py:_KEY": Scan("fullmatch", ("a", "=", "A")),
     "api/wire/head.py:_OTHER_VERSION": Scan(
         "match", ("A", " ", "a", "1", ".", "\r", " HTTP/"), ("", "GET ", "GET / HTTP/2", "GET / HTTP/")
     ),
