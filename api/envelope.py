@@ -15,12 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import graphql
-from api.answer import EXEMPT, HEADERS, SECURE, Answer
+from api import graphql, handshake
+from api.answer import HEADERS, SECURE, Answer
 from api.cors import Cors
 from api.gate import Gate
 from api.logs import REQUEST_ID
+from api.paths import HEALTH_PATHS, PRIORITY_PATHS
+from api.rates import Rates
 from api.rest import problems
+from api.rest.problems import TooManyRequests
 from schema.engine.errors import DirectoryError, NotFound
 
 LONGEST_URL = 8192
@@ -28,6 +31,30 @@ SLOW_SECONDS = 1.0
 _BODILESS = {"GET", "HEAD", "OPTIONS"}
 Check = Callable[[Scope], None]
 log = logging.getLogger("tandem")
+
+
+class ChargedAnswer(Answer):
+    """An answer that begins only once its request has been charged, whoever answers it.
+
+    What authenticates a request charges it, by a price of its own; all else costs its address or credential a point
+    here. Where none is left, `send` raises `TooManyRequests` in place of beginning.
+    """
+
+    __slots__ = ("_rates",)
+
+    def __init__(self, rates: Rates, scope: Scope, *given: Any) -> None:
+        super().__init__(scope, *given)
+        self._rates = rates
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send a part of it."""
+        if "charged" in self._scope:
+            return Answer.send(self, message)
+        return self._charge(message)
+
+    async def _charge(self, message: Message) -> None:
+        await self._rates.charge_unseen(self._scope)
+        await Answer.send(self, message)
 
 
 class Envelope:
@@ -41,6 +68,7 @@ class Envelope:
         app: ASGIApp,
         *,
         gate: Gate,
+        rates: Rates,
         checks: Iterable[Check] = (),
         cors: Cors | None = None,
         production: bool = True,
@@ -48,6 +76,7 @@ class Envelope:
     ) -> None:
         self._app = app
         self._gate = gate
+        self._rates = rates
         self._checks = tuple(checks)
         self._cors = cors
         self._secure = SECURE if production else HEADERS
@@ -63,16 +92,16 @@ class Envelope:
         began = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = Answer(scope, receive, send, self._gate, self._secure)
+        answer = ChargedAnswer(self._rates, scope, receive, send, self._gate, self._secure)
         try:
             await self._enter(scope, answer)
         except DirectoryError as error:
-            await refuse(error, scope, answer.send)
+            await self._refuse(error, scope, answer)
         except Exception:
             log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
             if answer.status:
                 raise
-            await refuse(problems.INTERNAL, scope, answer.send)
+            await self._refuse(problems.INTERNAL, scope, answer)
         finally:
             answer.leave()
             seconds = perf_counter() - began
@@ -84,13 +113,18 @@ class Envelope:
         if self._cors is not None:
             self._cors.mark(scope)
         path, method = scope["path"], scope["method"]
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
-            raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
         for check in self._checks:
             check(scope)
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
+            raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
+        priority = path in PRIORITY_PATHS
+        if not priority:
+            self._rates.check(scope)
+        elif path in HEALTH_PATHS and method in ("GET", "HEAD"):
+            scope["charged"] = True
         if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
             return _preflight(answer, headers)
-        if path.startswith(EXEMPT):
+        if priority:
             return self._app(scope, answer.outside, answer.send)
         if method not in _BODILESS and _has_body(scope):
             return self._app(scope, answer.receive, answer.send)
@@ -109,13 +143,30 @@ class Envelope:
             scope["request_id"] = scope.get("trace_id") or next(self._ids)
             REQUEST_ID.set(scope["request_id"])
             try:
-                for check in self._checks:
-                    check(scope)
-            except DirectoryError:
+                await self._charge_handshake(scope)
+            except DirectoryError as error:
                 await receive()
-                await send({"type": "websocket.close", "code": 1008})
+                await handshake.refuse(error, scope, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _charge_handshake(self, scope: Scope) -> None:
+        """Look at a handshake and charge it, before anything else is done; a refused one costs the same."""
+        refused = None
+        for check in self._checks:
+            try:
+                check(scope)
+            except DirectoryError as error:
+                refused = error
+        await self._rates.charge_unseen(scope)
+        if refused is not None:
+            raise refused
+
+    async def _refuse(self, error: DirectoryError, scope: Scope, answer: Answer) -> None:
+        try:
+            await refuse(error, scope, answer.send)
+        except TooManyRequests as unpaid:
+            await refuse(unpaid, scope, answer.send)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         """A line for the log. While nothing works, one a second: it is then that writing them would hurt."""

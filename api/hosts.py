@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import Scope
 
+from api.paths import HEALTH_PATHS
 from schema.engine.errors import BadRequest
 
-# The checks of a platform come by address, under any name.
-EXEMPT = "/health"
 _REMEMBERED = 1000
 _HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]/@\s]+?)\.?)(?::\d{1,5})?", re.ASCII)
 
@@ -35,7 +34,7 @@ def host_check(allowed: Iterable[str]) -> Callable[[Scope], None] | None:
         if name in exact or (name and name.endswith(suffixes)):
             if len(known) < _REMEMBERED:
                 known.add(sent[0])
-        elif not scope["path"].startswith(EXEMPT):
+        elif scope["path"] not in HEALTH_PATHS:  # a platform's checks come by address, under any name
             raise BadRequest("this server does not answer to the name in the header Host")
 
     return check

@@ -52,6 +52,7 @@ class Settings:
     running: int
     connections: int
     sockets: int
+    sockets_per_address: int
     graphql_depth: int
     graphql_records: int
     metrics_token: str | None

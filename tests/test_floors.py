@@ -22,12 +22,13 @@ FLOORS = """
     api.commands
     api.serving
     api.app | api.server | api.workers
-    api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.handshake + api.messages |
-        api.metrics + api.exposition | api.rates
-    api.answer
+    api.envelope | api.shortcut | api.protocol + api.wire | api.listening |
+        api.socket + api.session + api.messages + api.admission | api.metrics + api.exposition
+    api.answer | api.rates | api.handshake
     api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs + api.urls | api.endpoints | api.assets |
         api.figures | api.tracing | api.auth + api.keyring + api.standing + api.tokens + api.jwks
-    api.hosts | api.proxies | api.cors | api.gate | api.counts | api.logs
+    api.hosts | api.proxies | api.cors | api.gate | api.counts | api.logs | api.prices
+    api.paths
     api
     schema
     schema.explain
