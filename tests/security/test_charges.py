@@ -26,6 +26,7 @@ from tests.security.credentials import bearer, key, production
 pytestmark = pytest.mark.sqlite
 
 RATE = 100_000
+Services = Callable[[int], TestClient]
 ORIGIN = "https://app.example.com"
 TOKEN = "a-token-for-the-metrics"
 JSON = {"content-type": "application/json"}
@@ -158,7 +159,7 @@ def database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def services(database: Path) -> Iterator[Callable[[int], TestClient]]:
+def services(database: Path) -> Iterator[Services]:
     """The service in production behind a proxy, with so many points for an address."""
     usual = {
         "TANDEM_TRUSTED_PROXIES": "1",
@@ -182,18 +183,18 @@ def addresses() -> Iterator[str]:
 
 
 @pytest.fixture
-def caller(services, addresses) -> Caller:
+def caller(services: Services, addresses: Iterator[str]) -> Caller:
     return Caller(services(RATE), next(addresses))
 
 
 @pytest.fixture
-def poor(services, addresses) -> Caller:
+def poor(services: Services, addresses: Iterator[str]) -> Caller:
     """One with a single point."""
     return Caller(services(1), next(addresses))
 
 
 @pytest.fixture
-def editor(caller, database) -> Caller:
+def editor(caller: Caller, database: Path) -> Caller:
     """One whose key has a rate, and is known to be good."""
     caller.credential = bearer(key(database, "editor", rate=1000))
     caller.get("/users")
@@ -201,7 +202,7 @@ def editor(caller, database) -> Caller:
 
 
 @pytest.fixture
-def spent(poor) -> Caller:
+def spent(poor: Caller) -> Caller:
     """One whose address has nothing left."""
     assert [poor.get("/nothing").status_code for _ in range(2)] == [404, 429]
     return poor

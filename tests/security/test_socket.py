@@ -51,6 +51,8 @@ CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { fir
 CREATED = {"createUser": {"user": {"firstName": "Ada"}}}
 URL = "ws://127.0.0.1:8000/graphql"
 SAFE = 5.0
+# What a server says of itself that can refuse a handshake by an answer.
+REFUSING: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 def subscribe(id: str = "1", query: str = "{ __typename }", **more: Any) -> dict[str, Any]:
@@ -588,11 +590,10 @@ class Known(Guard):
 
 async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
     door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=2)
-    refusing = {"extensions": {"websocket.http.response": {}}}
     first, _ = [open_socket(door) for _ in range(2)]
     await until(lambda: door.open == 2)
 
-    start, body, _ = await open_socket(door, **refusing).hear_all(3)
+    start, body, _ = await open_socket(door, **REFUSING).hear_all(3)
     first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
     await first.hear_all(2)
     others = [open_socket(door, client=("192.0.2.1", 1)), open_socket(door)]
@@ -600,25 +601,24 @@ async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
     assert [(await peer.hear())["type"] for peer in others] == ["websocket.accept"] * 2
-    assert (await open_socket(door, **refusing).hear())["status"] == 429
+    assert (await open_socket(door, **REFUSING).hear())["status"] == 429
 
 
 @pytest.mark.parametrize("initialises", [True, False])
 async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
     """In development it may be initialised all the same."""
     door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=1)
-    refusing = {"extensions": {"websocket.http.response": {}}}
     peer = open_socket(door)
     if initialises:
         await initialised(peer)
     await until(lambda: door.open == 1)
 
-    refused = await open_socket(door, **refusing).hear()
+    refused = await open_socket(door, **REFUSING).hear()
     peer.leave()
     await peer.task
 
     assert refused["status"] == 429
-    assert (await open_socket(door, **refusing).hear())["type"] == "websocket.accept"
+    assert (await open_socket(door, **REFUSING).hear())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize(
