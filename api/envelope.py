@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -40,11 +40,8 @@ class ChargedAnswer(Answer):
     here. Where none is left, `send` raises `TooManyRequests` in place of beginning.
     """
 
-    __slots__ = ("_rates",)
-
-    def __init__(self, rates: Rates, scope: Scope, *given: Any) -> None:
-        super().__init__(scope, *given)
-        self._rates = rates
+    __slots__ = ()
+    rates: ClassVar[Rates]
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a part of it."""
@@ -53,7 +50,7 @@ class ChargedAnswer(Answer):
         return self._charge(message)
 
     async def _charge(self, message: Message) -> None:
-        await self._rates.charge_unseen(self._scope)
+        await self.rates.charge_unseen(self._scope)
         await Answer.send(self, message)
 
 
@@ -77,6 +74,8 @@ class Envelope:
         self._app = app
         self._gate = gate
         self._rates = rates
+        # A class for all answers, for a field in each would cost every request.
+        self._answer: type[ChargedAnswer] = type("ChargedAnswer", (ChargedAnswer,), {"rates": rates, "__slots__": ()})
         self._checks = tuple(checks)
         self._cors = cors
         self._secure = SECURE if production else HEADERS
@@ -92,7 +91,7 @@ class Envelope:
         began = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = ChargedAnswer(self._rates, scope, receive, send, self._gate, self._secure)
+        answer = self._answer(scope, receive, send, self._gate, self._secure)
         try:
             await self._enter(scope, answer)
         except DirectoryError as error:
