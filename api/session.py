@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from api import messages
 from api.admission import Opening
 from api.handshake import introduced
-from api.messages import Closing, Complete, Init, Ping, Subscribe
+from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
 from api.prices import POINT_BYTES, price_of_size, size_of_text
 from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
@@ -112,7 +112,7 @@ class Session:
             frame, _, refusal = await self._next()
             if refusal is not None:
                 raise Closing(messages.TRY_AGAIN, refusal.title)
-            match messages.read(frame):
+            match await self._read(frame):
                 case Init() as init:
                     return init
                 case Ping(payload):
@@ -131,7 +131,7 @@ class Session:
         frame, scope, refusal = await self._next()
         if refusal is not None and _size(frame) > POINT_BYTES:
             raise Closing(messages.TRY_AGAIN, refusal.title)
-        match messages.read(frame):
+        match await self._read(frame):
             case Subscribe(id) if refusal is not None and id not in self._running:
                 await self._say(messages.failed(id, [_told(refusal)]))
             case _ if refusal is not None:
@@ -209,6 +209,14 @@ class Session:
         except TooManyRequests as refusal:
             return frame, scope, refusal
         return frame, scope, None
+
+    async def _read(self, frame: Frame) -> Message:
+        """The message in a frame. Large ones are parsed one at a time in the whole process, with turns in between."""
+        if _size(frame) <= POINT_BYTES:
+            return messages.read(frame)
+        async with self._door.parsing:
+            await asyncio.sleep(0)
+            return messages.read(frame)
 
     async def _say(self, text: str) -> None:
         await self._pass({"type": "websocket.send", "text": text})

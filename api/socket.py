@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from starlette.routing import WebSocketRoute
@@ -51,6 +52,8 @@ class SocketDoor:
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
         self.send_seconds = send_seconds
+        # Held while a large message is parsed.
+        self.parsing = asyncio.Lock()
         self._origins = frozenset(origins)
 
     @property

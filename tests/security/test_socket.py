@@ -664,6 +664,19 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
     assert turns >= 500
 
 
+async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
+    door, turns = SocketDoor(executor(), guard, sockets=30), 0
+    peers = [await initialised(open_socket(door)) for _ in range(30)]
+    for peer in peers:
+        peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
+
+    while any(peer.received.empty() for peer in peers):
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns >= 30
+
+
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
     door = SocketDoor(executor(), guard, sockets=1, send_seconds=0.05)
