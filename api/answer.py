@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -10,8 +11,6 @@ from api.owner import Identify
 from schema.engine.errors import Overloaded
 from schema.engine.gate import QUARTER, Gate
 
-# Answered however busy the house is: whoever looks after it has to see it.
-EXEMPT = ("/health", "/metrics")
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -31,6 +30,16 @@ def request_gate(places: int, percent: int = QUARTER) -> Gate:
     return Gate(places, 2 * places, percent, full="too many requests are waiting", late=lambda: Overloaded(late))
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all answers of a server share. `charge` has a request pay that was not charged before its answer begins."""
+
+    gate: Gate
+    identify: Identify
+    charge: Callable[[Scope], Awaitable[None]]
+    secure: tuple[tuple[bytes, bytes], ...]
+
+
 class Answer:
     """An answer on its way out, with the headers that all have; to HEAD without its body.
 
@@ -38,49 +47,39 @@ class Answer:
     follows an answer that goes on, takes nobody's place.
     """
 
-    __slots__ = ("_gate", "_held", "_identify", "_owner", "_scope", "_secure", "_send", "outside", "status")
+    __slots__ = ("_held", "_owner", "_scope", "_send", "_terms", "outside", "status")
 
-    def __init__(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        gate: Gate,
-        identify: Identify,
-        secure: tuple[tuple[bytes, bytes], ...],
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, terms: Terms) -> None:
         self.outside = receive
         self.status = 0
         self._scope = scope
         self._send = send
-        self._gate = gate
-        self._identify = identify
+        self._terms = terms
         self._owner: Hashable = None
-        self._secure = secure
         self._held = False
 
     @property
     def owner(self) -> Hashable:
         """On whose behalf it is: by its credential or by its address."""
         if self._owner is None:
-            self._owner = self._identify(self._scope)
+            self._owner = self._terms.identify(self._scope)
         return self._owner
 
     def enter_at_once(self) -> bool:
         """Take a place, if there is one that its owner may have now."""
-        self._held = self._gate.enter_at_once(self)
+        self._held = self._terms.gate.enter_at_once(self)
         return self._held
 
     async def enter(self) -> None:
         """Take a place, or raise `Overloaded`."""
-        await self._gate.enter(self, WAIT_SECONDS)
+        await self._terms.gate.enter(self, WAIT_SECONDS)
         self._held = True
 
     def leave(self) -> None:
         """Free the place, if there is one."""
         if self._held:
             self._held = False
-            self._gate.leave(self)
+            self._terms.gate.leave(self)
 
     async def receive(self) -> Message:
         """The next part of the request; with the last one it takes its place."""
@@ -91,8 +90,10 @@ class Answer:
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send a part of it."""
+        """Send a part of it. Where the request is to pay and cannot, `TooManyRequests` is raised in its place."""
         if message["type"] == "http.response.start":
+            if "charged" not in self._scope:
+                return self._charge(message)
             self.status = self._scope["status"] = message["status"]
             if self._held:
                 self.leave()
@@ -101,9 +102,13 @@ class Answer:
             message = {**message, "body": b""}
         return self._send(message)
 
+    async def _charge(self, message: Message) -> None:
+        await self._terms.charge(self._scope)
+        await self.send(message)
+
     def _headers(self, sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         scope = self._scope
-        standard = self._secure if scope["scheme"] == "https" else HEADERS
+        standard = self._terms.secure if scope["scheme"] == "https" else HEADERS
         made = [*sent]
         for name, _ in made:
             if name in _NAMES:

@@ -21,8 +21,9 @@ from api.figures import Figures, Observer
 from api.graphql import graphql_route
 from api.hosts import host_check
 from api.owner import identifier
+from api.prices import price_of_call, price_of_document
 from api.proxies import unveiling
-from api.rates import Counted, Rates, price_of_call, price_of_document
+from api.rates import Rates
 from api.rest import openapi
 from api.rest.endpoint import Endpoint
 from api.rest.pages import PAGES
@@ -50,14 +51,14 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     endpoints = _endpoints(shapes)
     authenticate = authenticate or Authenticator(settings)
     figures, executor = Figures(), _executor(settings, shapes)
-    rates = Rates(settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
+    rates = Rates(authenticate, settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
     gate = request_gate(settings.running, settings.credential_share)
     document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
-    counted = rates.counted(authenticate, price_of_document)
+    counted = rates.counted(price_of_document)
 
     doors = [
         graphql_route(executor, counted, docs.graphiql_page, settings.graphql_body_limit),
-        *resources(endpoints, rates.counted(authenticate, price_of_call), settings.body_limit),
+        *resources(endpoints, rates.counted(price_of_call), settings.body_limit),
     ]
     app = Starlette(
         routes=[
@@ -66,9 +67,9 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             openapi.route(document),
             metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
             *doors,
-            _socket(settings, executor, authenticate, counted),
+            _socket(settings, executor, authenticate, rates),
         ],
-        middleware=_around(settings, figures, _envelope(settings, gate, authenticate), rates, doors),
+        middleware=_around(settings, figures, _envelope(settings, gate, rates, authenticate), doors),
         exception_handlers=handlers(),
         lifespan=_lifespan(settings, authenticate, figures, rates),
     )
@@ -92,15 +93,12 @@ def _lifespan(
     return lifespan
 
 
-def _around(
-    settings: Settings, figures: Figures, envelope: Middleware, rates: Rates, doors: list[Route]
-) -> list[Middleware]:
+def _around(settings: Settings, figures: Figures, envelope: Middleware, doors: list[Route]) -> list[Middleware]:
     """What every request passes on its way in, and its answer on the way out; the first is outermost."""
     around = [
         Middleware(Observer, figures=figures),
         envelope,
         Middleware(Shortcut, routes=doors),
-        Middleware(Counted, rates=rates, doors=doors),
     ]
     if settings.tracing == "off":
         return around
@@ -124,21 +122,28 @@ def _executor(settings: Settings, shapes: Sequence[Shape]) -> Executor:
     return Executor(make_schema(shapes, shape(User)), limits, discreet=not settings.development)
 
 
-def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, paid: Authenticate) -> WebSocketRoute:
+def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, rates: Rates) -> WebSocketRoute:
     """The door for WebSockets, as the settings have it."""
-    limit = settings.graphql_body_limit
-    open, origins = settings.sockets, settings.cors_origins
     return socket_route(
-        SocketDoor(executor, authenticate, paid=paid, sockets=open, origins=origins, document_limit=limit)
+        SocketDoor(
+            executor,
+            authenticate,
+            rates=rates,
+            sockets=settings.sockets,
+            sockets_per_address=settings.sockets_per_address,
+            origins=settings.cors_origins,
+            document_limit=settings.graphql_body_limit,
+        )
     )
 
 
-def _envelope(settings: Settings, gate: Gate, authenticate: Authenticate) -> Middleware:
+def _envelope(settings: Settings, gate: Gate, rates: Rates, authenticate: Authenticate) -> Middleware:
     """What is round every answer, as the settings have it."""
     unveil = unveiling(settings.trusted_proxies)
     return Middleware(
         Envelope,
         gate=gate,
+        rates=rates,
         identify=identifier(authenticate),
         checks=[*([unveil] if unveil else []), host_check(settings.allowed_hosts)],
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,

@@ -16,12 +16,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import graphql, handshake
-from api.answer import EXEMPT, HEADERS, SECURE, Answer
+from api.answer import HEADERS, SECURE, Answer, Terms
 from api.cors import Cors
 from api.logs import REQUEST_ID
 from api.owner import Identify
+from api.paths import HEALTH_PATHS, PRIORITY_PATHS
+from api.rates import Rates
 from api.repeated_headers import check_repeated
 from api.rest import problems
+from api.rest.problems import TooManyRequests
 from api.rest.reading import headers_of
 from schema.engine.errors import DirectoryError, NotFound
 from schema.engine.gate import Gate
@@ -44,6 +47,7 @@ class Envelope:
         app: ASGIApp,
         *,
         gate: Gate,
+        rates: Rates,
         identify: Identify,
         checks: Iterable[Check] = (),
         cors: Cors | None = None,
@@ -51,11 +55,10 @@ class Envelope:
         chatty: bool = False,
     ) -> None:
         self._app = app
-        self._gate = gate
-        self._identify = identify
+        self._rates = rates
+        self._terms = Terms(gate, identify, rates.charge_unseen, SECURE if production else HEADERS)
         self._checks = tuple(checks)
         self._cors = cors
-        self._secure = SECURE if production else HEADERS
         self._chatty = chatty
         self._ids = _ids()
         self._unavailable = (0, float("-inf"))
@@ -68,16 +71,16 @@ class Envelope:
         began = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = Answer(scope, receive, send, self._gate, self._identify, self._secure)
+        answer = Answer(scope, receive, send, self._terms)
         try:
             await self._enter(scope, answer)
         except DirectoryError as error:
-            await refuse(error, scope, answer.send)
+            await self._refuse(error, scope, answer)
         except Exception:
             log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
             if answer.status:
                 raise
-            await refuse(problems.INTERNAL, scope, answer.send)
+            await self._refuse(problems.INTERNAL, scope, answer)
         finally:
             answer.leave()
             seconds = perf_counter() - began
@@ -89,12 +92,17 @@ class Envelope:
         if self._cors is not None:
             self._cors.mark(scope)
         path, method = scope["path"], scope["method"]
+        named = self._check(scope)
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
             raise problems.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
-        named = self._check(scope)
+        priority = path in PRIORITY_PATHS
+        if not priority:
+            self._rates.check(scope)
+        elif path in HEALTH_PATHS and method in ("GET", "HEAD"):
+            scope["charged"] = True
         if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
             return _preflight(answer, headers)
-        if path.startswith(EXEMPT):
+        if priority:
             return self._app(scope, answer.outside, answer.send)
         if method not in _BODILESS and _has_body(named):
             return self._app(scope, answer.receive, answer.send)
@@ -125,12 +133,29 @@ class Envelope:
             scope["request_id"] = scope.get("trace_id") or next(self._ids)
             REQUEST_ID.set(scope["request_id"])
             try:
-                self._check(scope)
+                await self._charge_handshake(scope)
             except DirectoryError as error:
                 if (await receive())["type"] == "websocket.connect":
                     await handshake.refuse(error, scope, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _charge_handshake(self, scope: Scope) -> None:
+        """Look at a handshake and charge it, before anything else is done; a refused one costs the same."""
+        refused = None
+        try:
+            self._check(scope)
+        except DirectoryError as error:
+            refused = error
+        await self._rates.charge_unseen(scope)
+        if refused is not None:
+            raise refused
+
+    async def _refuse(self, error: DirectoryError, scope: Scope, answer: Answer) -> None:
+        try:
+            await refuse(error, scope, answer.send)
+        except TooManyRequests as unpaid:
+            await refuse(unpaid, scope, answer.send)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         """A line for the log. While nothing works, one a second: it is then that writing them would hurt."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from api.prices import POINT_BYTES, charge_size
 from api.rest.problems import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
 from api.rest.reading import LONGEST_KEPT, headers_of, is_taken, quality_of, query_of, read_body
 from schema.engine.database import Directory
@@ -75,7 +76,7 @@ class GraphQLDoor:
         if media is None:
             raise NotAcceptable(f"this is to be had as {RESPONSE} and as {JSON}")
         actor = await self._authenticate(scope)
-        request = await self._posted(receive, headers) if method == "POST" else _asked(scope)
+        request = await self._posted(scope, receive, headers) if method == "POST" else _asked(scope)
         directory: Directory = scope["app"].state.directory
         told = partial(scope.__setitem__, "operation")
         spend = scope.get("spend")  # where the caller's points are counted
@@ -84,11 +85,14 @@ class GraphQLDoor:
         )
         return 200, body, ()
 
-    async def _posted(self, receive: Receive, headers: Mapping[str, str]) -> Request:
+    async def _posted(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Request:
         """The request that a body holds."""
         if not is_taken(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
-        body = strict(await read_body(receive, headers, self._body_limit))
+        sent = await read_body(receive, headers, self._body_limit)
+        if len(sent) > POINT_BYTES:
+            await charge_size(scope, len(sent))
+        body = strict(sent)
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object with the member query")
         return request_of(body)

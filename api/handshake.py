@@ -33,8 +33,9 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
         code = TRY_AGAIN if isinstance(error, Unavailable) else POLICY
         await send({"type": "websocket.close", "code": code, "reason": error.title})
         return
-    answer = problems.answer(error, scope["path"], scope.get("request_id", ""))
-    headers = [*answer.headers, *HEADERS]
+    request_id = scope.get("request_id", "")
+    answer = problems.answer(error, scope["path"], request_id)
+    headers = [*answer.headers, *HEADERS, (b"x-request-id", request_id.encode()), *scope.get("answer_headers", ())]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from api.paths import HEALTH, LIVE, READY
 from schema.engine.database import Directory
 from schema.engine.errors import DirectoryError
 from schema.migrations.known import is_behind
@@ -25,7 +26,7 @@ TOLERATED = 10.0
 def routes() -> list[Route]:
     """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
     ready = Readiness().ready
-    return [Route("/health/live", live), Route("/health/ready", ready), Route("/health", ready)]
+    return [Route(LIVE, live), Route(READY, ready), Route(HEALTH, ready)]
 
 
 async def live(request: Request) -> JSONResponse:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import Scope
 
+from api.paths import HEALTH_PATHS
 from schema.engine.errors import BadRequest
 
-# The checks of a platform come by address, under any name.
-EXEMPT = "/health"
 _REMEMBERED = 1000
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._~%!$&'()*+,;=-]{1,255}?)\.?)(?::(?P<port>\d{0,5}))?",
@@ -42,7 +41,7 @@ def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
         if every or name in exact or name.endswith(suffixes):
             if len(known) < _REMEMBERED and host is not None:
                 known.add(host)
-        elif not scope["path"].startswith(EXEMPT):
+        elif scope["path"] not in HEALTH_PATHS:  # a platform's checks come by address, under any name
             raise BadRequest("this server does not answer to the name in the header Host")
 
     return check

@@ -223,6 +223,10 @@ KNOBS: dict[str, Knob] = {
     "sockets": Knob(
         "TANDEM_SOCKETS", _integer(0, 1_000_000), "a number, 0 to 1000000", "How many WebSockets may be open.", "1000",
     ),
+    "sockets_per_address": Knob(
+        "TANDEM_SOCKETS_PER_ADDRESS", _integer(0, 1_000_000), "a number, 0 to 1000000, 0 for no limit",
+        "How many WebSockets an address may have open without a valid credential.", "20",
+    ),
     "graphql_depth": Knob(
         "TANDEM_GRAPHQL_DEPTH", _integer(1, 100), "a number, 1 to 100", "How deep a GraphQL query may nest.", "15",
     ),

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from api.figures import Figures
+from api.paths import METRICS
 from schema.engine.database import Directory
 from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.policy import Actor
@@ -32,7 +33,9 @@ def route(
     async def metrics(request: Request) -> Response:
         """All figures, as they are now."""
         sent = request.headers.get("authorization", "").encode("latin-1")
-        if token is None or not compare_digest(sent, f"Bearer {token}".encode()):
+        if token is not None and compare_digest(sent, f"Bearer {token}".encode()):
+            request.scope["charged"] = True  # whoever watches the service pays no points for it
+        else:
             actor = await authenticate(request.scope)
             if "admin" not in actor.roles:
                 raise Forbidden("the metrics are for administrators")
@@ -47,4 +50,4 @@ def route(
         text, media = exposed(figures, executor, directory, request.headers.get("accept", ""), worker, lag)
         return Response(text, headers={"content-type": media, "cache-control": "no-store", "vary": "Accept"})
 
-    return Route("/metrics", metrics)
+    return Route(METRICS, metrics)

@@ -26,14 +26,19 @@ def identifier(authenticate: Any) -> Identify:
     def owner(scope: Scope) -> Hashable:
         if knows is not None and knows(scope):
             return tuple(value for name, value in scope["headers"] if name == b"authorization")
-        return address_key((scope.get("client") or ("", 0))[0])
+        return address_of(scope)
 
     return owner
 
 
+def address_of(scope: Scope) -> str:
+    """What a request's address is counted by: an IPv4 address, or the network (/64) of an IPv6 one."""
+    return _address_key((scope.get("client") or ("", 0))[0])
+
+
 @lru_cache(4096)
-def address_key(address: str) -> str:
-    """What an address is counted by: an IPv6 one by its network (/64), which is what one customer gets."""
+def _address_key(address: str) -> str:
+    """An IPv6 address by its network (/64), which is what one customer gets."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -14,72 +14,127 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from math import ceil
 
 from limits.aio.storage import Storage
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from api.answer import EXEMPT
 from api.counts import WINDOW, Counts, spent
-from api.owner import ADDRESS, address_key
+from api.owner import ADDRESS, address_of
+from api.prices import MUTATION
 from api.rest.problems import TooManyRequests
-from schema.engine.errors import Refused
+from api.standing import Credential
+from schema.engine.errors import DirectoryError, Refused
 from schema.engine.policy import Actor
 
-MUTATION = 5
 # How long shared counts are left alone after they could not be reached.
 PAUSE_SECONDS = 5.0
 MOST_SPENT = 100_000
-_READING = {"GET", "HEAD", "OPTIONS"}
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 log = logging.getLogger("tandem.rates")
 
 
 class Rates:
-    """The points that have been spent."""
+    """The points that have been spent. A request that has been charged has `charged` in its scope.
 
-    def __init__(self, rate: int, credential_rate: int, storage: Storage | None = None) -> None:
+    Where `authenticate` has a function `knows`, that says at no cost whether a credential is known to be good.
+    """
+
+    def __init__(
+        self, authenticate: Authenticate, rate: int = 0, credential_rate: int = 0, storage: Storage | None = None
+    ) -> None:
         self.rate = rate
         self.credential_rate = credential_rate
+        self._authenticate = authenticate
+        self._knows: Callable[[Scope], bool] = getattr(authenticate, "knows", _nobody)
         self._own = Counts()
         self._shared = storage
         self._paused_until = 0.0
         # Those who have nothing left, and until when: they cost neither a trip nor a look at their credential.
         self._spent: OrderedDict[str, float] = OrderedDict()
 
-    def counted(self, authenticate: Authenticate, price: Callable[[Scope], int]) -> Authenticate:
-        """`authenticate`, with each request paid for by who turns out to ask.
-
-        Where it has a function `knows`, that says at no cost whether the credential of a request is known to be good.
-        """
-        knows: Callable[[Scope], bool] = getattr(authenticate, "knows", _nobody)
+    def counted(self, price: Callable[[Scope], int]) -> Authenticate:
+        """`authenticate`, with each request paid for by who turns out to ask."""
+        authenticate = self._authenticate
 
         async def paid(scope: Scope) -> Actor:
-            if self._spent and not knows(scope):
-                self._refuse_spent(scope)
+            self.check(scope)
             try:
                 actor = await authenticate(scope)
             except Refused:
-                await self.charge_address(scope, price(scope))
+                await self._charge_address(scope, price(scope))
                 raise
-            credential = scope.get("credential")
-            if credential is None:
-                if self.rate:
-                    await self.charge_address(scope, price(scope))
-            elif rate := self.credential_rate if credential.rate is None else credential.rate:
-                await self._charge(scope, f"credential:{credential.name}", rate, price(scope))
+            except DirectoryError:
+                # It cannot be looked at just now; if it was good a moment ago, the outage is not its address's fault.
+                if self._knows(scope):
+                    scope["charged"] = True
+                raise
+            if self._rate_of(scope.get("credential")):
+                await self.charge(scope, price(scope))
+            else:
+                scope["charged"] = True
             return actor
 
         return paid
 
-    async def charge_address(self, scope: Scope, points: int) -> None:
-        """Have a request paid for by its address; `TooManyRequests` if it cannot."""
-        if self.rate:
-            await self._charge(scope, address_key((scope.get("client") or ("", 0))[0]), self.rate, points)
+    def check(self, scope: Scope) -> None:
+        """Raise `TooManyRequests` for an address with nothing left, unless the credential is known to be good."""
+        if self._spent and not self._knows(scope):
+            self._check_spent(scope, address_of(scope))
+
+    async def charge_unseen(self, scope: Scope) -> None:
+        """Charge a request whose credential nobody has looked at: to it if it is known to be good, or to the address.
+
+        Raises:
+            TooManyRequests: too few points are left.
+        """
+        if "credential" not in scope and self._knows(scope):
+            try:
+                await self._authenticate(scope)
+            except Refused:
+                pass
+            except DirectoryError:
+                scope["charged"] = True
+                return
+        await self.charge(scope, 1)
+
+    async def charge(self, scope: Scope, points: int) -> None:
+        """Charge the credential that was found in a request to its rate, if it has one; without one, the address.
+
+        Raises:
+            TooManyRequests: too few points are left.
+        """
+        credential = scope.get("credential")
+        if credential is None:
+            await self._charge_address(scope, points)
+        elif rate := self._rate_of(credential):
+            await self._charge(scope, f"credential:{credential.name}", rate, points)
+        else:
+            scope["charged"] = True
+
+    async def close(self) -> None:
+        """Let go of what is shared."""
+        if self._shared is not None:
+            await self._shared.bridge.get_connection().aclose()  # type: ignore[attr-defined]
+
+    def _rate_of(self, credential: Credential | None) -> int:
+        """The points a minute of a credential, or of an address without one; 0 for no limit."""
+        if credential is None:
+            return self.rate
+        return self.credential_rate if credential.rate is None else credential.rate
+
+    async def _charge_address(self, scope: Scope, points: int) -> None:
+        scope["charged"] = True
+        if not self.rate:
+            return
+        key = address_of(scope)
+        if self._spent:
+            self._check_spent(scope, key)
+        await self._charge(scope, key, self.rate, points)
 
     async def _charge(self, scope: Scope, key: str, rate: int, points: int) -> None:
+        scope["charged"] = True
         count, seconds = await self._count(key, points)
         self._tell(scope, rate, max(0, rate - count), seconds)
         if count > rate:
@@ -89,15 +144,13 @@ class Rates:
                     self._spent.popitem(last=False)
             raise _refusal(seconds)
 
-        async def further(mutations: int) -> None:
+        async def charge(further: int) -> None:
+            await self._charge(scope, key, rate, further)
+
+        async def spend(mutations: int) -> None:
             await self._charge(scope, key, rate, MUTATION * mutations - 1)
 
-        scope["spend"] = further
-
-    async def close(self) -> None:
-        """Let go of what is shared."""
-        if self._shared is not None:
-            await self._shared.bridge.get_connection().aclose()  # type: ignore[attr-defined]
+        scope["charge"], scope["spend"] = charge, spend
 
     async def _count(self, key: str, points: int) -> tuple[int, int]:
         """How much has been spent, these points included, and in how many seconds the window ends."""
@@ -110,8 +163,7 @@ class Rates:
                 log.warning("the shared counts cannot be reached; counting alone", extra={"kind": type(error).__name__})
         return await spent(self._own, key, points)
 
-    def _refuse_spent(self, scope: Scope) -> None:
-        key = address_key((scope.get("client") or ("", 0))[0])
+    def _check_spent(self, scope: Scope, key: str) -> None:
         until = self._spent.get(key)
         if until is None:
             return
@@ -119,6 +171,7 @@ class Rates:
         if seconds <= 0:
             del self._spent[key]
             return
+        scope["charged"] = True
         self._tell(scope, self.rate, 0, seconds)
         raise _refusal(seconds)
 
@@ -127,40 +180,6 @@ class Rates:
         kept = [header for header in scope.get("answer_headers", ()) if not header[0].startswith(b"ratelimit")]
         told = (b"ratelimit", b'"default";r=%d;t=%d' % (left, seconds))
         scope["answer_headers"] = (*kept, told, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
-
-
-class Counted:
-    """Middleware that has pages and mistakes, for which nobody is asked for a credential, paid for by address."""
-
-    def __init__(self, app: ASGIApp, rates: Rates, doors: Iterable[Route]) -> None:
-        self._app = app
-        self._rates = rates
-        self._doors = tuple(doors)
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Count, and pass the request on."""
-        if self._rates.rate and scope["type"] == "http" and not self._counted(scope):
-            return self._paid(scope, receive, send)
-        return self._app(scope, receive, send)
-
-    async def _paid(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._rates.charge_address(scope, 1)
-        await self._app(scope, receive, send)
-
-    def _counted(self, scope: Scope) -> bool:
-        """Whether somebody else counts it, or nobody does."""
-        doors = (door.matches(scope)[0] is not Match.NONE for door in self._doors)
-        return scope["path"].startswith(EXEMPT) or any(doors)
-
-
-def price_of_call(scope: Scope) -> int:
-    """What a REST request costs."""
-    return 1 if scope["method"] in _READING else MUTATION
-
-
-def price_of_document(scope: Scope) -> int:
-    """What a GraphQL request costs at first; what mutations cost is asked for when they are known (`spend`)."""
-    return 1
 
 
 def _nobody(scope: Scope) -> bool:

@@ -2,13 +2,15 @@
 
 On SIGTERM or SIGINT whoever has reached this machine is served: the listeners' queues are emptied before they close,
 what has been asked for is answered, idle connections are closed without a reset, WebSockets with 1012. That takes a
-moment where nothing is left to do, and 25 seconds at most. A second signal ends it at once.
+moment where nothing is left to do, and 25 seconds at most, whatever its clients do. A second signal ends it at once.
+The exit code is 0, also where somebody was cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
@@ -20,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,8 +32,10 @@ from api.protocol import protocol, socket_protocol
 from api.settings import Settings
 from api.wire.patience import Limits
 
-# Seconds. All of them together are less than 25, which is what hosts grant at the least.
-LEAVE_SECONDS, CLOSE_SECONDS, ALARM_SECONDS = 20.0, 3.0, 24
+# Seconds for answers, for what is cut off after them, and for closing the database: together less than the alarm's.
+LEAVE_SECONDS, CUT_OFF_SECONDS, CLOSE_SECONDS = 18.0, 0.5, 3.0
+# From the signal on: when it ends in any case; and when it is ended from outside of Python. Hosts grant 25 or more.
+ALARM_SECONDS, WATCHDOG_SECONDS = 23, 24
 # Whoever uses a connection at all uses it within this, is answered, and told that it was the last time.
 GRACE_SECONDS = 1.5
 # Handshakes that have begun end within this.
@@ -110,21 +114,17 @@ class Server(uvicorn.Server):
             signal.signal(sig, signal.SIG_DFL)
             os.kill(os.getpid(), sig)
         if not self.should_exit:
-            self._asked = time.monotonic()
-            super().handle_exit(sig, frame)
+            self._leave()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve whoever has come until now, and close."""
         log.info("Shutting down")
-        if threading.current_thread() is threading.main_thread() and hasattr(signal, "alarm"):
-            signal.alarm(ALARM_SECONDS)
         watch = getattr(self.config.http_protocol_class, "watch", None)
         if watch is not None:
             watch.leaving = True
         await self._close_listeners(sockets or [])
         await self._see_everybody_off()
-        for task in self.server_state.tasks:
-            task.cancel(msg="the server leaves")
+        await self._cut_off()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.lifespan.shutdown(), CLOSE_SECONDS)
 
@@ -166,19 +166,40 @@ class Server(uvicorn.Server):
         # A connection that is idle may have a request on its way to us: it is left open for a moment.
         for connection in list(state.connections):
             if getattr(connection, "busy", True):
-                connection.shutdown()
+                _shut(connection)
         while (state.connections or state.tasks) and (spent := loop.time() - begun) < LEAVE_SECONDS:
             if spent > GRACE_SECONDS:
                 for connection in list(state.connections):
                     _see_off(connection, loop.time(), spent)
             await asyncio.sleep(0.02)
+
+    async def _cut_off(self) -> None:
+        """End whatever is left: connections first, for most requests end with theirs."""
+        state = self.server_state
         for connection in list(state.connections):
             connection.transport.abort()
+        for last in (False, True):
+            if last:
+                for task in state.tasks:
+                    task.cancel(msg="the server leaves")
+            if state.tasks:
+                await asyncio.wait(state.tasks, timeout=CUT_OFF_SECONDS)
 
     def _lifeline_broke(self) -> None:
         assert self._lifeline is not None
         asyncio.get_running_loop().remove_reader(self._lifeline)
+        if not self.should_exit:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Begin to leave. The clock runs from here on, though the event loop may be busy yet."""
+        self._asked = time.monotonic()
+        # Not by uvicorn's own handler: it would raise the signal again when all is done, as if that were a failure.
         self.should_exit = True
+        if threading.current_thread() is threading.main_thread() and hasattr(signal, "alarm"):
+            signal.signal(signal.SIGALRM, _out_of_time)
+            signal.alarm(ALARM_SECONDS)
+            faulthandler.dump_traceback_later(WATCHDOG_SECONDS, exit=True)
 
 
 def _see_off(connection: Any, now: float, spent: float) -> None:
@@ -187,6 +208,22 @@ def _see_off(connection: Any, now: float, spent: float) -> None:
         connection.depart(now)
     elif spent > 2 * GRACE_SECONDS:
         connection.transport.abort()
+
+
+def _shut(connection: Any) -> None:
+    """Tell a connection to end, whose failure is nobody else's."""
+    try:
+        connection.shutdown()
+    except Exception:
+        log.exception("a connection could not be told to end")
+        connection.transport.abort()
+
+
+def _out_of_time(sig: int, frame: FrameType | None) -> NoReturn:
+    """End the process as it is: what has been committed is durable, and nothing else is to be kept."""
+    with contextlib.suppress(Exception):
+        log.warning("Not all has ended within %d seconds; the rest is cut off", ALARM_SECONDS)
+    os._exit(0)
 
 
 def _raise_file_limit(wanted: int) -> None:

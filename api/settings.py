@@ -53,6 +53,7 @@ class Settings:
     credential_share: int
     connections: int
     sockets: int
+    sockets_per_address: int
     graphql_depth: int
     graphql_records: int
     metrics_token: str | None

@@ -7,6 +7,7 @@ breaks too when this process is killed, so that no worker is left behind.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -22,6 +23,8 @@ STARTUP_FAILURE = 3
 ECHO_SECONDS = 0.25
 # One that lived for less is not replaced before a moment has passed.
 SHORT_LIFE_SECONDS, PAUSE_SECONDS = 5.0, 1.0
+# After a signal to leave: when workers are killed that have not ended by themselves.
+KILL_SECONDS = 24
 log = logging.getLogger("uvicorn.error")
 
 # What a worker does; it is given the end of the pipe to watch.
@@ -90,14 +93,20 @@ class Workers:
         if self._asked is None:
             self._leave()
         elif time.monotonic() - self._asked > ECHO_SECONDS:
-            for worker in self._began:
-                os.kill(worker, signal.SIGKILL)
+            self._kill()
             signal.signal(sig, signal.SIG_DFL)
             os.kill(os.getpid(), sig)
 
     def _leave(self) -> None:
         """Tell all to leave. The listeners close when the last of them has emptied their queues."""
         self._asked = time.monotonic()
+        signal.signal(signal.SIGALRM, lambda sig, frame: self._kill())
+        signal.alarm(KILL_SECONDS)
         for listener in self._listeners:
             listener.close()
         os.close(self._lifeline)
+
+    def _kill(self) -> None:
+        for worker in self._began:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)

@@ -12,14 +12,14 @@ import time
 
 from starlette.types import Receive, Scope, Send
 
-from api import server
+from api import server, workers
 from api.listening import listen
 from api.settings import read
 from api.workers import Workers
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """`/slow` takes a while, `/block` holds everybody up, `/die` ends the process, all else says which one it is."""
+    """`/slow` takes a while, `/block` and worse hold everybody up, `/die` ends it, all else says which one it is."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif scope["type"] == "websocket":
@@ -47,6 +47,11 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(30)
     elif scope["path"] == "/block":
         time.sleep(1)  # noqa: ASYNC251 nobody else is to have a turn
+    elif scope["path"] == "/hang":
+        time.sleep(60)  # noqa: ASYNC251
+    elif scope["path"] == "/stick":
+        await asyncio.sleep(1)
+        sum(range(10**11))  # in C, where no handler of a signal is run
     elif scope["path"] == "/die":
         os._exit(9)
     body = str(os.getpid()).encode()
@@ -55,6 +60,8 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def main(count: int) -> int:
+    if "hasty" in sys.argv:
+        server.ALARM_SECONDS, server.WATCHDOG_SECONDS, workers.KILL_SECONDS = 1, 2, 2
     settings = read({"TANDEM_ENV": "development"})
     listeners = listen("127.0.0.1", 0)
     print(listeners[0].getsockname()[1], flush=True)

@@ -22,14 +22,15 @@ FLOORS = """
     api.commands
     api.serving
     api.app | api.server | api.workers
-    api.envelope | api.shortcut | api.protocol + api.wire | api.listening | api.socket + api.messages |
-        api.metrics + api.exposition | api.rates
-    api.answer | api.handshake
+    api.envelope | api.shortcut | api.protocol + api.wire | api.listening |
+        api.socket + api.session + api.messages + api.admission | api.metrics + api.exposition
+    api.answer | api.rates | api.handshake
     api.rest | api.graphql | api.docs | api.health | api.settings + api.knobs + api.urls | api.endpoints | api.assets |
         api.figures | api.tracing |
         api.auth + api.keyring + api.standing + api.tokens + api.jwks + api.development
-    api.hosts | api.proxies | api.cors | api.owner | api.counts | api.logs | api.repeated_headers |
+    api.hosts | api.proxies | api.cors | api.owner | api.counts | api.logs | api.repeated_headers | api.prices |
         api.peer_process + api.sock_diag + api.psutil_table + api.socket_table
+    api.paths
     api
     schema
     schema.explain

@@ -16,8 +16,8 @@ from websockets.typing import Subprotocol
 
 from api.app import create_app
 from api.messages import LARGEST, LARGEST_BEFORE
+from api.session import PROTOCOL
 from api.settings import read
-from api.socket import PROTOCOL
 from schema.migrations.run import migrate
 from tests.conftest import settings_for
 from tests.security.credentials import SECRET

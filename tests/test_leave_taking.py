@@ -180,9 +180,26 @@ def test_where_nothing_is_left_to_do_it_goes_soon(service, held):
     code = service.process.wait(10)
 
     assert time.monotonic() - started < LEAVES_WITHIN
-    assert code in (0, -signal.SIGTERM)
+    assert code == 0
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "workers, path, expected",
+    [("1", "/hang", 0), ("1", "/stick", 1), ("2", "/hang", 0), ("2", "/stick", 0)],
+)
+def test_an_event_loop_that_is_stuck_does_not_delay_the_end(workers, path, expected):
+    """Where not even a handler of a signal is run the process is ended from outside of Python, and says so."""
+    with started(workers, "hasty") as service:
+        service.workers(int(workers))
+        with connected(service.port) as connection:
+            connection.sendall(request("GET", path))
+            time.sleep(0.3)
+            service.leave()
+            code = service.process.wait(15)
+
+    assert code == expected
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

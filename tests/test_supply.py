@@ -15,7 +15,6 @@ ROOT = Path(__file__).parent.parent
 # Depended upon, and imported by others: who, and why.
 UNSEEN = {
     "uvloop": "uvicorn's event loop, found by its name",
-    "websockets": "uvicorn's WebSockets, found by its name",
 }
 # Declared for what is being built. A name goes from here when something imports it.
 AWAITED = {"asyncpg"}

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from api.prices import POINT_BYTES, charge_size
 from api.rest import problems
 from api.rest.endpoint import Answer, Body, Call, Endpoint
 from api.rest.reading import Parameters, check_accept, check_media_type, headers_of, query_of, read_body
@@ -56,6 +57,8 @@ class Resource:
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)
         body = await self._body(endpoint.body, method, receive, headers) if endpoint.body else b""
+        if len(body) > POINT_BYTES:
+            await charge_size(scope, len(body))
         sent = query_of(scope["query_string"])
         in_path, in_query = parameters.read(scope["path_params"], sent, headers)
         value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None

@@ -33,7 +33,8 @@ from api.answer import request_gate
 from api.app import create_app
 from api.handshake import check_origin
 from api.messages import LARGEST
-from api.socket import AT_A_TIME, PROTOCOL, SocketDoor
+from api.session import AT_A_TIME, PROTOCOL
+from api.socket import SocketDoor
 from schema.engine.database import Directory
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
 from schema.engine.gate import Gate
@@ -51,6 +52,8 @@ CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { fir
 CREATED = {"createUser": {"user": {"firstName": "Ada"}}}
 URL = "ws://127.0.0.1:8000/graphql"
 SAFE = 5.0
+# What a server says of itself that can refuse a handshake by an answer.
+REFUSING: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 def subscribe(id: str = "1", query: str = "{ __typename }", **more: Any) -> dict[str, Any]:
@@ -527,10 +530,15 @@ async def test_completing_makes_room(peer, guard):
     assert [message["id"] for message in await peer.hear_all(2)] == ["last", "last"]
 
 
+async def initialised(peer: Peer) -> Peer:
+    peer.say(INIT)
+    assert (await peer.hear_all(2))[1] == ACK
+    return peer
+
+
 async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
     door = SocketDoor(executor(), guard, sockets=2)
-    first, second = open_socket(door), open_socket(door)
-    assert [(await it.hear())["type"] for it in (first, second)] == ["websocket.accept"] * 2
+    first, _ = [await initialised(open_socket(door)) for _ in range(2)]
 
     with_answer = open_socket(door, extensions={"websocket.http.response": {}})
     without = open_socket(door)
@@ -544,6 +552,107 @@ async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
     assert (await open_socket(door).hear())["type"] == "websocket.accept"
 
 
+async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(open_socket, guard):
+    door = SocketDoor(executor(), guard, sockets=3)
+    lasting = await initialised(open_socket(door))
+    idle = [open_socket(door) for _ in range(2)]
+    assert [(await peer.hear())["type"] for peer in idle] == ["websocket.accept"] * 2
+
+    newcomers = [open_socket(door) for _ in range(2)]
+
+    assert [(await peer.hear())["type"] for peer in newcomers] == ["websocket.accept"] * 2
+    for peer in idle:
+        assert await peer.hear() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
+    lasting.say(subscribe())
+    assert await lasting.hear_all(2) == [TYPENAME, over()]
+    assert door.open == 3
+
+
+async def test_a_socket_that_ends_is_not_evicted_again(open_socket, guard):
+    """One whose initialisation has failed waits for its close frame to be taken."""
+    door = SocketDoor(executor(), guard, sockets=1, init_seconds=0.01)
+    late = open_socket(door, unread=1)
+    await until(lambda: late.received.full() and door.open == 1)
+    await asyncio.sleep(0.05)
+
+    newcomer = open_socket(door)
+
+    assert (await newcomer.hear())["type"] == "websocket.accept"
+
+
+class Known(Guard):
+    """Finds a valid credential wherever there is one."""
+
+    async def __call__(self, scope: Scope) -> Actor:
+        if any(name == b"authorization" for name, _ in scope["headers"]):
+            scope["credential"] = SimpleNamespace(name="key", rate=None, expires=None)
+        return await super().__call__(scope)
+
+
+async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
+    door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=2)
+    first, _ = [open_socket(door) for _ in range(2)]
+    await until(lambda: door.open == 2)
+
+    start, body, _ = await open_socket(door, **REFUSING).hear_all(3)
+    first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
+    await first.hear_all(2)
+    others = [open_socket(door, client=("192.0.2.1", 1)), open_socket(door)]
+
+    assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
+    assert dict(start["headers"])[b"retry-after"] == b"5"
+    assert [(await peer.hear())["type"] for peer in others] == ["websocket.accept"] * 2
+    assert (await open_socket(door, **REFUSING).hear())["status"] == 429
+
+
+@pytest.mark.parametrize("initialises", [True, False])
+async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
+    """In development it may be initialised all the same."""
+    door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=1)
+    peer = open_socket(door)
+    if initialises:
+        await initialised(peer)
+    await until(lambda: door.open == 1)
+
+    refused = await open_socket(door, **REFUSING).hear()
+    peer.leave()
+    await peer.task
+
+    assert refused["status"] == 429
+    assert (await open_socket(door, **REFUSING).hear())["type"] == "websocket.accept"
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+    ],
+)
+async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
+    door = SocketDoor(executor(), guard, sockets=10, sockets_per_address=1)
+    open_socket(door, client=(one, 1))
+    await until(lambda: door.open == 1)
+
+    heard = await open_socket(door, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
+
+    assert heard.get("status") == (429 if same else None)
+
+
+async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, guard):
+    """Neither does what is left to be said keep the socket."""
+    door = SocketDoor(executor(), guard, sockets=1, init_seconds=0.05)
+    peer = open_socket(door, unread=1)
+    peer.say(*[{"type": "ping"}] * 10)
+    began = time.monotonic()
+
+    await asyncio.wait_for(peer.task, SAFE)
+
+    assert time.monotonic() - began < SAFE
+    assert door.open == 0
+
+
 async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
     """The event loop is everybody's, though the next frame lies ready."""
     turns = 0
@@ -554,6 +663,19 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
         turns += 1
 
     assert turns >= 500
+
+
+async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
+    door, turns = SocketDoor(executor(), guard, sockets=30), 0
+    peers = [await initialised(open_socket(door)) for _ in range(30)]
+    for peer in peers:
+        peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
+
+    while any(peer.received.empty() for peer in peers):
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns >= 30
 
 
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):

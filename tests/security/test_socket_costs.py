@@ -4,20 +4,23 @@ its address is not in the log with a query, and a peer that reads nothing does n
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from api.answer import request_gate
 from api.app import create_app
-from api.socket import PROTOCOL, SocketDoor
+from api.session import PROTOCOL
+from api.socket import SocketDoor
 from api.wire.websocket import Socket
 from tests.conftest import BASE, settings_for
 from tests.security.credentials import bearer, key, production
@@ -54,26 +57,117 @@ def ask(session: WebSocketTestSession, query: str) -> Any:
     return first
 
 
-def test_guesses_at_the_beginning_count_against_the_address(database):
+def remaining(client: TestClient) -> int:
+    """The points that the client's address has left, of which this request takes one."""
+    found = re.search(r"r=(\d+)", client.get("/nothing").headers["ratelimit"])
+    assert found
+    return int(found[1])
+
+
+def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database):
+    """The handshake is a point, and so is the init."""
     good, codes = key(database, "reader"), []
-    with service(database, TANDEM_RATE="3") as client:
-        for number in range(5):
+    with service(database, TANDEM_RATE="6") as client:
+        for number in range(3):
             with opened(client, f"guess-{number}") as session, pytest.raises(WebSocketDisconnect) as ended:
                 session.receive_json()
             codes.append(ended.value.code)
 
+        with pytest.raises(WebSocketDenialResponse) as refused, opened(client, good):
+            pass
         other_door = client.get("/users", headers=bearer("guess-5"))
-        with opened(client, good) as session, pytest.raises(WebSocketDisconnect) as ended:
-            session.receive_json()
 
-    assert codes == [4403, 4403, 4403, 1013, 1013]
-    assert other_door.status_code == 429
-    assert ended.value.code == 1013
+    assert codes == [4403] * 3
+    assert refused.value.status_code == other_door.status_code == 429
+    assert refused.value.json()["code"] == "RATE_LIMITED"
+    assert {"retry-after", "ratelimit", "ratelimit-policy", "x-request-id"} <= set(refused.value.headers)
+
+
+def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it(database):
+    good = key(database, "reader", rate=10)
+    with service(database, TANDEM_RATE="3") as client:
+        client.get("/users", headers=bearer(good))
+        while client.get("/nothing").status_code != 429:
+            pass
+        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=bearer(good)) as session:
+            session.send_json({"type": "connection_init"})
+            ack = session.receive_json()
+        answer = client.get("/users", headers=bearer(good))
+
+    assert ack == ACK
+    assert answer.headers["ratelimit"].startswith('"default";r=6;')  # two requests, a handshake, an init
+
+
+@pytest.mark.parametrize(
+    "path, headers",
+    [
+        ("/graphql", {"origin": "https://evil.example"}),
+        ("/graphql", {"host": "evil.example"}),
+        ("/nothing", {}),
+        ("/users", {}),
+        ("/health", {}),
+    ],
+)
+def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
+    with service(database, TANDEM_RATE="100", TANDEM_ALLOWED_HOSTS="127.0.0.1,testserver") as client:
+        before = remaining(client)
+
+        with (
+            pytest.raises(WebSocketDisconnect),
+            client.websocket_connect(path, subprotocols=[PROTOCOL], headers=headers),
+        ):
+            pass
+
+        assert remaining(client) == before - 2
+
+
+@pytest.mark.parametrize(
+    "sent, ends",
+    [
+        ('{"type": "ping"}', False),
+        ('{"type": "pong"}', False),
+        (json.dumps({"type": "ping", "payload": {"a": "x" * 7000}}), False),
+        ("{", True),
+        ("", True),
+        (json.dumps({"type": "subscribe", "id": "1", "payload": {"query": "{ a }"}}), True),
+    ],
+    ids=["ping", "pong", "7 kB", "no JSON", "nothing", "too early"],
+)
+def test_a_message_before_the_init_is_paid_for_by_the_address(database, sent, ends):
+    with service(database, TANDEM_RATE="1000") as client:
+        before = remaining(client)
+        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
+            session.send_text(sent)
+            session.send_text("[]")
+            with contextlib.suppress(WebSocketDisconnect):
+                while session.receive_json():
+                    pass
+        after = remaining(client)
+
+    handshake, messages, last_request = 1, 1 if ends else 2, 1
+    assert before - after == handshake + messages + last_request
+
+
+def test_messages_are_paid_for_by_size(database):
+    """By the credential's own rate, once the socket has shown one."""
+    good = key(database, "reader", rate=1000)
+    sizes = {1: 1, 16_000: 1, 17_000: 2, 100_000: 7}
+    with service(database, TANDEM_RATE="1000") as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        points = []
+        for size in sizes:
+            before = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            session.send_json({"type": "ping", "payload": {"a": "x" * size}})
+            session.receive_json()
+            after = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            points.append(int(before.split("r=")[1].split(";")[0]) - int(after.split("r=")[1].split(";")[0]) - 1)
+
+    assert points == list(sizes.values())
 
 
 def test_operations_are_paid_for(database):
-    """The beginning is a point, a query another, a mutation five."""
-    good = key(database, "admin", rate=8)
+    """A query is a point, a mutation five."""
+    good = key(database, "admin", rate=7)
     group = 'mutation { createGroup(input: {name: "A"}) { group { name } } }'
     with service(database) as client, opened(client, good) as session:
         assert session.receive_json() == ACK
@@ -84,9 +178,43 @@ def test_operations_are_paid_for(database):
     assert answers[-1]["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "ping"},
+        {"type": "pong"},
+        {"type": "complete", "id": "1"},
+        {"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }" + " " * 17_000}},
+    ],
+    ids=["ping", "pong", "complete", "large operation"],
+)
+def test_without_points_all_but_a_small_operation_ends_the_socket(database, message):
+    good = key(database, "admin", rate=2)
+    with service(database) as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        assert [ask(session, "{ __typename }")["type"] for _ in range(3)] == ["next", "next", "error"]
+        session.send_json(message)
+
+        with pytest.raises(WebSocketDisconnect) as ended:
+            session.receive_json()
+
+    assert ended.value.code == 1013
+
+
+def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
+    good = key(database, "admin", rate=1)
+    with service(database) as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+
+        answers = [ask(session, "{ __typename }") for _ in range(2)]
+
+    assert [it["payload"][0]["extensions"]["code"] for it in answers] == ["OVERLOADED", "RATE_LIMITED"]
+
+
 def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
     monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "check_seconds", 0.01)
-    good = key(database, "admin", rate=3)
+    good = key(database, "admin", rate=1)
     with service(database) as client, opened(client, good) as session:
         session.receive_json()
         time.sleep(0.2)

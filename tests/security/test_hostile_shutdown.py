@@ -1,0 +1,88 @@
+"""A server that is told to leave has left within 25 seconds, whoever is connected; what honest clients have asked for
+by then is answered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.hostile import SLOW, besieged, posted
+from tests.people import fill, made_up
+from tests.security.credentials import SECRET, key
+from tests.wires import connected, free_port, read_answer, request, say
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no signals here")
+
+ROOT = Path(__file__).parent.parent.parent
+# What hosts grant at the least before they kill.
+GRANTED_SECONDS = 25
+UNLIMITED = {"TANDEM_RATE": "0", "TANDEM_SOCKETS_PER_ADDRESS": "0", "TANDEM_RUNNING": "1000"}
+
+
+class Served(NamedTuple):
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+
+@pytest.fixture
+def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
+    """`python -m api serve` in production, as a process of its own."""
+    port, log = free_port(), tmp_path / "log"
+    url, workers = (database, "2") if isinstance(database, str) else (f"sqlite:///{database}", "1")
+    usual = {"TANDEM_ENV": "production", "DATABASE_URL": url, "SECRET_KEY": SECRET, "WEB_CONCURRENCY": workers}
+    command = [sys.executable, "-m", "api", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **usual, **UNLIMITED}, stderr=written, start_new_session=True
+        )
+    try:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError, IndexError):
+                if say(port, request("GET", "/health/ready"))[0][0] == 200:
+                    break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        yield Served(process, port, log)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_no_client_delays_the_end(database, serve):
+    """Nor makes the server fail, nor has others cut off."""
+    admin = key(database, "admin")
+    fill(database, made_up(20_000))
+    with besieged(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:
+        time.sleep(1)
+        honest.settimeout(GRANTED_SECONDS)
+        honest.sendall(posted(SLOW, admin))
+        time.sleep(0.1)
+        began = time.monotonic()
+
+        serve.process.send_signal(signal.SIGTERM)
+        late.sendall(request("GET", "/health/live"))
+
+        with late.makefile("rb") as received:
+            healthy = read_answer(received)
+        with honest.makefile("rb") as received:
+            status, _, body = read_answer(received)
+        code = serve.process.wait(GRANTED_SECONDS + 30)
+        took = time.monotonic() - began
+
+    assert healthy[0] == 200
+    assert (status, b"errors" in body) == (200, False)
+    assert took < GRANTED_SECONDS
+    assert code == 0
+    assert not [line for line in serve.log.read_text().splitlines() if '"level":"error"' in line]
