@@ -19,7 +19,7 @@ from api.wire.exchange import DRAINED, Exchange, everything
 from api.wire.visit import BODY, DEAF, HEAD
 from schema.engine.errors import BadRequest, DirectoryError
 
-_KNOWN = {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
+_KNOWN = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 # The parser knows only some methods. Any other is well-formed HTTP and a 405, so this one stands in for it.
 _STAND_IN = b"UNLINK"
 _END = b"\r\n\r\n"
@@ -85,10 +85,13 @@ class Connection(BodyReader):
         if len(self.pipeline) >= limits.pipelined:
             self.pipeline[0][0].keep_alive, self._stage = False, DEAF
             return
-        line = head.request_line(whole)
+        line = head.REQUEST_LINE.match(whole)
+        if line is None:
+            raise head.not_a_line(whole)
         method, target, version = line.groups()
         self.url = target
-        head.check_size(target, whole, limits)
+        if len(whole) > limits.url:
+            head.check_size(target, whole, limits)
         upgrade = self._parse(whole if method in _KNOWN else _STAND_IN + whole[len(method) :])
         fields = self._fields
         text = whole[line.end() :]
@@ -140,8 +143,8 @@ class Connection(BodyReader):
         self.scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version.decode("ascii"),
-            "method": method.decode("ascii"),
+            "http_version": "1.1" if version == b"1.1" else "1.0",
+            "method": _KNOWN.get(method) or method.decode("ascii"),
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,  # type: ignore[typeddict-item]

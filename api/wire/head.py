@@ -22,7 +22,8 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)(/[^?#]*)?(?:\?([^#]*))?(?:#.*
 _ORIGIN = re.compile(rb"(/[^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
 _METHOD = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}"
 # RFC 9112, 3: single spaces, a visible target, HTTP/1.0 or HTTP/1.1.
-_LINE = re.compile(rb"(" + _METHOD + rb") ([!-~]+) HTTP/(1\.[01])\r\n")
+REQUEST_LINE = re.compile(rb"(?!CONNECT )(" + _METHOD + rb") ([!-~]+) HTTP/(1\.[01])\r\n")
+_CONNECT = re.compile(rb"CONNECT [!-~]+ HTTP/1\.[01]\r\n")
 _OTHER_VERSION = re.compile(_METHOD + rb" [!-~]+(?: HTTP/[0-9][0-9.]*)?\r\n")
 _NOT_ASCII = re.compile(_METHOD + rb" [!-\x7e\x80-\xff]+ HTTP/1\.[01]\r\n")
 _PART_OF_LINE = re.compile(rb"[ -~\x80-\xff]*\r?")
@@ -86,24 +87,15 @@ def connection_options(headers: Headers) -> list[bytes]:
     return [option.strip(b" \t") for option in listed.split(b",")]
 
 
-def request_line(head: bytes) -> re.Match[bytes]:
-    """The request line of a head (RFC 9112, 3); its groups are method, target and version.
-
-    Raises:
-        VersionNotSupported: it is of another version of HTTP.
-        NotImplementedHere: it is CONNECT.
-        BadRequest: it is no request line.
-    """
-    line = _LINE.match(head)
-    if line is not None:
-        if line[1] == b"CONNECT":
-            raise problems.NotImplementedHere("CONNECT is for proxies")
-        return line
+def not_a_line(head: bytes) -> DirectoryError:
+    """What is wrong with a head that does not begin with a `REQUEST_LINE`."""
+    if _CONNECT.match(head):
+        return problems.NotImplementedHere("CONNECT is for proxies")
     if _OTHER_VERSION.match(head):
-        raise problems.VersionNotSupported("HTTP/1.1 is spoken here")
+        return problems.VersionNotSupported("HTTP/1.1 is spoken here")
     if _NOT_ASCII.match(head):
-        raise BadRequest("a URL is spelled in ASCII; all else is percent-encoded")
-    raise BadRequest("invalid request line: expected a method, a target and HTTP/1.1 with single spaces between them")
+        return BadRequest("a URL is spelled in ASCII; all else is percent-encoded")
+    return BadRequest("invalid request line: expected a method, a target and HTTP/1.1 with single spaces between them")
 
 
 def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Limits) -> bool:
@@ -113,7 +105,10 @@ def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Li
     """
     if not line_is_good:
         if partial.find(b"\r\n", max(0, start - 1)) >= 0:
-            check_size(request_line(bytes(partial[: limits.head]))[2], partial, limits)
+            line = REQUEST_LINE.match(partial)
+            if line is None:
+                raise not_a_line(bytes(partial[: limits.head]))
+            check_size(line[2], partial, limits)
             line_is_good = True
         elif not _PART_OF_LINE.fullmatch(partial, max(0, start - 1)):
             raise BadRequest("this is not HTTP/1.1")
