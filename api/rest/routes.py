@@ -152,9 +152,9 @@ def _call(made: Shape, verb: Verb) -> Endpoint:
 
     async def call_verb(call: Call) -> Answer:
         versions, whole = expected_versions(call.headers), whole_record(made)
-        return _changed(
-            await operations.call(repeatable(call), made, verb, call.path["id"], call.body, whole, versions=versions)
-        )
+        work = repeatable(call, versions)
+        found = await operations.call(work, made, verb, call.path["id"], call.body, whole, versions=versions)
+        return _changed(found)
 
     return Endpoint(
         "POST", f"/{made.plural}/{{id}}/{verb.name}", f"{verb.camel}{made.name}",

@@ -70,12 +70,11 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
         checked = checked_key(chosen)
     except ValueError as error:
         raise Invalid.of(Fault(("idempotency_key",), str(error), "invalid")) from None
-    # The same document with the same variables: what is asked of the record is a part of the request.
-    location = context.roots[key][0].node.loc
-    document = location.source.body if location else ""
-    return context.directory.work(
-        context.actor, repeat(checked, "graphql", key, document, context.operation.variables.coerced, data)
-    )
+    # The same operation of the same document with the same variables: the selection is a part of the request.
+    location, operation = context.roots[key][0].node.loc, context.operation
+    document, name = location.source.body if location else "", operation.node.name
+    request = ("graphql", key, document, name and name.value, operation.variables.coerced, data)
+    return context.directory.work(context.actor, repeat(checked, *request))
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
