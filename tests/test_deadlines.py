@@ -182,7 +182,7 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
     assert [isinstance(outcome, Overloaded) for outcome in outcomes] == [False] * 5 + [True] * 3
 
 
-ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values: raw)
+ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw)
 
 
 def test_both_doors_say_that_the_time_is_up(door, service, database, monkeypatch):

@@ -40,7 +40,7 @@ FLOORS = """
     schema.engine.file + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
         schema.engine.postgres + schema.engine.reading + schema.engine.replica + schema.engine.pool +
         schema.engine.server + schema.engine.step + schema.engine.repeats + schema.engine.connection +
-        schema.engine.datafile + schema.engine.pace + schema.engine.company
+        schema.engine.datafile + schema.engine.cursor_key + schema.engine.pace + schema.engine.company
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +

@@ -75,7 +75,8 @@ def id_parameter(made: Shape, name: str = "id") -> Parameter:
 
 def _list(made: Shape) -> Endpoint:
     async def find(call: Call) -> Answer:
-        return _page(call, await operations.find(call.work, made, *listing(made, None, call.query)))
+        asked = listing(made, None, call.query, await call.directory.signing.signer())
+        return _page(call, await operations.find(call.work, made, *asked))
 
     return Endpoint(
         "GET", f"/{made.plural}", f"list{made.plural_name}", f"List {made.plural}",
@@ -170,7 +171,7 @@ def _list_below(made: Shape, relation: Relation) -> Endpoint:
     target = shape(relation.target)
 
     async def find_below(call: Call) -> Answer:
-        asked = listing(target, relation, call.query)
+        asked = listing(target, relation, call.query, await call.directory.signing.signer())
         return _page(call, await operations.find_below(call.work, made, call.path["id"], *asked))
 
     return Endpoint(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from schema.engine.cursor_key import CursorKey
 from schema.engine.dialect import SQLITE, postgres
+from schema.engine.errors import DatabaseUnavailable
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Connections, Histogram, Trips
@@ -41,16 +44,20 @@ class Directory:
         self.under_way: set[tuple[str, str]] = set()
         self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
         self.shared = is_postgres(place)
-        self.plans = Plans(postgres() if self.shared else SQLITE)
+        dialect = postgres() if self.shared else SQLITE
+        self.plans = Plans(dialect)
         self.database: Database
         if self.shared:
             self.database = _server(place, replica, deadline, self._tell, trips, pool, watch)
         else:
             self.database = File(place, deadline, self._tell, trips, watch)
+        self.signing = CursorKey(self.database, dialect)
 
     async def open(self) -> Directory:
         """Connect; `DatabaseUnavailable` where there is no such database."""
         await self.database.open()
+        with suppress(DatabaseUnavailable):  # One that is away, or lacks a migration, is asked again with each list.
+            await self.signing.signer()
         return self
 
     async def close(self) -> None:

@@ -92,7 +92,7 @@ def reading_link(
     values = {"far": far, "one": 1, "key": id, "actor": work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
-        text = plan.finish(rows[0][0], values) if rows else b""
+        text = plan.finish(rows[0][0], values, work.directory.signing.at_hand) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
     return (plan.statement.sql, plan.statement.bind(values)), finish

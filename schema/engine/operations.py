@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from schema.engine import writes
+from schema.engine.cursors import Signer
 from schema.engine.database import Work, Written
 from schema.engine.errors import Forbidden, NotFound
 from schema.engine.events import Change
@@ -40,18 +41,18 @@ class FoundPage:
 
 async def find(work: Work, made: Shape, branch: Branch, values: Values) -> FoundPage:
     """A page of a model's records."""
-    plan = work.list_plan(made, branch)
+    plan, signer = work.list_plan(made, branch), await work.directory.signing.signer()
     ((row,),) = await work.read([Listing(plan.statement.sql, plan.statement.bind(_bound(work, values)))])
-    return _page(plan.finish, row[0], values)
+    return _page(plan.finish, row[0], values, signer)
 
 
 async def find_below(work: Work, made: Shape, id: str, branch: Branch, values: Values) -> FoundPage:
     """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
-    plan = work.record_plan(made, branch)
+    plan, signer = work.record_plan(made, branch), await work.directory.signing.signer()
     (rows,) = await work.read([(plan.statement.sql, plan.statement.bind(_bound(work, values, key=id)))])
     if not rows:
         raise writes.missing(made, id)
-    return _page(plan.finish, rows[0][0], values)
+    return _page(plan.finish, rows[0][0], values, signer)
 
 
 async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, selection: Selection) -> bytes:
@@ -65,9 +66,9 @@ async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, se
 
 async def get(work: Work, made: Shape, id: str, selection: Selection, values: Values | None = None) -> Found:
     """One record, or `NotFound`."""
-    plan, given = work.record_plan(made, selection), values or {}
+    plan, given, signer = work.record_plan(made, selection), values or {}, await work.directory.signing.signer()
     (rows,) = await work.read([work.looking_up(plan, id, given)])
-    return found(plan, made, id, rows, given)
+    return found(plan, made, id, rows, given, signer)
 
 
 async def create(
@@ -82,6 +83,7 @@ async def create(
     verdict = plans.get(("verdict", made, kind, "create"), lambda: made.rules.create.where(made.table, kind))
     if verdict is False:
         raise Forbidden(f"you may not create {made.plural}")
+    signer = await work.directory.signing.signer()
     insertion = plans.get(("insert", made), lambda: writes.insertion(made))
 
     def job() -> Steps:
@@ -94,7 +96,7 @@ async def create(
         return told(plan, (yield work.looking_up(plan, id, values or {})))
 
     def told(plan: Plan, rows: Rows) -> Written:
-        shown = found(plan, made, id, rows, values or {})
+        shown = found(plan, made, id, rows, values or {}, signer)
         # What is given once is no part of the record, and is kept with no answer.
         given = shown if once is None else replace(shown, once=once)
         return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
@@ -138,6 +140,7 @@ async def update(
         ("update", *key), lambda: writes.changing(made, kind, rule, fields, versioned=versions is not None)
     )
     asking = plans.get(("ask", *key), lambda: writes.asking(made, kind, rule, fields))
+    signer = await work.directory.signing.signer()
     new = writes.columns_of(made.fields, data)
     bound = _bound(work, {**new, "expected": _listed(versions), "now": now()}, key=id)
 
@@ -150,7 +153,7 @@ async def update(
         plan = work.record_plan(made, selection)
         rows = yield work.looking_up(plan, id, values or {})
         changes = (Change(made.name, id, "updated"),) if changed else ()
-        return Written(found(plan, made, id, rows, values or {}), changes)
+        return Written(found(plan, made, id, rows, values or {}, signer), changes)
 
     return await work.write(job)  # type: ignore[no-any-return]
 
@@ -188,12 +191,12 @@ async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] |
     await work.write(Wide(job))
 
 
-def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found:
+def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values, signer: Signer) -> Found:
     """What the step of a record's plan brought, or `NotFound`."""
     if not rows:
         raise writes.missing(made, id)
     text, version, whole = rows[0]
-    return Found(plan.finish(text, values), version, bool(whole))
+    return Found(plan.finish(text, values, signer), version, bool(whole))
 
 
 def _bound(work: Work, values: Values, **more: Any) -> dict[str, Any]:
@@ -204,13 +207,13 @@ def _listed(versions: frozenset[int] | None) -> str | None:
     return None if versions is None else json.dumps(sorted(versions))
 
 
-def _page(finish: Any, text: bytes, values: Values) -> FoundPage:
+def _page(finish: Any, text: bytes, values: Values, signer: Signer) -> FoundPage:
     if not isinstance(finish, PageFinish):
-        return FoundPage(finish(text, values))
-    page = finish.stretch(text, values)
+        return FoundPage(finish(text, values, signer))
+    page = finish.stretch(text, values, signer)
     previous = page.cursor(0) if page.has_previous else None
     following = page.cursor(-1) if page.has_next else None
-    return FoundPage(finish.json(page, values), _text(previous), _text(following))
+    return FoundPage(finish.json(page), _text(previous), _text(following))
 
 
 def _text(cursor: bytes | None) -> str | None:

@@ -69,6 +69,14 @@ class Reading:
         finally:
             self._noted.note(steps, began)
 
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """As ever: no connection outlives the database that it leads to."""
+        return await self.read(steps)
+
+    def generation(self) -> Hashable:
+        """Changes when a connection was lost: the next one may lead to another database."""
+        return self._pool.connections().lost
+
     async def _brought(self, steps: Sequence[Step]) -> list[Rows]:
         first = steps[0] if steps else None
         if isinstance(first, Lookup) and (len(steps) == 1 or len(companies(steps)) == 1):

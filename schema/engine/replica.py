@@ -59,6 +59,14 @@ class Replicated:
                 pass
         return await self._primary.read(steps)
 
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """The rows of each step, from the primary."""
+        return await self._primary.read(steps)
+
+    def generation(self) -> Hashable:
+        """Changes when the primary may be another one."""
+        return self._primary.generation()
+
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return {**self._primary.waiting(), **{f"replica {name}": n for name, n in self._replica.waiting().items()}}

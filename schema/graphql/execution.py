@@ -157,16 +157,21 @@ class Executor:
 
 async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     """The answers of all root fields that the planner knows, of one moment; `most` is how many records they may be."""
-    work = context.work
+    work, known = context.work, [root for root in roots if root.known]
+    if known:
+        try:
+            context.operation.signer = await context.directory.signing.signer()
+        except DirectoryError as error:
+            context.answers |= dict.fromkeys([root.key for root in known], error)
+            return
     prepared: dict[str, Prepared] = {}
-    for root in roots:
-        if root.known:
-            try:
-                prepared[root.key] = root.prepare(work, context.operation)
-            except TooComplex as error:
-                raise RequestRefused([GraphQLError(error.detail)], error.code) from None
-            except (DirectoryError, GraphQLError) as error:
-                context.answers[root.key] = error
+    for root in known:
+        try:
+            prepared[root.key] = root.prepare(work, context.operation)
+        except TooComplex as error:
+            raise RequestRefused([GraphQLError(error.detail)], error.code) from None
+        except (DirectoryError, GraphQLError) as error:
+            context.answers[root.key] = error
     if (records := sum([one.records for one in prepared.values()])) > most:
         raise too_many(records, most)
     try:

@@ -88,7 +88,7 @@ class ListField(PlannedField):
         """Its one row is the page."""
         given = {**values, "actor": work.actor.id}
         step = Listing(plan.statement.sql, plan.statement.bind(given))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given))
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given, operation.signer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class RecordField(PlannedField):
     ) -> Prepared:
         """Its row, if there is one, is the record."""
         id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return Prepared((), lambda rows: NULL) if id is None else _one(work, plan, id, values)
+        return Prepared((), lambda rows: NULL) if id is None else _one(work, operation, plan, id, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class NodeField(RootField):
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
             if id is not None and _reads(made, work):
-                found = _one(work, work.record_plan(made, selection), id, selecting.named.values)
+                found = _one(work, operation, work.record_plan(made, selection), id, selecting.named.values)
                 found.records = selecting.records()
                 tried.append((made.name, found))
 
@@ -183,7 +183,8 @@ class NodesField(RootField):
         values["actor"] = work.actor.id
         plan = work.list_plan(made, branch)
         step = Listing(plan.statement.sql, plan.statement.bind(values))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), len(ids) + selecting.records(len(ids)))
+        records = len(ids) + selecting.records(len(ids))
+        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values, operation.signer), records)
 
 
 def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:
@@ -210,9 +211,9 @@ def _reads(made: Shape, work: Work) -> bool:
     return kind.within(made.plural, "read") and made.rules.read.where(made.table, kind) is not False
 
 
-def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
+def _one(work: Work, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
     step = work.looking_up(plan, id, values)
-    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL)
+    return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL)
 
 
 def _well_formed(id: str) -> str | None:

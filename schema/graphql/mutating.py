@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from schema.engine import faces, operations
+from schema.engine.cursors import Signer
 from schema.engine.database import Work
 from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
 from schema.engine.links import link, reading_link, unlink
@@ -29,6 +30,7 @@ Read = tuple[Step, Callable[[Rows], dict[str, Any]]]
 async def perform(mutation: Mutation, context: Context, key: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Do what the mutation says, and give its payload by the keys that it is asked under."""
     try:
+        context.operation.signer = await context.directory.signing.signer()
         if mutation.relation:
             return await _link(mutation, context, key, _plain(given))
         if mutation.deed == "delete":
@@ -113,11 +115,11 @@ def _ends(made: Shape, id: str, mutation: Mutation, context: Context, key: str) 
         _check(context, selecting)
         plan = context.work.record_plan(made, selection)
         step = context.work.looking_up(plan, id, values)
-        yield step, partial(_record, name, plan, values)
+        yield step, partial(_record, name, plan, values, context.operation.signer)
 
 
-def _record(name: str, plan: Plan, values: Values, rows: Rows) -> dict[str, Any]:
-    return {name: orjson.loads(plan.finish(rows[0][0], values)) if rows else None}
+def _record(name: str, plan: Plan, values: Values, signer: Signer, rows: Rows) -> dict[str, Any]:
+    return {name: orjson.loads(plan.finish(rows[0][0], values, signer)) if rows else None}
 
 
 def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Context, key: str) -> Iterator[Read]:

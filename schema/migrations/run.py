@@ -14,7 +14,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import schema.engine.repeats  # noqa: F401  the engine's own table, which no model declares
+import schema.engine.cursor_key
+import schema.engine.repeats  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.datafile import alone
 from schema.engine.place import is_postgres
 from schema.migrations.connecting import on_postgres, on_sqlite, patiently
