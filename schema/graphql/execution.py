@@ -32,6 +32,7 @@ RECIPES_KEPT = 50
 # The ways that an operation can take, as the figures call them.
 COMPILED, INTERPRETED = "compiledQuery", "interpretedQuery"
 REFUSED = "refusedOperation"
+FOR_ADMINISTRATORS = "the schema is shown to administrators alone; a credential with scopes needs schema:read too"
 WAYS = (COMPILED, INTERPRETED, "mutation", "subscription")
 
 
@@ -69,13 +70,13 @@ class Executor:
 
         `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
         """
-        if not self._discreet or "admin" in actor.roles:
+        if not self._discreet or _may_see_schema(actor):
             document = await self.documents.find(request.query)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         try:
             document = await self.documents.find(request.query)
             if document.introspects:
-                raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
+                raise RequestRefused([GraphQLError(FOR_ADMINISTRATORS)], Forbidden.code)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         except RequestRefused as error:
             raise error.without_suggestions() from None
@@ -153,6 +154,10 @@ class Executor:
         if result.errors:
             answer["errors"] = [failure(error) for error in result.errors]
         return orjson.dumps(answer)
+
+
+def _may_see_schema(actor: Actor) -> bool:
+    return "admin" in actor.roles and actor.kind.within("schema", "read")
 
 
 async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
