@@ -178,7 +178,9 @@ def _here(relation: Relation) -> list[ColumnElement[bool]]:
 
 
 def _changes(relation: Relation, id: str, far: str) -> tuple[Change, ...]:
-    return Change(relation.source.__name__, id, "updated"), Change(relation.target.__name__, far, "updated")
+    none = frozenset[str]()
+    ends = ((relation.source, id), (relation.target, far))
+    return tuple(Change(model.__name__, of, "updated", none) for model, of in ends)
 
 
 def _link(relation: Relation) -> type[Link]:

@@ -99,7 +99,7 @@ async def create(
         shown = found(plan, made, id, rows, values or {}, signer)
         # What is given once is no part of the record, and is kept with no answer.
         given = shown if once is None else replace(shown, once=once)
-        return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
+        return Written((id, given), (Change(made.name, id, "created", frozenset(data)),), secret=once is not None)
 
     if verdict is True and (plan := _at_once(work, made, selection)):
         bound = plan.statement.bind(_bound(work, {**(values or {}), **writes.columns_of(made.fields, row)}))
@@ -152,7 +152,7 @@ async def update(
             yield from writes.why_not(made, asking, bound, "change", barred)
         plan = work.record_plan(made, selection)
         rows = yield work.looking_up(plan, id, values or {})
-        changes = (Change(made.name, id, "updated"),) if changed else ()
+        changes = (Change(made.name, id, "updated", fields),) if changed else ()
         return Written(found(plan, made, id, rows, values or {}, signer), changes)
 
     return await work.write(job)  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from typing import Any
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.lookup import Rows
+from schema.engine.policy import SERVICE
 from schema.engine.postgres import Postgres
 from schema.engine.reading import Reading
 from schema.engine.step import Job, Step, Watch
@@ -95,4 +96,4 @@ class Replicated:
             now = monotonic()
             if len(self._until) > MOST_REMEMBERED:
                 self._until = {who: until for who, until in self._until.items() if until > now}
-            self._until[writer] = now + REMEMBERED
+            self._until[writer] = self._until[SERVICE] = now + REMEMBERED
