@@ -50,7 +50,7 @@ FLOORS = """
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb + schema.engine.trigrams
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |
-        schema.engine.figures | schema.engine.place
+        schema.engine.figures | schema.engine.place | schema.engine.private_file
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}
