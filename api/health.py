@@ -68,7 +68,13 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
     except DirectoryError:
         # What has never been migrated has no such table: it is there, and behind.
         return {"database": "ok", "migrations": "behind"}
-    return {"database": "ok", "migrations": "behind" if is_behind(rows[0][0] if rows else None) else "ok"}
+    if is_behind(rows[0][0] if rows else None):
+        return {"database": "ok", "migrations": "behind"}
+    try:
+        await directory.signing.signer()
+    except DirectoryError:
+        return {"database": "failing", "migrations": "ok"}
+    return {"database": "ok", "migrations": "ok"}
 
 
 async def _replica(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:

@@ -39,6 +39,7 @@ def route(
             actor = await authenticate(request.scope)
             if "admin" not in actor.roles:
                 raise Forbidden("the metrics are for administrators")
+            actor.kind.keep_within("metrics", "read")
         # Only here, because most processes are never asked.
         from api.exposition import exposed
 

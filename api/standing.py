@@ -17,17 +17,19 @@ from schema.engine import operations
 from schema.engine.comparison import UUID, bound
 from schema.engine.database import Directory
 from schema.engine.errors import NotFound
-from schema.engine.policy import Actor
+from schema.engine.policy import SERVICE, Actor
 from schema.engine.selection import Branch, Compare, Page, Rows, Scalar, Selection
 from schema.engine.shape import shape
 from schema.models import Key, User
 
 KEY, USER = shape(Key), shape(User)
-_ITSELF = Actor(roles=frozenset({"admin"}), name="tandem")
 _OF_A_KEY = Selection(
     tuple((name, Scalar(name)) for name in ("digest", "role", "scopes", "expires_at", "rate", "active"))
 )
 _OF_A_PERSON = Selection(tuple((name, Scalar(name)) for name in ("id", "active")))
+
+
+Subject = Literal["external_id", "id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +60,49 @@ class KeyClaim:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Who asks, and by which credential; `about` is the id of the record that could change it."""
+    """Who asks, and by which credential; `about` is the id of the record that could change it.
+
+    Without one, it changes when somebody gets the `external_id` that is the token's subject.
+    """
 
     actor: Actor
     credential: Credential
     about: str | None
 
 
-async def of_key(claim: KeyClaim, directory: Directory) -> Standing | None:
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A credential that is no good as long as the record `about` stays as it is."""
+
+    about: str | None
+
+
+async def of_key(claim: KeyClaim, directory: Directory) -> Standing | Refusal:
     """What a key stands for, if it is good."""
     try:
-        found = await operations.get(directory.work(_ITSELF), KEY, claim.id, _OF_A_KEY)
+        found = await operations.get(directory.work(SERVICE), KEY, claim.id, _OF_A_KEY)
     except NotFound:
-        return None
+        return Refusal(claim.id)
     row = orjson.loads(found.json)
     expires = None if row["expires_at"] is None else datetime.fromisoformat(row["expires_at"]).timestamp()
     good = hmac.compare_digest(row["digest"], claim.digest) and row["active"]
     if not good or (expires is not None and expires <= time.time()):
-        return None
+        return Refusal(claim.id)
     name = f"key:{claim.id}"
     actor = Actor(roles=frozenset({row["role"]}), scopes=frozenset((row["scopes"] or "").split()), name=name)
     return Standing(actor, Credential(name, row["rate"], expires), claim.id)
 
 
-async def of_token(claim: TokenClaim, directory: Directory, field: Literal["external_id", "id"]) -> Standing | None:
+async def of_token(claim: TokenClaim, directory: Directory, field: Subject) -> Standing | Refusal:
     """What a token stands for, if it is good and its subject no person who is switched off."""
     if claim.expires <= time.time():
-        return None
+        return Refusal(None)
     person = await _person(claim.subject, directory, field)
     if person is not None and not person["active"]:
-        return None
+        return Refusal(str(person["id"]))
     id, name = None if person is None else str(person["id"]), f"token:{claim.subject}"
-    return Standing(Actor(id, claim.roles, name=name), Credential(name, None, claim.expires), id)
+    about = claim.subject.lower() if id is None and field == "id" else id
+    return Standing(Actor(id, claim.roles, name=name), Credential(name, None, claim.expires), about)
 
 
 async def _person(subject: str, directory: Directory, field: str) -> dict[str, object] | None:
@@ -98,12 +111,12 @@ async def _person(subject: str, directory: Directory, field: str) -> dict[str, o
         return None
     found = Branch((("items", Rows(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
     values = {**bound(USER.fields[field], "eq", "subject", subject), "size": 1}
-    page = await operations.find(directory.work(_ITSELF), USER, found, values)
+    page = await operations.find(directory.work(SERVICE), USER, found, values)
     return next(iter(orjson.loads(page.json)["items"]), None)
 
 
 async def is_there_a_key(directory: Directory) -> bool:
     """Whether anybody has ever made one."""
     first = Branch((("items", Rows(Selection((("id", Scalar("id")),)))),), Page("size"))
-    page = await operations.find(directory.work(_ITSELF), KEY, first, {"size": 1})
+    page = await operations.find(directory.work(SERVICE), KEY, first, {"size": 1})
     return bool(orjson.loads(page.json)["items"])

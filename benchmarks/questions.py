@@ -56,7 +56,9 @@ def cursor_at(made: Shape, order: Order, database: str, place: int) -> str:
     directed = ", ".join(f"{column} {'DESC' if order.descending else 'ASC'}" for column in columns)
     sql = f'SELECT {", ".join(columns)} FROM "user" ORDER BY {directed} LIMIT 1 OFFSET {place}'
     keys = json.dumps(stores.row(database, sql), separators=(",", ":"), ensure_ascii=False)
-    return cursors.make(keys.encode(), cursors.seal(made.name, None, order, None, {})).decode()
+    (secret,) = stores.row(database, "SELECT secret FROM cursor_key")
+    seal = cursors.Signer(secret).seal(made.name, None, order, None, {})
+    return cursors.make(keys.encode(), seal).decode()
 
 
 def _sorted(made: Shape, database: str, size: Size) -> Iterator[Question]:

@@ -25,6 +25,7 @@ from starlette.types import Scope
 from api.app import create_app
 from api.settings import Settings, read
 from schema.engine import dialect
+from schema.engine.cursor_key import CURSOR_KEY
 from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
 from schema.engine.plans import Plans
@@ -149,7 +150,7 @@ def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path
     if store == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
     url: str = request.getfixturevalue("migrated")
-    postgres.empty(url, [table.name for table in reversed(SQLModel.metadata.sorted_tables)])
+    postgres.empty(url, [it.name for it in reversed(SQLModel.metadata.sorted_tables) if it is not CURSOR_KEY])
     return url
 
 

@@ -179,7 +179,7 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
     assert sum(isinstance(outcome, Overloaded) for outcome in outcomes) == 5
 
 
-ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values: raw)
+ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw)
 
 
 def test_both_doors_say_that_the_time_is_up(door, service, database, monkeypatch):
@@ -189,7 +189,7 @@ def test_both_doors_say_that_the_time_is_up(door, service, database, monkeypatch
         door.find("user")
 
 
-UNBOUNDED = Plan(compiled(text(FOREVER)), lambda raw, values: raw, counts=True)
+UNBOUNDED = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw, counts=True)
 
 
 def test_a_total_that_cannot_be_counted_in_time_is_too_complex(door, service, database, monkeypatch):

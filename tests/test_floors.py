@@ -43,7 +43,8 @@ FLOORS = """
     schema.engine.file + schema.engine.sqlite + schema.engine.lane + schema.engine.glance + schema.engine.plans +
         schema.engine.postgres + schema.engine.reading + schema.engine.replica + schema.engine.pool +
         schema.engine.server + schema.engine.step + schema.engine.repeats + schema.engine.connection +
-        schema.engine.datafile + schema.engine.pace + schema.engine.company + schema.engine.readers
+        schema.engine.datafile + schema.engine.cursor_key + schema.engine.pace + schema.engine.company +
+        schema.engine.readers
     schema.engine.events
     schema.engine.planner + schema.engine.pages + schema.engine.matching + schema.engine.comparison +
         schema.engine.columns + schema.engine.cursors + schema.engine.statement + schema.engine.text +
@@ -53,7 +54,7 @@ FLOORS = """
     schema.engine.record + schema.engine.shape + schema.engine.tables + schema.engine.faces +
         schema.engine.field + schema.engine.verb + schema.engine.trigrams
     schema.engine.policy | schema.engine.selection | schema.engine.jsontext | schema.engine.cache |
-        schema.engine.figures | schema.engine.place | schema.engine.gate
+        schema.engine.figures | schema.engine.place | schema.engine.gate | schema.engine.private_file
     schema.engine.errors
 """
 DOORWAYS = {"api", "schema", "schema.engine"}

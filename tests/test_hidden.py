@@ -95,7 +95,7 @@ async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules)
     rules(USER, read=own("id") | role("admin"))
     cursor = (await listed(admin, USER, LIST, size=2))["next"]
     after = replace(LIST, page=Page("size", after="cursor"))
-    values = {"size": 5, **keys_of(cursor, "cursor", USER, None, LIST.order, None, {})}
+    values = {"size": 5, **keys_of(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.signing.at_hand)}
 
     mine = await listed(ada, USER, after, **values)
 

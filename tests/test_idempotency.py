@@ -78,6 +78,41 @@ def test_a_mutation_is_done_once(graphql, database):
     assert count(database) == 1
 
 
+TWO_OPERATIONS = """
+    mutation First { createUser(input: {firstName: "Ada", age: 1, idempotencyKey: "k"}) { user { id } } }
+    mutation Second { createUser(input: {firstName: "Ada", age: 1, idempotencyKey: "k"}) { user { id age } } }
+"""
+
+
+def test_another_operation_of_the_same_document_is_another_request(client, graphql, database):
+    def run(name):
+        return client.post("/graphql", json={"query": TWO_OPERATIONS, "operationName": name}).json()
+
+    first = run("First")
+    assert run("First") == first
+    assert run("Second")["errors"][0]["extensions"]["code"] == "IDEMPOTENCY_MISMATCH"
+    assert count(database) == 1
+
+
+@pytest.mark.parametrize("sent", [None, '"2"', '"1", "2"', 'W/"1"'])
+def test_another_precondition_makes_another_request(rest, sent):
+    ada = rest.create("user", **ADA)
+    path = f"/users/{ada['id']}/deactivate"
+    rest.send("POST", path, json={}, headers={**under("k"), "if-match": '"1"'})
+
+    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH"):
+        rest.send("POST", path, json={}, headers={**under("k"), **({"if-match": sent} if sent else {})})
+
+
+@pytest.mark.parametrize("sent", ['"1-public"', ' "1" ', '"1","1"'])
+def test_how_a_precondition_is_spelled_does_not_matter(rest, sent):
+    ada = rest.create("user", **ADA)
+    path = f"/users/{ada['id']}/deactivate"
+    first = rest.send("POST", path, json={}, headers={**under("k"), "if-match": '"1"'})
+
+    assert rest.send("POST", path, json={}, headers={**under("k"), "if-match": sent}).content == first.content
+
+
 def test_without_a_key_or_with_null_each_request_is_a_new_one(graphql, rest, database):
     for _ in range(2):
         graphql.ask(CREATE, key=None, name="Ada")

@@ -14,6 +14,7 @@ import pytest
 
 from api.rest.selecting import listing, orders
 from schema.engine import searching
+from schema.engine.cursors import Signer
 from schema.engine.planner import plan_list
 from tests.doors import ADMIN, GROUP, SHAPES, USER
 from tests.people import GROUPS, PEOPLE, TIMES, fill, sorts
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.usefixtures("crowded"), pytest.mark.sqlite]
 
 ADA = next(row for row in PEOPLE if row["last_name"] and row["email"] and row["external_id"])
 ENGINE = GROUPS[0]["id"]
+SIGNER = Signer(b"of the tests")
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def somebody(number):
 def steps(path, query, *, after=None, before=None):
     """How many steps of its machine SQLite takes for a page, and what the page has."""
     asked = {"limit": 20, **query, **({"after": after} if after else {}), **({"before": before} if before else {})}
-    branch, values = listing(USER, None, asked)
+    branch, values = listing(USER, None, asked, SIGNER)
     values = {**values, "actor": None}
     plan = plan_list(USER, branch, ADMIN.kind)
     calls = 0
@@ -223,7 +225,7 @@ def steps(path, query, *, after=None, before=None):
     with closing(sqlite3.connect(path)) as connection:
         connection.set_progress_handler(count, 10)
         ((text,),) = connection.execute(plan.statement.sql, plan.statement.bind(values)).fetchall()
-    return calls * 10, json.loads(plan.finish(text, values))
+    return calls * 10, json.loads(plan.finish(text, values, SIGNER))
 
 
 def alone():

@@ -30,6 +30,11 @@ ACTORS = {
     "admin": ADMIN,
     "editor": EDITOR,
     "reader": READER,
+    "metrics": Actor(roles=ADMIN.roles, scopes=frozenset({"users:write", "metrics:read"})),
+    "reading": Actor(roles=ADMIN.roles, scopes=frozenset({"read"})),
+    "writing": Actor(roles=ADMIN.roles, scopes=frozenset({"write"})),
+    "users": Actor(roles=ADMIN.roles, scopes=frozenset({"users:read", "keys:write", "schema:read"})),
+    "metrics but no role": Actor(roles=READER.roles, scopes=frozenset({"metrics:read"})),
     "person": Actor(id="00000000-0000-7000-8000-000000000000"),
 }
 
@@ -196,6 +201,11 @@ async def test_a_loop_that_was_held_up_shows_in_its_lag(monkeypatch):
         ({"authorization": "Bearer reader"}, 403),
         ({"authorization": "Bearer editor"}, 403),
         ({"authorization": "Bearer person"}, 403),
+        ({"authorization": "Bearer metrics"}, 200),
+        ({"authorization": "Bearer reading"}, 200),
+        ({"authorization": "Bearer writing"}, 200),
+        ({"authorization": "Bearer users"}, 403),
+        ({"authorization": "Bearer metrics but no role"}, 403),
     ],
 )
 def test_only_administrators_and_the_scraper_are_told(served, sent, status):

@@ -87,7 +87,7 @@ def test_every_table_is_without_rowid(connection):
     )
 
     models = {name: sql for name, sql in made.items() if "_search" not in name and name != "sqlite_sequence"}
-    assert set(models) == {"group", "kept_answer", "key", "membership", "user"}
+    assert set(models) == {"cursor_key", "group", "kept_answer", "key", "membership", "user"}
     assert all(sql.rstrip().endswith("WITHOUT ROWID") for sql in models.values())
 
 

@@ -41,6 +41,7 @@ def url(migrated):
 async def watched(url):
     said: list[str] = []
     async with Directory(url, deadline=5, watch=said.append) as directory:
+        said.clear()
         yield directory, said
 
 

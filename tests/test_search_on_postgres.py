@@ -10,6 +10,7 @@ import pytest
 from api.rest.selecting import listing, orders
 from benchmarks.effort_postgres import literal
 from schema.engine import searching
+from schema.engine.cursors import Signer
 from schema.engine.dialect import postgres as dialect
 from schema.engine.place import server_at
 from schema.engine.planner import plan_list
@@ -21,6 +22,7 @@ from tests.people import TIMES, fill
 pytestmark = pytest.mark.postgres
 PEOPLE, WALKED = 20_000, 500
 AT_MOST = 7000  # each row counts in every part of a plan that it passes
+SIGNER = Signer(b"of the tests")
 NOBODY: dict[str, Any] = {"q": ("zzqxj",)}
 SEARCHES: dict[str, dict[str, Any]] = {
     "nobody": NOBODY,
@@ -66,7 +68,7 @@ async def rows(crowded, monkeypatch):
     connection = await connect(server_at(crowded), 30)
 
     async def counted(**asked):
-        branch, values = listing(USER, None, {"limit": 20, **asked})
+        branch, values = listing(USER, None, {"limit": 20, **asked}, SIGNER)
         statement = plan_list(USER, branch, ADMIN.kind).statement.on(dialect())
         given = ", ".join(map(literal, statement.bind({**values, "actor": None})))
         await connection.execute(f"PREPARE asked AS {statement.sql}")

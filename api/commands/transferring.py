@@ -21,6 +21,7 @@ from schema.engine.shape import shape
 from schema.models import RESOURCES
 from schema.transfer.exporting import export_file, export_folder, export_zip, snapshot
 from schema.transfer.importing import Report, Wish, import_files
+from schema.transfer.limits import GIBIBYTE, MOST_TOLD, Limits
 from schema.transfer.sheet import Sheet, sheets_of
 from schema.transfer.source import kind_named, sources_of
 
@@ -36,15 +37,21 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Import the good rows although there are bad ones.")
     ] = False,
-    show: Annotated[int, typer.Option(min=0, help="How many faults to show.")] = 50,
+    show: Annotated[int, typer.Option(min=0, max=MOST_TOLD, help="How many faults to show.")] = 50,
+    max_size: Annotated[
+        int, typer.Option(min=1, max=1024, metavar="GIB", help="How much may be read in all, unpacked.")
+    ] = 4,
 ) -> None:
     """Create and change users, groups and memberships from CSV files: all rows, or none.
 
     A row is about the record with its id; without one, with its external_id, else its email; a group's with its name.
     What changes nothing is no change, and nothing is ever deleted, so an import can be repeated. Bad rows are told on
     stderr, and the command exits with 1.
+
+    A row may have 262,144 characters; an import 1,000 files, 50 million rows, and --max-size GiB; a .zip may unpack to
+    a hundred times its size, or to 16 MiB.
     """
-    wish = Wish(_known(kind), skip_bad, dry_run, show)
+    wish = Wish(_known(kind), skip_bad, dry_run, show, Limits(bytes=max_size * GIBIBYTE))
     with plainly(), progress() as tell:
         settings = read()
         sources = sources_of(files, sys.stdin.buffer)

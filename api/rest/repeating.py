@@ -40,9 +40,13 @@ IDEMPOTENCY_KEY = Parameter(
 )
 
 
-def repeatable(call: Call) -> Work:
-    """A transaction of the actor's own; one that is done once, if the request has a key."""
+def repeatable(call: Call, versions: frozenset[int] | None = None) -> Work:
+    """A transaction of the actor's own; one that is done once, if the request has a key.
+
+    `versions`: those that `If-Match` allows, where the endpoint honours it.
+    """
     sent = call.headers.get("idempotency-key")
     if sent is None:
         return call.work
-    return call.directory.work(call.actor, repeat(_key(sent), "POST", call.url, call.body))
+    allowed = None if versions is None else sorted(versions)
+    return call.directory.work(call.actor, repeat(_key(sent), "POST", call.url, call.query, allowed, call.body))

@@ -75,7 +75,8 @@ def id_parameter(made: Shape, name: str = "id") -> Parameter:
 
 def _list(made: Shape) -> Endpoint:
     async def find(call: Call) -> Answer:
-        return _page(call, await operations.find(call.work, made, *listing(made, None, call.query)))
+        asked = listing(made, None, call.query, await call.directory.signing.signer())
+        return _page(call, await operations.find(call.work, made, *asked))
 
     return Endpoint(
         "GET", f"/{made.plural}", f"list{made.plural_name}", f"List {made.plural}",
@@ -152,9 +153,9 @@ def _call(made: Shape, verb: Verb) -> Endpoint:
 
     async def call_verb(call: Call) -> Answer:
         versions, whole = expected_versions(call.headers), whole_record(made)
-        return _changed(
-            await operations.call(repeatable(call), made, verb, call.path["id"], call.body, whole, versions=versions)
-        )
+        work = repeatable(call, versions)
+        found = await operations.call(work, made, verb, call.path["id"], call.body, whole, versions=versions)
+        return _changed(found)
 
     return Endpoint(
         "POST", f"/{made.plural}/{{id}}/{verb.name}", f"{verb.camel}{made.name}",
@@ -170,7 +171,7 @@ def _list_below(made: Shape, relation: Relation) -> Endpoint:
     target = shape(relation.target)
 
     async def find_below(call: Call) -> Answer:
-        asked = listing(target, relation, call.query)
+        asked = listing(target, relation, call.query, await call.directory.signing.signer())
         return _page(call, await operations.find_below(call.work, made, call.path["id"], *asked))
 
     return Endpoint(

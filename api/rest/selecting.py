@@ -10,8 +10,9 @@ from typing import Any, cast
 from api.rest.endpoint import Parameter
 from api.rest.schemas import CURSOR
 from api.rest.values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
-from schema.engine import cursors, searching
+from schema.engine import searching
 from schema.engine.comparison import FOLLOWING, bound, following
+from schema.engine.cursors import Signer, keys_of
 from schema.engine.field import FieldShape
 from schema.engine.selection import (
     Branch,
@@ -68,8 +69,8 @@ def list_parameters(made: Shape) -> tuple[Parameter, ...]:
     return found
 
 
-def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) -> tuple[Branch, Values]:
-    """The branch that a list's parameters ask for, and its values."""
+def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any], signer: Signer) -> tuple[Branch, Values]:
+    """The branch that a list's parameters ask for, and its values; `signer` verifies the cursors among them."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
     compared = [_compared(made, name, query[name], values) for name in query if name not in LIST_WORDS]
     searched = _searched(made, query["q"], values) if "q" in query else ()
@@ -78,7 +79,7 @@ def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any]) ->
     branch = _branch(made, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
     for name in ("after", "before"):
         if name in query:
-            values |= cursors.keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values)
+            values |= keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values, signer)
     return branch, values
 
 

@@ -55,12 +55,12 @@ async def _plaintext(call: Call) -> Answer:
 
 
 async def _queries(call: Call) -> Answer:
-    work, plan = call.work, call.work.record_plan(_WORLD, _ROW)
+    work, plan, signer = call.work, call.work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
     steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
     brought = await work.read([Single(step[0], step[1]) for step in steps])
-    found = (operations.found(plan, _WORLD, id, rows, {}).json for id, rows in zip(ids, brought, strict=True))
+    found = (operations.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
     return Answer(200, b"[%b]" % b",".join(found))
 
 

@@ -45,7 +45,7 @@ FOLLOWING = (
 _BY_NUMBER: tuple[Operator, ...] = ("eq", "in", "startswith", "lt", "lte", "gt", "gte", "isnull", "notnull")
 _STRETCHES = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
-_READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
+READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 
 
 def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _checked(field: FieldShape, value: Any) -> Any:
         if not UUID.fullmatch(value):
             raise ValueError("it has to be a UUID")
         return value.lower()
-    if field.kind == "text" and not (1 <= len(value) <= (field.max_length or 0) and _READABLE.fullmatch(value)):
+    if field.kind == "text" and not (1 <= len(value) <= (field.max_length or 0) and READABLE.fullmatch(value)):
         raise ValueError(f"it has to be 1 to {field.max_length} characters, none of them a control character")
     return value
 

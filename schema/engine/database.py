@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
+from schema.engine.cursor_key import CursorKey
 from schema.engine.dialect import SQLITE, postgres
-from schema.engine.errors import Overloaded
+from schema.engine.errors import DatabaseUnavailable, Overloaded
 from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Connections, Histogram, Trips
@@ -53,16 +54,20 @@ class Directory:
         self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
         self.shared = is_postgres(place)
         self._turns = Gate(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
-        self.plans = Plans(postgres() if self.shared else SQLITE)
+        dialect = postgres() if self.shared else SQLITE
+        self.plans = Plans(dialect)
         self.database: Database
         if self.shared:
             self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
         else:
             self.database = File(place, deadline, self._tell, trips, watch, share)
+        self.signing = CursorKey(self.database, dialect)
 
     async def open(self) -> Directory:
         """Connect; `DatabaseUnavailable` where there is no such database."""
         await self.database.open()
+        with suppress(DatabaseUnavailable):  # One that is away, or lacks a migration, is asked again with each list.
+            await self.signing.signer()
         return self
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import IO
 from urllib.parse import quote
 
 from schema.engine.errors import DatabaseUnavailable
+from schema.engine.private_file import opener
 
 if sys.platform != "win32":
     import fcntl
@@ -64,7 +65,7 @@ def alone(path: str, deed: str, wait: float = 0.0) -> Iterator[None]:
 
 def _beside(path: str, deed: str) -> IO[str]:
     try:
-        return open(f"{path}-{deed}", "a+")
+        return open(f"{path}-{deed}", "a+", opener=opener)
     except OSError as error:
         raise DatabaseUnavailable(f"{path}-{deed} cannot be written: {error.strerror}") from error
 

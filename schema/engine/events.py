@@ -13,11 +13,15 @@ log = logging.getLogger("tandem.events")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A name and an id, no data: whoever wants to know more reads it again, as themselves."""
+    """A name and an id, no data: whoever wants to know more reads it again, as themselves.
+
+    `fields` are the names of those that were written; None where that is not known.
+    """
 
     model: str
     id: str
     deed: Deed
+    fields: frozenset[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

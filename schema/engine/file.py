@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from schema.engine.connection import connect
+from schema.engine.connection import connect, meaning
+from schema.engine.datafile import Identity, identity
 from schema.engine.errors import Damaged, DatabaseUnavailable
 from schema.engine.events import Written
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.gate import QUARTER
-from schema.engine.glance import Glance
+from schema.engine.glance import TRUST, Glance
 from schema.engine.lookup import Rows
 from schema.engine.readers import Readers
 from schema.engine.sqlite import Writer
@@ -41,6 +44,8 @@ class File:
         self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
         self._readers = Readers(path, deadline, READERS, watch, share)
         self._writer = Writer(path, deadline, committed, watch)
+        self._identity: Identity | None = None
+        self._trusted = 0.0
 
     async def open(self) -> None:
         """Connect; `DatabaseUnavailable` where there is no such file."""
@@ -75,6 +80,21 @@ class File:
             return await self._readers.read(steps, reader)
         finally:
             self._reads.note(steps, began)
+
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """The rows of each step, from the file that is at the path now; that is rare, and short."""
+        _check_there(self._path)
+        try:
+            with closing(connect(self._path, query_only=True, patience=0)) as connection:
+                return [connection.execute(step[0], step[1]).fetchall() for step in steps]
+        except sqlite3.Error as error:
+            raise meaning(error) from error
+
+    def generation(self) -> Hashable:
+        """The file at the path, as it was looked at a moment ago; None if there is none."""
+        if (now := monotonic()) > self._trusted:
+            self._identity, self._trusted = identity(self._path), now + TRUST
+        return self._identity
 
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed."""

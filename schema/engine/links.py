@@ -92,7 +92,7 @@ def reading_link(
     values = {"far": far, "one": 1, "key": id, "actor": work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
-        text = plan.finish(rows[0][0], values) if rows else b""
+        text = plan.finish(rows[0][0], values, work.directory.signing.at_hand) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
     return (plan.statement.sql, plan.statement.bind(values)), finish
@@ -178,7 +178,9 @@ def _here(relation: Relation) -> list[ColumnElement[bool]]:
 
 
 def _changes(relation: Relation, id: str, far: str) -> tuple[Change, ...]:
-    return Change(relation.source.__name__, id, "updated"), Change(relation.target.__name__, far, "updated")
+    none = frozenset[str]()
+    ends = ((relation.source, id), (relation.target, far))
+    return tuple(Change(model.__name__, of, "updated", none) for model, of in ends)
 
 
 def _link(relation: Relation) -> type[Link]:

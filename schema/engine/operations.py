@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from schema.engine import writes
+from schema.engine.cursors import UNKNOWN, Signer
 from schema.engine.database import Work, Written
 from schema.engine.errors import UNCOUNTED, Forbidden, NotFound, OverlongQuery, TooComplex
 from schema.engine.events import Change
@@ -22,7 +23,7 @@ from schema.engine.pages import PageFinish
 from schema.engine.planner import Plan, plan_new
 from schema.engine.policy import Rule
 from schema.engine.record import new_id, now
-from schema.engine.selection import Branch, One, Selection, Values
+from schema.engine.selection import Branch, One, Selection, Values, has_lists
 from schema.engine.shape import Relation, Shape
 from schema.engine.step import Listing, Sole, Step, Steps, Wide
 from schema.engine.verb import Verb
@@ -43,8 +44,9 @@ async def find(work: Work, made: Shape, branch: Branch, values: Values) -> Found
     plan = work.known_list_plan(made, branch)
     if plan is None:
         plan = await work.compile(lambda: work.list_plan(made, branch))
+    signer = await work.directory.signing.signer()
     ((row,),) = await _read(work, plan, Listing(plan.statement.sql, plan.statement.bind(_bound(work, values))))
-    return _page(plan.finish, row[0], values)
+    return _page(plan.finish, row[0], values, signer)
 
 
 async def find_below(work: Work, made: Shape, id: str, branch: Branch, values: Values) -> FoundPage:
@@ -52,10 +54,11 @@ async def find_below(work: Work, made: Shape, id: str, branch: Branch, values: V
     plan = work.known_record_plan(made, branch)
     if plan is None:
         plan = await work.compile(lambda: work.record_plan(made, branch))
+    signer = await work.directory.signing.signer()
     (rows,) = await _read(work, plan, (plan.statement.sql, plan.statement.bind(_bound(work, values, key=id))))
     if not rows:
         raise writes.missing(made, id)
-    return _page(plan.finish, rows[0][0], values)
+    return _page(plan.finish, rows[0][0], values, signer)
 
 
 async def get_one_below(work: Work, made: Shape, id: str, relation: Relation, selection: Selection) -> bytes:
@@ -72,9 +75,9 @@ async def get(work: Work, made: Shape, id: str, selection: Selection, values: Va
     plan = work.known_record_plan(made, selection)
     if plan is None:
         plan = await work.compile(lambda: work.record_plan(made, selection))
-    given = values or {}
+    given, signer = values or {}, await _signer(work, selection)
     (rows,) = await _read(work, plan, work.looking_up(plan, id, given))
-    return found(plan, made, id, rows, given)
+    return found(plan, made, id, rows, given, signer)
 
 
 async def create(
@@ -89,6 +92,7 @@ async def create(
     verdict = plans.get(("verdict", made, kind, "create"), lambda: made.rules.create.where(made.table, kind))
     if verdict is False:
         raise Forbidden(f"you may not create {made.plural}")
+    signer = await _signer(work, selection)
     insertion = plans.get(("insert", made), lambda: writes.insertion(made))
 
     def job() -> Steps:
@@ -101,10 +105,10 @@ async def create(
         return told(plan, (yield work.looking_up(plan, id, values or {})))
 
     def told(plan: Plan, rows: Rows) -> Written:
-        shown = found(plan, made, id, rows, values or {})
+        shown = found(plan, made, id, rows, values or {}, signer)
         # What is given once is no part of the record, and is kept with no answer.
         given = shown if once is None else replace(shown, once=once)
-        return Written((id, given), (Change(made.name, id, "created"),), secret=once is not None)
+        return Written((id, given), (Change(made.name, id, "created", frozenset(data)),), secret=once is not None)
 
     if verdict is True and (plan := _at_once(work, made, selection)):
         bound = plan.statement.bind(_bound(work, {**(values or {}), **writes.columns_of(made.fields, row)}))
@@ -145,6 +149,7 @@ async def update(
         ("update", *key), lambda: writes.changing(made, kind, rule, fields, versioned=versions is not None)
     )
     asking = plans.get(("ask", *key), lambda: writes.asking(made, kind, rule, fields))
+    signer = await _signer(work, selection)
     new = writes.columns_of(made.fields, data)
     bound = _bound(work, {**new, "expected": _listed(versions), "now": now()}, key=id)
 
@@ -156,8 +161,8 @@ async def update(
             yield from writes.why_not(made, asking, bound, "change", barred)
         plan = work.record_plan(made, selection)
         rows = yield work.looking_up(plan, id, values or {})
-        changes = (Change(made.name, id, "updated"),) if changed else ()
-        return Written(found(plan, made, id, rows, values or {}), changes)
+        changes = (Change(made.name, id, "updated", fields),) if changed else ()
+        return Written(found(plan, made, id, rows, values or {}, signer), changes)
 
     return await work.write(job)  # type: ignore[no-any-return]
 
@@ -195,12 +200,18 @@ async def delete(work: Work, made: Shape, id: str, *, versions: frozenset[int] |
     await work.write(Wide(job))
 
 
-def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values) -> Found:
+def found(plan: Plan, made: Shape, id: str, rows: Rows, values: Values, signer: Signer) -> Found:
     """What the step of a record's plan brought, or `NotFound`."""
     if not rows:
         raise writes.missing(made, id)
     text, version, whole = rows[0]
-    return Found(plan.finish(text, values), version, bool(whole))
+    return Found(plan.finish(text, values, signer), version, bool(whole))
+
+
+async def _signer(work: Work, selection: Selection) -> Signer:
+    """What signs the cursors of lists below a record; it is not waited for where there are none."""
+    signer = work.directory.signing.at_hand
+    return await work.directory.signing.signer() if signer is UNKNOWN and has_lists(selection) else signer
 
 
 async def _read(work: Work, plan: Plan, step: Step) -> list[Rows]:
@@ -221,13 +232,13 @@ def _listed(versions: frozenset[int] | None) -> str | None:
     return None if versions is None else json.dumps(sorted(versions))
 
 
-def _page(finish: Any, text: bytes, values: Values) -> FoundPage:
+def _page(finish: Any, text: bytes, values: Values, signer: Signer) -> FoundPage:
     if not isinstance(finish, PageFinish):
-        return FoundPage(finish(text, values))
-    page = finish.stretch(text, values)
+        return FoundPage(finish(text, values, signer))
+    page = finish.stretch(text, values, signer)
     previous = page.cursor(0) if page.has_previous else None
     following = page.cursor(-1) if page.has_next else None
-    return FoundPage(finish.json(page, values), _text(previous), _text(following))
+    return FoundPage(finish.json(page), _text(previous), _text(following))
 
 
 def _text(cursor: bytes | None) -> str | None:

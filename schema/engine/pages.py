@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from schema.engine import cursors
+from schema.engine.cursors import Seal, Signer
 from schema.engine.selection import Branch, Constant, Cursor, Info, Next, Rows, Total, Values
 from schema.engine.text import Encoder, Expression, Hole, Place
 
@@ -49,19 +50,30 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Keys:
+    """The sort keys of some rows, and what signs the cursors that are made of them; a record alone has none."""
+
+    rows: Sequence[bytes] = ()
+    seal: Seal | None = None
+
+    def cursors(self) -> list[bytes]:
+        """Each row's cursor as JSON."""
+        return [b'"%b"' % cursors.make(key, self.seal) for key in self.rows] if self.seal else []
+
+
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """A page, taken apart: its lists as JSON, and what else is known of it."""
 
     lists: Sequence[bytes]
-    keys: Sequence[bytes]
+    keys: Keys
     total: bytes
     has_next: bool
     has_previous: bool
-    seal: int
 
     def cursor(self, place: int) -> bytes | None:
         """The cursor of the first (0) or the last (-1) row."""
-        return cursors.make(self.keys[place], self.seal) if self.keys else None
+        return cursors.make(self.keys.rows[place], self.keys.seal) if self.keys.seal else None
 
 
 def layout(branch: Branch, items: Sequence[Columns]) -> Layout:
@@ -91,30 +103,32 @@ class PageFinish:
     layout: Layout
     separator: bytes
 
-    def __call__(self, raw: bytes, values: Values) -> bytes:
+    def __call__(self, raw: bytes, values: Values, signer: Signer) -> bytes:
         """The JSON alone."""
-        return self.json(self.stretch(raw, values), values)
+        return self.json(self.stretch(raw, values, signer))
 
-    def json(self, page: Stretch, values: Values) -> bytes:
+    def json(self, page: Stretch) -> bytes:
         """The page as the branch's picks want it."""
         lists = iter(page.lists)
         members = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.branch.picks]
         return b"{%b}" % b",".join(members)
 
-    def stretch(self, raw: bytes, values: Values) -> Stretch:
+    def stretch(self, raw: bytes, values: Values, signer: Signer) -> Stretch:
         """The page, without the row too many that told whether there are more."""
         layout, branch, backward = self.layout, self.branch, self.branch.page.backward
         head, _, rows = raw.partition(_HEAD) if layout.head or layout.keyed else (b"", b"", raw)
         parts = head.split(self.separator) if head else []
         known, keys, size = iter(parts[: layout.head]), parts[layout.head :], values[branch.page.size]
-        seal = cursors.seal(self.model, branch.relation, branch.order, branch.where, values)
         total = next(known) if layout.total else b""
         before = layout.before and next(known) == b"1"
         after = layout.after and next(known) == b"1"
         more = len(keys) > size
         keys = keys[:size][::-1] if backward else keys[:size]
-        lists = [self._plain(rows, more)] if self._quick else list(self._lists(rows, keys, seal, values))
-        return Stretch(lists, keys, total, after or (more and not backward), before or (more and backward), seal)
+        # Without a row there is no cursor, and nothing to be signed.
+        seal = signer.seal(self.model, branch.relation, branch.order, branch.where, values) if keys else None
+        kept = Keys(keys, seal)
+        lists = [self._plain(rows, more)] if self._quick else list(self._lists(rows, kept, values, signer))
+        return Stretch(lists, kept, total, after or (more and not backward), before or (more and backward))
 
     @property
     def _quick(self) -> bool:
@@ -125,7 +139,7 @@ class PageFinish:
         kept = rows[: max(rows.rfind(self.separator), 0)] if more else rows
         return b"[%b]" % kept.replace(self.separator, b",")
 
-    def _lists(self, rows: bytes, keys: Sequence[bytes], seal: int, values: Values) -> Iterator[bytes]:
+    def _lists(self, rows: bytes, keys: Keys, values: Values, signer: Signer) -> Iterator[bytes]:
         """The lists of a page, put together column by column."""
         width, start, size = sum(self.layout.widths), 0, values[self.branch.page.size]
         parts = rows.split(self.separator) if rows else []
@@ -133,7 +147,7 @@ class PageFinish:
         if self.branch.page.backward:
             columns = [column[::-1] for column in columns]
         for pieces, taken in zip(self.layout.items, self.layout.widths, strict=True):
-            made = filled(pieces, columns[start : start + taken], keys, seal, values)
+            made = filled(pieces, columns[start : start + taken], keys, values, signer)
             start += taken
             texts = made[0] if len(made) == 1 else map(b"".join, zip(*made, strict=True))
             yield b"[%b]" % b",".join(texts)
@@ -146,30 +160,32 @@ class RecordFinish:
     columns: Columns
     separator: bytes
 
-    def __call__(self, raw: bytes, values: Values) -> bytes:
+    def __call__(self, raw: bytes, values: Values, signer: Signer) -> bytes:
         """The JSON alone."""
         parts = [[part] for part in raw.split(self.separator)]
-        return b"".join(column[0] for column in filled(self.columns, parts, [], 0, values)) if raw else b"null"
+        if not raw:
+            return b"null"
+        return b"".join(column[0] for column in filled(self.columns, parts, Keys(), values, signer))
 
 
 def filled(
-    columns: Columns, parts: Sequence[Sequence[bytes]], keys: Sequence[bytes], seal: int, values: Values
+    columns: Columns, parts: Sequence[Sequence[bytes]], keys: Keys, values: Values, signer: Signer
 ) -> list[Sequence[bytes]]:
     """Some rows' columns as JSON: holes encoded, cursors made."""
     given = iter(parts)
     made: list[Sequence[bytes]] = []
     for column in columns:
         if isinstance(column, Place):
-            made.append([b'"%b"' % cursors.make(key, seal) for key in keys])
+            made.append(keys.cursors())
         elif isinstance(column, Hole):
-            made.append(_encoded(column.encode, next(given), values))
+            made.append(_encoded(column.encode, next(given), values, signer))
         else:
             made.append(next(given))
     return made
 
 
-def _encoded(encode: Encoder, texts: Sequence[bytes], values: Values) -> list[bytes]:
-    return [encode(text, values) for text in texts]
+def _encoded(encode: Encoder, texts: Sequence[bytes], values: Values, signer: Signer) -> list[bytes]:
+    return [encode(text, values, signer) for text in texts]
 
 
 def _member(source: Rows | Total | Next | Info | Constant, page: Stretch, lists: Iterator[bytes]) -> bytes:

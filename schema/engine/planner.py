@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from schema.engine.columns import Pick, label, needed, sees_all
 from schema.engine.comparison import among
+from schema.engine.cursors import Signer
 from schema.engine.dialect import Aggregate, Array, Character, Octets, quoted
 from schema.engine.errors import Forbidden, Invalid
 from schema.engine.lookup import FIELD, RECORD
@@ -271,5 +272,5 @@ def _character(code: int) -> Expression:
     return Character(literal_column(str(code)))
 
 
-def _as_it_is(raw: bytes, values: Values) -> bytes:
+def _as_it_is(raw: bytes, values: Values, signer: Signer) -> bytes:
     return raw

@@ -89,6 +89,8 @@ class Actor:
 
 
 NOBODY = Actor()
+# The service itself: it looks up what credentials stand for, and sees whatever anybody has written through it.
+SERVICE = Actor(roles=frozenset({"admin"}), name="tandem")
 KINDS = tuple(
     Kind(frozenset(roles), identified=own) for roles in ((), *((role,) for role in ROLES)) for own in (False, True)
 )

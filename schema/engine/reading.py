@@ -76,6 +76,14 @@ class Reading:
         finally:
             self._noted.note(steps, began)
 
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """As ever: no connection outlives the database that it leads to."""
+        return await self.read(steps)
+
+    def generation(self) -> Hashable:
+        """Changes when a connection was lost: the next one may lead to another database."""
+        return self._pool.connections().lost
+
     async def _brought(self, steps: Sequence[Step], owner: Hashable) -> list[Rows]:
         """What is known to be short goes with others of its kind; all else alone, owners in turn."""
         first = steps[0] if steps else None

@@ -11,6 +11,7 @@ from schema.engine.errors import DatabaseUnavailable
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.gate import QUARTER
 from schema.engine.lookup import Rows
+from schema.engine.policy import SERVICE
 from schema.engine.postgres import Postgres
 from schema.engine.reading import Reading
 from schema.engine.step import Job, Step, Watch
@@ -61,6 +62,14 @@ class Replicated:
                 pass
         return await self._primary.read(steps, reader)
 
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """The rows of each step, from the primary."""
+        return await self._primary.read(steps)
+
+    def generation(self) -> Hashable:
+        """Changes when the primary may be another one."""
+        return self._primary.generation()
+
     def waiting(self) -> dict[str, int]:
         """How many errands wait, by what they wait for."""
         return {**self._primary.waiting(), **{f"replica {name}": n for name, n in self._replica.waiting().items()}}
@@ -89,4 +98,4 @@ class Replicated:
             now = monotonic()
             if len(self._until) > MOST_REMEMBERED:
                 self._until = {who: until for who, until in self._until.items() if until > now}
-            self._until[writer] = now + REMEMBERED
+            self._until[writer] = self._until[SERVICE] = now + REMEMBERED

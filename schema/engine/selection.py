@@ -182,3 +182,11 @@ class Selection:
 
     def __hash__(self) -> int:
         return self._hash
+
+
+def has_lists(asked: Selection) -> bool:
+    """Whether lists are asked for below the record, at any depth."""
+    return any(
+        isinstance(source, Branch) or (isinstance(source, Far | One) and has_lists(source.selection))
+        for _, source in asked.picks
+    )

@@ -76,6 +76,12 @@ class Database(Protocol):
     async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment; `reader` sees at least what it has written itself."""
 
+    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+        """The rows of each step, read from the database that is there now; a replica may not know of them yet."""
+
+    def generation(self) -> Hashable:
+        """Changes when the database may be another one than before."""
+
     async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed. A job that is `apart` touches nothing that another one could."""
 

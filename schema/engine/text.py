@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, String, case, type_coerce
 
+from schema.engine.cursors import Signer
 from schema.engine.dialect import Object, Value, quoted
 from schema.engine.field import FieldShape
 from schema.engine.selection import Values
 
 Expression = ColumnElement[Any]
-Encoder = Callable[[bytes, Values], bytes]
+Encoder = Callable[[bytes, Values, Signer], bytes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

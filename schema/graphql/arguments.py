@@ -9,7 +9,7 @@ from typing import Any
 
 from schema.engine import searching
 from schema.engine.comparison import bound, checked, following
-from schema.engine.cursors import keys_of
+from schema.engine.cursors import Signer, keys_of
 from schema.engine.errors import Fault, Invalid, TooComplex
 from schema.engine.selection import Compare, Condition, Junction, Operator, Order, Page, Search
 from schema.engine.shape import Shape
@@ -55,7 +55,9 @@ class Stretch:
     order: Order
 
 
-def stretch_of(arguments: Mapping[str, Any], made: Shape, relation: str | None, named: Named) -> Stretch:
+def stretch_of(
+    arguments: Mapping[str, Any], made: Shape, relation: str | None, named: Named, signer: Signer
+) -> Stretch:
     """What a connection is asked for; its values are added to those that are named.
 
     `Invalid` for arguments that make no sense, `BadRequest` for a cursor that the list never gave.
@@ -70,7 +72,7 @@ def stretch_of(arguments: Mapping[str, Any], made: Shape, relation: str | None, 
     order = order_of(arguments, made) if sorted_by else following(made, where, alone=relation is None)
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
-            named.values |= keys_of(cursor, name, made, relation, order, where, named.values)
+            named.values |= keys_of(cursor, name, made, relation, order, where, named.values, signer)
     return Stretch(page, where, order)
 
 

@@ -33,6 +33,7 @@ RECIPES_KEPT = 50
 # The ways that an operation can take, as the figures call them.
 COMPILED, INTERPRETED = "compiledQuery", "interpretedQuery"
 REFUSED = "refusedOperation"
+FOR_ADMINISTRATORS = "the schema is shown to administrators alone; a credential with scopes needs schema:read too"
 WAYS = (COMPILED, INTERPRETED, "mutation", "subscription")
 
 
@@ -70,13 +71,13 @@ class Executor:
 
         `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
         """
-        if not self._discreet or "admin" in actor.roles:
+        if not self._discreet or _may_see_schema(actor):
             document = await self._document(request.query, directory, actor)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         try:
             document = await self._document(request.query, directory, actor)
             if document.introspects:
-                raise RequestRefused([GraphQLError("the schema is shown to administrators alone")], Forbidden.code)
+                raise RequestRefused([GraphQLError(FOR_ADMINISTRATORS)], Forbidden.code)
             return await self._run(document, request, directory, actor, queries_only, told, spend)
         except RequestRefused as error:
             raise error.without_suggestions() from None
@@ -164,21 +165,30 @@ class Executor:
         return orjson.dumps(answer)
 
 
+def _may_see_schema(actor: Actor) -> bool:
+    return "admin" in actor.roles and actor.kind.within("schema", "read")
+
+
 async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     """The answers of all root fields that the planner knows, of one moment; `most` is how many records they may be."""
-    work = context.work
+    work, known = context.work, [root for root in roots if root.known]
+    if known:
+        try:
+            context.operation.signer = await context.directory.signing.signer()
+        except DirectoryError as error:
+            context.answers |= dict.fromkeys([root.key for root in known], error)
+            return
     prepared: dict[str, Prepared] = {}
-    for root in roots:
-        if root.known:
-            try:
-                one = root.prepare(work, context.operation)
-                if one is None:
-                    one = await work.compile(partial(root.compile, work, context.operation))
-                prepared[root.key] = one
-            except TooComplex as error:
-                raise RequestRefused([GraphQLError(error.detail)], error.code) from None
-            except (DirectoryError, GraphQLError) as error:
-                context.answers[root.key] = error
+    for root in known:
+        try:
+            one = root.prepare(work, context.operation)
+            if one is None:
+                one = await work.compile(partial(root.compile, work, context.operation))
+            prepared[root.key] = one
+        except TooComplex as error:
+            raise RequestRefused([GraphQLError(error.detail)], error.code) from None
+        except (DirectoryError, GraphQLError) as error:
+            context.answers[root.key] = error
     if (records := sum([one.records for one in prepared.values()])) > most:
         raise too_many(records, most)
     try:

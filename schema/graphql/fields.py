@@ -90,7 +90,8 @@ class ListField(PlannedField):
         """Its one row is the page."""
         given = {**values, "actor": work.actor.id}
         step = Listing(plan.statement.sql, plan.statement.bind(given))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], given), counts=plan.counts)
+        finish = lambda rows: plan.finish(rows[0][0][0], given, operation.signer)  # noqa: E731
+        return Prepared([step], finish, counts=plan.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class RecordField(PlannedField):
     ) -> Prepared:
         """Its row, if there is one, is the record."""
         id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return Prepared((), lambda rows: NULL) if id is None else _one(work, plan, id, values)
+        return Prepared((), lambda rows: NULL) if id is None else _one(work, operation, plan, id, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class NodeField(RootField):
             selecting = Selecting(operation)
             selection = selecting.record(made, operation.type(made.name), details)
             if id is not None and _reads(made, work):
-                found = _one(work, work.record_plan(made, selection), id, selecting.named.values)
+                found = _one(work, operation, work.record_plan(made, selection), id, selecting.named.values)
                 found.records = selecting.records()
                 tried.append((made.name, found))
 
@@ -188,7 +189,8 @@ class NodesField(RootField):
         plan = work.list_plan(made, branch)
         step = Listing(plan.statement.sql, plan.statement.bind(values))
         most = len(ids) + selecting.records(len(ids))
-        return Prepared([step], lambda rows: plan.finish(rows[0][0][0], values), most, counts=plan.counts)
+        finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer)  # noqa: E731
+        return Prepared([step], finish, most, counts=plan.counts)
 
 
 def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:
@@ -215,9 +217,9 @@ def _reads(made: Shape, work: Work) -> bool:
     return kind.within(made.plural, "read") and made.rules.read.where(made.table, kind) is not False
 
 
-def _one(work: Work, plan: Plan, id: str, values: Values) -> Prepared:
+def _one(work: Work, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
     step = work.looking_up(plan, id, values)
-    finish = lambda rows: plan.finish(rows[0][0][0], values) if rows[0] else NULL  # noqa: E731
+    finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
     return Prepared([step], finish, counts=plan.counts)
 
 

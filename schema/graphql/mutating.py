@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from schema.engine import faces, operations
+from schema.engine.cursors import Signer
 from schema.engine.database import Work
 from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
 from schema.engine.links import link, reading_link, unlink
@@ -29,6 +30,7 @@ Read = tuple[Step, Callable[[Rows], dict[str, Any]]]
 async def perform(mutation: Mutation, context: Context, key: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Do what the mutation says, and give its payload by the keys that it is asked under."""
     try:
+        context.operation.signer = await context.directory.signing.signer()
         if mutation.relation:
             return await _link(mutation, context, key, _plain(given))
         if mutation.deed == "delete":
@@ -70,12 +72,11 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
         checked = checked_key(chosen)
     except ValueError as error:
         raise Invalid.of(Fault(("idempotency_key",), str(error), "invalid")) from None
-    # The same document with the same variables: what is asked of the record is a part of the request.
-    location = context.roots[key][0].node.loc
-    document = location.source.body if location else ""
-    return context.directory.work(
-        context.actor, repeat(checked, "graphql", key, document, context.operation.variables.coerced, data)
-    )
+    # The same operation of the same document with the same variables: the selection is a part of the request.
+    location, operation = context.roots[key][0].node.loc, context.operation
+    document, name = location.source.body if location else "", operation.node.name
+    request = ("graphql", key, document, name and name.value, operation.variables.coerced, data)
+    return context.directory.work(context.actor, repeat(checked, *request))
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -114,11 +115,11 @@ def _ends(made: Shape, id: str, mutation: Mutation, context: Context, key: str) 
         _check(context, selecting)
         plan = context.work.record_plan(made, selection)
         step = context.work.looking_up(plan, id, values)
-        yield step, partial(_record, name, plan, values)
+        yield step, partial(_record, name, plan, values, context.operation.signer)
 
 
-def _record(name: str, plan: Plan, values: Values, rows: Rows) -> dict[str, Any]:
-    return {name: orjson.loads(plan.finish(rows[0][0], values)) if rows else None}
+def _record(name: str, plan: Plan, values: Values, signer: Signer, rows: Rows) -> dict[str, Any]:
+    return {name: orjson.loads(plan.finish(rows[0][0], values, signer)) if rows else None}
 
 
 def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Context, key: str) -> Iterator[Read]:

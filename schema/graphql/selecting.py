@@ -21,6 +21,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues, get_argument_values
 
+from schema.engine.cursors import UNKNOWN, Signer
 from schema.engine.selection import (
     Branch,
     Constant,
@@ -52,7 +53,8 @@ _INFO: dict[str, InfoName] = {
 class Operation:
     """An operation that is about to run: its document's fragments, and its variables.
 
-    `known` holds the arguments that have been looked over for it before, where that is worth while.
+    `known` holds the arguments that have been looked over for it before, where that is worth while; `signer` signs the
+    cursors of its lists, and verifies those that are sent.
     """
 
     schema: GraphQLSchema
@@ -61,6 +63,7 @@ class Operation:
     variables: VariableValues
     known: KnownArguments | None = None
     tally: Tally = field(default_factory=Tally)
+    signer: Signer = UNKNOWN
 
     def roots(self) -> dict[str, Details]:
         """The root fields by the keys that they are answered under."""
@@ -110,7 +113,8 @@ class Site:
 
     def read(self, operation: Operation, named: Named) -> Stretch:
         """What its arguments ask for this time."""
-        return stretch_of(operation.arguments(self.definition, self.details), self.shape, self.relation, named)
+        arguments = operation.arguments(self.definition, self.details)
+        return stretch_of(arguments, self.shape, self.relation, named, operation.signer)
 
 
 def records_of(sites: Sequence[Site], stretches: Sequence[Stretch], values: Mapping[str, Any], alone: int = 1) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import schema.engine.repeats  # the engine's own table
+import schema.engine.cursor_key
+import schema.engine.repeats  # the engine's own tables
 import schema.models  # noqa: F401  the models register their tables
 from schema.migrations.searching import is_declared
 

@@ -14,9 +14,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import schema.engine.repeats  # noqa: F401  the engine's own table, which no model declares
+import schema.engine.cursor_key
+import schema.engine.repeats  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.datafile import alone
 from schema.engine.place import is_postgres
+from schema.engine.private_file import create_unless_there, make_folders
 from schema.migrations.connecting import on_postgres, on_sqlite, patiently
 from schema.migrations.searching import is_declared
 from schema.migrations.turns import PATIENCE, Tell, Turn
@@ -32,8 +34,9 @@ def migrate(place: str, tell: Tell = lambda sentence: None, patience: float = PA
     """
     if is_postgres(place):
         return patiently(lambda: on_postgres(place, _upgraded, alone=True))
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    make_folders(Path(place).parent)
     with alone(place, "migrating", patience):
+        create_unless_there(place)  # SQLite gives its own files, the log and the shared memory, the mode of this one.
         return on_sqlite(place, _upgraded, Turn(tell, patience))
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, distinct, func, insert, literal, null, select
+from sqlalchemy import ColumnElement, func, insert, literal, null, select
 
 from schema.transfer.sheet import Sheet
 from schema.transfer.source import Heading
 from schema.transfer.staging import Stage
+
+LONGEST_REASON = 500  # characters: it may quote a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Blemish:
     reason: str
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, (f"{self.file}:{self.line}", self.column, self.reason)))
+        return ": ".join(filter(None, (f"{self.file}:{self.line}", self.column, _shortened(self.reason))))
 
 
 def blame(
@@ -45,9 +48,11 @@ def blame(
 
 def bad_rows(stage: Stage) -> dict[str, int]:
     """How many rows of each sheet have faults."""
-    faults = stage.faults.c
-    counted = select(faults.sheet, func.count(distinct(faults.number))).group_by(faults.sheet)
-    return dict(map(tuple, stage.run(counted)))
+    found = Counter(stage.unreadable)
+    for name, rows in stage.rows.items():
+        ((marked,),) = stage.run(select(func.count()).select_from(rows).where(rows.c._bad == 1))
+        found[name] += marked
+    return {name: number for name, number in found.items() if number}
 
 
 def blemishes(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[list[Blemish], int]:
@@ -55,7 +60,11 @@ def blemishes(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[lis
     faults = stage.faults
     (total,) = stage.run(select(func.count()).select_from(faults))[0]
     found = stage.run(select(*faults.columns).order_by(faults.c.number).limit(most))
-    return [_told(stage, headings, *row) for row in found], total
+    return [_told(stage, headings, *row) for row in found], total + stage.left_out
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 1]}…"
 
 
 def _told(

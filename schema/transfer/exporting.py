@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import stat
 import zipfile
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from sqlalchemy import ColumnElement, case, func, literal_column, select
 
 from schema.engine.errors import BadRequest
 from schema.engine.field import FieldShape
+from schema.engine.private_file import create, make_folders
 from schema.engine.statement import Statement, compiled
 from schema.transfer import Tell
 from schema.transfer.session import Row, Session, explained, session
@@ -75,7 +77,10 @@ def export_file(taken: Snapshot, sheet: Sheet, path: Path) -> None:
 
 def export_folder(taken: Snapshot, sheets: Sequence[Sheet], folder: Path) -> None:
     """A file for each sheet; none is put in its place before all are written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        make_folders(folder)
+    except OSError as error:
+        raise BadRequest(f"{folder} cannot be made: {error.strerror or error}") from error
     with _replacing([folder / f"{sheet.name}.csv" for sheet in sheets]) as files:
         for sheet, file in zip(sheets, files, strict=True):
             taken.write(sheet, file)
@@ -99,10 +104,11 @@ def _replacing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
     parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
         with ExitStack() as stack:
-            files: list[IO[bytes]] = [stack.enter_context(part.open("wb")) for part in parts]
+            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(_created(it), "wb")) for it in parts]
             yield files
-            for file in files:
+            for file, path in zip(files, paths, strict=True):
                 file.flush()
+                _give_mode(file, path)
                 os.fsync(file.fileno())
         for part, path in zip(parts, paths, strict=True):
             part.replace(path)
@@ -113,6 +119,18 @@ def _replacing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
         for part in parts:
             with suppress(OSError):
                 part.unlink()
+
+
+def _created(part: Path) -> int:
+    """A new file; what a process of the same number has left behind goes."""
+    part.unlink(missing_ok=True)
+    return create(part)
+
+
+def _give_mode(file: IO[bytes], path: Path) -> None:
+    """The mode of our own file that it takes the place of; somebody else's says nothing about who may read ours."""
+    if path.exists() and os.name == "posix" and (old := path.stat()).st_uid == os.geteuid():
+        os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
 
 
 def _listing(sheet: Sheet, for_spreadsheets: bool) -> Statement:

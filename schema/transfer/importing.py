@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import IO
 
 from sqlalchemy import func, select
 
@@ -19,6 +17,7 @@ from schema.engine.record import now
 from schema.transfer import Tell
 from schema.transfer.blame import Blemish, bad_rows, blemishes
 from schema.transfer.judging import judge
+from schema.transfer.limits import Limits, Metered, budget_of, check_rows
 from schema.transfer.reading import Intake
 from schema.transfer.recognising import recognise
 from schema.transfer.session import explained, session
@@ -27,7 +26,8 @@ from schema.transfer.source import Heading, Line, Source, opened
 from schema.transfer.staging import Stage
 from schema.transfer.storing import store
 
-BATCH = 5000
+BATCH, BATCH_CHARACTERS = 5000, 2**22  # rows held at a time, and what they may add up to
+USUAL = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,17 @@ class Wish:
     skip_bad: bool = False
     dry_run: bool = False
     most_told: int = 50
+    limits: Limits = USUAL
 
 
 def import_files(path: str, sheets: Mapping[str, Sheet], sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
     """Bring files into a database; `tell` hears what is under way, and how far it is."""
     with explained(path), session(path) as opened:
-        return _import(Stage(opened, sheets), sources, wish, tell)
+        return _import(Stage(opened, sheets, wish.most_told), sources, wish, tell)
 
 
 def _import(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
-    headings, total = _read(stage, sources, wish.kind, tell)
+    headings, total = _read(stage, sources, wish, tell)
     tell("Checking", None)
     stage.index()
     hopeless = bool(bad_rows(stage)) and not wish.skip_bad
@@ -88,30 +89,38 @@ def _import(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> 
     return report
 
 
-def _read(stage: Stage, sources: Sequence[Source], kind: str | None, tell: Tell) -> tuple[list[Heading], int]:
+def _read(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> tuple[list[Heading], int]:
     """Put all rows on the stage, numbered through; the files' headings and the number of rows."""
     headings: list[Heading] = []
-    number = 0
+    number, budget = 0, budget_of(wish.limits)
     stage.begin(writing=False)
     for file, source in enumerate(sources):
-        with opened(source, stage.sheets, kind) as (heading, lines, raw):
+        with opened(source, stage.sheets, wish.kind, budget) as (heading, lines, raw):
             headings.append(heading)
             intake = Intake(stage, heading, file)
             for batch in _batches(lines):
                 intake.take(enumerate(batch, number))
                 number += len(batch)
+                check_rows(number, wish.limits)
                 tell(f"Reading {source.name}", _share(raw, source))
     stage.commit()
     return headings, number
 
 
 def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    lines = iter(lines)
-    while batch := list(islice(lines, BATCH)):
+    """The rows, some at a time: many short ones, or a few long ones."""
+    batch, size = list[Line](), 0
+    for line in lines:
+        batch.append(line)
+        size += line.size
+        if len(batch) == BATCH or size > BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch
 
 
-def _share(raw: IO[bytes], source: Source) -> float | None:
+def _share(raw: Metered, source: Source) -> float | None:
     return min(raw.tell() / source.size, 1) if source.size else None
 
 

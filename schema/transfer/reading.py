@@ -50,11 +50,12 @@ class Intake:
         """Stage some rows, each under its number."""
         faults: list[Row] = []
         self._stage.run_many(self._staging, self._staged(lines, faults))
-        self._stage.run_many(self._blaming, faults)
+        self._stage.blame(self._blaming, faults)
 
     def _staged(self, lines: Iterable[tuple[int, Line]], faults: list[Row]) -> Iterator[Row]:
         for number, line in lines:
             if line.fault is not None:
+                self._stage.unreadable[self._sheet.name] += 1
                 faults.append(self._fault(number, line, None, line.fault))
                 continue
             values, wrong = self._read(line.cells)

@@ -91,6 +91,7 @@ class File(Session):
 
     def __init__(self, path: str, *, query_only: bool = False) -> None:
         self._connection = connection.connect(path, query_only=query_only)
+        self.say("PRAGMA temp_store=FILE")  # what an import stages is as large as its files
         self.say(f"PRAGMA busy_timeout={PATIENCE}")
         for schema in ("main", "temp"):
             self.say(f"PRAGMA {schema}.cache_size={PAGES_KEPT}")

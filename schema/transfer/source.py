@@ -19,19 +19,20 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from schema.engine.errors import BadRequest, Invalid
+from schema.transfer.limits import LONGEST_ROW, MOST_FILES, Budget, Catalogued, Metered, budget_of_archive
 from schema.transfer.sheet import Column, Sheet
 
-LONGEST_LINE = 2**20
 DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file's bytes come from, and how many there are, if that is known."""
+    """Where a file's bytes come from, how many there are, if that is known, and what bounds the archive it is in."""
 
     name: str
     open: Callable[[], IO[bytes]]
     size: int | None
+    archive: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,15 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row's cells, the line that it starts in, and what is wrong with it if it cannot be read."""
+    """A row's cells, the line that it starts in, and what is wrong with it if it cannot be read.
+
+    `size` is how many characters it has taken.
+    """
 
     number: int
     cells: Sequence[str]
     fault: str | None = None
+    size: int = 0
 
 
 def sources_of(paths: Sequence[str], stdin: IO[bytes]) -> list[Source]:
@@ -64,16 +69,25 @@ def sources_of(paths: Sequence[str], stdin: IO[bytes]) -> list[Source]:
     found = [source for path in paths for source in _at(path, stdin)]
     if not found:
         raise BadRequest(f"there are no .csv files in {', '.join(paths)}")
+    if len(found) > MOST_FILES:
+        raise BadRequest(f"there are {len(found):,} files; {MOST_FILES:,} can be imported at a time")
     return found
 
 
 @contextmanager
 def opened(
-    source: Source, sheets: Mapping[str, Sheet], kind: str | None
-) -> Iterator[tuple[Heading, Iterator[Line], IO[bytes]]]:
-    """A file's heading, its rows, and the file itself, for whoever wants to know how far it has been read."""
+    source: Source, sheets: Mapping[str, Sheet], kind: str | None, budget: Budget
+) -> Iterator[tuple[Heading, Iterator[Line], Metered]]:
+    """A file's heading, its rows, and the file itself, for whoever wants to know how far it has been read.
+
+    What is read is taken from the budget, and from that of the archive if there is one.
+    """
+    budgets = [budget, source.archive] if source.archive else [budget]
     try:
-        with source.open() as raw, io.TextIOWrapper(raw, "utf-8-sig", newline="") as text:
+        with (
+            Metered(source.open(), budgets) as raw,
+            io.TextIOWrapper(io.BufferedReader(raw), "utf-8-sig", newline="") as text,
+        ):
             lines = _Lines(source.name, text)
             header = lines.header()
             sheet = sheets[kind or _kind(source, header, sheets)]
@@ -97,7 +111,7 @@ class _Lines:
     def __init__(self, name: str, text: io.TextIOWrapper) -> None:
         self._name = name
         self._text = text
-        self._read = 0
+        self._read = self._taken = 0
         self._csv = csv.reader(iter(()))
 
     def header(self) -> list[str]:
@@ -115,7 +129,7 @@ class _Lines:
 
     def rows(self, width: int) -> Iterator[Line]:
         while True:
-            start = self._read + 1
+            start, self._taken = self._read + 1, 0
             try:
                 cells = next(self._csv)
             except StopIteration:
@@ -124,19 +138,22 @@ class _Lines:
                 yield Line(start, (), _meaning(error))
                 continue
             if len(cells) == width:
-                yield Line(start, cells)
+                yield Line(start, cells, size=self._taken)
             elif cells:
                 yield Line(start, (), f"it has {len(cells)} cells, and the first line names {width} columns")
 
     def _line(self) -> str:
         try:
-            line = self._text.readline(LONGEST_LINE)
+            line = self._text.readline(LONGEST_ROW)
         except UnicodeDecodeError as error:
             wrong = f"the byte {error.object[error.start]:#04x}, in line {self._read + 1} or soon after"
             raise BadRequest(f"{self._name} is not UTF-8 ({wrong}): save it as “CSV UTF-8”") from error
-        if len(line) == LONGEST_LINE:
-            raise BadRequest(f"{self._name}:{self._read + 1}: the line is too long to be one")
         self._read += 1
+        self._taken += len(line)
+        if len(line) == LONGEST_ROW:
+            raise BadRequest(f"{self._name}:{self._read}: the line is too long: it may have {LONGEST_ROW:,} characters")
+        if self._taken > LONGEST_ROW:
+            raise BadRequest(f"{self._name}:{self._read}: the row is too long: it may have {LONGEST_ROW:,} characters")
         return line
 
 
@@ -160,13 +177,24 @@ def _file(path: Path) -> Source:
 
 def _packed(path: str) -> Iterator[Source]:
     try:
-        with zipfile.ZipFile(path) as packed:
+        with Catalogued(path) as file, zipfile.ZipFile(file) as packed:
             members = packed.infolist()
+        budget = budget_of_archive(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise BadRequest(f"{path} cannot be read: {error}") from error
     for member in members:
         if _is_csv(PurePath(member.filename).name) and not member.filename.startswith("__MACOSX/"):
-            yield Source(f"{path}/{member.filename}", partial(_unpacked, path, member), member.file_size)
+            _check(path, member)
+            opened = partial(_unpacked, path, member)
+            yield Source(f"{path}/{member.filename}", opened, member.file_size, budget)
+
+
+def _check(path: str, member: zipfile.ZipInfo) -> None:
+    """`BadRequest` for a member that cannot be unpacked piece by piece, or whose name holds control characters."""
+    if not member.filename.isprintable():
+        raise BadRequest(f"{path} has a member with an unprintable name: {member.filename[:64]!r}")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadRequest(f"{path}/{member.filename} is packed by another method than deflate: pack it anew")
 
 
 def _unpacked(path: str, member: zipfile.ZipInfo) -> IO[bytes]:

@@ -6,6 +6,7 @@ fields it was `_given`, whether it is `_known` to the directory, whether it is `
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,16 @@ from schema.transfer.sheet import Sheet, exact_or_folded
 
 
 class Stage:
-    """On a connection, a table for the rows of each sheet and one for what is wrong with them."""
+    """On a connection, a table for the rows of each sheet and one for what is wrong with them.
 
-    def __init__(self, session: Session, sheets: Mapping[str, Sheet]) -> None:
+    Of what is wrong with rows as they are read, the first `most_told` faults are kept, and the others counted.
+    """
+
+    def __init__(self, session: Session, sheets: Mapping[str, Sheet], most_told: int) -> None:
         self.sheets = sheets
+        self.unreadable = Counter[str]()  # rows by their sheets that could not even be staged
+        self.left_out = 0  # faults that were not kept
+        self._room = most_told
         self._metadata = MetaData()
         self.rows = {name: _rows(sheet, self._metadata) for name, sheet in sheets.items()}
         self.faults = _faults(self._metadata)
@@ -48,6 +55,13 @@ class Stage:
     def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a statement for each row."""
         self._session.run_many(statement, rows)
+
+    def blame(self, statement: Statement, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Keep as many faults as are told; they come in the order of the rows, so later ones never are."""
+        kept = faults[: self._room]
+        self._room -= len(kept)
+        self.left_out += len(faults) - len(kept)
+        self.run_many(statement, kept)
 
     def index(self) -> None:
         """Make what is looked for quick to find, now that all rows are there."""

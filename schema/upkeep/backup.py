@@ -9,6 +9,7 @@ from pathlib import Path
 
 from schema.engine.connection import connect
 from schema.engine.errors import BadRequest, DatabaseUnavailable
+from schema.engine.private_file import create
 
 
 def back_up(path: str, target: Path, *, force: bool = False) -> int:
@@ -17,7 +18,7 @@ def back_up(path: str, target: Path, *, force: bool = False) -> int:
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         # Nobody else may read it: it holds what the database holds.
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(create(part))
         _copy(path, part)
         _settle(part)
         part.replace(target)

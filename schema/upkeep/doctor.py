@@ -5,8 +5,11 @@ It changes nothing, and may look while others write.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -22,6 +25,7 @@ from schema.upkeep.finding import Finding
 MEGABYTE = 2**20
 LEAST_FREE = 256 * MEGABYTE
 MOST_TOLD = 5
+OTHERS = stat.S_IRWXO
 RESTORE = "restore a backup: docs/operating.md tells how"
 
 
@@ -46,6 +50,7 @@ def examine(path: str, shapes: Sequence[Shape]) -> Iterator[Finding]:
             "migration": _migration,
             "tables": _tables,
             "mode": _mode,
+            "access": _access,
             **{f"keys of {made.plural}": partial(_keys, made) for made in shapes},
         }
         for what, look in looks.items():
@@ -101,6 +106,15 @@ def _mode(what: str, connection: sqlite3.Connection, path: str) -> Finding:
         return Finding(what, f"texts are stored as {encoding}", "make it anew: export, migrate a new file, import")
     # A backup has another mode, so that it is one file; a server sets its own.
     return Finding(what, told=f"{mode}, {encoding}")
+
+
+def _access(what: str, connection: sqlite3.Connection, path: str) -> Finding:
+    there = [it for it in (path, f"{path}-wal", f"{path}-shm") if os.path.exists(it)]
+    modes = {it: stat.S_IMODE(os.stat(it).st_mode) for it in there}
+    if os.name != "posix" or not any(mode & OTHERS for mode in modes.values()):
+        return Finding(what, told=f"mode {modes[path]:04o}: nobody but its owner and group")
+    open_ones = ", ".join(f"{it} has mode {mode:04o}" for it, mode in modes.items() if mode & OTHERS)
+    return Finding(what, f"any user of this machine may open it: {open_ones}", f"chmod 600 {shlex.join(there)}")
 
 
 def _keys(made: Shape, what: str, connection: sqlite3.Connection, path: str) -> Finding:

@@ -28,7 +28,7 @@ from api.settings import read
 from api.tokens import Tokens
 from schema.engine import searching
 from schema.engine.comparison import bound, checked
-from schema.engine.cursors import keys_of
+from schema.engine.cursors import Signer, keys_of
 from schema.engine.errors import Fault, Invalid
 from schema.engine.faces import create_face
 from schema.engine.jsontext import check_bounds, strict
@@ -124,12 +124,15 @@ def overlapping(n: int) -> str:
     return "{ users { nodes { " + " ".join(f"...F{at} ...{{ b{at}: id }}" for at in range(n)) + " } } } " + fragments
 
 
+SIGNER = Signer(b"secret" * 6)
+
+
 def conditions(n: int) -> dict[str, Any]:
     return {"filter": {"or": [{"age": {"in": [1, 2]}, "firstName": {"startswith": "ab"}} for _ in range(n)]}}
 
 
 def stretched(arguments: dict[str, Any]) -> None:
-    stretch_of(arguments, people(), None, Named(Tally(-UNLIMITED)))
+    stretch_of(arguments, people(), None, Named(Tally(-UNLIMITED)), SIGNER)
 
 
 def text_of(n: int, text: str) -> Any:
@@ -196,7 +199,9 @@ LOOPS: dict[str, Scanned] = {
     "a beginning": Scanned(spellings, lambda n: "k" * n),
     "the end of a beginning": Scanned(end, lambda n: "\U0010ffff" * n),
     "compared: a list": Scanned(lambda it: bound(FIELD, "in", "v", checked(FIELD, "in", it)), lambda n: ["É"] * n),
-    "a cursor": Scanned(lambda it: keys_of(it, "after", people(), None, FIRST_NAMES, None, {}), lambda n: "W1tb" * n),
+    "a cursor": Scanned(
+        lambda it: keys_of(it, "after", people(), None, FIRST_NAMES, None, {}, SIGNER), lambda n: "W1tb" * n
+    ),
     # Headers.
     "headers: Accept with commas": Scanned(
         lambda scope: reading.check_accept(reading.headers_of(scope)["accept"]), headers("accept", ",a/b;q=1"), 100

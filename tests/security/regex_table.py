@@ -176,9 +176,10 @@ SCANS: dict[str, Scan] = {
         "match", ("A", " ", "a", "1", ".", "\r", " HTTP/"), ("", "GET ", "GET / HTTP/2", "GET / HTTP/")
     ),
     "schema/engine/comparison.py:UUID": Scan("fullmatch", ("a", "-", "0"), ("", "019aa0b1-7c30-7e6a-9d5b-")),
-    "schema/engine/comparison.py:_READABLE": Scan("fullmatch", ("a", "\x00")),
+    "schema/engine/comparison.py:READABLE": Scan("fullmatch", ("a", "\x00")),
     "schema/engine/connection.py:_DAMAGED": Scan("search", ("mal", "malform", "not ", "not a data", "n", "m")),
     "schema/engine/connection.py:_UNAVAILABLE": Scan("search", ("no such ", "unable ", "read", "n", "r", "u")),
+    "schema/engine/cursors.py:_TIME": Scan("fullmatch", ("0", "1", "-", "9"), ("", "2026-11-22T09:30:00.")),
     "schema/engine/faces.py:_MOMENT": Scan("fullmatch", ("0", "1", "-", "9"), ("", "2026-11-22T09:30:00.", "0000")),
     "schema/engine/repeats.py:_KEY": Scan("fullmatch", ("a", " ", '"')),
     "schema/engine/searching.py:_READABLE": Scan("fullmatch", ("a", " ", "a ", "\x00", "aaa ")),

@@ -636,6 +636,28 @@ def test_in_production_the_schema_is_shown_to_administrators_alone(client, house
         assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
+@pytest.mark.parametrize(
+    "scopes, shown",
+    [("users:read", False), ("keys:write metrics:read", False), ("schema:read", True), ("read", True), ("write", True)],
+)
+@pytest.mark.parametrize("query", [*INTROSPECTION, "{ usrs { nodes { id } } }"])
+def test_scopes_bound_what_an_administrator_is_told_of_the_schema(client, house, query, scopes, shown):
+    headers = bearer(key(house, "admin", scopes=scopes))
+
+    answer = client.post("/graphql", json={"query": query}, headers=headers)
+
+    if "usrs" in query:
+        assert ("Did you mean" in answer.text) == shown
+    else:
+        assert ("data" in answer.json()) == shown
+    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as socket:
+        socket.send_json({"type": "connection_init"})
+        assert socket.receive_json() == {"type": "connection_ack"}
+        socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
+        told = socket.receive_json()
+    assert (told["type"] == "next" or "Did you mean" in str(told)) == shown
+
+
 @pytest.mark.parametrize("query", ["{ user { id } }", "{ usrs { nodes { id } } }", "{ users(firs: 1) { totalCount } }"])
 @pytest.mark.parametrize("role", ["editor", "admin"])
 def test_in_production_names_are_suggested_to_administrators_alone(client, house, query, role):
