@@ -1,9 +1,9 @@
 """HTTP/1.1 as uvicorn reads it, kept within limits, every refusal in our words, and an answer in one piece.
 
 What is well-formed goes on to the service. What is not, or takes too much or too long, is told so in a problem
-document, and the connection ends. In `wire/`, `connection.py` reads, `head.py` says what a request's head must be,
-`exchange.py` writes the answers, `visit.py` sees a connection through its life, `patience.py` has the limits,
-`websocket.py` sees to WebSockets.
+document, and the connection ends. In `wire/`, `connection.py` reads requests, `body.py` their bodies, `head.py` says
+what a head must be, `websocket_handshake.py` what a WebSocket's must be, `exchange.py` writes the answers, `visit.py`
+sees a connection through its life, `patience.py` has the limits, `websocket.py` sees to WebSockets.
 """
 
 from __future__ import annotations

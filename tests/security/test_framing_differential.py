@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.protocol import protocol
 from api.wire.patience import Limits
 from tests.framing import Seen, Wire
-from tests.security.framing_corpus import NEXT, mutations, sequences
+from tests.framing_corpus import NEXT, mutations, sequences
 
 pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 

@@ -35,6 +35,7 @@ HAPROXY = """
 global
   log stdout len 65000 format raw local0
   maxconn 2000
+  nbthread 1  # of two that write to the log at the same time one gives up
 defaults
   mode http
   log global

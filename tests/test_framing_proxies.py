@@ -21,8 +21,8 @@ import pytest
 from api.protocol import protocol
 from api.wire.patience import Limits
 from tests.framing import Echo, Seen
-from tests.security.framing_corpus import TAG, sequences
-from tests.security.proxies import PROXIES, Proxy
+from tests.framing_corpus import TAG, sequences
+from tests.proxies import PROXIES, Proxy
 from tests.wires import serving
 
 pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]

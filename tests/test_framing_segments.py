@@ -15,7 +15,7 @@ import pytest
 from api.protocol import protocol
 from api.wire.patience import Limits
 from tests.framing import Outcome, Wire
-from tests.security.framing_corpus import mutations, sequences
+from tests.framing_corpus import mutations, sequences
 
 pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
