@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import sqlite3
 from typing import Any
 
 import pytest
@@ -27,6 +29,11 @@ def sides(migrated, crowd):
 
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
     crowd_in(migrated)
+    # The cursors are to be the same, too.
+    with contextlib.closing(sqlite3.connect(crowd)) as connection:
+        (secret,) = connection.execute("SELECT secret FROM cursor_key").fetchone()
+    postgres.run(migrated, "DELETE FROM cursor_key")
+    postgres.run(migrated, f"INSERT INTO cursor_key (id, secret) VALUES (1, '\\x{secret.hex()}')")
     return str(crowd), migrated
 
 

@@ -79,7 +79,8 @@ async def test_records_looked_up_at_the_same_moment_are_one_statement(watched):
     directory, said = watched
     work = directory.work(ADMIN)
     ids = [await make(work, age=age) for age in range(10)]
-    await get(work, USER, ids[0], SHORT)  # from here on it is known to be short
+    for _ in range(20):  # after which it is known to be short, however busy the machine is
+        await get(work, USER, ids[0], SHORT)
     said.clear()
 
     found = await asyncio.gather(

@@ -87,10 +87,8 @@ class HeadersTooLarge(HttpRefused):
     code, title, status = "HEADERS_TOO_LARGE", "The headers are too large", 431
 
 
-class WebSocketRefused(HttpRefused):
+class WebSocketRefused(HttpRefused, BadRequest):
     """A WebSocket handshake of a version that is not supported; `headers` name the one that is (RFC 6455, 4.4)."""
-
-    code, title, status = BadRequest.code, BadRequest.title, 400
 
 
 class NotImplementedHere(HttpRefused):
@@ -122,7 +120,6 @@ STATUS: dict[type[DirectoryError], int] = {
     MethodNotAllowed: 405,
     NotAcceptable: 406,
     RequestTimeout: 408,
-    WebSocketRefused: 400,
     Conflict: 409,
     UnderWay: 409,
     VersionMismatch: 412,
