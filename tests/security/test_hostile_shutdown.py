@@ -20,7 +20,10 @@ from tests.people import fill, made_up
 from tests.security.credentials import SECRET, key
 from tests.wires import connected, free_port, read_answer, request, say
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no signals here")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="there are no signals here"),
+    pytest.mark.sqlite,  # half a minute each, and what clients do has nothing to do with the database
+]
 
 ROOT = Path(__file__).parent.parent.parent
 # What hosts grant at the least before they kill.
