@@ -32,7 +32,7 @@ from api.rest.routes import me_endpoint, model_endpoints
 from api.rest.typed import endpoints_of
 from api.settings import Settings
 from api.shortcut import Shortcut
-from api.socket import SocketDoor, socket_route
+from api.socket import SocketDoor, socket_routes
 from schema.engine.database import Directory
 from schema.engine.gate import Gate
 from schema.engine.shape import Shape, shape
@@ -67,7 +67,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             openapi.route(document),
             metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
             *doors,
-            _socket(settings, executor, authenticate, rates),
+            *_sockets(settings, executor, authenticate, rates),
         ],
         middleware=_around(settings, figures, _envelope(settings, gate, rates, authenticate), doors),
         exception_handlers=handlers(),
@@ -122,9 +122,9 @@ def _executor(settings: Settings, shapes: Sequence[Shape]) -> Executor:
     return Executor(make_schema(shapes, shape(User)), limits, discreet=not settings.development)
 
 
-def _socket(settings: Settings, executor: Executor, authenticate: Authenticate, rates: Rates) -> WebSocketRoute:
+def _sockets(settings: Settings, executor: Executor, authenticate: Authenticate, rates: Rates) -> list[WebSocketRoute]:
     """The door for WebSockets, as the settings have it."""
-    return socket_route(
+    return socket_routes(
         SocketDoor(
             executor,
             authenticate,

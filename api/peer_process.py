@@ -25,6 +25,8 @@ TUNNELS = frozenset((
     "autossh", "bore", "chisel", "cloudflared", "devtunnel", "frpc", "gost", "inlets", "ngrok", "npc", "pagekite",
     "plink", "playit", "rathole", "ssh", "sshd", "sshd-session", "tailscaled", "tunnelto", "wstunnel", "zrok",
 ))  # fmt: skip
+# Programs that may call for themselves or pass on, and as relays may have closed their listener by then.
+RELAYS = frozenset(("haproxy", "nc", "nc.openbsd", "nc.traditional", "ncat", "netcat", "nginx", "socat"))
 KEPT_SECONDS = 1.0
 _MOST_KEPT = 1000
 _LONGEST_NAME = 40
@@ -127,24 +129,30 @@ def _reason(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         return f"{program} has ended its connection"
     if process.name.lower().removesuffix(".exe") in TUNNELS:
         return f"{program} passes on connections, which might be a stranger's"
-    if served := _served(table, process):
+    if served := _served(table, process, connection):
         return f"{program} serves other connections ({served}) and might pass on a stranger's request"
     return ""
 
 
-def _served(table: SocketTable, process: Process) -> str:
+def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
     """Where a process serves others, or may; empty where it does not."""
     within = {(socket.local, socket.remote) for socket in process.sockets}
+    listening = any(socket.remote is None for socket in process.sockets)
     for socket in process.sockets:
         port = f"port {socket.local[1]}"
         if socket.remote is None:
             if not ipaddress.ip_address(socket.local[0]).is_loopback:
                 return f"{port} of address {socket.local[0]}"
+        # What leads to this server, which may be shutting down, was opened by the caller. So was, in a program that
+        # does not listen, what is left of a connection to a server that is gone.
+        elif socket.remote == connection.remote or (socket in process.ending and not listening):
+            continue
         elif (socket.remote, socket.local) not in within and not _is_outgoing(table, socket.local, socket.remote):
             return port
     if process.accepted_unix:
         return f"the Unix socket {_printable(process.accepted_unix)}"
-    return "a connection that the other side has ended" if process.broken else ""
+    ended = process.broken and (listening or process.name.lower() in RELAYS)
+    return "a connection that the other side has ended" if ended else ""
 
 
 def _is_outgoing(table: SocketTable, local: Address, remote: Address) -> bool:

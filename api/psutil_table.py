@@ -16,9 +16,11 @@ class PsutilTable:
     def __init__(self) -> None:
         try:
             self.ephemeral = ephemeral_ports()
-            self._held = list(_connections())
+            rows = list(_connections())
         except (psutil.Error, OSError, NotImplementedError) as error:
             raise Unavailable from error
+        self._held = [(found, pid) for found, pid, _ in rows]
+        self._ending = frozenset(found for found, _, ending in rows if ending)
         self._listeners = frozenset(found.local for found, _ in self._held if found.remote is None)
 
     def listens(self, address: Address) -> bool:
@@ -37,11 +39,12 @@ class PsutilTable:
         except psutil.Error:
             return None
         sockets = tuple(found for found, holder in self._held if holder == pid)
-        return Process(pid, name, user == psutil.Process().username(), sockets)
+        ending = self._ending.intersection(sockets)
+        return Process(pid, name, user == psutil.Process().username(), sockets, ending=ending)
 
 
-def _connections() -> Iterable[tuple[TcpSocket, int | None]]:
-    """All TCP sockets with the process of each, where that is visible."""
+def _connections() -> Iterable[tuple[TcpSocket, int | None, bool]]:
+    """All TCP sockets with the process of each, where that is visible, and whether one side has closed."""
     try:
         rows = [(row, row.pid) for row in psutil.net_connections("tcp")]
     except psutil.AccessDenied:  # macOS shows all of them to root alone, but to each user their own
@@ -49,7 +52,8 @@ def _connections() -> Iterable[tuple[TcpSocket, int | None]]:
     for row, pid in rows:
         if row.laddr and (row.raddr or row.status == psutil.CONN_LISTEN):
             remote = plain_address(*row.raddr[:2]) if row.raddr else None
-            yield TcpSocket(plain_address(*row.laddr[:2]), remote), pid
+            ending = row.status not in (psutil.CONN_ESTABLISHED, psutil.CONN_LISTEN)
+            yield TcpSocket(plain_address(*row.laddr[:2]), remote), pid, ending
 
 
 def _own_connections(process: psutil.Process) -> list[Any]:

@@ -22,7 +22,7 @@ _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST_DUMP = 0x301
 _ERROR, _DONE = 2, 3
-_LISTEN = 10
+_ESTABLISHED, _LISTEN = 1, 10
 _TIME_WAIT, _SYN_RECV, _NEW_SYN_RECV = 6, 3, 12
 # All states but those of which no process has a socket.
 _STATES = ((1 << 13) - 1) & ~(1 << _TIME_WAIT | 1 << _SYN_RECV | 1 << _NEW_SYN_RECV)
@@ -45,6 +45,7 @@ class _Row(NamedTuple):
     socket: TcpSocket
     user: int
     inode: int
+    ending: bool
 
 
 class DiagTable:
@@ -91,8 +92,9 @@ class DiagTable:
             self._look()
             now = _sockets_of(pid)
             sockets = {inode: path for inode, path in now.items() if inode in sockets}
-        connected = tuple(self._rows[inode].socket for inode in sockets if inode in self._rows)
-        return Process(pid, _name(pid), _user(pid) == os.geteuid(), connected, accepted_unix, broken)
+        rows = [self._rows[inode] for inode in sockets if inode in self._rows]
+        connected, ending = tuple(row.socket for row in rows), frozenset(row.socket for row in rows if row.ending)
+        return Process(pid, _name(pid), _user(pid) == os.geteuid(), connected, accepted_unix, broken, ending)
 
 
 def _dump(family: int) -> Iterator[_Row]:
@@ -122,7 +124,7 @@ def _row(data: bytes, at: int) -> _Row:
     size = 4 if family == socket.AF_INET else 16
     local = plain_address(socket.inet_ntop(family, source[:size]), source_port)
     remote = None if state == _LISTEN else plain_address(socket.inet_ntop(family, target[:size]), port)
-    return _Row(TcpSocket(local, remote), user, inode)
+    return _Row(TcpSocket(local, remote), user, inode, state not in (_ESTABLISHED, _LISTEN))
 
 
 def _holders(inode: int) -> list[int]:

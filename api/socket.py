@@ -13,7 +13,7 @@ from api.handshake import check_origin, refuse
 from api.owner import address_of, identifier
 from api.rates import Rates
 from api.session import Session
-from schema.engine.errors import DirectoryError
+from schema.engine.errors import DirectoryError, NotFound
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor
 
@@ -79,6 +79,14 @@ class SocketDoor:
             self.admission.leave(opening)
 
 
-def socket_route(door: SocketDoor) -> WebSocketRoute:
-    """The one path of this door."""
-    return WebSocketRoute("/graphql", door)
+def socket_routes(door: SocketDoor) -> list[WebSocketRoute]:
+    """The one path of this door, and all others, where there is nothing."""
+    return [WebSocketRoute("/graphql", door), WebSocketRoute("/{path:path}", _Nowhere())]
+
+
+class _Nowhere:
+    """Refuses a handshake for a path where there is no WebSocket."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (await receive())["type"] == "websocket.connect":
+            await refuse(NotFound(f"there is no WebSocket at {scope['path'][:200]}"), scope, send)

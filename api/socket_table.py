@@ -31,7 +31,8 @@ class Process(NamedTuple):
     """A process, as far as its sockets matter.
 
     `accepted_unix` is the path of a Unix socket on which it holds an accepted connection. `broken` says that it holds a
-    TCP socket without a connection: one whose other side has reset it, or one that has never been connected.
+    TCP socket without a connection: one whose other side has reset it, or one that has never been connected. `ending`
+    are the sockets whose connection one side has closed.
     """
 
     pid: int
@@ -40,6 +41,7 @@ class Process(NamedTuple):
     sockets: tuple[TcpSocket, ...] = ()
     accepted_unix: str = ""
     broken: bool = False
+    ending: frozenset[TcpSocket] = frozenset()
 
 
 class SocketTable(Protocol):

@@ -124,12 +124,17 @@ SELF = (
     "a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); "
     "a.close()"
 )
+GONE = "a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); "
 HARMLESS = {
     "a program": "",
     "one that listens on loopback": "a = socket.create_server(('127.0.0.1', 0))",
     "one that calls itself": SELF,
     "one that calls another server": "b = socket.create_connection(('127.0.0.1', port))",
     "one with a pair of sockets": "a, b = socket.socketpair()",
+    "one whose server has gone": f"{GONE} c.close(); a.close()",
+    "one whose server has reset it": f"{GONE} c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); "
+    "c.close(); a.close()",
+    "one with a socket that is not connected": "a = socket.socket()",
     "one that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
 }
 SUSPECT = {
@@ -194,9 +199,30 @@ def test_a_program_of_another_user_is_refused(read):
 
 @ENDS
 def test_a_socket_without_a_connection_may_be_a_strangers():
-    verdict = judged_of(TABLES[0], f"a = socket.socket()\n{CONNECT}\n{GO}")
+    """In a program that serves others. One that does not may keep what is left of servers that have gone."""
+    listening = HARMLESS["one that listens on loopback"]
+
+    verdict = judged_of(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
 
     assert "the other side has ended" in verdict.reason
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_a_server_that_listens_no_more_serves_the_connections_it_has(read):
+    program = f"import socket, sys; port = int(sys.argv[1])\n{CONNECT}\nt = {CONNECT[4:]}\n{GO}\nsys.stdin.read()"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        command = [sys.executable, "-c", program, str(listener.getsockname()[1])]
+        with running(command, stdin=subprocess.PIPE), contextlib.ExitStack() as held:
+            accepted = [listener.accept() for _ in range(2)]
+            for connection, _ in accepted:
+                held.enter_context(connection)
+            assert accepted[0][0].recv(1) == b"x"
+            listener.close()
+
+            verdicts = [judge(read, client, connection.getsockname()) for connection, client in accepted]
+
+    assert [verdict.reason for verdict in verdicts] == ["", ""]
 
 
 @ENDS

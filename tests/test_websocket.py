@@ -22,7 +22,7 @@ from api.wire import websocket
 from api.wire.websocket import MOST_SMALL_FRAMES, SLICE, Socket
 from tests.conftest import settings_for
 from tests.frames import CLOSE, CONT, PING, PONG, TEXT, close_code, frame, handshake, opened, read_frame, received, text
-from tests.wires import connected, serving
+from tests.wires import connected, say, serving
 
 pytestmark = pytest.mark.sqlite
 
@@ -232,6 +232,19 @@ def test_of_those_that_do_not_hang_up_only_so_many_are_waited_for(port, monkeypa
 
 
 # Lines of the log.
+
+
+@pytest.mark.parametrize(
+    "path, line, status", [("/graphql", "Origin: http://example.com", 403), ("/nowhere", "X: y", 404)]
+)
+def test_a_handshake_that_is_refused_has_a_problem_document_and_leaves_no_line(port, caplog, path, line, status):
+    caplog.set_level(logging.INFO)
+
+    ((answered, headers, body),) = say(port, handshake(path, "localhost", line))
+
+    assert (answered, headers["content-type"]) == (status, "application/problem+json")
+    assert json.loads(body)["status"] == status
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_a_socket_leaves_no_line_at_info(port, caplog):

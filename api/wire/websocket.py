@@ -98,6 +98,8 @@ class Socket(WebSocketsSansIOProtocol):
         if self.close_sent and self.handshake_complete:
             raise ClientDisconnected
         await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused with a response, which uvicorn would take for a failure and log
 
     async def run_asgi(self) -> None:
         """Serve. What is still to be sent then is thrown away, if it is not taken in a while."""
