@@ -143,9 +143,11 @@ def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         if socket.remote is None:
             if not ipaddress.ip_address(socket.local[0]).is_loopback:
                 return f"{port} of address {socket.local[0]}"
-        # What leads to this server, which may be shutting down, was opened by the caller. So was, in a program that
-        # does not listen, what is left of a connection to a server that is gone.
-        elif socket.remote == connection.remote or (socket in process.ending and not listening):
+        # What leads to this server, which may be shutting down, was opened by the caller. So was what is left of a
+        # connection to a server that is gone: any in a program that does not listen, in others those on loopback.
+        elif socket.remote == connection.remote or (
+            socket in process.ending and (not listening or _is_left_on_loopback(table, socket))
+        ):
             continue
         elif (socket.remote, socket.local) not in within and not _is_outgoing(table, socket.local, socket.remote):
             return port
@@ -153,6 +155,16 @@ def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         return f"the Unix socket {_printable(process.accepted_unix)}"
     ended = process.broken and (listening or process.name.lower() in RELAYS)
     return "a connection that the other side has ended" if ended else ""
+
+
+def _is_left_on_loopback(table: SocketTable, socket: TcpSocket) -> bool:
+    """Whether both ends are on loopback, and this end's port is not listened on.
+
+    A test program that runs a server in a thread may keep connections to servers that have ended before.
+    """
+    assert socket.remote is not None
+    ends = (socket.local, socket.remote)
+    return not table.listens(socket.local) and all(ipaddress.ip_address(host).is_loopback for host, _ in ends)
 
 
 def _is_outgoing(table: SocketTable, local: Address, remote: Address) -> bool:

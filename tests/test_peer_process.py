@@ -134,6 +134,8 @@ HARMLESS = {
     "one whose server has gone": f"{GONE} c.close(); a.close()",
     "one whose server has reset it": f"{GONE} c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); "
     "c.close(); a.close()",
+    "one that listens, whose other server has gone": f"{GONE} c.close(); a.close(); "
+    "d = socket.create_server(('127.0.0.1', 0))",
     "one with a socket that is not connected": "a = socket.socket()",
     "one that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
 }
