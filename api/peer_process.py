@@ -73,6 +73,8 @@ class PeerCheck:
     def __init__(self, read: Callable[[], SocketTable] = read_table) -> None:
         self._read = read
         self._kept: dict[Address, _Kept] = {}
+        self._waiting: list[tuple[Any, Any, asyncio.Future[Verdict]]] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope) -> None:
         """Look at the process at the other end of a connection.
@@ -83,10 +85,37 @@ class PeerCheck:
         client, server = scope["client"], scope.get("server") or ("", None)
         kept = self._kept.get(tuple(client))
         if kept is None or kept.client is not client or kept.until < monotonic():
-            verdict = await asyncio.to_thread(judge, self._read, tuple(client), tuple(server))
+            verdict = await self._judged(tuple(client), tuple(server))
             kept = self._keep(client, verdict)
         if kept.verdict.reason:
             raise Forbidden(f"{kept.verdict.reason}; {REMEDY}")
+
+    async def _judged(self, client: Any, server: Any) -> Verdict:
+        """The verdict of a look that begins from now on; connections that wait for one share it."""
+        verdict = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, server, verdict))
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        return await verdict  # type: ignore[no-any-return]
+
+    async def _look(self) -> None:
+        """Judge those who wait, until nobody does."""
+        try:
+            while waiting := self._waiting:
+                self._waiting = []
+                connections = [(client, server) for client, server, _ in waiting]
+                try:
+                    verdicts = await asyncio.to_thread(judge_all, self._read, connections)
+                except Exception as error:
+                    for _, _, verdict in waiting:
+                        if not verdict.done():
+                            verdict.set_exception(error)
+                    continue
+                for (_, _, verdict), found in zip(waiting, verdicts, strict=True):
+                    if not verdict.done():
+                        verdict.set_result(found)
+        finally:
+            self._looking = None
 
     def _keep(self, client: Any, verdict: Verdict) -> _Kept:
         if len(self._kept) >= _MOST_KEPT:
@@ -99,11 +128,28 @@ class PeerCheck:
 
 def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
     """The verdict on the connection between two addresses, the server's own last."""
+    return judge_all(read, [(client, server)])[0]
+
+
+def judge_all(
+    read: Callable[[], SocketTable], connections: list[tuple[tuple[str, int], tuple[str, int | None]]]
+) -> list[Verdict]:
+    """The verdicts on several connections, by one look at the system."""
     try:
         table = read()
+    except Unavailable:
+        table = None
+    return [_judged_in(table, client, server) for client, server in connections]
+
+
+def _judged_in(table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
+    unknown = Verdict("this system does not tell which program calls", True)
+    if table is None:
+        return unknown
+    try:
         connection = TcpSocket(plain_address(*client), plain_address(server[0], server[1] or 0))
-    except (Unavailable, ValueError):
-        return Verdict("this system does not tell which program calls", True)
+    except ValueError:
+        return unknown
     owners = table.owners(connection)
     if not owners:
         return Verdict(
