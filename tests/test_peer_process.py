@@ -190,7 +190,8 @@ def test_connections_that_come_at_once_share_a_look(read):
 
     def counted() -> SocketTable:
         looks.append(len(looks))
-        return read()
+        table: SocketTable = read()
+        return table
 
     async def check(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
         passes = PeerCheck(counted)
