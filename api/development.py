@@ -18,7 +18,9 @@ from schema.engine.errors import Forbidden
 Check = Callable[[Scope], Awaitable[None]]
 _FORWARDING = (
     b"forwarded", b"x-forwarded", b"x-original-", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-envoy-",
-    b"x-proxy", b"true-client-ip", b"cf-", b"ngrok-", b"tailscale-", b"proxy-", b"via",
+    b"x-proxy", b"true-client-ip", b"cf-", b"ngrok-", b"tailscale-", b"proxy-", b"via", b"client-ip", b"x-forward-for",
+    b"x-azure-", b"x-amzn-", b"x-arr-", b"x-appengine-", b"x-vercel-", b"x-remote-", b"fastly-", b"fly-",
+    b"do-connecting-ip",
 )  # fmt: skip
 _OTHERS = "in development pages of other sites are not served without a credential, listed or not"
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
@@ -51,7 +53,7 @@ def _check_head(scope: Scope) -> None:
     host = hosts[0] if len(hosts) == 1 else ""
     if not _is_loopback((scope.get("client") or ("", 0))[0]) or _name(host) not in _LOOPBACK_NAMES:
         raise Forbidden("in development only this machine is served without a credential")
-    if any(name.startswith(_FORWARDING) for name, _ in headers):
+    if any(name.replace(b"_", b"-").startswith(_FORWARDING) for name, _ in headers):
         raise Forbidden("in development nothing that was forwarded is served without a credential")
     own = f"{scope['scheme']}://{host}".encode("latin-1")
     if any(value != own for name, value in headers if name == b"origin"):

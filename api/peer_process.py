@@ -73,6 +73,8 @@ class PeerCheck:
     def __init__(self, read: Callable[[], SocketTable] = read_table) -> None:
         self._read = read
         self._kept: dict[Address, _Kept] = {}
+        self._waiting: list[tuple[Any, Any, asyncio.Future[Verdict]]] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope) -> None:
         """Look at the process at the other end of a connection.
@@ -83,10 +85,37 @@ class PeerCheck:
         client, server = scope["client"], scope.get("server") or ("", None)
         kept = self._kept.get(tuple(client))
         if kept is None or kept.client is not client or kept.until < monotonic():
-            verdict = await asyncio.to_thread(judge, self._read, tuple(client), tuple(server))
+            verdict = await self._judged(tuple(client), tuple(server))
             kept = self._keep(client, verdict)
         if kept.verdict.reason:
             raise Forbidden(f"{kept.verdict.reason}; {REMEDY}")
+
+    async def _judged(self, client: Any, server: Any) -> Verdict:
+        """The verdict of a look that begins from now on; connections that wait for one share it."""
+        verdict = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, server, verdict))
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
+        return await verdict  # type: ignore[no-any-return]
+
+    async def _look(self) -> None:
+        """Judge those who wait, until nobody does."""
+        try:
+            while waiting := self._waiting:
+                self._waiting = []
+                connections = [(client, server) for client, server, _ in waiting]
+                try:
+                    verdicts = await asyncio.to_thread(judge_all, self._read, connections)
+                except Exception as error:
+                    for _, _, verdict in waiting:
+                        if not verdict.done():
+                            verdict.set_exception(error)
+                    continue
+                for (_, _, verdict), found in zip(waiting, verdicts, strict=True):
+                    if not verdict.done():
+                        verdict.set_result(found)
+        finally:
+            self._looking = None
 
     def _keep(self, client: Any, verdict: Verdict) -> _Kept:
         if len(self._kept) >= _MOST_KEPT:
@@ -99,11 +128,28 @@ class PeerCheck:
 
 def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
     """The verdict on the connection between two addresses, the server's own last."""
+    return judge_all(read, [(client, server)])[0]
+
+
+def judge_all(
+    read: Callable[[], SocketTable], connections: list[tuple[tuple[str, int], tuple[str, int | None]]]
+) -> list[Verdict]:
+    """The verdicts on several connections, by one look at the system."""
     try:
         table = read()
+    except Unavailable:
+        table = None
+    return [_judged_in(table, client, server) for client, server in connections]
+
+
+def _judged_in(table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
+    unknown = Verdict("this system does not tell which program calls", True)
+    if table is None:
+        return unknown
+    try:
         connection = TcpSocket(plain_address(*client), plain_address(server[0], server[1] or 0))
-    except (Unavailable, ValueError):
-        return Verdict("this system does not tell which program calls", True)
+    except ValueError:
+        return unknown
     owners = table.owners(connection)
     if not owners:
         return Verdict(
@@ -143,9 +189,11 @@ def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         if socket.remote is None:
             if not ipaddress.ip_address(socket.local[0]).is_loopback:
                 return f"{port} of address {socket.local[0]}"
-        # What leads to this server, which may be shutting down, was opened by the caller. So was, in a program that
-        # does not listen, what is left of a connection to a server that is gone.
-        elif socket.remote == connection.remote or (socket in process.ending and not listening):
+        # What leads to this server, which may be shutting down, was opened by the caller. So was what is left of a
+        # connection to a server that is gone: any in a program that does not listen, in others those on loopback.
+        elif socket.remote == connection.remote or (
+            socket in process.ending and (not listening or _is_left_on_loopback(table, socket))
+        ):
             continue
         elif (socket.remote, socket.local) not in within and not _is_outgoing(table, socket.local, socket.remote):
             return port
@@ -153,6 +201,16 @@ def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         return f"the Unix socket {_printable(process.accepted_unix)}"
     ended = process.broken and (listening or process.name.lower() in RELAYS)
     return "a connection that the other side has ended" if ended else ""
+
+
+def _is_left_on_loopback(table: SocketTable, socket: TcpSocket) -> bool:
+    """Whether both ends are on loopback, and this end's port is not listened on.
+
+    A test program that runs a server in a thread may keep connections to servers that have ended before.
+    """
+    assert socket.remote is not None
+    ends = (socket.local, socket.remote)
+    return not table.listens(socket.local) and all(ipaddress.ip_address(host).is_loopback for host, _ in ends)
 
 
 def _is_outgoing(table: SocketTable, local: Address, remote: Address) -> bool:

@@ -15,8 +15,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _TEMPLATE = re.compile(r"/[^/{}]+(/\{\w+\}/[^/{}]+)*(/\{\w+\})?")
 
 
+async def answer_server_options(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer `OPTIONS *`: the methods that this server as a whole has (RFC 9110, 9.3.7)."""
+    allow = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+    await send({"type": "http.response.start", "status": 204, "headers": [allow]})
+    await send({"type": "http.response.body"})
+
+
 class Shortcut:
-    """Middleware that hands a request for a known path to its endpoint."""
+    """Middleware that hands a request for a known path to its endpoint, and answers `OPTIONS *`.
+
+    No route may have a path without a slash, so the latter is here.
+    """
 
     def __init__(self, app: ASGIApp, routes: Iterable[Route]) -> None:
         self._app = app
@@ -36,6 +46,8 @@ class Shortcut:
         """Straight to the endpoint, or on to the route table."""
         if scope["type"] == "http" and not scope.get("root_path"):
             path = scope["path"]
+            if path == "*" and scope["method"] == "OPTIONS":
+                return answer_server_options(scope, receive, send)
             if path in self._plain:
                 scope["path_params"] = {}
                 return self._plain[path](scope, receive, send)

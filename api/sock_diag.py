@@ -57,6 +57,7 @@ class DiagTable:
 
     def __init__(self) -> None:
         self.ephemeral = ephemeral_ports()
+        self._holders: dict[int, list[int]] | None = None
         self._look()
 
     def listens(self, address: Address) -> bool:
@@ -68,7 +69,9 @@ class DiagTable:
         row = next((row for row in self._rows.values() if row.socket == connection and row.inode), None)
         if row is None:
             return []
-        found = [self._process(pid) for pid in _holders(row.inode)]
+        if self._holders is None:
+            self._holders = _holders()
+        found = [self._process(pid) for pid in self._holders.get(row.inode, ())]
         same_user = row.user == os.geteuid()
         return [it._replace(same_user=it.same_user and same_user) for it in found] or (
             [] if same_user else [Process(0, "", False)]
@@ -127,9 +130,14 @@ def _row(data: bytes, at: int) -> _Row:
     return _Row(TcpSocket(local, remote), user, inode, state not in (_ESTABLISHED, _LISTEN))
 
 
-def _holders(inode: int) -> list[int]:
-    """The processes that hold a socket; a socket is shared by those that were forked since."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and inode in _sockets_of(int(name))]
+def _holders() -> dict[int, list[int]]:
+    """The processes that hold each socket; a socket is shared by those that were forked since."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            for inode in _sockets_of(int(name)):
+                found.setdefault(inode, []).append(int(name))
+    return found
 
 
 def _sockets_of(pid: int) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from api.peer_process import Verdict, judge
+from api.peer_process import PeerCheck, Verdict, judge
 from api.psutil_table import PsutilTable
 from api.socket_table import SocketTable
 from tests.wires import free_port, read_answer
@@ -134,6 +135,8 @@ HARMLESS = {
     "one whose server has gone": f"{GONE} c.close(); a.close()",
     "one whose server has reset it": f"{GONE} c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); "
     "c.close(); a.close()",
+    "one that listens, whose other server has gone": f"{GONE} c.close(); a.close(); "
+    "d = socket.create_server(('127.0.0.1', 0))",
     "one with a socket that is not connected": "a = socket.socket()",
     "one that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
 }
@@ -178,6 +181,34 @@ def test_ipv6_and_mapped_addresses_are_recognised(read, target):
         connection, client = listener.accept()
         with connection:
             assert judge(read, client[:2], connection.getsockname()[:2]).reason == ""
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_connections_that_come_at_once_share_a_look(read):
+    """The first has one of its own, all that come meanwhile the next."""
+    looks: list[int] = []
+
+    def counted() -> SocketTable:
+        looks.append(len(looks))
+        table: SocketTable = read()
+        return table
+
+    async def check(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
+        passes = PeerCheck(counted)
+        scopes = [{"client": near.getsockname(), "server": far.getsockname()} for near, far in pairs]
+        first = asyncio.create_task(passes(scopes[0]))
+        await asyncio.sleep(0)
+        await asyncio.gather(first, *[passes(scope) for scope in scopes[1:]])
+
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        pairs = []
+        for _ in range(20):
+            near = opened.enter_context(socket.create_connection(listener.getsockname()))
+            pairs.append((near, opened.enter_context(listener.accept()[0])))
+        asyncio.run(check(pairs))
+
+    assert len(looks) <= 2
 
 
 @pytest.mark.parametrize("read", TABLES)

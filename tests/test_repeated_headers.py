@@ -130,3 +130,11 @@ def test_a_websockets_subprotocols_may_be_sent_in_parts(port):
     status, headers, _ = ask(port, f"Host: 127.0.0.1:{port}", *HANDSHAKE, *protocols, path="/graphql")
 
     assert (status, headers["sec-websocket-protocol"]) == (101, "graphql-transport-ws")
+
+
+def test_options_of_the_server_are_refused_too(port):
+    host = f"Host: 127.0.0.1:{port}"
+
+    sent = [ask(port, host, *lines, method="OPTIONS", path="*") for lines in ((), ["Origin: a", "Origin: a"])]
+
+    assert [status for status, _, _ in sent] == [204, 400]

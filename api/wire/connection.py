@@ -15,7 +15,7 @@ import httptools
 
 from api.wire import head, websocket_handshake
 from api.wire.body import NO_END, BodyReader
-from api.wire.exchange import DRAINED, Exchange, everything
+from api.wire.exchange import DRAINED, Exchange
 from api.wire.visit import BODY, DEAF, HEAD
 from schema.engine.errors import BadRequest, DirectoryError
 
@@ -110,7 +110,7 @@ class Connection(BodyReader):
         keep_alive = not (fields.closes or self.watch.leaving)
         drains = fields.length is not None and fields.length <= DRAINED and not fields.expects
         exchange = Exchange(self, keep_alive, fields.expects, drains)
-        self._start(exchange, everything if target == b"*" else self.app)
+        self._start(exchange, self.app)
         if self._complete:
             self._end()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
 
 from api.rest import problems
@@ -167,11 +166,3 @@ def _keep_line(header: Any, written: bytes, value: bytes) -> None:
     """Keep a header line for the next time, if there is room and nothing in it that may not be in one."""
     if type(header) is tuple and len(_lines) < _MOST_LINES and len(value.translate(None, _CONTROLS)) == len(value):
         _lines[header] = b"%b%b\r\n" % (written, value)
-
-
-async def everything(scope: Scope, receive: Receive, send: Send) -> None:
-    """What answers `OPTIONS *`: what this server as a whole can do (RFC 9110, 9.3.7)."""
-    allow = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-    start: Message = {"type": "http.response.start", "status": 204, "headers": [allow]}
-    await send(start)
-    await send({"type": "http.response.body"})

@@ -92,6 +92,7 @@ async def create(
     verdict = plans.get(("verdict", made, kind, "create"), lambda: made.rules.create.where(made.table, kind))
     if verdict is False:
         raise Forbidden(f"you may not create {made.plural}")
+    made.rules.check_grant(kind, data, new=True)
     signer = await _signer(work, selection)
     insertion = plans.get(("insert", made), lambda: writes.insertion(made))
 
@@ -143,6 +144,7 @@ async def update(
     """
     kind, rule, fields = work.actor.kind, rule or made.rules.update, frozenset(data)
     kind.keep_within(made.plural, "write")
+    made.rules.check_grant(kind, data)
     key = (made, kind, rule, fields, versions is not None)
     plans = work.directory.plans
     changing = plans.get(
@@ -150,8 +152,7 @@ async def update(
     )
     asking = plans.get(("ask", *key), lambda: writes.asking(made, kind, rule, fields))
     signer = await _signer(work, selection)
-    new = writes.columns_of(made.fields, data)
-    bound = _bound(work, {**new, "expected": _listed(versions), "now": now()}, key=id)
+    bound = _bound(work, {**writes.columns_of(made.fields, data), "expected": _listed(versions), "now": now()}, key=id)
 
     def job() -> Steps:
         yield from writes.referring(work.directory.plans, made, kind, work.actor.id, data)

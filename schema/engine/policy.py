@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, literal, null, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, null, or_, select
 
-from schema.engine.errors import Forbidden
+from schema.engine.errors import Fault, Forbidden
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
@@ -68,6 +68,24 @@ class Kind:
         """`Forbidden` unless they do. It depends on no record, so it tells of none."""
         if not self.within(resource, deed):
             raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{deed}")
+
+    @property
+    def grantable_scopes(self) -> frozenset[str] | None:
+        """The scopes that it may give to others: its own, and reading where it may write; None for any, or none."""
+        if not self.scopes or "write" in self.scopes:
+            return None
+        return self.scopes | {f"{word.removesuffix(':write')}:read" for word in self.scopes if word.endswith(":write")}
+
+    def check_granted(self, scopes: str | None) -> None:
+        """Refuse to give a credential wider scopes than its own.
+
+        Raises:
+            Forbidden: `scopes` is None, which is no restriction, or has words that it may not give.
+        """
+        grantable = self.grantable_scopes
+        if grantable is not None and not (scopes and grantable.issuperset(scopes.split())):
+            fault = Fault(("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden")
+            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}, and so are its keys", [fault])
 
 
 @dataclass(frozen=True)
@@ -131,7 +149,8 @@ class Rule:
 class Rules:
     """A model's access rules: one for each verb, and one for each group of private fields.
 
-    A link's rules are asked of the record that the link belongs to.
+    A link's rules are asked of the record that the link belongs to. `grants` is the field that holds the scopes of a
+    record that is a credential.
     """
 
     read: Rule
@@ -139,10 +158,16 @@ class Rules:
     update: Rule
     delete: Rule
     private: Mapping[tuple[str, ...], Rule] = field(default_factory=dict)
+    grants: str | None = None
 
     def sight(self, name: str) -> Rule:
         """Who may see the field `name` of a record that they may see."""
         return next((rule for names, rule in self.private.items() if name in names), everybody)
+
+    def check_grant(self, kind: Kind, data: Mapping[str, Any], *, new: bool = False) -> None:
+        """Refuse data that give a credential wider scopes than the actor has; a `new` one without any has all."""
+        if self.grants is not None and (new or self.grants in data):
+            kind.check_granted(data.get(self.grants))
 
 
 def either(*verdicts: Verdict) -> Verdict:
@@ -178,6 +203,21 @@ def role(*roles: str) -> Rule:
 def own(column: str) -> Rule:
     """Actors whose id stands in this column of the row."""
     return Rule(lambda row, kind: row.c[column] == bindparam("actor") if kind.identified else False)
+
+
+def within_scopes(column: str) -> Rule:
+    """Actors who may give the scopes that stand in this column of the row, parted by spaces."""
+
+    def verdict(row: Row, kind: Kind) -> Verdict:
+        if kind.grantable_scopes is None:
+            return True
+        # Each word between spaces of its own, so that the words can be struck out one by one.
+        left = literal(" ").concat(func.replace(row.c[column], " ", "  ")).concat(" ")
+        for word in sorted(kind.grantable_scopes):
+            left = func.replace(left, f" {word} ", "")
+        return left == literal("")
+
+    return Rule(verdict)
 
 
 def linked(link: type[SQLModel], **fields: str) -> Rule:

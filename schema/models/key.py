@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.policy import SCOPES, Rules, role
+from schema.engine.policy import SCOPES, Rules, role, within_scopes
 from schema.engine.record import Record, extra
 from schema.engine.verb import once, verb
 
@@ -31,7 +31,9 @@ class Role(StrEnum):
 class Key(Record, table=True):
     """A program's key to the directory."""
 
-    rules: ClassVar[Rules] = Rules(read=_admin, create=_admin, update=_admin, delete=_admin)
+    rules: ClassVar[Rules] = Rules(
+        read=_admin, create=_admin, update=_admin & within_scopes("scopes"), delete=_admin, grants="scopes"
+    )
 
     name: str = Field(
         max_length=100,

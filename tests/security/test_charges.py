@@ -22,6 +22,7 @@ from api.prices import price_of_size
 from api.session import PROTOCOL
 from tests.conftest import BASE
 from tests.security.credentials import bearer, key, production
+from tests.wires import connected, serving
 
 pytestmark = pytest.mark.sqlite
 
@@ -304,3 +305,19 @@ def test_the_reason_is_a_problem_document(spent):
     assert answer.status_code == 429
     assert answer.headers["content-type"] == "application/problem+json"
     assert json.loads(answer.text)["code"] == "RATE_LIMITED"
+
+
+def test_options_of_the_server_cost_a_point(database):
+    app = create_app(production(database, TANDEM_RATE="2"))
+    with serving(app) as port:
+        sent = [head_of(port, "OPTIONS * HTTP/1.1") for _ in range(3)]
+
+    assert [int(head[9:12]) for head in sent] == [204, 204, 429]
+    assert ['"default";r=1;' in sent[0], '"default";r=0;' in sent[1]] == [True, True]
+
+
+def head_of(port: int, line: str) -> str:
+    """The head of the answer to a request that no client library sends."""
+    with connected(port) as connection:
+        connection.sendall(f"{line}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        return connection.recv(65536).decode().lower()

@@ -302,6 +302,61 @@ def test_scopes_hold_inside_of_records_too(client, house):
     assert client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code == 403
 
 
+GRANTS = [
+    # The credential's scopes, those of the key that it makes or changes, and whether it may.
+    (None, None, True),
+    ("write", None, True),
+    ("write", "users:read", True),
+    ("keys:write", None, False),
+    ("keys:write", "write", False),
+    ("keys:write", "read", False),
+    ("keys:write", "users:read", False),
+    ("keys:write", "keys:write users:read", False),
+    ("keys:write", "xkeys:write", False),
+    ("keys:write", "keys:write", True),
+    ("keys:write", "keys:read keys:write keys:read keys:read", True),
+    ("keys:write users:write", "users:read", True),
+    ("keys:write users:read", "users:write", False),
+]
+
+
+@pytest.mark.parametrize("door", ["rest", "graphql"])
+@pytest.mark.parametrize("own, given, may", GRANTS)
+def test_a_scoped_key_gives_no_wider_scopes_than_its_own(client, house, door, own, given, may):
+    headers = bearer(key(house, "admin", scopes=own))
+    narrow, wide = (id_of(key(house, "reader", scopes=scopes)) for scopes in ("keys:read", given))
+    attempts = [
+        ("POST", "/keys", {"name": "x", "role": "admin", "scopes": given}),
+        ("PATCH", f"/keys/{narrow}", {"scopes": given}),
+        ("PATCH", f"/keys/{wide}", {"role": "admin"}),
+        ("PATCH", f"/keys/{wide}", {"scopes": own or "read"}),
+    ]
+
+    for method, path, data in attempts:
+        if door == "rest":
+            answer = client.request(method, path, json=data, headers=headers)
+            done, code = answer.status_code in (200, 201), answer.json().get("code")
+        else:
+            name, kind = ("createKey", "CreateKeyInput") if method == "POST" else ("updateKey", "UpdateKeyInput")
+            query = f"mutation($input: {kind}!) {{ {name}(input: $input) {{ key {{ id }} }} }}"
+            sent = {**data, **({} if method == "POST" else {"id": path.removeprefix("/keys/")})}
+            sent |= {"role": "ADMIN"} if "role" in sent else {}
+            body = {"query": query, "variables": {"input": sent}}
+            errors = client.post("/graphql", json=body, headers=headers).json().get("errors", [])
+            done, code = not errors, errors[0]["extensions"]["code"] if errors else None
+        assert (done, code) == (may, None if may else "FORBIDDEN"), (method, data)
+    assert client.post(f"/keys/{wide}/revoke", json={}, headers=headers).status_code == 200
+
+
+def test_a_scoped_key_makes_no_key_without_scopes_by_saying_nothing(client, house):
+    headers = bearer(key(house, "admin", scopes="keys:write"))
+
+    answer = client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (403, "/scopes")
+    assert "one or more of keys:read keys:write" in answer.text
+
+
 @pytest.mark.parametrize("scopes", ["", " ", "read,write", "users", "users:all", "READ", "read  write", "*", "read\n"])
 def test_what_is_no_scope_is_refused(client, admin, scopes):
     answer = client.post("/keys", json={"name": "x", "role": "reader", "scopes": scopes}, headers=admin)
