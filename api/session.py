@@ -21,6 +21,7 @@ from api.admission import Opening
 from api.answer import WAIT_SECONDS
 from api.handshake import introduced
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
+from api.owner import credential_of
 from api.prices import POINT_BYTES, price_of_size, size_of_text
 from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
@@ -98,7 +99,10 @@ class Session:
             raise Closing(messages.LATE, "Connection initialisation timeout") from None
         finally:
             self._opening.deadline = None
-        self._door.admission.initialised(self._opening, credential="credential" in self._scope)
+        try:
+            self._door.admission.initialised(self._opening, credential_of(self._scope))
+        except TooManyRequests as refusal:
+            raise Closing(messages.TRY_AGAIN, refusal.detail) from None
         self._send_seconds = self._door.send_seconds
 
     async def _accept(self) -> None:

@@ -10,10 +10,11 @@ from starlette.types import Receive, Scope, Send
 
 from api.admission import Admission
 from api.handshake import check_origin, refuse
-from api.owner import address_of, identifier
+from api.owner import address_of, credential_of, identifier
 from api.rates import Rates
 from api.session import Session
 from schema.engine.errors import DirectoryError, NotFound
+from schema.engine.gate import QUARTER
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor
 
@@ -28,6 +29,7 @@ Authenticate = Callable[[Scope], Awaitable[Actor]]
 class SocketDoor:
     """`/graphql` for WebSockets; `sockets` may be open at a time, and `sockets_per_address` without a valid credential.
 
+    A credential may have a `share` of them, in percent, and more as long as fewer than half are open.
     `rates` charges each message; the handshake has been charged by who passes it on.
     """
 
@@ -39,6 +41,7 @@ class SocketDoor:
         rates: Rates | None = None,
         sockets: int,
         sockets_per_address: int = 0,
+        share: int = QUARTER,
         origins: Collection[str] = (),
         document_limit: int = 128 * 1024,
         init_seconds: float = INIT_SECONDS,
@@ -49,7 +52,7 @@ class SocketDoor:
         self.authenticate = authenticate
         self.rates = rates or Rates(authenticate)
         self.identify = identifier(authenticate)
-        self.admission = Admission(sockets, sockets_per_address)
+        self.admission = Admission(sockets, sockets_per_address, share)
         self.document_limit = document_limit
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
@@ -69,7 +72,8 @@ class SocketDoor:
             return
         try:
             check_origin(scope, self._origins)
-            opening = self.admission.enter(None if "credential" in scope else address_of(scope))
+            credential = credential_of(scope)
+            opening = self.admission.enter(address_of(scope) if credential is None else None, credential)
         except DirectoryError as error:
             await refuse(error, scope, send)
             return
