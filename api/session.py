@@ -217,11 +217,10 @@ class Session:
         return frame, scope, None
 
     async def _read(self, frame: Frame, most: int = messages.LARGEST) -> Message:
-        """The message in a frame. Large ones are parsed one at a time in the whole process, with turns in between."""
+        """The message in a frame; a large one when it is its owner's turn."""
         if _size(frame) <= POINT_BYTES:
             return messages.read(frame, most)
-        async with self._door.parsing:
-            await asyncio.sleep(0)
+        async with self._door.turn(self._scope):
             return messages.read(frame, most)
 
     async def _say(self, text: str) -> None:

@@ -719,6 +719,22 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
     assert turns >= 30
 
 
+async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
+    door, large = SocketDoor(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
+    greedy = [await initialised(open_socket(door, client=("192.0.2.1", 1))) for _ in range(40)]
+    other = await initialised(open_socket(door, client=("192.0.2.2", 1)))
+    for peer in greedy:
+        peer.say(large)
+    while greedy[0].received.empty():
+        await asyncio.sleep(0)
+
+    other.say(large)
+    while other.received.empty():
+        await asyncio.sleep(0)
+
+    assert sum(not peer.received.empty() for peer in greedy) <= 10
+
+
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
     door = SocketDoor(executor(), guard, sockets=1, send_seconds=0.05)
