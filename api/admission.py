@@ -1,7 +1,8 @@
 """Which WebSockets are open in this process, and whether there is room for one more.
 
-An address has a share of its own for sockets that have shown no valid credential. Where all sockets are taken, the
-oldest that has not been initialised is evicted; only where there is none is the newcomer refused.
+An address has a share of its own for sockets that have shown no valid credential, and each credential has a share of
+all sockets, and more as long as fewer than half are taken. Where all sockets are taken, the oldest that has not been
+initialised is evicted; only where there is none is the newcomer refused.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from collections import Counter
 
 from api.rest.problems import TooManyRequests
 from schema.engine.errors import Overloaded
+from schema.engine.gate import QUARTER
 
 # When an uninitialised socket has ended in any case.
 RETRY_SECONDS = 5
+# With fewer sockets there is nothing to share.
+_FEWEST_SHARED = 4
 
 
 class Opening:
     """One open socket. `deadline` is the timeout that its initialisation runs under."""
 
-    __slots__ = ("address", "deadline", "evicted")
+    __slots__ = ("address", "credential", "deadline", "evicted")
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, credential: str | None = None) -> None:
         self.address = address
+        self.credential = credential
         self.deadline: asyncio.Timeout | None = None
         self.evicted = False
 
@@ -34,26 +39,33 @@ class Opening:
 
 
 class Admission:
-    """At most `limit` sockets in all, and `per_address` of one address without a valid credential; 0 for no limit."""
+    """At most `limit` sockets in all, and `per_address` of one address without a valid credential; 0 for no limit.
 
-    def __init__(self, limit: int, per_address: int = 0) -> None:
+    A credential may have `percent` of all, and more as long as fewer than half are open.
+    """
+
+    def __init__(self, limit: int, per_address: int = 0, percent: int = QUARTER) -> None:
         self._limit = limit
+        self._share = max(1, limit * percent // 100) if limit >= _FEWEST_SHARED else limit
         self._per_address = per_address
         self._open: set[Opening] = set()
         # In the order of their handshakes.
         self._uninitialised: dict[Opening, None] = {}
         self._by_address: Counter[str] = Counter()
+        self._by_credential: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, address: str | None) -> Opening:
-        """Count a socket from its handshake on; `address` is None where its credential is known to be good.
+    def enter(self, address: str | None, credential: str | None = None) -> Opening:
+        """Count a socket from its handshake on: for its `credential` where that is known to be good, or its `address`.
 
         Raises:
-            TooManyRequests: the address has its share open.
+            TooManyRequests: the address or the credential has its share open.
             Overloaded: all sockets are taken, and all are initialised.
         """
+        if credential is not None:
+            self._check_share(credential, len(self._open))
         if address is not None and 0 < self._per_address <= self._by_address[address]:
             raise TooManyRequests(
                 f"an address may have {self._per_address} WebSockets open without a valid credential",
@@ -61,18 +73,27 @@ class Admission:
             )
         if len(self._open) >= self._limit and not self._evict_oldest():
             raise Overloaded("too many WebSockets are open")
-        opening = Opening(address)
+        opening = Opening(address, credential)
         self._open.add(opening)
+        if credential is not None:
+            self._by_credential[credential] += 1
         self._uninitialised[opening] = None
         if address is not None:
             self._by_address[address] += 1
         return opening
 
-    def initialised(self, opening: Opening, *, credential: bool) -> None:
-        """Evict it no more; one with a valid `credential` takes none of its address's share."""
-        self._uninitialised.pop(opening, None)
-        if credential:
+    def initialised(self, opening: Opening, credential: str | None) -> None:
+        """Evict it no more; one with a valid `credential` takes of that one's share, and none of its address's.
+
+        Raises:
+            TooManyRequests: the credential has its share open.
+        """
+        if credential is not None and opening.credential is None:
+            self._check_share(credential, len(self._open) - 1)
             self._release(opening)
+            opening.credential = credential
+            self._by_credential[credential] += 1
+        self._uninitialised.pop(opening, None)
 
     def leave(self, opening: Opening) -> None:
         """Count a socket no more. Calling it again does nothing."""
@@ -88,9 +109,19 @@ class Admission:
         oldest.evict()
         return True
 
+    def _check_share(self, credential: str, others: int) -> None:
+        """Refuse a credential that has its share, where half of all or more are open beside the socket in question."""
+        if self._by_credential[credential] >= self._share and 2 * others >= self._limit:
+            raise TooManyRequests(
+                f"a credential may have {self._share} WebSockets open while half of all {self._limit} are",
+                [(b"retry-after", b"%d" % RETRY_SECONDS)],
+            )
+
     def _release(self, opening: Opening) -> None:
-        address, opening.address = opening.address, None
-        if address is not None:
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+        """Take it from what its address or its credential has."""
+        for counts, name in ((self._by_address, opening.address), (self._by_credential, opening.credential)):
+            if name is not None:
+                counts[name] -= 1
+                if not counts[name]:
+                    del counts[name]
+        opening.address = opening.credential = None

@@ -131,6 +131,7 @@ def _sockets(settings: Settings, executor: Executor, authenticate: Authenticate,
             rates=rates,
             sockets=settings.sockets,
             sockets_per_address=settings.sockets_per_address,
+            share=settings.credential_share,
             origins=settings.cors_origins,
             document_limit=settings.graphql_body_limit,
         )

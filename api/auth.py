@@ -65,7 +65,14 @@ class Authenticator:
 
     def knows(self, scope: Scope) -> bool:
         """Whether the credential of a request is one that was good the last time: seen without any work."""
-        return any(name == b"authorization" and self._keyring.knows(value) for name, value in scope["headers"])
+        return self.name_of(scope) is not None
+
+    def name_of(self, scope: Scope) -> str | None:
+        """The name of a request's credential, if that was good the last time: seen without any work."""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                return self._keyring.name_of(value)
+        return None
 
     async def attend(self, directory: Directory) -> None:
         """Learn of what happens to keys and people; and say how to make the first key, where there is none."""

@@ -75,9 +75,10 @@ class Keyring:
         entry = self._kept.get(sha256(value).digest())
         return None if entry is None or time.monotonic() >= entry.fresh else entry.standing
 
-    def knows(self, value: bytes) -> bool:
-        """Whether a credential was good when it was last looked at."""
-        return sha256(value).digest() in self._kept
+    def name_of(self, value: bytes) -> str | None:
+        """The name of a credential that was good when it was last looked at: one for all spellings of the header."""
+        entry = self._kept.get(sha256(value).digest())
+        return None if entry is None else entry.standing.credential.name
 
     async def examined(self, value: bytes, directory: Directory) -> Standing:
         """What any credential stands for; `InvalidCredential` if nothing. Many who ask at once share one look."""

@@ -19,16 +19,22 @@ Identify = Callable[[Scope], Hashable]
 def identifier(authenticate: Any) -> Identify:
     """The function that names a request's owner.
 
-    Where `authenticate` has a function `knows`, that says whether a request's credential was good when last looked at.
+    Where `authenticate` has a function `name_of`, that names a request's credential if it was good when last looked
+    at. The header itself is no name: one key may be written in many ways, and one person may have many tokens.
     """
-    knows: Callable[[Scope], bool] | None = getattr(authenticate, "knows", None)
+    name_of: Callable[[Scope], str | None] | None = getattr(authenticate, "name_of", None)
 
     def owner(scope: Scope) -> Hashable:
-        if knows is not None and knows(scope):
-            return tuple(value for name, value in scope["headers"] if name == b"authorization")
-        return address_of(scope)
+        name = name_of(scope) if name_of is not None else None
+        return address_of(scope) if name is None else name
 
     return owner
+
+
+def credential_of(scope: Scope) -> str | None:
+    """The name of the credential that was found good in a request."""
+    credential = scope.get("credential")
+    return None if credential is None else str(credential.name)
 
 
 def address_of(scope: Scope) -> str:

@@ -21,6 +21,7 @@ from api.admission import Opening
 from api.answer import WAIT_SECONDS
 from api.handshake import introduced
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
+from api.owner import credential_of
 from api.prices import POINT_BYTES, price_of_size, size_of_text
 from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
@@ -98,7 +99,10 @@ class Session:
             raise Closing(messages.LATE, "Connection initialisation timeout") from None
         finally:
             self._opening.deadline = None
-        self._door.admission.initialised(self._opening, credential="credential" in self._scope)
+        try:
+            self._door.admission.initialised(self._opening, credential_of(self._scope))
+        except TooManyRequests as refusal:
+            raise Closing(messages.TRY_AGAIN, refusal.detail) from None
         self._send_seconds = self._door.send_seconds
 
     async def _accept(self) -> None:
@@ -213,11 +217,10 @@ class Session:
         return frame, scope, None
 
     async def _read(self, frame: Frame, most: int = messages.LARGEST) -> Message:
-        """The message in a frame. Large ones are parsed one at a time in the whole process, with turns in between."""
+        """The message in a frame; a large one when it is its owner's turn."""
         if _size(frame) <= POINT_BYTES:
             return messages.read(frame, most)
-        async with self._door.parsing:
-            await asyncio.sleep(0)
+        async with self._door.turn(self._scope):
             return messages.read(frame, most)
 
     async def _say(self, text: str) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from api.admission import Admission
-from api.handshake import check_origin, refuse
-from api.owner import address_of, identifier
+from api.handshake import TRY_AGAIN, check_origin, refuse
+from api.messages import Closing
+from api.owner import address_of, credential_of, identifier
 from api.rates import Rates
 from api.session import Session
-from schema.engine.errors import DirectoryError, NotFound
+from schema.engine.errors import DirectoryError, NotFound, Overloaded
+from schema.engine.gate import QUARTER, Gate, Place
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor
 
@@ -22,12 +25,16 @@ INIT_SECONDS = 5.0
 CHECK_SECONDS = 1.0
 # So long may the other side leave unread what it asked for.
 SEND_SECONDS = 20.0
+# So long a large message may wait until it is parsed.
+TURN_SECONDS = 20.0
+_BUSY = "too many large messages wait to be read"
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
 class SocketDoor:
     """`/graphql` for WebSockets; `sockets` may be open at a time, and `sockets_per_address` without a valid credential.
 
+    A credential may have a `share` of them, in percent, and more as long as fewer than half are open.
     `rates` charges each message; the handshake has been charged by who passes it on.
     """
 
@@ -39,6 +46,7 @@ class SocketDoor:
         rates: Rates | None = None,
         sockets: int,
         sockets_per_address: int = 0,
+        share: int = QUARTER,
         origins: Collection[str] = (),
         document_limit: int = 128 * 1024,
         init_seconds: float = INIT_SECONDS,
@@ -49,13 +57,13 @@ class SocketDoor:
         self.authenticate = authenticate
         self.rates = rates or Rates(authenticate)
         self.identify = identifier(authenticate)
-        self.admission = Admission(sockets, sockets_per_address)
+        self.admission = Admission(sockets, sockets_per_address, share)
         self.document_limit = document_limit
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
         self.send_seconds = send_seconds
-        # Held while a large message is parsed.
-        self.parsing = asyncio.Lock()
+        # A socket reads one message at a time, so no more can wait than there are sockets: half of the line is enough.
+        self._turns = Gate(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
         self._origins = frozenset(origins)
 
     @property
@@ -63,13 +71,32 @@ class SocketDoor:
         """How many sockets are open."""
         return len(self.admission)
 
+    @asynccontextmanager
+    async def turn(self, scope: Scope) -> AsyncIterator[None]:
+        """A turn to parse a large message: one at a time in the process, for one owner after another.
+
+        Raises:
+            Closing: it takes too long until it is this owner's turn.
+        """
+        place = Place(self.identify(scope))
+        try:
+            await self._turns.enter(place, TURN_SECONDS)
+        except Overloaded as error:
+            raise Closing(TRY_AGAIN, error.detail) from None
+        try:
+            await asyncio.sleep(0)
+            yield
+        finally:
+            self._turns.leave(place)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, from its handshake to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
         try:
             check_origin(scope, self._origins)
-            opening = self.admission.enter(None if "credential" in scope else address_of(scope))
+            credential = credential_of(scope)
+            opening = self.admission.enter(address_of(scope) if credential is None else None, credential)
         except DirectoryError as error:
             await refuse(error, scope, send)
             return

@@ -10,6 +10,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
+# How many may have made room for others and not have hung up yet.
+MOST_PARTING = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,6 +27,8 @@ class Limits:
     connections: int = 4096
     reading: float = 10
     request: float = 16
+    # Where connections are scarce, a body that has not come within this makes room for others.
+    upload: float = 2
     idle: float = 95
     farewell: float = 2
     taking: float = 20
@@ -39,8 +44,11 @@ class Guest(Protocol):
     def evictable(self) -> bool:
         """Whether nothing is lost when it goes."""
 
-    def leave(self) -> None:
-        """Go."""
+    def make_room(self) -> None:
+        """Go, so that somebody else can come."""
+
+    def cut(self) -> None:
+        """Be gone at once."""
 
 
 class Watch:
@@ -57,6 +65,8 @@ class Watch:
         self.refused = -1.0
         self.leaving = False
         self.guests: dict[Guest, None] = {}
+        # Those that have made room and are not gone yet, the oldest first: they hold a file each.
+        self._parting: dict[Guest, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stamp: tuple[object, bytes] = (None, b"")
 
@@ -73,6 +83,7 @@ class Watch:
     def forget(self, guest: Guest) -> None:
         """It is gone."""
         self.guests.pop(guest, None)
+        self._parting.pop(guest, None)
 
     def stamp(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """The headers that all answers have, as lines; written anew when the server has new ones, once a second."""
@@ -82,11 +93,11 @@ class Watch:
 
     def _look(self) -> None:
         assert self._loop is not None
-        if not self.guests:
+        if not self.guests and not self._parting:
             self._loop = None
             return
         self.now = now = self._loop.time()
-        for guest in list(self.guests):
+        for guest in [*self._parting, *self.guests]:
             guest.check(now)
         self._loop.call_later(self.limits.every, self._look)
 
@@ -95,6 +106,9 @@ class Watch:
         for guest, _ in zip(list(self.guests), range(100), strict=False):
             if guest.evictable():
                 self.forget(guest)
-                guest.leave()
+                self._parting[guest] = None
+                guest.make_room()
+                if len(self._parting) > MOST_PARTING:
+                    next(iter(self._parting)).cut()
                 return True
         return False

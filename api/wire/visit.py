@@ -101,8 +101,27 @@ class Visit(HttpToolsProtocol):
         self.transport.write_eof()
 
     def evictable(self) -> bool:
-        """Whether nothing has been asked for, or all has been answered."""
-        return self._answering is None and self._stage in (BETWEEN, HEAD)
+        """Whether nothing has been asked for, or all has been answered, or a body is long in coming."""
+        if self._answering is None:
+            return self._stage in (BETWEEN, HEAD)
+        return self._awaits_body() and self.watch.now - self.since >= self.watch.limits.upload
+
+    def make_room(self) -> None:
+        """Go, so that somebody else can come."""
+        if self._answering is not None:
+            self._refuse(Overloaded("there are more connections than this server takes, and the body has not come"))
+        else:
+            self.leave()
+
+    def cut(self) -> None:
+        """Be gone at once."""
+        self.watch.forget(self)
+        self.transport.abort()
+
+    def _awaits_body(self) -> bool:
+        """Whether it is only for the rest of a body that an answer is not there yet."""
+        own = self._stage == BODY and self.cycle is self._answering
+        return own and not self.cycle.response_started and not self.flow.read_paused
 
     def check(self, now: float) -> None:
         """What the watch sees to, once a second."""

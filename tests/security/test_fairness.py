@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from api.auth import Authenticator
+from api.owner import identifier
 from schema.engine.database import Directory
 from schema.engine.glance import Glance
 from schema.engine.operations import find, get
@@ -16,6 +19,7 @@ from schema.engine.selection import Branch, Compare, Page, Rows, Scalar, Selecti
 from schema.engine.step import Listing
 from tests.doors import USER
 from tests.people import PEOPLE, fill
+from tests.security.credentials import new_key, production, token
 
 GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
 SHORT = Selection((("id", Scalar("id")),))
@@ -98,3 +102,24 @@ def test_a_plan_says_whether_it_counts():
     nested = replace(LIST, picks=(("items", Rows(Selection((("groups", below),)))),))
 
     assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]
+
+
+async def test_a_credential_is_one_owner_however_it_is_spelled(directory, database):
+    authenticate = Authenticator(production(database))
+    identify = identifier(authenticate)
+    app = SimpleNamespace(state=SimpleNamespace(directory=directory))
+
+    async def owners(*values):
+        found = []
+        for value in values:
+            headers = [(b"authorization", value.encode())]
+            await authenticate({"headers": headers, "app": app, "client": ("192.0.2.1", 1)})
+            found.append(identify({"headers": headers, "client": ("192.0.2.1", 1)}))
+        return found
+
+    keys = [await new_key(directory, "reader") for _ in range(2)]
+    one, same, other = await owners(f"Bearer {keys[0]}", f"bEARER {keys[0]}", f"Bearer {keys[1]}")
+    tokens = await owners(*(f"Bearer {token(jti=id)}" for id in "ab"), f"Bearer {token(sub='ext-Bob')}")
+
+    assert one == same != other
+    assert tokens[0] == tokens[1] != tokens[2]

@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,53 @@ def test_the_house_has_an_end_and_those_who_ask_for_nothing_make_room(port):
             connection.close()
 
     assert statuses == {200}
+
+
+def test_those_who_made_room_and_do_not_hang_up_are_cut_off(port):
+    """Each would keep a file of the server open for ever."""
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
+    try:
+        for connection in idle:
+            while connection.recv(1000):
+                pass
+        kept, until = idle, time.monotonic() + 10
+        while (kept := [it for it in kept if not _is_reset(it)]) and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        for connection in idle:
+            connection.close()
+
+    assert kept == []
+
+
+def test_bodies_that_do_not_come_make_room(tmp_path):
+    path = tmp_path / "tandem.db"
+    migrate(str(path))
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
+    limits = replace(LIMITS, reading=30, request=30, connections=50, upload=0.1)
+    half = head(HOST, "Content-Type: application/json", "Content-Length: 100") + b"{"
+    with serving(create_app(settings), limits) as port:
+        slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(limits.connections)]
+        try:
+            for connection in slow:
+                connection.sendall(half)
+            time.sleep(1)
+            statuses = {say(port, GOOD)[0][0] for _ in range(10)}
+            refused = problem(all_answers(slow[0])[0])["status"]
+        finally:
+            for connection in slow:
+                connection.close()
+
+    assert (statuses, refused) == ({200}, 503)
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    """Whether the other side takes nothing any more."""
+    try:
+        connection.send(b" ")
+    except OSError:
+        return True
+    return False
 
 
 def test_slow_clients_by_the_hundred_do_not_hurt_others(port):

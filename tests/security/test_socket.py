@@ -605,6 +605,47 @@ async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(
     assert (await open_socket(door, **REFUSING).hear())["status"] == 429
 
 
+class Named(Guard):
+    """Finds a credential good, and has it named as it is spelled."""
+
+    async def __call__(self, scope: Scope) -> Actor:
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                scope["credential"] = SimpleNamespace(name=value.decode(), rate=None, expires=None)
+        return await super().__call__(scope)
+
+
+async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
+    """It may have a quarter, and more as long as fewer than half of all are open."""
+    door = SocketDoor(executor(), Named(), sockets=8, sockets_per_address=2)
+
+    async def ends_with(credential: str) -> list[Any]:
+        peer = open_socket(door)
+        peer.say({**INIT, "payload": {"Authorization": credential}})
+        return [frame.get("code") for frame in await peer.hear_all(2)]
+
+    greedy = [await ends_with("greedy") for _ in range(6)]
+    others = [await ends_with(other) for other in ("a", "a", "a", "b", "b")]
+
+    assert greedy == [[None, None]] * 4 + [[None, 1013]] * 2
+    assert others == [[None, None]] * 2 + [[None, 1013]] + [[None, None]] * 2
+    assert door.open == 8
+
+
+async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
+    door = SocketDoor(executor(), Known(), sockets=8)
+    known = {"credential": SimpleNamespace(name="greedy"), "extensions": {"websocket.http.response": {}}}
+    peers = [open_socket(door, **known) for _ in range(4)]
+    await until(lambda: door.open == 4)
+
+    refused = await open_socket(door, **known).hear()
+    peers[0].leave()
+    await peers[0].task
+
+    assert refused["status"] == 429
+    assert (await open_socket(door, **known).hear())["type"] == "websocket.accept"
+
+
 @pytest.mark.parametrize("initialises", [True, False])
 async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
     """In development it may be initialised all the same."""
@@ -676,6 +717,23 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
         turns += 1
 
     assert turns >= 30
+
+
+async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
+    door, large = SocketDoor(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
+    greedy = [await initialised(open_socket(door, client=("192.0.2.1", 1))) for _ in range(40)]
+    other = await initialised(open_socket(door, client=("192.0.2.2", 1)))
+    for peer in greedy:
+        peer.say(large)
+    for peer in (greedy[0], other):
+        if peer is other:
+            other.say(large)
+        for _ in range(1000):
+            if peer.received.empty():
+                await asyncio.sleep(0)
+
+    assert not other.received.empty()
+    assert sum(not peer.received.empty() for peer in greedy) <= 10
 
 
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
