@@ -74,7 +74,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         lifespan=_lifespan(settings, authenticate, figures, rates),
     )
     app.router.redirect_slashes = False
-    app.state.gate, app.state.figures = gate, figures
+    app.state.gate, app.state.figures, app.state.on_refusal = gate, figures, _on_refusal(figures, rates)
     return app
 
 
@@ -91,6 +91,17 @@ def _lifespan(
         await rates.close()
 
     return lifespan
+
+
+def _on_refusal(figures: Figures, rates: Rates) -> Callable[[int, str | None], None]:
+    """What is refused before it is a request is counted, and its address pays for it."""
+
+    def on_refusal(status: int, address: str | None) -> None:
+        figures.refused[status] += 1
+        if address is not None:
+            rates.charge_refusal(address)
+
+    return on_refusal
 
 
 def _around(settings: Settings, figures: Figures, envelope: Middleware, doors: list[Route]) -> list[Middleware]:

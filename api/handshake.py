@@ -12,6 +12,8 @@ from api.rest.reading import headers_of
 from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, Unavailable
 
 TRY_AGAIN, POLICY = 1013, 1008
+# The extension of a scope by which a server is told how large the next messages may be: a function of their bytes.
+MESSAGE_SIZE = "tandem.message_size"
 HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 

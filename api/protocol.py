@@ -9,9 +9,8 @@ sees a connection through its life, `patience.py` has the limits, `websocket.py`
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 
-from api.wire.patience import Limits, Watch
+from api.wire.patience import Limits, OnRefusal, Watch
 
 try:
     from api.wire.connection import Connection
@@ -23,11 +22,11 @@ except ImportError:  # where there is no websockets, there are none
     Socket = None  # type: ignore[assignment, misc]
 
 
-def protocol(limits: Limits | None = None, refused: Counter[int] | None = None) -> type[asyncio.Protocol] | str:
-    """What uvicorn is to read by: a class whose `watch` looks after its connections, and counts whom it refuses."""
+def protocol(limits: Limits | None = None, on_refusal: OnRefusal | None = None) -> type[asyncio.Protocol] | str:
+    """What uvicorn is to read by: a class whose `watch` looks after its connections, and says whom it refuses."""
     if Connection is None:
         return "auto"
-    return type("Protocol", (Connection,), {"watch": Watch(limits or Limits(), refused)})
+    return type("Protocol", (Connection,), {"watch": Watch(limits or Limits(), on_refusal)})
 
 
 def socket_protocol() -> type[asyncio.Protocol] | str:

@@ -11,10 +11,12 @@ draft-ietf-httpapi-ratelimit-headers-10.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from math import ceil
 
 from limits.aio.storage import Storage
@@ -53,6 +55,7 @@ class Rates:
         self._paused_until = 0.0
         # Those who have nothing left, and until when: they cost neither a trip nor a look at their credential.
         self._spent: OrderedDict[str, float] = OrderedDict()
+        self._charging: set[asyncio.Task[None]] = set()
 
     def counted(self, price: Callable[[Scope], int]) -> Authenticate:
         """`authenticate`, with each request paid for by who turns out to ask."""
@@ -112,6 +115,17 @@ class Rates:
             await self._charge(scope, f"credential:{credential.name}", rate, points)
         else:
             scope["charged"] = True
+
+    def charge_refusal(self, address: str) -> None:
+        """Charge an address for what was refused before it was a request. What it is told stays the same."""
+        if self.rate:
+            task = asyncio.ensure_future(self._charge_refusal({"client": (address, 0)}))
+            self._charging.add(task)
+            task.add_done_callback(self._charging.discard)
+
+    async def _charge_refusal(self, scope: Scope) -> None:
+        with suppress(TooManyRequests):
+            await self._charge_address(scope, 1)
 
     async def close(self) -> None:
         """Let go of what is shared."""

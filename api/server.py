@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -30,7 +29,7 @@ from starlette.types import ASGIApp
 from api.listening import let_nobody_new_in, waiting
 from api.protocol import protocol, socket_protocol
 from api.settings import Settings
-from api.wire.patience import Limits
+from api.wire.patience import Limits, OnRefusal
 
 # Seconds for answers, for what is cut off after them, and for closing the database: together less than the alarm's.
 LEAVE_SECONDS, CUT_OFF_SECONDS, CLOSE_SECONDS = 18.0, 0.5, 3.0
@@ -54,16 +53,16 @@ def serve(
     settings: Settings,
     listeners: Sequence[socket.socket],
     lifeline: int | None = None,
-    refused: Counter[int] | None = None,
+    on_refusal: OnRefusal | None = None,
 ) -> None:
     """Serve until a signal says to leave, or the lifeline breaks; then finish what is under way.
 
-    `refused` is where it is counted, by status, what never came to the application, or not to its end.
+    `on_refusal` hears of what never came to the application, or not to its end.
     """
     sys.setswitchinterval(TURN_SECONDS)
     config = uvicorn.Config(
         app,
-        http=protocol(limits_of(settings), refused),
+        http=protocol(limits_of(settings), on_refusal),
         ws=socket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
         ws_per_message_deflate=False,  # sixty bytes would become a megabyte, for callers without a credential too

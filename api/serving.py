@@ -123,4 +123,4 @@ def _work(settings: Settings, listeners: list[socket.socket], lifeline: int | No
     from api.app import create_app
 
     app = create_app(settings)
-    server.serve(app, settings, listeners, lifeline, app.state.figures.refused)
+    server.serve(app, settings, listeners, lifeline, app.state.on_refusal)

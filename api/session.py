@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from api import messages
 from api.admission import Opening
 from api.answer import WAIT_SECONDS
-from api.handshake import introduced
+from api.handshake import MESSAGE_SIZE, introduced
 from api.messages import Closing, Complete, Init, Message, Ping, Subscribe
 from api.owner import credential_of
 from api.prices import POINT_BYTES, price_of_size, size_of_text
@@ -99,6 +99,7 @@ class Session:
             raise Closing(messages.LATE, "Connection initialisation timeout") from None
         finally:
             self._opening.deadline = None
+        self._bound_messages(messages.LARGEST)
         try:
             self._door.admission.initialised(self._opening, credential_of(self._scope))
         except TooManyRequests as refusal:
@@ -108,9 +109,16 @@ class Session:
     async def _accept(self) -> None:
         agreed = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
         headers = {"headers": list(given)} if (given := self._scope.get("answer_headers")) else {}
+        self._bound_messages(messages.LARGEST_BEFORE)
         await self._pass({"type": "websocket.accept", "subprotocol": agreed, **headers})
         if agreed is None:
             raise Closing(messages.SUBPROTOCOL, "Subprotocol not acceptable")
+
+    def _bound_messages(self, most: int) -> None:
+        """Have the server end the socket at a larger message, before it is all there. Other servers read it first."""
+        bound = self._scope.get("extensions", {}).get(MESSAGE_SIZE)
+        if bound is not None:
+            bound(most)
 
     async def _init(self) -> Init:
         """The message that begins it all; before it, nothing may be asked for."""

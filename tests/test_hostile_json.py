@@ -19,9 +19,10 @@ from api.messages import LARGEST, LARGEST_BEFORE
 from api.session import PROTOCOL
 from api.settings import read
 from schema.migrations.run import migrate
+from tests import frames
 from tests.conftest import settings_for
 from tests.security.credentials import SECRET
-from tests.wires import Answer, request, say, serving
+from tests.wires import Answer, connected, request, say, serving
 
 SAFE = 10.0
 INIT = json.dumps({"type": "connection_init"})
@@ -135,6 +136,17 @@ def test_after_the_acknowledgement_a_message_may_be_large(port):
         connection.send(json.dumps({"type": "ping", "payload": {"a": text}}))
 
         assert json.loads(connection.recv(SAFE)) == {"type": "pong", "payload": {"a": text}}
+
+
+def test_before_the_acknowledgement_a_large_message_ends_the_socket_with_its_first_bytes(port):
+    with connected(port) as connection:
+        frames.opened(connection)
+        connection.sendall(frames.text("x" * LARGEST_BEFORE * 2)[:100])
+
+        ended = frames.read_frame(connection)
+
+    assert ended is not None
+    assert (ended[0], ended[1][:2]) == (frames.CLOSE, (1009).to_bytes(2, "big"))
 
 
 def test_nothing_is_compressed(port):

@@ -26,10 +26,10 @@ Answer = tuple[int, dict[str, str], bytes]
 @contextlib.contextmanager
 def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[int]:
     """Where a real server listens."""
-    refused = app.state.figures.refused if isinstance(app, Starlette) else None
+    on_refusal = app.state.on_refusal if isinstance(app, Starlette) else None
     config = uvicorn.Config(
         app,
-        http=protocol(limits, refused),
+        http=protocol(limits, on_refusal),
         ws=socket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
         ws_per_message_deflate=False,

@@ -6,12 +6,15 @@ A good request pays nothing for it: no timer is its own, it only notes what time
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 # How many may have made room for others and not have hung up yet.
 MOST_PARTING = 256
+# Gets the status of the answer, and the address that is to pay for it: none where the request is paid for.
+OnRefusal = Callable[[int, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,12 @@ class Guest(Protocol):
 class Watch:
     """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock.
 
-    `refusals` counts, by status, the answers to what no endpoint got to see, or not in time.
+    `on_refusal` hears of each answer to what no endpoint got to see, or not in time.
     """
 
-    def __init__(self, limits: Limits, refusals: Counter[int] | None = None) -> None:
+    def __init__(self, limits: Limits, on_refusal: OnRefusal | None = None) -> None:
         self.limits = limits
-        self.refusals = Counter() if refusals is None else refusals
+        self.on_refusal = on_refusal or _ignored
         self.now = 0.0
         # When somebody was refused last.
         self.refused = -1.0
@@ -102,8 +105,9 @@ class Watch:
         self._loop.call_later(self.limits.every, self._look)
 
     def _evicted(self) -> bool:
-        # In the order of their arrival; a look at all of them for each that comes would be what an attacker wants.
-        for guest, _ in zip(list(self.guests), range(100), strict=False):
+        # In the order of their arrival; a look at all of them for each that comes would be what an attacker wants. Who
+        # may stay goes to the end, so that the next look is at others.
+        for guest in list(islice(self.guests, 100)):
             if guest.evictable():
                 self.forget(guest)
                 self._parting[guest] = None
@@ -111,4 +115,9 @@ class Watch:
                 if len(self._parting) > MOST_PARTING:
                     next(iter(self._parting)).cut()
                 return True
+            self.guests[guest] = self.guests.pop(guest)
         return False
+
+
+def _ignored(status: int, address: str | None) -> None:
+    """Where nobody counts."""

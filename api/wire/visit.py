@@ -8,8 +8,9 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.rest import problems
@@ -183,19 +184,25 @@ class Visit(HttpToolsProtocol):
         self.pipeline.clear()
         exchange.disconnected = True
         exchange.message_event.set()
-        self._last_words = b"" if exchange.response_started else self._refusal(error)
+        self._last_words = b"" if exchange.response_started else self._refusal(error, cast("Scope", exchange.scope))
         self._say_last_words()
 
     def _say_last_words(self) -> None:
         self.transport.write(self._last_words)
         self.leave()
 
-    def _refusal(self, error: DirectoryError) -> bytes:
-        """What they are told. Where many are turned away the log hears of it once a second."""
+    def _refusal(self, error: DirectoryError, scope: Scope | None = None) -> bytes:
+        """What they are told, and pay for. Where many are turned away the log hears of it once a second.
+
+        `scope` is that of the request, if an endpoint has begun with it.
+        """
         watch = self.watch
         told, watch.refused = watch.refused == watch.now, watch.now
         status, answer = head.refusal(error, self.url, watch.stamp(self.server_state.default_headers), told=told)
-        watch.refusals[status] += 1
+        paid = scope is not None and "charged" in scope
+        watch.on_refusal(status, None if paid or self.client is None else self.client[0])
+        if scope is not None:
+            scope["charged"] = True
         return answer
 
     def _stalls(self, now: float) -> bool:

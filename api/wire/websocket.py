@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -19,6 +20,8 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import CTRL_OPCODES, CloseCode, Frame
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+
+from api.handshake import MESSAGE_SIZE
 
 # So long after the last word the other side may take to read it and to hang up; so many may do so at a time.
 PARTING_SECONDS = 5.0
@@ -103,6 +106,8 @@ class Socket(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Serve. What is still to be sent then is thrown away, if it is not taken in a while."""
+        extensions: dict[str, Any] = self.scope["extensions"]
+        extensions[MESSAGE_SIZE] = partial(setattr, self.conn, "max_message_size")
         await super().run_asgi()
         if self.disconnected:
             return

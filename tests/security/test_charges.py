@@ -316,6 +316,26 @@ def test_options_of_the_server_cost_a_point(database):
     assert ['"default";r=1;' in sent[0], '"default";r=0;' in sent[1]] == [True, True]
 
 
+@pytest.mark.parametrize(
+    "sent, status",
+    [
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+    ],
+    ids=["version", "method", "host"],
+)
+def test_what_is_refused_before_it_is_a_request_costs_its_address_a_point(database, sent, status):
+    app = create_app(production(database, TANDEM_RATE="10"))
+    with serving(app) as port:
+        for _ in range(3):
+            with connected(port) as connection:
+                connection.sendall(sent)
+                assert int(connection.recv(65536)[9:12]) == status
+
+        assert '"default";r=6;' in head_of(port, "GET /docs HTTP/1.1")
+
+
 def head_of(port: int, line: str) -> str:
     """The head of the answer to a request that no client library sends."""
     with connected(port) as connection:

@@ -17,7 +17,7 @@ from api.answer import HEADERS
 from api.app import create_app
 from api.protocol import protocol
 from api.settings import read
-from api.wire.patience import Limits
+from api.wire.patience import Limits, Watch
 from schema.migrations.run import migrate
 from tests.wires import all_answers, connected, problem, read_answer, request, say, serving
 
@@ -374,6 +374,35 @@ def test_those_who_made_room_and_do_not_hang_up_are_cut_off(port):
             connection.close()
 
     assert kept == []
+
+
+class Sitter:
+    """A connection that has something to do, or has not."""
+
+    def __init__(self, *, idle: bool) -> None:
+        self._idle = idle
+        self.gone = False
+
+    def check(self, now: float) -> None: ...
+
+    def evictable(self) -> bool:
+        return self._idle
+
+    def make_room(self) -> None:
+        self.gone = True
+
+    def cut(self) -> None: ...
+
+
+async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
+    watch, loop = Watch(Limits(connections=201)), asyncio.get_running_loop()
+    busy = [Sitter(idle=False) for _ in range(200)]
+    idle = Sitter(idle=True)
+    for guest in [*busy, idle]:
+        assert watch.admit(guest, loop)
+
+    assert [watch.admit(Sitter(idle=False), loop) for _ in range(3)].count(True) == 1
+    assert idle.gone
 
 
 def test_bodies_that_do_not_come_make_room(tmp_path):
