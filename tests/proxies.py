@@ -48,7 +48,7 @@ defaults
 frontend clients
   bind 127.0.0.1:{port}
   {options}
-  http-request set-var(txn.target) pathq
+  http-request set-var(txn.target) url
   http-request set-var(txn.body) req.body
   log-format %ST,%s,%HM,%[var(txn.target),hex],%[var(txn.body),hex]
   default_backend servers
