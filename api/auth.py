@@ -63,10 +63,6 @@ class Authenticator:
         scope["credential"] = standing.credential
         return standing.actor
 
-    def knows(self, scope: Scope) -> bool:
-        """Whether the credential of a request is one that was good the last time: seen without any work."""
-        return self.name_of(scope) is not None
-
     def name_of(self, scope: Scope) -> str | None:
         """The name of a request's credential, if that was good the last time: seen without any work."""
         for name, value in scope["headers"]:

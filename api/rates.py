@@ -40,7 +40,7 @@ log = logging.getLogger("tandem.rates")
 class Rates:
     """The points that have been spent. A request that has been charged has `charged` in its scope.
 
-    Where `authenticate` has a function `knows`, that says at no cost whether a credential is known to be good.
+    Where `authenticate` has a function `name_of`, that names at no cost a credential that is known to be good.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Rates:
         self.rate = rate
         self.credential_rate = credential_rate
         self._authenticate = authenticate
-        self._knows: Callable[[Scope], bool] = getattr(authenticate, "knows", _nobody)
+        self._name_of: Callable[[Scope], str | None] = getattr(authenticate, "name_of", _nobody)
         self._own = Counts()
         self._shared = storage
         self._paused_until = 0.0
@@ -132,6 +132,9 @@ class Rates:
         if self._shared is not None:
             await self._shared.bridge.get_connection().aclose()  # type: ignore[attr-defined]
 
+    def _knows(self, scope: Scope) -> bool:
+        return self._name_of(scope) is not None
+
     def _rate_of(self, credential: Credential | None) -> int:
         """The points a minute of a credential, or of an address without one; 0 for no limit."""
         if credential is None:
@@ -196,9 +199,8 @@ class Rates:
         scope["answer_headers"] = (*kept, told, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
 
 
-def _nobody(scope: Scope) -> bool:
+def _nobody(scope: Scope) -> None:
     """Where nobody remembers credentials, none is known."""
-    return False
 
 
 def _refusal(seconds: int) -> TooManyRequests:

@@ -68,8 +68,9 @@ class Gatekeeper:
         scope["credential"] = SimpleNamespace(name=name, rate=int(rate) if rate else None, expires=None)
         return ADMIN
 
-    def knows(self, scope: Scope) -> bool:
-        return self.key_of(scope) in self.known
+    def name_of(self, scope: Scope) -> str | None:
+        key = self.key_of(scope)
+        return key if key in self.known else None
 
     def key_of(self, scope: Scope) -> str:
         key: bytes = dict(scope["headers"]).get(b"authorization", b"")
