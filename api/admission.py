@@ -12,12 +12,10 @@ from collections import Counter
 
 from api.rest.problems import TooManyRequests
 from schema.engine.errors import Overloaded
-from schema.engine.gate import QUARTER
+from schema.engine.gate import QUARTER, share_of
 
 # When an uninitialised socket has ended in any case.
 RETRY_SECONDS = 5
-# With fewer sockets there is nothing to share.
-_FEWEST_SHARED = 4
 
 
 class Opening:
@@ -46,7 +44,7 @@ class Admission:
 
     def __init__(self, limit: int, per_address: int = 0, percent: int = QUARTER) -> None:
         self._limit = limit
-        self._share = max(1, limit * percent // 100) if limit >= _FEWEST_SHARED else limit
+        self._share = share_of(limit, percent)
         self._per_address = per_address
         self._open: set[Opening] = set()
         # In the order of their handshakes.

@@ -25,7 +25,6 @@ from api.owner import credential_of
 from api.prices import POINT_BYTES, price_of_size, size_of_text
 from api.rest.problems import PayloadTooLarge, TooManyRequests
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
-from schema.engine.gate import Place
 from schema.engine.policy import Actor
 from schema.graphql.execution import Request
 from schema.graphql.failures import INTERNAL, RequestRefused, told
@@ -193,13 +192,10 @@ class Session:
 
     async def _run(self, request: Request, scope: Scope) -> bytes:
         """Its answer, once there is a place for it among all that runs."""
-        state, place = scope["app"].state, Place(self._door.identify(scope))
-        await state.gate.enter(place, WAIT_SECONDS)
-        try:
+        state = scope["app"].state
+        async with state.gate.hold(self._door.identify(scope), WAIT_SECONDS):
             actor = await self._authenticate()
             return await self._door.executor.run(request, state.directory, actor, spend=scope.get("spend"))
-        finally:
-            state.gate.leave(place)
 
     async def _authenticate(self) -> Actor:
         """Who asks, as of now; the socket ends where that cannot be said."""

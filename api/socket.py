@@ -16,7 +16,7 @@ from api.owner import address_of, credential_of, identifier
 from api.rates import Rates
 from api.session import Session
 from schema.engine.errors import DirectoryError, NotFound, Overloaded
-from schema.engine.gate import QUARTER, Gate, Place
+from schema.engine.gate import QUARTER, Gate
 from schema.engine.policy import Actor
 from schema.graphql.execution import Executor
 
@@ -78,16 +78,12 @@ class SocketDoor:
         Raises:
             Closing: it takes too long until it is this owner's turn.
         """
-        place = Place(self.identify(scope))
         try:
-            await self._turns.enter(place, TURN_SECONDS)
+            async with self._turns.hold(self.identify(scope), TURN_SECONDS):
+                await asyncio.sleep(0)
+                yield
         except Overloaded as error:
             raise Closing(TRY_AGAIN, error.detail) from None
-        try:
-            await asyncio.sleep(0)
-            yield
-        finally:
-            self._turns.leave(place)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One socket, from its handshake to its end."""

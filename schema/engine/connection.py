@@ -84,3 +84,9 @@ def _fault(error: sqlite3.DatabaseError, text: str) -> sqlite3.DatabaseError | D
 def patience_of(deadline: float) -> float:
     """How long one trip may wait for a lock: whoever comes during one trip, and waits on the next, is still in time."""
     return min(PATIENCE, deadline / 3)
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction without its changes, if one is open."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

@@ -14,7 +14,7 @@ from schema.engine.events import Feed
 from schema.engine.events import Written as Written
 from schema.engine.figures import Connections, Histogram, Trips
 from schema.engine.file import File
-from schema.engine.gate import QUARTER, Gate, Place
+from schema.engine.gate import QUARTER, Gate
 from schema.engine.lookup import Rows, lookup
 from schema.engine.place import is_postgres
 from schema.engine.planner import Plan, plan_list, plan_record
@@ -105,13 +105,9 @@ class Directory:
 
         There is one at a time, for one owner after another; then whatever else is ready runs before the next.
         """
-        place = Place(owner)
-        await self._turns.enter(place, TURN_SECONDS)
-        try:
+        async with self._turns.hold(owner, TURN_SECONDS):
             yield
             await asyncio.sleep(0)
-        finally:
-            self._turns.leave(place)
 
     @property
     def waiting(self) -> dict[str, int]:

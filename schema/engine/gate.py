@@ -8,7 +8,8 @@ become free go to the owner who was served longest ago. Below four places there 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -37,13 +38,18 @@ class Place:
 T = TypeVar("T", bound=Holder)
 
 
+def share_of(places: int, percent: int) -> int:
+    """How many of so many places one owner may hold while they are scarce: all, where there are too few to share."""
+    return max(1, places * percent // 100) if places >= _FEWEST_SHARED else places
+
+
 class FairShare:
     """Who holds the places, and whose turn is next. Not for use by several threads."""
 
     def __init__(self, places: int, percent: int = QUARTER) -> None:
         self.places = self.free = places
         shared = places >= _FEWEST_SHARED
-        self._share = max(1, places * percent // 100) if shared else places
+        self._share = share_of(places, percent)
         # As long as more places than this are free, nobody's share is looked at.
         self._reserved = places - max(places // 2, self._share) if shared else 0
         self._holders: dict[Holder, None] = {}
@@ -153,6 +159,16 @@ class Gate:
             raise
         finally:
             timer.cancel()
+
+    @asynccontextmanager
+    async def hold(self, owner: Hashable, seconds: float) -> AsyncIterator[None]:
+        """Have a place within; raises what `enter` does."""
+        place = Place(owner)
+        await self.enter(place, seconds)
+        try:
+            yield
+        finally:
+            self.leave(place)
 
     def leave(self, holder: Holder) -> None:
         """Free the place, or hand it to whoever is next."""

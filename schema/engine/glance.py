@@ -20,6 +20,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
+from schema.engine.connection import roll_back
 from schema.engine.datafile import Identity, identity
 
 MOST_STEPS = 100_000  # about two milliseconds that the event loop stands still
@@ -98,8 +99,8 @@ class Glance:
         finally:
             if self._looks < MOST_STEPS // CHECKED:
                 self._count_looks(MOST_STEPS // CHECKED - self._looks)
-            if several and connection.in_transaction:
-                connection.execute("ROLLBACK")
+            if several:
+                roll_back(connection)
 
     def _hold(self, connection: sqlite3.Connection) -> None:
         """At the second read of a turn, take a snapshot for the rest of it."""

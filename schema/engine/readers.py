@@ -12,9 +12,9 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from schema.engine.connection import Watch, connect, meaning, patience_of
+from schema.engine.connection import Watch, connect, meaning, patience_of, roll_back
 from schema.engine.errors import LATE, OverlongQuery, Timeout
-from schema.engine.gate import QUARTER, Gate, Place
+from schema.engine.gate import QUARTER, Gate
 from schema.engine.lane import Errand, Lane, Outcome
 from schema.engine.lookup import Rows
 from schema.engine.step import Step
@@ -85,15 +85,14 @@ class Readers:
 
     async def read(self, steps: Sequence[Step], owner: Hashable) -> list[Rows]:
         """The rows of each statement, all from one snapshot; `Timeout` past the deadline, the wait included."""
-        loop, place = asyncio.get_running_loop(), Place(owner)
+        loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
-        await self._gate.enter(place, self._deadline)
-        reader = self._idle.pop()
-        try:
-            return await reader.do(steps, until - loop.time())  # type: ignore[no-any-return]
-        finally:
-            self._idle.append(reader)
-            self._gate.leave(place)
+        async with self._gate.hold(owner, self._deadline):
+            reader = self._idle.pop()
+            try:
+                return await reader.do(steps, until - loop.time())  # type: ignore[no-any-return]
+            finally:
+                self._idle.append(reader)
 
 
 def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
@@ -104,5 +103,4 @@ def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[lis
     try:
         return [connection.execute(step[0], step[1]).fetchall() for step in steps]
     finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        roll_back(connection)

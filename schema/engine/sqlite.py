@@ -16,7 +16,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from schema.engine.connection import LOG_LIMIT, Watch, connect, meaning, patience_of
+from schema.engine.connection import LOG_LIMIT, Watch, connect, meaning, patience_of, roll_back
 from schema.engine.datafile import log_size
 from schema.engine.errors import DISK, DatabaseUnavailable, DirectoryError
 from schema.engine.figures import SIZES, Histogram
@@ -81,7 +81,7 @@ class Writer(Lane):
             try:
                 outcomes = _transaction(connection, errands, left_out)
             except sqlite3.Error as error:
-                _roll_back(connection)
+                roll_back(connection)
                 return self._ended(connection, meaning(error), len(errands))
             if outcomes is not None:
                 # With a trigger on the table, a full disk may end a statement alone, and not the transaction.
@@ -165,8 +165,3 @@ def _driven(connection: sqlite3.Connection, steps: Steps) -> Any:
 def _came(cursor: sqlite3.Cursor) -> Rows:
     """The rows that a statement brought; an empty one for each that it changed, if it brings none."""
     return [()] * cursor.rowcount if cursor.description is None else cursor.fetchall()
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
