@@ -78,7 +78,7 @@ def bench(arguments: Sequence[str]) -> int:
 def assets(arguments: Sequence[str]) -> int:
     """fetch what /docs, /redoc and /graphql show"""
     prepare(RUNTIME)
-    return become("-m", "api.assets", *arguments)
+    return become("-m", "api.pages.assets", *arguments)
 
 
 def audit(_: Sequence[str]) -> int:
@@ -206,7 +206,7 @@ def clear() -> bool:
 def fetch_assets() -> None:
     """What /docs, /redoc and /graphql show; all else works without."""
     with alone():
-        if not ran(PYTHON, "-m", "api.assets"):
+        if not ran(PYTHON, "-m", "api.pages.assets"):
             say("The explorers' assets are not there: `python3 dev.py assets` fetches them, once the network allows.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from api import serving as lean
+from api.server import startup as lean
 
 if __name__ == "__main__":
     # A server starts without what only the other commands need, unless its options are unusual.
@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import typer
 
-from api.commands import explaining, keys, migrating, serving, showing, transferring, upkeep
+from api.cli import explain, keys, maintenance, migrate, serve, show, transfer
 
 app = typer.Typer(
     name="python -m api",
@@ -21,17 +21,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("serve")(serving.serve)
-app.command("migrate")(migrating.migrate)
-app.command("import")(transferring.import_)
-app.command("export")(transferring.export)
-app.command("explain")(explaining.explain)
+app.command("serve")(serve.serve)
+app.command("migrate")(migrate.migrate)
+app.command("import")(transfer.import_)
+app.command("export")(transfer.export)
+app.command("explain")(explain.explain)
 app.add_typer(keys.app, name="keys")
-app.command("backup")(upkeep.backup)
-app.command("doctor")(upkeep.doctor)
-app.command("settings")(showing.settings)
-app.command("openapi")(showing.openapi)
-app.command("sdl")(showing.sdl)
+app.command("backup")(maintenance.backup)
+app.command("doctor")(maintenance.doctor)
+app.command("settings")(show.settings)
+app.command("openapi")(show.openapi)
+app.command("sdl")(show.sdl)
 
 if __name__ == "__main__":
     app(prog_name="python -m api")

@@ -10,34 +10,35 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
-from api import docs, health, metrics
-from api.answer import request_gate
-from api.auth import Authenticator
-from api.cors import Cors
-from api.counts import redis
+from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
-from api.envelope import Envelope, handlers
-from api.figures import Figures, Observer
-from api.graphql import graphql_route
-from api.hosts import host_check
-from api.owner import identifier
-from api.prices import price_of_call, price_of_document
-from api.proxies import unveiling
-from api.rates import Rates
-from api.rest import openapi
+from api.graphql.http import graphql_route
+from api.graphql.socket import SocketDoor, socket_routes
+from api.http.problem_pages import PAGES
+from api.http.router import Shortcut
+from api.middleware.client_identity import identifier
+from api.middleware.cors import Cors
+from api.middleware.hosts import host_check
+from api.middleware.proxies import unveiling
+from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit_storage import redis
+from api.middleware.request import Envelope, handlers
+from api.middleware.request_cost import price_of_call, price_of_document
+from api.middleware.response import request_gate
+from api.observability import health, metrics
+from api.observability.request_metrics import Figures, Observer
+from api.openapi import document as openapi
+from api.pages import routes
 from api.rest.endpoint import Endpoint
-from api.rest.pages import PAGES
-from api.rest.resource import Authenticate, resources
-from api.rest.routes import me_endpoint, model_endpoints
-from api.rest.typed import endpoints_of
+from api.rest.endpoint_app import Authenticate, resources
+from api.rest.model_endpoints import me_endpoint, model_endpoints
+from api.rest.typed_endpoints import endpoints_of
 from api.settings import Settings
-from api.shortcut import Shortcut
-from api.socket import SocketDoor, socket_routes
-from schema.engine.database import Directory
-from schema.engine.gate import Gate
-from schema.engine.shape import Shape, shape
-from schema.graphql.execution import Executor
-from schema.graphql.limits import Limits
+from schema.engine.concurrency import Gate
+from schema.engine.model.resource import Shape, shape
+from schema.engine.operations.directory import Directory
+from schema.graphql.execution.executor import Executor
+from schema.graphql.execution.limits import Limits
 from schema.graphql.schema import make_schema
 from schema.models import RESOURCES, User
 
@@ -57,12 +58,12 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     counted = rates.counted(price_of_document)
 
     doors = [
-        graphql_route(executor, counted, docs.graphiql_page, settings.graphql_body_limit),
+        graphql_route(executor, counted, routes.graphiql_page, settings.graphql_body_limit),
         *resources(endpoints, rates.counted(price_of_call), settings.body_limit),
     ]
     app = Starlette(
         routes=[
-            *docs.routes(docs.Problem(*page) for page in PAGES),
+            *routes.routes(routes.Problem(*page) for page in PAGES),
             *health.routes(),
             openapi.route(document),
             metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
@@ -113,7 +114,7 @@ def _around(settings: Settings, figures: Figures, envelope: Middleware, doors: l
     ]
     if settings.tracing == "off":
         return around
-    from api.tracing import Tracing
+    from api.observability.tracing import Tracing
 
     return [Middleware(Tracing), *around]
 

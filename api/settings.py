@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from api.knobs import KNOBS, Knob
-from schema.engine.place import is_postgres
+from schema.engine.database_url import is_postgres
 
 
 class WrongSetting(Exception):

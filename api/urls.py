@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-from schema.engine.place import is_postgres, server_at
+from schema.engine.database_url import is_postgres, server_at
 
 
 def https(text: str) -> str:

@@ -18,7 +18,7 @@ from benchmarks.roster import PEERS
 from benchmarks.rounds import Plan, compare
 from benchmarks.targets import targets
 from benchmarks.workloads import WORKLOADS
-from schema.engine.place import is_postgres
+from schema.engine.database_url import is_postgres
 
 RESULTS = HERE / "results"
 

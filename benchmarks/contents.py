@@ -16,9 +16,9 @@ from benchmarks import people
 from benchmarks.people import Row, Size
 from benchmarks.roster import Owner
 from benchmarks.tandem.models import Fortune, World, id_at
-from schema.engine import writes
-from schema.engine.record import Declared
-from schema.engine.shape import fields_by_name, table_of
+from schema.engine.model.record import Declared
+from schema.engine.model.resource import fields_by_name, table_of
+from schema.engine.operations import write_statements
 from schema.models import Group, Key, Membership, User
 
 KEY_ID = "00000000-0000-0000-0000-000000000001"
@@ -67,7 +67,7 @@ def _records(model: type[Declared], rows: Iterable[Row]) -> Filled:
     table, fields = table_of(model), fields_by_name(model)
     columns = tuple(column.name for column in table.columns if column.computed is None)
     names = [f"set_{name}" for name in columns]
-    written = (writes.columns_of(fields, row) for row in rows)
+    written = (write_statements.columns_of(fields, row) for row in rows)
     return Filled(table.name, columns, (tuple([values[name] for name in names]) for values in written))
 
 

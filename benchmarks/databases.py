@@ -20,7 +20,7 @@ from sqlmodel import SQLModel
 from benchmarks.contents import Filled, contents, kinds
 from benchmarks.people import Size
 from benchmarks.roster import Owner, System
-from schema.migrations import run
+from schema.migrations import commands
 
 HERE = Path(__file__).parent
 KEPT = HERE / ".databases"
@@ -70,12 +70,12 @@ def _sources(owner: Owner) -> list[Path]:
     if owner == "peers":
         return [TABLES, *own]
     models = [*(HERE.parent / "schema" / "models").glob("*.py"), HERE / "tandem" / "models.py"]
-    return [*models, *(run.HERE / "versions").glob("*.py"), *own]
+    return [*models, *(commands.HERE / "versions").glob("*.py"), *own]
 
 
 def _make(path: Path, owner: Owner, size: Size) -> None:
     if owner == "tandem":
-        run.migrate(str(path))
+        commands.migrate(str(path))
         engine = create_engine(f"sqlite:///{path}")
         SQLModel.metadata.create_all(engine, tables=kinds())
         engine.dispose()

@@ -18,14 +18,14 @@ from starlette.applications import Starlette
 from starlette.types import Scope
 
 from api.app import create_app
-from api.auth import Authenticator
-from api.development import LocalAccess
+from api.auth.authenticator import Authenticator
+from api.auth.development.access import LocalAccess
 from api.settings import read
 from benchmarks.environments import Unavailable
 from benchmarks.questions import Question
 from benchmarks.workloads import NUMBER, Ask
-from schema.engine.database import Directory
-from schema.engine.place import is_postgres
+from schema.engine.database_url import is_postgres
+from schema.engine.operations.directory import Directory
 
 LOOKED_AT = 5
 FIRST_NEW = f"new.{'0' * len(NUMBER)}@example.com"

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.effort import Effort
-from schema.engine import reading
-from schema.engine.database import Directory
-from schema.engine.place import Server, server_at
-from schema.engine.server import connect
+from schema.engine.database_url import Server, server_at
+from schema.engine.operations.directory import Directory
+from schema.engine.postgres import reads
+from schema.engine.postgres.session import connect
 
 PATIENCE = 600.0
 _RUN_AGAIN = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
@@ -35,13 +35,13 @@ class PostgresObserver:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Directory]:
         """A directory that is listened to: its sessions tell what they are asked, with the parameters."""
-        usual, reading.connect = reading.connect, self._connect  # type: ignore[attr-defined]
+        usual, reads.connect = reads.connect, self._connect  # type: ignore[attr-defined]
         self._own = await connect(server_at(self._database), PATIENCE)
         try:
             async with Directory(self._database) as directory:
                 yield directory
         finally:
-            reading.connect = usual  # type: ignore[attr-defined]
+            reads.connect = usual  # type: ignore[attr-defined]
             await self._own.close()
 
     def clear(self) -> None:

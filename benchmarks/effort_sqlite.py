@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from benchmarks.effort import Effort
-from schema.engine.database import Directory
+from schema.engine.operations.directory import Directory
 
 EACH = 10
 _RUN_AGAIN = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")

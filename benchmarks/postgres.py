@@ -26,9 +26,9 @@ from benchmarks.environments import Unavailable
 from benchmarks.people import Size
 from benchmarks.roster import Owner, System
 from benchmarks.servers import LOAD_CORE, SERVER_CORE, TICKS, stat
-from schema.migrations import run
-from tests.postgres import Cluster, named
-from tests.postgres import run as ask
+from schema.migrations import commands
+from tests.fixtures.postgres import Cluster, named
+from tests.fixtures.postgres import run as ask
 
 # What a machine of its own would be given; all that keeps acknowledged writes safe is on.
 SETTINGS = {
@@ -180,8 +180,8 @@ def _children(process: int) -> list[Path]:
 
 def _make(url: str, owner: Owner, size: Size) -> None:
     if owner == "tandem":
-        run.migrate(url)
-        run.on(url, _make_kinds)
+        commands.migrate(url)
+        commands.on(url, _make_kinds)
     else:
         tables = TABLES.read_text(encoding="utf-8").replace(" WITHOUT ROWID", "")
         for statement in tables.split(";"):

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from api.rest.selecting import list_parameters, orders
+from api.rest.list_parameters import list_parameters, orders
 from benchmarks import people, stores
 from benchmarks.people import Row, Size
 from benchmarks.workloads import LIST, NESTED, NUMBER, ONE, Ask, Dialect
-from schema.engine import cursors
-from schema.engine.selection import Order
-from schema.engine.shape import Shape, shape
+from schema.engine.model.resource import Shape, shape
+from schema.engine.query import cursors
+from schema.engine.query.selection import Order
 from schema.models import User
 
 DIFFERENT = 20

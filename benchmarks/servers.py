@@ -19,7 +19,7 @@ from tempfile import TemporaryFile
 from benchmarks import people
 from benchmarks.environments import Home, Unavailable
 from benchmarks.roster import Peer
-from schema.engine.place import is_postgres
+from schema.engine.database_url import is_postgres
 
 SERVER_CORE, LOAD_CORE = 0, 1
 SLOWEST_START = 60.0

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from benchmarks.people import Size
 from benchmarks.roster import Owner, System
-from schema.engine.place import is_postgres
+from schema.engine.database_url import is_postgres
 
 
 class Store(Protocol):

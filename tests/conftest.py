@@ -24,17 +24,17 @@ from starlette.types import Scope
 
 from api.app import create_app
 from api.settings import Settings, read
-from schema.engine import dialect
-from schema.engine.cursor_key import CURSOR_KEY
-from schema.engine.database import Directory
 from schema.engine.errors import Unauthenticated
-from schema.engine.plans import Plans
-from schema.engine.policy import Actor
-from schema.migrations.run import migrate
-from tests import postgres
-from tests.both_ways import REPLAY, Replay, both_ways
-from tests.doors import ADMIN, Door, GraphQLDoor, RestDoor
-from tests.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+from schema.engine.model.policy import Actor
+from schema.engine.operations.cursor_key import CURSOR_KEY
+from schema.engine.operations.directory import Directory
+from schema.engine.query.plan_cache import Plans
+from schema.engine.sql import dialect
+from schema.migrations.commands import migrate
+from tests.fixtures import postgres
+from tests.fixtures.clients import ADMIN, Door, GraphQLDoor, RestDoor
+from tests.fixtures.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+from tests.fixtures.query_replay import REPLAY, Replay, both_ways
 
 if TYPE_CHECKING:
     from xdist.scheduler.worksteal import WorkStealingScheduling  # type: ignore[import-untyped]
@@ -266,7 +266,7 @@ def over(service: TestClient, directory: Directory) -> Iterator[Directory]:
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the service's database is told, statement by statement. Clear it where the count is to begin."""
     for limit in ("LONGEST", "MOST_STEPS"):  # what is broken off at a glance and goes to a lane counts twice
-        monkeypatch.setattr(f"schema.engine.glance.{limit}", 10**9)
+        monkeypatch.setattr(f"schema.engine.sqlite.inline_reader.{limit}", 10**9)
     return []
 
 

@@ -35,7 +35,7 @@ FAILING = "raise SystemExit('no network')\n"
 FILES = {
     "requirements.txt": "starlette",
     "requirements-dev.txt": "starlette and pytest",
-    "api/assets.py": "",
+    "api/pages/assets.py": "",
     "api/__main__.py": "import os, sys; print(os.getpid(), os.environ['TANDEM_ENV'], *sys.argv[1:])",
     "fakes/venv.py": FAKE_NOTE.format("venv") + FAKE_MAKE,
     "fakes/pip.py": "import sys; '--version' in sys.argv and sys.exit()\n" + FAKE_NOTE.format("pip"),
@@ -185,7 +185,7 @@ def test_run_becomes_the_server_so_that_signals_reach_it(clone):
 
 
 def test_without_the_explorers_it_starts_all_the_same_and_says_so(clone):
-    clone.write("api/assets.py", FAILING)
+    clone.write("api/pages/assets.py", FAILING)
 
     code, said, complained = clone.call("run")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.rest.typed import post
+from api.rest.typed_endpoints import post
 
 
 class Greeting(BaseModel):

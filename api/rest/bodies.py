@@ -12,8 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from api.rest.endpoint import Schema
 from schema.engine.errors import Invalid
-from schema.engine.faces import faults_of
-from schema.engine.jsontext import strict
+from schema.engine.model.input_models import faults_of
+from schema.engine.model.strict_json import strict
 
 Mode = Literal["validation", "serialization"]
 REFERENCE = "#/components/schemas/{model}"

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from schema.engine.database import Directory, Work
 from schema.engine.errors import DirectoryError
-from schema.engine.policy import Actor
+from schema.engine.model.policy import Actor
+from schema.engine.operations.directory import Directory, Work
 
 Schema = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

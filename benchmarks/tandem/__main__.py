@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from api import endpoints, serving
+from api import endpoints
+from api.server import startup
 from benchmarks.tandem import kinds
 
 endpoints.TOPICS = (*endpoints.TOPICS, kinds)
 
 if __name__ == "__main__":
     # As `python -m api` has it: a server starts without what only the other commands need.
-    serving.start_at_once(sys.argv[1:])
+    startup.start_at_once(sys.argv[1:])
     from api.__main__ import app
 
     app(prog_name="python -m benchmarks.tandem")

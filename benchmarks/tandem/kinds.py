@@ -15,14 +15,14 @@ import orjson
 from pydantic import BaseModel
 
 from api.rest.endpoint import Answer, Call, Endpoint, Parameter, Reply
-from api.rest.typed import get
+from api.rest.typed_endpoints import get
 from benchmarks.tandem.models import Fortune, World, id_at
-from schema.engine import operations, writes
-from schema.engine.database import Written
-from schema.engine.record import now
-from schema.engine.selection import Branch, Constant, Page, Rows, Scalar, Selection
-from schema.engine.shape import shape
-from schema.engine.step import Single, Steps
+from schema.engine.driver import Single, Steps
+from schema.engine.model.record import now
+from schema.engine.model.resource import shape
+from schema.engine.operations import records, write_statements
+from schema.engine.operations.directory import Written
+from schema.engine.query.selection import Branch, Constant, Page, Rows, Scalar, Selection
 
 Respond = Callable[[Call], Awaitable[Answer]]
 PLACES = 10_000
@@ -60,7 +60,7 @@ async def _queries(call: Call) -> Answer:
     steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
     brought = await work.read([Single(step[0], step[1]) for step in steps])
-    found = (operations.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
+    found = (records.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
     return Answer(200, b"[%b]" % b",".join(found))
 
 
@@ -69,7 +69,7 @@ async def _updates(call: Call) -> Answer:
     work, kind = call.work, call.actor.kind
     plans, rule = work.directory.plans, _WORLD.rules.update
     key = ("update", _WORLD, kind, rule, _NUMBER, False)
-    changing = plans.get(key, lambda: writes.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
+    changing = plans.get(key, lambda: write_statements.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
     plan, moment = work.record_plan(_WORLD, _ROW), now()
     # In one order for all, so that no two of them wait for each other.
     places = sorted(sample(range(1, PLACES + 1), _wanted(call)))
@@ -80,7 +80,7 @@ async def _updates(call: Call) -> Answer:
             id = id_at(place)
             bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
             if not (yield work.looking_up(plan, id, {})):
-                raise writes.missing(_WORLD, id)
+                raise write_statements.missing(_WORLD, id)
             yield changing.sql, changing.bind(bound)
         return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
 
@@ -88,7 +88,7 @@ async def _updates(call: Call) -> Answer:
 
 
 async def _fortunes(call: Call) -> Answer:
-    page = await operations.find(call.work, _FORTUNE, _ALL, {"size": 100})
+    page = await records.find(call.work, _FORTUNE, _ALL, {"size": 100})
     told = [(it["place"], it["message"]) for it in orjson.loads(page.json)["items"]]
     told.append((0, "Additional fortune added at request time."))
     told.sort(key=lambda it: it[1])

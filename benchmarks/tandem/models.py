@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.policy import Rules, role, signed_in
-from schema.engine.record import Record
+from schema.engine.model.policy import Rules, role, signed_in
+from schema.engine.model.record import Record
 
 _staff = role("editor", "admin")
 

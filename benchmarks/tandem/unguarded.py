@@ -20,12 +20,12 @@ from starlette.applications import Starlette
 from starlette.types import Scope
 
 from api import endpoints
-from api.protocol import protocol
-from api.server import TURN_SECONDS
+from api.http.router import Shortcut
+from api.server.process import TURN_SECONDS
+from api.server.protocol import protocol
 from api.settings import read
-from api.shortcut import Shortcut
 from benchmarks.tandem import kinds
-from schema.engine.policy import Actor
+from schema.engine.model.policy import Actor
 
 ADMIN = Actor(roles=frozenset({"admin"}), name="key:benchmarks")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schema.engine.selection import (
+from schema.engine.model.resource import Shape, shape
+from schema.engine.query.selection import (
     Branch,
     Compare,
     Condition,
@@ -20,7 +21,6 @@ from schema.engine.selection import (
     Selection,
     Total,
 )
-from schema.engine.shape import Shape, shape
 
 _SIGNS = {"eq": "is", "in": "is one of", "lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "startswith": "starts with"}
 _STEP = "  "

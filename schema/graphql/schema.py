@@ -24,14 +24,14 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
-from schema.engine.shape import Shape
-from schema.graphql.context import Context
-from schema.graphql.declaring import DATE_TIME, DateTime, bare, fill_object
-from schema.graphql.fields import RootField, root_fields
-from schema.graphql.mutating import perform
-from schema.graphql.mutations import Mutation, mutations_of
-from schema.graphql.own import MUTATIONS, QUERIES
-from schema.graphql.types import Types
+from schema.engine.model.resource import Shape
+from schema.graphql.execution.context import Context
+from schema.graphql.execution.mutation import perform
+from schema.graphql.execution.root_fields import RootField, root_fields
+from schema.graphql.types.declarations import DATE_TIME, DateTime, bare, fill_object
+from schema.graphql.types.mutations import Mutation, mutations_of
+from schema.graphql.types.records import Types
+from schema.resolvers import MUTATIONS, QUERIES
 
 Info = GraphQLResolveInfo[Context]
 

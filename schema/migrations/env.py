@@ -5,10 +5,10 @@ from __future__ import annotations
 from alembic import context
 from sqlmodel import SQLModel
 
-import schema.engine.cursor_key
-import schema.engine.repeats  # the engine's own tables
+import schema.engine.operations.cursor_key
+import schema.engine.operations.idempotency  # the engine's own tables
 import schema.models  # noqa: F401  the models register their tables
-from schema.migrations.searching import is_declared
+from schema.migrations.search_index import is_declared
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -1,6 +1,6 @@
 """The table of contents: one line for each resource, and it is at both doors."""
 
-from schema.engine.record import Record
+from schema.engine.model.record import Record
 from schema.models.group import Group
 from schema.models.key import Key
 from schema.models.membership import Membership

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlmodel import Field, Relationship
 
-from schema.engine.policy import Rules, role, signed_in
-from schema.engine.record import Record, extra
+from schema.engine.model.policy import Rules, role, signed_in
+from schema.engine.model.record import Record, extra
 from schema.models.membership import Membership
 
 if TYPE_CHECKING:

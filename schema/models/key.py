@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.policy import SCOPES, Rules, role, within_scopes
-from schema.engine.record import Record, extra
-from schema.engine.verb import once, verb
+from schema.engine.model.action import once, verb
+from schema.engine.model.policy import SCOPES, Rules, role, within_scopes
+from schema.engine.model.record import Record, extra
 
 _admin = role("admin")
 

@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from sqlmodel import Field
 
-from schema.engine.policy import Rules, linked, role, signed_in
-from schema.engine.record import Link, extra
+from schema.engine.model.policy import Rules, linked, role, signed_in
+from schema.engine.model.record import Link, extra
 
 
 class MemberRole(StrEnum):

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlmodel import Field, Relationship
 
-from schema.engine.field import EMAIL
-from schema.engine.policy import Rules, own, role, signed_in
-from schema.engine.record import Record, extra
-from schema.engine.verb import verb
+from schema.engine.model.action import verb
+from schema.engine.model.field import EMAIL
+from schema.engine.model.policy import Rules, own, role, signed_in
+from schema.engine.model.record import Record, extra
 from schema.models.membership import Membership
 
 if TYPE_CHECKING:

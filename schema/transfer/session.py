@@ -15,11 +15,12 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
-from schema.engine import connection, server
-from schema.engine.dialect import SQLITE, postgres
+from schema.engine.database_url import is_postgres, server_at
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
-from schema.engine.place import is_postgres, server_at
-from schema.engine.statement import Statement, compiled
+from schema.engine.postgres import session as postgres_session
+from schema.engine.sql.dialect import SQLITE, postgres
+from schema.engine.sql.statement import Statement, compiled
+from schema.engine.sqlite import connection
 
 PATIENCE = 30_000  # milliseconds until it gives up waiting for other writers
 PAGES_KEPT = -65536  # KiB of each of SQLite's two databases: what fits is not written and read over and over
@@ -133,7 +134,7 @@ class Server(Session):
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
         try:
-            self._connection = self._await(server.connect(server_at(url), LONGEST))
+            self._connection = self._await(postgres_session.connect(server_at(url), LONGEST))
         except BaseException:
             self._runner.close()
             raise
@@ -198,7 +199,7 @@ def explained(place: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        meant = server.meaning(error) if is_postgres(place) else connection.meaning(error)
+        meant = postgres_session.meaning(error) if is_postgres(place) else connection.meaning(error)
         if isinstance(meant, DatabaseUnavailable):
             raise DatabaseUnavailable(f"{meant.detail}: {error}") from error
         raise (meant if isinstance(meant, DirectoryError) else error) from error

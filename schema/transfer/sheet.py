@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from schema.engine.faces import Face, kind_of
-from schema.engine.field import FieldShape, fields_of
-from schema.engine.record import Link
-from schema.engine.shape import Shape, plural_of, table_of
+from schema.engine.model.field import FieldShape, fields_of
+from schema.engine.model.input_models import Face, kind_of
+from schema.engine.model.record import Link
+from schema.engine.model.resource import Shape, plural_of, table_of
 
 
 @dataclass(frozen=True, slots=True)

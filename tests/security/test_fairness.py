@@ -8,18 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from api.auth import Authenticator
-from api.owner import identifier
-from schema.engine.database import Directory
-from schema.engine.glance import Glance
-from schema.engine.operations import find, get
-from schema.engine.planner import plan_list
-from schema.engine.policy import Actor
-from schema.engine.selection import Branch, Compare, Page, Rows, Scalar, Selection, Total
-from schema.engine.step import Listing
-from tests.doors import USER
-from tests.people import PEOPLE, fill
-from tests.security.credentials import new_key, production, token
+from api.auth.authenticator import Authenticator
+from api.middleware.client_identity import identifier
+from schema.engine.driver import Listing
+from schema.engine.model.policy import Actor
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.records import find, get
+from schema.engine.query.planner import plan_list
+from schema.engine.query.selection import Branch, Compare, Page, Rows, Scalar, Selection, Total
+from schema.engine.sqlite.inline_reader import Glance
+from tests.fixtures.clients import USER
+from tests.fixtures.credentials import new_key, production, token
+from tests.fixtures.people import PEOPLE, fill
 
 GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
 SHORT = Selection((("id", Scalar("id")),))
@@ -74,7 +74,7 @@ async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(
         order.append(branch.page.size)
         return plan_list(made, branch, kind)
 
-    monkeypatch.setattr("schema.engine.database.plan_list", noted)
+    monkeypatch.setattr("schema.engine.operations.directory.plan_list", noted)
     looks = []
 
     async def look() -> None:

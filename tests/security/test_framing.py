@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api.protocol import protocol
-from api.wire.patience import Limits
-from tests.framing import Echo
-from tests.wires import Answer, all_answers, connected, problem, read_answer, say, serving
+from api.server.http.limits import Limits
+from api.server.protocol import protocol
+from tests.fixtures.protocol_harness import Echo
+from tests.fixtures.raw_http import Answer, all_answers, connected, problem, read_answer, say, serving
 
 pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 

@@ -13,10 +13,10 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.protocol import protocol
-from api.wire.patience import Limits
-from tests.framing import Seen, Wire
-from tests.framing_corpus import NEXT, mutations, sequences
+from api.server.http.limits import Limits
+from api.server.protocol import protocol
+from tests.fixtures.framing_corpus import NEXT, mutations, sequences
+from tests.fixtures.protocol_harness import Seen, Wire
 
 pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 

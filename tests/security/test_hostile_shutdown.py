@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.hostile import SLOW, besieged, posted
-from tests.people import fill, made_up
-from tests.security.credentials import SECRET, key
-from tests.wires import connected, free_port, read_answer, request, say
+from tests.fixtures.credentials import SECRET, key
+from tests.fixtures.hostile_clients import SLOW, besieged, posted
+from tests.fixtures.people import fill, made_up
+from tests.fixtures.raw_http import connected, free_port, read_answer, request, say
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="there are no signals here"),
     pytest.mark.sqlite,  # half a minute each, and what clients do has nothing to do with the database
 ]
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 # What hosts grant at the least before they kill.
 GRANTED_SECONDS = 25
 UNLIMITED = {"TANDEM_RATE": "0", "TANDEM_SOCKETS_PER_ADDRESS": "0", "TANDEM_RUNNING": "1000"}

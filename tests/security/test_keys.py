@@ -20,13 +20,13 @@ from typer.testing import CliRunner
 
 from api.__main__ import app as command_line
 from api.app import create_app
-from api.auth import FIRST_KEY, Authenticator
-from api.keyring import MOST_REFUSED
-from schema.engine.database import Directory
+from api.auth.authenticator import FIRST_KEY, Authenticator
+from api.auth.credential_cache import MOST_REFUSED
 from schema.engine.errors import DatabaseUnavailable, InvalidCredential
-from tests import society
+from schema.engine.operations.directory import Directory
 from tests.conftest import BASE, HERE
-from tests.security.credentials import Clock, bearer, id_of, key, new_key, production, token
+from tests.fixtures import access_table
+from tests.fixtures.credentials import Clock, bearer, id_of, key, new_key, production, token
 
 ASKED = [
     pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
@@ -40,7 +40,7 @@ ASKED = [
 def house(template, tmp_path_factory):
     """A database with the small society in it."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("keys") / "tandem.db"))
-    society.furnish(path)
+    access_table.furnish(path)
     return path
 
 
@@ -279,12 +279,12 @@ def test_scopes_take_away_from_what_the_role_may(client, house, scopes, may):
 
 
 def test_scopes_hold_inside_of_records_too(client, house):
-    ada = society.ADA["id"]
+    ada = access_table.ADA["id"]
     headers = bearer(key(house, "admin", scopes="users:read"))
     queries = {
         f'{{ user(id: "{ada}") {{ id }} }}': True,
         f'{{ node(id: "{ada}") {{ id }} nodes(ids: ["{ada}"]) {{ id }} }}': True,
-        f'{{ node(id: "{society.ENGINE["id"]}") {{ id }} }}': None,
+        f'{{ node(id: "{access_table.ENGINE["id"]}") {{ id }} }}': None,
         f'{{ user(id: "{ada}") {{ groups {{ nodes {{ id }} }} }} }}': False,
         "{ users { nodes { groups { totalCount } } } }": False,
         f'mutation {{ deactivateUser(input: {{id: "{ada}"}}) {{ user {{ id }} }} }}': False,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.security.loop_steps import steps_of
-from tests.security.loop_table import LOOPS
-from tests.security.regex_steps import Steps
-from tests.security.regex_table import SCANS, UNREACHED, Scan, sites
+from tests.fixtures.loop_steps import steps_of
+from tests.fixtures.loop_table import LOOPS
+from tests.fixtures.regex_steps import Steps
+from tests.fixtures.regex_table import SCANS, UNREACHED, Scan, sites
 
 SMALL, TIMES, LESS_THAN = 12, 8, 10
 SITES = {site.name: site for site in sites()}

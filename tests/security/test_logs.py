@@ -16,12 +16,12 @@ from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
 
-from api import logs
 from api.app import create_app
+from api.observability import logs
 from api.settings import read
-from schema.engine.gate import Place
+from schema.engine.concurrency import Place
 from tests.conftest import BASE, HERE
-from tests.doors import ADMIN
+from tests.fixtures.clients import ADMIN
 
 pytestmark = pytest.mark.sqlite
 
@@ -178,7 +178,7 @@ def test_what_went_well_is_not_told_but_at_debug(begin, written):
 
 
 def test_what_took_long_is_told(begin, written, monkeypatch):
-    monkeypatch.setattr("api.envelope.SLOW_SECONDS", 0.0)
+    monkeypatch.setattr("api.middleware.request.SLOW_SECONDS", 0.0)
     client = begin()
 
     client.get("/users")
@@ -189,7 +189,7 @@ def test_what_took_long_is_told(begin, written, monkeypatch):
 
 def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
     client = begin()
-    monkeypatch.setattr("api.answer.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
     gate = client.app.state.gate
     while gate.enter_at_once(Place(object())):
         pass

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from api.answer import request_gate
 from api.app import create_app
+from api.middleware.response import request_gate
+from schema.engine.concurrency import Gate, Place
 from schema.engine.errors import Overloaded
-from schema.engine.gate import Gate, Place
 from tests.conftest import settings_for
-from tests.doors import ADMIN
+from tests.fixtures.clients import ADMIN
 
 BODY = b'{"first_name": "Ada", "age": 36}'
 

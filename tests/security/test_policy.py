@@ -27,10 +27,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from tests.conftest import BASE, HERE
-from tests.doors import camel, snake
-from tests.people import key_of
-from tests.security.credentials import bearer, key, production, token
-from tests.security.oracle import (
+from tests.fixtures.access_oracle import (
     FIELDS,
     FOR_ALL_WITH_A_CREDENTIAL,
     READS,
@@ -42,6 +39,9 @@ from tests.security.oracle import (
     World,
     furnish,
 )
+from tests.fixtures.clients import camel, snake
+from tests.fixtures.credentials import bearer, key, production, token
+from tests.fixtures.people import key_of
 
 UNKNOWN = "0000ffff-2222-7222-8222-222222222222"
 KINDS = list(FIELDS)

@@ -24,17 +24,17 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.auth import Authenticator
-from api.jwks import IssuerKeys, from_issuer, keys_in
+from api.auth.authenticator import Authenticator
+from api.auth.jwks import IssuerKeys, from_issuer, keys_in
+from api.auth.tokens import Tokens
 from api.settings import WrongSetting
-from api.tokens import Tokens
-from schema.engine.database import Directory
 from schema.engine.errors import InvalidCredential, Timeout
-from schema.migrations.run import migrate
-from tests import society
+from schema.engine.operations.directory import Directory
+from schema.migrations.commands import migrate
 from tests.conftest import BASE, HERE
-from tests.security.credentials import SECRET, Clock, bearer, claims, production, token
-from tests.society import ADA, BOB
+from tests.fixtures import access_table
+from tests.fixtures.access_table import ADA, BOB
+from tests.fixtures.credentials import SECRET, Clock, bearer, claims, production, token
 
 ISSUER = "https://login.example.com/tenant"
 RSA, STRANGER = (rsa.generate_private_key(65537, 2048) for _ in range(2))
@@ -64,7 +64,7 @@ def jwks_file(tmp_path_factory):
 def house(template, tmp_path_factory):
     """A database with the small society in it."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("tokens") / "tandem.db"))
-    society.furnish(path)
+    access_table.furnish(path)
     return path
 
 

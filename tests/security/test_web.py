@@ -13,12 +13,12 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from api.app import create_app
-from api.proxies import unveiling
+from api.middleware.proxies import unveiling
 from api.settings import read
 from tests.conftest import BASE, HERE, settings_for
-from tests.doors import ADMIN
-from tests.in_process import in_process_app
-from tests.security.credentials import bearer, key
+from tests.fixtures.clients import ADMIN
+from tests.fixtures.credentials import bearer, key
+from tests.fixtures.in_process import in_process_app
 
 pytestmark = pytest.mark.sqlite
 

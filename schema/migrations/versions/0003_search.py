@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 from alembic import op
 
-from schema.engine.field import lowered
+from schema.engine.model.field import lowered
 
 revision = "0003"
 down_revision = "0002"

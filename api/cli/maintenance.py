@@ -1,0 +1,70 @@
+"""`backup` and `doctor`: a copy of the database while it is served, and whether a database is well."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.terminal import fail, plainly
+from api.settings import Settings, read
+from schema.engine.database_url import is_postgres, name_of
+from schema.engine.model.resource import Shape, shape
+from schema.maintenance.backup import back_up
+from schema.maintenance.doctor_sqlite import MEGABYTE, examine
+from schema.maintenance.finding import Finding
+from schema.models import RESOURCES
+
+DUMP = (
+    'A PostgreSQL is backed up by its own tool, while it serves: pg_dump --format=custom --file={file} "$DATABASE_URL"'
+    " (docs/postgresql.md tells of restoring)."
+)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Copy the database to a file, all as it is at one moment, while it is served and written to."""
+    started = time.monotonic()
+    with plainly():
+        path = read().database
+        if is_postgres(path):
+            fail(DUMP.format(file=file))
+        if not Path(path).is_file():
+            fail(f"There is no database at {path}.")
+        size = back_up(path, file, force=force)
+    print(f"{file} is a copy of {path}: {size / MEGABYTE:,.1f} MiB in {time.monotonic() - started:.1f} s.")
+
+
+def doctor(
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Another file than DATABASE_URL has.")] = None,
+) -> None:
+    """Say whether the database is well, or a backup of it. Changes nothing; exit 1 if something is amiss."""
+    with plainly():
+        shapes = [shape(model) for model in RESOURCES]
+        name, findings = (file, examine(file, shapes)) if file else _findings(read(), shapes)
+        ill = 0
+        for finding in findings:
+            ill += bool(finding.wrong)
+            print(f"{'AMISS' if finding.wrong else 'ok   '}  {finding.what}: {finding.wrong or finding.told}")
+            if finding.wrong:
+                print(f"       what to do: {finding.advice}")
+    if ill:
+        fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {name}.")
+
+
+def _findings(settings: Settings, shapes: list[Shape]) -> tuple[str, Iterator[Finding]]:
+    """What the database is called, and what there is to find in it."""
+    place = settings.database
+    if not is_postgres(place):
+        return place, examine(place, shapes)
+    # Only here: who has a file needs no driver for a server.
+    from schema.maintenance import doctor_postgres
+    from schema.maintenance.postgres_server import Used
+
+    used = Used(settings.workers * settings.pool + 1, settings.read_database)
+    return name_of(place), doctor_postgres.examine(place, shapes, used)

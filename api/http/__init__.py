@@ -1,0 +1,1 @@
+"""What the REST and GraphQL APIs share: reading requests, problem details, conditional requests."""

@@ -1,0 +1,1 @@
+"""The pages for people: front page, API explorers, problem types."""

@@ -1,0 +1,204 @@
+"""From a query string to a `Selection`: the parameters of a list, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any, cast
+
+from api.openapi.schemas import CURSOR
+from api.rest.endpoint import Parameter
+from api.rest.url_values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
+from schema.engine.model.field import FieldShape
+from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.query import search
+from schema.engine.query.cursors import Signer, keys_of
+from schema.engine.query.filters import FOLLOWING, bound, following
+from schema.engine.query.selection import (  # fmt: skip
+    Branch,
+    Compare,
+    Condition,
+    Far,
+    Junction,
+    Next,
+    Operator,
+    Order,
+    Page,
+    Rows,
+    Scalar,
+    Search,
+    Selection,
+    Total,
+    Values,
+)
+
+DEFAULT_LIMIT, MOST_LIMIT = 20, 100
+LIST_WORDS = frozenset(
+    {"limit", "after", "before", "sort", "count", "q"}
+)  # a list's own parameters: the rest are filters
+
+
+@cache
+def whole_record(made: Shape) -> Selection:
+    """Every field of a record, as REST always shows it."""
+    return Selection(tuple((field.name, Scalar(field.name)) for field in made.shown))
+
+
+@cache
+def item_of(relation: Relation) -> Selection:
+    """An item of a relation's list: the record, and round it the link's own fields, if there are any."""
+    target = shape(relation.target)
+    if not relation.link_fields:
+        return whole_record(target)
+    own = ((field.name, Scalar(field.name, of_link=True)) for field in relation.link_fields if not field.write_only)
+    return Selection(((target.singular, Far(whole_record(target))), *own))
+
+
+@cache
+def list_parameters(made: Shape) -> tuple[Parameter, ...]:
+    """What a list of records takes."""
+    filters = (_filter(field, operator) for field in made.filters for operator in field.operators)
+    search = [_search(made)] if search.looked_into(made) else []
+    found = (*_paging(made), *search, *filters)
+    names = [parameter.name for parameter in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    assert not twice, (
+        f"{made.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+    )
+    return found
+
+
+def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any], signer: Signer) -> tuple[Branch, Values]:
+    """The branch that a list's parameters ask for, and its values; `signer` verifies the cursors among them."""
+    values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
+    compared = [_compared(made, name, query[name], values) for name in query if name not in LIST_WORDS]
+    searched = _searched(made, query["q"], values) if "q" in query else ()
+    where = _joined((*compared, *searched))
+    order = query["sort"] if "sort" in query else following(made, where, alone=relation is None)
+    branch = _branch(made, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
+    for name in ("after", "before"):
+        if name in query:
+            values |= keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values, signer)
+    return branch, values
+
+
+@lru_cache(maxsize=1000)
+def _branch(
+    made: Shape, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
+) -> Branch:
+    """The branch of all lists with this filter, in this order, whose parameters have these words among them."""
+    item = item_of(relation) if relation else whole_record(made)
+    counted = (("total", Total()),) if "count" in words else ()
+    return Branch(
+        picks=(("items", Rows(item)), ("next", Next()), *counted),
+        page=Page(
+            "limit",
+            after="after" if "after" in words else None,
+            before="before" if "before" in words else None,
+            backward="before" in words and "after" not in words,
+        ),
+        relation=relation.name if relation else None,
+        where=where,
+        order=order,
+        around=True,
+    )
+
+
+@cache
+def orders(made: Shape) -> dict[str, Order]:
+    """The orders that a list offers, as `sort` spells them."""
+    return {
+        ",".join(f"{minus}{name}" for name in fields): Order(
+            tuple(name for name in fields if name != "id"), bool(minus)
+        )
+        for fields in made.sorts
+        for minus in ("", "-")
+    }
+
+
+def _paging(made: Shape) -> Iterable[Parameter]:
+    limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(made), next(iter(orders(made))))
+    limit.schema["default"], offered.schema["default"] = DEFAULT_LIMIT, offered.example
+    yield _parameter("limit", limit, "How many to give at most.")
+    yield _parameter(
+        "after", cursor(CURSOR), "Give what comes after this cursor: the `next` of a page of this very list."
+    )
+    yield _parameter(
+        "before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`."
+    )
+    sentence = (
+        "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties. "
+    )
+    sentence += FOLLOWING
+    yield _parameter("sort", offered, sentence)
+    yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
+
+
+def _filter(field: FieldShape, operator: Operator) -> Parameter:
+    name = field.name if operator == "eq" else f"{field.name}__{operator}"
+    sentence = f"Only those where `{field.name}` {_WORDS[operator]}."
+    match operator:
+        case "isnull":
+            return _parameter(name, boolean(False), sentence)
+        case "in":
+            return _parameter(
+                name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True
+            )
+        case "contains":
+            return _parameter(name, part_of(field), sentence)
+        case "startswith":
+            whole = value_of(field)
+            return _parameter(name, replace(whole, example=whole.example and whole.example[:2]), sentence)
+        case _:
+            return _parameter(name, value_of(field), sentence)
+
+
+def _search(made: Shape) -> Parameter:
+    fields = [made.fields[name] for name in search.looked_into(made)]
+    listed = ", ".join(f"`{field.name}`" for field in fields)
+    sentence = (
+        f"Only those who have each of these words somewhere in {listed}, in upper or lower case. Words are parted by "
+        f"blanks; one of them has at least {search.SHORTEST} characters."
+    )
+    schema = {"type": "string", "minLength": search.SHORTEST, "maxLength": search.LONGEST}
+    example = next((field.example for field in fields if field.example), None)
+    value = Value({**schema, "pattern": search.WORDS}, search.read, example)
+    return _parameter("q", value, sentence)
+
+
+def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) -> Parameter:
+    return Parameter(name, "query", value.schema, value.read, sentence, many=many, example=value.example)
+
+
+def _compared(made: Shape, name: str, value: Any, values: dict[str, Any]) -> Compare:
+    """A filter as a comparison; its values are added to `values`."""
+    field_name, _, spelled = name.partition("__")
+    field, operator = made.fields[field_name], cast(Operator, spelled or "eq")
+    values |= bound(field, operator, name, value)
+    return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
+
+
+def _searched(made: Shape, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
+    """What `q` asks for; its words are added to `values`."""
+    values |= search.words_bound(made, "q", words)
+    return (Search("q", len(words)),)
+
+
+def _joined(parts: tuple[Condition, ...]) -> Condition | None:
+    if len(parts) > 1:
+        return Junction("and", tuple(sorted(parts, key=str)))
+    return parts[0] if parts else None
+
+
+_WORDS: dict[str, str] = {
+    "eq": "is this",
+    "in": "is one of these",
+    "lt": "is less than this",
+    "lte": "is this or less",
+    "gt": "is greater than this",
+    "gte": "is this or greater",
+    "startswith": "begins with this, in upper or lower case",
+    "contains": "has this somewhere in it, in upper or lower case",
+    "isnull": "is null (`true`) or is not (`false`)",
+}

@@ -1,0 +1,152 @@
+"""From the type of a function's parameter to what stands in a URL: its schema, and how its text is read.
+
+What a type leaves open is bounded here: text to a thousand characters without control characters, integers to 64 bits,
+lists to fifty values. Text is read as strictly as JSON: an integer is `36`, never `036`, `+36` or `3_6`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from enum import Enum
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from api.openapi import schemas
+from api.rest.endpoint import Schema
+from api.rest.url_values import Value
+
+LONGEST_TEXT, MOST_ITEMS = 1000, 50
+PLAIN = (str, int, float, bool, Enum, datetime, date, UUID)
+_TEXT = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_TEXT_IN_LIST = r"^[^,\u0000-\u001f\u007f-\u009f]*$"
+_DATE = {"minLength": 10, "maxLength": 10, "pattern": "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+_FORMATS: Mapping[str, Schema] = {"date-time": schemas.MOMENT, "uuid": schemas.UUID, "date": _DATE}
+_BOOLEAN = re.compile("true|false")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_LITERALS = {"integer": _NUMBER, "number": _NUMBER, "boolean": _BOOLEAN}
+_OURS = {_TEXT, _TEXT_IN_LIST, *(words["pattern"] for words in _FORMATS.values())}
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether a type can be read from one piece of text, or from several."""
+    if get_origin(hint) in (Annotated, list):
+        return is_plain(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return all(is_plain(part) for part in get_args(hint) if part is not type(None))
+    return get_origin(hint) is Literal or (isinstance(hint, type) and issubclass(hint, PLAIN))
+
+
+def value_of_hint(hint: Any, default: Any = None) -> tuple[Value, bool]:
+    """What stands for a parameter of this type, and whether it is a list, of which `read` reads one value."""
+    wanted = _without_none(hint)
+    adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=_STRICT)
+    found = adapter.json_schema()
+    schema: Schema = _inlined(found, found.pop("$defs", {}))
+    schema.pop("title", None)
+    many = schema.get("type") == "array"
+    schema = _bounded(schema)
+    if default is not None:
+        schema["default"] = adapter.dump_python(default, mode="json")
+    examples = schema.pop("examples", [None])
+    if not many:
+        return Value(schema, _reader(adapter, schema), examples[0]), False
+    item: TypeAdapter[Any] = TypeAdapter(get_args(_unannotated(wanted))[0], config=_STRICT)
+    return Value(schema, _reader(item, schema["items"]), examples[0]), True
+
+
+def _without_none(hint: Any) -> Any:
+    """In a URL there is no null: what may be None is left out instead."""
+    if get_origin(hint) is Annotated:
+        inner, *rest = get_args(hint)
+        return Annotated[(_without_none(inner), *rest)]
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    return reduce(or_, (part for part in get_args(hint) if part is not type(None)))
+
+
+def _unannotated(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _inlined(schema: Any, named: Mapping[str, Schema]) -> Any:
+    """The schema without references: a parameter's is told on the spot."""
+    if isinstance(schema, list):
+        return [_inlined(part, named) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(named[schema["$ref"].rpartition("/")[2]], named)
+    return {key: _inlined(part, named) for key, part in schema.items()}
+
+
+def _bounded(schema: Schema, text: str = _TEXT) -> Schema:
+    if "anyOf" in schema:
+        return schema | {"anyOf": [_bounded(part, text) for part in schema["anyOf"]]}
+    if schema.get("type") == "integer" and "enum" in schema:
+        return {"format": "int64", "minimum": min(schema["enum"]), "maximum": max(schema["enum"]), **schema}
+    if "enum" in schema or "const" in schema:
+        return schema
+    match schema.get("type"):
+        case "array":
+            return {"maxItems": MOST_ITEMS, **schema, "items": _bounded(schema["items"], _TEXT_IN_LIST)}
+        case "string":
+            rest = _FORMATS.get(schema.get("format", "")) or {"maxLength": LONGEST_TEXT, "pattern": text}
+            return {**rest, **schema}
+        case "integer":
+            least = {} if "exclusiveMinimum" in schema else {"minimum": -(2**63)}
+            greatest = {} if "exclusiveMaximum" in schema else {"maximum": 2**63 - 1}
+            return {"format": "int64", **least, **greatest, **schema}
+        case _:
+            return schema
+
+
+def _reader(adapter: TypeAdapter[Any], schema: Schema) -> Callable[[str], Any]:
+    parts: list[Schema] = schema.get("anyOf", [schema])
+    kinds = {part.get("type") for part in parts}
+
+    def read(text: str) -> Any:
+        literal = [text] if any(kind in _LITERALS and _LITERALS[kind].fullmatch(text) for kind in kinds) else []
+        spelled = [*literal, json.dumps(text)] if "string" in kinds or not literal else literal
+        fault = ""
+        for candidate in spelled:
+            try:
+                value = adapter.validate_json(candidate)
+            except ValidationError as error:
+                fault = fault or error.errors(include_url=False)[0]["msg"]
+                continue
+            if any(_fits(part, json.loads(candidate)) for part in parts):
+                return value
+        raise ValueError(fault[:1].lower() + fault[1:] or f"it has to be {' or '.join(map(_words, parts))}")
+
+    return read
+
+
+def _fits(schema: Schema, value: Any) -> bool:
+    """Whether a value is of this type, and keeps to the bounds that were added to it."""
+    match schema.get("type"):
+        case "string" if "enum" not in schema:
+            short = isinstance(value, str) and len(value) <= schema.get("maxLength", len(value))
+            pattern = schema.get("pattern", "")
+            return short and (pattern not in _OURS or bool(re.fullmatch(pattern, value)))
+        case "integer":
+            whole = type(value) is int
+            return whole and bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
+        case _:
+            return True
+
+
+def _words(schema: Schema) -> str:
+    if schema.get("type") == "integer":
+        return "an integer of 64 bits"
+    if schema.get("format") in _FORMATS:
+        return f"a {schema['format']} (RFC 3339)" if "date" in schema["format"] else f"a {schema['format']}"
+    return f"at most {schema.get('maxLength')} characters, none of them a control character"

@@ -1,0 +1,1 @@
+"""uvicorn with our limits: processes, listeners, workers, graceful shutdown, and the HTTP protocol."""

@@ -1,0 +1,1 @@
+"""What a model declares: records, fields, relations, actions, input models and access rules."""

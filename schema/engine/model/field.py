@@ -1,0 +1,178 @@
+"""A field: what a declared column means to the doors and to the tables."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from sqlalchemy import Boolean, Integer, String
+from sqlalchemy.types import TypeEngine
+from sqlmodel import SQLModel
+
+from schema.engine.query.selection import Operator
+
+FieldKind = Literal["id", "enum", "boolean", "integer", "time", "text"]
+
+# Not blank, no control characters. What it leaves open (lone surrogates) is no JSON and no UTF-8 to begin with.
+CONTROL = r"\u0000-\u001f\u007f-\u009f"
+BLANK = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+TEXT = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}][^{CONTROL}]*$"
+EMAIL = rf"^[^@{CONTROL}{BLANK}]+@[^@{CONTROL}{BLANK}]+$"
+MOMENT = (
+    r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+)
+TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
+
+LEAST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
+NO_INTEGER = LEAST_INTEGER - 1  # what null sorts as: less than any integer that a field can hold
+
+OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
+    "id": ("eq", "in"),
+    "enum": ("eq", "in"),
+    "boolean": ("eq", "in"),
+    "integer": ("eq", "lt", "lte", "gt", "gte", "in", "isnull"),
+    "time": ("eq", "lt", "lte", "gt", "gte", "in", "isnull"),
+    "text": ("eq", "in", "startswith", "isnull"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldShape:
+    """One field of a model, read from its declaration once."""
+
+    name: str
+    kind: FieldKind
+    description: str
+    nullable: bool
+    required: bool
+    default: Any
+    read_only: bool
+    write_only: bool
+    primary: bool
+    unique: bool
+    offered: bool
+    folded: bool
+    searchable: bool
+    minimum: int | None
+    maximum: int | None
+    min_length: int | None
+    max_length: int | None
+    pattern: str | None
+    choices: tuple[Enum, ...]
+    example: Any
+    foreign: str | None
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The comparisons offered in filters."""
+        return (*(OPERATORS[self.kind] if self.offered else ()), *(("contains",) if self.searchable else ()))
+
+    @property
+    def sortable(self) -> bool:
+        """Whether lists can be sorted by it."""
+        return (self.offered and self.kind in ("integer", "time", "text")) or self.name == "id"
+
+    @property
+    def key_column(self) -> str | None:
+        """The column of its lower-case form."""
+        return f"{self.name}_key" if self.kind == "text" and (self.offered or self.searchable) else None
+
+    @property
+    def sort_column(self) -> str:
+        """The column that it is sorted by: never null."""
+        return f"{self.name}_sort" if self.nullable and self.sortable else self.name
+
+    def column_type(self) -> TypeEngine[Any]:
+        """One type for both databases; text sorts by code point."""
+        if self.kind == "boolean":
+            return Boolean()
+        if self.kind == "integer":
+            return Integer()
+        return code_points(self.max_length)
+
+
+def code_points(length: int | None = None) -> String:
+    """Text that sorts by code point: SQLite's way; PostgreSQL must be told."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+@cache
+def fields_of(model: type[SQLModel]) -> tuple[FieldShape, ...]:
+    """The fields of a model, in the order of their declaration, the identity first and the book-keeping last."""
+    first = [name for name in ("id",) if name in model.model_fields]
+    last = [name for name in ("created_at", "updated_at", "version") if name in model.model_fields]
+    own = [name for name in model.model_fields if name not in (*first, *last)]
+    return tuple(_field(model, name) for name in (*first, *own, *last))
+
+
+def lowered(text: str) -> str:
+    """Lower case one code point at a time, so that the key of a beginning is the beginning of the key."""
+    return text.lower() if text.isascii() else "".join(map(str.lower, text))
+
+
+def _field(model: type[SQLModel], name: str) -> FieldShape:
+    info = model.model_fields[name]
+    marks: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+    base, nullable = unwrapped(info.annotation)
+    facts = {key: value for item in info.metadata for key, value in _facts(item)}
+    foreign = facts.get("foreign_key")
+    kind = "id" if name == "id" or foreign else _kind(model, name, base)
+    unique, offered = facts.get("unique") is True, facts.get("index") is True
+    max_length = facts.get("max_length", {"id": 36, "time": 27}.get(kind))
+    assert kind == "text" or not marks.get("searchable"), f"{model.__name__}.{name}: only text can be searched"
+    assert kind != "text" or max_length, f"{model.__name__}.{name}: text needs a max_length"
+    examples = info.examples or [None]
+    return FieldShape(
+        name=name,
+        kind=kind,
+        description=info.description or f"{name.replace('_', ' ').capitalize()}.",
+        nullable=nullable,
+        required=info.is_required(),
+        default=None if info.is_required() else info.default,
+        read_only=bool(marks.get("readOnly")),
+        write_only=bool(marks.get("writeOnly")),
+        primary=facts.get("primary_key") is True,
+        unique=unique,
+        offered=unique or offered or bool(foreign) or name == "id",
+        folded=bool(marks.get("ignoreCase")),
+        searchable=bool(marks.get("searchable")),
+        minimum=facts.get("ge", LEAST_INTEGER if kind == "integer" else None),
+        maximum=facts.get("le", GREATEST_INTEGER if kind == "integer" else None),
+        min_length=facts.get("min_length", 1 if kind == "text" else None),
+        max_length=max_length,
+        pattern=facts.get("pattern") or (TEXT if kind == "text" else None),
+        choices=tuple(base) if kind == "enum" else (),
+        example=examples[0],
+        foreign=str(foreign).partition(".")[0] if foreign else None,
+    )
+
+
+def _facts(item: object) -> Iterator[tuple[str, Any]]:
+    for name in ("ge", "le", "min_length", "max_length", "pattern", "unique", "index", "primary_key", "foreign_key"):
+        value = getattr(item, name, None)
+        if value is not None and type(value).__name__ != "PydanticUndefinedType":
+            yield name, value
+
+
+def unwrapped(annotation: Any) -> tuple[Any, bool]:
+    """A type without None, and whether it may be None."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        assert len(inner) == 1, f"a field has one type, and perhaps None: {annotation}"
+        return inner[0], True
+    return annotation, False
+
+
+def _kind(model: type[SQLModel], name: str, base: Any) -> FieldKind:
+    kinds: list[tuple[type, FieldKind]] = [
+        (Enum, "enum"), (bool, "boolean"), (int, "integer"), (datetime, "time"), (str, "text"),
+    ]  # fmt: skip
+    for python, kind in kinds:
+        if isinstance(base, type) and issubclass(base, python):
+            return kind
+    raise AssertionError(f"{model.__name__}.{name}: {base} is none of {', '.join(kind.__name__ for kind, _ in kinds)}")

@@ -1,0 +1,195 @@
+"""What is accepted: a model's create and update faces, as validators made once from its fields.
+
+A face reads JSON bytes or a Python dictionary and gives a dictionary of what was sent, nothing more. Its types are
+strict in the way of JSON Schema: `36.0` is an integer, `"36"` and `true` are none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict
+
+from schema.engine.errors import Fault, Invalid
+from schema.engine.model.action import Verb
+from schema.engine.model.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, FieldShape, unwrapped
+from schema.engine.model.policy import SCOPES
+from schema.engine.model.resource import Relation, Shape
+from schema.engine.model.strict_json import check_bounds, strict, unrepeated
+
+UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+LONGEST_ARGUMENT = 1000
+_PATTERNS = {
+    TEXT: "it may not be blank, nor hold control characters",
+    EMAIL: "it has to look like name@example.com",
+    UUID: "it has to be a UUID",
+    SCOPES: "it has to be words like read, write or users:read, with one space between",
+}
+_MOMENT = re.compile(MOMENT)
+_FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+
+
+class Face:
+    """Validates what is sent for some fields."""
+
+    def __init__(self, name: str, fields: Mapping[str, tuple[Any, bool]]) -> None:
+        kinds = {key: Required[kind] if required else NotRequired[kind] for key, (kind, required) in fields.items()}
+        typed = with_config(ConfigDict(extra="forbid", strict=True))(_typed_dict(name, kinds))
+        self.names = tuple(fields)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed)
+
+    def read_json(self, body: bytes) -> dict[str, Any]:
+        """What the body holds.
+
+        Raises:
+            BadRequest: it is no JSON.
+            TooComplex: it has more values than a body may have.
+            Invalid: with a fault for each thing wrong.
+        """
+        check_bounds(body)
+        try:
+            data = self._adapter.validate_json(body)
+        except ValidationError as error:
+            strict(body)
+            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+        unrepeated(body, len(data))
+        return data
+
+    def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for a dictionary."""
+        try:
+            return self._adapter.validate_python(data)
+        except ValidationError as error:
+            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+
+    def json_schema(self) -> dict[str, Any]:
+        """What is accepted, as JSON Schema."""
+        return self._adapter.json_schema()
+
+
+# A type checker takes `TypedDict` for a declaration; here it is a function.
+_typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignore[assignment]
+
+
+@cache
+def create_face(made: Shape) -> Face:
+    """What a new record is made of."""
+    accepted = [field for field in made.fields.values() if not field.read_only]
+    return Face(f"{made.name}Create", {field.name: (kind_of(field), field.required) for field in accepted})
+
+
+@cache
+def update_face(made: Shape) -> Face:
+    """What can be changed of a record; null clears a field."""
+    accepted = [field for field in made.fields.values() if not field.read_only]
+    return Face(f"{made.name}Update", {field.name: (kind_of(field), False) for field in accepted})
+
+
+@cache
+def link_face(relation: Relation) -> Face:
+    """What can be said of a link."""
+    accepted = [field for field in relation.link_fields if not field.read_only]
+    return Face(f"{relation.name}Link", {field.name: (kind_of(field), False) for field in accepted})
+
+
+@cache
+def verb_face(made: Shape, verb: Verb) -> Face:
+    """What a model's own verb is given. A parameter that is called like a field has the field's bounds."""
+    given = verb.parameters.items()
+    kinds = {name: (_argument(made.fields.get(name), kind), default is ...) for name, (kind, default) in given}
+    return Face(verb.name, kinds)
+
+
+def kind_of(field: FieldShape) -> Any:
+    """The type that validates a field."""
+    kind = _plain_kind(field)
+    return kind | None if field.nullable else kind
+
+
+def moment(text: str) -> str:
+    """A time as we spell it; `ValueError` unless it is RFC 3339. What lies beyond our years is their first or last."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("a time is written as in 2026-11-22T09:30:00Z (RFC 3339)")
+    try:
+        read = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except OverflowError:
+        return _FIRST if text.startswith("0001") else _LAST
+    except ValueError as error:
+        raise ValueError("there is no such time") from error
+    return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+
+
+def faults_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[Fault]:
+    """Pydantic's findings in our words."""
+    return [Fault(_path(error), _message(error, names), _code(error)) for error in errors]
+
+
+def _plain_kind(field: FieldShape) -> Any:
+    if field.kind == "integer":
+        return Annotated[int, Field(strict=True, ge=field.minimum, le=field.maximum), BeforeValidator(_whole)]
+    if field.kind == "boolean":
+        return bool
+    if field.kind == "enum":
+        return Literal[tuple(choice.value for choice in field.choices)]
+    if field.kind == "time":
+        return Annotated[str, AfterValidator(moment)]
+    if field.kind == "id":
+        return Annotated[str, StringConstraints(pattern=UUID, to_lower=True)]
+    return Annotated[
+        str, StringConstraints(min_length=field.min_length, max_length=field.max_length, pattern=field.pattern)
+    ]
+
+
+def _argument(field: FieldShape | None, kind: Any) -> Any:
+    """The type of a verb's parameter: as it is written, but that text and integers are bounded as everywhere."""
+    inner, nullable = unwrapped(kind)
+    if inner is int:
+        least, greatest = (field.minimum, field.maximum) if field else (LEAST_INTEGER, GREATEST_INTEGER)
+        inner = Annotated[int, Field(strict=True, ge=least, le=greatest), BeforeValidator(_whole)]
+    elif inner is str and field:
+        inner = _plain_kind(field)
+    elif inner is str:
+        inner = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ARGUMENT, pattern=TEXT)]
+    return inner | None if nullable else inner
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def _path(error: ErrorDetails) -> tuple[str | int, ...]:
+    return tuple(part for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+
+
+def _message(error: ErrorDetails, names: tuple[str, ...]) -> str:
+    match error["type"]:
+        case "missing":
+            return "it is required"
+        case "extra_forbidden":
+            return f"there is no such field; there are {', '.join(names) or 'none'}"
+        case "string_pattern_mismatch":
+            return _PATTERNS.get(error["ctx"]["pattern"], f"it has to match {error['ctx']['pattern']}")
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _:
+            return error["msg"][:1].lower() + error["msg"][1:]
+
+
+def _code(error: ErrorDetails) -> str:
+    known = {"missing": "required", "extra_forbidden": "unknown", "value_error": "invalid"}
+    return known.get(error["type"], error["type"])

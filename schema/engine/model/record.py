@@ -1,0 +1,195 @@
+"""The base of every model, and what its table gets beyond the declared columns.
+
+A model is declared with SQLModel's words alone. When its table is made, `_furnish` gives each column a type that both
+databases spell alike, the CHECKs that follow from the field's bounds, and, behind each field that is offered for
+filters and sorts (`index=True` or `unique=True`), the keys and indexes that these need:
+
+- `<field>_key`, text in lower case, made by Python: for `startswith`, search, and all that `ignore_case` promises;
+- `<field>_sort`, generated, for a field that may be null: null is the least value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import uuid_utils
+from sqlalchemy import BigInteger, CheckConstraint, Column, Computed, Index, Table, UniqueConstraint, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Mapper, declared_attr
+from sqlalchemy.sql.compiler import DDLCompiler
+from sqlmodel import Field, SQLModel
+
+from schema.engine.model.action import Once, Verb
+from schema.engine.model.field import NO_INTEGER, FieldShape, code_points, fields_of
+from schema.engine.model.policy import Rules
+from schema.engine.model.trigram_index import searched
+
+_LENGTH = len("2026-11-22T09:30:00.000000")
+_SPELLED = "%Y-%m-%dT%H:%M:%S.%fZ"
+_DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): ids made later sort later."""
+    return str(uuid_utils.uuid7())
+
+
+def now() -> str:
+    """This moment as every door and database spells it: UTC, RFC 3339, microseconds, `Z`."""
+    return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:_LENGTH]}Z"
+
+
+def ago(time: timedelta) -> str:
+    """A moment that is so long past, spelled the same way."""
+    return (datetime.now(UTC) - time).strftime(_SPELLED)
+
+
+def extra(
+    *,
+    read_only: bool = False,
+    write_only: bool = False,
+    ignore_case: bool = False,
+    searchable: bool = False,
+    **words: Any,
+) -> dict[str, Any]:
+    """What SQLModel's `Field` has no word for, as its `schema_extra`: `pattern`, `examples`, and these marks.
+
+    `read_only` is never accepted, `write_only` never shown, what is both is the server's alone; `ignore_case`:
+    compared, and unique, in lower case; `searchable`: `contains` looks into it and, where it is private to nobody,
+    `q` does.
+    """
+    marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case, "searchable": searchable}
+    return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
+
+
+class Declared(SQLModel):
+    """What records and links have in common: rules, and a table named after the class."""
+
+    model_config = {"ignored_types": (Verb, Once)}
+    rules: ClassVar[Rules]
+
+    @declared_attr  # type: ignore[arg-type]
+    def __tablename__(cls) -> str:
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class Record(Declared):
+    """A row with an identity. Subclass it with `table=True` to declare a resource.
+
+    `plural` names the resource's path where adding an "s" would be wrong; `sorts` lists further orders, each a tuple of
+    fields, that lists offer and an index stands behind.
+    """
+
+    plural: ClassVar[str] = ""
+    sorts: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    id: str = Field(
+        primary_key=True,
+        description="The id, a UUIDv7: the same at every door.",
+        schema_extra=extra(read_only=True, examples=["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"]),
+    )
+    created_at: datetime = Field(
+        description="When it was created.",
+        index=True,
+        schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
+    )
+    updated_at: datetime = Field(
+        description="When it was last changed.",
+        index=True,
+        schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
+    )
+    version: int = Field(
+        ge=1,
+        description="Starts at 1 and grows by 1 with each change.",
+        schema_extra=extra(read_only=True, examples=[1]),
+    )
+
+
+class Link(Declared):
+    """What joins two records: two foreign keys, the owning record's first, and fields of its own."""
+
+
+@event.listens_for(Record, "instrument_class", propagate=True)
+@event.listens_for(Link, "instrument_class", propagate=True)
+def _furnish(mapper: Mapper[Any], model: type[Declared]) -> None:
+    """Give the model's table what follows from the declaration."""
+    table = mapper.local_table
+    assert isinstance(table, Table)
+    table.dialect_options["sqlite"]["with_rowid"] = False
+    table.indexes.clear()
+    fields = {field.name: field for field in fields_of(model)}
+    for field in fields.values():
+        table.c[field.name].type = field.column_type()
+        _add_keys(table, field)
+        for check in _checks(field):
+            table.append_constraint(CheckConstraint(check, name=field.name))
+    for columns in _indexed(model, fields):
+        Index(None, *(table.c[name] for name in columns))
+    searched(table, [field.name for field in fields.values() if field.searchable])
+
+
+def _add_keys(table: Table, field: FieldShape) -> None:
+    if field.key_column:
+        table.append_column(Column(field.key_column, code_points(), nullable=field.nullable))
+    if field.sort_column != field.name:
+        least, kind = (NO_INTEGER, BigInteger()) if field.kind == "integer" else ("''", code_points())
+        generated = Computed(f"coalesce({_spelled(field.name)}, {least})", persisted=False)
+        table.append_column(Column(field.sort_column, kind, generated))
+    if field.unique and field.folded:
+        _drop_unique(table, field.name)
+        table.append_constraint(UniqueConstraint(table.c[f"{field.name}_key"]))
+
+
+@compiles(Computed, "postgresql")
+def _stored(generated: Computed, compiler: DDLCompiler, **_: Any) -> str:
+    """SQLite makes a generated column when it is read, and indexes it all the same; PostgreSQL indexes stored ones."""
+    sql = compiler.sql_compiler.process(generated.sqltext, include_table=False, literal_binds=True)
+    return f"GENERATED ALWAYS AS ({sql}) STORED"
+
+
+def _drop_unique(table: Table, name: str) -> None:
+    table.constraints -= {
+        constraint
+        for constraint in table.constraints
+        if isinstance(constraint, UniqueConstraint) and list(constraint.columns.keys()) == [name]
+    }
+
+
+def _checks(field: FieldShape) -> Iterator[str]:
+    name = _spelled(field.name)
+    if field.kind == "integer":
+        yield f"{name} BETWEEN {field.minimum} AND {field.maximum}"
+    if field.kind == "text":
+        yield f"length({name}) BETWEEN {field.min_length} AND {field.max_length}"
+    if field.kind == "enum":
+        yield f"{name} IN ({', '.join(repr(str(choice.value)) for choice in field.choices)})"
+
+
+def _spelled(name: str) -> str:
+    """A column's name as both databases take it: in quotes where it is a word of SQL's own."""
+    plain = all(dialect.identifier_preparer.quote(name) == name for dialect in _DIALECTS)
+    return name if plain else f'"{name}"'
+
+
+def _indexed(model: type[Declared], fields: dict[str, FieldShape]) -> Iterator[tuple[str, ...]]:
+    if issubclass(model, Link):
+        yield tuple(reversed([field.name for field in fields.values() if field.primary]))
+        return
+    for field in fields.values():
+        if field.offered and field.name != "id":
+            yield field.sort_column, "id"
+        if field.offered and field.key_column and not (field.unique and field.folded):
+            yield field.key_column, "id"
+    for names in getattr(model, "sorts", ()):
+        yield *(fields[name].sort_column for name in names), "id"

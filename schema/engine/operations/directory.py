@@ -1,0 +1,199 @@
+"""The only open connections: `Directory`, one for each process, and `Work`, one for each verb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypeVar
+
+from schema.engine.changes import Feed
+from schema.engine.changes import Written as Written
+from schema.engine.concurrency import QUARTER, Gate
+from schema.engine.database_url import is_postgres
+from schema.engine.driver import Database, Job, Step, Watch, Wide
+from schema.engine.errors import DatabaseUnavailable, Overloaded
+from schema.engine.metrics import Connections, Histogram, Trips
+from schema.engine.model.policy import Actor
+from schema.engine.model.resource import Shape
+from schema.engine.operations.cursor_key import CursorKey
+from schema.engine.operations.idempotency import Repeat, only_once, owner, under_way
+from schema.engine.query.plan_cache import Plans
+from schema.engine.query.planner import Plan, plan_list, plan_record
+from schema.engine.query.selection import Branch, Selection, Values
+from schema.engine.sql.dialect import SQLITE, postgres
+from schema.engine.sql.record_lookup import Rows, lookup
+from schema.engine.sql.statement import compiled
+from schema.engine.sqlite.driver import File
+
+# How many queries may wait to be compiled, and for how long.
+MOST_COMPILED, TURN_SECONDS = 1000, 5.0
+_BUSY = "too many new queries wait to be compiled"
+T = TypeVar("T")
+
+
+class Directory:
+    """The database, its lanes, and the plans made for it. Open it before use, and close it.
+
+    `place` is an SQLite file's path, or a PostgreSQL's URL. What is said of `pool` and `replica` is for the latter. One
+    actor may hold a `share` (in percent) of the readers or connections while others want them.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        deadline: float = 10.0,
+        watch: Watch | None = None,
+        pool: int = 10,
+        replica: str | None = None,
+        share: int = QUARTER,
+    ) -> None:
+        self.feed = Feed()
+        self.under_way: set[tuple[str, str]] = set()
+        self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
+        self.shared = is_postgres(place)
+        self._turns = Gate(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        dialect = postgres() if self.shared else SQLITE
+        self.plans = Plans(dialect)
+        self.database: Database
+        if self.shared:
+            self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
+        else:
+            self.database = File(place, deadline, self._tell, trips, watch, share)
+        self.signing = CursorKey(self.database, dialect)
+
+    async def open(self) -> Directory:
+        """Connect; `DatabaseUnavailable` where there is no such database."""
+        await self.database.open()
+        with suppress(DatabaseUnavailable):  # One that is away, or lacks a migration, is asked again with each list.
+            await self.signing.signer()
+        return self
+
+    async def close(self) -> None:
+        """Finish what is under way, and disconnect."""
+        await self.database.close()
+
+    async def __aenter__(self) -> Directory:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def work(self, actor: Actor, repeat: Repeat | None = None) -> Work:
+        """What one actor does in one transaction; under a key, if it is to be done once."""
+        return Work(self, actor, repeat)
+
+    def _tell(self, written: Written) -> None:
+        self.feed.publish(written.changes)
+
+    async def check(self) -> None:
+        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+        await self.database.check()
+
+    def read(self, steps: Sequence[Step], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+        """The rows of each step, all of one moment; `reader` sees at least what they have written themselves."""
+        return self.database.read(steps, reader)
+
+    def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
+        """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
+        return self.database.write(job, writer, apart=apart)
+
+    @asynccontextmanager
+    async def turn(self, owner: Hashable) -> AsyncIterator[None]:
+        """A turn to do what holds the event loop's thread for milliseconds: to compile a query that is new.
+
+        There is one at a time, for one owner after another; then whatever else is ready runs before the next.
+        """
+        async with self._turns.hold(owner, TURN_SECONDS):
+            yield
+            await asyncio.sleep(0)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many errands wait, by what they wait for."""
+        return self.database.waiting()
+
+    @property
+    def connections(self) -> dict[str, Connections]:
+        """What there is to say of each pool of connections, if there are any."""
+        return self.database.connections()
+
+    async def lag(self) -> float | None:
+        """How many seconds a replica is behind, if there is one; `DatabaseUnavailable` if that is not to be known."""
+        return await self.database.lag()
+
+    @property
+    def groups(self) -> Histogram:
+        """How many writes were committed together."""
+        return self.database.groups
+
+
+def _server(place: str, replica: str | None, *told: Any) -> Database:
+    # Only here: where the directory is a file, PostgreSQL's driver need not be loaded.
+    from schema.engine.postgres.driver import Postgres
+    from schema.engine.postgres.replica import Replicated
+
+    return Replicated(place, replica, *told) if replica else Postgres(place, *told)
+
+
+class Work(NamedTuple):
+    """One actor's transaction: the verbs in `operations.py` are given one each."""
+
+    directory: Directory
+    actor: Actor
+    repeat: Repeat | None = None
+
+    def list_plan(self, made: Shape, branch: Branch) -> Plan:
+        """The plan for a page of a model's records."""
+        kind = self.actor.kind
+        return self.directory.plans.get((made, branch, kind), lambda: plan_list(made, branch, kind))
+
+    def record_plan(self, made: Shape, asked: Selection | Branch) -> Plan:
+        """The plan for one record, or for a list below it."""
+        kind = self.actor.kind
+        return self.directory.plans.get(("one", made, asked, kind), lambda: plan_record(made, asked, kind))
+
+    def known_list_plan(self, made: Shape, branch: Branch) -> Plan | None:
+        """The same, if it has been compiled before."""
+        return self.directory.plans.known((made, branch, self.actor.kind))
+
+    def known_record_plan(self, made: Shape, asked: Selection | Branch) -> Plan | None:
+        """The same, if it has been compiled before."""
+        return self.directory.plans.known(("one", made, asked, self.actor.kind))
+
+    async def compile(self, make: Callable[[], T]) -> T:
+        """What takes a while to compile, when it is this actor's turn."""
+        async with self.directory.turn(self.actor):
+            return make()
+
+    def looking_up(self, plan: Plan, id: str, values: Values) -> Step:
+        """The step of a record's plan, for the record with this id."""
+        assert plan.several is not None
+        return lookup(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
+
+    def read(self, steps: Sequence[Step]) -> Coroutine[Any, Any, list[Rows]]:
+        """The rows of each step, all of one moment."""
+        return self.directory.read(steps, self.actor)
+
+    async def write(self, job: Job, *, apart: bool = False) -> Any:
+        """The result of a job that returns `Written`, once it is committed; `apart`: it touches nothing of others'."""
+        if self.repeat is None:
+            written: Written = await self.directory.write(job, self.actor, apart=apart)
+        else:
+            written = await self._once(job, self.repeat)
+        return written.result
+
+    async def _once(self, job: Job, repeat: Repeat) -> Any:
+        """The same, if it was not done before; `UnderWay` if it is being done."""
+        mark, marks = (owner(self.actor), repeat.key), self.directory.under_way
+        if mark in marks:
+            raise under_way()
+        marks.add(mark)
+        try:
+            plans = self.directory.plans
+            compile = lambda it: plans.get(("repeat", it), lambda: compiled(it))  # noqa: E731
+            once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
+            return await self.directory.write(Wide(once) if isinstance(job, Wide) else once, self.actor)
+        finally:
+            marks.discard(mark)

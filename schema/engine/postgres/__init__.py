@@ -1,0 +1,1 @@
+"""The PostgreSQL driver: a connection pool, batched reads, and read replicas."""

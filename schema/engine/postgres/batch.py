@@ -1,0 +1,46 @@
+"""Which errands for a PostgreSQL go along with the first that waits, and what their steps are together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from schema.engine.postgres.pool import Errand
+from schema.engine.sql.record_lookup import Joint, Lookup, together
+
+NUL = "\0"
+MOST_TOGETHER = 250
+
+
+def alike(waiting: deque[Errand]) -> list[Errand]:
+    """The first, and all that look up records in the same way."""
+    company, room = waiting[0].task[0].company, MOST_TOGETHER
+    along: list[Errand] = []
+    for errand in waiting:
+        if errand.task[0].company == company and (not along or len(errand.task) <= room):
+            along.append(errand)
+            room -= len(errand.task)
+    return taken(waiting, along)
+
+
+def taken(waiting: deque[Errand], some: list[Errand]) -> list[Errand]:
+    """Those that go along; the others wait on."""
+    left = [] if len(some) == len(waiting) else [errand for errand in waiting if errand not in some]
+    waiting.clear()
+    waiting.extend(left)
+    return some
+
+
+def joint(members: Sequence[Any]) -> Joint:
+    """Look-ups that are alike, or a list, as a statement that brings one value."""
+    return together(members, storable) if isinstance(members[0], Lookup) else members[0]
+
+
+def unstorable(parameters: tuple[Any, ...]) -> bool:
+    """PostgreSQL stores no such text, so there is nothing to find."""
+    return any(type(value) is str and NUL in value for value in parameters)
+
+
+def storable(keys: list[str]) -> list[str]:
+    return [key for key in keys if NUL not in key]

@@ -1,0 +1,1 @@
+"""From a selection to a plan: filters, sorting, pagination, cursors and search."""

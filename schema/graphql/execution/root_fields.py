@@ -1,0 +1,228 @@
+"""The root fields of `Query` that the planner answers: lists, records by their ids, nodes, and the actor's own user."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from graphql import GraphQLField
+from strawberry.scalars import ID
+
+from schema.engine.driver import Listing, Step
+from schema.engine.errors import Fault, Invalid
+from schema.engine.model.resource import Shape
+from schema.engine.operations.directory import Work
+from schema.engine.query.filters import MOST_VALUES, UUID, bound
+from schema.engine.query.planner import Plan
+from schema.engine.query.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
+from schema.engine.sql.record_lookup import Rows as Brought
+from schema.graphql.execution.selections import Details, Operation, Selecting
+from schema.graphql.types.declarations import Argument, Member, camel
+from schema.graphql.types.records import Types
+
+NULL = b"null"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be.
+
+    `kinds`: of nodes, which JSON need not say, the names of their types, once the field is finished.
+    `counts`: a total is counted in it.
+    """
+
+    steps: Sequence[Step]
+    finish: Callable[[Sequence[Brought]], bytes]
+    records: int = 0
+    kinds: list[str | None] = field(default_factory=list)
+    counts: bool = False
+
+
+class RootField(ABC):
+    """A root field of `Query`."""
+
+    member: Member
+
+    @abstractmethod
+    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+        """What is to be read for one occurrence of the field; raises what is wrong with it."""
+
+
+class PlannedField(RootField):
+    """One with a plan, which can be kept: it depends on the document and on the stretches of its connections alone."""
+
+    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+        """One statement, whatever is nested in it."""
+        selecting = Selecting(operation)
+        plan = self.plan(work, selecting, definition, details)
+        found = self.bound(work, operation, definition, details, plan, selecting.named.values)
+        found.records = selecting.records()
+        return found
+
+    @abstractmethod
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """The plan for one occurrence of the field."""
+
+    @abstractmethod
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """The plan with the values of one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListField(PlannedField):
+    """`users`: a page of all records."""
+
+    shape: Shape
+    member: Member
+
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """That of the list."""
+        return work.list_plan(self.shape, selecting.branch(self.shape, definition, details))
+
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """Its one row is the page."""
+        given = {**values, "actor": work.actor.id}
+        step = Listing(plan.statement.sql, plan.statement.bind(given))
+        finish = lambda rows: plan.finish(rows[0][0][0], given, operation.signer)  # noqa: E731
+        return Prepared([step], finish, counts=plan.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordField(PlannedField):
+    """`user(id:)`: one record, or null. `me` is the one whose id the actor has."""
+
+    shape: Shape
+    member: Member
+    own: bool = False
+
+    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+        """That of the record."""
+        kind = selecting.operation.type(self.shape.name)
+        return work.record_plan(self.shape, selecting.record(self.shape, kind, details))
+
+    def bound(
+        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+    ) -> Prepared:
+        """Its row, if there is one, is the record."""
+        id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
+        return Prepared((), lambda rows: NULL) if id is None else _one(work, operation, plan, id, values)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeField(RootField):
+    """`node(id:)`: the record of any model that has this id, or null."""
+
+    shapes: Sequence[Shape]
+    member: Member
+
+    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+        """One statement for each model."""
+        id = _well_formed(operation.arguments(definition, details)["id"])
+        tried: list[tuple[str, Prepared]] = []
+        for made in self.shapes:
+            selecting = Selecting(operation)
+            selection = selecting.record(made, operation.type(made.name), details)
+            if id is not None and _reads(made, work):
+                found = _one(work, operation, work.record_plan(made, selection), id, selecting.named.values)
+                found.records = selecting.records()
+                tried.append((made.name, found))
+
+        def finish(rows: Sequence[Brought]) -> bytes:
+            for (kind, one), brought in zip(tried, rows, strict=True):
+                if (json := one.finish([brought])) != NULL:
+                    whole.kinds.append(kind)
+                    return json
+            return NULL
+
+        most = max((one.records for _, one in tried), default=0)
+        counts = any(one.counts for _, one in tried)
+        whole = Prepared([step for _, one in tried for step in one.steps], finish, most, counts=counts)
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class NodesField(RootField):
+    """`nodes(ids:)`: the records that have these ids, in their order, null where there is none."""
+
+    shapes: Sequence[Shape]
+    member: Member
+
+    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+        """One statement for each model."""
+        ids = operation.arguments(definition, details)["ids"]
+        if len(ids) > MOST_VALUES:
+            raise Invalid.of(Fault(("ids",), f"it may have {MOST_VALUES} values, and has {len(ids)}", "invalid"))
+        asked = [_well_formed(id) for id in ids]
+        lists = [self._list(work, made, operation, details, [id for id in asked if id]) for made in self.shapes]
+
+        def finish(rows: Sequence[Brought]) -> bytes:
+            found: dict[str | None, tuple[str, Any]] = {}
+            brought = iter(rows)
+            for made, one in zip(self.shapes, lists, strict=True):
+                page = orjson.loads(one.finish([next(brought) for _ in one.steps]))
+                found |= {item["id"]: (made.name, item["node"]) for item in page["items"]}
+            nodes = [found.get(id, (None, None)) for id in asked]
+            whole.kinds.extend(kind for kind, _ in nodes)
+            return orjson.dumps([node for _, node in nodes])
+
+        most = max((one.records for one in lists), default=0)
+        counts = any(one.counts for one in lists)
+        whole = Prepared([step for one in lists for step in one.steps], finish, most, counts=counts)
+        return whole
+
+    def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
+        if not _reads(made, work):
+            return Prepared((), lambda rows: b'{"items":[]}')
+        selecting = Selecting(operation)
+        record = selecting.record(made, operation.type(made.name), details)
+        item = Selection((("id", Scalar("id")), ("node", Far(record))))
+        branch = Branch((("items", Rows(item)),), Page("most"), where=Compare("id", "in", "ids"))
+        values = {**selecting.named.values, **bound(made.fields["id"], "in", "ids", ids), "most": len(ids)}
+        values["actor"] = work.actor.id
+        plan = work.list_plan(made, branch)
+        step = Listing(plan.statement.sql, plan.statement.bind(values))
+        most = len(ids) + selecting.records(len(ids))
+        finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer)  # noqa: E731
+        return Prepared([step], finish, most, counts=plan.counts)
+
+
+def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:
+    """All of them, by their names."""
+    id = Argument("id", ID, "The id.", required=True)
+    ids = Argument("ids", list[ID], "The ids, at most 250.", required=True)
+    node = types.node
+    found: list[RootField] = [
+        RecordField(me, Member("me", types.record(me) | None, f"The {me.singular} who is asking."), own=True),
+        NodeField(shapes, Member("node", node | None, "What has this id, whatever it is.", (id,))),
+        NodesField(shapes, Member("nodes", list[node | None], "What has these ids, in their order.", (ids,))),  # type: ignore[valid-type]
+    ]
+    for made in shapes:
+        record, page = types.record(made), types.bare(f"{made.name}Connection")
+        one = Member(camel(made.singular), record | None, f"The {made.singular} with this id.", (id,))
+        several = Member(camel(made.plural), page, f"All {made.plural}, page by page.", types.arguments(made))
+        found += [RecordField(made, one), ListField(made, several)]
+    return {field.member.name: field for field in found}
+
+
+def _reads(made: Shape, work: Work) -> bool:
+    """Whether there may be a record that the actor sees."""
+    kind = work.actor.kind
+    return kind.within(made.plural, "read") and made.rules.read.where(made.table, kind) is not False
+
+
+def _one(work: Work, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
+    step = work.looking_up(plan, id, values)
+    finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
+    return Prepared([step], finish, counts=plan.counts)
+
+
+def _well_formed(id: str) -> str | None:
+    """An id in our spelling; none for what cannot be one."""
+    return id.lower() if UUID.fullmatch(id) else None

@@ -1,0 +1,1 @@
+"""The GraphQL types that follow from the models."""

@@ -1,0 +1,261 @@
+"""What happens in this process to a key or a person counts at once for a credential in use, also in an open socket."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from api.app import create_app
+from api.auth.authenticator import Authenticator
+from schema.engine.errors import InvalidCredential
+from schema.engine.operations import records
+from schema.engine.operations.directory import Directory
+from schema.engine.query.selection import Scalar, Selection
+from tests.conftest import BASE, HERE
+from tests.fixtures.clients import USER
+from tests.fixtures.credentials import ADMIN, KEY, bearer, id_of, new_key, production, token
+from tests.security.test_keys import moment, shown
+
+ID = Selection((("id", Scalar("id")),))
+MINE = {"query": "{ me { id } }"}
+
+
+@pytest.fixture
+def client(database):
+    with TestClient(create_app(production(database)), base_url=BASE, client=HERE) as opened:
+        yield opened
+
+
+@pytest.fixture
+def admin():
+    return bearer(token(sub="ext-Zed", roles=["admin"]))
+
+
+@contextmanager
+def socket(client, headers):
+    """An open socket, and what it says that `me` is."""
+    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
+        opened.send_json({"type": "connection_init"})
+        assert opened.receive_json() == {"type": "connection_ack"}
+
+        def me():
+            opened.send_json({"type": "subscribe", "id": "1", "payload": MINE})
+            answer = opened.receive_json()
+            assert opened.receive_json() == {"id": "1", "type": "complete"}
+            found = answer["payload"]["data"]["me"]
+            return found and found["id"]
+
+        yield me
+
+
+def test_a_person_counts_as_soon_as_there_is_one_and_no_longer(client, admin):
+    headers = bearer(token(sub="ext-New"))
+    with socket(client, headers) as me:
+        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
+
+        made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
+        path = f"/users/{made['id']}"
+        assert (client.get("/me", headers=headers).json()["id"], me()) == (made["id"], made["id"])
+
+        client.patch(path, json={"external_id": None}, headers=admin).raise_for_status()
+        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
+        client.patch(path, json={"external_id": "ext-New"}, headers=admin).raise_for_status()
+        assert (client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+
+        client.delete(path, headers=admin).raise_for_status()
+        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
+
+
+def test_who_is_switched_off_and_on_is_let_in_as_the_last_word_says(client, admin):
+    headers = bearer(token(sub="ext-New"))
+    made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
+    path = f"/users/{made['id']}"
+
+    for _ in range(3):
+        with socket(client, headers) as me:
+            assert (client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+            client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
+            assert client.get("/me", headers=headers).status_code == 401
+            with pytest.raises(WebSocketDisconnect) as closed:
+                me()
+            assert closed.value.code == 4403
+        client.post(f"{path}/activate", json={}, headers=admin).raise_for_status()
+    client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
+    assert client.get("/me", headers=headers).status_code == 401
+    client.delete(path, headers=admin).raise_for_status()
+    assert client.get("/me", headers=headers).status_code == 404
+
+
+def test_an_idle_socket_of_who_is_switched_off_ends(client, admin):
+    headers = bearer(token(sub="ext-New"))
+    made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
+    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
+        opened.send_json({"type": "connection_init"})
+        opened.receive_json()
+
+        client.post(f"/users/{made['id']}/deactivate", json={}, headers=admin).raise_for_status()
+
+        with pytest.raises(WebSocketDisconnect) as closed:
+            opened.receive_json()
+        assert closed.value.code == 4403
+
+
+def test_a_subject_that_is_an_id_is_noticed_too(database):
+    admin = bearer(token(sub="ext-Zed", roles=["admin"]))
+    app = create_app(production(database, TANDEM_JWT_SUBJECT="id"))
+    with TestClient(app, base_url=BASE, client=HERE) as client:
+        made = client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
+        headers, path = bearer(token(sub=made["id"])), f"/users/{made['id']}"
+        statuses = []
+        for deed in ("activate", "deactivate", "activate"):
+            client.post(f"{path}/{deed}", json={}, headers=admin).raise_for_status()
+            statuses.append(client.get("/me", headers=headers).status_code)
+        client.delete(path, headers=admin)
+        assert [*statuses, client.get("/me", headers=headers).status_code] == [200, 401, 200, 404]
+
+
+def test_a_key_is_good_and_bad_as_the_last_word_says(client, admin):
+    made = client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
+    path, headers = f"/keys/{made['id']}", bearer(made["secret"])
+
+    assert client.get("/users", headers=headers).status_code == 200
+    for expires, status in ((moment(days=-1), 401), (moment(days=1), 200), (moment(days=-1), 401), (None, 200)):
+        client.patch(path, json={"expires_at": expires}, headers=admin).raise_for_status()
+        assert client.get("/users", headers=headers).status_code == status
+    client.patch(path, json={"role": "admin"}, headers=admin).raise_for_status()
+    assert client.get("/keys", headers=headers).status_code == 200
+    client.post(f"{path}/revoke", json={}, headers=admin).raise_for_status()
+    assert client.get("/users", headers=headers).status_code == 401
+
+
+class Held(Directory):
+    """What it has read, it keeps until it is let go."""
+
+    holding = False
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.read_first, self.go = asyncio.Event(), asyncio.Event()
+
+    async def read(self, steps, reader=None):
+        rows = await super().read(steps, reader)
+        if self.holding:
+            self.holding = False
+            self.read_first.set()
+            await self.go.wait()
+        return rows
+
+
+@pytest.fixture
+async def held(database):
+    async with Held(str(database)) as directory:
+        yield directory
+
+
+async def begun(held, credential):
+    """The door-keeper, and a look at a credential that has read, and has not remembered yet."""
+    keeper = Authenticator(production(Path("/nowhere")))
+    await keeper.attend(held)
+    held.holding = True
+    first = asyncio.create_task(keeper(shown(credential, held)))
+    await held.read_first.wait()
+    return keeper, first
+
+
+async def person(held, **fields):
+    work = held.work(ADMIN)
+    id, _ = await records.create(work, USER, {"first_name": "N", "age": 1, **fields}, ID)
+    return id
+
+
+async def turn(held, made, verb, id):
+    await records.call(held.work(ADMIN), made, made.verbs[verb], id, {}, ID)
+
+
+async def test_a_look_under_way_does_not_keep_a_person_who_is_switched_off(held):
+    id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
+    keeper, first = await begun(held, credential)
+
+    await turn(held, USER, "deactivate", id)
+
+    with pytest.raises(InvalidCredential):
+        await keeper(shown(credential, held))
+    held.go.set()
+    assert (await first).id == id
+    with pytest.raises(InvalidCredential):
+        await keeper(shown(credential, held))
+
+
+async def test_a_look_under_way_does_not_refuse_a_person_who_is_switched_on(held):
+    id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
+    await turn(held, USER, "deactivate", id)
+    keeper, first = await begun(held, credential)
+
+    await turn(held, USER, "activate", id)
+
+    assert (await keeper(shown(credential, held))).id == id
+    held.go.set()
+    with pytest.raises(InvalidCredential):
+        await first
+    assert (await keeper(shown(credential, held))).id == id
+
+
+async def test_a_look_under_way_does_not_miss_a_person_who_is_new(held):
+    credential = token(sub="ext-New", roles=["reader"])
+    keeper, first = await begun(held, credential)
+
+    id = await person(held, external_id="ext-New")
+
+    assert (await keeper(shown(credential, held))).id == id
+    held.go.set()
+    assert (await first).id is None
+    assert (await keeper(shown(credential, held))).id == id
+
+
+async def test_a_look_under_way_does_not_keep_a_key_that_is_revoked(held):
+    credential = await new_key(held, "reader")
+    keeper, first = await begun(held, credential)
+
+    await turn(held, KEY, "revoke", id_of(credential))
+    held.go.set()
+
+    assert (await first).roles == {"reader"}
+    with pytest.raises(InvalidCredential):
+        await keeper(shown(credential, held))
+
+
+async def test_what_others_do_meanwhile_costs_no_second_look(held):
+    credential = token(sub="ext-Zed", roles=["reader"])
+    keeper, first = await begun(held, credential)
+    await person(held)
+    await person(held, last_name="Zed")
+    held.go.set()
+    actor = await first
+
+    await person(held)
+
+    assert keeper._keyring.at_hand(f"Bearer {credential}".encode()).actor is actor
+
+
+async def test_what_is_refused_and_what_is_known_fill_no_memory(held, monkeypatch):
+    monkeypatch.setattr("api.auth.credential_cache.MOST_REFUSED", 20)
+    monkeypatch.setattr("api.auth.credential_cache.MOST_KEPT", 20)
+    keeper = Authenticator(production(Path("/nowhere")))
+    await keeper.attend(held)
+    good = await new_key(held, "reader")
+    for number in range(60):
+        wrong = f"tdm_{number:032x}_{'x' * 40}"
+        with pytest.raises(InvalidCredential):
+            await keeper(shown(wrong, held))
+        await keeper(shown(token(sub=f"ext-{number}"), held))
+    await keeper(shown(good, held))
+
+    ring = keeper._keyring
+    assert len(ring._refused) == len(ring._kept) == 20
+    assert sum(map(len, ring._about.values())) == 40
+    assert not ring._looking

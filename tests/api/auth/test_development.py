@@ -1,0 +1,243 @@
+"""In development this machine alone is let in, and no page of another site; in production who has a credential."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.auth.development.access import LocalAccess
+from schema.engine.errors import Forbidden
+from tests.conftest import BASE, HERE, settings_for
+from tests.fixtures.in_process import in_process_app, no_peer
+
+SMALLEST = {"first_name": "Ada", "age": 36}
+ASKED = [
+    pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
+    pytest.param(
+        lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def local(template, tmp_path_factory):
+    """The service in development, as this machine finds it."""
+    database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as client:
+        yield client
+
+
+def code_of(answer):
+    """The code that a door refuses with; None if it does not."""
+    body = answer.json()
+    if "errors" in body and "status" not in body:
+        return body["errors"][0]["extensions"]["code"]
+    return body.get("code")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"host": "localhost"},
+        {"host": "localhost:8000"},
+        {"host": "LOCALHOST:8000"},
+        {"host": "127.0.0.1"},
+        {"host": "[::1]:8000"},
+        {"origin": BASE},
+        {"host": "localhost:8000", "origin": "http://localhost:8000"},
+        {"sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "same-origin", "origin": BASE},
+    ],
+    ids=str,
+)
+def test_this_machine_is_the_administrator(local, ask, headers):
+    answer = ask(local, headers=headers)
+
+    assert (answer.status_code, code_of(answer)) == (200, None)
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "example.com"},
+        {"host": "example.com:8000"},
+        {"host": "127.0.0.1.example.com"},
+        {"host": "localhost.example.com"},
+        {"host": "0.0.0.0:8000"},
+        {"host": "192.168.0.7"},
+        {"origin": "http://example.com"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:8001"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "https://127.0.0.1:8000"},
+        {"origin": ""},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "Cross-Site"},
+        {"x-forwarded-for": "127.0.0.1"},
+        {"x-forwarded-host": "localhost"},
+        {"x_forwarded_for": "127.0.0.1"},
+        {"client-ip": "127.0.0.1"},
+        {"fastly-client-ip": "127.0.0.1"},
+        {"x-azure-clientip": "127.0.0.1"},
+        {"x-forwarded-proto": "https"},
+        {"x-forwarded-port": "443"},
+        {"x-real-ip": "127.0.0.1"},
+        {"forwarded": "for=127.0.0.1"},
+        {"via": "1.1 proxy"},
+        {"x-original-host": "localhost"},
+        {"x-envoy-internal": "true"},
+        {"cf-connecting-ip": "127.0.0.1"},
+        {"proxy-connection": "keep-alive"},
+    ],
+    ids=str,
+)
+def test_what_another_site_or_a_proxy_may_have_sent_is_refused(local, ask, headers):
+    answer = ask(local, headers=headers)
+
+    assert (answer.status_code, code_of(answer)) == (403, "FORBIDDEN")
+
+
+REPEATED = [
+    [("host", "localhost:8000"), ("host", "example.com")],
+    [("host", "example.com"), ("host", "localhost:8000")],
+    [("origin", "http://example.com"), ("origin", BASE)],
+    [("origin", BASE), ("origin", "http://example.com")],
+    [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-origin")],
+    [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+]
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("headers", REPEATED, ids=str)
+def test_a_second_value_hides_nothing(local, ask, headers):
+    answer = ask(local, headers=headers)
+
+    assert (answer.status_code, code_of(answer)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("headers", REPEATED, ids=str)
+async def test_all_values_of_a_header_have_to_be_good(headers):
+    """Even where nothing has refused the second one before."""
+    host = [] if headers[0][0] == "host" else [(b"host", b"127.0.0.1:8000")]
+    sent = [*host, *((name.encode(), value.encode()) for name, value in headers)]
+
+    with pytest.raises(Forbidden):
+        await LocalAccess(check_peer=no_peer)({"scheme": "http", "client": HERE, "headers": sent})
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "host", ["", "example.com@localhost", "[::1].example.com", "[::::]", "localhost:99999", "localhost:65536", "a b"]
+)
+def test_what_names_no_host_is_a_bad_request(local, ask, host):
+    answer = ask(local, headers={"host": host})
+
+    assert (answer.status_code, code_of(answer)) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize(
+    "address, status",
+    [
+        ("127.0.0.1", 200), ("127.8.8.8", 200), ("::1", 200), ("::ffff:127.0.0.1", 200),
+        ("192.168.0.7", 403), ("8.8.8.8", 403), ("::2", 403),
+        ("testclient", 403), ("", 403), ("localhost", 403),
+    ],
+)  # fmt: skip
+def test_only_this_machine_is_let_in(settings, ask, address, status):
+    with TestClient(in_process_app(settings), base_url=BASE, client=(address, 50000)) as client:
+        assert ask(client).status_code == status
+
+
+@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("credential", ["Bearer x", "Bearer ", "Basic eDp5", ""])
+def test_a_credential_that_proves_nothing_is_refused_here_too(local, ask, credential):
+    answer = ask(local, headers={"authorization": credential})
+
+    assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
+    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_what_changes_something_is_guarded_like_what_does_not(local):
+    evil = {"origin": "http://example.com"}
+
+    assert local.post("/users", json=SMALLEST, headers=evil).status_code == 403
+    assert local.post("/graphql", json={"query": MAKE}, headers=evil).status_code == 403
+    assert local.get("/users?count=exact").json()["total"] == 0
+
+
+MAKE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
+
+
+OPEN = [
+    "/",
+    "/docs",
+    "/redoc",
+    "/problems",
+    "/problems/not-found",
+    "/openapi.json",
+    "/health",
+    "/health/live",
+    "/health/ready",
+]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_documents_and_health_are_for_everybody(production, path):
+    assert production.get(path).status_code == 200
+
+
+def test_the_page_of_graphql_is_for_everybody(production):
+    assert production.get("/graphql", headers={"accept": "text/html"}).status_code == 200
+
+
+def test_every_operation_is_refused_in_production(production):
+    paths = production.get("/openapi.json").json()["paths"]
+    operations = [(method, path) for path, item in paths.items() for method in item]
+
+    assert len(operations) > 15
+    for method, path in operations:
+        url = path.replace("{id}", "x").replace("{user_id}", "y")
+        answer = production.request(method, url, headers={"content-type": "application/json"}, content=b"{}")
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (method, path)
+        assert code_of(answer) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize(
+    "query", ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", MAKE, "{ nonsense"]
+)
+@pytest.mark.parametrize("media", ["application/json", "application/graphql-response+json"])
+def test_every_query_is_refused_in_production(production, query, media):
+    answer = production.post("/graphql", json={"query": query}, headers={"accept": media})
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.headers["content-type"].startswith(media)
+    assert code_of(answer) == "UNAUTHENTICATED"
+    assert "data" not in answer.json()
+
+
+@pytest.mark.parametrize("path", ["/users/x/y/z", "/nothing", "/users/", "/graphql/", "/.env"])
+def test_what_is_not_there_is_not_there_in_production_either(production, path):
+    assert production.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
+def test_what_looks_like_a_credential_opens_nothing(production, credential):
+    answer = production.get("/users", headers={"authorization": credential})
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+
+
+@pytest.mark.parametrize(
+    "headers", [{"host": "localhost"}, {"x-actor": "admin"}, {"x-forwarded-for": "127.0.0.1"}], ids=str
+)
+def test_this_machine_is_nobody_in_production(production, headers):
+    assert production.get("/users", headers=headers).status_code == 401

@@ -1,0 +1,462 @@
+"""In development, programs of this machine's user are the administrator; what relays for strangers is not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from api.auth.development.peer_process import PeerCheck, Verdict, judge
+from api.auth.development.psutil_table import PsutilTable
+from api.auth.development.socket_table import SocketTable
+from tests.fixtures.raw_http import free_port, read_answer
+
+ROOT = Path(__file__).parents[3]
+RELAY = ROOT / "tests" / "relay.py"
+RESET = struct.pack("ii", 1, 0)
+TABLES: list[Callable[[], SocketTable]] = [PsutilTable]
+if sys.platform == "linux":
+    from api.auth.development.sock_diag import DiagTable
+
+    TABLES.insert(0, DiagTable)
+BODY = b'{"first_name": "Mallory", "age": 36}'
+ENDS = pytest.mark.skipif(sys.platform != "linux", reason="psutil shows neither Unix sockets' ends nor reset ones")
+
+
+@contextlib.contextmanager
+def running(command: list[str], **more: object) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, start_new_session=True, **more)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def server(template, tmp_path_factory) -> Iterator[int]:
+    """A real server in development, in a process of its own; its port."""
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    database = shutil.copy(template, folder / "tandem.db")
+    environment = {
+        **os.environ, "TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}", "PYTHONPATH": str(ROOT),
+        "LOG_LEVEL": "error",
+    }  # fmt: skip
+    with running([sys.executable, "-m", "api", "serve", "--port", str(port)], env=environment, cwd=folder):
+        wait_for(port)
+        yield port
+
+
+def wait_for(port: int) -> None:
+    for _ in range(1000):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"nothing listens on port {port}")
+
+
+@contextlib.contextmanager
+def relaying(form: str, port: int, path: object = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with running([sys.executable, str(RELAY), form, str(port), str(path)]) as process:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+
+
+def request(port: int, method: str = "POST", path: str = "/users", *lines: str) -> bytes:
+    head = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Content-Type: application/json", *lines]
+    body = BODY if method == "POST" else b""
+    return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
+
+
+def answer_over(connection: socket.socket, sent: bytes) -> tuple[int, str]:
+    """The status and the sentence that a request is answered with."""
+    connection.settimeout(20)
+    connection.sendall(sent)
+    with connection.makefile("rb") as received:
+        status, _, body = read_answer(received)
+    return status, json.loads(body).get("detail", "")
+
+
+def stranger(relay: int, port: int, *, path: str = "/users", method: str = "POST") -> tuple[int, str]:
+    """What a request through a relay is answered with, whose Host is the server's own."""
+    with socket.create_connection(("127.0.0.1", relay)) as connection:
+        return answer_over(connection, request(port, method, path))
+
+
+def names(port: int) -> list[str]:
+    """All first names, as a program of this user reads them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/users?limit=100") as answer:
+        return [user["first_name"] for user in json.load(answer)["items"]]
+
+
+def judged_of(read: Callable[[], SocketTable], code: str) -> Verdict:
+    """The verdict on a program that connects to `port` and waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        program = f"import os, socket, sys; port = {listener.getsockname()[1]}\n{code}\nsys.stdin.read()"
+        with running([sys.executable, "-c", program], stdin=subprocess.PIPE):
+            listener.settimeout(20)
+            connection, client = listener.accept()
+            with connection:
+                assert connection.recv(1) == b"x"
+                return judge(read, client, connection.getsockname())
+
+
+CONNECT = "s = socket.create_connection(('127.0.0.1', port))"
+GO = "s.sendall(b'x')"
+SELF = (
+    "a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); "
+    "a.close()"
+)
+GONE = "a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); "
+HARMLESS = {
+    "a program": "",
+    "one that listens on loopback": "a = socket.create_server(('127.0.0.1', 0))",
+    "one that calls itself": SELF,
+    "one that calls another server": "b = socket.create_connection(('127.0.0.1', port))",
+    "one with a pair of sockets": "a, b = socket.socketpair()",
+    "one whose server has gone": f"{GONE} c.close(); a.close()",
+    "one whose server has reset it": f"{GONE} c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); "
+    "c.close(); a.close()",
+    "one that listens, whose other server has gone": f"{GONE} c.close(); a.close(); "
+    "d = socket.create_server(('127.0.0.1', 0))",
+    "one with a socket that is not connected": "a = socket.socket()",
+    "one that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
+}
+SUSPECT = {
+    "one that listens on all addresses": ("a = socket.create_server(('0.0.0.0', 0))", "address 0.0.0.0"),
+    "one that listens on all of both families": (
+        "a = socket.create_server(('::', 0), family=socket.AF_INET6, dualstack_ipv6=True)", "address ::"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("code", HARMLESS.values(), ids=HARMLESS)
+def test_a_program_that_serves_nobody_may_call(read, code):
+    assert judged_of(read, f"{CONNECT}\n{code}\n{GO}").reason == ""
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("code, words", SUSPECT.values(), ids=SUSPECT)
+def test_a_program_that_listens_beyond_loopback_may_not(read, code, words):
+    verdict = judged_of(read, f"{CONNECT}\n{code}\n{GO}")
+
+    assert "serves other connections" in verdict.reason
+    assert words in verdict.reason
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_the_verdict_on_a_program_that_listens_holds_for_one_request(read):
+    listening = judged_of(read, f"{CONNECT}\n{HARMLESS['one that listens on loopback']}\n{GO}")
+
+    assert not listening.lasting
+    assert judged_of(read, f"{CONNECT}\n{GO}").lasting
+
+
+@pytest.mark.parametrize("read", TABLES)
+@pytest.mark.parametrize("target", ["::1", "::ffff:127.0.0.1"])
+def test_ipv6_and_mapped_addresses_are_recognised(read, target):
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
+        socket.create_connection((target, listener.getsockname()[1])),
+    ):
+        connection, client = listener.accept()
+        with connection:
+            assert judge(read, client[:2], connection.getsockname()[:2]).reason == ""
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_connections_that_come_at_once_share_a_look(read):
+    """The first has one of its own, all that come meanwhile the next."""
+    looks: list[int] = []
+
+    def counted() -> SocketTable:
+        looks.append(len(looks))
+        table: SocketTable = read()
+        return table
+
+    async def check(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
+        passes = PeerCheck(counted)
+        scopes = [{"client": near.getsockname(), "server": far.getsockname()} for near, far in pairs]
+        first = asyncio.create_task(passes(scopes[0]))
+        await asyncio.sleep(0)
+        await asyncio.gather(first, *[passes(scope) for scope in scopes[1:]])
+
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        pairs = []
+        for _ in range(20):
+            near = opened.enter_context(socket.create_connection(listener.getsockname()))
+            pairs.append((near, opened.enter_context(listener.accept()[0])))
+        asyncio.run(check(pairs))
+
+    assert len(looks) <= 2
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_a_program_that_has_gone_is_refused(read):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()):
+            connection, client = listener.accept()
+        with connection:
+            assert "cannot be determined" in judge(read, client, connection.getsockname()).reason
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="only root runs programs as somebody else")
+@pytest.mark.parametrize("read", TABLES)
+def test_a_program_of_another_user_is_refused(read):
+    verdict = judged_of(read, f"'x'.encode('idna'); os.setuid(65534)\n{CONNECT}\n{GO}")
+
+    assert "belongs to another user" in verdict.reason
+
+
+@ENDS
+def test_a_socket_without_a_connection_may_be_a_strangers():
+    """In a program that serves others. One that does not may keep what is left of servers that have gone."""
+    listening = HARMLESS["one that listens on loopback"]
+
+    verdict = judged_of(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
+
+    assert "the other side has ended" in verdict.reason
+
+
+@pytest.mark.parametrize("read", TABLES)
+def test_a_server_that_listens_no_more_serves_the_connections_it_has(read):
+    program = f"import socket, sys; port = int(sys.argv[1])\n{CONNECT}\nt = {CONNECT[4:]}\n{GO}\nsys.stdin.read()"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        command = [sys.executable, "-c", program, str(listener.getsockname()[1])]
+        with running(command, stdin=subprocess.PIPE), contextlib.ExitStack() as held:
+            accepted = [listener.accept() for _ in range(2)]
+            for connection, _ in accepted:
+                held.enter_context(connection)
+            assert accepted[0][0].recv(1) == b"x"
+            listener.close()
+
+            verdicts = [judge(read, client, connection.getsockname()) for connection, client in accepted]
+
+    assert [verdict.reason for verdict in verdicts] == ["", ""]
+
+
+@ENDS
+@pytest.mark.parametrize("read", TABLES)
+def test_a_tunnel_whose_own_connection_is_an_outgoing_one_is_refused(read):
+    verdict = judged_of(read, f"open('/proc/self/comm', 'w').write('ssh')\n{CONNECT}\n{GO}")
+
+    assert "the calling program ssh passes on connections" in verdict.reason
+
+
+def test_programs_of_this_user_are_the_administrator(server):
+    assert "Mallory" not in names(server)
+    if curl := shutil.which("curl"):
+        command = [curl, "-s", f"http://127.0.0.1:{server}/users", "-H", "content-type: application/json", "-d"]
+        made = json.loads(subprocess.run([*command, '{"first_name": "Ada", "age": 36}'], capture_output=True).stdout)
+        assert made["first_name"] == "Ada"
+    if node := shutil.which("node"):
+        program = f"fetch('http://127.0.0.1:{server}/users').then((it) => console.log(it.status))"
+        assert subprocess.run([node, "-e", program], capture_output=True, text=True).stdout == "200\n"
+
+
+def test_a_client_that_has_ended_its_half_is_answered(server):
+    with socket.create_connection(("127.0.0.1", server)) as connection:
+        connection.sendall(request(server, "GET"))
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as received:
+            assert read_answer(received)[0] == 200
+
+
+@pytest.mark.parametrize("form", ["plain", "once", "fork"])
+@pytest.mark.parametrize(
+    "method, path", [("POST", "/users"), ("GET", "/users"), ("POST", "/keys"), ("POST", "/graphql")]
+)
+def test_what_a_relay_passes_on_is_refused(server, form, method, path):
+    with relaying(form, server) as (_, relay):
+        status, detail = stranger(int(relay), server, method=method, path=path)
+
+    assert status == 403
+    if path != "/graphql":
+        assert f"python serves other connections (port {relay})" in detail.replace(Path(sys.executable).name, "python")
+        assert "python3 dev.py api keys create --role admin --name NAME" in detail
+
+
+def test_the_second_request_over_a_relays_connection_is_refused_too(server):
+    with relaying("plain", server) as (_, relay), socket.create_connection(("127.0.0.1", int(relay))) as connection:
+        answers = [answer_over(connection, request(server))[0] for _ in range(3)]
+
+    assert answers == [403, 403, 403]
+
+
+def test_a_connection_that_a_relay_used_for_itself_before_is_refused(server):
+    with relaying("reuse", server) as (process, own):
+        assert own == "200"
+        assert process.stdout
+        relay = int(process.stdout.readline())
+        answers = [stranger(relay, server)[0] for _ in range(2)]
+
+    assert answers == [403, 403]
+
+
+@ENDS
+def test_a_relay_on_a_unix_socket_is_refused(server, tmp_path):
+    with (
+        relaying("unix", server, tmp_path / "relay.sock") as (_, path),
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        connection.connect(path)
+        status, detail = answer_over(connection, request(server))
+
+    assert status == 403
+    assert "the Unix socket" in detail
+
+
+@ENDS
+def test_a_stranger_who_resets_the_connection_has_nothing_done(server):
+    with relaying("reset", server) as (process, relay):
+        with socket.create_connection(("127.0.0.1", int(relay))) as connection:
+            connection.sendall(request(server))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        assert process.stdout
+        assert process.stdout.readline() == "passed on\n"
+
+    assert "Mallory" not in names(server)
+
+
+def test_a_key_opens_the_way_through_a_relay(server):
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{server}/keys", b'{"name": "relay", "role": "reader"}', {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(call) as answer:
+        key = f"Authorization: Bearer {json.load(answer)['secret']}"
+
+    with relaying("plain", server) as (_, relay), socket.create_connection(("127.0.0.1", int(relay))) as connection:
+        assert answer_over(connection, request(server, "GET", "/users", key))[0] == 200
+
+
+NGINX = """
+daemon off; pid {folder}/pid; error_log stderr crit; user root;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder};
+    upstream tandem {{ server 127.0.0.1:{port}; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{front};
+        location / {{ proxy_pass http://127.0.0.1:{port}; }}
+        location /kept/ {{
+            proxy_pass http://tandem/; proxy_http_version 1.1;
+            proxy_set_header Host 127.0.0.1:{port}; proxy_set_header Connection "";
+        }}
+        location /unnoticed/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_ignore_client_abort on; }}
+    }}
+}}
+"""
+HAPROXY = """
+defaults
+    mode {mode}
+    timeout client 20s
+    timeout server 20s
+    timeout connect 5s
+frontend front
+    bind 127.0.0.1:{front}
+    default_backend back
+backend back
+    server tandem 127.0.0.1:{port}
+"""
+
+
+@contextlib.contextmanager
+def proxying(name: str, port: int, folder: Path, **more: object) -> Iterator[int]:
+    """A real proxy in front of the server, with the least that it can be configured with."""
+    program = shutil.which(name)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    front, file = free_port(), folder / "config"
+    text = {"nginx": NGINX, "haproxy": HAPROXY}.get(name, "").format(folder=folder, port=port, front=front, **more)
+    if name == "nginx" and os.getuid() != 0:
+        text = text.replace("user root;", "")
+    file.write_text(text)
+    commands = {
+        "nginx": [program, "-p", str(folder), "-c", str(file)],
+        "haproxy": [program, "-q", "-db", "-f", str(file)],
+        "socat": [program, f"TCP-LISTEN:{front},bind=127.0.0.1,fork,reuseaddr", f"TCP:127.0.0.1:{port}"],
+    }
+    with running(commands[name]):
+        wait_for(front)
+        yield front
+
+
+@pytest.mark.parametrize("path", ["/users", "/kept/users", "/unnoticed/users"])
+def test_what_nginx_passes_on_is_refused(server, tmp_path, path):
+    with proxying("nginx", server, tmp_path) as front:
+        answers = [stranger(front, server, path=path) for _ in range(3)]
+
+    assert [status for status, _ in answers] == [403] * 3
+    assert all("nginx" in detail and f"port {front}" in detail for _, detail in answers)
+
+
+@pytest.mark.parametrize("name, mode", [("nginx", ""), ("haproxy", "http"), ("haproxy", "tcp"), ("socat", "")])
+def test_a_stranger_who_resets_the_connection_to_a_proxy_has_nothing_done(server, tmp_path, name, mode):
+    with proxying(name, server, tmp_path, mode=mode) as front:
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", front)) as connection:
+                connection.sendall(request(server, "POST", "/unnoticed/users" if name == "nginx" else "/users"))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        stranger(front, server)  # what came before it has been dealt with
+
+    assert "Mallory" not in names(server)
+
+
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_what_haproxy_passes_on_is_refused(server, tmp_path, mode):
+    with proxying("haproxy", server, tmp_path, mode=mode) as front:
+        answers = [stranger(front, server) for _ in range(3)]
+
+    assert [status for status, _ in answers] == [403] * 3
+    assert all(f"haproxy serves other connections (port {front})" in detail for _, detail in answers)
+
+
+def test_what_socat_passes_on_is_refused(server, tmp_path):
+    with proxying("socat", server, tmp_path) as front:
+        answers = [stranger(front, server) for _ in range(3)]
+
+    assert [status for status, _ in answers] == [403] * 3
+    assert all(f"socat serves other connections (port {front})" in detail for _, detail in answers)
+
+
+def test_a_page_of_documents_is_for_everybody_through_a_relay_too(server):
+    with relaying("plain", server) as (_, relay), urllib.request.urlopen(f"http://127.0.0.1:{relay}/health") as answer:
+        assert answer.status == 200
+
+
+def test_a_websocket_through_a_relay_ends_with_forbidden(server):
+    def acknowledged(port: int) -> str:
+        url, way = f"ws://127.0.0.1:{server}/graphql", socket.create_connection(("127.0.0.1", port))
+        with connect(url, sock=way, subprotocols=[Subprotocol("graphql-transport-ws")]) as opened:
+            opened.send('{"type": "connection_init"}')
+            assert json.loads(opened.recv())["type"] == "connection_ack"
+            opened.send('{"id": "1", "type": "subscribe", "payload": {"query": "{ users { totalCount } }"}}')
+            return str(json.loads(opened.recv())["type"])
+
+    assert acknowledged(server) == "next"
+    with relaying("plain", server) as (_, relay), pytest.raises(ConnectionClosed) as closed:
+        acknowledged(int(relay))
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4403

@@ -1,0 +1,288 @@
+"""GraphQL over HTTP is what the specification's draft says: media types, statuses, methods, and bodies of every kind.
+
+https://graphql.github.io/graphql-over-http/draft/
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+JSON, RESPONSE = "application/json", "application/graphql-response+json"
+HELLO = '{ greeting(name: "Ada") }'
+HELLO_ADA = {"data": {"greeting": "Hello, Ada!"}}
+MAKE = 'mutation { createGroup(input: {name: "Engine"}) { group { name } } }'
+
+
+def post(client, body, **headers):
+    """A request as it was written, to the last byte."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post("/graphql", content=content, headers={"content-type": JSON, **headers})
+
+
+def media_type(answer):
+    return answer.headers["content-type"].partition(";")[0]
+
+
+@pytest.mark.parametrize(
+    "accept, media",
+    [
+        (None, JSON),
+        ("*/*", JSON),
+        ("application/*", JSON),
+        (JSON, JSON),
+        (RESPONSE, RESPONSE),
+        (f"{RESPONSE}, {JSON};q=0.9", RESPONSE),
+        (f"{RESPONSE};q=0.9, {JSON}", JSON),
+        (f"{RESPONSE}; charset=utf-8, {JSON}; charset=utf-8", RESPONSE),
+        (f"{JSON}, {RESPONSE}", JSON),
+        (f"{RESPONSE}, {JSON}", RESPONSE),
+        ("text/html, */*;q=0.1", JSON),
+        (f"text/html, {RESPONSE};q=0.5", RESPONSE),
+        (f"{JSON};q=0, {RESPONSE}", RESPONSE),
+    ],
+)
+def test_the_answer_is_in_the_media_type_that_is_wanted_most(client, accept, media):
+    headers = {} if accept is None else {"accept": accept}
+
+    answer = post(client, {"query": HELLO}, **headers)
+
+    assert (answer.status_code, media_type(answer), answer.json()) == (200, media, HELLO_ADA)
+    assert answer.headers["content-type"].endswith("; charset=utf-8")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", f"{JSON};q=0", "image/*"])
+def test_a_media_type_that_we_do_not_have_is_406(client, accept):
+    assert post(client, {"query": HELLO}, accept=accept).status_code == 406
+
+
+NO_REQUEST = {
+    "null": b"null",
+    "a list": b"[]",
+    "a batch": b'[{"query": "{ __typename }"}]',
+    "a string": b'"{ __typename }"',
+    "a number": b"1",
+    "true": b"true",
+    "nothing": b"",
+    "blank": b"  ",
+    "no JSON": b"{",
+    "a trailing comma": b'{"query": "{ __typename }",}',
+    "graphql": b"{ __typename }",
+    "no query": b"{}",
+    "query null": b'{"query": null}',
+    "query a number": b'{"query": 1}',
+    "query a list": b'{"query": ["{ __typename }"]}',
+    "variables a list": b'{"query": "{ __typename }", "variables": []}',
+    "variables a string": b'{"query": "{ __typename }", "variables": "{}"}',
+    "operationName a number": b'{"query": "{ __typename }", "operationName": 1}',
+    "extensions a list": b'{"query": "{ __typename }", "extensions": []}',
+    "not UTF-8": b'{"query": "\xff"}',
+    "UTF-16": '{"query": "{ __typename }"}'.encode("utf-16"),
+    "a lone surrogate": b'{"query": "\\ud800"}',
+    "NaN": b'{"query": "{ __typename }", "variables": {"a": NaN}}',
+    "twice the same key": b'{"query": "{ __typename }", "query": "{ __typename }"}',
+    "100,000 levels": b'{"query": "{ __typename }", "variables": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+    "100,000 objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    "5,000 digits": b'{"query": "{ __typename }", "variables": {"a": ' + b"9" * 5000 + b"}}",
+}
+
+
+@pytest.mark.parametrize("body", NO_REQUEST.values(), ids=NO_REQUEST)
+@pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
+def test_what_is_no_request_is_400_and_a_sentence(client, body, media):
+    answer = post(client, body, accept=media)
+
+    assert (answer.status_code, media_type(answer)) == (413 if len(body) > 128 * 1024 else 400, media)
+    (error,) = answer.json()["errors"]
+    assert error["message"]
+    assert error["extensions"]["code"] == ("PAYLOAD_TOO_LARGE" if answer.status_code == 413 else "BAD_REQUEST")
+    assert "data" not in answer.json()
+
+
+NOT_RUN = {
+    "syntax": ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
+    "nothing": ({"query": ""}, "GRAPHQL_PARSE_FAILED"),
+    "a comment": ({"query": "# nothing"}, "GRAPHQL_PARSE_FAILED"),
+    "no such field": ({"query": "{ nothing }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "no selection": ({"query": "{ users }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "no such argument": ({"query": "{ users(limit: 1) { totalCount } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "a fragment alone": ({"query": "fragment F on User { id }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "a variable too few": ({"query": "query($id: ID!) { user(id: $id) { id } }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "a variable of another type": (
+        {"query": "query($n: Int) { users(first: $n) { totalCount } }", "variables": {"n": "x"}},
+        "GRAPHQL_VALIDATION_FAILED",
+    ),
+    "a variable with an unknown member": (
+        {"query": "query($f: UserFilter) { users(filter: $f) { totalCount } }", "variables": {"f": {"x": 1}}},
+        "GRAPHQL_VALIDATION_FAILED",
+    ),
+    "no such operation": ({"query": "query A { __typename }", "operationName": "B"}, "GRAPHQL_VALIDATION_FAILED"),
+    "which operation": ({"query": "query A { __typename } query B { __typename }"}, "GRAPHQL_VALIDATION_FAILED"),
+    "a subscription": ({"query": "subscription { users }"}, "GRAPHQL_VALIDATION_FAILED"),
+}
+
+
+@pytest.mark.parametrize("request_body, code", NOT_RUN.values(), ids=NOT_RUN)
+@pytest.mark.parametrize("media, status", [(JSON, 200), (RESPONSE, 400)], ids=["json", "response"])
+def test_what_cannot_be_run_has_errors_and_no_data(client, request_body, code, media, status):
+    answer = post(client, request_body, accept=media)
+
+    assert (answer.status_code, media_type(answer)) == (status, media)
+    assert "data" not in answer.json()
+    assert {error["extensions"]["code"] for error in answer.json()["errors"]} == {code}
+    assert all(error["message"] for error in answer.json()["errors"])
+
+
+@pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
+@pytest.mark.parametrize(
+    "query, data",
+    [
+        ("{ users(first: 101) { totalCount } }", None),
+        ("{ a: greeting(name: \"A\") me { id } }", {"a": "Hello, A!", "me": None}),
+        ('mutation { deleteUser(input: {id: "x"}) { deletedId } }', None),
+    ],
+)  # fmt: skip
+def test_what_is_run_is_200_whether_or_not_all_of_it_went_well(client, query, data, media):
+    answer = post(client, {"query": query}, accept=media)
+
+    assert (answer.status_code, answer.json()["data"]) == (200, data)
+    assert ("errors" in answer.json()) == (data is None)
+
+
+def test_an_error_says_where_it_is_and_what_it_is(client):
+    query = '{\n  ok: greeting(name: "A")\n  bad: users(first: 101) { totalCount }\n}'
+
+    (error,) = post(client, {"query": query}).json()["errors"]
+
+    assert error["path"] == ["bad"]
+    assert error["locations"] == [{"line": 3, "column": 3}]
+    assert error["extensions"]["code"] == "VALIDATION_FAILED"
+    assert [fault["pointer"] for fault in error["extensions"]["errors"]] == ["/first"]
+
+
+def test_get_is_for_queries(client):
+    params = {"query": "query Q($n: String!) { greeting(name: $n) }", "variables": '{"n": "Ada"}', "operationName": "Q"}
+
+    assert client.get("/graphql", params=params).json() == HELLO_ADA
+    assert client.get("/graphql", params={"query": HELLO}, headers={"accept": "text/html"}).status_code == 406
+    head = client.head("/graphql", params={"query": HELLO})
+    assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
+def test_get_changes_nothing(client, media):
+    answer = client.get("/graphql", params={"query": MAKE}, headers={"accept": media})
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["errors"][0]["extensions"]["code"] == "METHOD_NOT_ALLOWED"
+    assert client.get("/groups?count=exact").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"variables": "{}"},
+        {"query": HELLO, "variables": "["},
+        {"query": HELLO, "variables": "[]"},
+        {"query": HELLO, "variables": '{"a": 1, "a": 2}'},
+        {"query": [HELLO, HELLO]},
+        {"query": HELLO, "operationName": ["A", "B"]},
+    ],
+    ids=str,
+)
+def test_a_query_string_that_is_no_request_is_400(client, params):
+    answer = client.get("/graphql", params=params, headers={"accept": RESPONSE})
+
+    assert (answer.status_code, media_type(answer)) == (400, RESPONSE)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"operationName": None}, {"variables": None}, {"extensions": None}, {"extensions": {"a": 1}}, {"id": "x"}],
+    ids=str,
+)
+def test_what_may_be_missing_may_be_null_and_what_is_more_is_ignored(client, members):
+    assert post(client, {"query": HELLO, **members}).json() == HELLO_ADA
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        "text/plain",
+        "application/graphql",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        f"{JSON}; charset=latin-1",
+        "",
+    ],
+)
+def test_a_body_of_another_type_is_415(client, media):
+    """Which also keeps a form of another site from sending one."""
+    answer = client.post("/graphql", content=json.dumps({"query": MAKE}), headers={"content-type": media})
+
+    assert (answer.status_code, answer.headers["accept-post"]) == (415, JSON)
+    assert client.get("/groups?count=exact").json()["total"] == 0
+
+
+@pytest.mark.parametrize("media", [JSON, "Application/JSON", f"{JSON}; charset=utf-8", f'{JSON};charset="UTF-8"'])
+def test_json_is_json_however_it_is_spelled(client, media):
+    assert (
+        client.post("/graphql", content=json.dumps({"query": HELLO}), headers={"content-type": media}).json()
+        == HELLO_ADA
+    )
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_other_methods_are_405(client, method):
+    answer = client.request(method, "/graphql")
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+
+
+def test_options_says_what_there_is(client):
+    answer = client.options("/graphql")
+
+    assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+
+
+@pytest.mark.parametrize(
+    "accept, page",
+    [
+        ("text/html", True),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        (f"text/html, {JSON};q=0.9", True),
+        (f"{JSON}, text/html;q=0.9", False),
+        (f"text/html;q=0.5, {JSON};q=0.5", False),
+        ("*/*", False),
+    ],
+)
+def test_a_page_comes_only_where_it_is_wanted_more_than_json(client, accept, page):
+    answer = client.get("/graphql", headers={"accept": accept})
+
+    assert (media_type(answer) == "text/html") == page
+    assert answer.status_code == (200 if page else 400)
+    assert post(client, {"query": HELLO}, accept=f"{accept}, {JSON};q=0.1").json() == HELLO_ADA
+
+
+def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(client, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("secret/path")
+
+    monkeypatch.setattr("schema.graphql.execution.mutation.operations.create", fail)
+
+    answer = post(client, {"query": MAKE})
+
+    (error,) = answer.json()["errors"]
+    assert error["extensions"]["code"] == "INTERNAL"
+    assert "secret" not in answer.text
+    assert "secret/path" in caplog.text
+
+
+def test_answers_are_kept_by_nobody_else(client):
+    answer = post(client, {"query": HELLO})
+
+    assert "private" in answer.headers["cache-control"]
+    assert answer.headers["vary"] == "Accept, Authorization"
+    assert answer.headers["x-request-id"]

@@ -1,0 +1,132 @@
+"""A process is ready if its database answers and lacks no migration that the code has; asking often costs little."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from contextlib import closing
+from subprocess import run
+
+import pytest
+from starlette.requests import Request
+
+from api.observability import health
+from schema.engine.operations.directory import Directory
+from schema.migrations import revisions
+from schema.migrations.commands import newest
+from tests.conftest import over
+
+
+class Here:
+    """The service's state, as far as readiness needs it."""
+
+    def __init__(self, directory):
+        self.state, self.directory = self, directory
+
+
+def asking(directory):
+    return Request({"type": "http", "headers": [], "app": Here(directory)})
+
+
+def revise(path, revision):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.commit()
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+def test_all_is_well(client, path):
+    answer = client.get(path)
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_it_lives_whatever_the_database_does(client):
+    client.portal.call(client.app.state.directory.close)
+
+    assert client.get("/health/live").json() == {"status": "alive"}
+
+
+def test_a_database_that_does_not_answer_is_nothing_to_serve_from(client):
+    client.portal.call(client.app.state.directory.close)
+
+    answer = client.get("/health/ready")
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
+
+
+def test_a_schema_that_is_behind_is_nothing_to_serve_from(client, monkeypatch):
+    monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9998"))
+
+    answer = client.get("/health/ready")
+
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
+
+
+@pytest.mark.sqlite
+def test_a_schema_that_is_ahead_is_served(client, database):
+    revise(database, "9999")
+
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_a_database_without_any_table_is_behind(service, tmp_path):
+    path = tmp_path / "bare.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    with over(service, Directory(str(path))):
+        assert service.get("/health/ready").json()["checks"] == {"database": "ok", "migrations": "behind"}
+
+
+def test_it_is_ready_as_soon_as_the_migration_is_there(client, monkeypatch):
+    monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
+    revisions = revisions.REVISIONS
+    monkeypatch.setattr(revisions, "REVISIONS", (*revisions, "9998"))
+    before = client.get("/health/ready").status_code
+
+    monkeypatch.setattr(revisions, "REVISIONS", revisions)
+
+    assert (before, client.get("/health/ready").status_code) == (503, 200)
+
+
+async def test_the_database_is_not_asked_more_often_than_need_be(watched, monkeypatch):
+    directory, said = watched
+    readiness = health.Readiness()
+    now = 1000.0
+    monkeypatch.setattr(health, "monotonic", lambda: now)
+    said.clear()
+
+    await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
+    first = len(said)
+    now += health.SECONDS_KEPT
+    await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
+
+    assert (first, len(said)) == (len({*said}), 2 * first)
+    assert len([statement for statement in said if "alembic_version" in statement]) == 2
+
+
+def test_the_files_names_say_what_alembic_says():
+    assert revisions.REVISIONS[-1] == newest()
+
+
+@pytest.mark.sqlite
+def test_a_serving_process_does_not_load_alembic(database):
+    code = f"""
+import sys
+from starlette.testclient import TestClient
+from api.app import create_app
+from api.settings import read
+app = create_app(read({{"DATABASE_URL": "sqlite:///{database}"}}))
+with TestClient(app) as client:
+    assert client.get("/health/ready").status_code == 200
+print([name for name in ("alembic", "prometheus_client", "opentelemetry") if name in sys.modules])
+"""
+
+    assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

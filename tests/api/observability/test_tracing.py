@@ -1,0 +1,169 @@
+"""A request can be followed: its trace is taken over, its time is told to who asks, and its spans to OpenTelemetry."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.testclient import TestClient
+
+from api.observability.request_metrics import trace_id_of
+from api.settings import WrongSetting
+from tests.conftest import BASE, HERE, settings_for
+from tests.fixtures.in_process import in_process_app
+
+pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    "header, expected",
+    [
+        (PARENT, TRACE),
+        (f"00-{TRACE}-{SPAN}-00", TRACE),
+        (f" {PARENT} ", TRACE),
+        (f"cc-{TRACE}-{SPAN}-01-what-the-future-will-be-like", TRACE),
+        (f"cc-{TRACE}-{SPAN}-01", TRACE),
+        (f"00-{TRACE}-{SPAN}-01-what", None),
+        (f"cc-{TRACE}-{SPAN}-01.what", None),
+        (f"ff-{TRACE}-{SPAN}-01", None),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (PARENT.upper(), None),
+        (f"00-{TRACE[1:]}-{SPAN}-01", None),
+        (f"00-{TRACE}-{SPAN}-1", None),
+        (f"00-{TRACE}-{SPAN}", None),
+        (f"{PARENT}\n", None),
+        ("", None),
+    ],
+)
+def test_a_trace_is_read_as_the_recommendation_has_it(header, expected):
+    assert trace_id_of(header.encode()) == expected
+
+
+def test_a_callers_trace_is_the_requests_id(client):
+    answer = client.get("/users?color=red", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
+
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == TRACE
+
+
+@pytest.mark.parametrize("sent", [[], [("traceparent", "nonsense")], [("traceparent", PARENT)] * 2])
+def test_without_a_trace_of_its_own_a_request_gets_an_id(client, sent):
+    assert re.fullmatch("[0-9a-f]{16}", client.get("/users", headers=sent).headers["x-request-id"])
+
+
+@pytest.mark.parametrize("prefer", ["server-timing", "respond-async, Server-Timing", "handling=strict,server-timing"])
+def test_who_prefers_to_know_is_told_how_long_it_took(client, prefer):
+    answer = client.get("/users", headers={"prefer": prefer})
+
+    found = re.fullmatch(r'db;dur=([\d.]+);desc="1 trip", total;dur=([\d.]+)', answer.headers["server-timing"])
+    assert found
+    assert 0 < float(found[1]) <= float(found[2])
+    assert answer.headers["preference-applied"] == "server-timing"
+
+
+def test_every_trip_is_in_the_time_of_its_own_request_alone(client):
+    fields = (f'{name}: createGroup(input: {{name: "{name}"}}) {{ group {{ id }} }}' for name in "ab")
+    query = f"mutation {{ {' '.join(fields)} }}"
+    timed = {"prefer": "server-timing"}
+
+    several = client.post("/graphql", json={"query": query}, headers=timed)
+    none = client.get("/users?color=red", headers=timed)
+
+    assert 'desc="2 trips"' in several.headers["server-timing"]
+    assert 'desc="0 trips"' in none.headers["server-timing"]
+
+
+@pytest.mark.parametrize("prefer", [None, "return=minimal", "server-timings"])
+def test_who_does_not_ask_is_not_told(client, prefer):
+    answer = client.get("/users", headers={"prefer": prefer} if prefer else {})
+
+    assert "server-timing" not in answer.headers
+    assert "preference-applied" not in answer.headers
+
+
+@pytest.fixture(scope="module")
+def spans():
+    """What OpenTelemetry is told."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    yield exporter
+    provider.shutdown()
+
+
+@pytest.fixture
+def traced(database, spans):
+    with TestClient(in_process_app(settings_for(database, TANDEM_TRACING="on")), base_url=BASE, client=HERE) as opened:
+        spans.clear()
+        yield opened
+
+
+def test_a_request_and_its_trips_are_spans_of_the_callers_trace(traced, spans):
+    answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
+
+    read, request = spans.get_finished_spans()
+    assert (read.name, request.name) == ("database glance", "listUsers")
+    assert {format(span.context.trace_id, "032x") for span in (read, request)} == {TRACE}
+    assert (format(request.parent.span_id, "016x"), read.parent.span_id) == (SPAN, request.context.span_id)
+    assert request.context.trace_state.get("vendor") == "x"
+    assert dict(request.attributes) == {
+        "tandem.operation": "listUsers", "http.request.method": "GET", "http.response.status_code": 200,
+    }  # fmt: skip
+    assert request.start_time <= read.start_time <= read.end_time <= request.end_time
+    assert answer.headers["x-request-id"] == TRACE
+
+
+def test_no_value_and_no_path_is_in_a_span(traced, spans):
+    person = traced.post("/users", json={"first_name": "Zebra", "age": 73}).json()
+    traced.get("/users?first_name=Zebra&age=73")
+    traced.get(f"/users/{person['id']}")
+    traced.get("/Zebra")
+
+    told = repr([(span.name, span.attributes, span.events, span.links) for span in spans.get_finished_spans()])
+    assert "SELECT" in told
+    assert not re.search(rf"Zebra|\b73\b|{person['id']}", told)
+
+
+def test_without_a_callers_trace_the_spans_is_the_requests_id(traced, spans):
+    answer = traced.get("/me")
+
+    (request,) = spans.get_finished_spans()
+    assert answer.headers["x-request-id"] == format(request.context.trace_id, "032x")
+    assert request.parent is None
+
+
+def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
+    traced.portal.call(traced.app.state.directory.close)
+
+    assert traced.get("/users").status_code == 503
+
+    *_, request = spans.get_finished_spans()
+    assert request.status.status_code is trace.StatusCode.ERROR
+
+
+def test_both_may_be_wanted_at_once(traced, spans):
+    answer = traced.get("/users", headers={"prefer": "server-timing"})
+
+    assert 'desc="1 trip"' in answer.headers["server-timing"]
+    assert [span.name for span in spans.get_finished_spans()] == ["database glance", "listUsers"]
+
+
+def test_tracing_is_off_unless_asked_for(client, spans):
+    spans.clear()
+
+    client.get("/users")
+
+    assert spans.get_finished_spans() == ()
+
+
+def test_what_is_neither_on_nor_off_is_refused(database):
+    with pytest.raises(WrongSetting, match=r"TANDEM_TRACING is 'yes'; it takes off, or on where opentelemetry-api"):
+        settings_for(database, TANDEM_TRACING="yes")

@@ -1,0 +1,281 @@
+"""The service does what `/openapi.json` says: it takes what fits and refuses what does not, and answers as promised.
+
+The cases are read from the document itself, so that what is declared tomorrow is tested tomorrow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from starlette.testclient import TestClient
+
+from api.settings import read
+from schema.migrations.commands import migrate
+from tests.fixtures.in_process import in_process_app
+
+LISTS = ["/users", "/groups", "/users/{id}/groups", "/groups/{id}/members"]
+BODIES = [
+    ("POST", "/users"), ("PATCH", "/users/{id}"), ("POST", "/groups"), ("PATCH", "/groups/{id}"),
+    ("PUT", "/groups/{id}/members/{user_id}"), ("POST", "/users/{id}/deactivate"), ("POST", "/greetings"),
+]  # fmt: skip
+# No schema can say which of these a list has given.
+CURSORS = {"after", "before"}
+NOTHING = object()
+numbers = itertools.count(1)
+
+
+class Service:
+    """The service, asked only what its document knows, and judged by it."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.document: dict[str, Any] = client.get("/openapi.json").json()
+        self.user = client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
+        self.group = client.post("/groups", json={"name": "Engine"}).json()["id"]
+        client.put(f"/groups/{self.group}/members/{self.user}")
+
+    def operation(self, method: str, path: str) -> dict[str, Any]:
+        return dict(self.document["paths"][path][method.lower()])
+
+    def ask(self, method: str, path: str, **request: Any) -> Any:
+        """An answer that is what the document says of it."""
+        own = self.user if path.startswith("/users") else self.group
+        url = path.format(id=own, user_id=self.user)
+        answer = self.client.request(method, url, **request)
+        responses = self.operation(method, path)["responses"]
+        assert str(answer.status_code) in responses, (answer.status_code, answer.text)
+        self.check(self.whole(responses[str(answer.status_code)]), answer)
+        return answer
+
+    def check(self, promised: Mapping[str, Any], answer: Any) -> None:
+        for name, header in promised["headers"].items():
+            described = self.whole(header)
+            if name in answer.headers:
+                value = answer.headers[name]
+                self.validate(described["schema"], int(value) if described["schema"]["type"] == "integer" else value)
+            else:
+                assert not described["required"], f"{name} is promised, and was not there"
+        if "content" not in promised:
+            assert answer.content == b""
+            return
+        media = promised["content"][answer.headers["content-type"]]
+        self.validate(media["schema"], answer.json())
+
+    def validate(self, schema: Mapping[str, Any], value: Any) -> None:
+        found = Draft202012Validator(
+            {**schema, "components": self.document["components"]}, format_checker=FormatChecker()
+        )
+        errors = list(found.iter_errors(value))
+        assert not errors, f"{errors[0].message} at {errors[0].json_path}"
+
+    def whole(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        """What a reference refers to."""
+        if "$ref" not in part:
+            return dict(part)
+        _, kind, name = part["$ref"].removeprefix("#/").split("/")
+        return dict(self.document["components"][kind][name])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    path = tmp_path_factory.mktemp("document") / "tandem.db"
+    migrate(str(path))
+    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
+        yield Service(client)
+
+
+def inside(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Values at the bounds of what a schema lets in."""
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if "null" in types:
+        yield None
+    yield from (value for value in schema.get("examples", ()) if value is not None)
+    if "enum" in schema:
+        yield from (value for value in schema["enum"] if value is not None)
+    elif "boolean" in types:
+        yield from (True, False)
+    elif "integer" in types:
+        yield from (schema["minimum"], schema["maximum"], float(schema["minimum"]))
+    elif "array" in types:
+        (one, *_) = inside(schema["items"])
+        yield from ([one] * schema["minItems"], [one] * schema["maxItems"])
+    elif "string" in types:
+        yield from texts(schema)
+
+
+def texts(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Texts of the least and of the greatest length, if they fit; and the strangest that do."""
+    least, most = schema["minLength"], schema["maxLength"]
+    spread = [letter * length for letter in "a👩\u0378\U0010ffff" for length in (least, most)]
+    mails = [f"{'a' * (most - 2)}@b", "👩@👩", "a b@c"]
+    times = ["0001-01-01T00:00:00+23:59", "9999-12-31t23:59:59.999999999-23:59", "2024-02-29T12:00:00.1z"]
+    for text in [*spread, *mails, *times, "ÅNGSTRÖM", "o'Brien; --", "%_\\", "a, b"]:
+        validator = Draft202012Validator(schema, format_checker=FormatChecker())
+        if least <= len(text) <= most and validator.is_valid(text):
+            yield text
+
+
+def outside(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Values just beyond what a schema lets in, as JSON."""
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    yield from [{}, [[]]]
+    if "null" not in types:
+        yield None
+    if "boolean" not in types:
+        yield True
+    if "integer" in types:
+        yield from (schema["minimum"] - 1, schema["maximum"] + 1, 0.5, 10**30, "1")
+    if "boolean" in types:
+        yield from ("true", 1, "yes")
+    if "string" in types:
+        yield from (1, *strange_texts(schema))
+
+
+def outside_of_url(schema: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The same as a URL has them: one text, or several."""
+    if schema["type"] == "array":
+        yield from outside_of_url(schema["items"])
+        yield spelled(next(inside(schema["items"]))) * (schema["maxItems"] + 1)
+    elif schema["type"] == "integer":
+        around = (schema["minimum"] - 1, schema["maximum"] + 1)
+        yield from (
+            [str(it)] for it in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
+        )
+    elif schema["type"] == "boolean":
+        yield from ([it] for it in ("", "1", "yes", "True", "null"))
+    else:
+        yield from ([it] for it in strange_texts(schema))
+
+
+def strange_texts(schema: Mapping[str, Any]) -> Iterator[str]:
+    long = "a" * (schema.get("maxLength", 0) + 1)
+    strange = ["", " ", "\u00a0", "a\x00", "a\n", "a\x9f", "a\r\n", long, "nobody", "2024-02-30T00:00:00Z"]
+    validator = Draft202012Validator(schema, format_checker=FormatChecker())
+    yield from (text for text in strange if not is_valid(validator, schema, text))
+
+
+def is_valid(validator: Draft202012Validator, schema: Mapping[str, Any], text: str) -> bool:
+    """Patterns are ECMA's: `$` is the end, not the place before a last newline."""
+    pattern = schema.get("pattern", "")
+    return validator.is_valid(text) and not (pattern.endswith("$") and not re.fullmatch(pattern, text))
+
+
+def spelled(value: Any) -> list[str]:
+    """A value as a URL has it."""
+    values = value if isinstance(value, list) else [value]
+    return [str(it).lower() if isinstance(it, bool) else str(it) for it in values]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_takes_what_its_parameters_let_in(service, path):
+    asked = 0
+
+    for parameter in service.operation("GET", path)["parameters"]:
+        if parameter["in"] != "query" or parameter["name"] in CURSORS:
+            continue
+        for value in inside(parameter["schema"]):
+            if isinstance(value, float):
+                continue
+            answer = service.ask("GET", path, params={parameter["name"]: spelled(value)})
+            assert answer.status_code == 200, (parameter["name"], value, answer.text)
+            asked += 1
+
+    assert asked > 50
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_refuses_what_its_parameters_leave_out(service, path):
+    asked = 0
+
+    for parameter in service.operation("GET", path)["parameters"]:
+        if parameter["in"] != "query":
+            continue
+        for texts in outside_of_url(parameter["schema"]):
+            answer = service.ask("GET", path, params={parameter["name"]: texts})
+            assert answer.status_code == 422, (parameter["name"], texts)
+            assert answer.json()["code"] == "VALIDATION_FAILED"
+            assert {fault["parameter"] for fault in answer.json()["errors"]} == {parameter["name"]}
+            asked += 1
+
+    assert asked > 50
+
+
+def members(service: Service, method: str, path: str) -> tuple[dict[str, Any], list[str]]:
+    """What may be sent, and what must be."""
+    media = next(iter(service.operation(method, path)["requestBody"]["content"].values()))
+    schema = service.whole(media["schema"])
+    return schema["properties"], schema.get("required", [])
+
+
+def body_of(properties: Mapping[str, Any], required: list[str], **fields: Any) -> dict[str, Any]:
+    """A body with no more than it must have, but for these fields. Of a name that may be there once, always another."""
+    made = {name: f"n{next(numbers)}" if name == "name" else properties[name]["examples"][0] for name in required}
+    return {name: value for name, value in {**made, **fields}.items() if value is not NOTHING}
+
+
+@pytest.mark.parametrize("method, path", BODIES)
+def test_a_body_is_taken_if_it_fits(service, method, path):
+    properties, required = members(service, method, path)
+
+    assert service.ask(method, path, json=body_of(properties, required)).is_success
+    for name, schema in properties.items():
+        for value in inside(schema):
+            answer = service.ask(method, path, json=body_of(properties, required, **{name: value}))
+            assert answer.is_success or answer.json()["code"] == "CONFLICT", (name, value, answer.text)
+            if answer.content and name in answer.json():
+                assert answer.json()[name] == value
+
+
+@pytest.mark.parametrize("method, path", BODIES)
+def test_a_body_is_refused_if_it_does_not_fit(service, method, path):
+    properties, required = members(service, method, path)
+    wrong = [(name, value) for name, schema in properties.items() for value in outside(schema)]
+    wrong += [(name, NOTHING) for name in required] + [("nonsense", 1)]
+
+    for name, value in wrong:
+        answer = service.ask(method, path, json=body_of(properties, required, **{name: value}))
+        assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED"), (name, value, answer.text)
+        assert {fault["pointer"] for fault in answer.json()["errors"]} == {f"/{name}"}
+
+
+@pytest.mark.parametrize("method, path", BODIES)
+@pytest.mark.parametrize("body", ["null", "[]", '"x"', "1", "true"])
+def test_a_body_that_is_no_object_is_refused(service, method, path, body):
+    answer = service.ask(method, path, content=body, headers={"content-type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED")
+
+
+def test_every_operation_answers_as_promised(service):
+    for path, item in service.document["paths"].items():
+        for method in sorted(item, key=["get", "post", "put", "patch", "delete"].index):
+            if method != "delete" and "requestBody" not in item[method]:
+                assert service.ask(method.upper(), path).status_code in (200, 404)
+            unknown = service.ask(method.upper(), path, params={"nonsense": "1"}, json={})
+            assert unknown.status_code == 422
+            assert unknown.json()["errors"][0] | {"message": ""} == {
+                "parameter": "nonsense", "message": "", "code": "unknown",
+            }  # fmt: skip
+
+
+def test_a_record_goes_as_promised(service):
+    service.user = service.client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
+
+    for path in ("/groups/{id}/members/{user_id}", "/users/{id}"):
+        assert service.ask("DELETE", path, headers={"if-match": "*"}).status_code == 204
+        assert service.ask("GET", path).status_code == 404
+
+
+def test_a_link_leads_on(service):
+    made = service.client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+    links = service.operation("POST", "/users")["responses"]["201"]["links"]
+
+    assert {"getUser", "updateUser", "deleteUser", "listUserGroups", "deactivateUser"} <= links.keys()
+    assert {link["parameters"]["id"] for link in links.values()} == {"$response.body#/id"}
+    assert service.client.get(f"/users/{made['id']}").json() == made

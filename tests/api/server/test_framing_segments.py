@@ -1,0 +1,178 @@
+"""What a request is depends neither on how its bytes arrive nor on what came before; reading takes linear work."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from types import FrameType
+from typing import Any
+
+import httptools
+import pytest
+
+from api.server.http.limits import Limits
+from api.server.protocol import protocol
+from tests.fixtures.framing_corpus import mutations, sequences
+from tests.fixtures.protocol_harness import Outcome, Wire
+
+pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+
+SEQUENCES = sequences()
+HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+TIGHT = Limits(url=30, head=180, headers=5, body=40)
+
+
+def cut(sent: bytes, places: Sequence[int]) -> list[bytes]:
+    return [sent[start:end] for start, end in pairwise([0, *sorted(places), len(sent)]) if start < end]
+
+
+def by_bytes(sent: bytes) -> list[bytes]:
+    return cut(sent, range(len(sent)))
+
+
+def made_of(outcome: Outcome) -> tuple[Any, ...]:
+    return outcome.seen, outcome.statuses, outcome.ended
+
+
+def depends_on_time(outcome: Outcome) -> bool:
+    """Bytes behind a handshake are refused where they come with it; else they are the WebSocket's."""
+    return b"nothing may follow a WebSocket handshake" in outcome.written
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire(protocol(Limits()))
+
+
+async def test_bytes_one_by_one_and_in_pieces_of_any_size_are_the_same_requests(wire):
+    by_chance = random.Random(3)
+    for name, sent in {**SEQUENCES, **mutations(1500, 3)}.items():
+        whole = await wire.send(sent)
+        if depends_on_time(whole):
+            continue
+        places = [by_chance.randrange(len(sent)) for _ in range(by_chance.choice((2, 4, 30)))]
+
+        assert made_of(await wire.send(*by_bytes(sent))) == made_of(whole), name
+        assert made_of(await wire.send(*cut(sent, places))) == made_of(whole), name
+
+
+@pytest.mark.parametrize("part", range(4))
+async def test_a_cut_at_any_single_place_changes_nothing(wire, part):
+    for name, sent in list(SEQUENCES.items())[part::16]:
+        whole = await wire.send(sent)
+        if len(sent) > 600 or depends_on_time(whole):
+            continue
+        for place in range(1, len(sent)):
+            assert made_of(await wire.send(*cut(sent, [place]))) == made_of(whole), (name, place)
+
+
+async def test_it_changes_nothing_that_answers_are_given_in_between(wire):
+    by_chance = random.Random(5)
+    for name, sent in list(SEQUENCES.items())[::3]:
+        whole = await wire.send(sent)
+        places = [by_chance.randrange(len(sent)) for _ in range(3)]
+        if not depends_on_time(whole):
+            assert made_of(await wire.send(*cut(sent, places), answering=True)) == made_of(whole), name
+
+
+async def test_where_limits_are_reached_the_same_requests_are_accepted():
+    wire = Wire(protocol(TIGHT))
+    for name, sent in {**SEQUENCES, **mutations(1000, 4)}.items():
+        whole, pieces = await wire.send(sent), await wire.send(*by_bytes(sent))
+
+        # Which limit is named first depends on what has come.
+        assert depends_on_time(whole) or pieces.seen == whole.seen, name
+        assert depends_on_time(whole) or pieces.ended == whole.ended, name
+
+
+async def test_a_connection_that_has_seen_others_answers_like_a_new_one(wire):
+    by_chance = random.Random(7)
+    alone = {}
+    for sent in SEQUENCES.values():
+        outcome = await wire.send(sent)
+        if outcome.seen and not outcome.ended:
+            alone[sent] = outcome.seen
+    assert len(alone) > 200
+
+    for _ in range(400):
+        chosen = [sent for sent in by_chance.choices(list(alone), k=5) for _ in range(by_chance.choice((1, 1, 2, 3)))]
+
+        together = await wire.send(*chosen, answering=by_chance.random() < 0.5)
+
+        assert together.seen == [request for sent in chosen for request in alone[sent]]
+
+
+async def test_an_application_may_change_the_headers_that_it_is_given(wire):
+    sent = HEAD + b"X: y\r\nContent-Length: 0\r\n\r\n"
+    given = []
+
+    async def changes(scope, receive, send):
+        given.append(list(scope["headers"]))
+        scope["headers"].append((b"authorization", b"mine"))
+        await wire.echo(scope, receive, send)
+
+    await Wire(protocol(Limits()), changes).send(sent, sent, answering=True)
+
+    assert given == [[(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]] * 2
+
+
+class Parser(httptools.HttpRequestParser):
+    """A parser that counts the bytes it is given."""
+
+    given = 0
+
+    def feed_data(self, data: Any) -> None:
+        """Parse."""
+        Parser.given += len(data)
+        super().feed_data(data)
+
+
+GROWING: dict[str, Callable[[int], list[bytes]]] = {
+    "a target by bytes": lambda size: by_bytes(b"GET /" + b"a" * size),
+    "a field by bytes": lambda size: by_bytes(HEAD + b"X: " + b"y" * size),
+    "fields by bytes": lambda size: by_bytes(HEAD + b"a:\r\n" * (size // 4)),
+    "blank lines": lambda size: [b"\r\n" * size],
+    "blank lines by bytes": lambda size: by_bytes(b"\r\n" * size),
+    "a body by bytes": lambda size: by_bytes(HEAD + b"Content-Length: %d\r\n\r\n" % size + b"a" * size),
+    "a chunk of blank lines": lambda size: [CHUNKED + b"%x\r\n" % (4 * size), b"\r\n\r\n" * size],
+    "a chunk of blank lines by bytes": lambda size: by_bytes(CHUNKED + b"%x\r\n" % (4 * size) + b"\r\n\r\n" * size),
+    "a chunk of ends": lambda size: [CHUNKED + b"%x\r\n" % (5 * size), b"0\r\n\r\n" * size],
+    "chunks of one byte": lambda size: [CHUNKED + b"1\r\na\r\n" * size],
+    "chunks of one byte, one by one": lambda size: [CHUNKED, *[b"1\r\na\r\n"] * size],
+    "chunks of one byte by bytes": lambda size: by_bytes(CHUNKED + b"1\r\na\r\n" * size),
+    "an extension by bytes": lambda size: by_bytes(CHUNKED + b"5;" + b"a" * size),
+    "trailer fields by bytes": lambda size: by_bytes(CHUNKED + b"0\r\n" + b"a: b\r\n" * size),
+    "requests sent ahead": lambda size: [(HEAD + b"\r\n") * (size // 50)],
+    "bodies sent ahead": lambda size: [(CHUNKED + b"1\r\na\r\n0\r\n\r\n") * (size // 50)],
+}
+
+
+@pytest.mark.parametrize("growing", GROWING)
+async def test_eight_times_the_bytes_take_eight_times_the_steps(monkeypatch, growing):
+    """Steps are calls, and bytes given to the parser. A head is bounded, and a packet, for what one call does."""
+    monkeypatch.setattr(httptools, "HttpRequestParser", Parser)
+    wire = Wire(protocol(Limits(url=64 * 1024, head=64 * 1024)))
+
+    few, many = [await _steps(wire, GROWING[growing](size)) for size in (500, 4000)]
+
+    assert 0 < few <= many < 10 * few
+
+
+async def _steps(wire: Wire, pieces: list[bytes]) -> int:
+    calls, Parser.given = 0, 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    with wire.connected() as (connection, _):
+        sys.setprofile(count)
+        try:
+            for piece in pieces:
+                connection.data_received(piece)
+        finally:
+            sys.setprofile(None)
+    return calls + Parser.given

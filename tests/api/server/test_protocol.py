@@ -1,0 +1,75 @@
+"""On the wire, too, whatever is well-formed HTTP comes to the service, and whatever is not is told so in our words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from api.app import create_app
+from api.server.protocol import protocol
+from api.settings import read
+from schema.migrations.commands import migrate
+from tests.fixtures.raw_http import request, say, serving
+
+SMALLEST = b'{"first_name": "Ada", "age": 36}'
+
+pytestmark = pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Where a real server listens."""
+    path = tmp_path_factory.mktemp("protocol") / "tandem.db"
+    migrate(str(path))
+    with serving(create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))) as port:
+        yield port
+
+
+@pytest.mark.parametrize(
+    "method", ["FOO", "get", "PURGE", "UNLINK", "QUERY", "TRACE", "PROPFIND", "A-B_C!", "M-SEARCH"]
+)
+def test_a_method_that_nobody_knows_is_not_allowed(port, method):
+    ((status, headers, body),) = say(port, request(method, "/users", SMALLEST))
+
+    assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert json.loads(body)["detail"] == f"{method} is not allowed here"
+
+
+def test_requests_may_follow_one_another(port):
+    asked = [request("POST", "/users", SMALLEST), request("FOO", "/me"), request("GET", "/users?limit=1")]
+
+    together, apart = say(port, asked[0] + asked[2], answers=2), say(port, *asked, answers=3)
+
+    assert [status for status, _, _ in together] == [201, 200]
+    assert [status for status, _, _ in apart] == [201, 405, 200]
+    assert len(json.loads(apart[-1][2])["items"]) == 1
+
+
+def test_a_body_that_begins_like_a_request_is_a_body(port):
+    body = b'{"name": "FOO /users HTTP/1.1"}'
+    head = request("POST", "/greetings", body).removesuffix(body)
+
+    ((status, _, answer),) = say(port, head + body[:10], body[10:])
+
+    assert (status, json.loads(answer)) == (200, {"message": "Hello, FOO /users HTTP/1.1!"})
+
+
+@pytest.mark.parametrize("size", [8192, 60_000, 65_536, 200_000])
+def test_a_url_of_any_length_is_too_long(port, size):
+    ((status, headers, body),) = say(port, request("GET", f"/users?first_name={'a' * size}"))
+
+    assert (status, headers["content-type"]) == (414, "application/problem+json")
+    assert json.loads(body)["instance"] == "/users"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n"],
+)
+def test_what_is_no_http_is_told_so(port, sent):
+    ((status, headers, body),) = say(port, sent)
+
+    assert (status, headers["content-type"], headers["connection"]) == (400, "application/problem+json", "close")
+    assert json.loads(body)["code"] == "BAD_REQUEST"

@@ -1,0 +1,283 @@
+"""What a WebSocket connection may take up, below the protocol that is spoken on it: frames, seconds, lines of log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from api.app import create_app
+from api.graphql.socket import SocketDoor
+from api.server.http import websocket
+from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, Socket
+from tests.conftest import settings_for
+from tests.fixtures.raw_http import connected, say, serving
+from tests.fixtures.websocket_frames import (
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    close_code,
+    frame,
+    handshake,
+    opened,
+    read_frame,
+    received,
+    text,
+)
+
+pytestmark = pytest.mark.sqlite
+
+INIT = text('{"type": "connection_init"}')
+ACK = (TEXT, b'{"type":"connection_ack"}')
+BEGUN = frame(TEXT, b"{", fin=False)
+
+
+@pytest.fixture
+def port(database, monkeypatch) -> Iterator[int]:
+    """Where the service listens, in which nothing takes long."""
+    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "init_seconds", 0.5)
+    monkeypatch.setattr(Socket, "parting", 0.2)
+    with serving(create_app(settings_for(database))) as port:
+        yield port
+
+
+def acknowledged(connection: socket.socket) -> socket.socket:
+    """The connection after its handshake and its `connection_init`."""
+    opened(connection).sendall(INIT)
+    assert read_frame(connection) == ACK
+    return connection
+
+
+def send_all(connection: socket.socket, pieces: Iterable[bytes], pause: float = 0) -> None:
+    """Send as long as the other side takes it."""
+    for piece in pieces:
+        try:
+            connection.sendall(piece)
+        except OSError:
+            return
+        time.sleep(pause)
+
+
+# Frames.
+
+
+@pytest.mark.parametrize(
+    "first, repeated",
+    [
+        (b"", frame(PING)),
+        (b"", frame(PING, b"x" * 125)),
+        (b"", frame(PONG, b"x")),
+        (BEGUN, frame(CONT, fin=False)),
+        (BEGUN, frame(CONT, b" " * 1000, fin=False)),
+        (BEGUN, frame(CONT, b" ", fin=False) + frame(PING)),
+    ],
+    ids=["pings", "large pings", "pongs", "empty fragments", "small fragments", "both"],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_too_many_small_frames_end_the_socket(port, first, repeated, at_once):
+    pieces = [repeated] * (MOST_SMALL_FRAMES + 1)
+    with connected(port) as connection:
+        acknowledged(connection).sendall(first)
+
+        send_all(connection, [b"".join(pieces)] if at_once else pieces)
+        frames = received(connection)
+
+    assert close_code(frames) == 1008
+    assert len([opcode for opcode, _ in frames if opcode == PONG]) <= MOST_SMALL_FRAMES
+
+
+def test_as_many_as_may_be_are_answered(port):
+    with connected(port) as connection:
+        acknowledged(connection)
+        fragments = BEGUN + frame(CONT, b" " * 2000, fin=False) * 200 + frame(CONT, b'"type": "ping"}')
+        connection.sendall(frame(PING, b"x") * 50 + fragments + frame(PING, b"y") * 40)
+        frames = [read_frame(connection) for _ in range(50 + 40 + 1)]
+        connection.sendall(frame(CLOSE, struct.pack("!H", 1000)))
+        end = received(connection)
+
+    assert frames.count((PONG, b"x")) == 50
+    assert frames.count((PONG, b"y")) == 40
+    assert [found for found in frames if found and found[0] == TEXT] == [(TEXT, b'{"type":"pong"}')]
+    assert close_code(end) == 1000
+
+
+def test_more_may_come_in_the_next_second(port, monkeypatch):
+    class Hours:
+        """A clock by which each look is an hour later."""
+
+        now = 0.0
+
+        def monotonic(self) -> float:
+            self.now += 3600
+            return self.now
+
+    monkeypatch.setattr(websocket, "time", Hours())
+    with connected(port) as connection:
+        opened(connection).sendall(INIT + frame(PING) * (2 * MOST_SMALL_FRAMES) + frame(CLOSE))
+        frames = received(connection)
+
+    assert len([opcode for opcode, _ in frames if opcode == PONG]) == 2 * MOST_SMALL_FRAMES
+
+
+class Transport(asyncio.Transport):
+    """Notes whether it is read from, and what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 2)})
+        self.reading, self.closing, self.written = True, False, b""
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closing = True
+
+
+async def test_of_many_messages_at_once_few_are_parsed_until_those_are_taken():
+    taken = asyncio.Semaphore(0)
+    heard: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            heard.append(message["text"])
+            await taken.acquire()
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config.load()
+    protocol, transport = Socket(config, ServerState(), {}), Transport()
+    protocol.connection_made(transport)
+    protocol.data_received(handshake())
+    await asyncio.sleep(0.01)
+    messages = [str(number) for number in range(10_000)]
+
+    protocol.data_received(b"".join(map(text, messages)))
+    await asyncio.sleep(0.01)
+    waiting, reading = protocol.queue.qsize(), transport.reading
+    for _ in messages:
+        taken.release()
+    async with asyncio.timeout(10):
+        while len(heard) < len(messages) or not transport.reading:  # noqa: ASYNC110 what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+    assert waiting <= SLICE / len(text("0"))
+    assert not reading
+    assert heard == messages
+    protocol.connection_lost(None)
+    await asyncio.sleep(0.01)
+
+
+# Seconds.
+
+PINGS = text(json.dumps({"type": "ping", "payload": {"a": "x" * 5000}}))
+IDLE = {
+    "sends nothing": [],
+    "sends a byte now and then": [INIT[n : n + 1] for n in range(20)],
+    "never finishes a frame": [PINGS[:-1]],
+    "never finishes a message": [BEGUN, *[frame(CONT, b" ", fin=False)] * 40],
+    "sends pings of the transport": [frame(PING)] * 40,
+    "sends pings of the protocol": [text('{"type": "ping"}')] * 40,
+    "reads nothing that it asks for": [PINGS * 2000],
+    "begins to close": [frame(CLOSE)[:3]],
+}
+
+
+def test_a_socket_without_an_init_ends_whatever_it_sends(port):
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connected(port)) for _ in IDLE]
+        for connection in connections:
+            opened(connection).settimeout(0.1)
+        began = time.monotonic()
+        for step in range(40):
+            for connection, pieces in zip(connections, IDLE.values(), strict=True):
+                send_all(connection, pieces[step : step + 1])
+            time.sleep(0.05)
+            if time.monotonic() - began > 2:
+                break
+        ended = {name: _ended(connection) for name, connection in zip(IDLE, connections, strict=True)}
+
+    assert ended == dict.fromkeys(IDLE, True)
+
+
+def _ended(connection: socket.socket, seconds: float = 10) -> bool:
+    """Whether the other side has hung up, or does within so many seconds."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if not connection.recv(2**20):
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def test_of_those_that_do_not_hang_up_only_so_many_are_waited_for(port, monkeypatch):
+    monkeypatch.setattr(Socket, "parting", 3600)
+    monkeypatch.setattr(websocket, "MOST_PARTING", 2)
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(4):
+            connections.append(opened(stack.enter_context(connected(port))))
+            connections[-1].sendall(text("[]"))
+            assert connections[-1].recv(2)[0] & 15 == CLOSE
+            connections[-1].settimeout(0.1)
+
+        ended = [_ended(connection, seconds) for connection, seconds in zip(connections, (10, 10, 1, 1), strict=True)]
+
+    assert ended == [True, True, False, False]
+
+
+# Lines of the log.
+
+
+@pytest.mark.parametrize(
+    "path, line, status", [("/graphql", "Origin: http://example.com", 403), ("/nowhere", "X: y", 404)]
+)
+def test_a_handshake_that_is_refused_has_a_problem_document_and_leaves_no_line(port, caplog, path, line, status):
+    caplog.set_level(logging.INFO)
+
+    ((answered, headers, body),) = say(port, handshake(path, "localhost", line))
+
+    assert (answered, headers["content-type"]) == (status, "application/problem+json")
+    assert json.loads(body)["status"] == status
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_socket_leaves_no_line_at_info(port, caplog):
+    caplog.set_level(logging.INFO)
+    for name in ("uvicorn", "uvicorn.error", "websockets", "websockets.server", "tandem"):
+        caplog.set_level(logging.INFO, name)
+    logging.getLogger("uvicorn.error").info("it is heard")
+    endings = [frame(CLOSE), frame(3), frame(TEXT, b"\xff"), frame(PING) * 200, b"", text("[]")]
+
+    for last in endings:
+        with connected(port) as connection:
+            opened(connection).sendall(INIT + last)
+            if last:
+                received(connection)
+
+    assert [record.getMessage() for record in caplog.records if "Shut" not in record.getMessage()] == ["it is heard"]

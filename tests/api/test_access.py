@@ -1,0 +1,301 @@
+"""Who may see and do what: the table of rights, held against both doors, for everybody who may come to them."""
+
+from __future__ import annotations
+
+import pytest
+
+from schema.engine.model.resource import shape
+from tests.fixtures import access_table
+from tests.fixtures.access_table import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, GROUPS, MEMBERS, OWNERS, PEOPLE, PRIVATE
+from tests.fixtures.clients import USER, Refused, Row, camel
+
+
+@pytest.fixture
+def database(database):
+    """A database with the small society in it."""
+    access_table.furnish(database)
+    return database
+
+
+@pytest.fixture(params=ACTORS)
+def actor(request):
+    return ACTORS[request.param]
+
+
+def those(fits):
+    """The actors of whom something is true, for a test that is about them alone."""
+    chosen = {name: actor for name, actor in ACTORS.items() if actor and fits(actor)}
+    assert chosen
+    return pytest.mark.parametrize("actor", chosen.values(), ids=chosen)
+
+
+@pytest.fixture
+def door(door, actor):
+    """Either door, used by one of the actors."""
+    return door.by(actor)
+
+
+def outcome(deed):
+    """What a deed gives, or the code that it is refused with."""
+    try:
+        return deed()
+    except Refused as refused:
+        return refused.code
+
+
+def test_records_are_seen_with_what_is_private_blanked_out(door, actor):
+    for user in PEOPLE:
+        found = outcome(lambda user=user: door.get("user", user["id"]))
+        assert found == expected(actor, lambda user=user: shown(actor, user), "NOT_FOUND")
+    for group in GROUPS:
+        found = outcome(lambda group=group: door.get("group", group["id"]))
+        assert found == expected(actor, lambda group=group: group, "NOT_FOUND")
+
+
+def expected(actor, seen, unseen):
+    """What an actor who sees records gets, and what others do."""
+    if actor is None:
+        return "UNAUTHENTICATED"
+    return seen() if access_table.sees_records(actor) else unseen
+
+
+def shown(actor, user):
+    return access_table.shown(actor, user)
+
+
+def test_lists_hold_the_same(door, actor):
+    everybody = expected(actor, lambda: [shown(actor, user) for user in PEOPLE], "FORBIDDEN")
+    groups = expected(actor, lambda: GROUPS, "FORBIDDEN")
+
+    assert outcome(lambda: door.find("user", count="exact").items) == everybody
+    assert outcome(lambda: door.find("group", count="exact").items) == groups
+
+
+def test_lists_below_hold_the_same(door, actor):
+    for group in GROUPS:
+        members = expected(
+            actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND"
+        )
+
+        found = outcome(lambda group=group: door.find("group", ("members", group["id"])).items)
+
+        assert (found if isinstance(found, str) else [without_link(item) for item in found]) == members
+
+
+def without_link(item):
+    return {name: value for name, value in item.items() if not name.startswith("link_")}
+
+
+def test_one_sees_oneself_whole(door, actor):
+    myself = next((user for user in PEOPLE if actor and user["id"] == actor.id), "NOT_FOUND")
+
+    assert outcome(door.me) == (myself if actor else "UNAUTHENTICATED")
+
+
+@those(access_table.sees_records)
+def test_what_one_may_not_see_one_cannot_find_or_sort_by(door, actor):
+    lists = {"all": ("user", None), "below": ("group", ("members", ENGINE["id"]))}
+    for field, place, asked in every_question():
+        refused = refusal(lambda place=place, asked=asked: door.find(*lists[place], **asked))
+
+        if field in PRIVATE and not access_table.is_staff(actor):
+            assert (refused.code, refused.names) == ("FORBIDDEN", {field}), asked
+            assert field in refused.detail
+        else:
+            assert refused is None, asked
+
+
+def every_question():
+    """Every filter and sort of users, each with the field that it is about and the list that it is put to."""
+    for fields in USER.sorts:
+        private = next((name for name in fields if name in PRIVATE), fields[0])
+        yield private, "all", {"sort": ",".join(fields)}
+        yield private, "below", {"sort": ",".join(f"-{name}" for name in fields)}
+    for field in USER.filters:
+        yield field.name, "below", {field.name: ADA[field.name]}
+        for operator in field.operators:
+            value = {"isnull": True, "in": [ADA[field.name]]}.get(operator, ADA[field.name])
+            yield field.name, "all", {f"{field.name}__{operator}" if operator != "eq" else field.name: value}
+
+
+def refusal(deed):
+    try:
+        deed()
+    except Refused as refused:
+        return refused
+    return None
+
+
+def test_users_are_made_and_deleted_by_staff(door, actor):
+    made = outcome(lambda: door.create("user", first_name="New", age=1, email="new@example.com"))
+    gone = outcome(lambda: door.delete("user", EVE["id"]))
+
+    if actor and access_table.is_staff(actor):
+        assert made["email"] == "new@example.com"
+        assert gone is None
+    else:
+        assert made == ("FORBIDDEN" if actor else "UNAUTHENTICATED")
+        assert gone == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+
+
+CHANGES: list[Row] = [
+    {}, {"first_name": "X"}, {"last_name": "X"}, {"age": 99}, {"email": "x@example.com"}, {"external_id": None},
+    {"active": False}, {"first_name": "X", "last_name": "Y", "age": 98}, {"first_name": "X", "email": "y@example.com"},
+]  # fmt: skip
+
+
+def test_a_user_is_changed_by_staff_and_in_part_by_themselves(door, actor):
+    admin = door.by(ACTORS["admin"])
+    for number, whose in enumerate(PEOPLE):
+        now = whose
+        for change in CHANGES:
+            if "email" in change:
+                change = {**change, "email": f"{number}{change['email']}"}
+            refused = refusal(lambda id=whose["id"], change=change: door.update("user", id, **change))
+
+            found = admin.get("user", whose["id"])
+            if actor and access_table.may_change(actor, whose, set(change)):
+                assert refused is None, change
+                now = {**now, **change, "version": found["version"], "updated_at": found["updated_at"]}
+            else:
+                assert refused.code == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND"), change
+            assert found == now, change
+
+
+@those(lambda actor: actor.id == ADA["id"])
+def test_what_may_not_be_changed_is_named(door, actor):
+    with pytest.raises(Refused, match="FORBIDDEN") as refused:
+        door.update("user", ADA["id"], first_name="X", email="x@example.com", active=False)
+
+    assert refused.value.names == {"email", "active"}
+
+
+def test_people_are_switched_on_and_off_by_staff(door, actor):
+    for user in PEOPLE:
+        for verb in ("deactivate", "activate"):
+            done = outcome(lambda user=user, verb=verb: door.call(verb, "user", user["id"]))
+
+            if actor and access_table.is_staff(actor):
+                assert done["active"] == (verb == "activate")
+            else:
+                assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+
+
+def test_groups_are_the_business_of_staff(door, actor):
+    deeds = {
+        "create": lambda: door.create("group", name="New"),
+        "update": lambda: door.update("group", ENGINE["id"], name="Newer"),
+        "update nothing": lambda: door.update("group", ENGINE["id"]),
+        "delete": lambda: door.delete("group", ENGINE["id"]),
+    }
+
+    done = {name: outcome(deed) for name, deed in deeds.items()}
+
+    if actor and access_table.is_staff(actor):
+        assert not [name for name, result in done.items() if isinstance(result, str)]
+    else:
+        unseen = expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+        assert done == {**dict.fromkeys(deeds, unseen), "create": "FORBIDDEN" if actor else "UNAUTHENTICATED"}
+
+
+@pytest.mark.parametrize("deed", ["link", "unlink"])
+def test_who_belongs_is_decided_by_staff_and_by_owners(door, actor, deed):
+    admin = door.by(ACTORS["admin"])
+    for group in GROUPS:
+        for user in (BOB, EVE):
+            for fields in [{}, {"role": "owner"}, {"role": "member"}] if deed == "link" else [{}]:
+                done = outcome(lambda: getattr(door, deed)("group", group["id"], "members", user["id"], **fields))  # noqa: B023
+
+                if actor and access_table.may_manage(actor, group):
+                    assert done is None
+                else:
+                    assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+                    assert roles_of(admin, group) == {it["id"]: it["role"] for it in membership(group)}
+
+
+def membership(group):
+    return [
+        {"id": user["id"], "role": "owner" if (group["id"], user["id"]) in OWNERS else "member"}
+        for user in MEMBERS[group["id"]]
+    ]
+
+
+def roles_of(door, group):
+    return {item["id"]: item["link_role"] for item in door.find("group", ("members", group["id"])).items}
+
+
+@those(lambda actor: actor.id == ADA["id"])
+def test_an_owner_who_is_one_no_more_decides_no_more(door, actor):
+    door.link("group", ENGINE["id"], "members", ADA["id"], role="member")
+
+    assert outcome(lambda: door.link("group", ENGINE["id"], "members", EVE["id"])) == "FORBIDDEN"
+
+
+@those(lambda actor: access_table.may_manage(actor, ENGINE))
+def test_what_a_change_answers_is_no_more_than_a_reader_would_see(graphql, actor):
+    door = graphql.by(actor)
+    query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE["id"]}", userId: "{EVE["id"]}"}}) {{
+        user {{ email age }}
+        group {{ members {{ nodes {{
+            id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
+
+    found = door.ask(query)["addGroupMember"]
+
+    eve = shown(actor, EVE)
+    assert found["user"] == {"email": eve["email"], "age": eve["age"]}
+    for member in found["group"]["members"]["nodes"]:
+        assert member["email"] == email(actor, member)
+        for group in member["groups"]["nodes"]:
+            assert [it["email"] for it in group["members"]["nodes"]] == [
+                email(actor, it) for it in group["members"]["nodes"]
+            ]
+
+
+def email(actor, node):
+    return shown(actor, next(user for user in PEOPLE if user["id"] == node["id"]))["email"]
+
+
+@those(access_table.sees_records)
+def test_what_is_private_is_so_down_every_path(graphql, actor):
+    fields = " ".join(camel(field.name) for field in USER.shown)
+    query = f"""query($ids: [ID!]!) {{
+        nodes(ids: $ids) {{
+            ... on User {{ {fields} }} ... on Group {{ members {{ edges {{ node {{ {fields} }} }} }} }} }}
+        groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{
+            groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{ {fields} }} }} }} }} }} }} }} }} }}"""
+    ids = [record["id"] for record in (*PEOPLE, *GROUPS)]
+
+    found = graphql.by(actor).ask(query, ids=ids)
+
+    seen = list(users_in(found))
+    assert len(seen) > 10
+    for user in seen:
+        original = next(it for it in PEOPLE if it["id"] == user["id"])
+        assert {name: user[camel(name)] for name in PRIVATE} == {name: shown(actor, original)[name] for name in PRIVATE}
+
+
+def users_in(found):
+    """All users in an answer, wherever they stand."""
+    if isinstance(found, dict):
+        if "email" in found:
+            yield found
+        found = list(found.values())
+    if isinstance(found, list):
+        for part in found:
+            yield from users_in(part)
+
+
+@those(lambda actor: not access_table.sees_records(actor))
+def test_what_is_hidden_is_null_in_graphql_and_no_error(graphql, actor):
+    query = "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } user(id: $id) { id } me { id } }"
+
+    answer = graphql.by(actor).answer(query, id=ADA["id"])
+
+    assert answer == {"data": {"node": None, "nodes": [None], "user": None, "me": None}}
+
+
+def test_the_table_of_rights_is_about_the_models_there_are():
+    """A new private field or verb has to be entered above."""
+    assert {name for names in shape(USER.model).rules.private for name in names} == PRIVATE
+    assert set(USER.verbs) == {"activate", "deactivate"}
+    assert CHOIR in GROUPS

@@ -1,0 +1,228 @@
+"""Whatever is to be had at one door is to be had at the other: fields, filters, sorts, verbs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from graphql import (
+    GraphQLEnumType,
+    GraphQLList,
+    GraphQLNonNull,
+    build_client_schema,
+    get_introspection_query,
+    get_named_type,
+)
+
+from tests.fixtures.clients import SHAPES, Row, camel, pascal, snake
+
+KINDS = {"ID": "uuid", "Int": "integer", "Boolean": "boolean", "DateTime": "date-time", "String": "string"}
+GETS = {"getMe": "me"}
+# What only one door has a word for, and why.
+ONLY_AT_REST = {
+    "putGroupMember": "adds, and changes the role: addGroupMember and setGroupMemberRole",
+    "getGroupMember": "one item of Group.members, which a filter by id gives",
+    "greet": "no model: Query.greeting",
+}
+ONLY_IN_GRAPHQL = {"addGroupMember", "setGroupMemberRole", "node", "nodes", "greeting"}
+
+
+@pytest.fixture
+def document(client):
+    return client.get("/openapi.json").json()
+
+
+@pytest.fixture
+def schema(graphql):
+    return build_client_schema(graphql.ask(get_introspection_query()))
+
+
+@pytest.fixture
+def operations(document):
+    return {it["operationId"]: (path, it) for path, item in document["paths"].items() for it in item.values()}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
+def made(request):
+    return request.param
+
+
+def kind_at_rest(member):
+    """What a member's values are, and whether it may be null."""
+    types = member["type"] if isinstance(member["type"], list) else [member["type"]]
+    (plain,) = set(types) - {"null"}
+    kind = "enum" if "enum" in member else member["format"] if plain == "string" and "format" in member else plain
+    return kind, "null" in types
+
+
+def kind_in_graphql(kind):
+    """The same for a type of GraphQL."""
+    named = get_named_type(kind)
+    plain = "enum" if isinstance(named, GraphQLEnumType) else KINDS[named.name]
+    return plain, not isinstance(kind, GraphQLNonNull)
+
+
+def members_of(kind, without):
+    return {snake(name): kind_in_graphql(field.type) for name, field in kind.fields.items() if name not in without}
+
+
+def test_records_have_the_same_fields(document, schema, made):
+    at_rest = {
+        name: kind_at_rest(it) for name, it in document["components"]["schemas"][made.name]["properties"].items()
+    }
+
+    in_graphql = members_of(schema.type_map[made.name], {camel(name) for name in made.relations})
+
+    assert at_rest == in_graphql
+
+
+@pytest.mark.parametrize("deed", ["create", "update"])
+def test_what_is_written_has_the_same_fields(document, schema, made, deed):
+    face = document["components"]["schemas"][f"{made.name}{deed.capitalize()}"]
+    at_rest = {name: kind_at_rest(it)[0] for name, it in face["properties"].items()}
+    taken = schema.type_map[f"{deed.capitalize()}{made.name}Input"].fields
+    in_graphql = {snake(name): kind_in_graphql(it.type)[0] for name, it in taken.items()}
+    needed = {snake(name) for name, it in taken.items() if isinstance(it.type, GraphQLNonNull)}
+
+    # What REST has in the path and in headers.
+    besides = {"id": "uuid", "if_version": "integer"} if deed == "update" else {"idempotency_key": "string"}
+    assert in_graphql == at_rest | besides
+    assert needed == set(face.get("required", [])) | ({"id"} if deed == "update" else set())
+
+
+def filters_at_rest(operation):
+    """Each filter and its operators, as the parameters of a list have them."""
+    found: Row = {}
+    for parameter in operation["parameters"]:
+        name, _, operator = parameter["name"].partition("__")
+        if parameter["in"] == "query" and name not in ("limit", "after", "before", "sort", "count", "q"):
+            found.setdefault(name, {})[operator or "eq"] = _filter_kind(parameter["schema"])
+    return found
+
+
+def _filter_kind(schema):
+    many = schema["type"] == "array"
+    return kind_at_rest(schema["items"] if many else schema)[0], many
+
+
+def filters_in_graphql(field):
+    """The same, as the argument `filter` has them."""
+    found: Row = {}
+    for name, member in get_named_type(field.args["filter"].type).fields.items():
+        if name not in ("and", "or", "not"):
+            operators = get_named_type(member.type).fields
+            found[snake(name)] = {
+                key: (kind_in_graphql(it.type)[0], _is_list(it.type)) for key, it in operators.items()
+            }
+    return found
+
+
+def _is_list(kind):
+    return isinstance(kind.of_type if isinstance(kind, GraphQLNonNull) else kind, GraphQLList)
+
+
+def lists(schema, operations):
+    """Every list: its operation at one door, its field at the other, and what it is a list of."""
+    for made in SHAPES.values():
+        yield operations[f"list{made.plural_name}"][1], schema.query_type.fields[camel(made.plural)], made
+        for relation in made.relations.values():
+            if relation.many:
+                below = operations[f"list{made.name}{relation.camel}"][1]
+                yield below, schema.type_map[made.name].fields[camel(relation.name)], relation.target
+
+
+def test_lists_have_the_same_filters(schema, operations):
+    for at_rest, in_graphql, _ in lists(schema, operations):
+        assert filters_at_rest(at_rest)
+        assert filters_at_rest(at_rest) == filters_in_graphql(in_graphql)
+
+
+def test_lists_have_the_same_sorts(schema, operations):
+    for at_rest, in_graphql, _ in lists(schema, operations):
+        (offered,) = (it["schema"]["enum"] for it in at_rest["parameters"] if it["name"] == "sort")
+        fields = get_named_type(get_named_type(in_graphql.args["sort"].type).fields["field"].type).values
+
+        assert {name.lstrip("-") for order in offered for name in order.split(",")} == {name.lower() for name in fields}
+        assert all(("-" + order.replace(",", ",-")) in offered for order in offered if order[0] != "-")
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["all", "below"])
+def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations, below):
+    user = rest.create("user", first_name="Ada", age=36)
+    group = rest.create("group", name="Engine")
+    rest.link("group", group["id"], "members", user["id"])
+    lists: dict[str, tuple[str, tuple[str, str] | None]] = {"listUsers": ("user", None), "listGroups": ("group", None)}
+    if below:
+        lists = {
+            "listGroupMembers": ("group", ("members", group["id"])),
+            "listUserGroups": ("user", ("groups", user["id"])),
+        }
+
+    for name, (kind, above) in lists.items():
+        (offered,) = (it["schema"]["enum"] for it in operations[name][1]["parameters"] if it["name"] == "sort")
+        for sort in offered:
+            found = [door.find(kind, above, sort=sort).items for door in (rest, graphql)]
+            assert found[0] == found[1] != []
+
+
+def test_lists_say_the_same_of_their_items(document, schema, made):
+    for relation in made.relations.values():
+        if not relation.link_fields:
+            continue
+        item = document["components"]["schemas"][relation.item_name]["properties"]
+        ends = {name for name, it in item.items() if "$ref" in it}
+        at_rest = {name: kind_at_rest(it) for name, it in item.items() if name not in ends}
+        edge = members_of_edge(schema.type_map[f"{relation.item_name}Edge"])
+
+        assert at_rest == edge
+        assert len(ends) == 1
+
+
+def members_of_edge(kind):
+    return members_of(kind, {"node", "cursor"})
+
+
+def test_every_verb_is_at_both_doors(schema, operations):
+    mutations, queries = set(schema.mutation_type.fields), set(schema.query_type.fields)
+    read = {name for name, (_, it) in operations.items() if name not in ONLY_AT_REST and not _writes(name)}
+    written = {name for name in operations if name not in ONLY_AT_REST} - read
+
+    assert written == mutations - ONLY_IN_GRAPHQL
+    assert {query_for(name, schema) for name in read} - {None} == queries - ONLY_IN_GRAPHQL
+    assert ONLY_AT_REST.keys() <= operations.keys()
+    assert mutations | queries >= ONLY_IN_GRAPHQL
+
+
+def _writes(name):
+    return not re.match(r"(get|list)[A-Z]", name)
+
+
+def query_for(name, schema):
+    """The root field that answers what an operation answers; None if it is a field of a record."""
+    for made in SHAPES.values():
+        if name in (f"get{made.name}", f"list{made.plural_name}"):
+            return camel(made.singular if name.startswith("get") else made.plural)
+        for relation in made.relations.values():
+            if name in (f"list{made.name}{relation.camel}", f"get{made.name}{relation.camel}"):
+                assert camel(relation.name) in schema.type_map[made.name].fields
+                return None
+    return GETS.get(name, name)
+
+
+def test_a_link_takes_the_same_at_both_doors(document, schema):
+    for made in SHAPES.values():
+        for relation in made.relations.values():
+            if relation.link and relation.owning:
+                face = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
+                taken = schema.type_map[f"Add{made.name}{relation.singular_camel}Input"].fields
+
+                assert {snake(name) for name in taken} - {relation.near, relation.far} == set(face)
+                for name in face:
+                    assert (
+                        f"set{made.name}{relation.singular_camel}{pascal(camel(name))}" in schema.mutation_type.fields
+                    )
+
+
+def test_both_doors_describe_a_field_with_the_same_words(document, schema, made):
+    for name, member in document["components"]["schemas"][made.name]["properties"].items():
+        assert member["description"] == schema.type_map[made.name].fields[camel(name)].description

@@ -1,0 +1,77 @@
+"""A verb's parameters are as strict as the fields they are called after, and as every other text and number."""
+
+# Annotations are types here, not their names, as they are where models are declared.
+import json
+
+import pytest
+
+from api.openapi.schemas import verb_schema
+from schema.engine.errors import Invalid
+from schema.engine.model import input_models
+from schema.engine.model.action import verb
+from schema.engine.model.policy import everybody
+from schema.engine.model.resource import shape
+from schema.models import User
+
+MADE = shape(User)
+
+
+def rename(self, first_name: str, last_name: str | None = None, age: int = 1, why: str = "-", times: int = 1) -> None:
+    """Call somebody otherwise."""
+    self.first_name, self.last_name, self.age = first_name, last_name, age
+
+
+VERB = verb(everybody)(rename)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"first_name": "x" * 100},
+        {"first_name": "x", "last_name": None},
+        {"first_name": "x", "age": 150},
+        {"first_name": "x", "age": 3.0},
+        {"first_name": "x", "why": "y" * 1000, "times": -(2**31)},
+    ],
+)
+def test_what_fits_the_fields_is_taken(given):
+    face = input_models.verb_face(MADE, VERB)
+
+    assert face.read(given) == face.read_json(json.dumps(given).encode()) == given
+
+
+@pytest.mark.parametrize(
+    "given, blamed",
+    [
+        ({"first_name": "x" * 101}, "first_name"),
+        ({"first_name": ""}, "first_name"),
+        ({"first_name": "a\x00"}, "first_name"),
+        ({"first_name": None}, "first_name"),
+        ({}, "first_name"),
+        ({"first_name": "x", "last_name": " "}, "last_name"),
+        ({"first_name": "x", "age": 151}, "age"),
+        ({"first_name": "x", "age": 3.5}, "age"),
+        ({"first_name": "x", "age": True}, "age"),
+        ({"first_name": "x", "why": "y" * 1001}, "why"),
+        ({"first_name": "x", "times": 2**31}, "times"),
+        ({"first_name": "x", "other": 1}, "other"),
+    ],
+)
+def test_what_does_not_is_refused(given, blamed):
+    face = input_models.verb_face(MADE, VERB)
+
+    for read in (lambda: face.read(given), lambda: face.read_json(json.dumps(given).encode())):
+        with pytest.raises(Invalid) as refused:
+            read()
+        assert [fault.path for fault in refused.value.faults] == [(blamed,)]
+
+
+def test_the_document_says_so():
+    schema = verb_schema(MADE, VERB)
+    members = schema["properties"]
+
+    assert (schema["required"], schema["additionalProperties"]) == (["first_name"], False)
+    assert (members["first_name"]["maxLength"], members["first_name"]["examples"]) == (100, ["Ada"])
+    assert (members["age"]["maximum"], members["age"]["format"]) == (150, "int32")
+    assert members["age"]["description"] == MADE.fields["age"].description
+    assert members["why"]["maxLength"] == 1000

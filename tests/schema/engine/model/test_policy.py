@@ -1,0 +1,262 @@
+"""Rules combine as words do, and nothing is at the doors that no rule speaks of."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from itertools import product
+
+import pytest
+from sqlalchemy import case, select
+
+from schema.engine.model.policy import Actor, Kind, Rule, Rules, everybody, linked, nobody, own, role, signed_in
+from schema.engine.model.resource import shape
+from schema.engine.sql.statement import compiled
+from schema.models import RESOURCES, Group, Membership, User
+from tests.fixtures import access_table
+from tests.fixtures.access_table import ADA, BOB, ENGINE, EVE
+from tests.fixtures.clients import USER, snake
+
+pytestmark = pytest.mark.sqlite
+
+PERSON, READER, EDITOR = Actor(id=ADA["id"]), Actor(roles=frozenset({"reader"})), Actor(roles=frozenset({"editor"}))
+NOBODY = Actor()
+
+
+@pytest.fixture
+def holds(database):
+    """Whether a rule lets an actor do something with a record, as the database judges it."""
+    access_table.furnish(database)
+    connection = sqlite3.connect(database)
+
+    def ask(rule, actor, record=ADA, model=User, changed=()):
+        table = shape(model).table
+        verdict = rule.where(table, actor.kind, frozenset(changed))
+        if isinstance(verdict, bool):
+            return verdict
+        asked = compiled(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
+        ((answer,),) = connection.execute(asked.sql, asked.bind({"actor": actor.id})).fetchall()
+        return bool(answer)
+
+    yield ask
+    connection.close()
+
+
+SIMPLE = {
+    "everybody": (everybody, {PERSON, READER, EDITOR, NOBODY}),
+    "nobody": (nobody, set()),
+    "signed in": (signed_in, {PERSON, READER, EDITOR}),
+    "reader": (role("reader"), {READER}),
+    "staff": (role("editor", "admin"), {EDITOR}),
+    "own": (own("id"), {PERSON}),
+}
+ALL = {PERSON, READER, EDITOR, NOBODY}
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_a_rule_lets_those_it_names(holds, name):
+    rule, let = SIMPLE[name]
+
+    assert {actor for actor in ALL if holds(rule, actor)} == let
+
+
+def test_own_is_about_the_row_and_not_about_the_actor_alone(holds):
+    assert holds(own("id"), PERSON, ADA)
+    assert not holds(own("id"), PERSON, BOB)
+    assert not holds(own("id"), Actor(id=None), ADA)
+
+
+@pytest.mark.parametrize(
+    "actor, record, role, let",
+    [(ADA, "engine", "owner", True), (BOB, "engine", "owner", False), (BOB, "engine", "member", True),
+     (BOB, "choir", "member", True), (ADA, "choir", "owner", False), (EVE, "engine", "member", False)],
+    ids=lambda it: it["first_name"] if isinstance(it, dict) else str(it),
+)  # fmt: skip
+def test_a_link_lets_those_whom_it_joins(holds, actor, record, role, let):
+    group = {"engine": ENGINE, "choir": access_table.CHOIR}[record]
+
+    assert holds(linked(Membership, role=role), Actor(id=actor["id"]), group, Group) == let
+    assert not holds(linked(Membership, role=role), NOBODY, group, Group)
+
+
+@pytest.mark.parametrize("left, right", list(product(SIMPLE, SIMPLE)), ids=lambda it: it.replace(" ", "-"))
+def test_two_rules_joined_are_what_the_word_says(holds, left, right):
+    (one, let_one), (other, let_other) = SIMPLE[left], SIMPLE[right]
+
+    assert {actor for actor in ALL if holds(one | other, actor)} == let_one | let_other
+    assert {actor for actor in ALL if holds(one & other, actor)} == let_one & let_other
+
+
+AGE, MAIL, BOTH = frozenset({"age"}), frozenset({"email"}), frozenset({"age", "email"})
+WITHIN = [
+    (own("id").only("age"), PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    (own("id").only("age", "email"), PERSON, {AGE: True, MAIL: True, BOTH: True}),
+    (own("id").only("age") | role("editor"), PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    (own("id").only("age") | role("editor"), EDITOR, {AGE: True, MAIL: True, BOTH: True}),
+    (role("editor") | own("id").only("age"), PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    ((own("id") | role("editor")).only("age"), EDITOR, {AGE: True, MAIL: False, BOTH: False}),
+    (own("id").only("age") & signed_in, PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    (signed_in & own("id").only("age"), PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    ((own("id") & signed_in).only("age"), PERSON, {AGE: True, MAIL: False, BOTH: False}),
+    (own("id").only("age") & signed_in | role("editor"), EDITOR, {AGE: True, MAIL: True, BOTH: True}),
+    (own("id").only("age") & own("id").only("email"), PERSON, {AGE: False, MAIL: False, BOTH: False}),
+    (own("id").only("age") | own("id").only("email"), PERSON, {AGE: True, MAIL: True, BOTH: False}),
+]
+
+
+@pytest.mark.parametrize("rule, actor, cases", WITHIN, ids=map(str, range(len(WITHIN))))
+def test_a_rule_for_some_fields_says_nothing_of_others(holds, rule, actor, cases):
+    assert {changed: holds(rule, actor, changed=changed) for changed in cases} == cases
+    assert not any(holds(rule, NOBODY, changed=changed) for changed in cases)
+
+
+def test_a_rule_never_learns_who_asks():
+    """It is given the kind of actor, which has no id, and writes a parameter where the id belongs."""
+    for rule in every_rule():
+        for kind in kinds():
+            for model in RESOURCES:
+                verdict = rule.where(shape(model).table, kind, frozenset()) if fits(rule, model) else False
+                if not isinstance(verdict, bool):
+                    assert "actor" in verdict.compile().params
+
+
+def kinds():
+    roles = [
+        frozenset(),
+        frozenset({"reader"}),
+        frozenset({"editor"}),
+        frozenset({"admin"}),
+        frozenset({"reader", "admin"}),
+    ]
+    return [Kind(some, identified=identified) for some in roles for identified in (True, False)]
+
+
+def every_rule():
+    for rules in (*(model.rules for model in RESOURCES), Membership.rules):
+        yield from (rules.read, rules.create, rules.update, rules.delete, *rules.private.values())
+    yield from (verb.rule for verb in USER.verbs.values())
+
+
+def fits(rule, model):
+    """A link's rules are asked of the record that it belongs to."""
+    link = {id(it) for it in (Membership.rules.create, Membership.rules.update, Membership.rules.delete)}
+    return model is Group if id(rule) in link else True
+
+
+# Who may see what, field by field. A new field has to be entered here, and in the model's rules if it is private.
+TO_ALL_WHO_SEE_THE_RECORD = {
+    "User": {"id", "first_name", "last_name", "active", "created_at", "updated_at", "version"},
+    "Group": {"id", "name", "description", "active", "created_at", "updated_at", "version"},
+    "Key": {"id", "name", "role", "scopes", "expires_at", "rate", "active", "created_at", "updated_at", "version"},
+    "GroupMember": {"role", "created_at"},
+    "UserGroup": {"role", "created_at"},
+}
+PRIVATE = {"User": {"email", "age", "external_id"}}
+OPEN_TO_ALL = {"greet"}
+
+
+def test_every_field_at_rest_has_a_rule(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    ends = {"user", "group"}
+
+    for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
+        assert set(schemas[name]["properties"]) - ends == open_ones | PRIVATE.get(name, set())
+    versioned = {name for name, it in schemas.items() if "version" in it.get("properties", {})}
+    assert versioned == {"User", "Group", "Key", "KeyCreated"}
+    assert set(schemas["KeyCreated"]["properties"]) - set(schemas["Key"]["properties"]) == {"secret"}
+
+
+def test_every_field_in_graphql_has_a_rule(graphql):
+    types = graphql.ask("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")[
+        "__schema"
+    ]["types"]
+    fields = {it["name"]: it["fields"] for it in types if it["kind"] == "OBJECT"}
+    edges = {"GroupMember": "GroupMemberEdge", "UserGroup": "UserGroupEdge"}
+    relations = {
+        "User": {"groups"},
+        "Group": {"members"},
+        "Key": set(),
+        "GroupMember": {"node", "cursor"},
+        "UserGroup": {"node", "cursor"},
+    }
+
+    for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
+        found = {snake(field["name"]) for field in fields[edges.get(name, name)]}
+        assert found - relations[name] == open_ones | PRIVATE.get(name, set())
+
+
+def test_what_is_private_is_so_by_the_model_s_rules():
+    for model in RESOURCES:
+        private = {name for names in model.rules.private for name in names}
+        assert private == PRIVATE.get(model.__name__, set())
+
+
+def test_every_operation_at_rest_has_a_rule(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    operations = {it["operationId"]: (method, path) for path, item in paths.items() for method, it in item.items()}
+
+    unruled = {name for name, (method, path) in operations.items() if rule_of_operation(method, path) is None}
+
+    assert unruled == OPEN_TO_ALL
+
+
+def rule_of_operation(method, path):
+    if path == "/me":
+        return User.rules.read
+    found = re.fullmatch(r"/(\w+)(/\{id\})?(/\w+)?(/\{\w+\})?", path)
+    made = next((shape(model) for model in RESOURCES if found and shape(model).plural == found[1]), None)
+    if made is None or found is None:
+        return None
+    relation = made.relations.get((found[3] or "/")[1:])
+    rules = relation.link.rules if relation and relation.link and relation.owning else made.rules
+    if method == "post" and found[3]:
+        return made.verbs[found[3][1:]].rule
+    return {
+        "get": rules.read,
+        "post": rules.create,
+        "patch": rules.update,
+        "put": rules.update,
+        "delete": rules.delete,
+    }[method]
+
+
+def test_every_mutation_has_a_rule(graphql):
+    names = [
+        it["name"]
+        for it in graphql.ask("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"]["fields"]
+    ]
+
+    assert names
+    assert [name for name in names if not isinstance(rule_of_mutation(name), Rule)] == []
+
+
+def rule_of_mutation(name):
+    for made in map(shape, RESOURCES):
+        for deed, rule in (("create", made.rules.create), ("update", made.rules.update), ("delete", made.rules.delete)):
+            if name == f"{deed}{made.name}":
+                return rule
+        for verb in made.verbs.values():
+            if name == f"{verb.camel}{made.name}":
+                return verb.rule
+        for relation in made.relations.values():
+            if (
+                relation.link
+                and relation.owning
+                and re.fullmatch(rf"(add|set|remove){made.name}{relation.singular_camel}\w*", name)
+            ):
+                return relation.link.rules.update
+    return None
+
+
+@pytest.mark.parametrize("model", [*RESOURCES, Membership], ids=lambda model: model.__name__)
+def test_every_model_says_who_may_read_create_change_and_delete(model):
+    rules = model.rules
+
+    assert isinstance(rules, Rules)
+    assert all(isinstance(rule, Rule) for rule in (rules.read, rules.create, rules.update, rules.delete))
+    assert rules.read.where(shape(User).table, Kind()) is False
+
+
+def test_a_role_that_is_none_is_a_programmer_s_mistake():
+    with pytest.raises(AssertionError, match="no such role: boss; there are reader, editor, admin"):
+        role("boss")

@@ -1,0 +1,214 @@
+"""A rule is a WHERE clause: what an actor may not see is not listed, counted, paged, followed, changed or made.
+
+No model hides whole rows yet, so these tests put rules on the models that do: people see themselves alone, and more.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schema.engine.changes import Change
+from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
+from schema.engine.model.policy import Rule, Rules, linked, own, role
+from schema.engine.model.resource import Shape
+from schema.engine.operations import links, records
+from schema.engine.query.cursors import keys_of
+from schema.engine.query.selection import Branch, Far, Info, Next, Page, Rows, Scalar, Selection, Total
+from schema.models import Membership
+from tests.fixtures import access_table
+from tests.fixtures.access_table import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, PEOPLE
+from tests.fixtures.clients import GROUP, USER
+
+ID = Selection((("id", Scalar("id")),))
+INFO = Info((("next", "has_next"), ("previous", "has_previous")))
+LIST = Branch((("items", Rows(ID)), ("total", Total()), ("next", Next()), ("info", INFO)), Page("size"))
+MEMBERS = replace(LIST, relation="members")
+GROUPS = replace(LIST, relation="groups")
+FRESH = {"last_name": None, "email": None, "active": True}
+
+
+@pytest.fixture
+def database(database):
+    """A database with the small society in it."""
+    access_table.furnish(database)
+    return database
+
+
+@pytest.fixture
+def rules():
+    """Puts other rules on a model's shape, or on what joins two, for the length of a test."""
+    before: list[tuple[Any, Rules]] = []
+
+    def give(owner: Any, rules: Rules) -> None:
+        if isinstance(owner, Shape):
+            object.__setattr__(owner, "rules", rules)  # a shape is frozen, and this is no moment for a thaw
+        else:
+            owner.rules = rules
+
+    def put(owner: Any, **rules: Rule) -> None:
+        before.append((owner, owner.rules))
+        give(owner, replace(owner.rules, **rules))
+
+    yield put
+    for owner, rules in reversed(before):
+        give(owner, rules)
+
+
+@pytest.fixture
+def ada(directory):
+    return directory.work(ACTORS["owner"])
+
+
+@pytest.fixture
+def admin(directory):
+    return directory.work(ACTORS["admin"])
+
+
+async def listed(work, made, branch, id=None, **values):
+    """A list, or one below a record, as it is answered."""
+    values = {"size": 10, **values}
+    if id is None:
+        return json.loads((await records.find(work, made, branch, values)).json)
+    return json.loads((await records.find_below(work, made, id, branch, values)).json)
+
+
+def ids(answer):
+    return [item["id"] for item in answer["items"]]
+
+
+async def test_hidden_records_are_not_listed_counted_or_paged(ada, admin, rules):
+    rules(USER, read=own("id") | role("admin"))
+
+    everybody = await listed(admin, USER, LIST)
+    mine = await listed(ada, USER, LIST, size=1)
+
+    assert (ids(everybody), everybody["total"]) == ([user["id"] for user in PEOPLE], 3)
+    assert mine == {"items": [{"id": ADA["id"]}], "total": 1, "next": None, "info": {"next": False, "previous": False}}
+
+
+async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules):
+    """Bob's place in the list lies between one that Ada sees and one that she does not."""
+    rules(USER, read=own("id") | role("admin"))
+    cursor = (await listed(admin, USER, LIST, size=2))["next"]
+    after = replace(LIST, page=Page("size", after="cursor"))
+    values = {"size": 5, **keys_of(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.signing.at_hand)}
+
+    mine = await listed(ada, USER, after, **values)
+
+    assert mine == {"items": [], "total": 1, "next": None, "info": {"next": False, "previous": True}}
+
+
+async def test_a_hidden_record_is_missing_whatever_is_done_with_it(ada, rules):
+    rules(USER, read=own("id"), update=role("admin") | own("id"), delete=own("id"))
+
+    for deed in (
+        lambda: records.get(ada, USER, BOB["id"], ID),
+        lambda: records.update(ada, USER, BOB["id"], {"age": 1}, ID),
+        lambda: records.update(ada, USER, BOB["id"], {}, ID, versions=frozenset({9})),
+        lambda: records.delete(ada, USER, BOB["id"]),
+        lambda: records.find_below(ada, USER, BOB["id"], GROUPS, {"size": 1}),
+        lambda: links.link(ada, GROUP.relations["members"], ENGINE["id"], BOB["id"], {}, []),
+    ):
+        with pytest.raises(NotFound):
+            await deed()
+
+
+async def test_lists_below_hold_only_what_is_not_hidden(ada, admin, rules):
+    rules(USER, read=own("id") | role("admin"))
+
+    mine = await listed(ada, GROUP, MEMBERS, ENGINE["id"])
+    all_of_them = await listed(admin, GROUP, MEMBERS, ENGINE["id"])
+    nobody = await listed(ada, GROUP, MEMBERS, CHOIR["id"])
+
+    assert (ids(mine), mine["total"], mine["info"]["next"]) == ([ADA["id"]], 1, False)
+    assert (ids(all_of_them), all_of_them["total"]) == ([ADA["id"], BOB["id"]], 2)
+    assert (ids(nobody), nobody["total"]) == ([], 0)
+
+
+async def test_hidden_links_join_nothing(directory, ada, admin, rules):
+    """Who belongs is told to members of the group and to the administrator; asked from either end."""
+    rules(Membership, read=linked(Membership, role="owner") | role("admin"))
+    bob = directory.work(ACTORS["member"])
+
+    assert ids(await listed(ada, GROUP, MEMBERS, ENGINE["id"])) == [ADA["id"], BOB["id"]]
+    assert ids(await listed(ada, USER, GROUPS, BOB["id"])) == [ENGINE["id"]]
+    assert ids(await listed(bob, GROUP, MEMBERS, ENGINE["id"])) == []
+    assert ids(await listed(bob, USER, GROUPS, BOB["id"])) == []
+    assert ids(await listed(admin, USER, GROUPS, BOB["id"])) == [ENGINE["id"], CHOIR["id"]]
+
+
+async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
+    rules(USER, read=own("id") | role("admin"))
+    members = Selection((("members", replace(MEMBERS, page=Page("size"))),))
+    groups = Branch((("items", Rows(members)),), Page("size"))
+
+    answer = await listed(ada, GROUP, groups)
+
+    assert [(ids(group["members"]), group["members"]["total"]) for group in answer["items"]] == [
+        ([ADA["id"]], 1),
+        ([], 0),
+    ]
+
+
+async def test_one_who_may_not_see_what_was_linked_may_not_look_it_up(ada, rules):
+    rules(USER, read=own("id"))
+    item = Selection((("user", Far(ID)), ("role", Scalar("role", of_link=True))))
+    relation = GROUP.relations["members"]
+
+    assert b'"owner"' in await links.get_link(ada, relation, ENGINE["id"], ADA["id"], item)
+    with pytest.raises(NotFound):
+        await links.get_link(ada, relation, ENGINE["id"], BOB["id"], item)
+
+
+async def test_who_may_make_a_record_may_depend_on_the_record(ada, directory, rules):
+    """It is judged as it was made; one that may not be is taken back."""
+    rules(USER, create=own("external_id"))
+    told: list[Change] = []
+    directory.feed.listeners.append(told.append)
+    fresh = {"first_name": "New", "age": 1, **FRESH}
+
+    id, _ = await records.create(ada, USER, {**fresh, "external_id": ADA["id"]}, ID)
+    with pytest.raises(Forbidden):
+        await records.create(ada, USER, {**fresh, "external_id": BOB["id"]}, ID)
+
+    assert sorted(ids(await listed(ada, USER, LIST))) == sorted([*(user["id"] for user in PEOPLE), id])
+    assert [change.id for change in told] == [id]
+
+
+async def test_what_one_could_not_see_afterwards_one_cannot_make(ada, rules):
+    rules(USER, read=own("id"), create=own("external_id"))
+
+    with pytest.raises(NotFound):
+        await records.create(ada, USER, {"first_name": "New", "age": 1, **FRESH, "external_id": ADA["id"]}, ID)
+
+    assert ids(await listed(ada, USER, LIST)) == [ADA["id"]]
+
+
+async def test_a_rule_is_asked_of_the_record_as_it_was(ada, rules):
+    """Nobody makes themselves the owner of a record by the very change that an owner may make."""
+    rules(USER, update=own("external_id"))
+
+    with pytest.raises(Forbidden):
+        await records.update(ada, USER, EVE["id"], {"external_id": ADA["id"]}, ID)
+
+
+async def test_missing_comes_before_forbidden_and_forbidden_before_stale(ada, rules):
+    bob_too = Rule(lambda row, kind: row.c["first_name"] == "Bob")
+    rules(USER, read=own("id") | bob_too, update=own("id"))
+    stale = frozenset({9})
+
+    for user, error in ((EVE, NotFound), (BOB, Forbidden), (ADA, VersionMismatch)):
+        with pytest.raises(error):
+            await records.update(ada, USER, user["id"], {"age": 1}, ID, versions=stale)
+
+
+async def test_what_is_taken_by_somebody_hidden_is_taken(ada, rules):
+    """That much a unique field tells, and cannot but tell."""
+    rules(USER, read=own("id"), update=own("id"))
+
+    with pytest.raises(Conflict):
+        await records.update(ada, USER, ADA["id"], {"email": BOB["email"]}, ID)

@@ -1,0 +1,270 @@
+"""People and groups are joined from one side and listed from both; joining and parting can be repeated."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures.clients import Refused
+from tests.fixtures.people import in_order
+
+UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+
+@pytest.fixture
+def ada(door):
+    return door.create("user", first_name="Ada", age=36)
+
+
+@pytest.fixture
+def engine(door):
+    return door.create("group", name="Engine")
+
+
+def members(door, group):
+    return {row["id"]: row["link_role"] for row in door.find("group", ("members", group["id"])).items}
+
+
+def test_a_link_is_seen_from_both_ends(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"], role="owner")
+
+    (member,) = door.find("group", ("members", engine["id"])).items
+    (group,) = door.find("user", ("groups", ada["id"])).items
+
+    since = member["link_created_at"]
+    assert member == {**ada, "link_role": "owner", "link_created_at": since}
+    assert group == {**engine, "link_role": "owner", "link_created_at": since}
+    assert since > ada["created_at"]
+
+
+def test_a_new_member_is_a_member(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"])
+
+    assert members(door, engine) == {ada["id"]: "member"}
+
+
+def test_who_is_added_again_stays_as_they_are(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"], role="owner")
+    before = door.find("group", ("members", engine["id"])).items
+
+    door.link("group", engine["id"], "members", ada["id"])
+
+    assert door.find("group", ("members", engine["id"])).items == before
+
+
+def test_a_role_can_be_changed_and_nothing_else_is(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"], role="owner")
+    (before,) = door.find("group", ("members", engine["id"])).items
+
+    door.link("group", engine["id"], "members", ada["id"], role="member")
+
+    assert door.find("group", ("members", engine["id"])).items == [{**before, "link_role": "member"}]
+
+
+def test_joining_changes_nobody_s_version(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"])
+    door.link("group", engine["id"], "members", ada["id"], role="owner")
+    door.unlink("group", engine["id"], "members", ada["id"])
+
+    assert door.get("user", ada["id"]) == ada
+    assert door.get("group", engine["id"]) == engine
+
+
+def test_parting_can_be_repeated(door, ada, engine):
+    door.link("group", engine["id"], "members", ada["id"])
+
+    door.unlink("group", engine["id"], "members", ada["id"])
+    door.unlink("group", engine["id"], "members", ada["id"])
+
+    assert members(door, engine) == {}
+    assert door.find("user", ("groups", ada["id"])).items == []
+
+
+@pytest.mark.parametrize("missing", ["group", "user"])
+@pytest.mark.parametrize("deed", ["link", "unlink"])
+def test_both_ends_have_to_be_there(door, ada, engine, deed, missing):
+    group, user = (UNKNOWN if missing == "group" else engine["id"]), (UNKNOWN if missing == "user" else ada["id"])
+
+    with pytest.raises(Refused, match="NOT_FOUND") as refused:
+        getattr(door, deed)("group", group, "members", user)
+
+    assert f"no {missing} {UNKNOWN}" in refused.value.detail
+
+
+@pytest.mark.parametrize("role", ["boss", "", None, 1, "OWNERS"])
+def test_a_role_that_is_none_is_refused(door, ada, engine, role):
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        door.link("group", engine["id"], "members", ada["id"], role=role)
+
+    assert members(door, engine) == {}
+
+
+@pytest.mark.parametrize("kind", ["user", "group"])
+def test_who_goes_takes_their_links_along(door, ada, engine, kind):
+    door.link("group", engine["id"], "members", ada["id"])
+
+    door.delete(kind, (ada if kind == "user" else engine)["id"])
+
+    if kind == "user":
+        assert members(door, engine) == {}
+    else:
+        assert door.find("user", ("groups", ada["id"])).items == []
+
+
+def test_lists_below_are_each_record_s_own(door):
+    people = [door.create("user", first_name=f"P{number}", age=number) for number in range(6)]
+    groups = [door.create("group", name=f"G{number}") for number in range(3)]
+    belonging = {0: [0, 1, 2], 1: [2, 3], 2: []}
+    for group, numbers in belonging.items():
+        for number in numbers:
+            door.link("group", groups[group]["id"], "members", people[number]["id"])
+
+    for group, numbers in belonging.items():
+        assert list(members(door, groups[group])) == [people[number]["id"] for number in numbers]
+    assert door.find("user", ("groups", people[2]["id"])).ids == [groups[0]["id"], groups[1]["id"]]
+    assert door.find("user", ("groups", people[5]["id"])).ids == []
+
+
+@pytest.fixture
+def crew(door, engine):
+    """Twelve members, by name, joined in no order of theirs."""
+    made = [door.create("user", first_name=f"P{number % 4}", age=number, active=number % 3 > 0) for number in range(12)]
+    for number in (7, 3, 11, 0, 5, 1, 9, 2, 10, 4, 8, 6):
+        door.link("group", engine["id"], "members", made[number]["id"])
+    return made
+
+
+@pytest.mark.parametrize(
+    "sort", ["", "id", "-id", "age", "-age", "first_name", "-first_name", "-last_name,-first_name"]
+)
+def test_a_list_below_one_record_is_paged_in_any_order(door, engine, crew, sort):
+    expected = in_order(crew, sort or "id")
+    asked = {"sort": sort} if sort else {}
+
+    page = door.find("group", ("members", engine["id"]), size=5, count="exact", **asked)
+    following = door.find("group", ("members", engine["id"]), size=5, after=page.next, **asked)
+    last = door.find("group", ("members", engine["id"]), size=5, after=following.next, **asked)
+    back = door.find("group", ("members", engine["id"]), size=5, before=last.previous, **asked)
+
+    assert page.ids + following.ids + last.ids == [row["id"] for row in expected]
+    assert (page.previous, last.next, page.total) == (None, None, 12)
+    assert back.ids == following.ids
+
+
+@pytest.mark.parametrize(
+    "asked, fits",
+    [
+        ({"age__gte": 6}, lambda row: row["age"] >= 6),
+        ({"active": True, "age__lt": 6}, lambda row: row["active"] and row["age"] < 6),
+        ({"first_name__startswith": "p1"}, lambda row: row["first_name"] == "P1"),
+        ({"email__isnull": False}, lambda row: False),
+    ],
+    ids=lambda it: None if callable(it) else ascii(it),
+)
+def test_a_list_below_is_filtered_and_counted(door, engine, crew, asked, fits):
+    door.create("user", first_name="P1", age=6)
+    expected = [row["id"] for row in crew if fits(row)]
+
+    page = door.find("group", ("members", engine["id"]), size=100, count="exact", **asked)
+
+    assert (page.ids, page.total) == (expected, len(expected))
+
+
+def test_one_member_can_be_looked_at(rest):
+    ada, other = (rest.create("user", first_name=name, age=36) for name in ("Ada", "Other"))
+    engine = rest.create("group", name="Engine")
+    rest.link("group", engine["id"], "members", ada["id"], role="owner")
+    path = f"/groups/{engine['id']}/members"
+
+    found = rest.send("GET", f"{path}/{ada['id'].upper()}").json()
+
+    assert found == rest.send("GET", path).json()["items"][0]
+    assert (found["user"], found["role"]) == (ada, "owner")
+    for id in (other["id"], UNKNOWN, "x"):
+        with pytest.raises(Refused, match="NOT_FOUND"):
+            rest.send("GET", f"{path}/{id}")
+
+
+def test_mutations_of_a_link_show_it(graphql):
+    ada, engine = graphql.create("user", first_name="Ada", age=36), graphql.create("group", name="Engine")
+    words = "group { name members { totalCount } } user { firstName groups { edges { role node { name } } } } role"
+    ids = f'groupId: "{engine["id"]}", userId: "{ada["id"]}"'
+    shown = {
+        "group": {"name": "Engine", "members": {"totalCount": 1}},
+        "user": {"firstName": "Ada", "groups": {"edges": [{"role": "MEMBER", "node": {"name": "Engine"}}]}},
+        "role": "MEMBER",
+    }
+
+    added = graphql.ask(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
+    again = graphql.ask(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
+    changed = graphql.ask(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
+    removed = graphql.ask(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
+    none = graphql.ask(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
+
+    assert added["addGroupMember"] == again["addGroupMember"] == shown
+    assert changed["setGroupMemberRole"] == {"role": "OWNER"}
+    assert removed["removeGroupMember"] == {"role": "OWNER", "user": {"id": ada["id"]}}
+    assert none["removeGroupMember"] == {"role": None, "user": {"id": ada["id"]}}
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        graphql.ask(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
+
+
+def test_nested_lists_are_each_parent_s_own_with_limits_filters_and_counts_of_their_own(graphql):
+    people = [graphql.create("user", first_name=f"P{number}", age=number) for number in range(8)]
+    groups = [graphql.create("group", name=f"G{number}") for number in range(3)]
+    for number, person in enumerate(people):
+        for group in groups[: 1 + number % 3]:
+            graphql.link("group", group["id"], "members", person["id"])
+    query = """{ groups { nodes { name
+        members(first: 2, filter: {age: {gte: 2}}) { totalCount pageInfo { hasNextPage endCursor } edges { cursor node {
+            age groups(last: 1) { nodes { name } pageInfo { hasPreviousPage } } } } } } } }"""
+
+    found = graphql.ask(query)["groups"]["nodes"]
+
+    for number, group in enumerate(found):
+        inside = [it for it in range(2, 8) if it % 3 >= number]
+        edges = group["members"]["edges"]
+        assert [edge["node"]["age"] for edge in edges] == inside[:2]
+        assert group["members"]["totalCount"] == len(inside)
+        assert group["members"]["pageInfo"] == {"hasNextPage": len(inside) > 2, "endCursor": edges[-1]["cursor"]}
+        for edge in edges:
+            several = edge["node"]["age"] % 3
+            assert edge["node"]["groups"] == {
+                "nodes": [{"name": f"G{several}"}],
+                "pageInfo": {"hasPreviousPage": several > 0},
+            }
+
+
+def test_a_nested_list_goes_on_from_its_cursor(graphql):
+    group = graphql.create("group", name="Engine")
+    people = [graphql.create("user", first_name=f"P{number}", age=number) for number in range(5)]
+    for person in people:
+        graphql.link("group", group["id"], "members", person["id"])
+    query = """query($after: String) {
+        groups { nodes { members(first: 2, after: $after) { nodes { age } pageInfo { endCursor } } } } }"""
+
+    seen, cursor = [], None
+    for _ in range(3):
+        (node,) = graphql.ask(query, after=cursor)["groups"]["nodes"]
+        seen += [it["age"] for it in node["members"]["nodes"]]
+        cursor = node["members"]["pageInfo"]["endCursor"]
+
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_a_nested_list_below_many_keeps_its_own_order(graphql):
+    query = "{ groups { nodes { members(sort: [{field: AGE}]) { nodes { id } } } } }"
+
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask(query)
+
+
+def test_a_list_below_a_single_record_may_be_sorted_however_deep_the_record_stands(graphql):
+    group = graphql.create("group", name="Engine")
+    query = (
+        f'{{ group(id: "{group["id"]}") {{ members(sort: [{{field: AGE, direction: DESC}}]) {{ nodes {{ age }} }} }} }}'
+    )
+    for age in (1, 3, 2):
+        user = graphql.create("user", first_name="P", age=age)
+        graphql.link("group", group["id"], "members", user["id"])
+
+    assert graphql.ask(query)["group"]["members"]["nodes"] == [{"age": 3}, {"age": 2}, {"age": 1}]

@@ -1,0 +1,152 @@
+"""Records are created, shown, changed and deleted alike at both doors, and each change is one version."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+
+from tests.fixtures.clients import Refused, Row
+
+ADA = {"first_name": "Ada", "last_name": "Lovelace", "age": 36, "email": "Ada@Example.com", "external_id": "00u1"}
+SMALLEST: dict[str, Row] = {"user": {"first_name": "Ada", "age": 36}, "group": {"name": "Engine"}}
+UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
+
+kinds = pytest.mark.parametrize("kind", SMALLEST)
+
+
+@kinds
+def test_a_new_record_has_an_id_times_and_version_1(door, kind):
+    made = door.create(kind, **SMALLEST[kind])
+
+    assert uuid.UUID(made["id"]).version == 7
+    assert made["id"] == str(uuid.UUID(made["id"]))
+    assert TIME.fullmatch(made["created_at"])
+    assert made["created_at"] == made["updated_at"]
+    assert (made["version"], made["active"]) == (1, True)
+
+
+def test_what_is_sent_is_shown_as_it_was_sent(door):
+    made = door.create("user", **ADA, active=False)
+
+    assert {**made, **ADA, "active": False} == made
+    assert door.get("user", made["id"]) == made
+
+
+def test_ids_sort_in_the_order_in_which_records_are_made(door):
+    ids = [door.create("group", name=f"group {number}")["id"] for number in range(20)]
+
+    assert ids == sorted(ids)
+    assert door.find("group").ids == ids
+
+
+@kinds
+def test_a_change_raises_the_version_by_one_and_moves_updated_at_alone(door, kind, monkeypatch):
+    made = door.create(kind, **SMALLEST[kind])
+    monkeypatch.setattr("schema.engine.operations.records.now", lambda: "2999-01-01T00:00:00.000000Z")
+
+    changed = door.update(kind, made["id"], active=False)
+
+    assert changed == {**made, "active": False, "version": 2, "updated_at": "2999-01-01T00:00:00.000000Z"}
+    assert door.get(kind, made["id"]) == changed
+
+
+def test_what_changes_nothing_is_no_change(door):
+    made = door.create("user", **ADA)
+
+    same = door.update("user", made["id"], **ADA, active=True)
+
+    assert same == made
+    assert door.update("user", made["id"]) == made
+
+
+def test_one_field_that_differs_is_a_change(door):
+    made = door.create("user", **ADA)
+
+    changed = door.update("user", made["id"], **{**ADA, "email": "ada@example.com"})
+
+    assert (changed["email"], changed["version"]) == ("ada@example.com", 2)
+
+
+def test_an_empty_field_that_is_filled_or_cleared_is_a_change(door):
+    made = door.create("user", first_name="Ada", age=36)
+
+    filled = door.update("user", made["id"], last_name="Lovelace")
+    cleared = door.update("user", made["id"], last_name=None)
+
+    assert (filled["last_name"], filled["version"]) == ("Lovelace", 2)
+    assert (cleared["last_name"], cleared["version"]) == (None, 3)
+
+
+def test_a_model_s_own_verbs_change_what_they_say(door):
+    made = door.create("user", **ADA)
+
+    off = door.call("deactivate", "user", made["id"])
+    still_off = door.call("deactivate", "user", made["id"])
+    on = door.call("activate", "user", made["id"])
+
+    assert (off["active"], off["version"]) == (False, 2)
+    assert still_off == off
+    assert {**on, "updated_at": None} == {**made, "version": 3, "updated_at": None}
+
+
+@kinds
+def test_what_is_deleted_is_gone(door, kind):
+    made = door.create(kind, **SMALLEST[kind])
+
+    door.delete(kind, made["id"])
+
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        door.get(kind, made["id"])
+    assert door.find(kind, count="exact").total == 0
+
+
+@pytest.mark.parametrize("id", [UNKNOWN, "no-uuid", "%", "x" * 200], ids=["unknown", "malformed", "percent", "long"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda door, id: door.get("user", id),
+        lambda door, id: door.update("user", id, age=1),
+        lambda door, id: door.update("user", id),
+        lambda door, id: door.delete("user", id),
+        lambda door, id: door.call("deactivate", "user", id),
+        lambda door, id: door.find("user", ("groups", id)),
+    ],
+    ids=["get", "update", "update nothing", "delete", "call", "list below"],
+)
+def test_there_is_nothing_to_be_done_with_what_there_is_not(door, deed, id):
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        deed(door, id.replace("%", "%25") if door.name == "rest" else id)
+
+
+def test_an_id_is_the_same_in_capitals(door):
+    made = door.create("user", **ADA)
+    capitals = made["id"].upper()
+
+    assert door.get("user", capitals) == made
+    assert door.find("user", id=capitals).ids == [made["id"]]
+    assert door.update("user", capitals, age=37)["age"] == 37
+    door.delete("user", capitals)
+
+
+def test_both_doors_show_the_same_record(rest, graphql):
+    made = rest.create("user", **ADA)
+
+    assert graphql.get("user", made["id"]) == made
+    assert graphql.update("user", made["id"], age=37) == rest.get("user", made["id"])
+    assert rest.find("user").items == graphql.find("user").items
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Ñandú", "O'Brien", 'say "hi"', "back\\slash", "👩‍👩‍👧", "a\u0301", "\u2028x", "null", "\U0010ffff",
+     "%_*?", "x" * 100, "👩" * 100],
+    ids=ascii,
+)  # fmt: skip
+def test_text_comes_back_as_it_was_sent(door, text):
+    made = door.create("user", first_name=text, age=0)
+
+    assert door.get("user", made["id"])["first_name"] == text
+    assert door.find("user", first_name=text).ids == [made["id"]]

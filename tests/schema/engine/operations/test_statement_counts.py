@@ -1,0 +1,202 @@
+"""What a request costs in statements: a read is one, however much it brings; a write is one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from schema.engine.operations import records
+from schema.engine.query.selection import Scalar, Selection
+from tests.fixtures.clients import ADMIN, SHAPES, USER, Refused, person
+from tests.fixtures.people import GROUPS, PEOPLE
+
+WHOLE = Selection((("id", Scalar("id")),))
+
+
+ADA, BOB = PEOPLE[:2]
+
+pytestmark = pytest.mark.usefixtures("crowded")
+
+
+def words(statements):
+    """The first words of what was said, and nothing more of it. What is told beforehand (WITH) belongs to a SELECT."""
+    return [statement.split()[0].replace("WITH", "SELECT") for statement in statements]
+
+
+def words_of_ours(statements):
+    """The same without settings, and without what triggers do: that is reported under what set them off."""
+    ours = [it for it in statements if not it.startswith(("--", "PRAGMA")) and "'main'." not in it]
+    return words([it for place, it in enumerate(ours) if place == 0 or it != ours[place - 1]])
+
+
+READS = {
+    "one": lambda door, user: door.get("user", user["id"]),
+    "a list of 50": lambda door, user: door.find("user", size=50),
+    "a counted one": lambda door, user: door.find("user", size=50, count="exact"),
+    "a filtered, sorted one": lambda door, user: door.find("user", sort="-age", age__gte=3, first_name__startswith="p"),
+    "a later page": lambda door, user: door.find(
+        "user", sort="-age", after=door.find("user", sort="-age", size=5).next
+    ),
+    "a list below": lambda door, user: door.find("user", ("groups", user["id"]), size=50, count="exact"),
+    "me": lambda door, user: door.by(person(user)).me(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_read_is_one_statement(door, statements, read):
+    read(door, ADA)
+    statements.clear()
+
+    read(door, BOB)
+
+    assert words(statements) in (["SELECT"], ["SELECT", "SELECT"] if read is READS["a later page"] else [])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 6])
+def test_lists_inside_lists_are_still_one_statement(graphql, statements, depth):
+    below = "id"
+    for level in reversed(range(depth)):
+        relation = "groups" if level % 2 == 0 else "members"
+        below = f"id {relation}(first: 2) {{ totalCount pageInfo {{ hasNextPage }} nodes {{ {below} }} }}"
+    query = f"{{ users(first: 50) {{ nodes {{ {below} }} }} }}"
+    statements.clear()
+
+    found = graphql.ask(query)["users"]["nodes"]
+
+    assert len(found) == len(PEOPLE)
+    assert words(statements) == ["SELECT"]
+
+
+def test_lists_inside_lists_end_somewhere(graphql):
+    below = "id"
+    for level in reversed(range(14)):
+        below = f"{'groups' if level % 2 == 0 else 'members'}(first: 1) {{ nodes {{ {below} }} }}"
+
+    with pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
+        graphql.ask(f"{{ users(first: 1) {{ nodes {{ {below} }} }} }}")
+
+
+@pytest.mark.sqlite
+def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, statements):
+    query = """query($id: ID!) {
+        a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"""
+    statements.clear()
+
+    graphql.ask(query, id=ADA["id"])
+
+    assert words(statements) == ["BEGIN", *["SELECT"] * (3 + len(SHAPES)), "ROLLBACK"]
+
+
+@pytest.mark.sqlite
+def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
+    statements.clear()
+
+    graphql.ask("query($id: ID!) { node(id: $id) { id } }", id=ADA["id"])
+
+    assert words(statements) == ["BEGIN", *["SELECT"] * len(SHAPES), "ROLLBACK"]
+
+
+def test_what_is_not_asked_for_is_not_read(graphql, statements):
+    graphql.create("user", first_name="Ada", age=36, email="ada@example.com")
+    statements.clear()
+
+    graphql.ask("{ users { nodes { firstName } } }")
+
+    (statement,) = statements
+    assert "first_name" in statement
+    assert not [name for name in ("email", "last_name", "age", "version", "count(") if name in statement]
+
+
+OPEN, CLOSE = ["BEGIN", "SAVEPOINT"], ["RELEASE", "COMMIT"]
+WRITES = {
+    "create": (lambda door, user: door.create("user", first_name="Ada", age=1), ["INSERT", "SELECT"]),
+    "update": (lambda door, user: door.update("user", user["id"], age=99), ["UPDATE", "SELECT"]),
+    "update nothing": (lambda door, user: door.update("user", user["id"]), ["UPDATE", "SELECT", "SELECT"]),
+    "call": (lambda door, user: door.call("deactivate", "user", user["id"]), ["UPDATE", "SELECT"]),
+    "delete": (lambda door, user: door.delete("user", user["id"]), ["DELETE"]),
+}
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("deed, inside", WRITES.values(), ids=WRITES)
+def test_a_write_is_one_transaction(door, statements, deed, inside):
+    statements.clear()
+
+    deed(door, BOB)
+
+    assert words_of_ours(statements) == [*OPEN, *inside, *CLOSE]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("deed", ["update", "call", "delete"])
+def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(door, statements, deed):
+    statements.clear()
+
+    WRITES[deed][0](door, BOB)
+
+    assert not [statement for statement in statements if "RETURNING" in statement]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("deed", ["link", "unlink"])
+def test_joining_and_parting_is_one_transaction(door, statements, deed):
+    statements.clear()
+
+    getattr(door, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
+
+    said = words(statements)
+    assert (said[:2], said[-2:]) == (OPEN, CLOSE)
+    assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)
+    assert said.count({"link": "INSERT", "unlink": "DELETE"}[deed]) == 1
+
+
+@pytest.mark.sqlite
+def test_a_write_that_is_refused_leaves_its_savepoint_empty(door, statements):
+    door.create("user", first_name="Ada", age=1, email="ada@example.com")
+    statements.clear()
+
+    with pytest.raises(Refused, match="CONFLICT"):
+        door.create("user", first_name="Ada", age=1, email="ada@example.com")
+
+    assert words_of_ours(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
+
+
+def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, statements):
+    nobody = door.by(person("nobody"))
+    statements.clear()
+
+    with pytest.raises(Refused, match="FORBIDDEN"):
+        nobody.create("user", first_name="Ada", age=1)
+
+    assert statements == []
+
+
+@pytest.mark.sqlite
+def test_writes_that_wait_together_share_one_commit(client, statements):
+    async def create_many():
+        works = (client.app.state.directory.work(ADMIN) for _ in range(100))
+        return await asyncio.gather(
+            *(
+                records.create(work, USER, {"first_name": "P", "age": number}, WHOLE)
+                for number, work in enumerate(works)
+            )
+        )
+
+    statements.clear()
+    made = client.portal.call(create_many)
+
+    assert len({id for id, _ in made}) == 100
+    assert words(statements).count("COMMIT") == words(statements).count("BEGIN") == 1
+    assert words(statements).count("SAVEPOINT") == 100
+
+
+def test_mutations_of_one_request_are_one_transaction_each(graphql, statements):
+    statements.clear()
+
+    graphql.ask(
+        """mutation { a: createGroup(input: {name: "A"}) { group { id } }
+                      b: createGroup(input: {name: "B"}) { group { id } } }"""
+    )
+
+    assert words(statements).count("BEGIN") == words(statements).count("COMMIT") == 2

@@ -1,0 +1,401 @@
+"""Every filter finds what plain Python finds, alone and joined by any words, and counts it exactly."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from schema.engine.query import search
+from tests.conftest import empty_plans
+from tests.fixtures.clients import Refused, Row, camel
+from tests.fixtures.people import NAMES, PEOPLE, USER, fill, in_default_order, in_order, lower, sorts
+
+pytestmark = pytest.mark.usefixtures("crowded")
+
+OPERATORS = [(field.name, operator) for field in USER.filters for operator in field.operators]
+
+
+def holds(row, field, operator, value):
+    """Whether a row is what one comparison asks for. Null is nothing, and like nothing."""
+    found = row[field]
+    if operator == "isnull":
+        return (found is None) == value
+    if found is None:
+        return False
+    if field == "email":
+        found, value = lower(found), [lower(it) for it in value] if operator == "in" else lower(value)
+    match operator:
+        case "eq":
+            return found == value
+        case "in":
+            return found in value
+        case "lt":
+            return found < value
+        case "lte":
+            return found <= value
+        case "gt":
+            return found > value
+        case "gte":
+            return found >= value
+        case "startswith":
+            return lower(found).startswith(lower(value))
+        case "contains":
+            return lower(value) in lower(found)
+
+
+def values_for(field, operator, chance):
+    """Values that find much, little and nothing."""
+    if operator == "isnull":
+        return [True, False]
+    present = [row[field] for row in PEOPLE if row[field] is not None]
+    known: dict[str, list[Any]] = {
+        "id": ["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"],
+        "integer": [-(2**31), -1, 2, 34, 149, 151, 2**31 - 1],
+        "time": ["0001-01-01T00:00:00.000000Z", "2026-01-02T00:00:00.000002Z", "9999-12-31T23:59:59.999999Z"],
+        "text": ["x", "İ", "i\u0307stanbul", "\U0010ffff", "\U0010ffff\U0010ffff", "\ud7ff\ud7ff"],
+        "boolean": [],
+    }
+    near = known[USER.fields[field].kind]
+    if operator == "in":
+        pool = [True, False] if field == "active" else [*present, *near]
+        return [chance.sample(pool, min(size, len(pool))) for size in (1, 2, 10)]
+    if operator == "startswith":
+        beginnings = [name[:size] for name in (*present, *NAMES) for size in (1, 2, 3)]
+        turned = [text.swapcase() for text in beginnings if "," not in text]
+        return [text for text in chance.sample([*beginnings, *turned], 40) if text]
+    if operator == "contains":
+        parts = [text[at : at + 3] for text in (*present, *NAMES) for at in range(len(text) - 2)]
+        return [*chance.sample(sorted({*parts, *(part.swapcase() for part in parts if "," not in part)}), 20), "zzz"]
+    return [*chance.sample(present, min(12, len(present))), *near]
+
+
+@pytest.mark.parametrize("field, operator", OPERATORS)
+def test_each_operator_finds_what_it_says(door, field, operator):
+    for value in values_for(field, operator, random.Random(f"{field} {operator}")):
+        rows = [row for row in PEOPLE if holds(row, field, operator, value)]
+        expected = [row["id"] for row in in_default_order(rows, [(field, operator, value)])]
+
+        found = door.find(
+            "user", size=100, count="exact", **{f"{field}__{operator}" if operator != "eq" else field: value}
+        )
+
+        assert (found.ids, found.total) == (expected, len(expected)), value
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_filters_said_together_all_hold(door, seed):
+    chance = random.Random(seed)
+
+    for _ in range(10):
+        asked = dict(some_comparisons(chance, chance.randint(2, 4)))
+        sort = chance.choice(["id", "-id", "age", "-last_name", "last_name,first_name", "-created_at", "email"])
+        rows = [
+            row
+            for row in in_order(PEOPLE, sort)
+            if all(holds(row, field, word, it) for (field, word), it in asked.items())
+        ]
+        named = {f"{field}__{operator}" if operator != "eq" else field: it for (field, operator), it in asked.items()}
+
+        found = door.find("user", size=100, sort=sort, count="exact", **named)
+
+        assert (found.items, found.total) == (rows, len(rows)), named
+
+
+WAYS: dict[str, dict[str, int]] = {
+    "few, sorted": {},
+    "many, met on a walk": {"MANY": 0, "WALKED": 200},
+    "many, sorted beyond a walk": {"MANY": 1, "SORTED": 1000, "WALKED": 1},
+    "many, and the walk goes on": {"MANY": 0, "WALKED": 1},
+}
+PLANS = {(way, store): empty_plans(store) for way in WAYS for store in ("sqlite", "postgres")}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch, crowded, client, store):
+    """Each of the ways to a page of a filtered list, which otherwise only large directories take."""
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(search, name, value)
+    client.app.state.directory.plans = PLANS[request.param, store]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("sort", sorts())
+def test_whichever_way_it_is_gone_the_pages_of_a_filtered_list_are_the_list(rest, sort):
+    chance = random.Random(sort)
+
+    for number in range(12):
+        asked = dict(some_comparisons(chance, 1 + number % 2))
+        expected = [row["id"] for row in in_order(PEOPLE, sort) if all_hold(row, asked)]
+
+        check_pages(
+            rest,
+            expected,
+            {f"{field}__{word}" if word != "eq" else field: it for (field, word), it in asked.items()},
+            sort,
+        )
+
+
+def check_pages(door, expected, asked, sort, size=5):
+    """The pages of a list are as expected, and each leads back to the one before it."""
+    page, seen = door.find("user", size=size, sort=sort, **asked), list[str]()
+    assert page.previous is None
+    while True:
+        before, seen = seen, [*seen, *page.ids]
+        if page.next is None:
+            break
+        page = door.find("user", size=size, sort=sort, after=page.next, **asked)
+        back = door.find("user", size=size, sort=sort, before=page.previous, **asked)
+        assert back.ids == [*before, *seen[len(before) :]][-size:], asked
+        assert back.next is not None
+    assert seen == expected, asked
+
+
+SPELLED = [
+    "istanbul", "i\u0307stanbul", "\u0130STANBUL", "ISTANBUL", "Istanbul", "iS", "K\u00e5re", "\u212a\u212bre", "kARE",
+    "\u01c5ep", "\u01c4EP", "\u01c6ep", "stra\u00dfe", "STRA\u1e9eE", "\u03c3\u03af\u03c3", "\u03a3\u03af\u03c2",
+    "\U00010400x", "\U00010428X", "\U0010ffffa", "\ud7ffb", "McAda", "MCADA", "mcada", "Mc", "mC", "%_a",
+    "a'b\"c", "a\\b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sort", ["first_name", "-first_name", "last_name,first_name", "-last_name,-first_name"])
+def test_a_beginning_is_found_in_every_spelling_in_the_order_of_the_texts(rest, database, sort):
+    crowd = [
+        {
+            **PEOPLE[0],
+            "id": f"{number * 7919 % 9973:08x}-2222-7222-8222-222222222222",
+            "first_name": name,
+            "last_name": name if number % 3 else f"{name} {number}",
+            "email": None,
+            "external_id": None,
+        }
+        for number, name in enumerate(4 * SPELLED)
+    ]
+    fill(database, crowd)
+    field = sort.lstrip("-").partition(",")[0]
+
+    for beginning in sorted({name[:length] for name in SPELLED for length in (1, 2, 4)}):
+        rows = [row for row in in_order([*PEOPLE, *crowd], sort) if holds(row, field, "startswith", beginning)]
+
+        check_pages(rest, [row["id"] for row in rows], {f"{field}__startswith": beginning}, sort, size=4)
+
+
+def all_hold(row, asked):
+    return all(holds(row, field, operator, value) for (field, operator), value in asked.items())
+
+
+def some_comparisons(chance, count):
+    for field, operator in chance.sample(OPERATORS, count):
+        value = chance.choice(values_for(field, operator, chance))
+        if not (isinstance(value, str) and "," in value):
+            yield (field, operator), value
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_and_or_and_not_join_filters_to_any_depth(graphql, seed):
+    chance = random.Random(seed)
+    query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { totalCount nodes { id } } }"
+
+    for _ in range(10):
+        asked = some_filter(chance, 4)
+        rows = [row for row in PEOPLE if fits(row, asked)]
+        expected = [row["id"] for row in in_default_order(rows, required(asked))]
+
+        found = graphql.ask(query, filter=asked)["users"]
+
+        assert [node["id"] for node in found["nodes"]] == expected, asked
+        assert found["totalCount"] == len(expected), asked
+
+
+def some_filter(chance, depth):
+    """A filter with comparisons, and below it others."""
+    made: Row = {}
+    for (field, operator), value in some_comparisons(chance, chance.randint(0, 2)):
+        made.setdefault(camel(field), {})[operator] = value
+    if depth and chance.random() < 0.8:
+        word = chance.choice(["and", "or", "not", "not"])
+        made[word] = some_filter(chance, depth - 1)
+        if word != "not":
+            made[word] = [made[word], *(some_filter(chance, depth - 1) for _ in range(chance.randint(0, 2)))]
+    return made
+
+
+def required(asked):
+    """The comparisons that every row has to stand."""
+    for name, value in asked.items():
+        if name == "and":
+            for part in value if isinstance(value, list) else [value]:
+                yield from required(part)
+        elif name not in ("or", "not"):
+            field = next(it.name for it in USER.filters if camel(it.name) == name)
+            yield from ((field, operator, it) for operator, it in value.items())
+
+
+def fits(row, asked):
+    """Whether a row is what a whole filter asks for."""
+    for name, value in asked.items():
+        match name:
+            case "and":
+                fine = all(fits(row, part) for part in value)
+            case "or":
+                fine = any(fits(row, part) for part in value)
+            case "not":
+                fine = not fits(row, value)
+            case _:
+                field = next(it.name for it in USER.filters if camel(it.name) == name)
+                fine = all(holds(row, field, operator, it) for operator, it in value.items())
+        if not fine:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("field", [field.name for field in USER.filters if field.nullable])
+@pytest.mark.parametrize("operator", ["eq", "in", "startswith"])
+def test_not_is_everything_else_gaps_included(graphql, field, operator):
+    value = next(row[field] for row in PEOPLE if row[field])
+    asked = {"not": {camel(field): {operator: [value] if operator == "in" else value}}}
+    query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { nodes { id } } }"
+
+    found = [node["id"] for node in graphql.ask(query, filter=asked)["users"]["nodes"]]
+
+    assert found == sorted(row["id"] for row in PEOPLE if fits(row, asked))
+    assert any(row[field] is None and row["id"] in found for row in PEOPLE)
+
+
+@pytest.mark.parametrize(
+    "asked, expected",
+    [
+        ({}, len(PEOPLE)),
+        ({"and": []}, len(PEOPLE)),
+        ({"or": []}, 0),
+        ({"not": {}}, 0),
+        ({"not": {"or": []}}, len(PEOPLE)),
+        ({"age": {}}, len(PEOPLE)),
+        ({"age": {"in": []}}, 0),
+        ({"or": [{}, {"age": {"in": []}}]}, len(PEOPLE)),
+    ],
+    ids=str,
+)
+def test_a_filter_that_says_nothing_is_taken_at_its_word(graphql, asked, expected):
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+
+    assert graphql.ask(query, filter=asked)["users"]["totalCount"] == expected
+
+
+@pytest.mark.parametrize(
+    "asked", [{"age": None}, {"age": {"eq": None}}, {"not": None}, {"or": [{"email": {"eq": None}}]}], ids=str
+)
+def test_null_is_no_value_to_filter_by(graphql, asked):
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask(query, filter=asked)
+
+
+def test_a_filter_that_is_null_is_none(graphql):
+    answer = graphql.ask("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
+
+    assert answer["users"]["totalCount"] == len(PEOPLE)
+
+
+@pytest.mark.parametrize("word", ["and", "or", "not"])
+def test_filters_can_be_nested_ten_levels_deep(graphql, word):
+    query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
+    asked: Row = {"age": {"gte": 0}}
+    for _ in range(9):
+        asked = {word: asked if word == "not" else [asked]}
+
+    assert graphql.ask(query, filter=asked)["users"]["totalCount"] == (0 if word == "not" else len(PEOPLE))
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask(query, filter={word: {word: asked}} if word == "not" else {word: [{word: [asked]}]})
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "2026-01-02T00:00:00.000001Z",
+        "2026-01-02T00:00:00.000001z",
+        "2026-01-02t00:00:00.000001Z",
+        "2026-01-02T00:00:00.0000010Z",
+        "2026-01-02T01:00:00.000001+01:00",
+        "2026-01-01T19:30:00.000001-04:30",
+        "2026-01-02T00:00:00.000001-00:00",
+    ],
+)
+def test_a_moment_may_be_spelled_in_any_zone(door, spelled):
+    expected = sorted(row["id"] for row in PEOPLE if row["created_at"] == "2026-01-02T00:00:00.000001Z")
+
+    assert expected
+    assert door.find("user", size=100, created_at=spelled).ids == expected
+
+
+@pytest.mark.parametrize("query", ["age__in=35,37", "age__in=35&age__in=37", "age__in=35,37&age__in=35"])
+def test_a_list_takes_commas_and_repetition_alike(rest, query):
+    answer = rest.send("GET", f"/users?limit=100&{query}").json()
+
+    assert [row["id"] for row in answer["items"]] == sorted(row["id"] for row in PEOPLE if row["age"] in (35, 37))
+
+
+@pytest.mark.parametrize(
+    "query, blamed",
+    [
+        ("nickname=x", "nickname"),
+        ("age__startswith=3", "age__startswith"),
+        ("active__gt=true", "active__gt"),
+        ("active__isnull=true", "active__isnull"),
+        ("version=1", "version"),
+        ("age__eq=36", "age__eq"),
+        ("first_name__contains=ad", "first_name__contains"),
+        ("age__contains=123", "age__contains"),
+        ("external_id__contains=123", "external_id__contains"),
+        ("q=", "q"),
+        ("q=ad", "q"),
+        ("q=a b cd", "q"),
+        ("q=%C2%A0%C2%A0%C2%A0%C2%A0", "q"),
+        (f"q={'a' * 101}", "q"),
+        ("q=ada%00", "q"),
+        ("q=ada%0A", "q"),
+        ("age=36.0", "age"),
+        ("age=+36", "age"),
+        ("age=036", "age"),
+        ("age=٣٦", "age"),
+        ("age=", "age"),
+        ("age__in=", "age__in"),
+        ("age__in=1,,2", "age__in"),
+        ("active=1", "active"),
+        ("active=True", "active"),
+        ("count=all", "count"),
+        ("limit=0", "limit"),
+        ("limit=10.0", "limit"),
+        ("sort=", "sort"),
+        ("fields=id", "fields"),
+        ("page=2", "page"),
+        ("offset=20", "offset"),
+        ("after=", "after"),
+    ],
+)
+def test_a_parameter_that_is_none_is_named(rest, query, blamed):
+    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+        rest.send("GET", f"/users?{query}")
+
+    assert [fault["parameter"] for fault in refused.value.faults] == [blamed]
+
+
+@pytest.mark.parametrize("name", ["age", "limit", "sort", "after", "first_name__startswith"])
+def test_a_single_parameter_twice_cannot_be_read(rest, name):
+    value = {"age": 1, "limit": 1, "sort": "age"}.get(name, "x")
+
+    with pytest.raises(Refused, match="BAD_REQUEST") as refused:
+        rest.send("GET", f"/users?{name}={value}&{name}={value}")
+
+    assert refused.value.names == {name.partition("__")[0]}
+
+
+def test_an_unknown_parameter_is_told_what_there_is(rest):
+    with pytest.raises(Refused) as refused:
+        rest.send("GET", "/users?ages=36")
+
+    assert "age__gte" in refused.value.detail
+    assert "startswith" in refused.value.detail

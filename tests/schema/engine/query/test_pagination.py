@@ -1,0 +1,197 @@
+"""Pages follow one another without a gap or a repeat, both ways, in every order, whatever comes and goes in between."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.fixtures.clients import Refused
+from tests.fixtures.people import NAMES, PEOPLE, fill, in_order, key_of, made_up, remove, sorts
+
+every_sort = pytest.mark.parametrize("sort", sorts())
+
+pytestmark = pytest.mark.usefixtures("crowded")
+
+
+@every_sort
+def test_pages_forward_are_the_list(door, sort):
+    expected = [row["id"] for row in in_order(PEOPLE, sort)]
+
+    for size in (2, 46, 47, 100):
+        seen: list[str] = []
+        page = door.find("user", sort=sort, size=size)
+        while True:
+            assert (page.previous is not None) == bool(seen)
+            seen += page.ids
+            if page.next is None:
+                break
+            assert len(page.items) == size
+            page = door.find("user", sort=sort, size=size, after=page.next)
+
+        assert seen == expected
+
+
+@every_sort
+def test_pages_backward_are_the_list(door, sort):
+    expected = [row["id"] for row in in_order(PEOPLE, sort)]
+    end = door.find("user", sort=sort, after=door.find("user", sort=sort, size=46).next)
+
+    for size in (3, 45, 46, 100):
+        page, seen = door.find("user", sort=sort, size=size, before=end.previous), end.ids
+        while True:
+            assert page.next is not None
+            seen = page.ids + seen
+            if page.previous is None:
+                break
+            assert len(page.items) == size
+            page = door.find("user", sort=sort, size=size, before=page.previous)
+
+        assert seen == expected
+
+
+def test_the_records_come_whole_and_in_order(door):
+    assert door.find("user", sort="-age", size=100).items == in_order(PEOPLE, "-age")
+
+
+def test_by_default_there_are_twenty_by_id(door):
+    assert door.find("user").ids == sorted(row["id"] for row in PEOPLE)[:20]
+
+
+@every_sort
+def test_a_cursor_keeps_its_place_while_records_come_and_go(door, database, sort):
+    chance, rows = random.Random(sort), list(PEOPLE)
+    fields = [name.removeprefix("-") for name in sort.split(",")]
+    page = door.find("user", sort=sort, size=5)
+
+    for number in range(8):
+        here, place = page.next, key_of(page.items[-1], fields)
+        gone = [*chance.sample(page.items, 2), *chance.sample(rows, 2)]
+        rows = [row for row in rows if row["id"] not in {it["id"] for it in gone}]
+        come = [{**row, "id": f"{row['id'][:-4]}{number:04x}"} for row in made_up(4, seed=1000 + number)]
+        for row in come:
+            row["email"] = row["external_id"] = None
+        _replace(database, gone, come)
+        rows += come
+        later = [row for row in in_order(rows, sort) if _is_later(key_of(row, fields), place, sort)]
+
+        page = door.find("user", sort=sort, size=5, after=here)
+
+        assert page.items == later[:5]
+        assert (page.next is not None) == (len(later) > 5)
+        assert (page.previous is not None) == (len(later) < len(rows) and bool(later))
+        if page.next is None:
+            break
+
+
+def _is_later(key, place, sort):
+    return key < place if sort.startswith("-") else key > place
+
+
+def _replace(database, gone, come):
+    remove(database, gone)
+    fill(database, come)
+
+
+@every_sort
+def test_a_stretch_between_two_cursors_has_exact_ends(graphql, sort):
+    rows = [row["id"] for row in in_order(PEOPLE, sort)]
+    cursors = _cursors(graphql, sort)
+
+    for after, before in [(None, None), (9, 0), (4, 5), (4, 9), (0, 46), (None, 9), (9, None)]:
+        start, stop = 0 if after is None else after + 1, len(rows) if before is None else before
+        inside = rows[start:stop]
+        for size in (0, 3, len(inside), 100):
+            for way in ("first", "last"):
+                taken = inside[:size] if way == "first" else inside[max(0, len(inside) - size) :]
+                begin = start if way == "first" else start + len(inside) - len(taken)
+                expected = {"nodes": [{"id": id} for id in taken], **_info(begin, begin + len(taken), len(rows))}
+
+                found = _stretch(graphql, sort, {way: size}, cursors, after, before)
+
+                assert found == expected, (after, before, way, size)
+
+
+def _info(begin, end, count):
+    return {"pageInfo": {"hasPreviousPage": begin > 0, "hasNextPage": end < count}}
+
+
+def _stretch(graphql, sort, sized, cursors, after, before):
+    query = """query($sort: [UserSort!], $first: Int, $last: Int, $after: String, $before: String) {
+        users(sort: $sort, first: $first, last: $last, after: $after, before: $before) {
+            nodes { id } pageInfo { hasPreviousPage hasNextPage } } }"""
+    places = {"after": after, "before": before}
+    given = {name: cursors[place] for name, place in places.items() if place is not None}
+    return graphql.ask(query, sort=_sort(sort), **sized, **given)["users"]
+
+
+def _cursors(graphql, sort):
+    query = "query($sort: [UserSort!]) { users(sort: $sort, first: 100) { edges { cursor } } }"
+    return [edge["cursor"] for edge in graphql.ask(query, sort=_sort(sort))["users"]["edges"]]
+
+
+def _sort(sort):
+    direction = "DESC" if sort.startswith("-") else "ASC"
+    return [{"field": name.removeprefix("-").upper(), "direction": direction} for name in sort.split(",")]
+
+
+def test_a_stretch_between_two_cursors_is_to_be_had_at_rest_too(rest):
+    rows = [row["id"] for row in in_order(PEOPLE, "-age")]
+    first = rest.find("user", sort="-age", size=10)
+    second = rest.find("user", sort="-age", size=10, after=first.next)
+
+    between = rest.find("user", sort="-age", after=first.next, before=second.next)
+    fewer = rest.find("user", sort="-age", after=first.next, before=second.next, size=4)
+
+    assert between.ids == rows[10:19]
+    assert fewer.ids == rows[10:14]
+    assert all((between.next, between.previous, fewer.next, fewer.previous))
+
+
+def test_the_links_of_a_page_lead_to_its_neighbours(rest):
+    answer = rest.send("GET", "/users", params={"limit": 5, "sort": "-age", "active": "true", "count": "exact"})
+    expected = [row["id"] for row in in_order(PEOPLE, "-age") if row["active"]]
+
+    following = rest.send("GET", answer.links["next"]["url"])
+    back = rest.send("GET", following.links["prev"]["url"])
+    again = rest.send("GET", back.links["next"]["url"])
+
+    assert [row["id"] for row in following.json()["items"]] == expected[5:10]
+    assert following.json()["total"] == len(expected)
+    assert back.json()["items"] == answer.json()["items"]
+    assert again.json() == following.json()
+    assert again.links == following.links
+    assert set(answer.links) == {"next"}
+    assert set(following.links) == {"next", "prev"}
+    assert set(back.links) == {"next"}
+
+
+def test_a_filtered_list_is_paged_within_its_filter(door):
+    expected = [row["id"] for row in in_order(PEOPLE, "last_name") if row["age"] == 36]
+
+    found = door.everything("user", sort="last_name", size=2, age=36)
+
+    assert [row["id"] for row in found] == expected
+
+
+def test_first_and_last_exclude_one_another(graphql):
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        graphql.ask("{ users(first: 1, last: 1) { nodes { id } } }")
+
+
+@pytest.mark.parametrize(
+    "sort", ["nickname", "active", "-age,first_name", "last_name,-first_name", "first_name,last_name"]
+)
+def test_an_order_that_is_not_offered_is_refused(door, sort):
+    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+        door.find("user", sort=sort)
+
+
+def test_the_people_are_awkward_enough():
+    """The oracle has something to tell apart: ties, gaps, and names whose order depends on who sorts them."""
+    ages, names = [row["age"] for row in PEOPLE], [row["last_name"] for row in PEOPLE]
+
+    assert len(set(ages)) < len(ages) / 3
+    assert names.count(None) > 3
+    assert sorted(NAMES) != sorted(NAMES, key=str.lower)
+    assert sorted(NAMES) != sorted(NAMES, key=lambda name: name.encode("utf-16-be"))

@@ -1,0 +1,307 @@
+"""Whoever is looked for is found, and nobody else: by any part of a name, in any case, whatever characters it has."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from schema.engine.model.trigram_index import BATCH
+from schema.engine.query import search
+from tests.conftest import empty_plans
+from tests.fixtures import access_table
+from tests.fixtures.access_table import ACTORS, ADA
+from tests.fixtures.clients import READER, Refused, person
+from tests.fixtures.people import GROUPS, MEMBERS, NAMES, PEOPLE, fill, has_words, in_order, made_up, sorts
+
+CROWD = made_up(300, seed=3)
+SEARCHES = [
+    "ada", "ADA", "aDa", "dam", "éva", "ÉVA", "ngstr", "istanbul", "i\u0307stan", "İSTANBUL", "ωme", "中村", "o'neil",
+    "neil", "a_b", "a%b", "%%%", "___", "[x]", "👩 ada", "ada 👩", "ada a", "a ada", "ada eva", "ada ada", "  ada  ",
+    "ada\u00a0eva", "zzz", '"""', "ada*", "ada OR eva", "ada AND", "NEAR(ada)", "first_name:ada", "{ada}", "^ada",
+    "(ada", "ada)", "-ada", "+ada", "ada;", "\\\\\\", "sisyphos", "σίσυφ", "ΣΊΣΥΦΟΣ", "σίσυφος", "ß ada",
+    "ﬁx", "\U0010ffff ada",
+]  # fmt: skip
+PLANS_FOR_MANY = {kind: empty_plans(kind) for kind in ("sqlite", "postgres")}
+
+
+def words_of(search):
+    """Those that can be looked for: with a word of three characters."""
+    return max(map(len, search.split()), default=0) >= 3
+
+
+@pytest.fixture(params=["few", "many"])
+def hits(request, monkeypatch, client, store):
+    """Hits are sorted where they are few, and walked to where they are many: both ways are tried."""
+    if request.param == "many":
+        monkeypatch.setattr(search, "MANY", 0)
+        client.app.state.directory.plans = PLANS_FOR_MANY[store]
+        monkeypatch.setattr(search, "WALKED", 40)
+    return request.param
+
+
+@pytest.fixture
+def crowd_of_names(database):
+    """More people than are indexed at once, and some who are not indexed yet."""
+    fill(database, CROWD)
+    assert len(CROWD) % BATCH
+
+
+@pytest.mark.usefixtures("crowd_of_names")
+@pytest.mark.parametrize("search", [it for it in SEARCHES if words_of(it)])
+def test_q_finds_all_who_have_each_word_in_a_name(door, hits, search):
+    expected = [row["id"] for row in in_order(CROWD, "id") if has_words(row, search)]
+
+    found = door.find("user", q=search, size=100, count="exact")
+
+    assert (found.ids, found.total) == (expected[:100], len(expected))
+
+
+@pytest.mark.parametrize("search", [it for it in SEARCHES if not words_of(it)] + ["a", "ab cd ef", "", "   "])
+def test_a_search_without_a_word_of_three_characters_is_refused(door, search):
+    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+        door.find("user", q=search)
+
+    assert refused.value.names == {"q"}
+    assert "at least 3" in str(refused.value.faults)
+
+
+@pytest.mark.parametrize("search", ["ada\n", "\x00ada", "a" * 101, "ada\u0085"])
+def test_a_search_has_bounds(door, search):
+    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+        door.find("user", q=search)
+
+    assert refused.value.names == {"q"}
+
+
+@pytest.mark.parametrize("part", ["ad", "a", ""])
+def test_contains_takes_three_characters(door, part):
+    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+        door.find("user", first_name__contains=part)
+
+    assert "3" in str(refused.value.faults)
+
+
+@pytest.mark.usefixtures("crowd_of_names")
+@pytest.mark.parametrize("sort", [*sorts(), None])
+def test_a_search_has_pages_in_every_order_both_ways(door, hits, sort):
+    order = {"sort": sort} if sort else {}
+    expected = [row["id"] for row in in_order(CROWD, sort or "id") if has_words(row, "ada")]
+
+    forwards = [row["id"] for row in door.everything("user", q="ada", size=7, **order)]
+    last = door.find("user", q="ada", size=100, **order)
+    middle = door.find("user", q="ada", size=7, after=door.find("user", q="ada", size=20, **order).next, **order)
+    back = door.find("user", q="ada", size=7, before=middle.previous, **order)
+
+    assert forwards == expected
+    assert last.ids == expected[:100]
+    assert middle.ids == expected[20:27]
+    assert back.ids == expected[13:20]
+
+
+@pytest.mark.usefixtures("crowd_of_names")
+def test_search_and_filters_hold_together(door, hits):
+    for asked, holds in (
+        ({"q": "ada", "active": True}, lambda row: row["active"] and has_words(row, "ada")),
+        ({"q": "ada", "first_name__contains": "dam"}, lambda row: "dam" in row["first_name"].lower()),
+        ({"email__contains": "ADA.1"}, lambda row: "ada.1" in (row["email"] or "").lower()),
+        ({"q": "ada", "age": 36, "last_name__isnull": True}, lambda row: row["age"] == 36 and row["last_name"] is None),
+    ):
+        rows = [row for row in in_order(CROWD, "id") if holds(row) and ("q" not in asked or has_words(row, "ada"))]
+
+        found = door.find("user", size=100, count="exact", **asked)
+
+        assert (found.ids, found.total) == ([row["id"] for row in rows][:100], len(rows))
+
+
+@pytest.mark.usefixtures("crowd_of_names")
+@pytest.mark.parametrize("sort", ["age", "-age", "id", "-id", "first_name"])
+@pytest.mark.parametrize(
+    "asked, holds",
+    [
+        ({"age__gte": 30, "age__lt": 70}, lambda row: 30 <= row["age"] < 70),
+        ({"age": 36}, lambda row: row["age"] == 36),
+        ({"active": True}, lambda row: row["active"]),
+        ({"first_name__startswith": "a"}, lambda row: row["first_name"].lower().startswith("a")),
+    ],
+    ids=["a stretch", "an age", "active", "a beginning"],
+)
+def test_a_search_within_a_stretch_has_pages_in_every_order(door, hits, asked, holds, sort):
+    expected = [row["id"] for row in in_order(CROWD, sort) if holds(row) and has_words(row, "ada")]
+
+    found = [row["id"] for row in door.everything("user", q="ada", size=7, sort=sort, **asked)]
+
+    assert found == expected
+
+
+@pytest.mark.usefixtures("crowd_of_names")
+def test_a_cursor_belongs_to_its_search(door):
+    cursor = door.find("user", q="ada", size=3).next
+
+    with pytest.raises(Refused, match="BAD_REQUEST"):
+        door.find("user", q="adam", size=3, after=cursor)
+
+
+@pytest.mark.usefixtures("crowded")
+def test_lists_below_a_record_are_searched_alike(door):
+    for group in GROUPS:
+        members = [row["id"] for row in in_order(MEMBERS.get(group["id"], []), "id") if has_words(row, "ada")]
+
+        found = door.find("group", ("members", group["id"]), q="ada", size=100, count="exact")
+
+        assert (found.ids, found.total) == (members, len(members))
+    assert door.find("user", ("groups", PEOPLE[0]["id"]), q="group 0").ids == [GROUPS[0]["id"]]
+
+
+@pytest.mark.usefixtures("crowded")
+def test_each_list_of_a_query_has_a_search_of_its_own(graphql):
+    query = """{ a: users(q: "ada", first: 100) { totalCount } b: users(q: "zzz") { totalCount }
+        groups(q: "group") { nodes { name members(q: "eva", first: 50) { totalCount } } } }"""
+
+    data = graphql.ask(query)
+
+    assert data["a"]["totalCount"] == sum(has_words(row, "ada") for row in PEOPLE)
+    assert data["b"]["totalCount"] == 0
+    assert [it["members"]["totalCount"] for it in data["groups"]["nodes"]] == [
+        sum(has_words(row, "eva") for row in MEMBERS.get(group["id"], [])) for group in GROUPS
+    ]
+
+
+def test_groups_are_found_by_what_they_are_for(door):
+    engine = door.create("group", name="Engine", description="Builds the FIRST computer.")
+    door.create("group", name="Choir", description="Sings.")
+
+    assert door.find("group", q="engine first").ids == [engine["id"]]
+    assert door.find("group", description__contains="computer").ids == [engine["id"]]
+    assert door.find("group", name__contains="first").ids == []
+
+
+def test_nobody_searches_in_what_they_may_not_see(door, database):
+    access_table.furnish(database)
+
+    assert door.find("user", q="example.com").ids == []
+    assert door.find("user", email__contains="ada@ex").ids == [ADA["id"]]
+    for actor in (READER, person(ADA)):
+        assert door.by(actor).find("user", q="ada").ids == [ADA["id"]]
+        with pytest.raises(Refused, match="FORBIDDEN") as refused:
+            door.by(actor).find("user", email__contains="ada@ex")
+        assert refused.value.names == {"email"}
+    with pytest.raises(Refused, match="FORBIDDEN"):
+        door.by(ACTORS["nobody"]).find("user", q="ada")
+
+
+def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(door):
+    """Before a batch is indexed, and after."""
+    people = [door.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH + 3)]
+
+    for number, id in enumerate(people):
+        assert door.find("user", q=f"person{number:03}").ids == [id]
+    for number in (0, BATCH - 1, BATCH, BATCH + 2):
+        door.update("user", people[number], first_name=f"Somebody{number}", age=2)
+        door.update("user", people[number], age=3)
+        assert door.find("user", q=f"somebody{number}").ids == [people[number]]
+        assert door.find("user", q=f"person{number:03}").ids == []
+        door.delete("user", people[number])
+        assert door.find("user", q=f"somebody{number}").ids == []
+    for number in range(BATCH):
+        door.create("user", first_name=f"Late{number}", age=1)
+    assert door.find("user", q="person", size=100, count="exact").total == BATCH - 1
+    assert door.find("user", q="late", count="exact").total == BATCH
+
+
+@pytest.mark.sqlite
+def test_the_index_is_what_the_table_is_whatever_is_written(database):
+    """After random writes, many of them taken back, it finds each name where it is and nowhere else."""
+    chance, rows = random.Random(5), made_up(400, seed=9)
+    fill(database, rows[:200])
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        for row in rows[200:]:
+            connection.execute("BEGIN")
+            there = [id for (id,) in connection.execute("SELECT id FROM user")]
+            for _ in range(3):
+                name, id = chance.choice(NAMES).lower(), chance.choice(there)
+                connection.execute("UPDATE user SET first_name_key = ?, age = 1 WHERE id = ?", (name, id))
+            connection.execute("DELETE FROM user WHERE id = ?", (chance.choice(there),))
+            connection.execute(
+                "INSERT INTO user (id, first_name, first_name_key, age, active, created_at, updated_at, version)"
+                " VALUES (?, 'Ada', 'ada', 1, 1, '', '', 1)",
+                (row["id"],),
+            )
+            connection.execute(chance.choice(["COMMIT", "COMMIT", "ROLLBACK"]))
+        ((indexed,),) = connection.execute(
+            f"SELECT seq / {BATCH} * {BATCH} FROM sqlite_sequence WHERE name = 'user_searched'"
+        )
+        for word in ("ada", "stan", "istanbul"):
+            found = connection.execute("SELECT rowid FROM user_search WHERE user_search MATCH ?", (f'"{word}"',))
+            held = connection.execute(
+                "SELECT number FROM user_searched JOIN user USING (id) WHERE number <= ? AND (instr(first_name_key, ?)"
+                " OR instr(coalesce(last_name_key, ''), ?) OR instr(coalesce(email_key, ''), ?)) ORDER BY number",
+                (indexed, word, word, word),
+            )
+            assert found.fetchall() == held.fetchall() != []
+        numbers = connection.execute("SELECT count(*) FROM user_searched").fetchone()
+        assert numbers == connection.execute("SELECT count(*) FROM user").fetchone()
+
+
+def test_a_change_of_anything_else_does_not_touch_the_index(door, statements):
+    user = door.create("user", first_name="Ada", age=36)
+    statements.clear()
+
+    door.update("user", user["id"], age=37)
+    assert not [sql for sql in statements if "user_search" in sql]
+
+    door.update("user", user["id"], first_name="Ada", age=38)
+    assert not [sql for sql in statements if "user_search" in sql]
+
+
+def service_plans(door):
+    return door.client.app.state.directory.plans
+
+
+def test_words_are_bound_and_plans_are_shared(door, store):
+    door.client.app.state.directory.plans = empty_plans(store)
+    door.find("user", q="ada love", size=3)
+    before = len(service_plans(door))
+
+    door.find("user", q="some body", size=3)
+    door.find("user", q='" OR1', size=3)
+
+    assert len(service_plans(door)) == before
+
+
+def test_a_migration_indexes_who_is_there(tmp_path):
+    from alembic import command
+
+    from schema.migrations import commands
+
+    path = tmp_path / "old.db"
+    commands.on(str(path), lambda connection: command.upgrade(commands._config(connection), "0002"))
+    with closing(sqlite3.connect(path)) as connection:
+        for number in range(BATCH * 2 + 5):
+            connection.execute(
+                'INSERT INTO "group" (id, name, name_key, description, active, created_at, updated_at, version)'
+                " VALUES (?, ?, ?, 'Ärzte', 1, '', '', 1)",
+                (f"{number:03}", f"G{number}", f"g{number}"),
+            )
+        connection.commit()
+
+    commands.migrate(str(path))
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute('SELECT DISTINCT description_key FROM "group"').fetchall() == [("ärzte",)]
+        found = connection.execute("SELECT count(*) FROM group_search WHERE group_search MATCH '\"rzt\"'").fetchone()
+        assert found == (BATCH * 2,)
+        assert connection.execute("SELECT count(*) FROM group_searched").fetchone() == (BATCH * 2 + 5,)
+    assert commands.drift(str(path)) == []
+
+
+@pytest.mark.sqlite
+def test_an_index_that_is_missing_is_noticed(database):
+    from schema.migrations import commands
+
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("DROP TRIGGER user_search_gone")
+
+    assert "user_search_gone" in str(commands.drift(str(database)))

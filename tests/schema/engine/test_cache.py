@@ -1,0 +1,124 @@
+"""What is kept to be used again is bounded by number and by bytes, and what is used outlasts what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from schema.engine.cache import Cache
+from schema.engine.model.policy import Actor
+from schema.engine.model.resource import shape
+from schema.engine.operations.directory import Directory
+from schema.engine.query.plan_cache import PLANS_BYTES, Plans, size_of
+from schema.graphql.execution import documents
+from schema.graphql.execution.executor import Executor, Request
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, User
+
+pytestmark = pytest.mark.usefixtures("once")
+
+ADMIN = Actor(roles=frozenset({"admin"}))
+
+
+@pytest.fixture
+def executor():
+    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+
+
+def test_a_cache_has_no_more_bytes_than_it_may_have():
+    cache: Cache[int, str] = Cache(1000, 100)
+
+    for number in range(50):
+        cache.keep(number, "x", 30)
+
+    assert [key for key, _ in cache.items()] == [47, 48, 49]
+    assert (cache.bytes, cache.forgotten) == (90, 47)
+
+
+def test_what_has_been_used_outlasts_what_has_not():
+    cache: Cache[str, int] = Cache(3, 1000)
+
+    for number, name in enumerate("abcdefgh"):
+        cache.keep(name, number, 1)
+        cache.find("a")
+
+    assert [key for key, _ in cache.items()] == ["g", "a", "h"]
+
+
+def test_what_is_no_longer_used_goes_in_the_end():
+    cache: Cache[str, int] = Cache(2, 1000)
+    cache.keep("a", 0, 1)
+    cache.find("a")
+
+    for name in "bcde":
+        cache.keep(name, 0, 1)
+
+    assert cache.find("a") is None
+
+
+def test_what_grows_makes_others_go():
+    cache: Cache[str, int] = Cache(10, 100)
+    cache.keep("a", 0, 40)
+    cache.keep("b", 0, 40)
+
+    cache.resize("b", 90)
+
+    assert [key for key, _ in cache.items()] == ["b"]
+    assert cache.bytes == 90
+
+
+def test_something_too_large_is_alone():
+    cache: Cache[str, int] = Cache(10, 100)
+    cache.keep("a", 0, 40)
+
+    cache.keep("b", 0, 400)
+
+    assert [key for key, _ in cache.items()] == ["b"]
+
+
+def test_keeping_something_again_does_not_count_it_twice():
+    cache: Cache[str, int] = Cache(10, 100)
+
+    cache.keep("a", 0, 40)
+    cache.keep("a", 1, 50)
+
+    assert (len(cache), cache.bytes, cache.find("a")) == (1, 50, 1)
+
+
+async def test_large_plans_are_fewer(executor, database, monkeypatch):
+    monkeypatch.setattr("schema.engine.query.plan_cache.PLANS_BYTES", 300_000)
+    nested = "{ users { nodes { groups(first: 1) { nodes { members(first: 1) { nodes { a%d: id } } } } } } }"
+
+    async with Directory(str(database)) as directory:
+        for number in range(30):
+            await executor.run(Request(nested % number, {}), directory, ADMIN)
+
+        kept = directory.plans.items()
+        assert 2 < len(kept) < 30
+        assert directory.plans.bytes == sum(size_of(plan) for _, plan in kept) <= 300_000 < PLANS_BYTES
+
+
+async def test_the_settings_of_a_document_count_too(executor, database):
+    declared = ", ".join(f"$s{number}: Boolean!" for number in range(6))
+    picked = " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6))
+    query = f"query({declared}) {{ users {{ nodes {{ {picked} }} }} }}"
+    kept = executor.documents.kept
+
+    async with Directory(str(database)) as directory:
+        sizes = []
+        for chosen in range(120):
+            given = {f"s{number}": bool(chosen >> number & 1) for number in range(6)}
+            await executor.run(Request(query, given), directory, ADMIN)
+            sizes.append(kept.bytes)
+
+    assert sizes[0] == 0
+    assert sizes[1] < sizes[10] < sizes[40]
+    assert max(sizes) <= (documents.BYTES_A_CHARACTER + 50 * documents.RECIPE_BYTES_A_CHARACTER) * len(query)
+
+
+def test_hits_and_misses_are_counted():
+    plans = Plans()
+
+    for name in ("a", "b", "a", "a"):
+        plans.get(name, object)
+
+    assert (plans.hits, plans.misses) == (2, 2)

@@ -1,0 +1,110 @@
+"""Every query that a client writes in practice is compiled: it never gets to graphql-core's execution."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schema.engine.model.policy import Actor
+from schema.engine.model.resource import shape
+from schema.engine.operations.directory import Directory
+from schema.graphql.execution.executor import COMPILED, INTERPRETED, Executor, Request
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, User
+from tests.fixtures.people import PEOPLE
+
+pytestmark = pytest.mark.usefixtures("once")
+
+ADMIN = Actor(roles=frozenset({"admin"}))
+ID = PEOPLE[0]["id"]
+PAGE = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
+IN_PRACTICE = {
+    "one record": ("query($id: ID!) { user(id: $id) { id firstName age } }", {"id": ID}),
+    "an id in the text": (f'{{ user(id: "{ID}") {{ firstName }} }}', {}),
+    "one that is not there": ('{ user(id: "x") { firstName } }', {}),
+    "me": ("{ me { id groups { nodes { name } } } }", {}),
+    "node, by an inline fragment": (
+        "query($id: ID!) { node(id: $id) { __typename id ... on User { firstName } ... on Group { name } } }",
+        {"id": ID},
+    ),
+    "nodes": ("query($ids: [ID!]!) { nodes(ids: $ids) { id ...U } } fragment U on User { age }", {"ids": [ID, "x"]}),
+    "edges, nodes, page info, total, cursors": (
+        f"{{ users(first: 3) {{ totalCount {PAGE} nodes {{ id }} edges {{ cursor node {{ firstName }} }} }} }}",
+        {},
+    ),
+    "backward": (f"{{ users(last: 2) {{ {PAGE} nodes {{ id }} }} }}", {}),
+    "variables with defaults": (
+        "query($n: Int = 2, $by: UserSortField! = AGE) { users(first: $n, sort: [{field: $by}]) { nodes { age } } }",
+        {},
+    ),
+    "filters": (
+        "query($f: UserFilter) { users(filter: $f, sort: {field: AGE, direction: DESC}) { nodes { age } } }",
+        {"f": {"or": [{"age": {"gte": 18}}, {"not": {"active": {"eq": True}}}], "lastName": {"isnull": False}}},
+    ),
+    "skip and include": (
+        "query($no: Boolean!, $yes: Boolean = true) { users { nodes { id @skip(if: $no) age @include(if: $yes) } } }",
+        {"no": True},
+    ),
+    "aliases and several root fields": (
+        "{ __typename first: users(first: 1) { nodes { key: id } } others: groups { totalCount } }",
+        {},
+    ),
+    "named fragments inside fragments": (
+        "{ users { ...Page } } fragment Page on UserConnection { nodes { ...One } } "
+        "fragment One on User { id groups { nodes { ... on Group { name } } } }",
+        {},
+    ),
+    "nested relations with arguments": (
+        "query($n: Int) { groups(first: 2) { nodes { name members(first: $n, filter: {active: {eq: true}}) "
+        "{ totalCount edges { role node { id groups(first: 1) { nodes { id } } } } } } } }",
+        {"n": 5},
+    ),
+    "a typename everywhere": (
+        "{ users { __typename nodes { __typename } edges { __typename } pageInfo { __typename } } }",
+        {},
+    ),
+    "one of several operations": ("query A { me { id } } query B { groups { totalCount } }", {"_operation": "B"}),
+}
+
+
+@pytest.fixture(scope="module")
+def executor():
+    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+
+
+async def ways(executor, path, query, variables, times=1):
+    """Which ways it took, each time; fails where there was an error."""
+    took: list[str] = []
+    given = dict(variables)
+    request = Request(query, given, given.pop("_operation", None))
+    async with Directory(str(path)) as directory:
+        for _ in range(times):
+            answer = json.loads(await executor.run(request, directory, ADMIN, told=took.append))
+            assert "errors" not in answer, answer
+    return took
+
+
+@pytest.mark.parametrize("query, variables", IN_PRACTICE.values(), ids=IN_PRACTICE)
+async def test_what_clients_write_is_compiled_from_the_first_time_on(executor, crowded, query, variables):
+    before = dict(executor.ran)
+
+    took = await ways(executor, crowded, query, variables, times=3)
+
+    assert took == [COMPILED] * 3
+    assert executor.ran == {**before, COMPILED: before[COMPILED] + 3}
+
+
+@pytest.mark.parametrize(
+    "query, way",
+    [
+        ("{ __schema { queryType { name } } }", INTERPRETED),
+        ('{ __type(name: "User") { name } users { totalCount } }', INTERPRETED),
+        ('mutation { createGroup(input: {name: "New"}) { group { id } } }', "mutation"),
+    ],
+)
+async def test_the_rest_is_interpreted_and_counted_so(executor, crowded, query, way):
+    before = executor.ran[way]
+
+    assert await ways(executor, crowded, query, {}) == [way]
+    assert executor.ran[way] == before + 1

@@ -1,0 +1,135 @@
+"""A GraphQL document is refused for what it holds before anybody works on it, however it is folded."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.conftest import BASE, HERE, settings_for
+from tests.fixtures.in_process import in_process_app
+
+ALIASES = " ".join(f"a{n}: id" for n in range(31))
+DOUBLING = "{ users { nodes { ...F0 } } } " + " ".join(
+    f"fragment F{n} on User {{ ...F{n + 1} ...F{n + 1} }}" for n in range(60)
+)
+SPREAD = "{ users { nodes { " + " ".join(f"...F{n}" for n in range(101)) + " } } } "
+SPREAD += " ".join(f"fragment F{n} on User {{ id }}" for n in range(101))
+
+
+@pytest.mark.parametrize(
+    "query, said",
+    [
+        (f"{{ users {{ nodes {{ {ALIASES} }} }} }}", "31 aliases; 30 are allowed"),
+        (f"{{ users {{ nodes {{ ...F }} }} }} fragment F on User {{ {ALIASES} }}", "31 aliases; 30 are allowed"),
+        ("{ " + " ".join(f"a{n}: __typename" for n in range(21)) + " }", "21 root fields; 20 are allowed"),
+        ("{ users " + "{ nodes { groups { nodes { members " * 4 + "{ __typename" + " }" * 18, "18 levels deep; 15 are"),
+        ("{ __typename" + " @include(if: true)" * 51 + " }", "51 directives; 50 are allowed"),
+        ("{ __typename" + " __typename" * 2000 + " }", "2000 tokens"),
+        ("{ users(first: " + "9" * 5000 + ") { totalCount } }", "a number has 5000 digits; 400 are allowed"),
+        ("{ users(first: 1." + "9" * 5000 + ") { totalCount } }", "5002 digits; 400 are allowed"),
+        ("{ users { nodes {" + " id" * 32 + " } } }", "31 fields that are repeated; 30 are allowed"),
+        ("{ users { nodes { ...F } } } fragment F on User {" + " id" * 32 + " }", "31 fields that are repeated"),
+        ("{ a " * 650 + "}" * 650, "nested too deeply"),
+        (
+            "{ users { nodes { " + "... { groups { nodes { id } } } " * 150 + "} } }",
+            "more than 5000 selections and pairs",
+        ),
+        ("{ users { nodes { " + "... { id } " * 101 + "} } }", "more than 5000 selections and pairs"),
+        (SPREAD, "more than 5000 selections and pairs"),
+        ("\n" * 4000 + "{ __typename }", "4001 lines; 4000 are allowed"),
+        ("\r" * 4000 + "{ __typename }", "4001 lines; 4000 are allowed"),
+        (DOUBLING + " fragment F60 on User { a: id }", "more than 999999 aliases; 30 are allowed"),
+        ("{ users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } }", "10100 records; 10000 are allowed"),
+    ],
+)
+def test_too_much_is_refused_with_its_sum(client, query, said):
+    answer = client.post("/graphql", json={"query": query}).json()
+
+    assert "data" not in answer
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["QUERY_TOO_COMPLEX"]
+    assert said in answer["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ users(first: 99) { nodes { groups(first: 100) { nodes { id } } } } }",
+        "{ " + " ".join(f"a{n}: __typename" for n in range(20)) + " }",
+        "{ users { nodes {" + " id" * 31 + " } } }",
+        "{ __typename } #" + " a" * 3000,
+        "\n" * 3999 + "{ __typename }",
+        "{ users { nodes { " + "... { id } " * 90 + "} } }",
+        "{ users { nodes { " + "...F " * 300 + "} } } fragment F on User { id groups { nodes { id } } }",
+        "{ users { nodes { ...F0 } } } "
+        + " ".join(f"fragment F{n} on User {{ id __typename ...F{n + 1} }}" for n in range(40))
+        + " fragment F40 on User { id }",
+        '{ users(filter: {firstName: {eq: "' + "a " * 3000 + '"}}) { totalCount } }',
+        '{ users(filter: {firstName: {eq: """' + 'a "" ' * 3000 + '"""}}) { totalCount } }',
+    ],
+)
+def test_what_is_just_allowed_is_answered(client, query):
+    assert "data" in client.post("/graphql", json={"query": query}).json()
+
+
+def test_a_page_size_in_a_variable_counts_with_its_value(client):
+    query = "query($n: Int) { users(first: $n) { nodes { groups(first: $n) { nodes { id } } } } }"
+
+    few = client.post("/graphql", json={"query": query, "variables": {"n": 10}}).json()
+    many = client.post("/graphql", json={"query": query, "variables": {"n": 100}}).json()
+
+    assert "data" in few
+    assert "10100 records" in many["errors"][0]["message"]
+
+
+def test_values_are_counted_before_anybody_looks_at_them(client):
+    query = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+
+    many = client.post("/graphql", json={"query": query, "variables": {"ids": ["x"] * 2501}})
+    text = client.post("/graphql", json={"query": "{ __typename } #" + "," * 3000})
+
+    assert many.status_code == 400
+    assert many.json()["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert "data" in text.json()
+
+
+@pytest.mark.parametrize(
+    "name, value, query",
+    [
+        ("TANDEM_GRAPHQL_DEPTH", "2", "{ users { nodes { id } } }"),
+        ("TANDEM_GRAPHQL_RECORDS", "19", "{ users { nodes { id } } }"),
+    ],
+)
+def test_depth_and_records_are_settings(template, name, value, query):
+    with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as client:
+        answer = client.post("/graphql", json={"query": query}).json()
+
+    assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+
+
+def test_a_payload_counts_too_and_nothing_is_done(client):
+    payload = "user { groups(first: 100) { nodes { members(first: 100) { nodes { id } } } } }"
+    query = f'mutation {{ createUser(input: {{firstName: "Ada", age: 36}}) {{ {payload} }} }}'
+
+    answer = client.post("/graphql", json={"query": query}).json()
+
+    assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert client.get("/users").json()["items"] == []
+
+
+def test_fragments_that_contain_themselves_are_left_to_validation(client):
+    query = "{ users { nodes { ...A } } } fragment A on User { id ...B } fragment B on User { ...A }"
+
+    answer = client.post("/graphql", json={"query": query}).json()
+
+    assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+def test_doubling_fragments_are_refused_at_once(client):
+    started = time.process_time()
+
+    client.post("/graphql", json={"query": DOUBLING + " fragment F60 on User { a: id }"})
+
+    # Not a matter of speed: unfolded, this is 2 to the power of 60 fields, and would never end.
+    assert time.process_time() - started < 60

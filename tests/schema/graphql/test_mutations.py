@@ -1,0 +1,99 @@
+"""Mutations run one after another, each a transaction of its own, and show what they have done."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures.clients import Refused
+
+UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+
+def test_they_run_in_the_order_in_which_they_stand(graphql):
+    group = graphql.create("group", name="Engine")
+    steps = [
+        f'm{number}: updateGroup(input: {{id: "{group["id"]}", name: "N{number}"}}) {{ group {{ name version }} }}'
+        for number in range(9)
+    ]
+
+    found = graphql.ask(f"mutation {{ {' '.join(steps)} }}")
+
+    assert found == {f"m{number}": {"group": {"name": f"N{number}", "version": number + 2}} for number in range(9)}
+
+
+def test_one_that_fails_changes_nothing_and_is_the_last(graphql):
+    """A payload is never null, so a failure empties `data` and ends the operation; what was done before stays."""
+    query = """mutation {
+        a: createUser(input: {firstName: "A", age: 1, email: "a@example.com"}) { user { firstName } }
+        b: createUser(input: {firstName: "B", age: 1, email: "A@example.com"}) { user { firstName } }
+        c: createUser(input: {firstName: "C", age: 1}) { user { firstName } } }"""
+
+    answer = graphql.answer(query)
+
+    (error,) = answer["errors"]
+    assert (answer["data"], error["path"], error["extensions"]["code"]) == (None, ["b"], "CONFLICT")
+    assert [fault["pointer"] for fault in error["extensions"]["errors"]] == ["/input/email"]
+    assert [row["first_name"] for row in graphql.find("user").items] == ["A"]
+
+
+def test_a_payload_is_asked_like_any_other_record(graphql):
+    query = """mutation($input: CreateUserInput!) { made: createUser(input: $input) {
+        __typename one: user { ...F } user { name: firstName groups { totalCount nodes { id } } } } }
+        fragment F on User { __typename id years: age }"""
+
+    found = graphql.ask(query, input={"firstName": "Ada", "age": 36})["made"]
+
+    id = found["one"].pop("id")
+    assert found == {
+        "__typename": "CreateUserPayload",
+        "one": {"__typename": "User", "years": 36},
+        "user": {"name": "Ada", "groups": {"totalCount": 0, "nodes": []}},
+    }
+    assert graphql.get("user", id)["first_name"] == "Ada"
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_what_is_skipped_is_not_done(graphql, skip):
+    query = 'mutation($skip: Boolean!) { createGroup(input: {name: "A"}) @skip(if: $skip) { group { id } } __typename }'
+
+    found = graphql.ask(query, skip=skip)
+
+    assert ("createGroup" in found) == (not skip)
+    assert graphql.find("group", count="exact").total == (0 if skip else 1)
+
+
+def test_not_sent_and_null_differ(graphql):
+    made = graphql.create("user", first_name="Ada", last_name="Lovelace", age=36, email="ada@example.com")
+    query = """mutation($id: ID!, $last: String, $mail: String) {
+        updateUser(input: {id: $id, lastName: $last, email: $mail}) { user { lastName email } } }"""
+
+    kept = graphql.ask(query, id=made["id"], mail=None)["updateUser"]["user"]
+
+    assert kept == {"lastName": "Lovelace", "email": None}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        f'updateUser(input: {{id: "{UNKNOWN}", age: 1}}) {{ user {{ id }} }}',
+        f'deleteUser(input: {{id: "{UNKNOWN}"}}) {{ deletedId }}',
+        'deleteUser(input: {id: "no-uuid"}) { deletedId }',
+        f'deactivateUser(input: {{id: "{UNKNOWN}"}}) {{ user {{ id }} }}',
+        f'addGroupMember(input: {{groupId: "{UNKNOWN}", userId: "{UNKNOWN}"}}) {{ role }}',
+        f'removeGroupMember(input: {{groupId: "{UNKNOWN}", userId: "x"}}) {{ role }}',
+    ],
+)
+def test_what_is_not_there_cannot_be_changed(graphql, field):
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        graphql.ask(f"mutation {{ {field} }}")
+
+
+@pytest.mark.parametrize("version, code", [(1, "VERSION_MISMATCH"), (2, None), (None, None)])
+def test_if_version_guards_every_change(graphql, version, code):
+    made = graphql.create("user", first_name="Ada", age=36)
+    graphql.update("user", made["id"], age=37)
+    query = "mutation($id: ID!, $v: Int) { deleteUser(input: {id: $id, ifVersion: $v}) { deletedId } }"
+
+    answer = graphql.answer(query, id=made["id"], v=version)
+
+    assert [error["extensions"]["code"] for error in answer.get("errors", [])] == ([code] if code else [])

@@ -1,0 +1,362 @@
+"""A new resource is one file, one line and a migration: then it is at both doors, with both ends of its relations.
+
+The file and the line are the README's own. They are put into a copy of the house, which is then migrated and served.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.fixtures.raw_http import free_port
+
+ROOT = Path(__file__).parents[3]
+LINE = "from schema.models.team import Team"
+
+# A second resource, of all that a field's name and kind could trip over.
+AWKWARD = '''
+"""Entries."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from sqlmodel import Field
+
+from schema.engine.policy import Rules, everybody, own, signed_in
+from schema.engine.record import Record, extra
+from schema.engine.verb import verb
+
+
+class Colour(StrEnum):
+    """A colour."""
+
+    RED = "red"
+    DARK_BLUE = "dark-blue"
+
+
+class Entry(Record, table=True):
+    """An entry whose fields have awkward names."""
+
+    rules: ClassVar[Rules] = Rules(read=signed_in, create=signed_in, update=signed_in, delete=signed_in)
+
+    order: int | None = Field(default=None, index=True, description="A word of SQL; may be missing.")
+    v: str | None = Field(default=None, max_length=9, index=True, description="A letter.")
+    seen: bool | None = Field(default=None, index=True, description="Yes, no, or unknown.")
+    k0: int | None = Field(default=None, ge=0, index=True, description="A letter and a digit.")
+    due: datetime | None = Field(default=None, index=True, description="When it is due.")
+    colour: Colour | None = Field(default=None, index=True, description="Its colour.")
+    secret: str | None = Field(default=None, max_length=9, schema_extra=extra(write_only=True), description="Hidden.")
+
+    @verb(signed_in)
+    def move(self, order: int) -> None:
+        """Put it elsewhere."""
+        self.order = order
+'''
+
+
+# What people see of a team and its lead, when a rule hides the lead, or a private field the way to them.
+HIDDEN = """
+import asyncio, json, sys
+from dataclasses import replace
+from schema.engine.database import Directory
+from schema.engine.operations import create, find_below, get
+from schema.engine.policy import Actor, own, role
+from schema.engine.selection import Branch, One, Page, Rows, Scalar, Selection, Total
+from schema.engine.shape import shape
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, Team, User
+from schema.migrations.run import migrate
+
+USER, TEAM = shape(User), shape(Team)
+ID = Selection((("id", Scalar("id")),))
+LEAD = Selection((("lead", One("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
+LEADS = Branch((("items", Rows(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
+
+async def main():
+    async with Directory(sys.argv[1]) as directory:
+        admin = directory.work(Actor(roles=frozenset({"admin"})))
+        fresh = {"last_name": None, "email": None, "external_id": None, "active": True, "age": 1}
+        (ada, _), (bob, _) = [await create(admin, USER, {"first_name": name, **fresh}, ID) for name in ("Ada", "Bob")]
+        team, _ = await create(admin, TEAM, {"name": "Builders", "lead_id": ada}, ID)
+        seen = {}
+        for rules, owner, more in (
+            ("as they are", TEAM, {}),
+            ("people are hidden", USER, {"read": own("id") | role("admin")}),
+            ("the way is private", TEAM, {"private": {("lead_id",): role("admin")}}),
+        ):
+            before = owner.rules
+            object.__setattr__(owner, "rules", replace(before, **more))
+            for name, actor in (("ada", Actor(ada)), ("bob", Actor(bob)), ("admin", admin.actor)):
+                directory.plans.__init__()
+                work = directory.work(actor)
+                found = json.loads((await get(work, TEAM, team, LEAD)).json)
+                seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
+            leads = json.loads((await find_below(directory.work(Actor(ada)), USER, ada, LEADS, {"size": 9})).json)
+            seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
+            sdl = make_schema([shape(model) for model in RESOURCES], USER).sdl()
+            seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"
+            object.__setattr__(owner, "rules", before)
+        print(json.dumps(seen))
+
+migrate(sys.argv[1])
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the house with the two resources in it, and the migration written."""
+    root = tmp_path_factory.mktemp("house")
+    for room in ("api", "schema"):
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
+    blocks = re.findall(r"```python\n# (schema/models/\w+\.py).*\n([^`]+)```", (ROOT / "README.md").read_text())
+    assert [path for path, _ in blocks] == ["schema/models/team.py", "schema/models/__init__.py"]
+    assert blocks[1][1].strip() == LINE
+    (root / "schema/models/team.py").write_text(blocks[0][1])
+    (root / "schema/models/entry.py").write_text(AWKWARD)
+    contents = root / "schema/models/__init__.py"
+    first, rest = contents.read_text().split("from schema.models.user import User\n")
+    more = f"{LINE}\nfrom schema.models.entry import Entry\n"
+    contents.write_text(f"{first}from schema.models.user import User\n{more}{rest}")
+    call(root, "migrate", "--new", "teams and entries")
+    return root
+
+
+def environment(root: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "TANDEM_ENV": "development",
+        "DATABASE_URL": f"sqlite:///{root}/tandem.db",
+        "PYTHONPATH": str(root),
+    }
+
+
+def call(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-W", "error", "-m", "api", *arguments]
+    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def client(house: Path) -> Iterator[httpx2.Client]:
+    """The service, in a process of its own."""
+    port = free_port()
+    command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
+    with (
+        (house / "log").open("w") as log,
+        subprocess.Popen(command, cwd=house, env=environment(house), stdout=log, stderr=log) as process,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+    ):
+        try:
+            wait_for(client, process, house / "log")
+            yield client
+        finally:
+            process.terminate()
+
+
+def wait_for(client: httpx2.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            client.get("/health/ready").raise_for_status()
+        except httpx2.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def ask(client, query, **variables):
+    answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+@pytest.fixture(scope="module")
+def ada(client):
+    return client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+
+
+def test_the_migration_is_read_like_any_other(house):
+    *before, path = sorted((house / "schema/migrations/versions").glob("0*.py"))
+
+    text = path.read_text()
+
+    assert path.name == f"{len(before) + 1:04}_teams_and_entries.py"
+    assert "sqlite_with_rowid=False" in text
+    assert re.search(r"op\.create_table\(\s*['\"]team", text)
+    assert (
+        call(house, "migrate", "--new", "again")
+        == "The models have nothing that the migrations have not: nothing is written.\n"
+    )
+
+
+def test_teams_are_at_rest(client, ada):
+    made = client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
+    path = made.headers["location"]
+
+    assert made.status_code == 201
+    assert client.get(path).json() == made.json() == client.get("/teams?name=Builders").json()["items"][0]
+    assert client.get(f"{path}/lead").json() == ada
+    assert client.get(f"/users/{ada['id']}/leads").json()["items"] == [made.json()]
+    assert client.patch(path, json={"name": "Menders"}).json()["version"] == 2
+    assert client.delete(path, headers={"if-match": '"1"'}).status_code == 412
+    assert client.delete(path).status_code == 204
+    assert client.get(path).status_code == 404
+
+
+def test_teams_are_in_graphql(client, ada):
+    made = ask(
+        client,
+        """mutation($input: CreateTeamInput!) { createTeam(input: $input) { team {
+           id name lead { firstName leads { nodes { name } } } } } }""",
+        input={"name": "Singers", "leadId": ada["id"]},
+    )["createTeam"]["team"]
+
+    found = ask(
+        client,
+        """query($id: ID!, $user: ID!) { team(id: $id) { name } node(id: $id) { __typename ... on Team { lead { id } } }
+           teams(filter: {name: {startswith: "sing"}, leadId: {eq: $user}}, sort: [{field: NAME}]) {
+               totalCount nodes { lead { age } } }
+           user(id: $user) { leads(first: 1) { totalCount nodes { name } pageInfo { hasNextPage } } } }""",
+        id=made["id"],
+        user=ada["id"],
+    )
+
+    assert made["lead"] == {"firstName": "Ada", "leads": {"nodes": [{"name": "Singers"}]}}
+    assert found == {
+        "team": {"name": "Singers"},
+        "node": {"__typename": "Team", "lead": {"id": ada["id"]}},
+        "teams": {"totalCount": 1, "nodes": [{"lead": {"age": 36}}]},
+        "user": {"leads": {"totalCount": 1, "nodes": [{"name": "Singers"}], "pageInfo": {"hasNextPage": False}}},
+    }
+    changed = ask(
+        client,
+        'mutation($id: ID!) { updateTeam(input: {id: $id, name: "Players"}) { team { version } } }',
+        id=made["id"],
+    )
+    gone = ask(client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=made["id"])
+    assert changed["updateTeam"]["team"]["version"] == 2
+    assert gone["deleteTeam"]["deletedId"] == made["id"]
+
+
+def test_a_lead_has_to_be_there_and_cannot_leave(client, ada):
+    unknown = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
+
+    nobody = client.post("/teams", json={"name": "Headless", "lead_id": unknown})
+    malformed = client.post("/teams", json={"name": "Headless", "lead_id": "x"})
+    team = client.post("/teams", json={"name": "Led", "lead_id": ada["id"]}).json()
+    moved = client.patch(f"/teams/{team['id']}", json={"lead_id": unknown})
+    gone = client.delete(f"/users/{ada['id']}")
+
+    assert (nobody.status_code, nobody.json()["errors"][0]["pointer"]) == (409, "/lead_id")
+    assert (malformed.status_code, malformed.json()["errors"][0]["pointer"]) == (422, "/lead_id")
+    assert (moved.status_code, gone.status_code) == (409, 409)
+    assert client.get(f"/teams/{team['id']}").json() == team
+    client.delete(f"/teams/{team['id']}")
+
+
+def test_teams_are_in_the_documents(client):
+    document = client.get("/openapi.json").json()
+    types = {it["name"] for it in ask(client, "{ __schema { types { name } } }")["__schema"]["types"]}
+
+    assert {"/teams", "/teams/{id}", "/teams/{id}/lead", "/users/{id}/leads"} <= set(document["paths"])
+    assert {"Team", "TeamCreate", "TeamUpdate", "TeamPage"} <= set(document["components"]["schemas"])
+    assert {"Team", "TeamConnection", "TeamEdge", "TeamFilter", "CreateTeamInput", "UserLeadConnection"} <= types
+
+
+@pytest.fixture(scope="module")
+def seen(house, tmp_path_factory):
+    """What is seen of a lead, by whom, under which rules."""
+    path = tmp_path_factory.mktemp("hidden") / "tandem.db"
+    command = [sys.executable, "-W", "error", "-c", HIDDEN, str(path)]
+    done = subprocess.run(command, cwd=house, env=environment(house), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
+    assert {key: value for key, value in seen.items() if key.startswith("in GraphQL")} == {
+        "in GraphQL, when as they are": "User!",
+        "in GraphQL, when people are hidden": "User",
+        "in GraphQL, when the way is private": "User",
+    }
+
+
+def test_what_a_private_key_leads_to_is_not_to_be_learnt_from_the_other_end(seen):
+    assert {key: value for key, value in seen.items() if key.startswith("leads")} == {
+        "leads, when as they are": [1, 1],
+        "leads, when people are hidden": [1, 1],
+        "leads, when the way is private": [0, 0],
+    }
+
+
+def test_a_lead_who_is_hidden_is_null(seen):
+    assert {key: value for key, value in seen.items() if not key.startswith(("in GraphQL", "leads"))} == {
+        "ada, when as they are": ["Ada", "shown"],
+        "bob, when as they are": ["Ada", "shown"],
+        "admin, when as they are": ["Ada", "shown"],
+        "ada, when people are hidden": ["Ada", "shown"],
+        "bob, when people are hidden": [None, "shown"],
+        "admin, when people are hidden": ["Ada", "shown"],
+        "ada, when the way is private": [None, None],
+        "bob, when the way is private": [None, None],
+        "admin, when the way is private": ["Ada", "shown"],
+    }
+
+
+def test_awkward_names_are_names_like_any_other(client):
+    """Words of SQL, and words that the engine's own statements use."""
+    fields = {"order": 1, "v": "x", "seen": False, "k0": 7, "due": "2026-11-22T09:30:00.000000Z", "colour": "dark-blue"}
+
+    made = client.post("/entries", json={**fields, "secret": "s"})
+    shown = client.get(made.headers["location"])
+
+    assert made.headers["etag"].startswith('"1-')
+    assert {**shown.json(), **fields, "version": 1} == shown.json() == made.json()
+    assert "secret" not in shown.json()
+    query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
+        entries(sort: [{field: K0}]) { nodes { k0 v } } }"""
+    found = ask(client, query, id=made.json()["id"])
+    assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
+    assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
+    moved = client.post(f"{made.headers['location']}/move", json={"order": 5})
+    assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"][:3]) == (5, 2, '"2-')
+    client.delete(made.headers["location"])
+
+
+def test_what_is_missing_is_least_and_like_nothing(client):
+    rows = [
+        client.post("/entries", json=entry).json()
+        for entry in ({}, {"order": -(2**31)}, {"order": 0}, {"order": 2**31 - 1})
+    ]
+    ids = [row["id"] for row in rows]
+
+    def found(**asked):
+        return [ids.index(row["id"]) for row in client.get("/entries", params=asked).json()["items"]]
+
+    assert found(sort="order") == [0, 1, 2, 3]
+    assert found(sort="-order") == [3, 2, 1, 0]
+    assert found(order__isnull="true") == [0]
+    assert found(order__isnull="false") == [1, 2, 3]
+    assert found(order=-(2**31)) == [1]
+    assert found(order__in=f"{-(2**31)},0") == [1, 2]
+    assert found(order__gte=-(2**31)) == [1, 2, 3]
+    assert found(order__gt=-(2**31)) == [2, 3]
+    assert found(order__lte=-(2**31)) == [1]
+    assert found(order__lt=0) == [1]
+    for id in ids:
+        client.delete(f"/entries/{id}")

@@ -1,0 +1,238 @@
+"""A hostile document or body is refused in order: no answer of 500, no name given away, no message of any length, and
+others do not wait while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from graphql import GraphQLError
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from schema.engine.model.policy import Actor
+from schema.engine.model.resource import shape
+from schema.engine.operations.directory import Directory
+from schema.graphql.execution import documents
+from schema.graphql.execution.errors import LONGEST, RequestRefused
+from schema.graphql.execution.executor import Executor, Request
+from schema.graphql.schema import make_schema
+from schema.models import RESOURCES, User
+from tests.conftest import BASE
+from tests.fixtures.credentials import bearer, key, production
+
+ROLES = ("reader", "admin")
+F = "$f: UserFilter"
+
+
+def posted(query: str, variables: object = None) -> bytes:
+    return json.dumps({"query": query, "variables": variables}).encode()
+
+
+def doubled(times: int) -> str:
+    """Fragments that each ask for the next one twice."""
+    chain = "".join(f" fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(times))
+    return f"{{ ...F0 }}{chain} fragment F{times} on Query {{ __typename }}"
+
+
+NESTED = "{ users { nodes " + "{ groups { nodes { members { nodes " * 10 + "{ id }" + " } } } }" * 10 + " } }"
+HOSTILE: dict[str, bytes] = {
+    "many aliases": posted("{" + " ".join(f"a{n}: __typename" for n in range(900)) + "}"),
+    "the same field": posted("{" + "__typename " * 1900 + "}"),
+    "the same field below": posted("{ users { nodes {" + "id " * 1900 + "} } }"),
+    "doubling fragments": posted(doubled(60)),
+    "a fragment in itself": posted("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }"),
+    "a fragment in itself, below": posted(
+        "{ users { nodes { ...A } } } fragment A on User { groups { nodes { members { nodes { ...A } } } } }"
+    ),
+    "many fragments": posted("{ __typename }" + "".join(f" fragment U{n} on User {{ id }}" for n in range(250))),
+    "many directives": posted("{ __typename " + "@skip(if: false) " * 250 + "}"),
+    "unknown directives": posted("{ __typename " + "@aa " * 40 + "}"),
+    "many operations": posted(" ".join(f"query A{n} {{ __typename }}" for n in range(400))),
+    "records in records": posted(NESTED),
+    "braces without end": posted("{" * 60_000),
+    "brackets without end": b'{"query": "{ __typename }", "variables": {"f": ' + b"[" * 60_000,
+    "deep variables": posted(f"query({F}) {{ users(filter: $f) {{ totalCount }} }}", {"f": [[[[[[[[[]]]]]]]]]}),
+    "a filter of filters": posted("{ users(filter: " + "{not: " * 60 + "{}" + "}" * 60 + ") { totalCount } }"),
+    "many filters": posted(
+        f"query({F}) {{ users(filter: $f) {{ totalCount }} }}", {"f": {"or": [{"age": {"eq": 1}}] * 1000}}
+    ),
+    "many ids": posted("query($i: [ID!]!) { nodes(ids: $i) { id } }", {"i": ["x"] * 2000}),
+    "many variables": posted("query(" + ",".join(f"$v{n}: Int" for n in range(600)) + ") { __typename }"),
+    "a long name": posted("{" + "a" * 100_000 + "}"),
+    "a long number": posted("{ users(first: " + "9" * 50_000 + ") { totalCount } }"),
+    "a long number beside it": b'{"query": "{ __typename }", "variables": {"a": ' + b"9" * 50_000 + b"}}",
+    "infinity": b'{"query": "{ __typename }", "variables": {"a": 1e9999}}',
+    "no number": b'{"query": "{ __typename }", "variables": {"a": NaN}}',
+    "half a character": b'{"query": "query($i: ID!) { user(id: $i) { id } }", "variables": {"i": "\\ud800"}}',
+    "no character": b'{"query": "\xff\xfe"}',
+    "nothing": posted('query { users(filter: {firstName: {eq: "\\u0000"}}) { totalCount } }'),
+    "a schema": posted("type A { b: C }"),
+    "a batch": b'[{"query": "{ __typename }"}]',
+    "a persisted query": b'{"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0"}}}',
+    "many unknown arguments": posted("{ users(" + ",".join(f"a{n}: 1" for n in range(600)) + ") { totalCount } }"),
+    "no cursor": posted('{ users(after: "' + "A" * 50_000 + '") { totalCount } }'),
+    "an introspection in itself": posted(
+        "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def house(template, tmp_path_factory):
+    return shutil.copy(template, tmp_path_factory.mktemp("documents") / "tandem.db")
+
+
+@pytest.fixture(scope="module")
+def client(house):
+    with ExitStack() as stack:
+        yield stack.enter_context(TestClient(create_app(production(house)), base_url=BASE))
+
+
+@pytest.fixture(scope="module")
+def keys(house):
+    return {role: bearer(key(house, role)) for role in ROLES}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_hostile_is_answered_in_order(client, keys, name):
+    for role in (*ROLES, None):
+        answer = client.post(
+            "/graphql", content=HOSTILE[name], headers={"content-type": "application/json", **keys.get(role, {})}
+        )
+
+        assert answer.status_code in ((200, 400, 413) if role else (401,))
+        assert len(answer.content) < 65_536
+        assert "INTERNAL" not in answer.text
+        assert "Traceback" not in answer.text
+
+
+FILTERED = "{ users(filter: $f) { totalCount } }"
+ONE = {"firstName": {"eq": "x"}}
+CONDITIONS: dict[str, tuple[str, object, bool]] = {
+    "as many as there may be": (FILTERED, {"or": [ONE] * 99}, True),
+    "one more": (FILTERED, {"or": [ONE] * 100}, False),
+    "some that ask nothing": (FILTERED, {"and": [{}] * 100}, False),
+    "some in each other": (FILTERED, {"and": [{"or": [ONE] * 10}] * 10}, False),
+    "half of them in each of two fields": (
+        f"{{ a: users(filter: $f) {{ totalCount }} {FILTERED[1:]}",
+        {"or": [ONE] * 49},
+        True,
+    ),
+    "more in one than in the other": (
+        f"{{ a: users(filter: $f) {{ totalCount }} {FILTERED[1:]}",
+        {"or": [ONE] * 50},
+        False,
+    ),
+    "below": (
+        f"{{ groups {{ nodes {{ members(filter: $f) {{ totalCount }} }} }} {FILTERED[1:]}",
+        {"or": [ONE] * 50},
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_filters_have_no_more_conditions_than_a_plan_can_bear(client, keys, name):
+    query, conditions, fits = CONDITIONS[name]
+    body = {"query": f"query({F}) {query}", "variables": {"f": conditions}}
+
+    # The third time there is a plan that may be taken again: what was counted for it must not count twice.
+    answers = [client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
+
+    for answer in answers:
+        assert ("data" in answer) == fits
+        assert fits or answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+
+
+def test_what_another_shape_of_filter_takes_is_not_counted_twice(client, keys):
+    asked = f"query({F}) {FILTERED}"
+
+    for parts in ([ONE], [ONE] * 2, [ONE] * 98, [ONE] * 99):
+        body = {"query": asked, "variables": {"f": {"or": parts}}}
+        assert "errors" not in client.post("/graphql", json=body, headers=keys["reader"]).json()
+
+
+@pytest.mark.parametrize(
+    "query, variables",
+    [
+        ("{ users(filter: {firstNam: {eq: 1}}) { totalCount } }", None),
+        ("query($f: UserFilter) { users(filter: $f) { totalCount } }", {"f": {"firstNam": {}}}),
+        ("{ users(sort: [{field: FIRST_NAM}]) { totalCount } }", None),
+        ("{ ...A } fragment A on Usr { id }", None),
+        ("{ __typename @skp(if: true) }", None),
+    ],
+)
+def test_a_name_is_given_away_nowhere_in_a_message(client, keys, query, variables):
+    answers = [client.post("/graphql", content=posted(query, variables), headers=JSON | keys[it]) for it in ROLES]
+
+    assert all("errors" in answer.json() for answer in answers)
+    assert "ou mean" not in answers[0].text
+
+
+def test_an_equal_mistake_is_told_once_with_all_its_places(client, keys):
+    answer = client.post("/graphql", content=posted("{ __typename @aa @aa @aa }"), headers=JSON | keys["reader"]).json()
+
+    assert [error["message"] for error in answer["errors"]] == ["Unknown directive '@aa'."]
+    assert len(answer["errors"][0]["locations"]) == 3
+
+
+def test_a_message_has_an_end(client, keys):
+    answer = client.post("/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]).json()
+
+    assert len(answer["errors"][0]["message"]) == LONGEST + 1
+
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.usefixtures("once")
+async def test_others_do_not_wait_while_a_long_document_is_read(directory: Directory, monkeypatch):
+    """It is read beside the event loop, and no two at a time."""
+    executor = Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    readers: list[int] = []
+
+    def validate(*given):
+        readers.append(threading.get_ident())
+        time.sleep(0.01)
+        return []
+
+    monkeypatch.setattr(documents, "validate", validate)
+
+    async def ask(number: int, blanks: int) -> None:
+        await executor.run(Request(f"{{ a{number}: __typename {' ' * blanks}}}", {}), directory, Actor())
+
+    await asyncio.gather(*(ask(number, documents.SHORT) for number in range(5)))
+    others = set(readers)
+    await ask(0, 0)
+
+    assert (len(readers), len(others)) == (6, 1)
+    assert threading.get_ident() not in others
+    assert readers[-1] == threading.get_ident()
+
+
+async def test_a_long_document_is_refused_like_a_short_one(directory: Directory):
+    executor = Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+
+    for blanks in (0, documents.SHORT):
+        with pytest.raises(RequestRefused, match="Cannot query field 'x'"):
+            await executor.run(Request("{ x " + " " * blanks + "}", {}), directory, Actor())
+
+
+@pytest.mark.parametrize(
+    "message, left",
+    [
+        ("No 'a'. Did you mean 'b'? Found c.", "No 'a'. Found c."),
+        ("No 'a'. Did you mean 'b'? Did you mean 'c'?", "No 'a'."),
+        ("x" * 980 + " Did you mean 'secret_name'?", "x" * 980),
+    ],
+)
+def test_no_suggestion_is_left_even_of_a_message_that_was_cut(message, left):
+    refused = RequestRefused([GraphQLError(message)], "GRAPHQL_VALIDATION_FAILED").without_suggestions()
+
+    assert [error["message"] for error in refused.errors] == [left]

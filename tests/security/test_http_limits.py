@@ -1,0 +1,450 @@
+"""Whoever speaks HTTP badly, too much or too slowly is told so in a problem document, and nobody else waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.app import create_app
+from api.middleware.response import HEADERS
+from api.server.http.limits import Limits, Watch
+from api.server.protocol import protocol
+from api.settings import read
+from schema.migrations.commands import migrate
+from tests.fixtures.raw_http import all_answers, connected, problem, read_answer, request, say, serving
+
+pytestmark = pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
+
+# As in service, but that time runs faster.
+LIMITS = Limits(reading=0.5, request=1, idle=1, farewell=0.3, taking=0.3, every=0.05, connections=300, pipelined=20)
+LARGE = 8 * 2**20
+GOOD = request("GET", "/health/live")
+
+
+def with_toys(app: ASGIApp) -> ASGIApp:
+    """The service, and three endpoints that answer late, much, and twice."""
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if not path.startswith("/toys/"):
+            await app(scope, receive, send)
+            return
+        if path == "/toys/late":
+            await asyncio.sleep(5)
+        body = b"x" * (LARGE if path == "/toys/much" else 3)
+        headers = [(b"content-length", str(len(body)).encode())] if path != "/toys/parts" else []
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if path == "/toys/parts":
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": body})
+
+    return whole
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    path: Path = tmp_path_factory.mktemp("server_room") / "tandem.db"
+    migrate(str(path))
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}", "TANDEM_BODY_LIMIT": "100000"})
+    with serving(with_toys(create_app(settings)), LIMITS) as port:
+        yield port
+
+
+def head(*lines: str, start: str = "POST /users HTTP/1.1") -> bytes:
+    return "\r\n".join([start, *lines, "", ""]).encode("latin-1")
+
+
+HOST = "Host: localhost"
+CHUNKED = "Transfer-Encoding: chunked"
+END = b"0\r\n\r\n"
+
+MALFORMED: dict[str, tuple[bytes, int]] = {
+    # Whom it is for
+    "no host": (head(start="GET /users HTTP/1.1"), 400),
+    "two hosts": (head(HOST, "Host: example.com"), 400),
+    "the same host twice": (head(HOST, HOST), 400),
+    "an empty host": (head("Host:"), 400),
+    "a host with a space": (head("Host: a b"), 400),
+    "a host with a path": (head("Host: a/b"), 400),
+    "a host with a user": (head("Host: a@b"), 400),
+    "a host with a strange port": (head("Host: a:b"), 400),
+    "a target with a user": (head(HOST, start="GET http://u@localhost/users HTTP/1.1"), 400),
+    "a target of another scheme": (head(HOST, start="GET ftp://localhost/users HTTP/1.1"), 400),
+    "a target without a host": (head(HOST, start="GET http:///users HTTP/1.1"), 400),
+    "a target that is no path": (head(HOST, start="GET users HTTP/1.1"), 400),
+    "an asterisk but for OPTIONS": (head(HOST, start="GET * HTTP/1.1"), 400),
+    "a proxy's request": (head("Host: a:443", start="CONNECT a:443 HTTP/1.1"), 501),
+    # Which HTTP
+    "HTTP/0.9": (b"GET /users\r\n\r\n", 505),
+    "HTTP/2 in words": (head(HOST, start="GET /users HTTP/2.0"), 505),
+    "HTTP/2 by preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    "HTTP/3 in words": (head(HOST, start="GET /users HTTP/3"), 505),
+    "HTTP/1.2": (head(HOST, start="GET /users HTTP/1.2"), 505),
+    "http in lower case": (head(HOST, start="GET /users http/1.1"), 400),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+    # Where it ends
+    "two lengths": (head(HOST, "Content-Length: 1", "Content-Length: 2") + b"ab", 400),
+    "the same length twice": (head(HOST, "Content-Length: 1", "Content-Length: 1") + b"a", 400),
+    "a list of lengths": (head(HOST, "Content-Length: 1, 1") + b"a", 400),
+    "a length with a sign": (head(HOST, "Content-Length: +1") + b"a", 400),
+    "a negative length": (head(HOST, "Content-Length: -1") + b"a", 400),
+    "a length in hexadecimal": (head(HOST, "Content-Length: 0x1") + b"a", 400),
+    "a length beyond all bounds": (head(HOST, "Content-Length: 99999999999999999999999"), 400),
+    "length before chunks": (head(HOST, "Content-Length: 5", CHUNKED) + END, 400),
+    "chunks before length": (head(HOST, CHUNKED, "Content-Length: 5") + END, 400),
+    "chunks in HTTP/1.0": (head(HOST, CHUNKED, start="POST /users HTTP/1.0") + END, 400),
+    "chunked twice": (head(HOST, "Transfer-Encoding: chunked, chunked") + END, 400),
+    "two codings in two lines": (head(HOST, CHUNKED, CHUNKED) + END, 400),
+    "a coding after chunked": (head(HOST, "Transfer-Encoding: chunked, gzip") + END, 400),
+    "a coding before chunked": (head(HOST, "Transfer-Encoding: gzip, chunked") + END, 501),
+    "another coding": (head(HOST, "Transfer-Encoding: identity") + END, 501),
+    "almost chunked": (head(HOST, "Transfer-Encoding: xchunked") + END, 501),
+    "chunked behind a control character": (head(HOST, "Transfer-Encoding: \x0bchunked") + END, 400),
+    "a chunk without a size": (head(HOST, CHUNKED) + b"zz\r\nabc\r\n" + END, 400),
+    "a chunk of a negative size": (head(HOST, CHUNKED) + b"-3\r\nabc\r\n" + END, 400),
+    "a chunk beyond all bounds": (head(HOST, CHUNKED) + b"ffffffffffffffffff\r\nabc\r\n" + END, 400),
+    "a chunk longer than it says": (head(HOST, CHUNKED) + b"1\r\nabc\r\n" + END, 400),
+    "chunks in bare lines": (head(HOST, CHUNKED) + b"3\nabc\n0\n\n", 400),
+    # How it is spelled
+    "a folded header": (head(HOST, "A: b", " c"), 400),
+    "bare line feeds": (b"GET /users HTTP/1.1\nHost: localhost\n\n", 400),
+    "a bare line feed": (head(HOST, "A: b\nC: d"), 400),
+    "a bare carriage return": (head(HOST, "A: b\rC: d"), 400),
+    "a NUL in a header": (head(HOST, "A: b\0c"), 400),
+    "a control character in a header": (head(HOST, "A: b\x01c"), 400),
+    "a space before the colon": (head("Host : localhost"), 400),
+    "a space before the name": (head(" Host: localhost"), 400),
+    "a header without a colon": (head(HOST, "Abc"), 400),
+    "a header without a name": (head(HOST, ": b"), 400),
+    "a name in parentheses": (head(HOST, "A(b): c"), 400),
+    "a name beyond ASCII": (head(HOST, "\xe9: c"), 400),
+    "a method that is none": (head(HOST, start="G\0T /users HTTP/1.1"), 400),
+    "a method without end": (b"A" * 5000 + b" /users HTTP/1.1\r\n", 400),
+    "a NUL in the path": (head(HOST, start="GET /\0 HTTP/1.1"), 400),
+    "a path beyond ASCII": (head(HOST, start="GET /\xe9 HTTP/1.1"), 400),
+    "a space in the path": (head(HOST, start="GET /a b HTTP/1.1"), 400),
+    # How much it is
+    "a long header": (head(HOST, "A: " + "a" * 33_000), 431),
+    "a header without end": (head(HOST, "A: " + "a" * 300_000)[:-4], 431),
+    "many headers": (head(HOST, *(f"A{n}: b" for n in range(100))), 431),
+    "one header many times": (head(HOST, *["A: b"] * 100), 431),
+    "a long URL": (head(HOST, start=f"GET /{'a' * 8192} HTTP/1.1"), 414),
+    "a URL without end": (b"GET /" + b"a" * 300_000, 414),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_is_wrong_is_told_and_ends_the_connection(port, name):
+    sent, status = MALFORMED[name]
+
+    with connected(port) as connection:
+        connection.sendall(sent)
+        answers = all_answers(connection)
+
+    assert [answer[0] for answer in answers] == [status]
+    assert problem(answers[0])
+    assert answers[0][1]["connection"] == "close"
+    assert answers[0][1]["cache-control"] == "no-store"
+    assert answers[0][1]["x-request-id"] == problem(answers[0])["request_id"] != ""
+    assert set(HEADERS) <= {(name.encode(), value.encode()) for name, value in answers[0][1].items()}
+
+
+def test_what_is_refused_is_in_the_log_with_its_id(port, caplog):
+    caplog.set_level("DEBUG", "tandem")
+
+    ((_, headers, _),) = say(port, head(HOST, start="GET /users?a=b HTTP/3"))
+
+    (record,) = [it for it in caplog.records if it.getMessage() == "refused before it was a request"]
+    assert (vars(record)["request_id"], vars(record)["status"]) == (headers["x-request-id"], 505)
+
+
+@pytest.mark.parametrize(
+    "sent, status",
+    [
+        (head(HOST, start="GET /health/live HTTP/1.1"), 200),
+        (head(start="GET /health/live HTTP/1.0"), 200),
+        (head("Host: [::1]:80", start="GET /health/live HTTP/1.1"), 200),
+        (head(HOST, "A: \xe9", start="GET /health/live HTTP/1.1"), 200),
+        (head(HOST, *(f"A{n}: b" for n in range(99)), start="GET /health/live HTTP/1.1"), 200),
+        (head(HOST, "A: " + "a" * 32_000, start="GET /health/live HTTP/1.1"), 200),
+        (head("Host: example.com", start="GET http://localhost/health/live HTTP/1.1"), 200),
+        (head(HOST, "Connection: Upgrade", "Upgrade: h2c", start="GET /health/live HTTP/1.1"), 200),
+        (b"\r\n" + head(HOST, start="GET /health/live HTTP/1.1"), 200),
+    ],
+)
+def test_what_is_merely_unusual_is_answered(port, sent, status):
+    assert say(port, sent)[0][0] == status
+
+
+def test_of_two_hosts_that_of_the_target_counts(port):
+    near = head("Host: example.com", start="GET http://localhost/users HTTP/1.1")
+    far = head(HOST, start="GET http://example.com/users HTTP/1.1")
+
+    assert [say(port, sent)[0][0] for sent in (near, far)] == [200, 403]
+
+
+def test_the_server_as_a_whole_has_options(port):
+    ((status, headers, _),) = say(port, head(HOST, start="OPTIONS * HTTP/1.1"))
+
+    assert (status, "PATCH" in headers["allow"]) == (204, True)
+
+
+def test_what_stands_behind_a_body_is_no_header(port):
+    sent = head(HOST, CHUNKED, "Content-Type: application/json", start="POST /greetings HTTP/1.1")
+
+    answer = say(port, sent + b'f\r\n{"name": "Ada"}\r\n0\r\nHost: example.com\r\n\r\n')[0]
+
+    assert answer[0] == 200
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /users HTTP/1.1\r\n"] + [b"A: b\r\n"] * 60,
+        [head(HOST, "Content-Type: application/json", "Content-Length: 100")] + [b" "] * 60,
+        [head(HOST, "Content-Type: application/json", CHUNKED)] + [b"1\r\n \r\n"] * 60,
+    ],
+    ids=["a head", "a body", "chunks"],
+)
+def test_who_trickles_is_cut_short(port, pieces):
+    with connected(port) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            if select.select([connection], [], [], 0.02)[0]:
+                break
+        answers = all_answers(connection)
+
+    assert [(answer[0], problem(answer)["code"]) for answer in answers] == [(408, "REQUEST_TIMEOUT")]
+
+
+@pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after an answer"])
+def test_who_stays_silent_is_left_in_silence(port, sent, answered):
+    with connected(port) as connection:
+        connection.sendall(sent)
+
+        assert len(all_answers(connection)) == answered
+
+
+def test_who_is_not_answered_in_time_is_told_so(port):
+    ((status, headers, _),) = answers = say(port, request("GET", "/toys/late"))
+
+    assert (status, problem(answers[0])["code"]) == (503, "TIMEOUT")
+    assert headers["retry-after"] == "1"
+
+
+def test_who_does_not_take_the_answer_loses_the_connection(port):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(request("GET", "/toys/much"))
+        time.sleep(2.5)
+        taken = 0
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            while some := connection.recv(2**20):
+                taken += len(some)
+            raise AssertionError(f"it was sent {taken} bytes, and no reset")
+
+    assert taken < LARGE
+
+
+def test_who_takes_it_gets_all(port):
+    ((status, _, body),) = say(port, request("GET", "/toys/much"))
+
+    assert (status, len(body)) == (200, LARGE)
+
+
+def test_requests_that_follow_one_another_are_answered_in_order_and_not_without_end(port):
+    with connected(port) as connection:
+        connection.sendall(request("GET", "/nowhere") + GOOD * 200)
+        answers = all_answers(connection)
+
+    assert [answer[0] for answer in answers] == [404] + [200] * 20
+    assert ["connection" in answer[1] for answer in answers] == [False] * 20 + [True]
+
+
+def test_what_came_before_a_bad_request_is_answered_first(port):
+    with connected(port) as connection:
+        connection.sendall(GOOD + GOOD + head(start="GET /users HTTP/1.1"))
+        answers = all_answers(connection)
+
+    assert [answer[0] for answer in answers] == [200, 200, 400]
+
+
+def test_behind_a_close_nothing_is_done(port):
+    with connected(port) as connection:
+        connection.sendall(head(HOST, "Connection: close", start="GET /health/live HTTP/1.1"))
+        connection.sendall(request("POST", "/users", b'{"first_name": "Unheard", "age": 1}'))
+        answers = all_answers(connection)
+
+    assert [answer[0] for answer in answers] == [200]
+    assert b"Unheard" not in say(port, request("GET", "/users?limit=100"))[0][2]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        head(HOST, "Content-Type: application/json", "Content-Length: 100001"),
+        head(HOST, "Content-Type: application/json", "Content-Length: 100001", "Expect: 100-continue"),
+        head(HOST, "Content-Type: application/json", CHUNKED) + b"1fffe\r\n" + b" " * 0x1FFFE,
+    ],
+    ids=["by its length", "before it is sent", "as it comes"],
+)
+def test_a_large_body_is_refused_before_it_is_read(port, sent):
+    with connected(port) as connection:
+        connection.sendall(sent)
+        answers = all_answers(connection)
+
+    assert [(answer[0], answer[1]["connection"]) for answer in answers] == [(413, "close")]
+
+
+def test_the_frames_of_chunks_are_bounded_too(port):
+    sent = head(HOST, "Content-Type: application/json", CHUNKED) + (b"1;" + b"e" * 10_000 + b"\r\n \r\n") * 300
+
+    with connected(port) as connection:
+        connection.sendall(sent)
+        answers = all_answers(connection)
+
+    assert [answer[0] for answer in answers] == [413]
+
+
+def test_a_small_body_that_is_refused_does_not_cost_the_connection(port):
+    body = b'{"first_name": "Ada", "age": 36}'
+    sent = request("POST", "/nowhere", body)
+
+    answers = say(port, sent[: -len(body)], body, GOOD, answers=2)
+
+    assert [answer[0] for answer in answers] == [404, 200]
+
+
+def test_a_body_that_is_waited_for_is_asked_for(port):
+    with connected(port) as connection, connection.makefile("rb") as received:
+        body = b'{"name": "Ada"}'
+        lines = (HOST, "Content-Type: application/json", f"Content-Length: {len(body)}", "Expect: 100-continue")
+        connection.sendall(head(*lines, start="POST /greetings HTTP/1.1"))
+        asked = read_answer(received, bodiless=True)
+        connection.sendall(body)
+        answer = read_answer(received)
+
+    assert (asked[0], answer[0]) == (100, 200)
+
+
+@pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/toys/parts", 200)])
+def test_who_has_said_all_is_still_answered(port, target, expected):
+    with connected(port) as connection:
+        connection.sendall(head(HOST, start=f"GET {target} HTTP/1.1"))
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as received:
+            whole = received.read()
+
+    assert whole.startswith(f"HTTP/1.1 {expected} ".encode())
+    assert whole.endswith((b"}", b"3\r\nxxx\r\n3\r\nxxx\r\n0\r\n\r\n"))
+
+
+def test_the_house_has_an_end_and_those_who_ask_for_nothing_make_room(port):
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(LIMITS.connections)]
+    try:
+        statuses = {say(port, GOOD)[0][0] for _ in range(10)}
+    finally:
+        for connection in idle:
+            connection.close()
+
+    assert statuses == {200}
+
+
+def test_those_who_made_room_and_do_not_hang_up_are_cut_off(port):
+    """Each would keep a file of the server open for ever."""
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
+    try:
+        for connection in idle:
+            while connection.recv(1000):
+                pass
+        kept, until = idle, time.monotonic() + 10
+        while (kept := [it for it in kept if not _is_reset(it)]) and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        for connection in idle:
+            connection.close()
+
+    assert kept == []
+
+
+class Sitter:
+    """A connection that has something to do, or has not."""
+
+    def __init__(self, *, idle: bool) -> None:
+        self._idle = idle
+        self.gone = False
+
+    def check(self, now: float) -> None: ...
+
+    def evictable(self) -> bool:
+        return self._idle
+
+    def make_room(self) -> None:
+        self.gone = True
+
+    def cut(self) -> None: ...
+
+
+async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
+    watch, loop = Watch(Limits(connections=201)), asyncio.get_running_loop()
+    busy = [Sitter(idle=False) for _ in range(200)]
+    idle = Sitter(idle=True)
+    for guest in [*busy, idle]:
+        assert watch.admit(guest, loop)
+
+    assert [watch.admit(Sitter(idle=False), loop) for _ in range(3)].count(True) == 1
+    assert idle.gone
+
+
+def test_bodies_that_do_not_come_make_room(tmp_path):
+    path = tmp_path / "tandem.db"
+    migrate(str(path))
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
+    limits = replace(LIMITS, reading=30, request=30, connections=50, upload=0.1)
+    half = head(HOST, "Content-Type: application/json", "Content-Length: 100") + b"{"
+    with serving(create_app(settings), limits) as port:
+        slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(limits.connections)]
+        try:
+            for connection in slow:
+                connection.sendall(half)
+            time.sleep(1)
+            statuses = {say(port, GOOD)[0][0] for _ in range(10)}
+            refused = problem(all_answers(slow[0])[0])["status"]
+        finally:
+            for connection in slow:
+                connection.close()
+
+    assert (statuses, refused) == ({200}, 503)
+
+
+def _is_reset(connection: socket.socket) -> bool:
+    """Whether the other side takes nothing any more."""
+    try:
+        connection.send(b" ")
+    except OSError:
+        return True
+    return False
+
+
+def test_slow_clients_by_the_hundred_do_not_hurt_others(port):
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(200)]
+    try:
+        for connection in slow:
+            connection.sendall(b"GET /users HTTP/1.1\r\nA: ")
+        answers = say(port, *[GOOD] * 20, answers=20)
+        ends = [problem(all_answers(connection)[0])["status"] for connection in slow]
+    finally:
+        for connection in slow:
+            connection.close()
+
+    assert {answer[0] for answer in answers} == {200}
+    assert set(ends) == {408}

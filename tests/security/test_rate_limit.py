@@ -1,0 +1,331 @@
+"""Who asks too often is told to wait, by address or by credential; a credential without a rate of its own is not
+counted; guessing is bounded; several processes can share their counts, and none stands still when those are gone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Scope
+
+from api.app import create_app
+from api.middleware.rate_limit_storage import Counts
+from api.settings import read
+from schema.engine.errors import InvalidCredential, Unauthenticated
+from schema.engine.model.policy import Actor
+from tests.conftest import BASE
+from tests.fixtures.clients import ADMIN
+from tests.fixtures.redis import Redis
+
+pytestmark = pytest.mark.sqlite
+
+CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
+TWICE = "mutation { a: deleteUser(input: {id: 1}) { deletedId } b: deleteUser(input: {id: 2}) { deletedId } }"
+POLICY = '"default";q=%d;w=60'
+
+
+class Clock:
+    """The time, which a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        told = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
+        monkeypatch.setattr("api.middleware.rate_limit_storage.time", told)
+        monkeypatch.setattr("api.middleware.rate_limit.time", told)
+        return self
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock().install(monkeypatch)
+
+
+class Gatekeeper:
+    """Takes the keys `good-<name>[-<rate>]`; `known` are those that it remembers."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        self.known = set(known)
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Scope) -> Actor:
+        key = self.key_of(scope)
+        self.asked.append(key)
+        if not key:
+            raise Unauthenticated("send a credential")
+        kind, _, name = key.partition("-")
+        if kind != "good":
+            raise InvalidCredential("the credential is not valid")
+        name, _, rate = name.partition("-")
+        scope["credential"] = SimpleNamespace(name=name, rate=int(rate) if rate else None, expires=None)
+        return ADMIN
+
+    def name_of(self, scope: Scope) -> str | None:
+        key = self.key_of(scope)
+        return key if key in self.known else None
+
+    def key_of(self, scope: Scope) -> str:
+        key: bytes = dict(scope["headers"]).get(b"authorization", b"")
+        return key.decode()
+
+
+@pytest.fixture
+def start(database):
+    """A service in production, as a client at some address finds it."""
+    with ExitStack() as stack:
+
+        def begin(authenticate=None, address="192.0.2.1", **more):
+            env = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}", "TANDEM_TRUSTED_PROXIES": "1"}
+            app = create_app(read({**env, **more}), authenticate or Gatekeeper())
+            return stack.enter_context(TestClient(app, base_url=BASE, client=(address, 50000)))
+
+        yield begin
+
+
+def at(address, key=None):
+    """The headers of a request from an address, with a key."""
+    return {"x-forwarded-for": address} | ({"authorization": key} if key else {})
+
+
+def left(answer):
+    found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
+    assert found
+    return int(found[1]), int(found[2])
+
+
+def test_an_address_may_ask_so_often_and_then_has_to_wait(start, clock):
+    client = start(TANDEM_RATE="3")
+
+    answers = [client.get("/users") for _ in range(5)]
+
+    assert [it.status_code for it in answers] == [401, 401, 401, 429, 429]
+    assert [left(it)[0] for it in answers] == [2, 1, 0, 0, 0]
+    assert {it.headers["ratelimit-policy"] for it in answers} == {POLICY % 3}
+    assert [it.headers.get("retry-after") for it in answers] == [None, None, None, "60", "60"]
+    assert answers[-1].json()["code"] == "RATE_LIMITED"
+
+
+def test_after_a_minute_it_may_ask_again(start, clock):
+    client = start(TANDEM_RATE="1")
+    client.get("/users")
+    clock.now += 45
+
+    late = client.get("/users")
+    clock.now += 15
+    again = client.get("/users")
+
+    assert (late.status_code, late.headers["retry-after"]) == (429, "15")
+    assert again.status_code == 401
+    assert left(again) == (0, 60)
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("6.6.6.6, 192.0.2.1", "7.7.7.7, 192.0.2.1", True),
+    ],
+)
+def test_addresses_are_told_apart_by_what_one_customer_gets(start, clock, one, other, same):
+    client = start(TANDEM_RATE="1")
+    client.get("/users", headers=at(one))
+
+    answer = client.get("/users", headers=at(other))
+
+    assert answer.status_code == (429 if same else 401)
+
+
+def test_at_the_door_of_graphql_it_is_said_in_its_words(start, clock):
+    client = start(TANDEM_RATE="1")
+    client.get("/users")
+
+    answer = client.post("/graphql", json={"query": "{ __typename }"})
+
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "60"
+    assert answer.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+
+
+@pytest.mark.parametrize(
+    "method, path, body, points",
+    [
+        ("GET", "/users", None, 1),
+        ("HEAD", "/users", None, 1),
+        ("POST", "/users", {"first_name": "Ada", "age": 36}, 5),
+        ("PATCH", "/users/x", {}, 5),
+        ("PUT", "/groups/x/members/y", None, 5),
+        ("DELETE", "/users/x", None, 5),
+        ("GET", "/graphql?query={__typename}", None, 1),
+        ("POST", "/graphql", {"query": "{ a: __typename b: __typename }"}, 1),
+        ("POST", "/graphql", {"query": CREATE}, 5),
+        ("POST", "/graphql", {"query": TWICE}, 10),
+    ],
+    ids=lambda it: str(it)[:30],
+)
+def test_a_mutation_costs_five(start, clock, method, path, body, points):
+    client = start(TANDEM_RATE="100")
+
+    answer = client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
+
+    assert left(answer) == (100 - points, 60)
+
+
+def test_mutations_that_cannot_be_paid_for_are_not_done(start, clock):
+    client = start()
+
+    answer = client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
+
+    assert answer.status_code == 429
+    assert client.get("/users", headers=at("192.0.2.1", "good-bob")).json()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/nothing", "/static/own/tandem.css"])
+def test_pages_and_mistakes_count_by_address(start, clock, path):
+    client = start(TANDEM_RATE="1")
+
+    first, second = client.get(path), client.get(path)
+
+    assert first.status_code in (200, 404)
+    assert left(first) == (0, 60)
+    assert second.status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+def test_checks_of_health_are_free(start, clock, path):
+    client = start(TANDEM_RATE="1")
+
+    answers = [client.get(path) for _ in range(3)]
+
+    assert [it.status_code for it in answers] == [200, 200, 200]
+    assert "ratelimit" not in answers[0].headers
+
+
+def test_a_credential_without_a_rate_is_not_counted_at_all(start, clock):
+    client = start(TANDEM_RATE="1")
+
+    answers = [client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
+
+    assert {it.status_code for it in answers} == {200}
+    assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
+
+
+@pytest.mark.parametrize("key, more", [("good-ada-2", {}), ("good-ada", {"TANDEM_CREDENTIAL_RATE": "2"})])
+def test_a_credential_with_a_rate_is_counted_wherever_it_comes_from(start, clock, key, more):
+    client = start(**more)
+
+    answers = [client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
+    other = client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
+
+    assert [it.status_code for it in answers] == [200, 200, 429]
+    assert answers[0].headers["ratelimit-policy"] == POLICY % 2
+    assert other.status_code == 200
+
+
+def test_guesses_count_against_the_address_and_are_not_looked_at_past_its_limit(start, clock):
+    authenticate = Gatekeeper(known={"good-ada"})
+    client = start(authenticate, TANDEM_RATE="3")
+
+    guesses = [client.get("/users", headers=at("192.0.2.1", f"bad-{number}")) for number in range(6)]
+    unknown = client.get("/users", headers=at("192.0.2.1", "good-bob"))
+    known = client.get("/users", headers=at("192.0.2.1", "good-ada"))
+    elsewhere = client.get("/users", headers=at("192.0.2.2", "good-bob"))
+
+    assert [it.status_code for it in guesses] == [401, 401, 401, 429, 429, 429]
+    assert len([key for key in authenticate.asked if key.startswith("bad")]) == 4
+    assert (unknown.status_code, known.status_code, elsewhere.status_code) == (429, 200, 200)
+
+
+@pytest.mark.parametrize("more", [{"TANDEM_ENV": "development"}, {"TANDEM_RATE": "0"}])
+def test_where_there_is_no_limit_nothing_is_said_of_one(start, more):
+    client = start(**more)
+
+    answers = [client.get("/users"), client.get("/docs"), client.post("/graphql", json={"query": "{ __typename }"})]
+
+    assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
+
+
+def test_the_document_says_what_may_be_answered(start):
+    document = start().get("/openapi.json").json()
+    operations = [it for path in document["paths"].values() for it in path.values()]
+
+    refusals = [json.dumps(it["responses"].get("429")) for it in operations]
+
+    assert set(refusals) == {'{"$ref": "#/components/responses/RateLimited"}'}
+    assert "Retry-After" in document["components"]["responses"]["RateLimited"]["headers"]
+
+
+async def test_counts_of_the_past_are_forgotten(clock):
+    counts = Counts()
+    for number in range(1000):
+        await counts.incr(f"address:{number}", 60)
+    clock.now += 61
+
+    await counts.incr("address:new", 60)
+
+    assert len(counts._counts) == 1
+
+
+@pytest.fixture
+def redis():
+    with Redis() as running:
+        yield running
+
+
+def test_processes_share_their_counts(start, redis):
+    one = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    other = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+
+    answers = [client.get("/users") for client in (one, other, one, other)]
+
+    assert [it.status_code for it in answers] == [401, 401, 401, 429]
+    assert [left(it)[0] for it in answers] == [2, 1, 0, 0]
+    assert redis.asked
+
+
+def test_while_the_shared_counts_are_gone_each_process_counts_alone(start, caplog):
+    with Redis() as running:
+        client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
+        client.get("/users")
+
+    with caplog.at_level(logging.WARNING):
+        answers = [client.get("/users") for _ in range(3)]
+
+    assert [it.status_code for it in answers] == [401, 401, 429]
+    assert len([it for it in caplog.records if "counting alone" in it.message]) == 1
+    assert "secret" not in caplog.text
+
+
+def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
+    redis.silent = True
+    client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    began = time.monotonic()
+
+    answers = [client.get("/users") for _ in range(10)]
+
+    assert {it.status_code for it in answers} == {401}
+    # Not a matter of speed: it would wait for ever, and again each time.
+    assert time.monotonic() - began < 20
+
+
+def test_when_the_shared_counts_are_back_they_are_shared_again(start, redis, monkeypatch):
+    monkeypatch.setattr("api.middleware.rate_limit.PAUSE_SECONDS", 0.0)
+    redis.silent = True
+    client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    client.get("/users")
+    redis.silent = False
+
+    client.get("/users")
+
+    assert [count for count, _ in redis.counts.values()] == [1]

@@ -1,0 +1,343 @@
+"""No request is free: whatever is answered costs its address or its credential what docs/limits.md says, but for the
+checks of health, and the metrics to whoever has their token."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.graphql.socket_session import PROTOCOL
+from api.middleware.request_cost import price_of_size
+from tests.conftest import BASE
+from tests.fixtures.credentials import bearer, key, production
+from tests.fixtures.raw_http import connected, serving
+
+pytestmark = pytest.mark.sqlite
+
+RATE = 100_000
+Services = Callable[[int], TestClient]
+ORIGIN = "https://app.example.com"
+TOKEN = "a-token-for-the-metrics"
+JSON = {"content-type": "application/json"}
+HTML = {"accept": "text/html"}
+PREFLIGHT = {"origin": ORIGIN, "access-control-request-method": "POST"}
+MUTATION = '{"query": "mutation { deleteUser(input: {id: 1}) { deletedId } }"}'
+QUERY = '{"query": "{ __typename }"}'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of request: what is sent, the status of its answer, and its price."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    points: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 1000):
+        yield b" " * 1000
+
+
+# Without a credential.
+STRANGERS = [
+    Kind("front page", "GET", "/", 200),
+    Kind("page", "GET", "/docs", 200),
+    Kind("page, HEAD", "HEAD", "/redoc", 200),
+    Kind("page, POST", "POST", "/docs", 405),
+    Kind("GraphiQL", "GET", "/graphql", 200, headers=HTML),
+    Kind("problem", "GET", "/problems/not-found", 200),
+    Kind("no such problem", "GET", "/problems/nothing", 404),
+    Kind("icon", "GET", "/favicon.ico", 200),
+    Kind("file", "GET", "/static/own/tandem.css", 200),
+    Kind("no such file", "GET", "/static/own/nothing.css", 404),
+    Kind("OpenAPI", "GET", "/openapi.json", 200),
+    Kind("unknown path", "GET", "/nothing", 404),
+    Kind("unknown path, POST", "POST", "/nothing", 404, body="{}"),
+    Kind("unknown path, any method", "BREW", "/nothing", 404),
+    Kind("trailing slash", "GET", "/users/", 404),
+    Kind("beside health", "GET", "/healthzzz", 404),
+    Kind("below health", "GET", "/health/live/x", 404),
+    Kind("health with a slash", "GET", "/health/", 404),
+    Kind("health, POST", "POST", "/health", 405),
+    Kind("health, OPTIONS", "OPTIONS", "/health/live", 405),
+    Kind("beside metrics", "GET", "/metricsfoo", 404),
+    Kind("below metrics", "GET", "/metrics/x", 404),
+    Kind("metrics", "GET", "/metrics", 401),
+    Kind("metrics, wrong token", "GET", "/metrics", 401, headers=bearer(TOKEN + "x")),
+    Kind("metrics, POST with their token", "POST", "/metrics", 405, headers=bearer(TOKEN)),
+    Kind("OPTIONS", "OPTIONS", "/users", 204),
+    Kind("OPTIONS of GraphQL", "OPTIONS", "/graphql", 204),
+    Kind("preflight", "OPTIONS", "/users", 204, headers=PREFLIGHT),
+    Kind("preflight of an unknown path", "OPTIONS", "/nothing", 204, headers=PREFLIGHT),
+    Kind("preflight of health", "OPTIONS", "/health", 204, headers=PREFLIGHT),
+    Kind("405", "DELETE", "/users", 405),
+    Kind("405 of GraphQL", "PUT", "/graphql", 405, body=QUERY, headers=JSON),
+    Kind("406", "GET", "/users", 406, headers=HTML),
+    Kind("406 of GraphQL", "POST", "/graphql", 406, body=QUERY, headers={**JSON, "accept": "text/csv"}),
+    Kind("401", "GET", "/users", 401),
+    Kind("401 of a mutation", "POST", "/users", 401, 5, body="{}", headers=JSON),
+    Kind("401 of GraphQL", "POST", "/graphql", 401, body=MUTATION, headers=JSON),
+    Kind("wrong credential", "GET", "/me", 401, headers=bearer("tdm_nothing")),
+    Kind("wrong host", "GET", "/users", 400, headers={"host": "evil.example"}),
+    Kind("wrong host of metrics", "GET", "/metrics", 400, headers={"host": "evil.example"}),
+    Kind("URL too long", "GET", f"/users?q={'x' * 9000}", 414),
+]
+# With one that has a rate.
+KNOWN = [
+    Kind("read", "GET", "/users", 200),
+    Kind("not modified or not found", "GET", "/users/x", 404),
+    Kind("no such parameter", "GET", "/users?nothing=1", 422),
+    Kind("mutation", "POST", "/users", 201, 5, body='{"first_name": "Ada", "age": 36}', headers=JSON),
+    Kind("415", "POST", "/users", 415, 5, body="<a/>", headers={"content-type": "text/xml"}),
+    Kind("413", "POST", "/users", 413, 5, body=b" " * 300_000, headers=JSON),
+    Kind("413 in chunks", "POST", "/users", 413, 5, body=300_000, headers=JSON),
+    Kind("403", "GET", "/keys", 403),
+    Kind("metrics", "GET", "/metrics", 403),
+    Kind("OPTIONS", "OPTIONS", "/users", 204),
+    Kind("405", "DELETE", "/users", 405),
+    Kind("406", "GET", "/users", 406, headers=HTML),
+    Kind("page", "GET", "/docs", 200),
+    Kind("unknown path", "GET", "/nothing", 404),
+    Kind("query", "POST", "/graphql", 200, body=QUERY, headers=JSON),
+    Kind("query by GET", "GET", "/graphql?query={__typename}", 200),
+    Kind("no query", "POST", "/graphql", 400, body="{}", headers=JSON),
+    Kind("no JSON", "POST", "/graphql", 400, body="{", headers=JSON),
+    Kind("415 of GraphQL", "POST", "/graphql", 415, body=QUERY),
+    Kind("mutation of GraphQL", "POST", "/graphql", 200, 5, body=MUTATION, headers=JSON),
+    Kind("large", "POST", "/graphql", 400, price_of_size(50_000), body=b"[" * 50_000, headers=JSON),
+    Kind("large in chunks", "POST", "/graphql", 400, price_of_size(50_000), body=50_000, headers=JSON),
+    Kind("large at REST", "POST", "/users", 400, 4 + price_of_size(100_000), body=b" " * 100_000, headers=JSON),
+]
+FREE = [
+    Kind("health", "GET", "/health", 200),
+    Kind("health, HEAD", "HEAD", "/health/live", 200),
+    Kind("health, ready", "GET", "/health/ready", 200),
+    Kind("health under any name", "GET", "/health", 200, headers={"host": "evil.example"}),
+    Kind("metrics", "GET", "/metrics", 200, headers=bearer(TOKEN)),
+]
+
+
+@dataclass
+class Caller:
+    """Whoever calls from one address, which nobody else in these tests has."""
+
+    client: TestClient
+    address: str
+    credential: Mapping[str, str] = field(default_factory=dict)
+
+    def ask(self, kind: Kind) -> Response:
+        body = chunks(kind.body) if isinstance(kind.body, int) else kind.body
+        return self.client.request(kind.method, kind.path, headers={**self.headers, **kind.headers}, content=body)
+
+    def get(self, path: str, **more: str) -> Response:
+        return self.client.get(path, headers={**self.headers, **more})
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"x-forwarded-for": self.address, **self.credential}
+
+
+@pytest.fixture(scope="module")
+def database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copy(template, tmp_path_factory.mktemp("charges") / "tandem.db"))
+
+
+@pytest.fixture(scope="module")
+def services(database: Path) -> Iterator[Services]:
+    """The service in production behind a proxy, with so many points for an address."""
+    usual = {
+        "TANDEM_TRUSTED_PROXIES": "1",
+        "TANDEM_ALLOWED_HOSTS": "127.0.0.1,testserver",
+        "TANDEM_CORS_ORIGINS": ORIGIN,
+        "TANDEM_METRICS_TOKEN": TOKEN,
+    }
+    with ExitStack() as stack:
+
+        @cache
+        def service(rate: int) -> TestClient:
+            app = create_app(production(database, TANDEM_RATE=str(rate), **usual))
+            return stack.enter_context(TestClient(app, base_url=BASE))
+
+        yield service
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[str]:
+    return (f"192.0.2.{number}" for number in range(250))
+
+
+@pytest.fixture
+def caller(services: Services, addresses: Iterator[str]) -> Caller:
+    return Caller(services(RATE), next(addresses))
+
+
+@pytest.fixture
+def poor(services: Services, addresses: Iterator[str]) -> Caller:
+    """One with a single point."""
+    return Caller(services(1), next(addresses))
+
+
+@pytest.fixture
+def editor(caller: Caller, database: Path) -> Caller:
+    """One whose key has a rate, and is known to be good."""
+    caller.credential = bearer(key(database, "editor", rate=1000))
+    caller.get("/users")
+    return caller
+
+
+@pytest.fixture
+def spent(poor: Caller) -> Caller:
+    """One whose address has nothing left."""
+    assert [poor.get("/nothing").status_code for _ in range(2)] == [404, 429]
+    return poor
+
+
+def left(answer: Response) -> int:
+    found = re.fullmatch(r'"default";r=(\d+);t=\d+', answer.headers["ratelimit"])
+    assert found, "the answer does not say what is left"
+    return int(found[1])
+
+
+@pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
+def test_a_request_without_a_credential_costs_its_address(caller, kind):
+    answer = caller.ask(kind)
+
+    assert answer.status_code == kind.status
+    assert left(answer) == RATE - kind.points
+    assert left(caller.get("/nothing")) == RATE - kind.points - 1
+
+
+@pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
+def test_without_points_it_is_refused(poor, kind):
+    """Also where it is the request that takes the last one."""
+    answers = [poor.ask(kind) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [kind.status if kind.points == 1 else 429, 429, 429]
+    assert {left(answer) for answer in answers} == {0}
+    assert answers[2].headers["retry-after"]
+    if kind.method != "HEAD":
+        assert "RATE_LIMITED" in answers[2].text
+
+
+@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.name)
+def test_a_request_with_a_credential_costs_its_own_rate(editor, kind):
+    before = left(editor.get("/users"))
+
+    answer = editor.ask(kind)
+
+    assert answer.status_code == kind.status
+    assert left(answer) == before - kind.points
+    editor.credential = {}
+    assert left(editor.get("/nothing")) == RATE - 1
+
+
+def test_a_credential_without_a_rate_is_charged_nowhere(caller, database):
+    caller.credential = bearer(key(database, "editor"))
+    caller.get("/users")
+
+    answers = [caller.ask(kind) for kind in KNOWN]
+
+    assert [answer.status_code for answer in answers] == [kind.status for kind in KNOWN]
+    assert not any("ratelimit" in answer.headers for answer in answers)
+    caller.credential = {}
+    assert left(caller.get("/nothing")) == RATE - 1
+
+
+@pytest.mark.parametrize("kind", FREE, ids=lambda kind: kind.name)
+def test_exactly_these_are_free(spent, kind):
+    answers = [spent.ask(kind) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [kind.status] * 3
+    assert "ratelimit" not in answers[0].headers
+
+
+def test_a_handshake_costs_a_point_and_says_so(caller):
+    with caller.client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=caller.headers) as session:
+        told = dict(session.extra_headers or [])
+        after = left(caller.get("/nothing"))
+
+    assert told[b"ratelimit"].startswith(b'"default";r=%d;' % (RATE - 1))
+    assert after == RATE - 2
+
+
+def test_a_spent_address_has_no_page_read_for_it(spent, monkeypatch):
+    monkeypatch.setattr("api.pages.routes._page", lambda *given, **more: pytest.fail("it is read"))
+
+    assert spent.get("/docs").status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/users"])
+def test_guesses_are_not_looked_at_past_the_limit(spent, monkeypatch, path):
+    monkeypatch.setattr("api.auth.credential_cache.Keyring.examined", lambda *given: pytest.fail("it is looked at"))
+
+    assert spent.get(path, **bearer("another")).status_code == 429
+
+
+def test_a_known_credential_is_answered_though_its_address_is_spent(spent, database):
+    elsewhere = Caller(spent.client, "198.51.100.1", bearer(key(database, "reader")))
+    elsewhere.get("/users")
+
+    answers = [spent.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+
+
+def test_the_reason_is_a_problem_document(spent):
+    answer = spent.client.options("/users", headers=spent.headers)
+
+    assert answer.status_code == 429
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert json.loads(answer.text)["code"] == "RATE_LIMITED"
+
+
+def test_options_of_the_server_cost_a_point(database):
+    app = create_app(production(database, TANDEM_RATE="2"))
+    with serving(app) as port:
+        sent = [head_of(port, "OPTIONS * HTTP/1.1") for _ in range(3)]
+
+    assert [int(head[9:12]) for head in sent] == [204, 204, 429]
+    assert ['"default";r=1;' in sent[0], '"default";r=0;' in sent[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "sent, status",
+    [
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+    ],
+    ids=["version", "method", "host"],
+)
+def test_what_is_refused_before_it_is_a_request_costs_its_address_a_point(database, sent, status):
+    app = create_app(production(database, TANDEM_RATE="10"))
+    with serving(app) as port:
+        for _ in range(3):
+            with connected(port) as connection:
+                connection.sendall(sent)
+                assert int(connection.recv(65536)[9:12]) == status
+
+        assert '"default";r=6;' in head_of(port, "GET /docs HTTP/1.1")
+
+
+def head_of(port: int, line: str) -> str:
+    """The head of the answer to a request that no client library sends."""
+    with connected(port) as connection:
+        connection.sendall(f"{line}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        return connection.recv(65536).decode().lower()

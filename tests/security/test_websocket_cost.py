@@ -1,0 +1,288 @@
+"""A WebSocket gets nothing that a request does not get: its guesses are counted, its operations take places and points,
+its address is not in the log with a query, and a peer that reads nothing does not keep the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from api.app import create_app
+from api.graphql.socket import SocketDoor
+from api.graphql.socket_session import PROTOCOL
+from api.middleware.response import request_gate
+from api.server.http.websocket import Socket
+from tests.conftest import BASE, settings_for
+from tests.fixtures.credentials import bearer, key, production
+from tests.fixtures.raw_http import connected, read_answer, serving
+
+ACK = {"type": "connection_ack"}
+UPGRADE = (
+    b"GET /graphql?token=a-secret HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+)
+MUCH = "x" * 30_000_000
+
+
+@contextlib.contextmanager
+def service(database: Path, **more: str) -> Iterator[TestClient]:
+    with TestClient(create_app(production(database, **more)), base_url=BASE, client=("192.0.2.1", 5)) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def opened(client: TestClient, credential: str) -> Iterator[WebSocketTestSession]:
+    with client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
+        session.send_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {credential}"}})
+        yield session
+
+
+def ask(session: WebSocketTestSession, query: str) -> Any:
+    """What comes first of the answer to an operation; the rest is taken, too."""
+    session.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
+    first = session.receive_json()
+    if first["type"] == "next":
+        assert session.receive_json()["type"] == "complete"
+    return first
+
+
+def remaining(client: TestClient) -> int:
+    """The points that the client's address has left, of which this request takes one."""
+    found = re.search(r"r=(\d+)", client.get("/nothing").headers["ratelimit"])
+    assert found
+    return int(found[1])
+
+
+def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database):
+    """The handshake is a point, and so is the init."""
+    good, codes = key(database, "reader"), []
+    with service(database, TANDEM_RATE="6") as client:
+        for number in range(3):
+            with opened(client, f"guess-{number}") as session, pytest.raises(WebSocketDisconnect) as ended:
+                session.receive_json()
+            codes.append(ended.value.code)
+
+        with pytest.raises(WebSocketDenialResponse) as refused, opened(client, good):
+            pass
+        other_door = client.get("/users", headers=bearer("guess-5"))
+
+    assert codes == [4403] * 3
+    assert refused.value.status_code == other_door.status_code == 429
+    assert refused.value.json()["code"] == "RATE_LIMITED"
+    assert {"retry-after", "ratelimit", "ratelimit-policy", "x-request-id"} <= set(refused.value.headers)
+
+
+def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it(database):
+    good = key(database, "reader", rate=10)
+    with service(database, TANDEM_RATE="3") as client:
+        client.get("/users", headers=bearer(good))
+        while client.get("/nothing").status_code != 429:
+            pass
+        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=bearer(good)) as session:
+            session.send_json({"type": "connection_init"})
+            ack = session.receive_json()
+        answer = client.get("/users", headers=bearer(good))
+
+    assert ack == ACK
+    assert answer.headers["ratelimit"].startswith('"default";r=6;')  # two requests, a handshake, an init
+
+
+@pytest.mark.parametrize(
+    "path, headers",
+    [
+        ("/graphql", {"origin": "https://evil.example"}),
+        ("/graphql", {"host": "evil.example"}),
+        ("/nothing", {}),
+        ("/users", {}),
+        ("/health", {}),
+    ],
+)
+def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
+    with service(database, TANDEM_RATE="100", TANDEM_ALLOWED_HOSTS="127.0.0.1,testserver") as client:
+        before = remaining(client)
+
+        with (
+            pytest.raises(WebSocketDisconnect),
+            client.websocket_connect(path, subprotocols=[PROTOCOL], headers=headers),
+        ):
+            pass
+
+        assert remaining(client) == before - 2
+
+
+@pytest.mark.parametrize(
+    "sent, ends",
+    [
+        ('{"type": "ping"}', False),
+        ('{"type": "pong"}', False),
+        (json.dumps({"type": "ping", "payload": {"a": "x" * 7000}}), False),
+        ("{", True),
+        ("", True),
+        (json.dumps({"type": "subscribe", "id": "1", "payload": {"query": "{ a }"}}), True),
+    ],
+    ids=["ping", "pong", "7 kB", "no JSON", "nothing", "too early"],
+)
+def test_a_message_before_the_init_is_paid_for_by_the_address(database, sent, ends):
+    with service(database, TANDEM_RATE="1000") as client:
+        before = remaining(client)
+        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
+            session.send_text(sent)
+            session.send_text("[]")
+            with contextlib.suppress(WebSocketDisconnect):
+                while session.receive_json():
+                    pass
+        after = remaining(client)
+
+    handshake, messages, last_request = 1, 1 if ends else 2, 1
+    assert before - after == handshake + messages + last_request
+
+
+def test_messages_are_paid_for_by_size(database):
+    """By the credential's own rate, once the socket has shown one."""
+    good = key(database, "reader", rate=1000)
+    sizes = {1: 1, 16_000: 1, 17_000: 2, 100_000: 7}
+    with service(database, TANDEM_RATE="1000") as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        points = []
+        for size in sizes:
+            before = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            session.send_json({"type": "ping", "payload": {"a": "x" * size}})
+            session.receive_json()
+            after = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            points.append(int(before.split("r=")[1].split(";")[0]) - int(after.split("r=")[1].split(";")[0]) - 1)
+
+    assert points == list(sizes.values())
+
+
+def test_operations_are_paid_for(database):
+    """A query is a point, a mutation five."""
+    good = key(database, "admin", rate=7)
+    group = 'mutation { createGroup(input: {name: "A"}) { group { name } } }'
+    with service(database) as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+
+        answers = [ask(session, query) for query in ("{ __typename }", group, "{ __typename }", "{ __typename }")]
+
+    assert [answer["type"] for answer in answers] == ["next", "next", "next", "error"]
+    assert answers[-1]["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "ping"},
+        {"type": "pong"},
+        {"type": "complete", "id": "1"},
+        {"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }" + " " * 17_000}},
+    ],
+    ids=["ping", "pong", "complete", "large operation"],
+)
+def test_without_points_all_but_a_small_operation_ends_the_socket(database, message):
+    good = key(database, "admin", rate=2)
+    with service(database) as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        assert [ask(session, "{ __typename }")["type"] for _ in range(3)] == ["next", "next", "error"]
+        session.send_json(message)
+
+        with pytest.raises(WebSocketDisconnect) as ended:
+            session.receive_json()
+
+    assert ended.value.code == 1013
+
+
+def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
+    good = key(database, "admin", rate=1)
+    with service(database) as client, opened(client, good) as session:
+        assert session.receive_json() == ACK
+        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+
+        answers = [ask(session, "{ __typename }") for _ in range(2)]
+
+    assert [it["payload"][0]["extensions"]["code"] for it in answers] == ["OVERLOADED", "RATE_LIMITED"]
+
+
+def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
+    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "check_seconds", 0.01)
+    good = key(database, "admin", rate=1)
+    with service(database) as client, opened(client, good) as session:
+        session.receive_json()
+        time.sleep(0.2)
+
+        assert ask(session, "{ __typename }")["type"] == "next"
+
+
+def test_where_there_is_no_place_an_operation_is_turned_away(database):
+    with service(database) as client, opened(client, key(database, "reader")) as session:
+        session.receive_json()
+        gate = client.app.state.gate  # type: ignore[attr-defined]
+        usual = gate.free
+
+        ask(session, "{ __typename }")
+        left = gate.free
+        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+        refused = ask(session, "{ __typename }")
+
+    assert (left, refused["type"]) == (usual, "error")
+    assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
+
+
+def test_the_query_of_a_socket_is_in_no_line(database, caplog, monkeypatch):
+    uvicorn = logging.getLogger("uvicorn.error")
+    with serving(create_app(settings_for(database))) as port, connected(port) as connection:
+        monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
+        uvicorn.setLevel(logging.INFO)
+        uvicorn.info("it is heard")
+        connection.sendall(UPGRADE)
+        with connection.makefile("rb") as received:
+            status, _, _ = read_answer(received)
+
+    assert status == 101
+    assert "it is heard" in caplog.text
+    assert "a-secret" not in caplog.text
+
+
+async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says much, and is done."""
+    if scope["type"] == "lifespan":
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": MUCH})
+
+
+def test_who_reads_nothing_does_not_keep_the_connection(monkeypatch):
+    monkeypatch.setattr(Socket, "parting", 0.1)
+
+    with serving(flood) as port, connected(port) as connection:
+        connection.sendall(UPGRADE)
+        time.sleep(4)
+        heard = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := connection.recv(2**20):
+                heard += len(some)
+
+    assert heard < len(MUCH) / 2
+
+
+def test_who_reads_gets_all():
+    with serving(flood) as port, connected(port) as connection:
+        connection.sendall(UPGRADE)
+        heard = 0
+        while some := connection.recv(2**20):
+            heard += len(some)
+
+    assert heard > len(MUCH)

@@ -1,0 +1,397 @@
+"""Whatever befalls the database: what was acknowledged is there, nothing is half done, callers are told, it goes on.
+
+Servers are real processes; a disk that is full is stood in for by limits of SQLite's and of the system's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from schema.engine.errors import DISK, Damaged, DatabaseUnavailable
+from schema.engine.operations.directory import Directory, Written
+from schema.engine.operations.records import create
+from schema.engine.query.selection import Scalar, Selection
+from schema.engine.sqlite import connection as connecting
+from schema.engine.sqlite import writer as engine
+from schema.engine.sqlite.database_file import alone, log_size
+from tests.fixtures.clients import ADMIN, USER
+from tests.fixtures.raw_http import free_port
+
+pytestmark = pytest.mark.sqlite
+
+ROOT = Path(__file__).parents[2]
+SHORT = Selection((("id", Scalar("id")),))
+
+
+def environment(database: Path, **more: str) -> dict[str, str]:
+    """That of a server in development."""
+    usual = {"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **usual, **more}
+
+
+@contextmanager
+def server(database: Path, *wrapped: str, **more: str) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
+    """A server of its own process over a database, and a client of it."""
+    port = free_port()
+    command = [*(wrapped or [sys.executable, "-m", "api"]), "serve", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment(database, **more), stdout=subprocess.PIPE, text=True)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+            wait_until(lambda: answers(client))
+            yield process, client
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def answers(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def goes_unready(client: httpx2.Client) -> bool:
+    """Under writing, for only a failure of late says how the next write will end."""
+    client.post("/users", json={"first_name": "P", "last_name": "x" * 100, "age": 1})
+    return not answers(client)
+
+
+def wait_until(holds: Any, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def one(database: Path, sql: str) -> Any:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(sql).fetchone()[0]
+
+
+def told(answer: httpx2.Response) -> None:
+    """That it cannot be done now, in a problem document, and when to try again."""
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["code"] in ("DB_UNAVAILABLE", "TIMEOUT")
+    assert "Traceback" not in answer.text
+    assert "sqlite" not in answer.text
+
+
+async def make(directory: Directory, **fields: Any) -> str:
+    return (await create(directory.work(ADMIN), USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
+
+
+# The process
+
+
+def test_after_a_kill_in_mid_write_all_that_was_acknowledged_is_there(database):
+    """Four write at once until the server is gone: people, and people into groups, some under a key."""
+    acknowledged: list[tuple[str, str]] = []
+    asked: dict[str, str] = {}
+
+    def write(number: int, base: str) -> None:
+        with httpx2.Client(base_url=base, trust_env=False, timeout=10) as client:
+            group = client.post("/groups", json={"name": f"G{number}"}).json()["id"]
+            for count in range(100_000):
+                key = f"{number}-{count}"
+                person = {"first_name": key, "age": 1, "email": f"{key}@Example.com"}
+                try:
+                    made = client.post("/users", json=person, headers={"idempotency-key": key}).json()["id"]
+                    acknowledged.append(("user", made))
+                    asked[key] = made
+                    client.put(f"/groups/{group}/members/{made}").raise_for_status()
+                    acknowledged.append(("membership", made))
+                except (httpx2.HTTPError, json.JSONDecodeError):
+                    return
+
+    with server(database) as (process, client):
+        base = str(client.base_url)
+        threads = [threading.Thread(target=write, args=(number, base)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(acknowledged) > 200)
+        process.send_signal(signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+
+    with closing(sqlite3.connect(database)) as connection:
+        people = {id for (id,) in connection.execute("SELECT id FROM user")}
+        members = {id for (id,) in connection.execute("SELECT user_id FROM membership")}
+        kept = dict(connection.execute("SELECT key, id FROM kept_answer"))
+        keys = connection.execute("SELECT count(*) FROM user WHERE email_key IS NOT lower(email)").fetchone()
+        verdict = connection.execute("PRAGMA integrity_check").fetchone()
+        strays = connection.execute("PRAGMA foreign_key_check").fetchall()
+    assert (verdict, strays, keys) == (("ok",), [], (0,))
+    assert {id for kind, id in acknowledged if kind == "user"} <= people
+    assert {id for kind, id in acknowledged if kind == "membership"} <= members
+    assert kept.items() >= asked.items()
+    assert set(kept.values()) == people
+
+
+def test_a_second_server_over_the_same_file_is_refused(database):
+    with server(database) as (process, _):
+        second = subprocess.run(
+            [sys.executable, "-m", "api", "serve", "--port", str(free_port())],
+            env=environment(database), capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        others = [
+            subprocess.run([sys.executable, "-m", "api", *words], env=environment(database), capture_output=True)
+            for words in (["migrate"], ["export", "-", "--kind", "users"], ["doctor"])
+        ]
+
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr == f"{database} is in other hands: process {process.pid} is serving it\n"
+        assert [other.returncode for other in others] == [0, 0, 0]
+
+    with alone(str(database), "serving"):
+        pass
+
+
+# Locks
+
+
+def test_a_lock_that_another_process_holds_is_told_in_time_and_service_resumes(database):
+    with server(database, TANDEM_REQUEST_TIMEOUT="1.5") as (_, client):
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            refused = client.post("/users", json={"first_name": "Ada", "age": 36})
+            seconds = time.monotonic() - began
+            wait_until(lambda: not answers(client), 5)
+            live, listed = client.get("/health/live"), client.get("/users")
+        made = client.post("/users", json={"first_name": "Ada", "age": 36})
+
+        told(refused)
+        assert seconds < 4
+        assert (live.status_code, listed.status_code, made.status_code) == (200, 200, 201)
+        wait_until(lambda: answers(client), 5)
+
+
+async def test_who_comes_while_others_wait_for_a_lock_is_in_time_too(database):
+    async with Directory(str(database), deadline=0.9) as directory:
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            first = asyncio.create_task(make(directory))
+            await asyncio.sleep(0.05)
+            outcomes = await asyncio.gather(first, make(directory), return_exceptions=True)
+            seconds = time.monotonic() - began
+
+    assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
+    assert seconds < 4
+
+
+# The file
+
+
+async def test_a_file_that_is_gone_is_not_written_to_and_one_that_is_back_is(database, tmp_path):
+    async with Directory(str(database)) as directory:
+        kept = await make(directory)
+        database.rename(tmp_path / "away.db")
+        await asyncio.sleep(0.12)
+
+        for attempt in (make(directory), directory.read([("SELECT 1", ())]), directory.check()):
+            with pytest.raises(DatabaseUnavailable, match="gone"):
+                await attempt
+        assert not database.exists()
+        (tmp_path / "away.db").rename(database)
+
+        await directory.check()
+        await make(directory)
+        assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(2,)]]
+        assert await directory.read([("SELECT min(id) FROM user", ())]) == [[(kept,)]]
+
+
+async def test_another_file_in_its_place_is_opened(database, template, tmp_path):
+    async with Directory(str(database)) as directory:
+        await make(directory)
+        database.rename(tmp_path / "old.db")
+        for left in (database.with_name("tandem.db-wal"), database.with_name("tandem.db-shm")):
+            left.unlink()
+        database.write_bytes(template.read_bytes())
+        await asyncio.sleep(0.12)
+
+        counts = [await directory.read([("SELECT count(*) FROM user", ())]) for _ in range(4)]
+        made = await make(directory)
+        again = [await directory.read([("SELECT id FROM user", ())]) for _ in range(4)]
+
+    assert counts == [[[(0,)]]] * 4
+    assert again == [[[(made,)]]] * 4
+    assert one(database, "SELECT id FROM user") == made
+
+
+async def test_a_damaged_page_is_told_and_stays_told(database):
+    with closing(sqlite3.connect(database)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'user'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with database.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xde\xad\xbe\xef" * (size // 4))
+
+    async with Directory(str(database)) as directory:
+        await directory.check()
+        for attempt in (make(directory), directory.read([("SELECT id, first_name, last_name, email FROM user", ())])):
+            with pytest.raises(Damaged):
+                await attempt
+        with pytest.raises(Damaged):
+            await directory.check()
+        assert await directory.read([("SELECT count(*) FROM membership", ())]) == [[(0,)]]
+
+
+def test_a_damaged_or_missing_database_is_503_at_both_doors_and_in_health(database):
+    with server(database) as (_, client):
+        client.post("/users", json={"first_name": "Ada", "age": 36})
+        database.rename(f"{database}.away")
+        time.sleep(0.15)
+
+        for answer in (client.get("/users"), client.post("/users", json={"first_name": "Ada", "age": 36})):
+            told(answer)
+        asked = client.post("/graphql", json={"query": "{ users { nodes { id } } }"})
+        assert asked.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
+        wait_until(lambda: not answers(client), 5)
+        assert client.get("/health/live").status_code == 200
+
+        Path(f"{database}.away").rename(database)
+        time.sleep(0.15)
+        wait_until(lambda: answers(client), 5)
+        assert len(client.get("/users").json()["items"]) == 1
+
+
+# The disk
+
+
+def pragma(words: str) -> Any:
+    def job() -> Any:
+        yield f"PRAGMA {words}", ()
+        return Written(None)
+
+    return job
+
+
+async def test_a_full_database_refuses_what_it_has_no_room_for(directory, database):
+    """`max_page_count` is what SQLite itself has for a disk that is full."""
+    await directory.write(pragma(f"max_page_count={one(database, 'PRAGMA page_count')}"))
+    filled = 0
+    refused: list[Any] = []
+    while not refused:
+        outcomes = await asyncio.gather(
+            *(make(directory, last_name="x" * 100) for _ in range(20)), return_exceptions=True
+        )
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        filled += 20 - len(refused)
+
+    assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, DISK)}
+    with pytest.raises(DatabaseUnavailable):
+        await directory.check()
+    assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(filled,)]]
+    await directory.write(pragma("max_page_count=1000000"))
+    await make(directory)
+    await directory.check()  # What has gone well since says more than what did not.
+    assert one(database, "PRAGMA integrity_check") == "ok"
+
+
+LIMITED = """
+import resource, signal, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))
+from api.__main__ import app
+app(prog_name="python -m api")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(database, tmp_path):
+    """A limit of the system's on the size of files: writing fails where SQLite does not expect it."""
+    limit = max(database.stat().st_size, 300_000) + 100_000
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED.format(limit=limit))
+    acknowledged = []
+
+    with server(database, sys.executable, str(script)) as (process, client):
+        for number in range(2000):
+            answer = client.post("/users", json={"first_name": f"P{number}", "last_name": "x" * 100, "age": 1})
+            if answer.status_code != 201:
+                break
+            acknowledged.append(answer.json()["id"])
+        told(answer)
+        assert client.get("/users").status_code == 200
+        wait_until(lambda: goes_unready(client), 5)
+        resource = pytest.importorskip("resource")
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_until(lambda: answers(client), 5)
+        made = client.post("/users", json={"first_name": "Last", "age": 1})
+        assert made.status_code == 201
+
+    with closing(sqlite3.connect(database)) as connection:
+        ids = {id for (id,) in connection.execute("SELECT id FROM user")}
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert ids >= {*acknowledged, made.json()["id"]}
+
+
+# The write-ahead log
+
+
+@pytest.fixture
+def small_log(monkeypatch):
+    """A log that is emptied sooner than usual, so that tests need not write gigabytes."""
+    smaller = {"wal_autocheckpoint": 50, "journal_size_limit": 400_000}
+    pragmas = [f"{name}={smaller.get(name, value)}" for name, value in (it.split("=") for it in connecting.PRAGMAS)]
+    monkeypatch.setattr(connecting, "PRAGMAS", tuple(pragmas))
+    monkeypatch.setattr(engine, "LOG_LIMIT", 400_000)
+    monkeypatch.setattr(engine, "BETWEEN_CUTS", 0.0)
+
+
+async def test_after_a_long_reader_the_log_is_cut_back(small_log, database):
+    async with Directory(str(database)) as directory:
+        with closing(sqlite3.connect(database, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM user").fetchall()
+            for _ in range(30):
+                await asyncio.gather(*(make(directory, last_name="x" * 100) for _ in range(20)))
+            grown = log_size(str(database))
+        await make(directory)
+
+        assert grown > 500_000
+        assert log_size(str(database)) <= 400_000
+
+
+async def test_readers_that_overlap_do_not_let_the_log_grow(small_log, database):
+    """There is always somebody who reads, and each for a moment only."""
+    ended, sizes = threading.Event(), []
+
+    def read(first: float) -> None:
+        time.sleep(first)
+        with closing(sqlite3.connect(database, isolation_level=None)) as reader:
+            while not ended.is_set():
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM user").fetchall()
+                time.sleep(0.006)
+                reader.execute("ROLLBACK")
+
+    threads = [threading.Thread(target=read, args=(number / 1000,)) for number in (0, 2, 4)]
+    async with Directory(str(database)) as directory:
+        for thread in threads:
+            thread.start()
+        for _ in range(60):
+            await asyncio.gather(*(make(directory, last_name="x" * 100) for _ in range(10)))
+            sizes.append(log_size(str(database)))
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+    assert max(sizes) < 1_200_000

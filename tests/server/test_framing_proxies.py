@@ -1,0 +1,121 @@
+"""Behind nginx and haproxy the server sees the requests that they pass on, and nobody is given another's answer.
+
+The proxies keep their connections to the server, so that what is left over from one caller's request would be read
+together with the next caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import string
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.server.http.limits import Limits
+from api.server.protocol import protocol
+from tests.fixtures.framing_corpus import TAG, sequences
+from tests.fixtures.protocol_harness import Echo, Seen
+from tests.fixtures.proxies import PROXIES, Proxy
+from tests.fixtures.raw_http import serving
+
+pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+
+SEQUENCES = sequences()
+CALLERS = 12
+# Seconds without an answer after which a caller waits no longer; its connection stays until all are done.
+QUIET = 0.05
+LONGEST = 30
+_ECHOED = re.compile(rb'(?:\r\n\r\n|^)\["[^"]+", "([^"]*)", "')
+TAGS = ["".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=3)]
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture(params=PROXIES)
+def proxy(request: pytest.FixtureRequest, tmp_path: Path, echo: Echo) -> Iterator[Proxy]:
+    program = Proxy.program(request.param)
+    if program is None:
+        pytest.skip(f"there is no {request.param.partition(' ')[0]} here")
+    with (
+        serving(echo, Limits(reading=60, request=60)) as upstream,
+        Proxy(request.param, tmp_path, upstream).running(program) as proxy,
+    ):
+        yield proxy
+
+
+class Caller:
+    """Sends sequences through a proxy, one after another, and each time asks for something of its own afterwards."""
+
+    def __init__(self, port: int, work: Iterator[tuple[str, str, bytes]]) -> None:
+        self._port, self._work = port, work
+        self._open: list[asyncio.StreamWriter] = []
+        self.wrong: list[str] = []
+
+    async def run(self) -> None:
+        """Send all."""
+        for tag, name, sent in self._work:
+            answered = await self._send(sent.replace(TAG, tag.encode()))
+            if not all(f"/{tag}" in target or target in ("/", "*", "") for target in _targets(answered)):
+                self.wrong.append(f"{name}: was answered with {answered!r}")
+            probe = f"GET /probe/{tag} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
+            answered = await self._send(probe, until=f"/probe/{tag}".encode())
+            if _targets(answered) != [f"/probe/{tag}"]:
+                self.wrong.append(f"{name}: the next caller was answered with {answered!r}")
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for writer in self._open:
+            writer.close()
+
+    async def _send(self, sent: bytes, until: bytes | None = None) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        answered, ended = b"", False
+        try:
+            writer.write(sent)
+            while not ended and (until is None or until not in answered):
+                data = await asyncio.wait_for(reader.read(65536), QUIET if until is None else LONGEST)
+                answered, ended = answered + data, not data
+        except TimeoutError:
+            self._open.append(writer)
+            return answered
+        except ConnectionError:
+            pass
+        writer.close()
+        return answered
+
+
+def _targets(answered: bytes) -> list[str]:
+    """The targets of the requests that were answered, as the application saw them."""
+    return [target.decode() for target in _ECHOED.findall(answered)]
+
+
+async def test_the_server_divides_what_a_proxy_passes_on_as_the_proxy_does(proxy, echo):
+    work = iter([(tag, name, sent) for tag, (name, sent) in zip(TAGS, SEQUENCES.items(), strict=False)])
+    callers = [Caller(proxy.port, work) for _ in range(CALLERS)]
+
+    await asyncio.gather(*(caller.run() for caller in callers))
+    until = time.monotonic() + 10
+    while (seen := _counted(echo.seen, proxy)) != (passed := _counted(proxy.passed(), proxy)):
+        if time.monotonic() > until:
+            break
+        await asyncio.sleep(0.1)
+    for caller in callers:
+        caller.hang_up()
+
+    assert not [wrong for caller in callers for wrong in caller.wrong]
+    assert (seen - passed, passed - seen) == (Counter(), Counter())
+    assert len(seen) > len(SEQUENCES) * 3 // 2
+
+
+def _counted(requests: Iterable[Seen], proxy: Proxy) -> Counter[tuple[Any, ...]]:
+    return Counter(request.framing if proxy.knows_bodies else request.framing[:2] for request in requests)

@@ -1,0 +1,173 @@
+"""Whatever the umask, new files of the directory are their owner's alone; files that are there keep their mode."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schema.engine.model.resource import shape
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.records import create
+from schema.engine.query.selection import Scalar, Selection
+from schema.engine.sqlite.database_file import alone
+from schema.maintenance.backup import back_up
+from schema.maintenance.doctor_sqlite import examine
+from schema.migrations.commands import migrate
+from schema.models import RESOURCES
+from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
+from schema.transfer.sheet import sheets_of
+from tests.fixtures.clients import ADMIN, USER
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")]
+
+ROOT = Path(__file__).parents[2]
+SHAPES = [shape(model) for model in RESOURCES]
+SHEETS = sheets_of(SHAPES)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def modes(folder):
+    return {path.relative_to(folder).as_posix(): stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+
+
+def is_private(folder):
+    found = modes(folder)
+    return found and all(mode == (0o700 if (folder / name).is_dir() else 0o600) for name, mode in found.items())
+
+
+async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
+    path = tmp_path / "var" / "lib" / "tandem.db"
+    migrate(str(path))
+
+    with alone(str(path), "serving"):
+        async with Directory(str(path)) as directory:
+            selection = Selection((("id", Scalar("id")),))
+            await create(directory.work(ADMIN), USER, {"first_name": "Ada", "age": 36}, selection)
+            assert {f"var/lib/tandem.db{end}" for end in ("", "-wal", "-shm", "-serving", "-migrating")} <= set(
+                modes(tmp_path)
+            )
+            assert is_private(tmp_path), modes(tmp_path)
+
+
+def test_a_new_database_is_private_at_every_moment(tmp_path):
+    """Another process looks all the time: what it can open once, it can read for ever."""
+    script = (
+        "import os, sys; os.umask(0); from schema.migrations import run; from pathlib import Path\n"
+        "seen = set()\n"
+        "def look(name, given):\n"
+        "    if name in ('sqlite3.connect', 'open', 'os.rename'):\n"
+        "        for path in Path(sys.argv[1]).rglob('*'):\n"
+        "            seen.add((path.suffix, oct(path.stat().st_mode & 0o777)))\n"
+        "sys.addaudithook(look)\n"
+        "run.migrate(sys.argv[1] + '/new/tandem.db')\n"
+        "print({mode for _, mode in seen})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() in ("{'0o600', '0o700'}", "{'0o700', '0o600'}"), done.stdout
+    assert is_private(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o600])
+def test_a_file_that_is_there_keeps_its_mode(umask, database, mode):
+    database.chmod(mode)
+
+    migrate(str(database))
+
+    assert stat.S_IMODE(database.stat().st_mode) == mode
+
+
+def test_a_backup_is_private(umask, database, tmp_path):
+    folder = tmp_path / "backups"
+    folder.mkdir(0o700)
+    (folder / "old.db").write_bytes(b"")
+    (folder / "old.db").chmod(0o644)
+
+    back_up(str(database), folder / "new.db")
+    back_up(str(database), folder / "old.db", force=True)
+
+    assert is_private(folder), modes(folder)
+
+
+def test_exports_are_private_while_they_are_written_too(umask, database, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir(0o700)
+    written = []
+
+    def batches(self, sheet):
+        written.append(is_private(out))
+        return iter(())
+
+    with snapshot(str(database), lambda what, share: None) as taken:
+        monkeypatch.setattr(type(taken), "_batches", batches)
+        export_file(taken, SHEETS["users"], out / "users.csv")
+        export_folder(taken, list(SHEETS.values()), out / "deep" / "er")
+        export_zip(taken, list(SHEETS.values()), out / "all.zip")
+
+    assert is_private(out), modes(out)
+    assert written == [True] * 7
+    assert len(modes(out)) == 7
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o600])
+def test_an_export_keeps_the_mode_of_the_file_that_it_replaces(umask, database, tmp_path, mode):
+    path = tmp_path / "users.csv"
+    path.write_text("old")
+    path.chmod(mode)
+
+    with snapshot(str(database), lambda what, share: None) as taken:
+        export_file(taken, SHEETS["users"], path)
+
+    assert path.read_text() != "old"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_somebody_else_s_does_not_say_who_may_read(database, tmp_path):
+    path = tmp_path / "users.csv"
+    path.write_text("")
+    path.chmod(0o666)
+    os.chown(path, 65534, 65534)
+
+    with snapshot(str(database), lambda what, share: None) as taken:
+        export_file(taken, SHEETS["users"], path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_another_has_put_in_the_way_is_not_written_through(database, tmp_path):
+    """A link under the name of the file that is written beside the export."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    (tmp_path / f".users.csv.{os.getpid()}.part").symlink_to(elsewhere)
+
+    with snapshot(str(database), lambda what, share: None) as taken:
+        export_file(taken, SHEETS["users"], tmp_path / "users.csv")
+
+    assert elsewhere.read_text() == "mine"
+    assert not (tmp_path / "users.csv").is_symlink()
+
+
+@pytest.mark.parametrize("mode, amiss", [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
+def test_the_doctor_says_that_any_user_may_open_it(database, mode, amiss):
+    database.chmod(mode)
+
+    (found,) = (it for it in examine(str(database), SHAPES) if it.what == "access")
+
+    assert bool(found.wrong) == amiss
+    if amiss:
+        assert f"{mode:04o}" in found.wrong
+        assert found.advice.startswith(f"chmod 600 {database}")
