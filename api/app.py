@@ -13,34 +13,34 @@ from starlette.routing import Route, WebSocketRoute
 from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import graphql_route
-from api.graphql.socket import SocketDoor, socket_routes
+from api.graphql.socket import WebSocketHandler, socket_routes
 from api.http.problem_pages import PAGES
-from api.http.router import Shortcut
+from api.http.router import FastRouter
 from api.middleware.client_identity import identifier
 from api.middleware.cors import Cors
 from api.middleware.hosts import host_check
 from api.middleware.proxies import unveiling
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RateLimiter
 from api.middleware.rate_limit_storage import redis
-from api.middleware.request import Envelope, handlers
+from api.middleware.request import RequestMiddleware, handlers
 from api.middleware.request_cost import price_of_call, price_of_document
 from api.middleware.response import request_gate
 from api.observability import health, metrics
-from api.observability.request_metrics import Figures, Observer
+from api.observability.request_metrics import Observer, RequestMetrics
 from api.openapi import document as openapi
 from api.pages import routes
 from api.rest.endpoint import Endpoint
-from api.rest.endpoint_app import Authenticate, resources
+from api.rest.endpoint_app import Authenticate, endpoint_routes
 from api.rest.model_endpoints import me_endpoint, model_endpoints
 from api.rest.typed_endpoints import endpoints_of
 from api.settings import Settings
-from schema.engine.concurrency import Gate
-from schema.engine.model.resource import Shape, shape
+from schema.engine.concurrency import ConcurrencyLimit
+from schema.engine.model.resource import Resource, resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.executor import Executor
 from schema.graphql.execution.limits import Limits
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 
 
 def create_app(settings: Settings, authenticate: Authenticate | None = None) -> Starlette:
@@ -48,18 +48,18 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
 
     `authenticate` says who asks: by default, as the settings have it.
     """
-    shapes = [shape(model) for model in RESOURCES]
-    endpoints = _endpoints(shapes)
+    resources = [resource_of(model) for model in MODELS]
+    endpoints = _endpoints(resources)
     authenticate = authenticate or Authenticator(settings)
-    figures, executor = Figures(), _executor(settings, shapes)
-    rates = Rates(authenticate, settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
+    figures, executor = RequestMetrics(), _executor(settings, resources)
+    rates = RateLimiter(authenticate, settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
     gate = request_gate(settings.running, settings.credential_share)
-    document = openapi.document(endpoints, shapes, _topics(), development=settings.development)
+    document = openapi.document(endpoints, resources, _topics(), development=settings.development)
     counted = rates.counted(price_of_document)
 
     doors = [
         graphql_route(executor, counted, routes.graphiql_page, settings.graphql_body_limit),
-        *resources(endpoints, rates.counted(price_of_call), settings.body_limit),
+        *endpoint_routes(endpoints, rates.counted(price_of_call), settings.body_limit),
     ]
     app = Starlette(
         routes=[
@@ -80,7 +80,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
 
 
 def _lifespan(
-    settings: Settings, authenticate: Authenticate, figures: Figures, rates: Rates
+    settings: Settings, authenticate: Authenticate, figures: RequestMetrics, rates: RateLimiter
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -94,7 +94,7 @@ def _lifespan(
     return lifespan
 
 
-def _on_refusal(figures: Figures, rates: Rates) -> Callable[[int, str | None], None]:
+def _on_refusal(figures: RequestMetrics, rates: RateLimiter) -> Callable[[int, str | None], None]:
     """What is refused before it is a request is counted, and its address pays for it."""
 
     def on_refusal(status: int, address: str | None) -> None:
@@ -105,12 +105,12 @@ def _on_refusal(figures: Figures, rates: Rates) -> Callable[[int, str | None], N
     return on_refusal
 
 
-def _around(settings: Settings, figures: Figures, envelope: Middleware, doors: list[Route]) -> list[Middleware]:
+def _around(settings: Settings, figures: RequestMetrics, envelope: Middleware, doors: list[Route]) -> list[Middleware]:
     """What every request passes on its way in, and its answer on the way out; the first is outermost."""
     around = [
         Middleware(Observer, figures=figures),
         envelope,
-        Middleware(Shortcut, routes=doors),
+        Middleware(FastRouter, routes=doors),
     ]
     if settings.tracing == "off":
         return around
@@ -119,25 +119,27 @@ def _around(settings: Settings, figures: Figures, envelope: Middleware, doors: l
     return [Middleware(Tracing), *around]
 
 
-def _endpoints(shapes: Sequence[Shape]) -> list[Endpoint]:
+def _endpoints(resources: Sequence[Resource]) -> list[Endpoint]:
     """Those of the models, and those of one's own."""
     return [
-        *(endpoint for made in shapes for endpoint in model_endpoints(made)),
-        me_endpoint(shape(User)),
+        *(endpoint for resource in resources for endpoint in model_endpoints(resource)),
+        me_endpoint(resource_of(User)),
         *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
     ]
 
 
-def _executor(settings: Settings, shapes: Sequence[Shape]) -> Executor:
+def _executor(settings: Settings, resources: Sequence[Resource]) -> Executor:
     """What runs GraphQL, within the limits that the settings have."""
     limits = Limits(depth=settings.graphql_depth, records=settings.graphql_records)
-    return Executor(make_schema(shapes, shape(User)), limits, discreet=not settings.development)
+    return Executor(make_schema(resources, resource_of(User)), limits, discreet=not settings.development)
 
 
-def _sockets(settings: Settings, executor: Executor, authenticate: Authenticate, rates: Rates) -> list[WebSocketRoute]:
+def _sockets(
+    settings: Settings, executor: Executor, authenticate: Authenticate, rates: RateLimiter
+) -> list[WebSocketRoute]:
     """The door for WebSockets, as the settings have it."""
     return socket_routes(
-        SocketDoor(
+        WebSocketHandler(
             executor,
             authenticate,
             rates=rates,
@@ -150,11 +152,11 @@ def _sockets(settings: Settings, executor: Executor, authenticate: Authenticate,
     )
 
 
-def _envelope(settings: Settings, gate: Gate, rates: Rates, authenticate: Authenticate) -> Middleware:
+def _envelope(settings: Settings, gate: ConcurrencyLimit, rates: RateLimiter, authenticate: Authenticate) -> Middleware:
     """What is round every answer, as the settings have it."""
     unveil = unveiling(settings.trusted_proxies)
     return Middleware(
-        Envelope,
+        RequestMiddleware,
         gate=gate,
         rates=rates,
         identify=identifier(authenticate),

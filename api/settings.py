@@ -17,7 +17,7 @@ from api.knobs import KNOBS, Knob
 from schema.engine.database_url import is_postgres
 
 
-class WrongSetting(Exception):
+class InvalidSetting(Exception):
     """A setting that Tandem cannot start with."""
 
 
@@ -72,10 +72,10 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     for name, goes_with in (("oidc_issuer", "oidc_audience"), ("jwks_file", "oidc_issuer")):
         if getattr(settings, name) and not getattr(settings, goes_with):
             knob, missing = KNOBS[name], KNOBS[goes_with]
-            raise WrongSetting(f"{missing.name} is not set, though {knob.name} is; it takes {missing.takes}")
+            raise InvalidSetting(f"{missing.name} is not set, though {knob.name} is; it takes {missing.takes}")
     if settings.jwks_file and not Path(settings.jwks_file).is_file():
         knob = KNOBS["jwks_file"]
-        raise WrongSetting(f"{knob.name} is {settings.jwks_file!r}; it takes {knob.takes}")
+        raise InvalidSetting(f"{knob.name} is {settings.jwks_file!r}; it takes {knob.takes}")
     _check_together(settings)
     return settings
 
@@ -91,22 +91,24 @@ def _check_together(settings: Settings) -> None:
     if is_postgres(settings.database):
         return
     if settings.workers > 1:
-        raise WrongSetting(
+        raise InvalidSetting(
             f"WEB_CONCURRENCY is {settings.workers}, but SQLite serves one process: set it to 1, or take a PostgreSQL"
         )
     if settings.read_database:
-        raise WrongSetting("TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL: SQLite has no replicas")
+        raise InvalidSetting(
+            "TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL: SQLite has no replicas"
+        )
 
 
 def _value(knob: Knob, given: Mapping[str, str]) -> Any:
     text = knob.text(given)
     if text is None:
-        raise WrongSetting(f"{knob.name} is not set; it takes {knob.takes}")
+        raise InvalidSetting(f"{knob.name} is not set; it takes {knob.takes}")
     try:
         return knob.read(text)
     except ValueError:
         got = "something else" if knob.secret else repr(text)
-        raise WrongSetting(f"{knob.name} is {got}; it takes {knob.takes}") from None
+        raise InvalidSetting(f"{knob.name} is {got}; it takes {knob.takes}") from None
 
 
 def _shown(knob: Knob, given: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-from schema.engine.database_url import is_postgres, server_at
+from schema.engine.database_url import is_postgres, postgres_address
 
 
 def https(text: str) -> str:
@@ -27,7 +27,7 @@ def redis(text: str) -> str:
 def database(text: str) -> str:
     """The path of an SQLite file, or the URL of a PostgreSQL."""
     if is_postgres(text):
-        server_at(text)
+        postgres_address(text)
         return text
     found = re.fullmatch(r"sqlite(?:\+aiosqlite)?:///(?P<path>[^?#]+)", text)
     if found is None or ":memory:" in text:
@@ -37,5 +37,5 @@ def database(text: str) -> str:
 
 def replica(text: str) -> str:
     """The URL of a PostgreSQL."""
-    server_at(text)
+    postgres_address(text)
     return text

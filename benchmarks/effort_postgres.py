@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.effort import Effort
-from schema.engine.database_url import Server, server_at
+from schema.engine.database_url import PostgresAddress, postgres_address
 from schema.engine.operations.directory import Directory
 from schema.engine.postgres import reads
 from schema.engine.postgres.session import connect
@@ -36,7 +36,7 @@ class PostgresObserver:
     async def opened(self) -> AsyncIterator[Directory]:
         """A directory that is listened to: its sessions tell what they are asked, with the parameters."""
         usual, reads.connect = reads.connect, self._connect  # type: ignore[attr-defined]
-        self._own = await connect(server_at(self._database), PATIENCE)
+        self._own = await connect(postgres_address(self._database), PATIENCE)
         try:
             async with Directory(self._database) as directory:
                 yield directory
@@ -68,7 +68,7 @@ class PostgresObserver:
         plan: dict[str, Any] = json.loads(told)[0]["Plan"]
         return plan
 
-    async def _connect(self, server: Server, deadline: float) -> Any:
+    async def _connect(self, server: PostgresAddress, deadline: float) -> Any:
         connection = await connect(server, deadline)
         connection.add_query_logger(self._note)
         return connection

@@ -14,7 +14,7 @@ from api.rest.list_parameters import list_parameters, orders
 from benchmarks import people, stores
 from benchmarks.people import Row, Size
 from benchmarks.workloads import LIST, NESTED, NUMBER, ONE, Ask, Dialect
-from schema.engine.model.resource import Shape, shape
+from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query import cursors
 from schema.engine.query.selection import Order
 from schema.models import User
@@ -36,7 +36,7 @@ class Question:
 
 def questions(size: Size, database: str) -> Iterator[Question]:
     """All of them, what writes last."""
-    made, numbers = shape(User), list(_spread(size))
+    made, numbers = resource_of(User), list(_spread(size))
     yield Question("one user", tuple(Ask("GET", f"/users/{people.user_id(number)}") for number in numbers))
     yield Question("first page", (Ask("GET", "/users?limit=50"),))
     yield from _sorted(made, database, size)
@@ -50,31 +50,31 @@ def questions(size: Size, database: str) -> Iterator[Question]:
     yield Question("create", (Ask("POST", "/users", json.dumps(body).encode()),))
 
 
-def cursor_at(made: Shape, order: Order, database: str, place: int) -> str:
+def cursor_at(resource: Resource, order: Order, database: str, place: int) -> str:
     """The cursor of the row at a place of a list, as the service would make it: turning the pages would take hours."""
-    columns = [made.fields[name].sort_column for name in order.fields] + ["id"]
+    columns = [resource.fields[name].sort_column for name in order.fields] + ["id"]
     directed = ", ".join(f"{column} {'DESC' if order.descending else 'ASC'}" for column in columns)
     sql = f'SELECT {", ".join(columns)} FROM "user" ORDER BY {directed} LIMIT 1 OFFSET {place}'
     keys = json.dumps(stores.row(database, sql), separators=(",", ":"), ensure_ascii=False)
     (secret,) = stores.row(database, "SELECT secret FROM cursor_key")
-    seal = cursors.Signer(secret).seal(made.name, None, order, None, {})
+    seal = cursors.Signer(secret).seal(resource.name, None, order, None, {})
     return cursors.make(keys.encode(), seal).decode()
 
 
-def _sorted(made: Shape, database: str, size: Size) -> Iterator[Question]:
+def _sorted(resource: Resource, database: str, size: Size) -> Iterator[Question]:
     """A page of fifty half-way through each order."""
-    for name, order in orders(made).items():
-        cursor = cursor_at(made, order, database, size.users // 2)
+    for name, order in orders(resource).items():
+        cursor = cursor_at(resource, order, database, size.users // 2)
         yield Question(f"sort={name}, half-way", (Ask("GET", f"/users?limit=50&sort={name}&after={cursor}"),))
 
 
-def _filtered(made: Shape, numbers: Iterable[int]) -> Iterator[Question]:
+def _filtered(resource: Resource, numbers: Iterable[int]) -> Iterator[Question]:
     """Each filter: with values that there are, and where it reads a text, with one that there is not."""
     rows = [people.user(number) for number in numbers]
     # The same names and ages whatever the size, so that as large a share of all has them.
     alike = [people.user(number) for number in _spread(Size(2000))]
     alike = [row for row in alike if min(len(str(row["first_name"])), len(str(row["last_name"]))) > 2]
-    for parameter in list_parameters(made):
+    for parameter in list_parameters(resource):
         name = parameter.name
         field, _, operator = name.partition("__")
         if name in _OWN:
@@ -86,7 +86,7 @@ def _filtered(made: Shape, numbers: Iterable[int]) -> Iterator[Question]:
         values = [_value(row, field, operator) for row in (rows if field in ORDERED else alike)]
         asks = [Ask("GET", f"/users?{name}={quote(value, safe=',')}") for value in values]
         yield Question(name, tuple(asks))
-        if operator in RANGES and field in orders(made):
+        if operator in RANGES and field in orders(resource):
             yield Question(f"{name}, sort={field}", tuple(Ask("GET", f"{ask.path}&sort={field}") for ask in asks))
         if field == "q":
             yield from _searched()

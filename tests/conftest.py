@@ -28,11 +28,11 @@ from schema.engine.errors import Unauthenticated
 from schema.engine.model.policy import Actor
 from schema.engine.operations.cursor_key import CURSOR_KEY
 from schema.engine.operations.directory import Directory
-from schema.engine.query.plan_cache import Plans
+from schema.engine.query.plan_cache import PlanCache
 from schema.engine.sql import dialect
 from schema.migrations.commands import migrate
 from tests.fixtures import postgres
-from tests.fixtures.clients import ADMIN, Door, GraphQLDoor, RestDoor
+from tests.fixtures.clients import ADMIN, Client, GraphQLClient, RestClient
 from tests.fixtures.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
 from tests.fixtures.query_replay import REPLAY, Replay, both_ways
 
@@ -226,20 +226,20 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
 
 
 @pytest.fixture
-def plans(store: str) -> Plans:
+def plans(store: str) -> PlanCache:
     """Those of all tests on this kind of database: to plan anew in each would be a third of all work."""
     return PLANS[store]
 
 
-def empty_plans(store: str) -> Plans:
-    return Plans(dialect.postgres() if store == "postgres" else dialect.SQLITE)
+def empty_plans(store: str) -> PlanCache:
+    return PlanCache(dialect.postgres() if store == "postgres" else dialect.SQLITE)
 
 
 PLANS = {store: empty_plans(store) for store in KINDS["both"]}
 
 
 @pytest.fixture
-def client(service: TestClient, database: Path | str, statements: list[str], plans: Plans) -> Iterator[TestClient]:
+def client(service: TestClient, database: Path | str, statements: list[str], plans: PlanCache) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
     directory = Directory(str(database), watch=REPLAY.quiet(statements.append))
     directory.plans = plans
@@ -271,19 +271,19 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def rest(client: TestClient, actors: dict[str, Actor | None]) -> RestDoor:
-    return RestDoor(client, actors)
+def rest(client: TestClient, actors: dict[str, Actor | None]) -> RestClient:
+    return RestClient(client, actors)
 
 
 @pytest.fixture
-def graphql(client: TestClient, actors: dict[str, Actor | None]) -> GraphQLDoor:
-    return GraphQLDoor(client, actors)
+def graphql(client: TestClient, actors: dict[str, Actor | None]) -> GraphQLClient:
+    return GraphQLClient(client, actors)
 
 
-@pytest.fixture(params=[RestDoor, GraphQLDoor], ids=lambda kind: kind.name)
-def door(request: pytest.FixtureRequest, client: TestClient, actors: dict[str, Actor | None]) -> Door:
+@pytest.fixture(params=[RestClient, GraphQLClient], ids=lambda kind: kind.name)
+def door(request: pytest.FixtureRequest, client: TestClient, actors: dict[str, Actor | None]) -> Client:
     """Either door: a test that takes it runs through both."""
-    opened: Door = request.param(client, actors)
+    opened: Client = request.param(client, actors)
     return opened
 
 

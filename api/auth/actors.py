@@ -15,14 +15,14 @@ import orjson
 
 from schema.engine.errors import NotFound
 from schema.engine.model.policy import SERVICE, Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
 from schema.engine.operations.directory import Directory
 from schema.engine.query.filters import UUID, bound
-from schema.engine.query.selection import Branch, Compare, Page, Rows, Scalar, Selection
+from schema.engine.query.selection import Branch, Compare, Items, Page, Scalar, Selection
 from schema.models import Key, User
 
-KEY, USER = shape(Key), shape(User)
+KEY, USER = resource_of(Key), resource_of(User)
 _OF_A_KEY = Selection(
     tuple((name, Scalar(name)) for name in ("digest", "role", "scopes", "expires_at", "rate", "active"))
 )
@@ -109,7 +109,7 @@ async def _person(subject: str, directory: Directory, field: str) -> dict[str, o
     """The person whose `field` is the subject."""
     if field == "id" and not UUID.fullmatch(subject):
         return None
-    found = Branch((("items", Rows(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
+    found = Branch((("items", Items(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
     values = {**bound(USER.fields[field], "eq", "subject", subject), "size": 1}
     page = await records.find(directory.work(SERVICE), USER, found, values)
     return next(iter(orjson.loads(page.json)["items"]), None)
@@ -117,6 +117,6 @@ async def _person(subject: str, directory: Directory, field: str) -> dict[str, o
 
 async def is_there_a_key(directory: Directory) -> bool:
     """Whether anybody has ever made one."""
-    first = Branch((("items", Rows(Selection((("id", Scalar("id")),)))),), Page("size"))
+    first = Branch((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
     page = await records.find(directory.work(SERVICE), KEY, first, {"size": 1})
     return bool(orjson.loads(page.json)["items"])

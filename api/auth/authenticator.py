@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from api.auth.actors import Credential as Credential
 from api.auth.actors import KeyClaim, is_there_a_key
-from api.auth.credential_cache import Claim, Keyring
+from api.auth.credential_cache import Claim, CredentialCache
 from api.settings import Settings
 from schema.engine.errors import DirectoryError, InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
@@ -45,7 +45,7 @@ class Authenticator:
         self._development = settings.development
         self._check_local = check_local or _local_access(settings)
         self._tokens = _tokens(settings)
-        self._keyring = Keyring(self._claim, settings.jwt_subject)
+        self._keyring = CredentialCache(self._claim, settings.jwt_subject)
 
     async def __call__(self, scope: Scope) -> Actor:
         """The actor behind a request."""

@@ -56,7 +56,7 @@ class _Look:
         return len(self.changes) >= MOST_CHANGES or any(about in _touched(change) for change in self.changes)
 
 
-class Keyring:
+class CredentialCache:
     """What credentials stand for. `prove` reads one that is new: what it claims, if that is proved.
 
     `subject` is the field of a person that a token's subject is matched with.

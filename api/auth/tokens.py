@@ -17,7 +17,7 @@ import jwt
 from api.auth.actors import TokenClaim
 from api.auth.jwks import IssuerKeys
 from api.settings import Settings
-from schema.engine.errors import BadRequest, TooComplex
+from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.policy import ROLES
 from schema.engine.model.strict_json import strict
 
@@ -80,7 +80,7 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     try:
         header, payload, _ = (_decoded(part) for part in token.split("."))
         found = strict(header), strict(payload)
-    except (BadRequest, TooComplex, binascii.Error, ValueError):
+    except (BadRequest, QueryTooComplex, binascii.Error, ValueError):
         return None
     return found if all(isinstance(part, dict) for part in found) else None
 

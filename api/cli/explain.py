@@ -20,16 +20,16 @@ import typer
 from api.cli.explain_request import SAMPLE, Asked, Came, Who, rehearse
 from api.cli.terminal import fail, plainly
 from api.settings import Settings, read
-from schema.engine.database_url import is_postgres, name_of
-from schema.engine.driver import Step
+from schema.engine.database_url import display_name, is_postgres
+from schema.engine.driver import Query
 from schema.engine.errors import DirectoryError
-from schema.engine.model.resource import Shape, shape
+from schema.engine.model.resource import Resource, resource_of
 from schema.explain import sqlite
 from schema.explain.layout import laid_out
 from schema.explain.recorder import Recorder
 from schema.explain.sqlite import trial
 from schema.explain.wording import in_words, narrowed
-from schema.models import RESOURCES
+from schema.models import MODELS
 
 _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.I)
 _REST = re.compile(
@@ -43,7 +43,7 @@ class Planner:
     """Whose plans are shown, and what asks for one: given a step, and the tables in which it looks for something."""
 
     name: str
-    plan: Callable[[Step, Collection[str]], tuple[list[str], list[str]]]
+    plan: Callable[[Query, Collection[str]], tuple[list[str], list[str]]]
 
 
 def explain(
@@ -57,18 +57,18 @@ def explain(
     asked = _understood(request, method, body, variables)
     with plainly():
         settings = read()
-        shapes = [shape(model) for model in RESOURCES]
+        resources = [resource_of(model) for model in MODELS]
         ids = {it.lower() for it in _ID.findall(f"{asked.path} {asked.query} {(asked.body or b'').decode()}")} | {
             SAMPLE
         }
-        said, came, recorder = _explained(settings, shapes, sorted(ids), asked, who)
+        said, came, recorder = _explained(settings, resources, sorted(ids), asked, who)
     print("\n".join(said))
     if came.status >= 400 or (asked.graphql and not recorder.trips and b'"errors"' in came.body):
         raise typer.Exit(1)
 
 
 def _explained(
-    settings: Settings, shapes: list[Shape], ids: list[str], asked: Asked, who: Who
+    settings: Settings, resources: list[Resource], ids: list[str], asked: Asked, who: Who
 ) -> tuple[list[str], Came, Recorder]:
     """What is said, what came of the request, and who has noted it down."""
     place = settings.database
@@ -76,11 +76,11 @@ def _explained(
         # Only here: who has a file needs no driver for a server.
         from schema.explain import postgres
 
-        furnished = partial(postgres.furnish, shapes=shapes, ids=ids)
+        furnished = partial(postgres.furnish, resources=resources, ids=ids)
         came, recorder = asyncio.run(rehearse(settings, postgres.guarded(place), asked, who, furnished))
-        planned = Planner(name_of(place), partial(postgres.planned, place))
+        planned = Planner(display_name(place), partial(postgres.planned, place))
         return [*_told(asked, who, came, recorder), *_trips(recorder, planned)], came, recorder
-    with trial(shapes, ids) as path:
+    with trial(resources, ids) as path:
         came, recorder = asyncio.run(rehearse(settings, path, asked, who))
         if Path(place).is_file():
             planned = Planner(place, partial(sqlite.planned, place))
@@ -146,7 +146,7 @@ def _trips(recorder: Recorder, planner: Planner) -> Iterator[str]:
             yield from _step(step, recorder, planner)
 
 
-def _step(step: Step, recorder: Recorder, planner: Planner) -> Iterator[str]:
+def _step(step: Query, recorder: Recorder, planner: Planner) -> Iterator[str]:
     key, statement = recorder.planned(step[0])
     words, tables = _selection(key)
     names = statement.names if statement and statement.names else tuple(f"?{at + 1}" for at in range(len(step[1])))
@@ -166,7 +166,7 @@ def _selection(key: Any) -> tuple[list[str], set[str]]:
     """What a plan was made for, in words, and the tables in which it looks for something."""
     if isinstance(key, tuple) and len(key) == 4 and key[0] == "one":
         return in_words(key[1], key[2], of_one=True), narrowed(key[1], key[2])
-    if isinstance(key, tuple) and len(key) == 3 and isinstance(key[0], Shape):
+    if isinstance(key, tuple) and len(key) == 3 and isinstance(key[0], Resource):
         return in_words(key[0], key[1], of_one=False), narrowed(key[0], key[1])
     return [], set()
 

@@ -19,13 +19,13 @@ from api.cli.terminal import plainly, warn
 from api.settings import read
 from schema.engine.model import input_models
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import Directory, Work
-from schema.engine.query.selection import Branch, Page, Rows, Scalar, Selection
+from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
 from schema.models import Key
 
-KEY = shape(Key)
+KEY = resource_of(Key)
 WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in KEY.shown))
 OPERATOR = Actor(roles=frozenset({"admin"}), name="command line")
 SHOWN = ("id", "name", "role", "scopes", "expires_at", "rate", "active")
@@ -55,8 +55,10 @@ def create(
     if expires is not None:
         given["expires_at"] = _moment(expires)
 
-    async def make(work: Work) -> str:
-        data = input_models.create_face(KEY).read({field: value for field, value in given.items() if value is not None})
+    async def make(work: UnitOfWork) -> str:
+        data = input_models.create_input(KEY).read(
+            {field: value for field, value in given.items() if value is not None}
+        )
         _, found = await records.create(work, KEY, data, WHOLE)
         return str(found.once)
 
@@ -81,18 +83,18 @@ def list_() -> None:
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]) -> None:
     """Switch a key off for good. Whoever serves the database turns it away within five seconds."""
 
-    async def switch_off(work: Work) -> None:
+    async def switch_off(work: UnitOfWork) -> None:
         await records.call(work, KEY, KEY.verbs["revoke"], id.strip().lower(), {}, WHOLE)
 
     _done(switch_off)
     warn(f"The key {id} is revoked.")
 
 
-async def _all(work: Work) -> list[dict[str, Any]]:
+async def _all(work: UnitOfWork) -> list[dict[str, Any]]:
     """All keys: as many as pages of a hundred can bring."""
     last, rows = "", list[dict[str, Any]]()
-    page = Branch((("items", Rows(WHOLE)),), Page("size"))
-    later = Branch((("items", Rows(WHOLE)),), Page("size", after="after"))
+    page = Branch((("items", Items(WHOLE)),), Page("size"))
+    later = Branch((("items", Items(WHOLE)),), Page("size", after="after"))
     for _ in range(MOST_PAGES):
         asked = (later, {"size": 100, "after_0": last}) if last else (page, {"size": 100})
         found = json.loads((await records.find(work, KEY, *asked)).json)["items"]
@@ -103,7 +105,7 @@ async def _all(work: Work) -> list[dict[str, Any]]:
     return rows
 
 
-def _done(deed: Callable[[Work], Awaitable[Done]]) -> Done:
+def _done(deed: Callable[[UnitOfWork], Awaitable[Done]]) -> Done:
     """What comes of it, done by whoever may start programs here."""
 
     async def run(path: str) -> Done:

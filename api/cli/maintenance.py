@@ -11,12 +11,12 @@ import typer
 
 from api.cli.terminal import fail, plainly
 from api.settings import Settings, read
-from schema.engine.database_url import is_postgres, name_of
-from schema.engine.model.resource import Shape, shape
+from schema.engine.database_url import display_name, is_postgres
+from schema.engine.model.resource import Resource, resource_of
 from schema.maintenance.backup import back_up
 from schema.maintenance.doctor_sqlite import MEGABYTE, examine
 from schema.maintenance.finding import Finding
-from schema.models import RESOURCES
+from schema.models import MODELS
 
 DUMP = (
     'A PostgreSQL is backed up by its own tool, while it serves: pg_dump --format=custom --file={file} "$DATABASE_URL"'
@@ -45,8 +45,8 @@ def doctor(
 ) -> None:
     """Say whether the database is well, or a backup of it. Changes nothing; exit 1 if something is amiss."""
     with plainly():
-        shapes = [shape(model) for model in RESOURCES]
-        name, findings = (file, examine(file, shapes)) if file else _findings(read(), shapes)
+        resources = [resource_of(model) for model in MODELS]
+        name, findings = (file, examine(file, resources)) if file else _findings(read(), resources)
         ill = 0
         for finding in findings:
             ill += bool(finding.wrong)
@@ -57,14 +57,14 @@ def doctor(
         fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {name}.")
 
 
-def _findings(settings: Settings, shapes: list[Shape]) -> tuple[str, Iterator[Finding]]:
+def _findings(settings: Settings, resources: list[Resource]) -> tuple[str, Iterator[Finding]]:
     """What the database is called, and what there is to find in it."""
     place = settings.database
     if not is_postgres(place):
-        return place, examine(place, shapes)
+        return place, examine(place, resources)
     # Only here: who has a file needs no driver for a server.
     from schema.maintenance import doctor_postgres
     from schema.maintenance.postgres_server import Used
 
     used = Used(settings.workers * settings.pool + 1, settings.read_database)
-    return name_of(place), doctor_postgres.examine(place, shapes, used)
+    return display_name(place), doctor_postgres.examine(place, resources, used)

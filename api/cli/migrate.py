@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from api.cli.terminal import fail, plainly, warn
 from api.settings import Settings, read
-from schema.engine.database_url import is_postgres, name_of
-from schema.engine.errors import DatabaseUnavailable, Hopeless
+from schema.engine.database_url import display_name, is_postgres
+from schema.engine.errors import DatabaseMisconfigured, DatabaseUnavailable
 from schema.migrations import commands
 
 Done = TypeVar("Done")
@@ -39,7 +39,7 @@ def migrate(
         elif wanting := behind(place):
             fail(wanting)
         else:
-            print(f"{name_of(place)} is up to date.")
+            print(f"{display_name(place)} is up to date.")
 
 
 def prepare(settings: Settings) -> None:
@@ -55,12 +55,14 @@ def _behind_if_there(place: str) -> str | None:
     """The same of a server that may be away for a while: the service starts, answers 503, and looks for it."""
     try:
         return behind(place)
-    except Hopeless:
+    except DatabaseMisconfigured:
         raise
     except DatabaseUnavailable as error:
         if not is_postgres(place):
             raise
-        warn(f"{name_of(place)} cannot be reached yet: {error}. Tandem starts, and looks for it with each request.")
+        warn(
+            f"{display_name(place)} cannot be reached yet: {error}. Tandem starts, and looks for it with each request."
+        )
         return None
 
 
@@ -70,12 +72,12 @@ def behind(place: str) -> str | None:
         return f"There is no database at {place}."
     current, newest = _explained(place, lambda: _revision(place)), commands.newest()
     at = f"at migration {current}" if current else "at no migration"
-    return None if current == newest else f"{name_of(place)} is {at}, and {newest} is the newest."
+    return None if current == newest else f"{display_name(place)} is {at}, and {newest} is the newest."
 
 
 def _upgrade(place: str) -> str:
     before = _revision(place) if is_postgres(place) or Path(place).is_file() else None
-    after, name = commands.migrate(place, warn), name_of(place)
+    after, name = commands.migrate(place, warn), display_name(place)
     if before == after:
         return f"{name} was up to date ({after})."
     return f"{name} is at {after} now; it was {f'at {before}' if before else 'not there or empty'}."
@@ -108,7 +110,9 @@ def _explained(path: str, do: Callable[[], Done]) -> Done:
     try:
         return do()
     except CommandError as error:
-        raise DatabaseUnavailable(f"{name_of(path)} cannot be migrated by this version of Tandem: {error}") from error
+        raise DatabaseUnavailable(
+            f"{display_name(path)} cannot be migrated by this version of Tandem: {error}"
+        ) from error
     except (DBAPIError, sqlite3.Error, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseUnavailable(f"{name_of(path)} cannot be migrated: {cause}") from error
+        raise DatabaseUnavailable(f"{display_name(path)} cannot be migrated: {cause}") from error

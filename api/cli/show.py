@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.terminal import fail, plainly
-from api.settings import Settings, WrongSetting, listed, read
+from api.settings import InvalidSetting, Settings, listed, read
 
 WIDE = 240  # where nobody looks, lines are not broken for anybody
 Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it to a file instead.")]
@@ -29,7 +29,7 @@ def settings() -> None:
     console.print(table)
     try:
         read()
-    except WrongSetting as error:
+    except InvalidSetting as error:
         fail(str(error), 2)
 
 
@@ -42,12 +42,12 @@ def openapi(output: Output = None) -> None:
 
 def sdl(output: Output = None) -> None:
     """Print the GraphQL schema."""
-    from schema.engine.model.resource import shape
+    from schema.engine.model.resource import resource_of
     from schema.graphql.schema import make_schema
-    from schema.models import RESOURCES, User
+    from schema.models import MODELS, User
 
-    made = make_schema([shape(model) for model in RESOURCES], shape(User))
-    _show(f"{made.sdl().rstrip()}\n".encode(), output)
+    resource = make_schema([resource_of(model) for model in MODELS], resource_of(User))
+    _show(f"{resource.sdl().rstrip()}\n".encode(), output)
 
 
 def _without_database() -> Settings:

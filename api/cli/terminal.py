@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from api.settings import WrongSetting
+from api.settings import InvalidSetting
 from schema.engine.errors import DirectoryError
 from schema.transfer import Tell
 
@@ -21,7 +21,7 @@ def plainly() -> Iterator[None]:
     """What is known to go wrong ends in one sentence: exit 2 for a wrong setting, else exit 1."""
     try:
         yield
-    except WrongSetting as error:
+    except InvalidSetting as error:
         fail(str(error), 2)
     except DirectoryError as error:
         fail(error.detail)

@@ -17,15 +17,15 @@ from rich.table import Table
 from api.cli.migrate import prepare
 from api.cli.terminal import fail, plainly, progress, warn
 from api.settings import read
-from schema.engine.model.resource import shape
-from schema.models import RESOURCES
+from schema.engine.model.resource import resource_of
+from schema.models import MODELS
 from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
-from schema.transfer.importer import Report, Wish, import_files
+from schema.transfer.importer import ImportOptions, Report, import_files
 from schema.transfer.limits import GIBIBYTE, MOST_TOLD, Limits
 from schema.transfer.sheet import Sheet, sheets_of
 from schema.transfer.source import kind_named, sources_of
 
-SHEETS = sheets_of(shape(model) for model in RESOURCES)
+SHEETS = sheets_of(resource_of(model) for model in MODELS)
 KINDS = ", ".join(SHEETS)
 Kind = Annotated[str | None, typer.Option(help=f"What the files hold, if their names do not say it: {KINDS}.")]
 
@@ -51,7 +51,7 @@ def import_(
     A row may have 262,144 characters; an import 1,000 files, 50 million rows, and --max-size GiB; a .zip may unpack to
     a hundred times its size, or to 16 MiB.
     """
-    wish = Wish(_known(kind), skip_bad, dry_run, show, Limits(bytes=max_size * GIBIBYTE))
+    wish = ImportOptions(_known(kind), skip_bad, dry_run, show, Limits(bytes=max_size * GIBIBYTE))
     with plainly(), progress() as tell:
         settings = read()
         sources = sources_of(files, sys.stdin.buffer)
@@ -122,10 +122,10 @@ def _wanted(file: str, kind: str | None, whole: bool) -> list[Sheet]:
 
 
 def _tell_faults(report: Report) -> None:
-    for blemish in report.blemishes:
-        warn(str(blemish))
-    if report.found > len(report.blemishes):
-        warn(f"… and {report.found - len(report.blemishes):,} more; --show says how many are shown.")
+    for row_error in report.row_errors:
+        warn(str(row_error))
+    if report.found > len(report.row_errors):
+        warn(f"… and {report.found - len(report.row_errors):,} more; --show says how many are shown.")
 
 
 def _tell_counts(report: Report, headline: str, skipped: bool) -> None:

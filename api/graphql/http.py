@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
 from api.http.requests import LONGEST_KEPT, headers_of, is_taken, quality_of, query_of, read_body
 from api.middleware.request_cost import POINT_BYTES, charge_size
-from schema.engine.errors import BadRequest, DirectoryError, Fault
+from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
 from schema.engine.model.strict_json import strict
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution.errors import NotAQuery, RequestRefused, told
+from schema.graphql.execution.errors import NotAQuery, RequestRefused, graphql_error
 from schema.graphql.execution.executor import REFUSED, Executor, Request
 
 PATH = "/graphql"
@@ -39,7 +39,7 @@ MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
-class GraphQLDoor:
+class GraphQLHandler:
     """`/graphql`: for programs the API, for browsers a page to try it on."""
 
     def __init__(
@@ -78,10 +78,10 @@ class GraphQLDoor:
         actor = await self._authenticate(scope)
         request = await self._posted(scope, receive, headers) if method == "POST" else _asked(scope)
         directory: Directory = scope["app"].state.directory
-        told = partial(scope.__setitem__, "operation")
+        graphql_error = partial(scope.__setitem__, "operation")
         spend = scope.get("spend")  # where the caller's points are counted
         body = await self._executor.run(
-            request, directory, actor, queries_only=method != "POST", told=told, spend=spend
+            request, directory, actor, queries_only=method != "POST", told=graphql_error, spend=spend
         )
         return 200, body, ()
 
@@ -102,7 +102,7 @@ def graphql_route(
     executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
 ) -> Route:
     """The one path of this door."""
-    return Route(PATH, GraphQLDoor(executor, authenticate, page, body_limit))
+    return Route(PATH, GraphQLHandler(executor, authenticate, page, body_limit))
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
@@ -119,7 +119,8 @@ def _asked(scope: Scope) -> Request:
             continue
         if len(values) > 1:
             raise BadRequest(
-                f"{name} stands more than once", [Fault((name,), "it stands more than once", "repeated", "parameter")]
+                f"{name} stands more than once",
+                [FieldError((name,), "it stands more than once", "repeated", "parameter")],
             )
         members[name] = strict(values[0].encode()) if name in ("variables", "extensions") else values[0]
     return request_of(members)
@@ -129,11 +130,11 @@ def request_of(members: Mapping[str, Any]) -> Request:
     """A request of the right form, or `BadRequest`."""
     if "query" not in members:
         raise BadRequest(
-            "query is missing: the text of a GraphQL document", [Fault(("query",), "it is required", "required")]
+            "query is missing: the text of a GraphQL document", [FieldError(("query",), "it is required", "required")]
         )
     for name, (kinds, form) in MEMBERS.items():
         if name in members and not isinstance(members[name], kinds):
-            raise BadRequest(f"{name} has to be {form}", [Fault((name,), f"it has to be {form}", "invalid")])
+            raise BadRequest(f"{name} has to be {form}", [FieldError((name,), f"it has to be {form}", "invalid")])
     return Request(members["query"], members.get("variables") or {}, members.get("operationName"))
 
 
@@ -172,7 +173,7 @@ def _refusal(error: DirectoryError, media: str) -> tuple[int, bytes, tuple[tuple
     if isinstance(error, NotAQuery):
         error = MethodNotAllowed(error.detail, [(b"allow", b"POST")])
     headers = tuple(header for header in headers_for(error) if header[0] != b"content-type")
-    body = orjson.dumps({"errors": [{"message": error.detail, "extensions": told(error)}]})
+    body = orjson.dumps({"errors": [{"message": error.detail, "extensions": graphql_error(error)}]})
     return status_of(type(error)), body, headers
 
 

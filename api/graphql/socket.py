@@ -14,8 +14,8 @@ from api.graphql.socket_handshake import TRY_AGAIN, check_origin, refuse
 from api.graphql.socket_messages import Closing
 from api.graphql.socket_session import Session
 from api.middleware.client_identity import address_of, credential_of, identifier
-from api.middleware.rate_limit import Rates
-from schema.engine.concurrency import QUARTER, Gate
+from api.middleware.rate_limit import RateLimiter
+from schema.engine.concurrency import QUARTER, ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound, Overloaded
 from schema.engine.model.policy import Actor
 from schema.graphql.execution.executor import Executor
@@ -31,7 +31,7 @@ _BUSY = "too many large messages wait to be read"
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
-class SocketDoor:
+class WebSocketHandler:
     """`/graphql` for WebSockets; `sockets` may be open at a time, and `sockets_per_address` without a valid credential.
 
     A credential may have a `share` of them, in percent, and more as long as fewer than half are open.
@@ -43,7 +43,7 @@ class SocketDoor:
         executor: Executor,
         authenticate: Authenticate,
         *,
-        rates: Rates | None = None,
+        rates: RateLimiter | None = None,
         sockets: int,
         sockets_per_address: int = 0,
         share: int = QUARTER,
@@ -55,7 +55,7 @@ class SocketDoor:
     ) -> None:
         self.executor = executor
         self.authenticate = authenticate
-        self.rates = rates or Rates(authenticate)
+        self.rates = rates or RateLimiter(authenticate)
         self.identify = identifier(authenticate)
         self.admission = Admission(sockets, sockets_per_address, share)
         self.document_limit = document_limit
@@ -63,7 +63,7 @@ class SocketDoor:
         self.check_seconds = check_seconds
         self.send_seconds = send_seconds
         # A socket reads one message at a time, so no more can wait than there are sockets: half of the line is enough.
-        self._turns = Gate(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        self._turns = ConcurrencyLimit(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
         self._origins = frozenset(origins)
 
     @property
@@ -102,7 +102,7 @@ class SocketDoor:
             self.admission.leave(opening)
 
 
-def socket_routes(door: SocketDoor) -> list[WebSocketRoute]:
+def socket_routes(door: WebSocketHandler) -> list[WebSocketRoute]:
     """The one path of this door, and all others, where there is nothing."""
     return [WebSocketRoute("/graphql", door), WebSocketRoute("/{path:path}", _Nowhere())]
 

@@ -9,7 +9,7 @@ from starlette.types import Scope, Send
 
 from api.http import problem_details
 from api.http.requests import headers_of
-from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, Unavailable
+from schema.engine.errors import DirectoryError, Forbidden, InvalidCredential, ServiceUnavailable
 
 TRY_AGAIN, POLICY = 1013, 1008
 # The extension of a scope by which a server is told how large the next messages may be: a function of their bytes.
@@ -32,7 +32,7 @@ def check_origin(scope: Scope, origins: Container[str]) -> None:
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
     """Answer the handshake with a problem document, or, where the server has no way to, by not taking it."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        code = TRY_AGAIN if isinstance(error, Unavailable) else POLICY
+        code = TRY_AGAIN if isinstance(error, ServiceUnavailable) else POLICY
         await send({"type": "websocket.close", "code": code, "reason": error.title})
         return
     request_id = scope.get("request_id", "")

@@ -13,7 +13,7 @@ import orjson
 from starlette.types import Message as Frame
 
 from api.graphql.http import request_of
-from schema.engine.errors import BadRequest, TooComplex
+from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.strict_json import strict
 from schema.graphql.execution.executor import Request
 
@@ -86,7 +86,7 @@ def read(frame: Frame, most: int = LARGEST) -> Message:
         raise Closing(TOO_BIG, f"A message may have {most} bytes{' before connection_ack' if most < LARGEST else ''}")
     try:
         return _message(strict(body))
-    except (BadRequest, TooComplex) as error:
+    except (BadRequest, QueryTooComplex) as error:
         raise Closing(INVALID, f"Invalid message: {error.detail}") from None
 
 

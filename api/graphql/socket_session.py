@@ -26,11 +26,11 @@ from api.middleware.request_cost import POINT_BYTES, price_of_size, size_of_text
 from api.middleware.response import WAIT_SECONDS
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
 from schema.engine.model.policy import Actor
-from schema.graphql.execution.errors import INTERNAL, RequestRefused, told
+from schema.graphql.execution.errors import INTERNAL, RequestRefused, graphql_error
 from schema.graphql.execution.executor import Request
 
 if TYPE_CHECKING:
-    from api.graphql.socket import SocketDoor
+    from api.graphql.socket import WebSocketHandler
 
 PROTOCOL = "graphql-transport-ws"
 AT_A_TIME = 20
@@ -46,7 +46,7 @@ class Gone(Exception):
 class Session:
     """One socket, from its handshake to its end."""
 
-    def __init__(self, door: SocketDoor, opening: Opening, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, door: WebSocketHandler, opening: Opening, scope: Scope, receive: Receive, send: Send) -> None:
         self._door = door
         self._opening = opening
         self._send_seconds = UNINITIALISED_SEND_SECONDS
@@ -241,7 +241,7 @@ class Session:
 
 def _told(error: DirectoryError) -> Mapping[str, Any]:
     """An error as GraphQL has it."""
-    return {"message": error.detail, "extensions": told(error)}
+    return {"message": error.detail, "extensions": graphql_error(error)}
 
 
 def _size(frame: Frame) -> int:

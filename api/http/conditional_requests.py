@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 from zlib import crc32
 
-from api.rest.endpoint import Call, Parameter, Schema
-from schema.engine.operations.records import Found, FoundPage
+from api.rest.endpoint import EndpointRequest, Parameter, Schema
+from schema.engine.operations.records import PageResult, RecordResult
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-[0-9a-z]{1,16})?", re.ASCII)
@@ -32,7 +32,7 @@ IF_MATCH = Parameter("If-Match", "header", _TAGS, _tags, _MATCH, example='"1-9c3
 IF_NONE_MATCH = Parameter("If-None-Match", "header", _TAGS, _tags, _NONE_MATCH, example='"1-9c3ae4d1"')
 
 
-def etag(found: Found) -> str:
+def etag(found: RecordResult) -> str:
     """The entity tag of one representation of a record: its version, then a checksum of the JSON as this actor sees it.
 
     So whoever sees other fields, or another record under the same path (`/me`), has another tag.
@@ -45,7 +45,7 @@ def etag_of_page(body: bytes) -> str:
     return f'"{crc32(body):08x}-{len(body):x}"'
 
 
-def is_fresh(call: Call, tag: str) -> bool:
+def is_fresh(call: EndpointRequest, tag: str) -> bool:
     """Whether `If-None-Match` says that the caller has this already."""
     sent = call.headers.get("if-none-match")
     return sent is not None and (sent.strip() == "*" or tag.strip('"') in [found for _, found in _TAG.findall(sent)])
@@ -63,7 +63,7 @@ def expected_versions(headers: Mapping[str, str]) -> frozenset[int] | None:
     return frozenset(int(version[1]) for version in found if version)
 
 
-def link_header(call: Call, page: FoundPage) -> tuple[tuple[bytes, bytes], ...]:
+def link_header(call: EndpointRequest, page: PageResult) -> tuple[tuple[bytes, bytes], ...]:
     """`Link` with the next and the previous page, as far as there are any."""
     kept = tuple([(name, it) for name, sent in call.sent.items() if name not in ("after", "before") for it in sent])
     start = f"<{call.base}{call.url}?{_query(kept)}"

@@ -8,26 +8,26 @@ from urllib.parse import quote
 
 import orjson
 
-from api.rest.endpoint import Answer, Schema
+from api.rest.endpoint import EndpointResponse, Schema
 from schema.engine.errors import (
-    MOST_FAULTS,
+    MAX_FIELD_ERRORS,
     BadRequest,
     Conflict,
     DatabaseUnavailable,
     DirectoryError,
-    Fault,
+    FieldError,
     Forbidden,
-    Invalid,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
     InvalidCredential,
-    KeyReused,
     NotFound,
     Overloaded,
-    Refused,
+    QueryTooComplex,
+    RequestError,
+    ServiceUnavailable,
     Timeout,
-    TooComplex,
     Unauthenticated,
-    Unavailable,
-    UnderWay,
+    ValidationFailed,
     VersionMismatch,
 )
 
@@ -35,7 +35,7 @@ MEDIA_TYPE = b"application/problem+json"
 LONGEST, LONGEST_PATH = 4000, 300
 
 
-class HttpRefused(Refused):
+class HttpError(RequestError):
     """What only HTTP can get wrong. `headers` go with the answer."""
 
     status: ClassVar[int]
@@ -45,65 +45,65 @@ class HttpRefused(Refused):
         self.headers = tuple(headers)
 
 
-class MethodNotAllowed(HttpRefused):
+class MethodNotAllowed(HttpError):
     """There is such a path, but not with this method."""
 
     code, title, status = "METHOD_NOT_ALLOWED", "Not with this method", 405
 
 
-class NotAcceptable(HttpRefused):
+class NotAcceptable(HttpError):
     """The caller takes no media type that we have."""
 
     code, title, status = "NOT_ACCEPTABLE", "No answer in that form", 406
 
 
-class RequestTimeout(HttpRefused):
+class RequestTimeout(HttpError):
     """The request did not arrive in time."""
 
     code, title, status = "REQUEST_TIMEOUT", "The request took too long to arrive", 408
 
 
-class PayloadTooLarge(HttpRefused):
+class PayloadTooLarge(HttpError):
     """The body is larger than we take."""
 
     code, title, status = "PAYLOAD_TOO_LARGE", "The body is too large", 413
 
 
-class UriTooLong(HttpRefused):
+class UriTooLong(HttpError):
     """The URL is longer than we take."""
 
     code, title, status = "URI_TOO_LONG", "The URL is too long", 414
 
 
-class UnsupportedMediaType(HttpRefused):
+class UnsupportedMediaType(HttpError):
     """The body is in a form that we do not read."""
 
     code, title, status = "UNSUPPORTED_MEDIA_TYPE", "No body in that form", 415
 
 
-class HeadersTooLarge(HttpRefused):
+class HeadersTooLarge(HttpError):
     """The headers are larger than we take."""
 
     code, title, status = "HEADERS_TOO_LARGE", "The headers are too large", 431
 
 
-class WebSocketRefused(HttpRefused, BadRequest):
+class WebSocketRefused(HttpError, BadRequest):
     """A WebSocket handshake of a version that is not supported; `headers` name the one that is (RFC 6455, 4.4)."""
 
 
-class NotImplementedHere(HttpRefused):
+class NotImplementedHere(HttpError):
     """HTTP that this server does not speak."""
 
     code, title, status = "NOT_IMPLEMENTED", "Not spoken here", 501
 
 
-class VersionNotSupported(HttpRefused):
+class VersionNotSupported(HttpError):
     """A version of HTTP that this server does not speak."""
 
     code, title, status = "HTTP_VERSION_NOT_SUPPORTED", "Not in that version of HTTP", 505
 
 
-class TooManyRequests(HttpRefused):
+class TooManyRequests(HttpError):
     """The caller has asked too often of late."""
 
     code, title, status = "RATE_LIMITED", "Too many requests", 429
@@ -112,7 +112,7 @@ class TooManyRequests(HttpRefused):
 STATUS: dict[type[DirectoryError], int] = {
     DirectoryError: 500,
     BadRequest: 400,
-    TooComplex: 400,
+    QueryTooComplex: 400,
     Unauthenticated: 401,
     InvalidCredential: 401,
     Forbidden: 403,
@@ -121,16 +121,16 @@ STATUS: dict[type[DirectoryError], int] = {
     NotAcceptable: 406,
     RequestTimeout: 408,
     Conflict: 409,
-    UnderWay: 409,
+    IdempotencyInProgress: 409,
     VersionMismatch: 412,
     PayloadTooLarge: 413,
     UriTooLong: 414,
     UnsupportedMediaType: 415,
-    Invalid: 422,
-    KeyReused: 422,
+    ValidationFailed: 422,
+    IdempotencyMismatch: 422,
     TooManyRequests: 429,
     HeadersTooLarge: 431,
-    Unavailable: 503,
+    ServiceUnavailable: 503,
     Overloaded: 503,
     DatabaseUnavailable: 503,
     Timeout: 503,
@@ -141,10 +141,10 @@ STATUS: dict[type[DirectoryError], int] = {
 INTERNAL = DirectoryError("Something went wrong on our side. The request id will lead whoever runs this service to it.")
 
 
-def answer(error: DirectoryError, path: str, request_id: str) -> Answer:
+def answer(error: DirectoryError, path: str, request_id: str) -> EndpointResponse:
     """The problem document of an error, with its status and headers."""
     status = status_of(type(error))
-    return Answer(status, orjson.dumps(document(error, status, path, request_id)), tuple(headers_for(error)))
+    return EndpointResponse(status, orjson.dumps(document(error, status, path, request_id)), tuple(headers_for(error)))
 
 
 def status_of(kind: type[DirectoryError]) -> int:
@@ -162,7 +162,7 @@ def document(error: DirectoryError, status: int, path: str, request_id: str) -> 
         "instance": quote(path[:LONGEST_PATH]),
         "code": error.code,
         "request_id": request_id,
-        "errors": [_member(fault) for fault in error.faults[:MOST_FAULTS]],
+        "errors": [_member(fault) for fault in error.faults[:MAX_FIELD_ERRORS]],
     }
 
 
@@ -171,7 +171,7 @@ def type_of(code: str) -> str:
     return f"/problems/{code.lower().replace('_', '-')}"
 
 
-def _member(fault: Fault) -> dict[str, str]:
+def _member(fault: FieldError) -> dict[str, str]:
     """One of its `errors`: where, what, and a code."""
     if fault.place == "parameter":
         return {"parameter": str(fault.path[0])[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
@@ -183,11 +183,11 @@ def _member(fault: Fault) -> dict[str, str]:
 def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
     """The headers that go with an error."""
     yield b"content-type", MEDIA_TYPE
-    if isinstance(error, Unavailable):
+    if isinstance(error, ServiceUnavailable):
         yield b"retry-after", str(error.retry_after).encode()
     if isinstance(error, Unauthenticated):
         yield b"www-authenticate", error.challenge.encode()
-    if isinstance(error, HttpRefused):
+    if isinstance(error, HttpError):
         yield from error.headers
 
 
@@ -216,7 +216,7 @@ PROBLEM: Schema = {
         "request_id": {**_SOME, "description": "What the log knows this request by."},
         "errors": {
             "type": "array",
-            "maxItems": MOST_FAULTS,
+            "maxItems": MAX_FIELD_ERRORS,
             "description": "Each thing that is wrong with the request, and where.",
             "items": {
                 "type": "object",

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope
 
 from api.http.problem_details import NotAcceptable, PayloadTooLarge, UnsupportedMediaType
 from api.rest.endpoint import Body, Parameter
-from schema.engine.errors import BadRequest, Fault, Invalid
+from schema.engine.errors import BadRequest, FieldError, ValidationFailed
 
 # Longer headers are read anew each time: a thousand of them would fill the memory.
 LONGEST_KEPT = 500
@@ -109,14 +109,14 @@ class Parameters:
         self, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
-        faults: list[Fault] = []
+        faults: list[FieldError] = []
         in_path = _values(self._path, {name: [text] for name, text in path.items()}, faults) if path else {}
         in_query = _values(self._query, query, faults) if query or self._needed else {}
         for name, parameter in self._headers.items():
             if name in headers:
                 _values({name: parameter}, {name: [headers[name]]}, faults)
         if faults:
-            raise Invalid.of(*faults)
+            raise ValidationFailed.of(*faults)
         return in_path, in_query
 
 
@@ -139,7 +139,7 @@ def query_of(query: bytes) -> dict[str, list[str]]:
     return made
 
 
-def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], faults: list[Fault]) -> dict[str, Any]:
+def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], faults: list[FieldError]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, texts in sent.items():
         parameter = known.get(name)
@@ -149,22 +149,22 @@ def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], fault
             else:
                 made[name] = _many(parameter, texts) if parameter.many else _single(parameter, texts)
         except ValueError as error:
-            faults.append(Fault((parameter.name if parameter else name,), str(error), "invalid", "parameter"))
+            faults.append(FieldError((parameter.name if parameter else name,), str(error), "invalid", "parameter"))
     for name, parameter in known.items():
         if parameter.required and name not in sent:
-            faults.append(Fault((name,), "it is required", "required", "parameter"))
+            faults.append(FieldError((name,), "it is required", "required", "parameter"))
     return made
 
 
-def _unknown(name: str, known: Iterable[str]) -> Fault:
+def _unknown(name: str, known: Iterable[str]) -> FieldError:
     listed = ", ".join(known)
     said = f"there is no such parameter; {f'there are {listed}' if listed else 'nor is there any other'}"
-    return Fault((name,), said, "unknown", "parameter")
+    return FieldError((name,), said, "unknown", "parameter")
 
 
 def _single(parameter: Parameter, texts: list[str]) -> Any:
     if len(texts) > 1:
-        fault = Fault((parameter.name,), "it stands more than once", "repeated", "parameter")
+        fault = FieldError((parameter.name,), "it stands more than once", "repeated", "parameter")
         raise BadRequest(f"{parameter.name} stands more than once", [fault])
     return parameter.read(texts[0])
 

@@ -22,7 +22,7 @@ async def answer_server_options(scope: Scope, receive: Receive, send: Send) -> N
     await send({"type": "http.response.body"})
 
 
-class Shortcut:
+class FastRouter:
     """Middleware that hands a request for a known path to its endpoint, and answers `OPTIONS *`.
 
     No route may have a path without a slash, so the latter is here.

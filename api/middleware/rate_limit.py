@@ -25,9 +25,9 @@ from starlette.types import Scope
 from api.auth.actors import Credential
 from api.http.problem_details import TooManyRequests
 from api.middleware.client_identity import ADDRESS, address_of
-from api.middleware.rate_limit_storage import WINDOW, Counts, spent
+from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, spent
 from api.middleware.request_cost import MUTATION
-from schema.engine.errors import DirectoryError, Refused
+from schema.engine.errors import DirectoryError, RequestError
 from schema.engine.model.policy import Actor
 
 # How long shared counts are left alone after they could not be reached.
@@ -37,7 +37,7 @@ Authenticate = Callable[[Scope], Awaitable[Actor]]
 log = logging.getLogger("tandem.rates")
 
 
-class Rates:
+class RateLimiter:
     """The points that have been spent. A request that has been charged has `charged` in its scope.
 
     Where `authenticate` has a function `name_of`, that names at no cost a credential that is known to be good.
@@ -50,7 +50,7 @@ class Rates:
         self.credential_rate = credential_rate
         self._authenticate = authenticate
         self._name_of: Callable[[Scope], str | None] = getattr(authenticate, "name_of", _nobody)
-        self._own = Counts()
+        self._own = RateLimitCounters()
         self._shared = storage
         self._paused_until = 0.0
         # Those who have nothing left, and until when: they cost neither a trip nor a look at their credential.
@@ -65,7 +65,7 @@ class Rates:
             self.check(scope)
             try:
                 actor = await authenticate(scope)
-            except Refused:
+            except RequestError:
                 await self._charge_address(scope, price(scope))
                 raise
             except DirectoryError:
@@ -95,7 +95,7 @@ class Rates:
         if "credential" not in scope and self._knows(scope):
             try:
                 await self._authenticate(scope)
-            except Refused:
+            except RequestError:
                 pass
             except DirectoryError:
                 scope["charged"] = True

@@ -40,7 +40,7 @@ async def spent(storage: Storage, key: str, points: int) -> tuple[int, int]:
     return count, min(WINDOW, max(1, ceil(ends - time.time())))
 
 
-class Counts(Storage):
+class RateLimitCounters(Storage):
     """Counts of this process. The library's own walk through all of them at each request; here the oldest go first."""
 
     STORAGE_SCHEME = ["tandem"]  # noqa: RUF012

@@ -23,10 +23,10 @@ from api.http.repeated_headers import check_repeated
 from api.http.requests import headers_of
 from api.middleware.client_identity import Identify
 from api.middleware.cors import Cors
-from api.middleware.rate_limit import Rates
-from api.middleware.response import HEADERS, SECURE, Answer, Terms
+from api.middleware.rate_limit import RateLimiter
+from api.middleware.response import HEADERS, SECURE, ResponseWriter, Terms
 from api.observability.logs import REQUEST_ID
-from schema.engine.concurrency import Gate
+from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound
 
 LONGEST_URL = 8192
@@ -36,7 +36,7 @@ Check = Callable[[Scope], None]
 log = logging.getLogger("tandem")
 
 
-class Envelope:
+class RequestMiddleware:
     """Gives each request an id, which the answer carries and the log knows it by.
 
     `checks` look at a request first: they put it right, or refuse it by raising a `DirectoryError`.
@@ -46,8 +46,8 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
-        gate: Gate,
-        rates: Rates,
+        gate: ConcurrencyLimit,
+        rates: RateLimiter,
         identify: Identify,
         checks: Iterable[Check] = (),
         cors: Cors | None = None,
@@ -71,7 +71,7 @@ class Envelope:
         began = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = Answer(scope, receive, send, self._terms)
+        answer = ResponseWriter(scope, receive, send, self._terms)
         try:
             await self._enter(scope, answer)
         except DirectoryError as error:
@@ -87,7 +87,7 @@ class Envelope:
             if answer.status >= 500 or seconds >= SLOW_SECONDS or self._chatty:
                 self._tell(scope, answer.status, seconds)
 
-    def _enter(self, scope: Scope, answer: Answer) -> Awaitable[None]:
+    def _enter(self, scope: Scope, answer: ResponseWriter) -> Awaitable[None]:
         """Look at the request, take a place for it, and pass it on."""
         if self._cors is not None:
             self._cors.mark(scope)
@@ -122,7 +122,7 @@ class Envelope:
             check(scope)
         return named
 
-    async def _wait(self, scope: Scope, answer: Answer) -> None:
+    async def _wait(self, scope: Scope, answer: ResponseWriter) -> None:
         """Pass a request on as soon as there is a place for it."""
         await answer.enter()
         await self._app(scope, answer.outside, answer.send)
@@ -151,7 +151,7 @@ class Envelope:
         if refused is not None:
             raise refused
 
-    async def _refuse(self, error: DirectoryError, scope: Scope, answer: Answer) -> None:
+    async def _refuse(self, error: DirectoryError, scope: Scope, answer: ResponseWriter) -> None:
         try:
             await refuse(error, scope, answer.send)
         except TooManyRequests as unpaid:
@@ -210,7 +210,7 @@ def _has_body(named: Mapping[str, str]) -> bool:
     return "transfer-encoding" in named or named.get("content-length", "0") != "0"
 
 
-async def _preflight(answer: Answer, headers: Sequence[tuple[bytes, bytes]]) -> None:
+async def _preflight(answer: ResponseWriter, headers: Sequence[tuple[bytes, bytes]]) -> None:
     await answer.send({"type": "http.response.start", "status": 204, "headers": headers})
     await answer.send({"type": "http.response.body"})
 

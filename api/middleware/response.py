@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive, Scope, Send
 
 from api.middleware.client_identity import Identify
-from schema.engine.concurrency import QUARTER, Gate
+from schema.engine.concurrency import QUARTER, ConcurrencyLimit
 from schema.engine.errors import Overloaded
 
 HEADERS = (
@@ -24,23 +24,25 @@ WAIT_SECONDS = 0.25
 _NAMES = frozenset(name for name, _ in SECURE)
 
 
-def request_gate(places: int, percent: int = QUARTER) -> Gate:
+def request_gate(places: int, percent: int = QUARTER) -> ConcurrencyLimit:
     """The places for requests that run, and twice as many for those that wait."""
     late = "no request has ended in time to make room for this one"
-    return Gate(places, 2 * places, percent, full="too many requests are waiting", late=lambda: Overloaded(late))
+    return ConcurrencyLimit(
+        places, 2 * places, percent, full="too many requests are waiting", late=lambda: Overloaded(late)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What all answers of a server share. `charge` has a request pay that was not charged before its answer begins."""
 
-    gate: Gate
+    gate: ConcurrencyLimit
     identify: Identify
     charge: Callable[[Scope], Awaitable[None]]
     secure: tuple[tuple[bytes, bytes], ...]
 
 
-class Answer:
+class ResponseWriter:
     """An answer on its way out, with the headers that all have; to HEAD without its body.
 
     The request has its place from when all of it is there until its answer begins: whoever sends or reads slowly, or

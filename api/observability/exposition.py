@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from api.observability.request_metrics import OTHER, REFUSAL, WIRE, Figures
+from api.observability.request_metrics import OTHER, REFUSAL, WIRE, RequestMetrics
 from schema.engine.cache import Cache
 from schema.engine.metrics import Histogram
 from schema.engine.operations.directory import Directory
@@ -20,7 +20,12 @@ from schema.graphql.execution.executor import REFUSED, WAYS, Executor
 
 
 def exposed(
-    figures: Figures, executor: Executor, directory: Directory, accept: str, worker: str | None, lag: float | None
+    figures: RequestMetrics,
+    executor: Executor,
+    directory: Directory,
+    accept: str,
+    worker: str | None,
+    lag: float | None,
 ) -> tuple[bytes, str]:
     """All figures as text, and its media type: OpenMetrics for who takes that, else Prometheus's own.
 
@@ -53,7 +58,7 @@ class _Labelled(Collector):
 class _Ours(Collector):
     """What Tandem itself counts."""
 
-    figures: Figures
+    figures: RequestMetrics
     executor: Executor
     directory: Directory
     lag: float | None
@@ -68,7 +73,7 @@ class _Ours(Collector):
         yield _histogram("tandem_loop_lag_seconds", "How late the event loop was, every half second.", self.figures.lag)
 
 
-def _requests(figures: Figures) -> Iterator[Metric]:
+def _requests(figures: RequestMetrics) -> Iterator[Metric]:
     counted = CounterMetricFamily(
         "tandem_requests", "Requests by their answer's status; none: the caller had gone.",
         labels=["door", "operation", "status"],

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from api.http.paths import METRICS
-from api.observability.request_metrics import Figures
+from api.observability.request_metrics import RequestMetrics
 from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
@@ -26,7 +26,7 @@ Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
 def route(
-    figures: Figures, executor: Executor, authenticate: Authenticate, *, token: str | None, several: bool
+    figures: RequestMetrics, executor: Executor, authenticate: Authenticate, *, token: str | None, several: bool
 ) -> Route:
     """`token` opens it without a key. Where there are `several` workers, all figures are labelled with theirs."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schema.engine.metrics import SECONDS, TOLD, Histogram
+from schema.engine.metrics import QUERY_OBSERVER, SECONDS, Histogram
 
 # What is counted where no endpoint has said its name (`scope["operation"]`): pages, documents, unknown paths.
 OTHER: Final = "other"
@@ -28,7 +28,7 @@ _HEEDED = frozenset((b"traceparent", b"prefer"))
 _TRACE = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.DOTALL)
 
 
-class Figures:
+class RequestMetrics:
     """The counts. `waiting` belongs to whoever makes requests wait."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Figures:
 class Observer:
     """Counts and times every request."""
 
-    def __init__(self, app: ASGIApp, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, figures: RequestMetrics) -> None:
         self._app = app
         self._figures = figures
 
@@ -113,11 +113,11 @@ class Observer:
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
         timing = _Timing(send)
-        token = TOLD.set(timing.told)
+        token = QUERY_OBSERVER.set(timing.told)
         try:
             await self._app(scope, receive, timing.send)
         finally:
-            TOLD.reset(token)
+            QUERY_OBSERVER.reset(token)
 
 
 class _Timing:
@@ -125,7 +125,7 @@ class _Timing:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._before = TOLD.get()
+        self._before = QUERY_OBSERVER.get()
         self._began = perf_counter()
         self._trips, self._seconds = 0, 0.0
 

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, format_trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from schema.engine.metrics import TOLD
+from schema.engine.metrics import QUERY_OBSERVER
 
 LONGEST_STATEMENT = 4000
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -42,12 +42,12 @@ class Tracing:
                 _finish(span, scope, message["status"])
             await send(message)
 
-        token = TOLD.set(self._told)
+        token = QUERY_OBSERVER.set(self._told)
         try:
             with use_span(span, end_on_exit=True):
                 await self._app(scope, receive, noting)
         finally:
-            TOLD.reset(token)
+            QUERY_OBSERVER.reset(token)
 
     def _told(self, kind: str, load: Any, took: float) -> None:
         """A trip to the database has come back: its span is told of afterwards."""

@@ -16,10 +16,10 @@ from starlette.routing import Route
 from api.http.conditional_requests import HEADERS, described
 from api.openapi import schema_names
 from api.openapi.examples import examples_of
-from api.openapi.links import followups
-from api.openapi.problems import refusals, refusals_of
-from api.rest.endpoint import JSON, Endpoint, Parameter, Reply, Schema
-from schema.engine.model.resource import Shape
+from api.openapi.links import operation_links
+from api.openapi.problems import problem_components, problem_responses
+from api.rest.endpoint import JSON, Endpoint, Parameter, ResponseSpec, Schema
+from schema.engine.model.resource import Resource
 
 TITLE = "Tandem"
 VERSION = "0.1.0"
@@ -32,15 +32,15 @@ Every record is shown whole and in one shape. Who wants fewer fields, or records
 
 
 def document(
-    endpoints: Sequence[Endpoint], shapes: Sequence[Shape], topics: Mapping[str, str], *, development: bool
+    endpoints: Sequence[Endpoint], resources: Sequence[Resource], topics: Mapping[str, str], *, development: bool
 ) -> dict[str, Any]:
     """The whole document. `topics` describes the tags that are no model's."""
     place = "local development" if development else "production"
     bearer: dict[str, list[str]] = {"bearer": []}
-    tags = {made.plural: made.description for made in shapes} | dict(topics)
+    tags = {resource.plural: resource.description for resource in resources} | dict(topics)
     _check(endpoints, tags)
     settled = schema_names.settled(endpoints)
-    named = schema_names.named(settled, shapes)
+    named = schema_names.named(settled, resources)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -54,10 +54,10 @@ def document(
         "servers": [{"url": ".", "description": f"This server, {place} environment", "x-internal": "false"}],
         "security": [bearer, {}] if development else [bearer],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "paths": _paths(settled, shapes, named),
+        "paths": _paths(settled, resources, named),
         "components": {
             "schemas": named,
-            "responses": refusals(settled),
+            "responses": problem_components(settled),
             "headers": HEADERS,
             "securitySchemes": {"bearer": BEARER},
         },
@@ -95,11 +95,11 @@ def _check(endpoints: Sequence[Endpoint], tags: Mapping[str, str]) -> None:
         assert text, f"the tag {name} has no description: give its module a docstring"
 
 
-def _paths(endpoints: Sequence[Endpoint], shapes: Sequence[Shape], named: Mapping[str, Schema]) -> dict[str, Any]:
+def _paths(endpoints: Sequence[Endpoint], resources: Sequence[Resource], named: Mapping[str, Schema]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         replies = {
-            str(reply.status): _reply(reply, named, followups(endpoint, reply, endpoints, shapes))
+            str(reply.status): _reply(reply, named, operation_links(endpoint, reply, endpoints, resources))
             for reply in endpoint.replies
         }
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, replies, named)
@@ -113,7 +113,7 @@ def _operation(endpoint: Endpoint, replies: Schema, named: Mapping[str, Schema])
         "description": endpoint.description,
         "tags": [endpoint.tag],
         "parameters": [_parameter(parameter) for parameter in endpoint.parameters],
-        "responses": dict(sorted({**replies, **refusals_of(endpoint)}.items())),
+        "responses": dict(sorted({**replies, **problem_responses(endpoint)}.items())),
     }
     if endpoint.body:
         content = _content(endpoint.body.schema, endpoint.body.examples, named)
@@ -138,7 +138,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return made | ({"style": "form", "explode": True} if parameter.many else {})
 
 
-def _reply(reply: Reply, named: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
+def _reply(reply: ResponseSpec, named: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
     made: dict[str, Any] = {"description": reply.description, "headers": described(*reply.headers)}
     if reply.schema is not None:
         made["content"] = {JSON: _content(reply.schema, reply.examples, named)}

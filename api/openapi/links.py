@@ -6,24 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api.openapi.schemas import created_name, reference
-from api.rest.endpoint import Endpoint, Reply, Schema
-from schema.engine.model.resource import Relation, Shape
+from api.rest.endpoint import Endpoint, ResponseSpec, Schema
+from schema.engine.model.resource import Relation, Resource
 
 Expressions = Mapping[str, str]
 
 
-def followups(
-    endpoint: Endpoint, reply: Reply, endpoints: Sequence[Endpoint], shapes: Sequence[Shape]
+def operation_links(
+    endpoint: Endpoint, reply: ResponseSpec, endpoints: Sequence[Endpoint], resources: Sequence[Resource]
 ) -> dict[str, Any]:
     """The links of one answer, by what each leads to."""
     links: dict[str, Schema] = {}
-    for made in shapes:
-        if reply.schema in (reference(made.name), reference(created_name(made))):
-            links |= _with_id(f"/{made.plural}/{{id}}", "$response.body#/id", endpoint, endpoints)
-        if reply.schema == reference(f"{made.name}Page"):
-            links |= _with_id(f"/{made.plural}/{{id}}", "$response.body#/items/0/id", endpoint, endpoints)
-        for relation in made.relations.values():
-            if _is_about_one(endpoint, made, relation):
+    for resource in resources:
+        if reply.schema in (reference(resource.name), reference(created_name(resource))):
+            links |= _with_id(f"/{resource.plural}/{{id}}", "$response.body#/id", endpoint, endpoints)
+        if reply.schema == reference(f"{resource.name}Page"):
+            links |= _with_id(f"/{resource.plural}/{{id}}", "$response.body#/items/0/id", endpoint, endpoints)
+        for relation in resource.relations.values():
+            if _is_about_one(endpoint, resource, relation):
                 links |= _same_path(endpoint, endpoints)
     if any(parameter.name == "after" for parameter in endpoint.parameters):
         links["next"] = _link(endpoint, _next_page(endpoint), "The next page, unless `next` is null.")
@@ -43,8 +43,8 @@ def _same_path(endpoint: Endpoint, endpoints: Iterable[Endpoint]) -> dict[str, A
     return {other.name: _link(other, ids) for other in found}
 
 
-def _is_about_one(endpoint: Endpoint, made: Shape, relation: Relation) -> bool:
-    return endpoint.path == f"/{made.plural}/{{id}}/{relation.name}/{{{relation.far}}}"
+def _is_about_one(endpoint: Endpoint, resource: Resource, relation: Relation) -> bool:
+    return endpoint.path == f"/{resource.plural}/{{id}}/{relation.name}/{{{relation.far}}}"
 
 
 def _next_page(endpoint: Endpoint) -> Expressions:

@@ -10,7 +10,7 @@ from api.http.conditional_requests import described
 from api.http.problem_pages import meaning_of
 from api.rest.endpoint import Endpoint, Schema
 from schema.engine import errors
-from schema.engine.errors import DirectoryError, Fault
+from schema.engine.errors import DirectoryError, FieldError
 
 Kind = type[DirectoryError]
 ALWAYS: tuple[Kind, ...] = (
@@ -19,14 +19,18 @@ ALWAYS: tuple[Kind, ...] = (
     errors.Forbidden,
     problem_details.NotAcceptable,
     problem_details.UriTooLong,
-    errors.Invalid,
+    errors.ValidationFailed,
     problem_details.TooManyRequests,
     DirectoryError,
     errors.Overloaded,
     errors.DatabaseUnavailable,
     errors.Timeout,
 )
-WITH_BODY: tuple[Kind, ...] = (errors.TooComplex, problem_details.PayloadTooLarge, problem_details.UnsupportedMediaType)
+WITH_BODY: tuple[Kind, ...] = (
+    errors.QueryTooComplex,
+    problem_details.PayloadTooLarge,
+    problem_details.UnsupportedMediaType,
+)
 HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     415: ("Accept-Patch", "Accept-Post"),
@@ -40,9 +44,11 @@ _SAMPLES: Mapping[str, DirectoryError] = {
     error.code: error
     for error in (
         errors.BadRequest("the cursor 'WyJhIl0' was not given by this list with this order and these filters"),
-        errors.Invalid.of(Fault(("age",), "input should be less than or equal to 150", "less_than_equal")),
+        errors.ValidationFailed.of(
+            FieldError(("age",), "input should be less than or equal to 150", "less_than_equal")
+        ),
         errors.NotFound("there is no user 019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"),
-        errors.Conflict("that email is taken", [Fault(("email",), "it is taken", "taken")]),
+        errors.Conflict("that email is taken", [FieldError(("email",), "it is taken", "taken")]),
         errors.VersionMismatch("the user has version 2 by now, not the one expected: read it again"),
         problem_details.NotAcceptable("this is to be had as application/json"),
         problem_details.UnsupportedMediaType("a body is taken as application/json, in UTF-8"),
@@ -51,13 +57,13 @@ _SAMPLES: Mapping[str, DirectoryError] = {
 }
 
 
-def refusals_of(endpoint: Endpoint) -> dict[str, Any]:
+def problem_responses(endpoint: Endpoint) -> dict[str, Any]:
     """The problems that an operation can answer with, by status."""
     statuses = sorted({problem_details.status_of(kind) for kind in _raised(endpoint)})
     return {str(status): {"$ref": f"#/components/responses/{_NAMES[status]}"} for status in statuses}
 
 
-def refusals(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+def problem_components(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """A response for each status that any of the operations refuses with."""
     by_status: dict[int, list[Kind]] = {}
     for kind in dict.fromkeys(kind for endpoint in endpoints for kind in _raised(endpoint)):

@@ -10,7 +10,7 @@ from api.http.problem_details import PROBLEM
 from api.openapi import schemas
 from api.rest.bodies import REFERENCE
 from api.rest.endpoint import Endpoint, Schema
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 
 Named = Mapping[str, Schema]
 
@@ -24,31 +24,31 @@ def settled(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
     return [_with_inputs(endpoint, split) for endpoint in endpoints]
 
 
-def named(endpoints: Sequence[Endpoint], shapes: Iterable[Shape]) -> dict[str, Schema]:
+def named(endpoints: Sequence[Endpoint], resources: Iterable[Resource]) -> dict[str, Schema]:
     """All schemas by their names; no two may share one."""
-    made = {"Problem": PROBLEM, **{name: it for made in shapes for name, it in _faces(made).items()}}
+    resource = {"Problem": PROBLEM, **{name: it for resource in resources for name, it in _faces(resource).items()}}
     for endpoint in endpoints:
         for name, schema in (*_taken([endpoint]).items(), *_given([endpoint]).items()):
-            assert made.get(name, schema) == schema, f"{endpoint.name}: there is another {name} already"
-            made[name] = schema
-    return made
+            assert resource.get(name, schema) == schema, f"{endpoint.name}: there is another {name} already"
+            resource[name] = schema
+    return resource
 
 
-def _faces(made: Shape) -> dict[str, Schema]:
+def _faces(resource: Resource) -> dict[str, Schema]:
     faces = {
-        made.name: schemas.read_face(made),
-        f"{made.name}Create": schemas.create_face(made),
-        f"{made.name}Update": schemas.update_face(made),
-        f"{made.name}Page": schemas.page_face(made.name, f"A page of {made.plural}."),
+        resource.name: schemas.read_schema(resource),
+        f"{resource.name}Create": schemas.create_schema(resource),
+        f"{resource.name}Update": schemas.update_schema(resource),
+        f"{resource.name}Page": schemas.page_schema(resource.name, f"A page of {resource.plural}."),
     }
-    if made.once:
-        faces[schemas.created_name(made)] = schemas.created_face(made)
-    for relation in made.relations.values():
+    if resource.once:
+        faces[schemas.created_name(resource)] = schemas.created_schema(resource)
+    for relation in resource.relations.values():
         if relation.many and relation.link_fields:
-            faces[relation.item_name] = schemas.item_face(relation)
-            faces[f"{relation.item_name}Page"] = schemas.page_face(relation.item_name, relation.description)
+            faces[relation.item_name] = schemas.item_schema(relation)
+            faces[f"{relation.item_name}Page"] = schemas.page_schema(relation.item_name, relation.description)
             if relation.owning:
-                faces[f"{relation.item_name}Input"] = schemas.link_face(relation)
+                faces[f"{relation.item_name}Input"] = schemas.link_schema(relation)
     return faces
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from api.rest.bodies import reword
 from api.rest.endpoint import Schema
 from schema.engine.model import input_models
-from schema.engine.model.action import Verb
+from schema.engine.model.action import Action
 from schema.engine.model.field import MOMENT as MOMENT_PATTERN
-from schema.engine.model.field import TEXT, TIME, FieldShape
-from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.model.field import TEXT, TIME, ResourceField
+from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.cursors import MAX_LENGTH
 
 MOST_ITEMS = 100
@@ -30,54 +30,54 @@ MOMENT: Schema = {
 }
 
 
-def read_face(made: Shape) -> Schema:
+def read_schema(resource: Resource) -> Schema:
     """A record as it is shown: every member always there, null where it is unknown or the actor may not see it."""
     return closed(
-        {field.name: _shown(field, nullable=field.nullable or made.masked(field)) for field in made.shown},
-        description=made.description,
+        {field.name: _shown(field, nullable=field.nullable or resource.masked(field)) for field in resource.shown},
+        description=resource.description,
     )
 
 
-def created_name(made: Shape) -> str:
+def created_name(resource: Resource) -> str:
     """What the schema of a new record is called: as any other's, unless something is given once."""
-    return f"{made.name}Created" if made.once else made.name
+    return f"{resource.name}Created" if resource.once else resource.name
 
 
-def created_face(made: Shape) -> Schema:
+def created_schema(resource: Resource) -> Schema:
     """A record as the answer to its creation shows it: with what is given once."""
-    assert made.once
-    face = read_face(made)
+    assert resource.once
+    face = read_schema(resource)
     once = {"type": "string", "minLength": 1, "maxLength": LONGEST_ONCE, "pattern": TEXT, "readOnly": True}
-    members = {**face["properties"], made.once.name: once | {"description": made.once.description}}
-    return closed(members, description=f"A new {made.singular}, as it is shown this once.")
+    members = {**face["properties"], resource.once.name: once | {"description": resource.once.description}}
+    return closed(members, description=f"A new {resource.singular}, as it is shown this once.")
 
 
-def create_face(made: Shape) -> Schema:
+def create_schema(resource: Resource) -> Schema:
     """What a new record is made of."""
-    taken = [field for field in made.fields.values() if not field.read_only]
+    taken = [field for field in resource.fields.values() if not field.read_only]
     members = {field.name: _taken(field, default=True) for field in taken}
     required = [field.name for field in taken if field.required]
-    return closed(members, required, description=f"A new {made.singular}.")
+    return closed(members, required, description=f"A new {resource.singular}.")
 
 
-def update_face(made: Shape) -> Schema:
+def update_schema(resource: Resource) -> Schema:
     """What to change of a record (RFC 7396): what is not sent stays, null clears."""
-    taken = [field for field in made.fields.values() if not field.read_only]
-    sentence = f"What to change of a {made.singular}: a member that is not sent stays, and null clears it."
+    taken = [field for field in resource.fields.values() if not field.read_only]
+    sentence = f"What to change of a {resource.singular}: a member that is not sent stays, and null clears it."
     return closed({field.name: _taken(field) for field in taken}, [], description=sentence)
 
 
-def link_face(relation: Relation) -> Schema:
+def link_schema(relation: Relation) -> Schema:
     """What can be said of a link."""
     taken = [field for field in relation.link_fields if not field.read_only]
-    near = shape(relation.source).singular
+    near = resource_of(relation.source).singular
     sentence = f"What to say of a {relation.singular} of a {near}: what is not sent stays as it is."
     return closed({field.name: _taken(field, default=True) for field in taken}, [], description=sentence)
 
 
-def item_face(relation: Relation) -> Schema:
+def item_schema(relation: Relation) -> Schema:
     """A record as an item of a relation's list: with the link's own fields round it, if it has any."""
-    target = shape(relation.target)
+    target = resource_of(relation.target)
     if not relation.link_fields:
         return reference(target.name)
     members: dict[str, Schema] = {target.singular: reference(target.name)}
@@ -85,7 +85,7 @@ def item_face(relation: Relation) -> Schema:
     return closed(members, description=f"{relation.description.rstrip('.')}: one of them.")
 
 
-def page_face(item: str, description: str) -> Schema:
+def page_schema(item: str, description: str) -> Schema:
     """A page of items."""
     following: Schema = {
         **CURSOR,
@@ -98,12 +98,12 @@ def page_face(item: str, description: str) -> Schema:
     return closed({"items": items, "next": following, "total": total}, ["items", "next"], description=description)
 
 
-def verb_schema(made: Shape, verb: Verb) -> Schema:
+def action_schema(resource: Resource, verb: Action) -> Schema:
     """What a model's own verb takes."""
-    schema = input_models.verb_face(made, verb).json_schema()
+    schema = input_models.action_input(resource, verb).json_schema()
     schema.pop("title")
     for name, member in schema["properties"].items():
-        field = made.fields.get(name)
+        field = resource.fields.get(name)
         told = _taken(field) if field else {"description": f"{name.replace('_', ' ').capitalize()}."}
         member |= {word: told[word] for word in ("description", "examples") if word in told}
     reword(schema)
@@ -122,13 +122,13 @@ def closed(members: dict[str, Schema], required: list[str] | None = None, **word
     return {"type": "object", **words, "properties": members, **listed, "additionalProperties": False}
 
 
-def _shown(field: FieldShape, *, nullable: bool) -> Schema:
+def _shown(field: ResourceField, *, nullable: bool) -> Schema:
     """A field's values as they are given out."""
     spelled = {"minLength": 27, "maxLength": 27, "pattern": TIME} if field.kind == "time" else {}
     return _field(field, nullable, spelled) | ({"readOnly": True} if field.read_only else {})
 
 
-def _taken(field: FieldShape, *, default: bool = False) -> Schema:
+def _taken(field: ResourceField, *, default: bool = False) -> Schema:
     """A field's values as they are accepted.
 
     The default is told, not declared: generators of clients take a member with `default` for one that is always sent.
@@ -141,7 +141,7 @@ def _taken(field: FieldShape, *, default: bool = False) -> Schema:
     return made
 
 
-def _field(field: FieldShape, nullable: bool, more: Schema) -> Schema:
+def _field(field: ResourceField, nullable: bool, more: Schema) -> Schema:
     made = _plain(field) | more | {"description": field.description}
     if field.example is not None:
         made["examples"] = [field.example]
@@ -152,7 +152,7 @@ def _field(field: FieldShape, nullable: bool, more: Schema) -> Schema:
     return made
 
 
-def _plain(field: FieldShape) -> Schema:
+def _plain(field: ResourceField) -> Schema:
     match field.kind:
         case "id":
             return dict(UUID)

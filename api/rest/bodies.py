@@ -11,8 +11,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
 from api.rest.endpoint import Schema
-from schema.engine.errors import Invalid
-from schema.engine.model.input_models import faults_of
+from schema.engine.errors import ValidationFailed
+from schema.engine.model.input_models import field_errors_of
 from schema.engine.model.strict_json import strict
 
 Mode = Literal["validation", "serialization"]
@@ -72,7 +72,7 @@ def reader(hint: Any) -> Callable[[bytes], Any]:
         try:
             return validated(json.dumps(_whole(data)).encode())
         except ValidationError as error:
-            raise Invalid.of(*faults_of(error.errors(include_url=False), names)) from None
+            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), names)) from None
 
     def validated(body: bytes) -> Any:
         if twin is None:

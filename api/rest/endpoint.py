@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, Work
+from schema.engine.operations.directory import Directory, UnitOfWork
 
 Schema = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -47,7 +47,7 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ResponseSpec:
     """What a request is answered with when all goes well. No schema: no content."""
 
     status: int
@@ -58,7 +58,7 @@ class Reply:
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 
-class Call(NamedTuple):
+class EndpointRequest(NamedTuple):
     """A request whose every part has been read: what an endpoint's function is given."""
 
     actor: Actor
@@ -72,12 +72,12 @@ class Call(NamedTuple):
     body: Any = None
 
     @property
-    def work(self) -> Work:
+    def work(self) -> UnitOfWork:
         """A transaction of the actor's own."""
         return self.directory.work(self.actor)
 
 
-class Answer(NamedTuple):
+class EndpointResponse(NamedTuple):
     """Status, JSON and headers of an answer."""
 
     status: int
@@ -95,8 +95,8 @@ class Endpoint:
     summary: str
     description: str
     tag: str
-    replies: tuple[Reply, ...]
-    call: Callable[[Call], Awaitable[Answer]]
+    replies: tuple[ResponseSpec, ...]
+    call: Callable[[EndpointRequest], Awaitable[EndpointResponse]]
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     errors: tuple[type[DirectoryError], ...] = ()

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from api.http import problem_details
 from api.http.requests import Parameters, check_accept, check_media_type, headers_of, query_of, read_body
 from api.middleware.request_cost import POINT_BYTES, charge_size
-from api.rest.endpoint import Answer, Body, Call, Endpoint
+from api.rest.endpoint import Body, Endpoint, EndpointRequest, EndpointResponse
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
@@ -21,7 +21,7 @@ JSON = (b"content-type", b"application/json")
 KEPT, NOT_KEPT = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")
 
 
-class Resource:
+class EndpointApp:
     """All endpoints of one path."""
 
     def __init__(self, endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> None:
@@ -44,10 +44,10 @@ class Resource:
             answer, caching = problem_details.answer(error, scope["path"], scope.get("request_id", "")), NOT_KEPT
         await respond(scope, send, answer, caching)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> EndpointResponse:
         method = scope["method"]
         if method == "OPTIONS":
-            return Answer(204, headers=((b"allow", self._allow),))
+            return EndpointResponse(204, headers=((b"allow", self._allow),))
         found = self._by_method.get(method)
         if found is None:
             raise problem_details.MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
@@ -65,7 +65,9 @@ class Resource:
         base = scope.get("root_path", "")
         path = scope["path"].removeprefix(base)
         directory: Directory = scope["app"].state.directory
-        return await endpoint.call(Call(actor, directory, base, in_path, in_query, headers, sent, path, value))
+        return await endpoint.call(
+            EndpointRequest(actor, directory, base, in_path, in_query, headers, sent, path, value)
+        )
 
     async def _body(self, wanted: Body, method: str, receive: Receive, headers: dict[str, str]) -> bytes:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -73,15 +75,15 @@ class Resource:
         return await read_body(receive, headers, self._body_limit)
 
 
-def resources(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> list[Route]:
+def endpoint_routes(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> list[Route]:
     """A route for each path."""
     paths: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, []).append(endpoint)
-    return [Route(path, Resource(found, authenticate, body_limit)) for path, found in paths.items()]
+    return [Route(path, EndpointApp(found, authenticate, body_limit)) for path, found in paths.items()]
 
 
-async def respond(scope: Scope, send: Send, answer: Answer, caching: tuple[bytes, bytes]) -> None:
+async def respond(scope: Scope, send: Send, answer: EndpointResponse, caching: tuple[bytes, bytes]) -> None:
     """Send an answer; to HEAD, all of it but the body."""
     headers = [VARY, caching, *answer.headers]
     if answer.status not in (204, 304):

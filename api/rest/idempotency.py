@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 
-from api.rest.endpoint import Call, Parameter, Schema
-from schema.engine.errors import DirectoryError, KeyReused, UnderWay
-from schema.engine.operations.directory import Work
-from schema.engine.operations.idempotency import LONGEST_KEY, repeat
+from api.rest.endpoint import EndpointRequest, Parameter, Schema
+from schema.engine.errors import DirectoryError, IdempotencyInProgress, IdempotencyMismatch
+from schema.engine.operations.directory import UnitOfWork
+from schema.engine.operations.idempotency import LONGEST_KEY, idempotency_key
 
-REPEATED: tuple[type[DirectoryError], ...] = (UnderWay, KeyReused)
+REPEATED: tuple[type[DirectoryError], ...] = (IdempotencyInProgress, IdempotencyMismatch)
 _QUOTED, _BARE = r'"(?:[!#-\[\]-~]|\\["\\]){1,255}"', r"[!#-+\-.-:<-\[\]-~]{1,255}"
 _SENT = re.compile(f"{_QUOTED}|{_BARE}")
 
@@ -40,7 +40,7 @@ IDEMPOTENCY_KEY = Parameter(
 )
 
 
-def repeatable(call: Call, versions: frozenset[int] | None = None) -> Work:
+def repeatable(call: EndpointRequest, versions: frozenset[int] | None = None) -> UnitOfWork:
     """A transaction of the actor's own; one that is done once, if the request has a key.
 
     `versions`: those that `If-Match` allows, where the endpoint honours it.
@@ -49,4 +49,6 @@ def repeatable(call: Call, versions: frozenset[int] | None = None) -> Work:
     if sent is None:
         return call.work
     allowed = None if versions is None else sorted(versions)
-    return call.directory.work(call.actor, repeat(_key(sent), "POST", call.url, call.query, allowed, call.body))
+    return call.directory.work(
+        call.actor, idempotency_key(_key(sent), "POST", call.url, call.query, allowed, call.body)
+    )

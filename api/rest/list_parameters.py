@@ -10,8 +10,8 @@ from typing import Any, cast
 from api.openapi.schemas import CURSOR
 from api.rest.endpoint import Parameter
 from api.rest.url_values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
-from schema.engine.model.field import FieldShape
-from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.model.field import ResourceField
+from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer, keys_of
 from schema.engine.query.filters import FOLLOWING, bound, following
@@ -19,13 +19,13 @@ from schema.engine.query.selection import (  # fmt: skip
     Branch,
     Compare,
     Condition,
-    Far,
+    Items,
     Junction,
-    Next,
+    LinkedRecord,
+    NextCursor,
     Operator,
     Order,
     Page,
-    Rows,
     Scalar,
     Search,
     Selection,
@@ -40,58 +40,60 @@ LIST_WORDS = frozenset(
 
 
 @cache
-def whole_record(made: Shape) -> Selection:
+def whole_record(resource: Resource) -> Selection:
     """Every field of a record, as REST always shows it."""
-    return Selection(tuple((field.name, Scalar(field.name)) for field in made.shown))
+    return Selection(tuple((field.name, Scalar(field.name)) for field in resource.shown))
 
 
 @cache
 def item_of(relation: Relation) -> Selection:
     """An item of a relation's list: the record, and round it the link's own fields, if there are any."""
-    target = shape(relation.target)
+    target = resource_of(relation.target)
     if not relation.link_fields:
         return whole_record(target)
     own = ((field.name, Scalar(field.name, of_link=True)) for field in relation.link_fields if not field.write_only)
-    return Selection(((target.singular, Far(whole_record(target))), *own))
+    return Selection(((target.singular, LinkedRecord(whole_record(target))), *own))
 
 
 @cache
-def list_parameters(made: Shape) -> tuple[Parameter, ...]:
+def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     """What a list of records takes."""
-    filters = (_filter(field, operator) for field in made.filters for operator in field.operators)
-    search = [_search(made)] if search.looked_into(made) else []
-    found = (*_paging(made), *search, *filters)
+    filters = (_filter(field, operator) for field in resource.filters for operator in field.operators)
+    search = [_search(resource)] if search.looked_into(resource) else []
+    found = (*_paging(resource), *search, *filters)
     names = [parameter.name for parameter in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     assert not twice, (
-        f"{made.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+        f"{resource.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
     )
     return found
 
 
-def listing(made: Shape, relation: Relation | None, query: Mapping[str, Any], signer: Signer) -> tuple[Branch, Values]:
+def listing(
+    resource: Resource, relation: Relation | None, query: Mapping[str, Any], signer: Signer
+) -> tuple[Branch, Values]:
     """The branch that a list's parameters ask for, and its values; `signer` verifies the cursors among them."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
-    compared = [_compared(made, name, query[name], values) for name in query if name not in LIST_WORDS]
-    searched = _searched(made, query["q"], values) if "q" in query else ()
+    compared = [_compared(resource, name, query[name], values) for name in query if name not in LIST_WORDS]
+    searched = _searched(resource, query["q"], values) if "q" in query else ()
     where = _joined((*compared, *searched))
-    order = query["sort"] if "sort" in query else following(made, where, alone=relation is None)
-    branch = _branch(made, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
+    order = query["sort"] if "sort" in query else following(resource, where, alone=relation is None)
+    branch = _branch(resource, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
     for name in ("after", "before"):
         if name in query:
-            values |= keys_of(query[name], name, made, branch.relation, branch.order, branch.where, values, signer)
+            values |= keys_of(query[name], name, resource, branch.relation, branch.order, branch.where, values, signer)
     return branch, values
 
 
 @lru_cache(maxsize=1000)
 def _branch(
-    made: Shape, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
+    resource: Resource, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
 ) -> Branch:
     """The branch of all lists with this filter, in this order, whose parameters have these words among them."""
-    item = item_of(relation) if relation else whole_record(made)
+    item = item_of(relation) if relation else whole_record(resource)
     counted = (("total", Total()),) if "count" in words else ()
     return Branch(
-        picks=(("items", Rows(item)), ("next", Next()), *counted),
+        picks=(("items", Items(item)), ("next", NextCursor()), *counted),
         page=Page(
             "limit",
             after="after" if "after" in words else None,
@@ -106,19 +108,19 @@ def _branch(
 
 
 @cache
-def orders(made: Shape) -> dict[str, Order]:
+def orders(resource: Resource) -> dict[str, Order]:
     """The orders that a list offers, as `sort` spells them."""
     return {
         ",".join(f"{minus}{name}" for name in fields): Order(
             tuple(name for name in fields if name != "id"), bool(minus)
         )
-        for fields in made.sorts
+        for fields in resource.sorts
         for minus in ("", "-")
     }
 
 
-def _paging(made: Shape) -> Iterable[Parameter]:
-    limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(made), next(iter(orders(made))))
+def _paging(resource: Resource) -> Iterable[Parameter]:
+    limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(resource), next(iter(orders(resource))))
     limit.schema["default"], offered.schema["default"] = DEFAULT_LIMIT, offered.example
     yield _parameter("limit", limit, "How many to give at most.")
     yield _parameter(
@@ -135,7 +137,7 @@ def _paging(made: Shape) -> Iterable[Parameter]:
     yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
 
 
-def _filter(field: FieldShape, operator: Operator) -> Parameter:
+def _filter(field: ResourceField, operator: Operator) -> Parameter:
     name = field.name if operator == "eq" else f"{field.name}__{operator}"
     sentence = f"Only those where `{field.name}` {_WORDS[operator]}."
     match operator:
@@ -154,8 +156,8 @@ def _filter(field: FieldShape, operator: Operator) -> Parameter:
             return _parameter(name, value_of(field), sentence)
 
 
-def _search(made: Shape) -> Parameter:
-    fields = [made.fields[name] for name in search.looked_into(made)]
+def _search(resource: Resource) -> Parameter:
+    fields = [resource.fields[name] for name in search.looked_into(resource)]
     listed = ", ".join(f"`{field.name}`" for field in fields)
     sentence = (
         f"Only those who have each of these words somewhere in {listed}, in upper or lower case. Words are parted by "
@@ -171,17 +173,17 @@ def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) ->
     return Parameter(name, "query", value.schema, value.read, sentence, many=many, example=value.example)
 
 
-def _compared(made: Shape, name: str, value: Any, values: dict[str, Any]) -> Compare:
+def _compared(resource: Resource, name: str, value: Any, values: dict[str, Any]) -> Compare:
     """A filter as a comparison; its values are added to `values`."""
     field_name, _, spelled = name.partition("__")
-    field, operator = made.fields[field_name], cast(Operator, spelled or "eq")
+    field, operator = resource.fields[field_name], cast(Operator, spelled or "eq")
     values |= bound(field, operator, name, value)
     return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
 
 
-def _searched(made: Shape, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
+def _searched(resource: Resource, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
     """What `q` asks for; its words are added to `values`."""
-    values |= search.words_bound(made, "q", words)
+    values |= search.words_bound(resource, "q", words)
     return (Search("q", len(words)),)
 
 

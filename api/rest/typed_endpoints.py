@@ -21,22 +21,22 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from api.rest.bodies import described, reader, writer
-from api.rest.endpoint import Answer, Body, Call, Endpoint, Method, Parameter, Reply
+from api.rest.endpoint import Body, Endpoint, EndpointRequest, EndpointResponse, Method, Parameter, ResponseSpec
 from api.rest.type_hints import is_plain, value_of_hint
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, Work
+from schema.engine.operations.directory import Directory, UnitOfWork
 
 Handler = Callable[..., Awaitable[Any]]
 Declare = Callable[[Handler], Endpoint]
-Given = Callable[[Call], Any]
+Given = Callable[[EndpointRequest], Any]
 Write = Callable[[Any], bytes]
 BODILESS = ("GET", "DELETE")
 _GIVEN: dict[type, Given] = {
-    Call: lambda call: call,
+    EndpointRequest: lambda call: call,
     Actor: lambda call: call.actor,
     Directory: lambda call: call.directory,
-    Work: lambda call: call.work,
+    UnitOfWork: lambda call: call.work,
 }
 
 
@@ -137,16 +137,18 @@ def _only_body(function: Handler, method: Method, sources: dict[str, Any]) -> Bo
     return next(iter(bodies.values()), None)
 
 
-def _reply(method: Method, status: int | None, hint: Any) -> tuple[Reply, Write | None]:
+def _reply(method: Method, status: int | None, hint: Any) -> tuple[ResponseSpec, Write | None]:
     if hint is type(None):
-        return Reply(status or 204, "Done; there is nothing more to say."), None
+        return ResponseSpec(status or 204, "Done; there is nothing more to say."), None
     schema, schemas = described(hint, "serialization")
     words = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
     status = status or (201 if method == "POST" else 200)
-    return Reply(status, words or "The answer.", schema, schemas=schemas), writer(hint)
+    return ResponseSpec(status, words or "The answer.", schema, schemas=schemas), writer(hint)
 
 
-async def _called(function: Handler, sources: dict[str, Any], status: int, write: Write | None, call: Call) -> Answer:
+async def _called(
+    function: Handler, sources: dict[str, Any], status: int, write: Write | None, call: EndpointRequest
+) -> EndpointResponse:
     """The endpoint's function with its parameters filled in, and its result written down."""
     given: dict[str, Any] = {}
     for name, source in sources.items():
@@ -158,7 +160,7 @@ async def _called(function: Handler, sources: dict[str, Any], status: int, write
         elif name in call.path or name in call.query:
             given[name] = call.path[name] if source.place == "path" else call.query[name]
     result = await function(**given)
-    return Answer(status, write(result) if write else b"")
+    return EndpointResponse(status, write(result) if write else b"")
 
 
 def _names(path: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from api.openapi.schemas import MOMENT, UUID
 from api.rest.endpoint import Schema
-from schema.engine.model.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, FieldShape
+from schema.engine.model.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, ResourceField
 from schema.engine.model.input_models import moment
 from schema.engine.query.search import SHORTEST
 
@@ -32,7 +32,7 @@ class Value:
     example: Any = None
 
 
-def value_of(field: FieldShape) -> Value:
+def value_of(field: ResourceField) -> Value:
     """One value of a field."""
     match field.kind:
         case "id":
@@ -49,13 +49,13 @@ def value_of(field: FieldShape) -> Value:
             return _text(TEXT, field.max_length or 0, field.example)
 
 
-def part_of(field: FieldShape) -> Value:
+def part_of(field: ResourceField) -> Value:
     """A part of a text that is to be looked for."""
     example = str(field.example)[:SHORTEST] if field.example else None
     return _text(TEXT, field.max_length or 0, example, SHORTEST)
 
 
-def list_of(field: FieldShape) -> Value:
+def list_of(field: ResourceField) -> Value:
     """Several values of a field; `read` reads one of them."""
     one = value_of(field)
     if field.kind == "text":

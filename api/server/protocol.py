@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
-from api.server.http.limits import Limits, OnRefusal, Watch
+from api.server.http.limits import ConnectionSweeper, Limits, OnRefusal
 
 try:
     from api.server.http.connection import Connection
@@ -26,7 +26,7 @@ def protocol(limits: Limits | None = None, on_refusal: OnRefusal | None = None) 
     """What uvicorn is to read by: a class whose `watch` looks after its connections, and says whom it refuses."""
     if Connection is None:
         return "auto"
-    return type("Protocol", (Connection,), {"watch": Watch(limits or Limits(), on_refusal)})
+    return type("Protocol", (Connection,), {"watch": ConnectionSweeper(limits or Limits(), on_refusal)})
 
 
 def socket_protocol() -> type[asyncio.Protocol] | str:

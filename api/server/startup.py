@@ -18,8 +18,8 @@ from pathlib import Path
 from api.observability import logs
 from api.server.listeners import listen
 from api.server.workers import Workers
-from api.settings import Settings, WrongSetting, read
-from schema.engine.database_url import is_postgres, server_at
+from api.settings import InvalidSetting, Settings, read
+from schema.engine.database_url import is_postgres, postgres_address
 from schema.engine.errors import DirectoryError
 from schema.engine.sqlite.database_file import alone
 from schema.migrations.revisions import newest
@@ -45,7 +45,7 @@ def start(host: str | None, port: int | None) -> int:
             settings = read()
             settings = replace(settings, host=host or settings.host, port=port or settings.port)
             if settings.workers > 1 and not is_postgres(settings.database):
-                raise WrongSetting(
+                raise InvalidSetting(
                     f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1"
                 )
             _prepare(settings)
@@ -53,9 +53,9 @@ def start(host: str | None, port: int | None) -> int:
                 # Two servers over one file would tell only their own callers of changes, and wait for each other.
                 held.enter_context(alone(settings.database, "serving"))
             listeners = _listeners(settings)
-        except (WrongSetting, DirectoryError) as error:
+        except (InvalidSetting, DirectoryError) as error:
             print(error, file=sys.stderr, flush=True)
-            return 2 if isinstance(error, WrongSetting) else 1
+            return 2 if isinstance(error, InvalidSetting) else 1
         logs.begin(settings.log_level, development=settings.development)
         if settings.development:  # elsewhere every line is one of the log's
             print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
@@ -99,7 +99,7 @@ async def _revision_there(url: str) -> str | None:
     from schema.engine.postgres.session import connect
 
     try:
-        connection = await connect(server_at(url), LOOK_SECONDS)
+        connection = await connect(postgres_address(url), LOOK_SECONDS)
         try:
             found = await connection.fetch("SELECT version_num FROM alembic_version", timeout=LOOK_SECONDS)
         finally:
@@ -114,7 +114,7 @@ def _listeners(settings: Settings) -> list[socket.socket]:
         return listen(settings.host, settings.port)
     except OSError as error:
         said = f"{settings.host}, port {settings.port}, cannot be listened on: {error.strerror}"
-        raise WrongSetting(said) from error
+        raise InvalidSetting(said) from error
 
 
 def _work(settings: Settings, listeners: list[socket.socket], lifeline: int | None) -> None:

@@ -14,22 +14,22 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from api.rest.endpoint import Answer, Call, Endpoint, Parameter, Reply
+from api.rest.endpoint import Endpoint, EndpointRequest, EndpointResponse, Parameter, ResponseSpec
 from api.rest.typed_endpoints import get
 from benchmarks.tandem.models import Fortune, World, id_at
-from schema.engine.driver import Single, Steps
+from schema.engine.driver import QueryGenerator, RowQuery
 from schema.engine.model.record import now
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations import records, write_statements
-from schema.engine.operations.directory import Written
-from schema.engine.query.selection import Branch, Constant, Page, Rows, Scalar, Selection
+from schema.engine.operations.directory import TransactionResult
+from schema.engine.query.selection import Branch, Constant, Items, Page, Scalar, Selection
 
-Respond = Callable[[Call], Awaitable[Answer]]
+Respond = Callable[[EndpointRequest], Awaitable[EndpointResponse]]
 PLACES = 10_000
-_WORLD, _FORTUNE = shape(World), shape(Fortune)
+_WORLD, _FORTUNE = resource_of(World), resource_of(Fortune)
 _ROW = Selection((("id", Scalar("place")), ("randomNumber", Scalar("random_number"))))
 _TOLD = Selection((("place", Scalar("place")), ("message", Scalar("message"))))
-_ALL = Branch((("items", Rows(_TOLD)), ("next", Constant("null"))), Page("size"))
+_ALL = Branch((("items", Items(_TOLD)), ("next", Constant("null"))), Page("size"))
 _NUMBER = frozenset({"random_number"})
 _TEXT, _HTML = b"text/plain; charset=utf-8", b"text/html; charset=utf-8"
 _PAGE = (
@@ -50,21 +50,21 @@ async def json() -> Hello:
     return Hello(message="Hello, World!")
 
 
-async def _plaintext(call: Call) -> Answer:
-    return Answer(200, b"Hello, World!", ((b"content-type", _TEXT),))
+async def _plaintext(call: EndpointRequest) -> EndpointResponse:
+    return EndpointResponse(200, b"Hello, World!", ((b"content-type", _TEXT),))
 
 
-async def _queries(call: Call) -> Answer:
+async def _queries(call: EndpointRequest) -> EndpointResponse:
     work, plan, signer = call.work, call.work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
     steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
-    brought = await work.read([Single(step[0], step[1]) for step in steps])
+    brought = await work.read([RowQuery(step[0], step[1]) for step in steps])
     found = (records.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
-    return Answer(200, b"[%b]" % b",".join(found))
+    return EndpointResponse(200, b"[%b]" % b",".join(found))
 
 
-async def _updates(call: Call) -> Answer:
+async def _updates(call: EndpointRequest) -> EndpointResponse:
     """Each row is read, given another number and written, all in one transaction."""
     work, kind = call.work, call.actor.kind
     plans, rule = work.directory.plans, _WORLD.rules.update
@@ -75,28 +75,28 @@ async def _updates(call: Call) -> Answer:
     places = sorted(sample(range(1, PLACES + 1), _wanted(call)))
     new = {place: randrange(1, PLACES + 1) for place in places}
 
-    def job() -> Steps:
+    def job() -> QueryGenerator:
         for place, number in new.items():
             id = id_at(place)
             bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
             if not (yield work.looking_up(plan, id, {})):
                 raise write_statements.missing(_WORLD, id)
             yield changing.sql, changing.bind(bound)
-        return Written(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
+        return TransactionResult(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
 
-    return Answer(200, await work.write(job))
+    return EndpointResponse(200, await work.write(job))
 
 
-async def _fortunes(call: Call) -> Answer:
+async def _fortunes(call: EndpointRequest) -> EndpointResponse:
     page = await records.find(call.work, _FORTUNE, _ALL, {"size": 100})
     told = [(it["place"], it["message"]) for it in orjson.loads(page.json)["items"]]
     told.append((0, "Additional fortune added at request time."))
     told.sort(key=lambda it: it[1])
     rows = "".join([f"<tr><td>{place}</td><td>{escape(message)}</td></tr>" for place, message in told])
-    return Answer(200, (_PAGE % rows).encode(), ((b"content-type", _HTML),))
+    return EndpointResponse(200, (_PAGE % rows).encode(), ((b"content-type", _HTML),))
 
 
-def _wanted(call: Call) -> int:
+def _wanted(call: EndpointRequest) -> int:
     wanted: int = call.query.get("queries", 1)
     return wanted
 
@@ -108,7 +108,7 @@ def _count(text: str) -> int:
 
 def _endpoint(name: str, call: Respond, schema: dict[str, Any], *counted: Parameter) -> Endpoint:
     summary = name.capitalize()
-    reply = Reply(200, summary, schema)
+    reply = ResponseSpec(200, summary, schema)
     return Endpoint("GET", f"/{name}", name, summary, summary, "kinds", (reply,), call, parameters=counted)
 
 

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.types import Scope
 
 from api import endpoints
-from api.http.router import Shortcut
+from api.http.router import FastRouter
 from api.server.process import TURN_SECONDS
 from api.server.protocol import protocol
 from api.settings import read
@@ -42,7 +42,7 @@ def unguarded() -> Starlette:
     from api.app import create_app  # which reads the table of contents
 
     app = create_app(read({**os.environ, "TANDEM_RATE": "0"}), everybody)
-    app.user_middleware = [it for it in app.user_middleware if cast(object, it.cls) is Shortcut]
+    app.user_middleware = [it for it in app.user_middleware if cast(object, it.cls) is FastRouter]
     return app
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Deed = Literal["created", "updated", "deleted"]
+ChangeOperation = Literal["created", "updated", "deleted"]
 log = logging.getLogger("tandem.events")
 
 
@@ -20,12 +20,12 @@ class Change:
 
     model: str
     id: str
-    deed: Deed
+    deed: ChangeOperation
     fields: frozenset[str] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class TransactionResult:
     """What a job returns: its result, and the changes to tell of once it is committed.
 
     A `secret` result is shown to the caller and kept nowhere.
@@ -37,7 +37,7 @@ class Written:
 
 
 @dataclass(slots=True)
-class Feed:
+class ChangeFeed:
     """Hands each change to every listener, in the order of the commits."""
 
     listeners: list[Callable[[Change], None]] = field(default_factory=list)

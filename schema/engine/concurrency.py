@@ -29,7 +29,7 @@ class Holder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class Slot:
     """A holder whose owner is known."""
 
     owner: Hashable
@@ -99,7 +99,7 @@ class FairShare:
         self._turns[owner] = self._turn
 
 
-class Gate:
+class ConcurrencyLimit:
     """A fair share of places, and a line in front of them, half of which one owner may fill.
 
     `full` is what is said where the line is full, `late` makes the error for whoever has waited for too long.
@@ -163,7 +163,7 @@ class Gate:
     @asynccontextmanager
     async def hold(self, owner: Hashable, seconds: float) -> AsyncIterator[None]:
         """Have a place within; raises what `enter` does."""
-        place = Place(owner)
+        place = Slot(owner)
         await self.enter(place, seconds)
         try:
             yield

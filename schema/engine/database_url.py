@@ -10,7 +10,7 @@ _SCHEME = re.compile(r"(?:postgres|postgresql)(?:\+asyncpg)?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class PostgresAddress:
     """Where a database is.
 
     `pooled`: behind a pgbouncer that gives each transaction another session; `declared`: the URL says whether it is.
@@ -33,7 +33,7 @@ def is_postgres(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def server_at(text: str) -> Server:
+def postgres_address(text: str) -> PostgresAddress:
     """From a URL of any spelling; `ValueError` where it is none."""
     if not is_postgres(text):
         raise ValueError
@@ -46,7 +46,7 @@ def server_at(text: str) -> Server:
     hosted = parts.hostname or "host" in dict(words)
     if not hosted or parts.fragment or len(parts.path) < 2 or (parts.port is not None and not 0 < parts.port < 65536):
         raise ValueError
-    return Server(
+    return PostgresAddress(
         f"postgresql://{parts.netloc}{parts.path}{'?' if kept else ''}{kept}",
         pooled,
         system_roots,
@@ -54,6 +54,6 @@ def server_at(text: str) -> Server:
     )
 
 
-def name_of(place: str) -> str:
+def display_name(place: str) -> str:
     """What a database may be called where anybody reads it."""
-    return server_at(place).name if is_postgres(place) else place
+    return postgres_address(place).name if is_postgres(place) else place

@@ -11,57 +11,57 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from schema.engine.metrics import Connections, Histogram
-from schema.engine.sql.record_lookup import Lookup, Rows
+from schema.engine.sql.record_lookup import RecordQuery, Rows
 
 
-class Listing(NamedTuple):
+class ListQuery(NamedTuple):
     """A step that brings one row of one value, whatever there is: a list as text."""
 
     sql: str
     parameters: tuple[Any, ...]
 
 
-class Single(NamedTuple):
+class RowQuery(NamedTuple):
     """A step that brings one row or none."""
 
     sql: str
     parameters: tuple[Any, ...]
 
 
-Step = tuple[str, tuple[Any, ...]] | Listing | Single | Lookup
-Steps = Generator[Step, Rows, Any]
-Job = Callable[[], Steps]
+Query = tuple[str, tuple[Any, ...]] | ListQuery | RowQuery | RecordQuery
+QueryGenerator = Generator[Query, Rows, Any]
+TransactionFunction = Callable[[], QueryGenerator]
 
 
 @dataclass(frozen=True, slots=True)
-class Sole:
+class SingleQuery:
     """A job of one step, which brings one row: `told` makes the result of it."""
 
     sql: str
     parameters: tuple[Any, ...]
     told: Callable[[Rows], Any]
 
-    def __call__(self) -> Steps:
+    def __call__(self) -> QueryGenerator:
         """The job as any other."""
         return self.told((yield self.sql, self.parameters))
 
 
-Watch = Callable[[str], None]
+StatementObserver = Callable[[str], None]
 
 
-class Wide:
+class UnboundedWrite:
     """A job that may change very many rows: as many as refer to the one that it deletes."""
 
     __slots__ = ("_job",)
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TransactionFunction) -> None:
         self._job = job
 
-    def __call__(self) -> Steps:
+    def __call__(self) -> QueryGenerator:
         return self._job()
 
 
-class Database(Protocol):
+class Driver(Protocol):
     """What a directory needs of a database, whichever it is."""
 
     async def open(self) -> None:
@@ -73,16 +73,16 @@ class Database(Protocol):
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
 
-    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment; `reader` sees at least what it has written itself."""
 
-    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
         """The rows of each step, read from the database that is there now; a replica may not know of them yet."""
 
     def generation(self) -> Hashable:
         """Changes when the database may be another one than before."""
 
-    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed. A job that is `apart` touches nothing that another one could."""
 
     def waiting(self) -> dict[str, int]:
@@ -99,14 +99,14 @@ class Database(Protocol):
         """How many writes were committed together."""
 
 
-def companies(steps: Sequence[Step], *, insertions: bool = False) -> list[list[int]]:
+def batches(steps: Sequence[Query], *, insertions: bool = False) -> list[list[int]]:
     """The places of the steps, those together that go together: look-ups alike, the same single, perhaps insertions."""
     found: dict[Hashable, list[int]] = {}
     for place, step in enumerate(steps):
         key: Hashable = place
-        if isinstance(step, Lookup):
+        if isinstance(step, RecordQuery):
             key = step.company
-        elif isinstance(step, Single):
+        elif isinstance(step, RowQuery):
             key = step.sql
         elif insertions and step[0].startswith("INSERT") and "RETURNING" not in step[0]:
             key = step[0]

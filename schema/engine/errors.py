@@ -32,7 +32,7 @@ from typing import ClassVar, Literal
 
 Place = Literal["body", "parameter"]
 # A request may have thousands; nobody reads more.
-MOST_FAULTS = 100
+MAX_FIELD_ERRORS = 100
 
 
 # The same sentences whichever database it is.
@@ -43,7 +43,7 @@ DISK = "the database is not available: its disk is full, or fails"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One thing wrong with a request: where (a path into the body, or a parameter's name), what, and a code."""
 
     path: tuple[str | int, ...]
@@ -58,38 +58,38 @@ class DirectoryError(Exception):
     code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Something went wrong"
 
-    def __init__(self, detail: str, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, detail: str, faults: Iterable[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
         self.faults = tuple(faults)
 
 
-class Refused(DirectoryError):
+class RequestError(DirectoryError):
     """The request is at fault."""
 
 
-class BadRequest(Refused):
+class BadRequest(RequestError):
     """It cannot be read."""
 
     code = "BAD_REQUEST"
     title = "The request cannot be read"
 
 
-class Invalid(Refused):
+class ValidationFailed(RequestError):
     """It can be read and is wrong."""
 
     code = "VALIDATION_FAILED"
     title = "The request is not valid"
 
     @classmethod
-    def of(cls, *faults: Fault) -> Invalid:
+    def of(cls, *faults: FieldError) -> ValidationFailed:
         """An error whose sentence is made of its faults."""
-        sentences = [f"{_spelled(fault)}: {fault.message}" for fault in faults[:MOST_FAULTS]]
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        return cls("; ".join((*sentences, *more)), faults[:MOST_FAULTS])
+        sentences = [f"{_spelled(fault)}: {fault.message}" for fault in faults[:MAX_FIELD_ERRORS]]
+        more = [f"and {len(faults) - MAX_FIELD_ERRORS} more"] if len(faults) > MAX_FIELD_ERRORS else []
+        return cls("; ".join((*sentences, *more)), faults[:MAX_FIELD_ERRORS])
 
 
-class Unauthenticated(Refused):
+class Unauthenticated(RequestError):
     """Nobody knows who asks. `challenge` says, in the words of RFC 6750, what would do."""
 
     code = "UNAUTHENTICATED"
@@ -103,21 +103,21 @@ class InvalidCredential(Unauthenticated):
     challenge = 'Bearer error="invalid_token"'
 
 
-class Forbidden(Refused):
+class Forbidden(RequestError):
     """Somebody asks who may not."""
 
     code = "FORBIDDEN"
     title = "Not allowed"
 
 
-class NotFound(Refused):
+class NotFound(RequestError):
     """There is none, or none that the actor may see."""
 
     code = "NOT_FOUND"
     title = "Not found"
 
 
-class Conflict(Refused):
+class Conflict(RequestError):
     """It contradicts what is stored."""
 
     code = "CONFLICT"
@@ -131,28 +131,28 @@ class VersionMismatch(Conflict):
     title = "Changed in the meantime"
 
 
-class UnderWay(Conflict):
+class IdempotencyInProgress(Conflict):
     """The same request, under the same key, is not finished."""
 
     code = "IDEMPOTENCY_IN_PROGRESS"
     title = "The same request is under way"
 
 
-class KeyReused(Refused):
+class IdempotencyMismatch(RequestError):
     """Its key was used before, for another request."""
 
     code = "IDEMPOTENCY_MISMATCH"
     title = "Another request under the same key"
 
 
-class TooComplex(Refused):
+class QueryTooComplex(RequestError):
     """It asks for more than one request may."""
 
     code = "QUERY_TOO_COMPLEX"
     title = "Too much for one request"
 
 
-class Unavailable(DirectoryError):
+class ServiceUnavailable(DirectoryError):
     """The service is at fault; trying again later may help."""
 
     code = "UNAVAILABLE"
@@ -160,38 +160,38 @@ class Unavailable(DirectoryError):
     retry_after: ClassVar[int] = 1
 
 
-class Overloaded(Unavailable):
+class Overloaded(ServiceUnavailable):
     """Too many requests wait."""
 
     code = "OVERLOADED"
     title = "Too busy"
 
 
-class DatabaseUnavailable(Unavailable):
+class DatabaseUnavailable(ServiceUnavailable):
     """The database cannot be reached, or is locked or full."""
 
     code = "DB_UNAVAILABLE"
     title = "The database is not available"
 
 
-class Damaged(DatabaseUnavailable):
+class DatabaseCorrupt(DatabaseUnavailable):
     """Its file holds what SQLite cannot make sense of."""
 
 
-class Hopeless(DatabaseUnavailable):
+class DatabaseMisconfigured(DatabaseUnavailable):
     """What is set about the database is wrong: trying again does not help."""
 
 
-class Timeout(Unavailable):
+class Timeout(ServiceUnavailable):
     """The answer was not there in time."""
 
     code = "TIMEOUT"
     title = "Out of time"
 
 
-class OverlongQuery(Timeout):
+class QueryTimeout(Timeout):
     """The database was at work on it when the time was up: it did not merely wait."""
 
 
-def _spelled(fault: Fault) -> str:
+def _spelled(fault: FieldError) -> str:
     return ".".join(map(str, fault.path)) or "the body"

@@ -15,8 +15,8 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # Given what kind of trip it was, what went along, and how many seconds it took.
-Told = Callable[[str, Any, float], None]
-TOLD: ContextVar[Told | None] = ContextVar("TOLD", default=None)
+QueryObserver = Callable[[str, Any, float], None]
+QUERY_OBSERVER: ContextVar[QueryObserver | None] = ContextVar("TOLD", default=None)
 
 
 class Histogram:
@@ -47,7 +47,7 @@ class Connections(NamedTuple):
     repeated: int
 
 
-class Trips:
+class QueryTimings:
     """How long a directory's trips of one kind took."""
 
     __slots__ = ("kind", "seconds")
@@ -60,6 +60,6 @@ class Trips:
         """One that began at `began`, by `perf_counter`, has come back."""
         took = perf_counter() - began
         self.seconds.note(took)
-        told = TOLD.get()
+        told = QUERY_OBSERVER.get()
         if told is not None:
             told(self.kind, load, took)

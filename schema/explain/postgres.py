@@ -14,12 +14,12 @@ import asyncpg  # type: ignore[import-untyped]
 import orjson
 from sqlmodel import SQLModel
 
-from schema.engine.database_url import server_at
-from schema.engine.driver import Step, Steps
+from schema.engine.database_url import postgres_address
+from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import BadRequest, DatabaseUnavailable
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
-from schema.engine.operations.directory import Directory, Written
+from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.postgres.session import connect, meaning
 from schema.engine.sql.dialect import postgres
 from schema.explain.sqlite import SORTS, example, walks
@@ -32,29 +32,29 @@ _AS_IF_LARGE = "SET LOCAL enable_seqscan = off"
 
 def guarded(url: str) -> str:
     """The URL of the same database, where nothing but temporary tables can be written to."""
-    server = server_at(url)
+    server = postgres_address(url)
     if server.pooled:
         raise BadRequest("a trial needs a session of its own: name the server itself, without pgbouncer=true")
     return f"{server.url}{'&' if '?' in server.url else '?'}{_READ_ONLY}"
 
 
-async def furnish(directory: Directory, shapes: Iterable[Shape], ids: Iterable[str]) -> None:
+async def furnish(directory: Directory, resources: Iterable[Resource], ids: Iterable[str]) -> None:
     """Put temporary tables before those that are there, with one record of each model under each of the ids.
 
     The directory has a single connection, and is `guarded`: should it be lost, nothing else can be written to.
     """
-    wanted = [(made, id) for made in shapes for id in ids]
+    wanted = [(resource, id) for resource in resources for id in ids]
 
-    def job() -> Steps:
+    def job() -> QueryGenerator:
         yield "SET TRANSACTION READ WRITE", ()
         for table in SQLModel.metadata.sorted_tables:
             yield f'CREATE TEMPORARY TABLE "{table.name}" (LIKE "{table.name}" INCLUDING ALL)', ()
-        for made, id in wanted:
-            statement = write_statements.insertion(made).on(postgres())
+        for resource, id in wanted:
+            statement = write_statements.insertion(resource).on(postgres())
             # What is like another already, or lacks what it refers to, is no loss.
             sql = f"{statement.sql} ON CONFLICT DO NOTHING"
-            yield sql, statement.bind(write_statements.columns_of(made.fields, example(made, id)))
-        return Written(None)
+            yield sql, statement.bind(write_statements.columns_of(resource.fields, example(resource, id)))
+        return TransactionResult(None)
 
     try:
         await directory.write(job)
@@ -64,7 +64,7 @@ async def furnish(directory: Directory, shapes: Iterable[Shape], ids: Iterable[s
         ) from error
 
 
-def planned(url: str, step: Step, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
+def planned(url: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
     """What the database says that it would do, and what takes longer in it with every row there is.
 
     The plan is the one that serves everybody, as for the service itself, and it is never run.
@@ -72,8 +72,8 @@ def planned(url: str, step: Step, narrowed: Collection[str]) -> tuple[list[str],
     return asyncio.run(_planned(url, step, narrowed))
 
 
-async def _planned(url: str, step: Step, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
-    connection = await connect(server_at(url), SECONDS)
+async def _planned(url: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
+    connection = await connect(postgres_address(url), SECONDS)
     given = f"({', '.join(['NULL'] * len(step[1]))})" if step[1] else ""
     try:
         async with connection.transaction(readonly=True):

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from schema.engine.driver import Job, Step, Steps
+from schema.engine.driver import Query, QueryGenerator, TransactionFunction
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.engine.query.planner import Plan
@@ -15,11 +15,11 @@ from schema.engine.sql.statement import Statement
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class RoundTrip:
     """A trip, and the steps that were taken on it; a write's are all in one transaction."""
 
     kind: Literal["read", "write"]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Query] = field(default_factory=list)
 
 
 class Recorder(Directory):
@@ -27,16 +27,18 @@ class Recorder(Directory):
 
     def __init__(self, place: str) -> None:
         super().__init__(place, pool=1)
-        self.trips: list[Trip] = []
+        self.trips: list[RoundTrip] = []
 
-    def read(self, steps: Sequence[Step], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+    def read(self, steps: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         """As ever."""
-        self.trips.append(Trip("read", list(steps)))
+        self.trips.append(RoundTrip("read", list(steps)))
         return super().read(steps, reader)
 
-    def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
+    def write(
+        self, job: TransactionFunction, writer: Actor | None = None, *, apart: bool = False
+    ) -> Coroutine[Any, Any, Any]:
         """As ever."""
-        trip = Trip("write")
+        trip = RoundTrip("write")
         self.trips.append(trip)
         return super().write(lambda: _noted(job, trip), writer, apart=apart)
 
@@ -54,7 +56,7 @@ def _is_second(key: Hashable) -> bool:
     return isinstance(key, tuple) and hasattr(key[0], "prepare")
 
 
-def _noted(job: Job, trip: Trip) -> Steps:
+def _noted(job: TransactionFunction, trip: RoundTrip) -> QueryGenerator:
     """The steps of a job that may be run again; the last run counts."""
     trip.steps.clear()
     running = job()

@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from schema.engine.driver import Step
+from schema.engine.driver import Query
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.model.record import now
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
 from schema.migrations.commands import migrate
 
@@ -28,33 +28,33 @@ SORTS = "sorts without an index: all rows that match are read and sorted, howeve
 
 
 @contextmanager
-def trial(shapes: Iterable[Shape], ids: Iterable[str]) -> Iterator[str]:
+def trial(resources: Iterable[Resource], ids: Iterable[str]) -> Iterator[str]:
     """The path of a database with one record of each model under each of the ids."""
     with TemporaryDirectory() as folder:
         path = str(Path(folder) / "trial.db")
         migrate(path)
         with closing(sqlite3.connect(path)) as connection:
-            for made in shapes:
+            for resource in resources:
                 for id in ids:
-                    _add(connection, made, id)
+                    _add(connection, resource, id)
             connection.commit()
         yield path
 
 
-def example(made: Shape, id: str) -> dict[str, Any]:
+def example(resource: Resource, id: str) -> dict[str, Any]:
     """The fields of a record to try something on."""
     moment = now()
-    needed = {name: field.example for name, field in made.fields.items() if field.required}
+    needed = {name: field.example for name, field in resource.fields.items() if field.required}
     # Other words than those of examples, which would change nothing in a record that has them.
-    needed |= {name: "Somebody" for name in needed if made.fields[name].kind == "text"}
-    row = {**made.blank, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
-    for name in made.fields:
-        if made.fields[name].unique and isinstance(row.get(name), str) and name != "id":
+    needed |= {name: "Somebody" for name in needed if resource.fields[name].kind == "text"}
+    row = {**resource.blank, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    for name in resource.fields:
+        if resource.fields[name].unique and isinstance(row.get(name), str) and name != "id":
             row[name] = id
     return row
 
 
-def planned(path: str, step: Step, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
+def planned(path: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
     """What the database says that it would do, and what takes longer in it with every row there is."""
     try:
         lines = _plan(path, step)
@@ -68,13 +68,15 @@ def walks(table: str) -> str:
     return f"walks {table}: what is looked for or counted may take every row of it"
 
 
-def _add(connection: sqlite3.Connection, made: Shape, id: str) -> None:
-    statement = write_statements.insertion(made)
+def _add(connection: sqlite3.Connection, resource: Resource, id: str) -> None:
+    statement = write_statements.insertion(resource)
     with suppress(sqlite3.IntegrityError):  # What refers to others has nothing to refer to.
-        connection.execute(statement.sql, statement.bind(write_statements.columns_of(made.fields, example(made, id))))
+        connection.execute(
+            statement.sql, statement.bind(write_statements.columns_of(resource.fields, example(resource, id)))
+        )
 
 
-def _plan(path: str, step: Step) -> list[str]:
+def _plan(path: str, step: Query) -> list[str]:
     """Its lines, further in what is done for something else."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         rows = connection.execute(f"EXPLAIN QUERY PLAN {step[0]}", step[1]).fetchall()

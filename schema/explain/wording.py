@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from schema.engine.model.resource import Shape, shape
+from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.selection import (
     Branch,
     Compare,
     Condition,
-    Far,
-    Info,
+    Items,
     Junction,
-    Next,
-    One,
+    LinkedRecord,
+    NextCursor,
     Page,
-    Rows,
+    PageInfo,
     Scalar,
     Search,
     Selection,
+    ToOne,
     Total,
 )
 
@@ -26,68 +26,72 @@ _SIGNS = {"eq": "is", "in": "is one of", "lt": "<", "lte": "<=", "gt": ">", "gte
 _STEP = "  "
 
 
-def in_words(made: Shape, asked: Selection | Branch, *, of_one: bool) -> list[str]:
+def in_words(resource: Resource, asked: Selection | Branch, *, of_one: bool) -> list[str]:
     """The lines that say what is asked of a model's records; `of_one`: of one of them."""
     if not of_one:
         assert isinstance(asked, Branch)
-        return list(_list(made.plural, made, asked, ""))
+        return list(_list(resource.plural, resource, asked, ""))
     below = Selection((("", asked),)) if isinstance(asked, Branch) else asked
-    return [f"one {made.singular}, by its id", *_record(made, below, _STEP)]
+    return [f"one {resource.singular}, by its id", *_record(resource, below, _STEP)]
 
 
-def narrowed(made: Shape, asked: Selection | Branch) -> set[str]:
+def narrowed(resource: Resource, asked: Selection | Branch) -> set[str]:
     """The tables of whose rows some are looked for, or all of them counted."""
     found: set[str] = set()
-    inner = [asked] if isinstance(asked, Selection) else [it.item for _, it in asked.picks if isinstance(it, Rows)]
+    inner = [asked] if isinstance(asked, Selection) else [it.item for _, it in asked.picks if isinstance(it, Items)]
     if isinstance(asked, Branch) and (asked.where or any(isinstance(it, Total) for _, it in asked.picks)):
-        link = made.relations[asked.relation].link if asked.relation else None
-        target = shape(made.relations[asked.relation].target) if asked.relation else made
+        link = resource.relations[asked.relation].link if asked.relation else None
+        target = resource_of(resource.relations[asked.relation].target) if asked.relation else resource
         found = {target.table.name, *([str(link.__tablename__)] if link else [])}
-    below = shape(made.relations[asked.relation].target) if isinstance(asked, Branch) and asked.relation else made
+    below = (
+        resource_of(resource.relations[asked.relation].target)
+        if isinstance(asked, Branch) and asked.relation
+        else resource
+    )
     for selection in inner:
         for _, source in selection.picks:
             match source:
                 case Branch():
                     found |= narrowed(below, source)
-                case One():
-                    found |= narrowed(shape(below.relations[source.relation].target), source.selection)
-                case Far():
+                case ToOne():
+                    found |= narrowed(resource_of(below.relations[source.relation].target), source.selection)
+                case LinkedRecord():
                     found |= narrowed(below, source.selection)
     return found
 
 
-def _list(name: str, made: Shape, asked: Branch, indent: str) -> Iterator[str]:
+def _list(name: str, resource: Resource, asked: Branch, indent: str) -> Iterator[str]:
     where = f", where {_condition(asked.where)}" if asked.where else ""
     yield f"{indent}{name}: {_page(asked.page)}{where}, sorted by {_order(asked)}"
     for _, source in asked.picks:
         match source:
-            case Rows():
-                yield from _record(made, source.item, indent + _STEP)
+            case Items():
+                yield from _record(resource, source.item, indent + _STEP)
             case Total():
                 yield f"{indent}{_STEP}how many there are in all"
-            case Next():
+            case NextCursor():
                 yield f"{indent}{_STEP}where the next page starts"
-            case Info():
+            case PageInfo():
                 told = ", ".join(it for _, it in source.picks if isinstance(it, str))
                 yield f"{indent}{_STEP}of the page: {told}"
 
 
-def _record(made: Shape, asked: Selection, indent: str) -> Iterator[str]:
+def _record(resource: Resource, asked: Selection, indent: str) -> Iterator[str]:
     own = [f"{'the link’s ' if it.of_link else ''}{it.field}" for _, it in asked.picks if isinstance(it, Scalar)]
     if own:
         yield f"{indent}{', '.join(own)}"
     for _, source in asked.picks:
         match source:
-            case Far():
-                yield from _record(made, source.selection, indent)
-            case One():
-                relation = made.relations[source.relation]
+            case LinkedRecord():
+                yield from _record(resource, source.selection, indent)
+            case ToOne():
+                relation = resource.relations[source.relation]
                 yield f"{indent}the {source.relation}:"
-                yield from _record(shape(relation.target), source.selection, indent + _STEP)
+                yield from _record(resource_of(relation.target), source.selection, indent + _STEP)
             case Branch():
                 assert source.relation is not None
-                relation = made.relations[source.relation]
-                yield from _list(f"the {source.relation}", shape(relation.target), source, indent)
+                relation = resource.relations[source.relation]
+                yield from _list(f"the {source.relation}", resource_of(relation.target), source, indent)
 
 
 def _page(page: Page) -> str:

@@ -24,7 +24,7 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.graphql.execution.context import Context
 from schema.graphql.execution.mutation import perform
 from schema.graphql.execution.root_fields import RootField, root_fields
@@ -37,7 +37,7 @@ Info = GraphQLResolveInfo[Context]
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class DirectorySchema:
     """The GraphQL face of the directory: graphql-core's schema, and the root fields that the planner answers."""
 
     schema: GraphQLSchema
@@ -48,25 +48,25 @@ class Face:
         return print_schema(self.schema)
 
 
-def make_schema(shapes: Sequence[Shape], me: Shape) -> Face:
+def make_schema(resources: Sequence[Resource], me: Resource) -> DirectorySchema:
     """The face of these models; `me` is the one that actors are."""
-    types = Types(shapes)
-    queries = root_fields(shapes, me, types)
-    mutations = {it.name: it for made in shapes for it in mutations_of(made, types)}
+    types = Types(resources)
+    queries = root_fields(resources, me, types)
+    mutations = {it.name: it for resource in resources for it in mutations_of(resource, types)}
     query, mutation = bare("Query", *QUERIES), bare("Mutation", *MUTATIONS)
     fill_object(query, "What can be asked.", [field.member for field in queries.values()])
     fill_object(mutation, "What can be done.", [field.member for field in mutations.values()])
     made = strawberry.Schema(
         query=query,
         mutation=mutation,
-        types=[types.record(made) for made in shapes],
+        types=[types.record(resource) for resource in resources],
         config=StrawberryConfig(scalar_map={DateTime: DATE_TIME}),
     )
     schema: GraphQLSchema = made._schema
     _answer_by_key(schema, types)
     _resolve_roots(schema, queries, mutations)
     _sort(schema)
-    return Face(schema, queries)
+    return DirectorySchema(schema, queries)
 
 
 def _answer_by_key(schema: GraphQLSchema, types: Types) -> None:

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
-from schema.engine.database_url import name_of, server_at
+from schema.engine.database_url import display_name, postgres_address
 from schema.engine.errors import DirectoryError
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.postgres.session import Connection, connect, meaning
 from schema.maintenance import postgres_rows, postgres_server, postgres_tables
 from schema.maintenance.finding import Finding
@@ -21,19 +21,21 @@ SECONDS = 60.0  # that a look may take
 Look = Callable[[str, Connection], Awaitable[Finding]]
 
 
-def examine(url: str, shapes: Sequence[Shape], used: postgres_server.Used) -> Iterator[Finding]:
+def examine(url: str, resources: Sequence[Resource], used: postgres_server.Used) -> Iterator[Finding]:
     """Everything there is to find."""
-    found = asyncio.run(_gathered(url, shapes, used))
+    found = asyncio.run(_gathered(url, resources, used))
     yield from found
     if len(found) > 1:
         yield postgres_tables.drifted(url)
 
 
-async def _gathered(url: str, shapes: Sequence[Shape], used: postgres_server.Used) -> list[Finding]:
+async def _gathered(url: str, resources: Sequence[Resource], used: postgres_server.Used) -> list[Finding]:
     try:
-        connection = await connect(server_at(url), SECONDS)
+        connection = await connect(postgres_address(url), SECONDS)
     except DirectoryError as error:
-        return [Finding("server", f"{name_of(url)}: {error.detail}", "see to DATABASE_URL, and to the server itself")]
+        return [
+            Finding("server", f"{display_name(url)}: {error.detail}", "see to DATABASE_URL, and to the server itself")
+        ]
     try:
         looks: dict[str, Look] = {
             "server": partial(postgres_server.server, url=url),
@@ -41,14 +43,14 @@ async def _gathered(url: str, shapes: Sequence[Shape], used: postgres_server.Use
             "search": postgres_tables.search,
             "migration": postgres_tables.migration,
             "settings": postgres_server.settings,
-            "limits": partial(postgres_server.limits, pooled=server_at(url).pooled),
+            "limits": partial(postgres_server.limits, pooled=postgres_address(url).pooled),
             "connections": partial(postgres_server.connections, used=used),
             "indexes": postgres_tables.indexes,
             "constraints": postgres_tables.constraints,
             "cleaning": postgres_server.cleaning,
             "checks": postgres_rows.checks,
             "references": postgres_rows.references,
-            **{f"keys of {made.plural}": partial(postgres_rows.keys, made=made) for made in shapes},
+            **{f"keys of {resource.plural}": partial(postgres_rows.keys, resource=resource) for resource in resources},
         }
         found = [finding async for finding in _each(looks, connection)]
     finally:

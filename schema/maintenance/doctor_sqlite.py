@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from schema.engine.model.field import lowered
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.sqlite.connection import LOG_LIMIT
 from schema.engine.sqlite.database_file import address, log_size
 from schema.maintenance.finding import Finding
@@ -32,7 +32,7 @@ RESTORE = "restore a backup: docs/operating.md tells how"
 Look = Callable[[str, sqlite3.Connection, str], Finding]
 
 
-def examine(path: str, shapes: Sequence[Shape]) -> Iterator[Finding]:
+def examine(path: str, resources: Sequence[Resource]) -> Iterator[Finding]:
     """Everything there is to find, one thing after another."""
     try:
         connection = sqlite3.connect(address(path), uri=True, timeout=5, isolation_level=None)
@@ -51,7 +51,7 @@ def examine(path: str, shapes: Sequence[Shape]) -> Iterator[Finding]:
             "tables": _tables,
             "mode": _mode,
             "access": _access,
-            **{f"keys of {made.plural}": partial(_keys, made) for made in shapes},
+            **{f"keys of {resource.plural}": partial(_keys, resource) for resource in resources},
         }
         for what, look in looks.items():
             try:
@@ -117,11 +117,11 @@ def _access(what: str, connection: sqlite3.Connection, path: str) -> Finding:
     return Finding(what, f"any user of this machine may open it: {open_ones}", f"chmod 600 {shlex.join(there)}")
 
 
-def _keys(made: Shape, what: str, connection: sqlite3.Connection, path: str) -> Finding:
+def _keys(resource: Resource, what: str, connection: sqlite3.Connection, path: str) -> Finding:
     """Lower-cased texts are stored beside the texts; they are right unless somebody wrote past Tandem."""
-    for field in (field for field in made.fields.values() if field.key_column):
+    for field in (field for field in resource.fields.values() if field.key_column):
         wrong = connection.execute(
-            f'SELECT id FROM "{made.table.name}" WHERE "{field.key_column}" IS NOT lowered("{field.name}") LIMIT 1'  # noqa: S608  names of ours
+            f'SELECT id FROM "{resource.table.name}" WHERE "{field.key_column}" IS NOT lowered("{field.name}") LIMIT 1'  # noqa: S608  names of ours
         ).fetchone()
         if wrong:
             advice = f"change its {field.name} to another value and back, through the API"

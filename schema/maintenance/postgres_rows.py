@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Table
 from sqlmodel import SQLModel
 
 from schema.engine.model.field import lowered
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.postgres.session import Connection
 from schema.engine.sql.dialect import postgres
 from schema.maintenance.finding import Finding
@@ -43,10 +43,10 @@ async def references(what: str, connection: Connection) -> Finding:
     return Finding(what, told="all lead to records that are there")
 
 
-async def keys(what: str, connection: Connection, made: Shape) -> Finding:
+async def keys(what: str, connection: Connection, resource: Resource) -> Finding:
     """Lower-cased texts are stored beside the texts; they are right unless somebody wrote past Tandem."""
-    source = await _sampled(connection, made.table)
-    for field in (field for field in made.fields.values() if field.key_column):
+    source = await _sampled(connection, resource.table)
+    for field in (field for field in resource.fields.values() if field.key_column):
         sql = f'SELECT id, "{field.name}", "{field.key_column}" FROM {source}'  # noqa: S608
         async for id, text, key in connection.cursor(sql, prefetch=1000):
             if key != (None if text is None else lowered(text)):

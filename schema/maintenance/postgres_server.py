@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schema.engine.database_url import name_of, server_at
+from schema.engine.database_url import display_name, postgres_address
 from schema.engine.errors import DirectoryError
 from schema.engine.postgres.replica import REMEMBERED
 from schema.engine.postgres.session import LAG, Connection, connect
@@ -31,7 +31,7 @@ async def server(what: str, connection: Connection, url: str) -> Finding:
     version, number = await connection.fetchval("SHOW server_version"), connection.get_server_version().major
     size = await connection.fetchval("SELECT pg_database_size(current_database())")
     between = await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid()
-    told = f"{name_of(url)}, PostgreSQL {version.split()[0]}, {size / MEGABYTE:,.1f} MiB"
+    told = f"{display_name(url)}, PostgreSQL {version.split()[0]}, {size / MEGABYTE:,.1f} MiB"
     if number < OLDEST:
         return Finding(what, f"it is PostgreSQL {version}", f"take {OLDEST} or newer: nothing older is tested")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
@@ -91,16 +91,16 @@ async def replica(what: str, url: str | None) -> Finding:
     assert url is not None
     advice = "see to TANDEM_READ_DATABASE_URL and its server; the primary is read meanwhile"
     try:
-        connection = await connect(server_at(url), SECONDS)
+        connection = await connect(postgres_address(url), SECONDS)
     except DirectoryError as error:
-        return Finding(what, f"{name_of(url)}: {error.detail}", advice)
+        return Finding(what, f"{display_name(url)}: {error.detail}", advice)
     try:
         (lag,) = await connection.fetchrow(LAG)
     finally:
         connection.terminate()
     if lag is None:
-        return Finding(what, f"{name_of(url)} is no standby", "name a streaming replica of the primary")
-    told = f"{name_of(url)} is {lag:.1f} s behind"
+        return Finding(what, f"{display_name(url)} is no standby", "name a streaming replica of the primary")
+    told = f"{display_name(url)} is {lag:.1f} s behind"
     if lag > REMEMBERED:
         return Finding(
             what, told, f"beyond {REMEMBERED:.0f} s people may miss what they have written: see what holds it up"

@@ -11,7 +11,7 @@ from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from schema.engine.database_url import server_at
+from schema.engine.database_url import postgres_address
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.postgres.session import connect
 from schema.migrations.write_turns import AT_ONCE, Turn
@@ -44,7 +44,7 @@ def on_postgres(url: str, do: Callable[[Connection], Done], *, alone: bool = Fal
     Behind a pooler all of it is one transaction: what a session is told, and the locks that it holds, would stay with
     a session that others are given.
     """
-    server = server_at(url)
+    server = postgres_address(url)
 
     async def doing() -> Done:
         engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda: connect(server, LONGEST))

@@ -6,7 +6,7 @@ from schema.models.key import Key
 from schema.models.membership import Membership
 from schema.models.user import User
 
-RESOURCES: tuple[type[Record], ...] = tuple(
+MODELS: tuple[type[Record], ...] = tuple(
     found
     for found in list(vars().values())
     if isinstance(found, type) and issubclass(found, Record) and found != Record

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.model.action import once, verb
+from schema.engine.model.action import action, shown_once
 from schema.engine.model.policy import SCOPES, Rules, role, within_scopes
 from schema.engine.model.record import Record, extra
 
@@ -74,14 +74,14 @@ class Key(Record, table=True):
     )
     digest: str = Field(max_length=64, schema_extra=extra(read_only=True, write_only=True))
 
-    @once
+    @shown_once
     def secret(self) -> str:
         """The key itself, to be sent as `Authorization: Bearer …`. It is shown this once, and kept nowhere."""
         secret = secrets.token_urlsafe(32)
         self.digest = hashlib.sha256(secret.encode()).hexdigest()
         return f"tdm_{self.id.replace('-', '')}_{secret}"
 
-    @verb(_admin)
+    @action(_admin)
     def revoke(self) -> None:
         """Switch a key off for good."""
         self.active = False

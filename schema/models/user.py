@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlmodel import Field, Relationship
 
-from schema.engine.model.action import verb
+from schema.engine.model.action import action
 from schema.engine.model.field import EMAIL
 from schema.engine.model.policy import Rules, own, role, signed_in
 from schema.engine.model.record import Record, extra
@@ -72,12 +72,12 @@ class User(Record, table=True):
 
     groups: list["Group"] = Relationship(back_populates="members", link_model=Membership)
 
-    @verb(_staff)
+    @action(_staff)
     def deactivate(self) -> None:
         """Switch a person off. Nothing is deleted."""
         self.active = False
 
-    @verb(_staff)
+    @action(_staff)
     def activate(self) -> None:
         """Switch a person on again."""
         self.active = True

@@ -23,7 +23,7 @@ from typing import IO
 from sqlalchemy import ColumnElement, case, func, literal_column, select
 
 from schema.engine.errors import BadRequest
-from schema.engine.model.field import FieldShape
+from schema.engine.model.field import ResourceField
 from schema.engine.private_file import create, make_folders
 from schema.engine.sql.statement import Statement, compiled
 from schema.transfer import Tell
@@ -138,7 +138,7 @@ def _listing(sheet: Sheet, for_spreadsheets: bool) -> Statement:
     return compiled(select(*columns).order_by(*(sheet.table.c[name] for name in sheet.identity)))
 
 
-def _cell(sheet: Sheet, field: FieldShape, for_spreadsheets: bool) -> ColumnElement[object]:
+def _cell(sheet: Sheet, field: ResourceField, for_spreadsheets: bool) -> ColumnElement[object]:
     column = sheet.table.c[field.name]
     if field.kind == "boolean":
         return case((column.is_(None), None), (column, "true"), else_="false")

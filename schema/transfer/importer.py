@@ -17,7 +17,7 @@ from schema.engine.model.record import now
 from schema.transfer import Tell
 from schema.transfer.limits import Limits, Metered, budget_of, check_rows
 from schema.transfer.record_matching import recognise
-from schema.transfer.row_errors import Blemish, bad_rows, blemishes
+from schema.transfer.row_errors import RowError, bad_rows, row_errors
 from schema.transfer.row_parser import Intake
 from schema.transfer.session import explained, session
 from schema.transfer.sheet import Sheet
@@ -46,7 +46,7 @@ class Report:
 
     stored: bool
     counts: Mapping[str, Counts]
-    blemishes: Sequence[Blemish]
+    row_errors: Sequence[RowError]
     found: int
 
     @property
@@ -56,7 +56,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ImportOptions:
     """How to import: all files of one `kind`, the good rows although there are bad ones, or only as a trial."""
 
     kind: str | None = None
@@ -66,13 +66,15 @@ class Wish:
     limits: Limits = USUAL
 
 
-def import_files(path: str, sheets: Mapping[str, Sheet], sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
+def import_files(
+    path: str, sheets: Mapping[str, Sheet], sources: Sequence[Source], wish: ImportOptions, tell: Tell
+) -> Report:
     """Bring files into a database; `tell` hears what is under way, and how far it is."""
     with explained(path), session(path) as opened:
         return _import(Stage(opened, sheets, wish.most_told), sources, wish, tell)
 
 
-def _import(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> Report:
+def _import(stage: Stage, sources: Sequence[Source], wish: ImportOptions, tell: Tell) -> Report:
     headings, total = _read(stage, sources, wish, tell)
     tell("Checking", None)
     stage.index()
@@ -89,7 +91,7 @@ def _import(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> 
     return report
 
 
-def _read(stage: Stage, sources: Sequence[Source], wish: Wish, tell: Tell) -> tuple[list[Heading], int]:
+def _read(stage: Stage, sources: Sequence[Source], wish: ImportOptions, tell: Tell) -> tuple[list[Heading], int]:
     """Put all rows on the stage, numbered through; the files' headings and the number of rows."""
     headings: list[Heading] = []
     number, budget = 0, budget_of(wish.limits)
@@ -131,4 +133,4 @@ def _report(stage: Stage, headings: Sequence[Heading], stored: bool, most: int) 
         deed = stage.rows[name].c._deed
         counted = select(deed, func.count()).where(stage.rows[name].c._bad == 0).group_by(deed)
         counts[name] = Counts(**dict(map(tuple, stage.run(counted))), bad=bad.get(name, 0))
-    return Report(stored, counts, *blemishes(stage, headings, most))
+    return Report(stored, counts, *row_errors(stage, headings, most))

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, case, exists, func, or_, select, update
 
-from schema.transfer.row_errors import blame
+from schema.transfer.row_errors import record_row_errors
 from schema.transfer.sheet import Column, Reference, Sheet, exact_or_folded
 from schema.transfer.staging_tables import Stage, counting, given, identical
 
@@ -58,8 +58,10 @@ def _follow(stage: Stage, sheet: Sheet, reference: Reference, column: Column, sk
     key, said = rows.c[reference.field.name], rows.c[column.name]
     found = _found(stage, target, column, said, skip_bad)
     stage.run(update(rows).where(said.is_not(None), key.is_(None)).values({key.name: found}))
-    blame(stage, sheet, column.name, f"there is no {target.one}", said.is_not(None), found.is_(None), value=said)
-    blame(
+    record_row_errors(
+        stage, sheet, column.name, f"there is no {target.one}", said.is_not(None), found.is_(None), value=said
+    )
+    record_row_errors(
         stage, sheet, column.name, f"it is not that of the {target.one} named before", said.is_not(None), key != found
     )
 

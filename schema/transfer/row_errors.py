@@ -17,7 +17,7 @@ LONGEST_REASON = 500  # characters: it may quote a cell
 
 
 @dataclass(frozen=True, slots=True)
-class Blemish:
+class RowError:
     """One thing wrong: the file, the line (the first of a row that has several), the column, and what it is."""
 
     file: str
@@ -29,7 +29,7 @@ class Blemish:
         return ": ".join(filter(None, (f"{self.file}:{self.line}", self.column, _shortened(self.reason))))
 
 
-def blame(
+def record_row_errors(
     stage: Stage,
     sheet: Sheet,
     column: str | None,
@@ -55,7 +55,7 @@ def bad_rows(stage: Stage) -> dict[str, int]:
     return {name: number for name, number in found.items() if number}
 
 
-def blemishes(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[list[Blemish], int]:
+def row_errors(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[list[RowError], int]:
     """The first faults, in the order of reading, and how many there are in all."""
     faults = stage.faults
     (total,) = stage.run(select(func.count()).select_from(faults))[0]
@@ -70,11 +70,11 @@ def _shortened(reason: str) -> str:
 def _told(
     stage: Stage, headings: Sequence[Heading], number: int, file: int, line: int, sheet: str, column: str | None,
     reason: str, value: Any, other: int | None,
-) -> Blemish:  # fmt: skip
+) -> RowError:  # fmt: skip
     heading = headings[file]
     more = f" {value!r}" if value is not None else ""
     if other is not None:
         rows = stage.rows[sheet]
         there = stage.run(select(rows.c._file, rows.c._line).where(rows.c._number == other))[0]
         more = f" {headings[there[0]].source}:{there[1]}"
-    return Blemish(heading.source, line, heading.spelled(column), reason + more)
+    return RowError(heading.source, line, heading.spelled(column), reason + more)

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from schema.engine.errors import Fault, Invalid
+from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.field import lowered
 from schema.engine.model.record import new_id
 from schema.engine.operations.write_statements import columns_of, setting
@@ -63,7 +63,7 @@ class Intake:
             marks = {"set__number": number, "set__file": self._file, "set__line": line.number, "set__bad": bool(wrong)}
             yield {**self._blank, **self._columns(values), **marks}
 
-    def _read(self, cells: Sequence[str]) -> tuple[Row, list[Fault]]:
+    def _read(self, cells: Sequence[str]) -> tuple[Row, list[FieldError]]:
         """What the cells say, without what is wrong, and what that is."""
         wrong = []
         data: Row = {}
@@ -73,10 +73,10 @@ class Intake:
             elif cell.nullable:
                 data[cell.name] = None
             elif cell.required:
-                wrong.append(Fault((cell.name,), "it is required", "required"))
+                wrong.append(FieldError((cell.name,), "it is required", "required"))
         try:
             return self._sheet.face.read(data), wrong
-        except Invalid as error:
+        except ValidationFailed as error:
             faulty = {fault.path[0] for fault in error.faults}
             right = {name: value for name, value in data.items() if name not in faulty}
             return self._sheet.face.read(right), [*wrong, *error.faults]

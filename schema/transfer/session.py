@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.ddl import ExecutableDDLElement
 
-from schema.engine.database_url import is_postgres, server_at
+from schema.engine.database_url import is_postgres, postgres_address
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.postgres import session as postgres_session
 from schema.engine.sql.dialect import SQLITE, postgres
@@ -134,7 +134,7 @@ class Server(Session):
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
         try:
-            self._connection = self._await(postgres_session.connect(server_at(url), LONGEST))
+            self._connection = self._await(postgres_session.connect(postgres_address(url), LONGEST))
         except BaseException:
             self._runner.close()
             raise

@@ -15,10 +15,10 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from schema.engine.model.field import FieldShape, fields_of
-from schema.engine.model.input_models import Face, kind_of
+from schema.engine.model.field import ResourceField, fields_of
+from schema.engine.model.input_models import InputModel, kind_of
 from schema.engine.model.record import Link
-from schema.engine.model.resource import Shape, plural_of, table_of
+from schema.engine.model.resource import Resource, plural_of, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class Column:
     """A column of a file. It fills the field `about`: with its value, or with the id of whoever has it in `via`."""
 
     name: str
-    field: FieldShape
+    field: ResourceField
     about: str
-    via: FieldShape | None = None
+    via: ResourceField | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A foreign key, the sheet that it leads to, and the columns that may stand in for it."""
 
-    field: FieldShape
+    field: ResourceField
     target: str
     columns: tuple[Column, ...]
 
@@ -47,13 +47,13 @@ class Sheet:
     name: str
     one: str
     table: Table
-    fields: Mapping[str, FieldShape]
+    fields: Mapping[str, ResourceField]
     blank: Mapping[str, Any]
     identity: tuple[str, ...]
-    keys: tuple[FieldShape, ...]
+    keys: tuple[ResourceField, ...]
     references: tuple[Reference, ...]
     columns: Mapping[str, Column]
-    face: Face
+    face: InputModel
 
     @property
     def is_link(self) -> bool:
@@ -61,17 +61,17 @@ class Sheet:
         return self.identity != ("id",)
 
     @property
-    def shown(self) -> tuple[FieldShape, ...]:
+    def shown(self) -> tuple[ResourceField, ...]:
         """The fields that are exported."""
         return tuple(field for field in self.fields.values() if not field.write_only)
 
     @property
-    def writable(self) -> tuple[FieldShape, ...]:
+    def writable(self) -> tuple[ResourceField, ...]:
         """The fields that an import may change."""
         return tuple(it for it in self.fields.values() if not it.read_only and it.name not in self.identity)
 
     @property
-    def needed(self) -> tuple[FieldShape, ...]:
+    def needed(self) -> tuple[ResourceField, ...]:
         """The fields that a new row cannot do without."""
         return tuple(it for it in self.fields.values() if it.required and not it.read_only)
 
@@ -81,31 +81,39 @@ class Sheet:
         return {name: 1 << place for place, name in enumerate(self.fields)}
 
 
-def sheets_of(shapes: Iterable[Shape]) -> dict[str, Sheet]:
+def sheets_of(resources: Iterable[Resource]) -> dict[str, Sheet]:
     """All sheets by name: those of the records first, then those of the links between them.
 
     What has something that is given once has none: nobody could be given it.
     """
-    records = {made.singular: made for made in shapes if made.once is None}
-    links = {relation.link: None for made in records.values() for relation in made.relations.values() if relation.link}
-    sheets = [*(_record_sheet(made, records) for made in records.values()), *(_link_sheet(it, records) for it in links)]
+    records = {resource.singular: resource for resource in resources if resource.once is None}
+    links = {
+        relation.link: None
+        for resource in records.values()
+        for relation in resource.relations.values()
+        if relation.link
+    }
+    sheets = [
+        *(_record_sheet(resource, records) for resource in records.values()),
+        *(_link_sheet(it, records) for it in links),
+    ]
     return {sheet.name: sheet for sheet in sheets}
 
 
-def exact_or_folded(field: FieldShape) -> str:
+def exact_or_folded(field: ResourceField) -> str:
     """The column in which a unique field's values are unique."""
     return f"{field.name}_key" if field.folded else field.name
 
 
-def _record_sheet(made: Shape, records: Mapping[str, Shape]) -> Sheet:
-    references = tuple(_references(made.fields.values(), records))
+def _record_sheet(resource: Resource, records: Mapping[str, Resource]) -> Sheet:
+    references = tuple(_references(resource.fields.values(), records))
     return _sheet(
-        made.plural, made.singular, made.table, made.fields, made.blank,
-        identity=("id",), keys=_keys(made), references=references, spellings=_prefixed(references),
+        resource.plural, resource.singular, resource.table, resource.fields, resource.blank,
+        identity=("id",), keys=_keys(resource), references=references, spellings=_prefixed(references),
     )  # fmt: skip
 
 
-def _link_sheet(link: type[Link], records: Mapping[str, Shape]) -> Sheet:
+def _link_sheet(link: type[Link], records: Mapping[str, Resource]) -> Sheet:
     fields = {field.name: field for field in fields_of(link)}
     references = tuple(_references(fields.values(), records))
     bare = ((it.via.name, it) for reference in references for it in reference.columns if it.via)
@@ -122,11 +130,11 @@ def _sheet(
     name: str,
     one: str,
     table: Table,
-    fields: Mapping[str, FieldShape],
+    fields: Mapping[str, ResourceField],
     blank: Mapping[str, Any],
     *,
     identity: tuple[str, ...],
-    keys: tuple[FieldShape, ...],
+    keys: tuple[ResourceField, ...],
     references: tuple[Reference, ...],
     spellings: Iterable[tuple[str, Column]],
 ) -> Sheet:
@@ -136,24 +144,24 @@ def _sheet(
     claimed = Counter(spelling for spelling, _ in offered)
     others = {spelling: column for spelling, column in offered if claimed[spelling] == 1 and spelling not in own}
     kinds = {it.name: (kind_of(it.field), False) for it in (*own.values(), *others.values())}
-    face = Face(f"{one}Row", kinds)
+    face = InputModel(f"{one}Row", kinds)
     return Sheet(name, one, table, fields, blank, identity, keys, references, {**own, **others}, face)
 
 
-def _keys(made: Shape) -> tuple[FieldShape, ...]:
+def _keys(resource: Resource) -> tuple[ResourceField, ...]:
     """The fields that tell who is meant, those that are compared exactly before those that are not."""
-    unique = [it for it in made.fields.values() if it.unique and it.kind in ("text", "integer")]
+    unique = [it for it in resource.fields.values() if it.unique and it.kind in ("text", "integer")]
     return tuple(sorted(unique, key=lambda field: field.folded))
 
 
-def _references(fields: Iterable[FieldShape], records: Mapping[str, Shape]) -> Iterator[Reference]:
+def _references(fields: Iterable[ResourceField], records: Mapping[str, Resource]) -> Iterator[Reference]:
     for field in fields:
         if field.foreign:
             target = records[field.foreign]
             yield Reference(field, target.plural, tuple(_via(field, key) for key in _keys(target)))
 
 
-def _via(field: FieldShape, key: FieldShape) -> Column:
+def _via(field: ResourceField, key: ResourceField) -> Column:
     """A column that says by another key which record a foreign key leads to."""
     name = f"_{field.name}_{key.name}"
     return Column(name, replace(key, name=name, nullable=True, unique=False, offered=False), field.name, key)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import IO
 
-from schema.engine.errors import BadRequest, Invalid
+from schema.engine.errors import BadRequest, ValidationFailed
 from schema.transfer.limits import LONGEST_ROW, MOST_FILES, Budget, Catalogued, Metered, budget_of_archive
 from schema.transfer.sheet import Column, Sheet
 
@@ -216,23 +216,27 @@ def _kind(source: Source, header: Sequence[str], sheets: Mapping[str, Sheet]) ->
     if named or len(fitting) == 1:
         return named or fitting[0]
     kinds = ", ".join(fitting or sheets)
-    raise Invalid(f"{source.name}: neither its name nor its columns say what it holds; say it with --kind: {kinds}")
+    raise ValidationFailed(
+        f"{source.name}: neither its name nor its columns say what it holds; say it with --kind: {kinds}"
+    )
 
 
 def _heading(source: Source, sheet: Sheet, header: Sequence[str]) -> Heading:
     for name in header:
         if name not in sheet.columns:
-            raise Invalid(
+            raise ValidationFailed(
                 f"{source.name}:1: there is no column {name[:64]!r}; {sheet.name} have {', '.join(sheet.columns)}"
             )
     columns = tuple(sheet.columns[name] for name in header)
     twice = [name for name, column in zip(header, columns, strict=True) if columns.count(column) > 1]
     if twice:
-        raise Invalid(f"{source.name}:1: the columns {' and '.join(twice)} say the same")
+        raise ValidationFailed(f"{source.name}:1: the columns {' and '.join(twice)} say the same")
     for field in sheet.fields.values():
         if field.name in sheet.identity and field.foreign and not any(it.about == field.name for it in columns):
             ways = ", ".join(name for name, it in sheet.columns.items() if it.about == field.name)
-            raise Invalid(f"{source.name}:1: it does not say which {field.foreign}: add one of the columns {ways}")
+            raise ValidationFailed(
+                f"{source.name}:1: it does not say which {field.foreign}: add one of the columns {ways}"
+            )
     return Heading(source.name, sheet, columns, tuple(header))
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import Subquery, case, exists, false, func, or_, select, update
 
-from schema.engine.model.field import FieldShape
-from schema.transfer.row_errors import blame
+from schema.engine.model.field import ResourceField
+from schema.transfer.row_errors import record_row_errors
 from schema.transfer.sheet import Reference, Sheet, exact_or_folded
 from schema.transfer.staging_tables import Stage, counting, given, identical
 
@@ -34,7 +34,7 @@ def _lacking(stage: Stage, sheet: Sheet) -> None:
     rows = stage.rows[sheet.name]
     for field in sheet.needed:
         lacks = (rows.c._known == 0, rows.c._bad == 0, given(sheet, rows, field.name) == 0)
-        blame(stage, sheet, field.name, f"a new {sheet.one} needs it", *lacks)
+        record_row_errors(stage, sheet, field.name, f"a new {sheet.one} needs it", *lacks)
 
 
 def _repeated(stage: Stage, sheet: Sheet) -> None:
@@ -42,7 +42,7 @@ def _repeated(stage: Stage, sheet: Sheet) -> None:
     rows = stage.rows[sheet.name]
     first = _firsts(stage, sheet, sheet.identity)
     same = (rows.c[name] == first.c[name] for name in sheet.identity)
-    blame(
+    record_row_errors(
         stage, sheet, None, f"it is about the same {sheet.one} as", *same, rows.c._number > first.c.number,
         other=first.c.number,
     )  # fmt: skip
@@ -50,7 +50,9 @@ def _repeated(stage: Stage, sheet: Sheet) -> None:
         name = exact_or_folded(field)
         first, earlier = _firsts(stage, sheet, (name,)), rows.alias("earlier")
         later = (rows.c[name] == first.c[name], rows.c._number > first.c.number, earlier.c._number == first.c.number)
-        blame(stage, sheet, field.name, "it is the same as in", *later, rows.c.id != earlier.c.id, other=first.c.number)
+        record_row_errors(
+            stage, sheet, field.name, "it is the same as in", *later, rows.c.id != earlier.c.id, other=first.c.number
+        )
 
 
 def _firsts(stage: Stage, sheet: Sheet, names: tuple[str, ...]) -> Subquery:
@@ -72,7 +74,7 @@ def _dangling(stage: Stage, sheet: Sheet, skip_bad: bool) -> None:
         stored, staged = target.table.alias(), stage.rows[target.name].alias("staged")
         nowhere = (~exists(select(it.c.id).where(it.c.id == key)) for it in (stored, staged))
         lost = (key.is_not(None), *nowhere, counting(rows, skip_bad))
-        blame(stage, sheet, reference.field.name, f"there is no {target.one}", *lost, value=key)
+        record_row_errors(stage, sheet, reference.field.name, f"there is no {target.one}", *lost, value=key)
         if skip_bad:
             _left_behind(stage, sheet, reference, target)
 
@@ -87,7 +89,7 @@ def _left_behind(stage: Stage, sheet: Sheet, reference: Reference, target: Sheet
     for column, name in ((reference.field.name, "id"), *said):
         has = exists(select(stored.c.id).where(stored.c.id == key, stored.c[name] == rows.c[column]))
         left = (rows.c[column].is_not(None), key.is_not(None), rows.c._bad == 0, skipped, ~kept, ~has)
-        blame(stage, sheet, column, f"the row of that {target.one} is skipped", *left)
+        record_row_errors(stage, sheet, column, f"the row of that {target.one} is skipped", *left)
 
 
 def _taken(stage: Stage, sheet: Sheet, skip_bad: bool) -> None:
@@ -97,7 +99,7 @@ def _taken(stage: Stage, sheet: Sheet, skip_bad: bool) -> None:
         name = exact_or_folded(field)
         given_up = exists(select(staged.c.id).where(staged.c.id == table.c.id, counting(staged, skip_bad)))
         clash = (table.c[name] == rows.c[name], table.c.id != rows.c.id, ~given_up, counting(rows, skip_bad))
-        blame(stage, sheet, field.name, f"it belongs to the {sheet.one}", *clash, value=table.c.id)
+        record_row_errors(stage, sheet, field.name, f"it belongs to the {sheet.one}", *clash, value=table.c.id)
 
 
 def _mark(stage: Stage) -> int:
@@ -121,5 +123,5 @@ def _decide(stage: Stage, sheet: Sheet) -> None:
     )
 
 
-def _unique(sheet: Sheet) -> list[FieldShape]:
+def _unique(sheet: Sheet) -> list[ResourceField]:
     return [] if sheet.is_link else [field for field in sheet.fields.values() if field.unique]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, GROUPS, MEMBERS, OWNERS, PEOPLE, PRIVATE
 from tests.fixtures.clients import USER, Refused, Row, camel
@@ -296,6 +296,6 @@ def test_what_is_hidden_is_null_in_graphql_and_no_error(graphql, actor):
 
 def test_the_table_of_rights_is_about_the_models_there_are():
     """A new private field or verb has to be entered above."""
-    assert {name for names in shape(USER.model).rules.private for name in names} == PRIVATE
+    assert {name for names in resource_of(USER.model).rules.private for name in names} == PRIVATE
     assert set(USER.verbs) == {"activate", "deactivate"}
     assert CHOIR in GROUPS

@@ -14,7 +14,7 @@ from graphql import (
     get_named_type,
 )
 
-from tests.fixtures.clients import SHAPES, Row, camel, pascal, snake
+from tests.fixtures.clients import RESOURCES, Row, camel, pascal, snake
 
 KINDS = {"ID": "uuid", "Int": "integer", "Boolean": "boolean", "DateTime": "date-time", "String": "string"}
 GETS = {"getMe": "me"}
@@ -42,8 +42,8 @@ def operations(document):
     return {it["operationId"]: (path, it) for path, item in document["paths"].items() for it in item.values()}
 
 
-@pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
-def made(request):
+@pytest.fixture(params=RESOURCES.values(), ids=list(RESOURCES))
+def resource(request):
     return request.param
 
 
@@ -66,21 +66,21 @@ def members_of(kind, without):
     return {snake(name): kind_in_graphql(field.type) for name, field in kind.fields.items() if name not in without}
 
 
-def test_records_have_the_same_fields(document, schema, made):
+def test_records_have_the_same_fields(document, schema, resource):
     at_rest = {
-        name: kind_at_rest(it) for name, it in document["components"]["schemas"][made.name]["properties"].items()
+        name: kind_at_rest(it) for name, it in document["components"]["schemas"][resource.name]["properties"].items()
     }
 
-    in_graphql = members_of(schema.type_map[made.name], {camel(name) for name in made.relations})
+    in_graphql = members_of(schema.type_map[resource.name], {camel(name) for name in resource.relations})
 
     assert at_rest == in_graphql
 
 
 @pytest.mark.parametrize("deed", ["create", "update"])
-def test_what_is_written_has_the_same_fields(document, schema, made, deed):
-    face = document["components"]["schemas"][f"{made.name}{deed.capitalize()}"]
+def test_what_is_written_has_the_same_fields(document, schema, resource, deed):
+    face = document["components"]["schemas"][f"{resource.name}{deed.capitalize()}"]
     at_rest = {name: kind_at_rest(it)[0] for name, it in face["properties"].items()}
-    taken = schema.type_map[f"{deed.capitalize()}{made.name}Input"].fields
+    taken = schema.type_map[f"{deed.capitalize()}{resource.name}Input"].fields
     in_graphql = {snake(name): kind_in_graphql(it.type)[0] for name, it in taken.items()}
     needed = {snake(name) for name, it in taken.items() if isinstance(it.type, GraphQLNonNull)}
 
@@ -123,12 +123,12 @@ def _is_list(kind):
 
 def lists(schema, operations):
     """Every list: its operation at one door, its field at the other, and what it is a list of."""
-    for made in SHAPES.values():
-        yield operations[f"list{made.plural_name}"][1], schema.query_type.fields[camel(made.plural)], made
-        for relation in made.relations.values():
+    for resource in RESOURCES.values():
+        yield operations[f"list{resource.plural_name}"][1], schema.query_type.fields[camel(resource.plural)], resource
+        for relation in resource.relations.values():
             if relation.many:
-                below = operations[f"list{made.name}{relation.camel}"][1]
-                yield below, schema.type_map[made.name].fields[camel(relation.name)], relation.target
+                below = operations[f"list{resource.name}{relation.pascal_name}"][1]
+                yield below, schema.type_map[resource.name].fields[camel(relation.name)], relation.target
 
 
 def test_lists_have_the_same_filters(schema, operations):
@@ -165,8 +165,8 @@ def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations
             assert found[0] == found[1] != []
 
 
-def test_lists_say_the_same_of_their_items(document, schema, made):
-    for relation in made.relations.values():
+def test_lists_say_the_same_of_their_items(document, schema, resource):
+    for relation in resource.relations.values():
         if not relation.link_fields:
             continue
         item = document["components"]["schemas"][relation.item_name]["properties"]
@@ -199,30 +199,31 @@ def _writes(name):
 
 def query_for(name, schema):
     """The root field that answers what an operation answers; None if it is a field of a record."""
-    for made in SHAPES.values():
-        if name in (f"get{made.name}", f"list{made.plural_name}"):
-            return camel(made.singular if name.startswith("get") else made.plural)
-        for relation in made.relations.values():
-            if name in (f"list{made.name}{relation.camel}", f"get{made.name}{relation.camel}"):
-                assert camel(relation.name) in schema.type_map[made.name].fields
+    for resource in RESOURCES.values():
+        if name in (f"get{resource.name}", f"list{resource.plural_name}"):
+            return camel(resource.singular if name.startswith("get") else resource.plural)
+        for relation in resource.relations.values():
+            if name in (f"list{resource.name}{relation.pascal_name}", f"get{resource.name}{relation.pascal_name}"):
+                assert camel(relation.name) in schema.type_map[resource.name].fields
                 return None
     return GETS.get(name, name)
 
 
 def test_a_link_takes_the_same_at_both_doors(document, schema):
-    for made in SHAPES.values():
-        for relation in made.relations.values():
+    for resource in RESOURCES.values():
+        for relation in resource.relations.values():
             if relation.link and relation.owning:
                 face = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
-                taken = schema.type_map[f"Add{made.name}{relation.singular_camel}Input"].fields
+                taken = schema.type_map[f"Add{resource.name}{relation.singular_pascal_name}Input"].fields
 
                 assert {snake(name) for name in taken} - {relation.near, relation.far} == set(face)
                 for name in face:
                     assert (
-                        f"set{made.name}{relation.singular_camel}{pascal(camel(name))}" in schema.mutation_type.fields
+                        f"set{resource.name}{relation.singular_pascal_name}{pascal(camel(name))}"
+                        in schema.mutation_type.fields
                     )
 
 
-def test_both_doors_describe_a_field_with_the_same_words(document, schema, made):
-    for name, member in document["components"]["schemas"][made.name]["properties"].items():
-        assert member["description"] == schema.type_map[made.name].fields[camel(name)].description
+def test_both_doors_describe_a_field_with_the_same_words(document, schema, resource):
+    for name, member in document["components"]["schemas"][resource.name]["properties"].items():
+        assert member["description"] == schema.type_map[resource.name].fields[camel(name)].description

@@ -11,7 +11,7 @@ import pytest
 
 from schema.engine.operations.directory import Directory
 from tests.conftest import crowd_in, over
-from tests.fixtures.clients import GraphQLDoor, Refused, RestDoor
+from tests.fixtures.clients import GraphQLClient, Refused, RestClient
 from tests.fixtures.people import AGES, GROUPS, NAMES, PEOPLE, TIMES, sorts
 
 pytestmark = pytest.mark.postgres
@@ -79,7 +79,7 @@ def walked(door, asked):
         return str(refusal), refusal.faults
 
 
-@pytest.mark.parametrize("kind", [RestDoor, GraphQLDoor], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [RestClient, GraphQLClient], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_lists_are_the_same(service, actors, sides, kind, seed):
     chance = random.Random(seed)

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from api.settings import Settings, WrongSetting, listed, read
+from api.settings import InvalidSetting, Settings, listed, read
 
 DEVELOPMENT = {"TANDEM_ENV": "development"}
 PRODUCTION = {"DATABASE_URL": "sqlite:////srv/tandem.db"}
@@ -28,7 +28,7 @@ def test_production_is_what_one_gets_without_asking():
 
 
 def test_production_does_not_start_without_a_database():
-    with pytest.raises(WrongSetting, match=r"DATABASE_URL is not set; it takes sqlite:///path"):
+    with pytest.raises(InvalidSetting, match=r"DATABASE_URL is not set; it takes sqlite:///path"):
         read({})
 
 
@@ -109,7 +109,7 @@ def test_a_setting_is_read(name, value, field, expected):
     ids=lambda it: ascii(it)[:30],
 )
 def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value):
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         read({**DEVELOPMENT, name: value})
 
     sentence = str(wrong.value)
@@ -132,7 +132,7 @@ def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value
     ],
 )
 def test_a_wrong_database_is_refused_without_showing_it(value):
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         read({**DEVELOPMENT, "DATABASE_URL": value})
 
     assert str(wrong.value).startswith("DATABASE_URL is something else; it takes sqlite:///path")
@@ -146,15 +146,15 @@ def test_several_processes_and_replicas_are_for_postgresql_alone():
     assert (
         read({"DATABASE_URL": server, "TANDEM_READ_DATABASE_URL": "postgres://r/d"}).read_database == "postgres://r/d"
     )
-    with pytest.raises(WrongSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite serves one process"):
+    with pytest.raises(InvalidSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite serves one process"):
         read({**PRODUCTION, "WEB_CONCURRENCY": "4"})
-    with pytest.raises(WrongSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL"):
+    with pytest.raises(InvalidSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL"):
         read({**PRODUCTION, "TANDEM_READ_DATABASE_URL": server})
 
 
 @pytest.mark.parametrize("value", ["short", "s" * 31, f"a:{'s' * 32},b:short", f"a:{'s' * 32},a:{'t' * 32}"])
 def test_a_weak_secret_is_refused_without_showing_it(value):
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         read({**DEVELOPMENT, "SECRET_KEY": value})
 
     assert str(wrong.value).startswith("SECRET_KEY is something else; it takes a secret of at least 32 bytes")

@@ -10,20 +10,20 @@ import pytest
 
 from api.auth.authenticator import Authenticator
 from api.middleware.client_identity import identifier
-from schema.engine.driver import Listing
+from schema.engine.driver import ListQuery
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find, get
 from schema.engine.query.planner import plan_list
-from schema.engine.query.selection import Branch, Compare, Page, Rows, Scalar, Selection, Total
-from schema.engine.sqlite.inline_reader import Glance
+from schema.engine.query.selection import Branch, Compare, Items, Page, Scalar, Selection, Total
+from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import new_key, production, token
 from tests.fixtures.people import PEOPLE, fill
 
 GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
 SHORT = Selection((("id", Scalar("id")),))
-LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+LIST = Branch((("items", Items(SHORT)),), Page("size"))
 FOREVER = {
     "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
     "postgres": "SELECT count(*) FROM generate_series(1, 100000000000)",
@@ -33,9 +33,9 @@ FOREVER = {
 @pytest.fixture
 async def greedy(database, store, monkeypatch):
     """A directory in which one actor has many queries that never end, a few of them running by now."""
-    monkeypatch.setattr(Glance, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
     async with Directory(str(database), deadline=60) as directory:
-        long = Listing(FOREVER[store], ())
+        long = ListQuery(FOREVER[store], ())
         tasks = [asyncio.create_task(directory.read([long], GREEDY)) for _ in range(20)]
         await asyncio.sleep(0.05)
         yield directory, tasks
@@ -99,7 +99,7 @@ def test_a_plan_says_whether_it_counts():
     kind = GREEDY.kind
     counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
     below = Branch((("total", Total()),), Page("size"), relation="groups")
-    nested = replace(LIST, picks=(("items", Rows(Selection((("groups", below),)))),))
+    nested = replace(LIST, picks=(("items", Items(Selection((("groups", below),)))),))
 
     assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]
 

@@ -16,13 +16,13 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution import documents
 from schema.graphql.execution.errors import LONGEST, RequestRefused
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 from tests.conftest import BASE
 from tests.fixtures.credentials import bearer, key, production
 
@@ -194,7 +194,7 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.usefixtures("once")
 async def test_others_do_not_wait_while_a_long_document_is_read(directory: Directory, monkeypatch):
     """It is read beside the event loop, and no two at a time."""
-    executor = Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
     readers: list[int] = []
 
     def validate(*given):
@@ -217,7 +217,7 @@ async def test_others_do_not_wait_while_a_long_document_is_read(directory: Direc
 
 
 async def test_a_long_document_is_refused_like_a_short_one(directory: Directory):
-    executor = Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
     for blanks in (0, documents.SHORT):
         with pytest.raises(RequestRefused, match="Cannot query field 'x'"):

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
 from api.middleware.response import HEADERS
-from api.server.http.limits import Limits, Watch
+from api.server.http.limits import ConnectionSweeper, Limits
 from api.server.protocol import protocol
 from api.settings import read
 from schema.migrations.commands import migrate
@@ -395,7 +395,7 @@ class Sitter:
 
 
 async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
-    watch, loop = Watch(Limits(connections=201)), asyncio.get_running_loop()
+    watch, loop = ConnectionSweeper(Limits(connections=201)), asyncio.get_running_loop()
     busy = [Sitter(idle=False) for _ in range(200)]
     idle = Sitter(idle=True)
     for guest in [*busy, idle]:

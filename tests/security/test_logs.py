@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.observability import logs
 from api.settings import read
-from schema.engine.concurrency import Place
+from schema.engine.concurrency import Slot
 from tests.conftest import BASE, HERE
 from tests.fixtures.clients import ADMIN
 
@@ -191,7 +191,7 @@ def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written
     client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
     gate = client.app.state.gate
-    while gate.enter_at_once(Place(object())):
+    while gate.enter_at_once(Slot(object())):
         pass
     for _ in range(20):
         assert client.get("/users").status_code == 503

@@ -11,7 +11,7 @@ import pytest
 
 from api.app import create_app
 from api.middleware.response import request_gate
-from schema.engine.concurrency import Gate, Place
+from schema.engine.concurrency import ConcurrencyLimit, Slot
 from schema.engine.errors import Overloaded
 from tests.conftest import settings_for
 from tests.fixtures.clients import ADMIN
@@ -118,7 +118,7 @@ async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(databa
         gate = house.app.state.gate
         writing = house.asking(1, "/users", "POST", BODY)
         await settle()
-        taken = [Place("another"), Place("another")]
+        taken = [Slot("another"), Slot("another")]
         for place in taken:
             await gate.enter(place, 1)
         house.go.set()
@@ -202,11 +202,11 @@ ANYBODY = "anybody"
 
 
 async def test_places_are_given_in_the_order_of_arrival():
-    gate, order, first = request_gate(1), [], Place(ANYBODY)
+    gate, order, first = request_gate(1), [], Slot(ANYBODY)
     await gate.enter(first, 1)
 
     async def come(number):
-        place = Place(ANYBODY)
+        place = Slot(ANYBODY)
         await gate.enter(place, 1)
         order.append(number)
         gate.leave(place)
@@ -221,7 +221,7 @@ async def test_places_are_given_in_the_order_of_arrival():
 
 
 async def test_nobody_overtakes_those_who_wait():
-    gate, first, second = request_gate(1), Place(ANYBODY), Place(ANYBODY)
+    gate, first, second = request_gate(1), Slot(ANYBODY), Slot(ANYBODY)
     await gate.enter(first, 1)
     waiting = asyncio.create_task(gate.enter(second, 1))
     await settle()
@@ -229,16 +229,16 @@ async def test_nobody_overtakes_those_who_wait():
     gate.leave(first)
 
     assert gate.free == 0
-    assert not gate.enter_at_once(Place("another"))
+    assert not gate.enter_at_once(Slot("another"))
     await waiting
     gate.leave(second)
     assert gate.free == 1
 
 
 async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
-    gate, first = request_gate(1), Place(ANYBODY)
+    gate, first = request_gate(1), Slot(ANYBODY)
     await gate.enter(first, 1)
-    waiting = asyncio.create_task(gate.enter(Place(ANYBODY), 1))
+    waiting = asyncio.create_task(gate.enter(Slot(ANYBODY), 1))
     await settle()
 
     gate.leave(first)
@@ -249,20 +249,20 @@ async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is
 
 
 async def test_the_wait_has_an_end_and_leaves_nothing_behind():
-    gate, first = request_gate(1), Place(ANYBODY)
+    gate, first = request_gate(1), Slot(ANYBODY)
     await gate.enter(first, 1)
 
     for _ in range(5):
         with pytest.raises(Overloaded):
-            await gate.enter(Place(ANYBODY), 0.01)
+            await gate.enter(Slot(ANYBODY), 0.01)
     gate.leave(first)
 
     assert (gate.free, gate.waiting, gate.turned_away) == (1, 0, 5)
 
 
-def takes(gate: Gate, owner: str, number: int) -> int:
+def takes(gate: ConcurrencyLimit, owner: str, number: int) -> int:
     """How many of so many places an owner is given at once."""
-    return sum(gate.enter_at_once(Place(owner)) for _ in range(number))
+    return sum(gate.enter_at_once(Slot(owner)) for _ in range(number))
 
 
 def test_an_owner_alone_may_have_half_of_the_places_and_others_find_some_at_once():
@@ -281,11 +281,11 @@ def test_where_half_is_taken_an_owner_may_have_a_quarter():
 
 
 async def test_owners_who_wait_are_served_in_turn():
-    gate, order, first = Gate(1, 100, full="full", late=lambda: Overloaded("late")), [], Place(ANYBODY)
+    gate, order, first = ConcurrencyLimit(1, 100, full="full", late=lambda: Overloaded("late")), [], Slot(ANYBODY)
     await gate.enter(first, 5)
 
     async def come(owner):
-        place = Place(owner)
+        place = Slot(owner)
         await gate.enter(place, 5)
         order.append(owner)
         gate.leave(place)
@@ -300,13 +300,13 @@ async def test_owners_who_wait_are_served_in_turn():
 
 async def test_an_owner_may_fill_half_of_the_line():
     gate = request_gate(4)
-    await gate.enter(Place("greedy"), 1)
-    await gate.enter(Place("greedy"), 1)
-    line = [asyncio.create_task(gate.enter(Place("greedy"), 1)) for _ in range(10)]
+    await gate.enter(Slot("greedy"), 1)
+    await gate.enter(Slot("greedy"), 1)
+    line = [asyncio.create_task(gate.enter(Slot("greedy"), 1)) for _ in range(10)]
     await settle()
 
     assert gate.waiting == 4
-    assert gate.enter_at_once(Place("other"))
+    assert gate.enter_at_once(Slot("other"))
     for one in line:
         one.cancel()
     await asyncio.gather(*line, return_exceptions=True)

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import Scope
 
 from api.app import create_app
-from api.middleware.rate_limit_storage import Counts
+from api.middleware.rate_limit_storage import RateLimitCounters
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
@@ -267,7 +267,7 @@ def test_the_document_says_what_may_be_answered(start):
 
 
 async def test_counts_of_the_past_are_forgotten(clock):
-    counts = Counts()
+    counts = RateLimitCounters()
     for number in range(1000):
         await counts.incr(f"address:{number}", 60)
     clock.now += 61

@@ -27,7 +27,7 @@ from api.app import create_app
 from api.auth.authenticator import Authenticator
 from api.auth.jwks import IssuerKeys, from_issuer, keys_in
 from api.auth.tokens import Tokens
-from api.settings import WrongSetting
+from api.settings import InvalidSetting
 from schema.engine.errors import InvalidCredential, Timeout
 from schema.engine.operations.directory import Directory
 from schema.migrations.commands import migrate
@@ -706,7 +706,7 @@ GOES_ALONG = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
     ],
 )
 def test_settings_that_do_not_fit_together_end_the_start(house, settings, said):
-    with pytest.raises(WrongSetting) as wrong:
+    with pytest.raises(InvalidSetting) as wrong:
         production(house, **settings)
 
     assert said in str(wrong.value)

@@ -30,19 +30,19 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
-from api.graphql.socket import SocketDoor
+from api.graphql.socket import WebSocketHandler
 from api.graphql.socket_handshake import check_origin
 from api.graphql.socket_messages import LARGEST
 from api.graphql.socket_session import AT_A_TIME, PROTOCOL
 from api.middleware.response import request_gate
-from schema.engine.concurrency import Gate
+from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.executor import Executor
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 from tests.conftest import furnish, settings_for
 from tests.fixtures.clients import ADMIN, READER
 
@@ -73,7 +73,7 @@ TYPENAME = answer(__typename="Query")
 
 @cache
 def executor() -> Executor:
-    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
 class Guard:
@@ -103,7 +103,13 @@ class Peer:
     """The other end of a socket."""
 
     def __init__(
-        self, door: SocketDoor, directory: Directory, *, unread: int = 0, gate: Gate | None = None, **scope: Any
+        self,
+        door: WebSocketHandler,
+        directory: Directory,
+        *,
+        unread: int = 0,
+        gate: ConcurrencyLimit | None = None,
+        **scope: Any,
     ) -> None:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.received: asyncio.Queue[Any] = asyncio.Queue(unread)
@@ -119,7 +125,7 @@ class Peer:
         }
         self.task = asyncio.create_task(self._run(door, {**usual, **scope}))
 
-    async def _run(self, door: SocketDoor, scope: Scope) -> None:
+    async def _run(self, door: WebSocketHandler, scope: Scope) -> None:
         await door(scope, self.frames.get, self.received.put)
         if not self.received.full():
             self.received.put_nowait({"type": "the end"})
@@ -162,8 +168,8 @@ async def open_socket(directory: Directory, guard: Guard) -> AsyncIterator[Openi
     """Opens sockets; at the end none of their tasks may be left."""
     peers: list[Peer] = []
 
-    def opened(door: SocketDoor | None = None, **scope: Any) -> Peer:
-        peers.append(Peer(door or SocketDoor(executor(), guard, sockets=10), directory, **scope))
+    def opened(door: WebSocketHandler | None = None, **scope: Any) -> Peer:
+        peers.append(Peer(door or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
         return peers[-1]
 
     yield opened
@@ -345,7 +351,7 @@ async def test_a_socket_is_initialised_once(peer):
 
 
 async def test_an_init_that_does_not_come_is_not_waited_for(open_socket, guard):
-    peer = open_socket(SocketDoor(executor(), guard, sockets=1, init_seconds=0.05))
+    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05))
     peer.say({"type": "ping"})
 
     assert await peer.code() == 4408
@@ -429,7 +435,7 @@ async def test_a_credential_that_is_doubtful_is_refused(open_socket, header, pay
 
 
 async def test_a_credential_that_ends_takes_an_idle_socket_with_it(open_socket, guard):
-    peer = open_socket(SocketDoor(executor(), guard, sockets=1, check_seconds=0.02))
+    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, check_seconds=0.02))
     peer.say(INIT)
     await peer.hear_all(2)
     guard.error = InvalidCredential("revoked")
@@ -439,7 +445,7 @@ async def test_a_credential_that_ends_takes_an_idle_socket_with_it(open_socket, 
 
 async def test_a_credential_that_ends_takes_what_is_running_with_it(open_socket, guard):
     """Whether they wait for their turn or not: none of them is answered."""
-    peer = open_socket(SocketDoor(executor(), guard, sockets=1, check_seconds=0.02))
+    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, check_seconds=0.02))
     peer.say(INIT)
     await peer.hear_all(2)
     guard.gate.clear()
@@ -537,7 +543,7 @@ async def initialised(peer: Peer) -> Peer:
 
 
 async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
-    door = SocketDoor(executor(), guard, sockets=2)
+    door = WebSocketHandler(executor(), guard, sockets=2)
     first, _ = [await initialised(open_socket(door)) for _ in range(2)]
 
     with_answer = open_socket(door, extensions={"websocket.http.response": {}})
@@ -553,7 +559,7 @@ async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
 
 
 async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(open_socket, guard):
-    door = SocketDoor(executor(), guard, sockets=3)
+    door = WebSocketHandler(executor(), guard, sockets=3)
     lasting = await initialised(open_socket(door))
     idle = [open_socket(door) for _ in range(2)]
     assert [(await peer.hear())["type"] for peer in idle] == ["websocket.accept"] * 2
@@ -570,7 +576,7 @@ async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(op
 
 async def test_a_socket_that_ends_is_not_evicted_again(open_socket, guard):
     """One whose initialisation has failed waits for its close frame to be taken."""
-    door = SocketDoor(executor(), guard, sockets=1, init_seconds=0.01)
+    door = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
     late = open_socket(door, unread=1)
     await until(lambda: late.received.full() and door.open == 1)
     await asyncio.sleep(0.05)
@@ -590,7 +596,7 @@ class Known(Guard):
 
 
 async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
-    door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=2)
+    door = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
     first, _ = [open_socket(door) for _ in range(2)]
     await until(lambda: door.open == 2)
 
@@ -617,7 +623,7 @@ class Named(Guard):
 
 async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
     """It may have a quarter, and more as long as fewer than half of all are open."""
-    door = SocketDoor(executor(), Named(), sockets=8, sockets_per_address=2)
+    door = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
 
     async def ends_with(credential: str) -> list[Any]:
         peer = open_socket(door)
@@ -633,7 +639,7 @@ async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
 
 
 async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
-    door = SocketDoor(executor(), Known(), sockets=8)
+    door = WebSocketHandler(executor(), Known(), sockets=8)
     known = {"credential": SimpleNamespace(name="greedy"), "extensions": {"websocket.http.response": {}}}
     peers = [open_socket(door, **known) for _ in range(4)]
     await until(lambda: door.open == 4)
@@ -649,7 +655,7 @@ async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
 @pytest.mark.parametrize("initialises", [True, False])
 async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
     """In development it may be initialised all the same."""
-    door = SocketDoor(executor(), Known(), sockets=10, sockets_per_address=1)
+    door = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
     peer = open_socket(door)
     if initialises:
         await initialised(peer)
@@ -672,7 +678,7 @@ async def test_a_socket_without_a_credential_counts_for_good(open_socket, initia
     ],
 )
 async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
-    door = SocketDoor(executor(), guard, sockets=10, sockets_per_address=1)
+    door = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
     open_socket(door, client=(one, 1))
     await until(lambda: door.open == 1)
 
@@ -683,7 +689,7 @@ async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, oth
 
 async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, guard):
     """Neither does what is left to be said keep the socket."""
-    door = SocketDoor(executor(), guard, sockets=1, init_seconds=0.05)
+    door = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
     peer = open_socket(door, unread=1)
     peer.say(*[{"type": "ping"}] * 10)
     began = time.monotonic()
@@ -707,7 +713,7 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
 
 
 async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
-    door, turns = SocketDoor(executor(), guard, sockets=30), 0
+    door, turns = WebSocketHandler(executor(), guard, sockets=30), 0
     peers = [await initialised(open_socket(door)) for _ in range(30)]
     for peer in peers:
         peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
@@ -720,7 +726,7 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
 
 
 async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
-    door, large = SocketDoor(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
+    door, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
     greedy = [await initialised(open_socket(door, client=("192.0.2.1", 1))) for _ in range(40)]
     other = await initialised(open_socket(door, client=("192.0.2.2", 1)))
     for peer in greedy:
@@ -738,7 +744,7 @@ async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, 
 
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
-    door = SocketDoor(executor(), guard, sockets=1, send_seconds=0.05)
+    door = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
     peer = open_socket(door, unread=3)
     peer.say(INIT, *(subscribe(str(number)) for number in range(10)))
 
@@ -771,7 +777,7 @@ def request(query: str) -> Any:
 
 
 async def test_who_vanishes_leaves_room(open_socket, guard):
-    door = SocketDoor(executor(), guard, sockets=1)
+    door = WebSocketHandler(executor(), guard, sockets=1)
     for moment in range(4):
         peer = open_socket(door)
         peer.say(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
@@ -808,7 +814,7 @@ def test_whatever_is_sent_the_socket_ends_in_order(template, frames, acknowledge
     async def play() -> list[Any]:
         async with Directory(str(template)) as directory:
             guard = Guard(READER)
-            peer = Peer(SocketDoor(executor(), guard, sockets=1), directory)
+            peer = Peer(WebSocketHandler(executor(), guard, sockets=1), directory)
             peer.say(*([INIT] if acknowledged else []))
             for frame in frames:
                 peer.frames.put_nowait({"type": "websocket.receive", **frame})

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
-from api.graphql.socket import SocketDoor
+from api.graphql.socket import WebSocketHandler
 from api.graphql.socket_session import PROTOCOL
 from api.middleware.response import request_gate
 from api.server.http.websocket import Socket
@@ -213,7 +213,7 @@ def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
 
 
 def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
-    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "check_seconds", 0.01)
+    monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "check_seconds", 0.01)
     good = key(database, "admin", rate=1)
     with service(database) as client, opened(client, good) as session:
         session.receive_json()

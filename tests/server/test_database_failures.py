@@ -22,8 +22,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from schema.engine.errors import DISK, Damaged, DatabaseUnavailable
-from schema.engine.operations.directory import Directory, Written
+from schema.engine.errors import DISK, DatabaseCorrupt, DatabaseUnavailable
+from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from schema.engine.sqlite import connection as connecting
@@ -247,9 +247,9 @@ async def test_a_damaged_page_is_told_and_stays_told(database):
     async with Directory(str(database)) as directory:
         await directory.check()
         for attempt in (make(directory), directory.read([("SELECT id, first_name, last_name, email FROM user", ())])):
-            with pytest.raises(Damaged):
+            with pytest.raises(DatabaseCorrupt):
                 await attempt
-        with pytest.raises(Damaged):
+        with pytest.raises(DatabaseCorrupt):
             await directory.check()
         assert await directory.read([("SELECT count(*) FROM membership", ())]) == [[(0,)]]
 
@@ -279,7 +279,7 @@ def test_a_damaged_or_missing_database_is_503_at_both_doors_and_in_health(databa
 def pragma(words: str) -> Any:
     def job() -> Any:
         yield f"PRAGMA {words}", ()
-        return Written(None)
+        return TransactionResult(None)
 
     return job
 
@@ -340,7 +340,7 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(datab
     with closing(sqlite3.connect(database)) as connection:
         ids = {id for (id,) in connection.execute("SELECT id FROM user")}
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert ids >= {*acknowledged, made.json()["id"]}
+    assert ids >= {*acknowledged, resource.json()["id"]}
 
 
 # The write-ahead log

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
@@ -18,7 +18,7 @@ from schema.engine.sqlite.database_file import alone
 from schema.maintenance.backup import back_up
 from schema.maintenance.doctor_sqlite import examine
 from schema.migrations.commands import migrate
-from schema.models import RESOURCES
+from schema.models import MODELS
 from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
 from schema.transfer.sheet import sheets_of
 from tests.fixtures.clients import ADMIN, USER
@@ -26,7 +26,7 @@ from tests.fixtures.clients import ADMIN, USER
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")]
 
 ROOT = Path(__file__).parents[2]
-SHAPES = [shape(model) for model in RESOURCES]
+SHAPES = [resource_of(model) for model in MODELS]
 SHEETS = sheets_of(SHAPES)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
@@ -94,7 +94,7 @@ def new_key(url: str) -> tuple[str, str]:
 
     async def made() -> tuple[str, str]:
         async with Directory(url) as directory:
-            id, found = await create(directory.work(ANYBODY), shape(Key), {"name": "load", "role": "admin"}, ID)
+            id, found = await create(directory.work(ANYBODY), resource_of(Key), {"name": "load", "role": "admin"}, ID)
             return id, str(found.once)
 
     return asyncio.run(made())

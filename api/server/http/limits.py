@@ -38,7 +38,7 @@ class Limits:
     every: float = 1
 
 
-class Guest(Protocol):
+class SweptConnection(Protocol):
     """What the watch looks after."""
 
     def check(self, now: float) -> None:
@@ -54,7 +54,7 @@ class Guest(Protocol):
         """Be gone at once."""
 
 
-class Watch:
+class ConnectionSweeper:
     """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock.
 
     `on_refusal` hears of each answer to what no endpoint got to see, or not in time.
@@ -67,13 +67,13 @@ class Watch:
         # When somebody was refused last.
         self.refused = -1.0
         self.leaving = False
-        self.guests: dict[Guest, None] = {}
+        self.guests: dict[SweptConnection, None] = {}
         # Those that have made room and are not gone yet, the oldest first: they hold a file each.
-        self._parting: dict[Guest, None] = {}
+        self._parting: dict[SweptConnection, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stamp: tuple[object, bytes] = (None, b"")
 
-    def admit(self, guest: Guest, loop: asyncio.AbstractEventLoop) -> bool:
+    def admit(self, guest: SweptConnection, loop: asyncio.AbstractEventLoop) -> bool:
         """Take it in. Where the house is full, one of the oldest that ask for nothing goes, or else nobody comes in."""
         if self._loop is not loop:
             self._loop, self.now = loop, loop.time()
@@ -83,7 +83,7 @@ class Watch:
         self.guests[guest] = None
         return admitted
 
-    def forget(self, guest: Guest) -> None:
+    def forget(self, guest: SweptConnection) -> None:
         """It is gone."""
         self.guests.pop(guest, None)
         self._parting.pop(guest, None)

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.http import problem_details
 from api.server.http import head
 from api.server.http.exchange import Exchange
-from api.server.http.limits import Watch
+from api.server.http.limits import ConnectionSweeper
 from schema.engine.errors import DirectoryError, Overloaded, Timeout
 
 # Bytes a second: who takes an answer more slowly than this has left.
@@ -31,7 +31,7 @@ BETWEEN, HEAD, BODY, DEAF, LEAVING = range(5)
 class Visit(HttpToolsProtocol):
     """One connection, as time goes by."""
 
-    watch: Watch
+    watch: ConnectionSweeper
     since = begun = 0.0
     _stage = BETWEEN
     url = b""

@@ -32,7 +32,7 @@ from schema.engine.model.policy import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
+class Action:
     """A model's own verb: its name, who may, and what it changes."""
 
     name: str
@@ -60,7 +60,7 @@ class Verb:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class ShownOnce:
     """What only the answer to a creation shows: its name, and what makes it."""
 
     name: str
@@ -74,17 +74,17 @@ class Once:
         return given, {name: value for name, value in vars(draft).items() if name != "id"}
 
 
-def once(body: Callable[[Any], str]) -> Once:
+def shown_once(body: Callable[[Any], str]) -> ShownOnce:
     """Make a method what only the answer to a creation shows, under the method's name."""
     assert body.__doc__, f"{body.__qualname__}: its docstring is its description at both doors"
-    return Once(body.__name__, inspect.cleandoc(body.__doc__), body)
+    return ShownOnce(body.__name__, inspect.cleandoc(body.__doc__), body)
 
 
-def verb(rule: Rule) -> Callable[[Callable[..., None]], Verb]:
+def action(rule: Rule) -> Callable[[Callable[..., None]], Action]:
     """Make a method a verb at both doors, for those whom `rule` lets."""
 
-    def declare(body: Callable[..., None]) -> Verb:
+    def declare(body: Callable[..., None]) -> Action:
         assert body.__doc__, f"{body.__qualname__}: a verb's docstring is its description at both doors"
-        return Verb(body.__name__, inspect.cleandoc(body.__doc__), rule, body)
+        return Action(body.__name__, inspect.cleandoc(body.__doc__), rule, body)
 
     return declare

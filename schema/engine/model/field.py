@@ -42,7 +42,7 @@ OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class FieldShape:
+class ResourceField:
     """One field of a model, read from its declaration once."""
 
     name: str
@@ -102,7 +102,7 @@ def code_points(length: int | None = None) -> String:
 
 
 @cache
-def fields_of(model: type[SQLModel]) -> tuple[FieldShape, ...]:
+def fields_of(model: type[SQLModel]) -> tuple[ResourceField, ...]:
     """The fields of a model, in the order of their declaration, the identity first and the book-keeping last."""
     first = [name for name in ("id",) if name in model.model_fields]
     last = [name for name in ("created_at", "updated_at", "version") if name in model.model_fields]
@@ -115,7 +115,7 @@ def lowered(text: str) -> str:
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
 
-def _field(model: type[SQLModel], name: str) -> FieldShape:
+def _field(model: type[SQLModel], name: str) -> ResourceField:
     info = model.model_fields[name]
     marks: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
     base, nullable = unwrapped(info.annotation)
@@ -127,7 +127,7 @@ def _field(model: type[SQLModel], name: str) -> FieldShape:
     assert kind == "text" or not marks.get("searchable"), f"{model.__name__}.{name}: only text can be searched"
     assert kind != "text" or max_length, f"{model.__name__}.{name}: text needs a max_length"
     examples = info.examples or [None]
-    return FieldShape(
+    return ResourceField(
         name=name,
         kind=kind,
         description=info.description or f"{name.replace('_', ' ').capitalize()}.",

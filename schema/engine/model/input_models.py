@@ -25,11 +25,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
-from schema.engine.errors import Fault, Invalid
-from schema.engine.model.action import Verb
-from schema.engine.model.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, FieldShape, unwrapped
+from schema.engine.errors import FieldError, ValidationFailed
+from schema.engine.model.action import Action
+from schema.engine.model.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, ResourceField, unwrapped
 from schema.engine.model.policy import SCOPES
-from schema.engine.model.resource import Relation, Shape
+from schema.engine.model.resource import Relation, Resource
 from schema.engine.model.strict_json import check_bounds, strict, unrepeated
 
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
@@ -44,7 +44,7 @@ _MOMENT = re.compile(MOMENT)
 _FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
 
-class Face:
+class InputModel:
     """Validates what is sent for some fields."""
 
     def __init__(self, name: str, fields: Mapping[str, tuple[Any, bool]]) -> None:
@@ -66,7 +66,7 @@ class Face:
             data = self._adapter.validate_json(body)
         except ValidationError as error:
             strict(body)
-            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), self.names)) from None
         unrepeated(body, len(data))
         return data
 
@@ -75,7 +75,7 @@ class Face:
         try:
             return self._adapter.validate_python(data)
         except ValidationError as error:
-            raise Invalid.of(*faults_of(error.errors(include_url=False), self.names)) from None
+            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), self.names)) from None
 
     def json_schema(self) -> dict[str, Any]:
         """What is accepted, as JSON Schema."""
@@ -87,35 +87,35 @@ _typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignor
 
 
 @cache
-def create_face(made: Shape) -> Face:
+def create_input(resource: Resource) -> InputModel:
     """What a new record is made of."""
-    accepted = [field for field in made.fields.values() if not field.read_only]
-    return Face(f"{made.name}Create", {field.name: (kind_of(field), field.required) for field in accepted})
+    accepted = [field for field in resource.fields.values() if not field.read_only]
+    return InputModel(f"{resource.name}Create", {field.name: (kind_of(field), field.required) for field in accepted})
 
 
 @cache
-def update_face(made: Shape) -> Face:
+def update_input(resource: Resource) -> InputModel:
     """What can be changed of a record; null clears a field."""
-    accepted = [field for field in made.fields.values() if not field.read_only]
-    return Face(f"{made.name}Update", {field.name: (kind_of(field), False) for field in accepted})
+    accepted = [field for field in resource.fields.values() if not field.read_only]
+    return InputModel(f"{resource.name}Update", {field.name: (kind_of(field), False) for field in accepted})
 
 
 @cache
-def link_face(relation: Relation) -> Face:
+def link_input(relation: Relation) -> InputModel:
     """What can be said of a link."""
     accepted = [field for field in relation.link_fields if not field.read_only]
-    return Face(f"{relation.name}Link", {field.name: (kind_of(field), False) for field in accepted})
+    return InputModel(f"{relation.name}Link", {field.name: (kind_of(field), False) for field in accepted})
 
 
 @cache
-def verb_face(made: Shape, verb: Verb) -> Face:
+def action_input(resource: Resource, verb: Action) -> InputModel:
     """What a model's own verb is given. A parameter that is called like a field has the field's bounds."""
     given = verb.parameters.items()
-    kinds = {name: (_argument(made.fields.get(name), kind), default is ...) for name, (kind, default) in given}
-    return Face(verb.name, kinds)
+    kinds = {name: (_argument(resource.fields.get(name), kind), default is ...) for name, (kind, default) in given}
+    return InputModel(verb.name, kinds)
 
 
-def kind_of(field: FieldShape) -> Any:
+def kind_of(field: ResourceField) -> Any:
     """The type that validates a field."""
     kind = _plain_kind(field)
     return kind | None if field.nullable else kind
@@ -134,12 +134,12 @@ def moment(text: str) -> str:
     return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
-def faults_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[Fault]:
+def field_errors_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[FieldError]:
     """Pydantic's findings in our words."""
-    return [Fault(_path(error), _message(error, names), _code(error)) for error in errors]
+    return [FieldError(_path(error), _message(error, names), _code(error)) for error in errors]
 
 
-def _plain_kind(field: FieldShape) -> Any:
+def _plain_kind(field: ResourceField) -> Any:
     if field.kind == "integer":
         return Annotated[int, Field(strict=True, ge=field.minimum, le=field.maximum), BeforeValidator(_whole)]
     if field.kind == "boolean":
@@ -155,7 +155,7 @@ def _plain_kind(field: FieldShape) -> Any:
     ]
 
 
-def _argument(field: FieldShape | None, kind: Any) -> Any:
+def _argument(field: ResourceField | None, kind: Any) -> Any:
     """The type of a verb's parameter: as it is written, but that text and integers are bounded as everywhere."""
     inner, nullable = unwrapped(kind)
     if inner is int:

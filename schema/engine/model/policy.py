@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, literal, null, or_, select
 
-from schema.engine.errors import Fault, Forbidden
+from schema.engine.errors import FieldError, Forbidden
 
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
 Verdict = bool | ColumnElement[bool]
 ROLES = ("reader", "editor", "admin")
-Deed = Literal["read", "write"]
+Access = Literal["read", "write"]
 _SCOPE = "([a-z_]+:)?(read|write)"
 SCOPES = rf"^{_SCOPE}( {_SCOPE})*$"
 
@@ -41,7 +41,7 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ActorProfile:
     """All that a plan may know of an actor.
 
     Scopes take away and never give: with none, all that the roles allow is allowed; with some, what they name of it.
@@ -59,12 +59,12 @@ class Kind:
     def __hash__(self) -> int:
         return self._hash
 
-    def within(self, resource: str, deed: Deed) -> bool:
+    def within(self, resource: str, deed: Access) -> bool:
         """Whether the scopes leave room for it. Who may write may read."""
         words = (deed, "write")
         return not self.scopes or any(word in self.scopes or f"{resource}:{word}" in self.scopes for word in words)
 
-    def keep_within(self, resource: str, deed: Deed) -> None:
+    def keep_within(self, resource: str, deed: Access) -> None:
         """`Forbidden` unless they do. It depends on no record, so it tells of none."""
         if not self.within(resource, deed):
             raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{deed}")
@@ -84,7 +84,7 @@ class Kind:
         """
         grantable = self.grantable_scopes
         if grantable is not None and not (scopes and grantable.issuperset(scopes.split())):
-            fault = Fault(("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden")
+            fault = FieldError(("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden")
             raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}, and so are its keys", [fault])
 
 
@@ -101,16 +101,18 @@ class Actor:
     name: str = ""
 
     @cached_property
-    def kind(self) -> Kind:
+    def kind(self) -> ActorProfile:
         """What plans are made for."""
-        return Kind(self.roles, self.scopes, self.id is not None)
+        return ActorProfile(self.roles, self.scopes, self.id is not None)
 
 
 NOBODY = Actor()
 # The service itself: it looks up what credentials stand for, and sees whatever anybody has written through it.
 SERVICE = Actor(roles=frozenset({"admin"}), name="tandem")
-KINDS = tuple(
-    Kind(frozenset(roles), identified=own) for roles in ((), *((role,) for role in ROLES)) for own in (False, True)
+ACTOR_PROFILES = tuple(
+    ActorProfile(frozenset(roles), identified=own)
+    for roles in ((), *((role,) for role in ROLES))
+    for own in (False, True)
 )
 
 
@@ -121,12 +123,12 @@ class Rule:
     It holds where its verdict and all rules in `besides` do, or where one of the `others` does.
     """
 
-    verdict: Callable[[Row, Kind], Verdict]
+    verdict: Callable[[Row, ActorProfile], Verdict]
     fields: frozenset[str] | None = None
     others: tuple[Rule, ...] = ()
     besides: tuple[Rule, ...] = ()
 
-    def where(self, row: Row, kind: Kind, changed: frozenset[str] = frozenset()) -> Verdict:
+    def where(self, row: Row, kind: ActorProfile, changed: frozenset[str] = frozenset()) -> Verdict:
         """The predicate over `row`, if the fields in `changed` are to be changed."""
         mine = self.fields is None or changed <= self.fields
         verdict = self.verdict(row, kind) if mine else False
@@ -164,7 +166,7 @@ class Rules:
         """Who may see the field `name` of a record that they may see."""
         return next((rule for names, rule in self.private.items() if name in names), everybody)
 
-    def check_grant(self, kind: Kind, data: Mapping[str, Any], *, new: bool = False) -> None:
+    def check_grant(self, kind: ActorProfile, data: Mapping[str, Any], *, new: bool = False) -> None:
         """Refuse data that give a credential wider scopes than the actor has; a `new` one without any has all."""
         if self.grants is not None and (new or self.grants in data):
             kind.check_granted(data.get(self.grants))
@@ -208,7 +210,7 @@ def own(column: str) -> Rule:
 def within_scopes(column: str) -> Rule:
     """Actors who may give the scopes that stand in this column of the row, parted by spaces."""
 
-    def verdict(row: Row, kind: Kind) -> Verdict:
+    def verdict(row: Row, kind: ActorProfile) -> Verdict:
         if kind.grantable_scopes is None:
             return True
         # Each word between spaces of its own, so that the words can be struck out one by one.
@@ -223,7 +225,7 @@ def within_scopes(column: str) -> Rule:
 def linked(link: type[SQLModel], **fields: str) -> Rule:
     """Actors whom `link` joins to the row, its own fields being as given: `linked(Membership, role="owner")`."""
 
-    def verdict(row: Row, kind: Kind) -> Verdict:
+    def verdict(row: Row, kind: ActorProfile) -> Verdict:
         if not kind.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]

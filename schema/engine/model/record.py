@@ -23,8 +23,8 @@ from sqlalchemy.orm import Mapper, declared_attr
 from sqlalchemy.sql.compiler import DDLCompiler
 from sqlmodel import Field, SQLModel
 
-from schema.engine.model.action import Once, Verb
-from schema.engine.model.field import NO_INTEGER, FieldShape, code_points, fields_of
+from schema.engine.model.action import Action, ShownOnce
+from schema.engine.model.field import NO_INTEGER, ResourceField, code_points, fields_of
 from schema.engine.model.policy import Rules
 from schema.engine.model.trigram_index import searched
 
@@ -76,7 +76,7 @@ def extra(
 class Declared(SQLModel):
     """What records and links have in common: rules, and a table named after the class."""
 
-    model_config = {"ignored_types": (Verb, Once)}
+    model_config = {"ignored_types": (Action, ShownOnce)}
     rules: ClassVar[Rules]
 
     @declared_attr  # type: ignore[arg-type]
@@ -139,7 +139,7 @@ def _furnish(mapper: Mapper[Any], model: type[Declared]) -> None:
     searched(table, [field.name for field in fields.values() if field.searchable])
 
 
-def _add_keys(table: Table, field: FieldShape) -> None:
+def _add_keys(table: Table, field: ResourceField) -> None:
     if field.key_column:
         table.append_column(Column(field.key_column, code_points(), nullable=field.nullable))
     if field.sort_column != field.name:
@@ -166,7 +166,7 @@ def _drop_unique(table: Table, name: str) -> None:
     }
 
 
-def _checks(field: FieldShape) -> Iterator[str]:
+def _checks(field: ResourceField) -> Iterator[str]:
     name = _spelled(field.name)
     if field.kind == "integer":
         yield f"{name} BETWEEN {field.minimum} AND {field.maximum}"
@@ -182,7 +182,7 @@ def _spelled(name: str) -> str:
     return name if plain else f'"{name}"'
 
 
-def _indexed(model: type[Declared], fields: dict[str, FieldShape]) -> Iterator[tuple[str, ...]]:
+def _indexed(model: type[Declared], fields: dict[str, ResourceField]) -> Iterator[tuple[str, ...]]:
     if issubclass(model, Link):
         yield tuple(reversed([field.name for field in fields.values() if field.primary]))
         return

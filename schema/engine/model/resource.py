@@ -13,8 +13,8 @@ from sqlalchemy import Table
 from sqlalchemy import inspect as mapped
 from sqlalchemy.orm import RelationshipProperty, configure_mappers
 
-from schema.engine.model.action import Once, Verb
-from schema.engine.model.field import FieldShape, fields_of
+from schema.engine.model.action import Action, ShownOnce
+from schema.engine.model.field import ResourceField, fields_of
 from schema.engine.model.policy import Rules
 from schema.engine.model.record import Declared, Link, Record
 
@@ -44,28 +44,28 @@ class Relation:
         return f"{self.name[:-3]}y" if self.name.endswith("ies") else self.name.removesuffix("s")
 
     @property
-    def camel(self) -> str:
+    def pascal_case(self) -> str:
         """Its name inside a longer one: `Members`."""
-        return camel(self.name)
+        return pascal_case(self.name)
 
     @property
-    def singular_camel(self) -> str:
+    def singular_pascal_name(self) -> str:
         """One of them inside a longer name: `Member`."""
-        return camel(self.singular)
+        return pascal_case(self.singular)
 
     @property
     def item_name(self) -> str:
         """What an item of the list is called: `GroupMember`; the target's own name where the link says nothing more."""
-        return f"{self.source.__name__}{self.singular_camel}" if self.link_fields else self.target.__name__
+        return f"{self.source.__name__}{self.singular_pascal_name}" if self.link_fields else self.target.__name__
 
     @property
-    def link_fields(self) -> tuple[FieldShape, ...]:
+    def link_fields(self) -> tuple[ResourceField, ...]:
         """The link's own fields: what it says beyond who is joined to whom."""
         return tuple(field for field in fields_of(self.link) if not field.primary) if self.link else ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
+class Resource:
     """All that the engine and the doors know of a model."""
 
     model: type[Record]
@@ -75,19 +75,19 @@ class Shape:
     description: str
     table: Table
     rules: Rules
-    fields: Mapping[str, FieldShape]
+    fields: Mapping[str, ResourceField]
     relations: Mapping[str, Relation]
-    verbs: Mapping[str, Verb]
+    verbs: Mapping[str, Action]
     sorts: tuple[tuple[str, ...], ...]
-    once: Once | None = None
+    once: ShownOnce | None = None
 
     @property
     def plural_name(self) -> str:
         """The plural inside a longer name: `Users`."""
-        return camel(self.plural)
+        return pascal_case(self.plural)
 
     @property
-    def shown(self) -> tuple[FieldShape, ...]:
+    def shown(self) -> tuple[ResourceField, ...]:
         """The fields that can be read."""
         return tuple(field for field in self.fields.values() if not field.write_only)
 
@@ -97,23 +97,23 @@ class Shape:
         return {name: field.default for name, field in self.fields.items() if not field.required}
 
     @property
-    def filters(self) -> tuple[FieldShape, ...]:
+    def filters(self) -> tuple[ResourceField, ...]:
         """The fields that lists can be filtered by."""
         return tuple(field for field in self.shown if field.operators)
 
-    def masked(self, field: FieldShape) -> bool:
+    def masked(self, field: ResourceField) -> bool:
         """Whether there is somebody who may see the record but not this field."""
         return any(field.name in names for names in self.rules.private)
 
 
 @cache
-def shape(model: type[Record]) -> Shape:
+def resource_of(model: type[Record]) -> Resource:
     """What follows from a model; worked out once."""
     configure_mappers()
     singular = str(model.__tablename__)
     fields = {field.name: field for field in fields_of(model)}
     relations = {it.key: _relation(model, it) for it in mapped(model).relationships}
-    made = Shape(
+    resource = Resource(
         model=model,
         name=model.__name__,
         singular=singular,
@@ -123,12 +123,12 @@ def shape(model: type[Record]) -> Shape:
         rules=model.rules,
         fields=fields,
         relations=relations,
-        verbs={name: value for name, value in vars(model).items() if isinstance(value, Verb)},
+        verbs={name: value for name, value in vars(model).items() if isinstance(value, Action)},
         sorts=(*((name,) for name, field in fields.items() if field.sortable), *model.sorts),
-        once=next((value for value in vars(model).values() if isinstance(value, Once)), None),
+        once=next((value for value in vars(model).values() if isinstance(value, ShownOnce)), None),
     )
-    _check(made)
-    return made
+    _check(resource)
+    return resource
 
 
 def plural_of(singular: str) -> str:
@@ -136,7 +136,7 @@ def plural_of(singular: str) -> str:
     return f"{singular[:-1]}ies" if re.search("[^aeiou]y$", singular) else f"{singular}s"
 
 
-def camel(name: str) -> str:
+def pascal_case(name: str) -> str:
     """A name in snake_case as it stands inside a CamelCase one."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
@@ -168,7 +168,7 @@ def _relation(model: type[Record], found: RelationshipProperty[Record]) -> Relat
     return Relation(found.key, model, target, many, nullable, link, near, far, near == owner, found.doc or plain)
 
 
-def fields_by_name(model: type[Declared]) -> dict[str, FieldShape]:
+def fields_by_name(model: type[Declared]) -> dict[str, ResourceField]:
     """A model's fields by their names."""
     return {field.name: field for field in fields_of(model)}
 
@@ -182,16 +182,18 @@ def _link(found: RelationshipProperty[Record]) -> type[Link] | None:
     return link
 
 
-def _check(made: Shape) -> None:
+def _check(resource: Resource) -> None:
     """A programmer's mistakes end the start, not a request."""
-    assert made.description, f"{made.name}: a model's docstring is its description at both doors"
-    private = {name for names in made.rules.private for name in names}
-    unknown = private - made.fields.keys()
-    assert not unknown, f"{made.name}: there are rules for {', '.join(sorted(unknown))}, but no such fields"
+    assert resource.description, f"{resource.name}: a model's docstring is its description at both doors"
+    private = {name for names in resource.rules.private for name in names}
+    unknown = private - resource.fields.keys()
+    assert not unknown, f"{resource.name}: there are rules for {', '.join(sorted(unknown))}, but no such fields"
     for name in private:
-        field = made.fields[name]
-        assert name not in ("id", "version"), f"{made.name}.{name}: it is part of every answer and cannot be private"
-        assert not field.write_only, f"{made.name}.{name}: what is never shown needs no rule for who sees it"
-    for relation in made.relations.values():
+        field = resource.fields[name]
+        assert name not in ("id", "version"), (
+            f"{resource.name}.{name}: it is part of every answer and cannot be private"
+        )
+        assert not field.write_only, f"{resource.name}.{name}: what is never shown needs no rule for who sees it"
+    for relation in resource.relations.values():
         if relation.link:
             assert hasattr(relation.link, "rules"), f"{relation.link.__name__} has no rules"

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from schema.engine.errors import BadRequest, TooComplex
+from schema.engine.errors import BadRequest, QueryTooComplex
 
 DEEPEST = 32
 MOST_VALUES = 2500
@@ -78,7 +78,7 @@ def _check_structure(body: bytes) -> None:
         if depth > DEEPEST:
             raise BadRequest(_TOO_DEEP)
     if many or opened > MOST_VALUES or structure.count(b",") >= MOST_VALUES:
-        raise TooComplex(_TOO_MANY)
+        raise QueryTooComplex(_TOO_MANY)
 
 
 def _walk(value: Any) -> tuple[int, bool]:
@@ -99,7 +99,7 @@ def _walk(value: Any) -> tuple[int, bool]:
         for container in level:
             values += len(container)
             if values > MOST_VALUES:
-                raise TooComplex(_TOO_MANY)
+                raise QueryTooComplex(_TOO_MANY)
             members = container
             if type(container) is dict:
                 keys += len(container)

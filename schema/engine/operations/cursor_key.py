@@ -14,8 +14,8 @@ from sqlalchemy import CheckConstraint, Column, Integer, LargeBinary, Table, tex
 from sqlalchemy.engine.interfaces import Dialect
 from sqlmodel import SQLModel
 
-from schema.engine.changes import Written
-from schema.engine.driver import Database, Steps
+from schema.engine.changes import TransactionResult
+from schema.engine.driver import Driver, QueryGenerator
 from schema.engine.query.cursors import UNKNOWN, Signer
 from schema.engine.sql.statement import compiled
 
@@ -35,7 +35,7 @@ _MAKE = text("INSERT INTO cursor_key (id, secret) VALUES (1, :secret) ON CONFLIC
 class CursorKey:
     """The signer of a database's cursors, read when it is first needed, and again when the database is another one."""
 
-    def __init__(self, database: Database, dialect: Dialect) -> None:
+    def __init__(self, database: Driver, dialect: Dialect) -> None:
         self._database = database
         self._make = compiled(_MAKE).on(dialect)
         self._signer = UNKNOWN
@@ -74,10 +74,10 @@ class CursorKey:
         """The row, made if somebody has deleted it; of several that make it at once, the first one's counts."""
         secret = secrets.token_bytes(SECRET_BYTES)
 
-        def job() -> Steps:
+        def job() -> QueryGenerator:
             yield self._make.sql, self._make.bind({"secret": secret})
-            return Written((yield _LOOK, ()))
+            return TransactionResult((yield _LOOK, ()))
 
-        written: Written = await self._database.write(job)
+        written: TransactionResult = await self._database.write(job)
         rows: list[tuple[bytes]] = written.result
         return rows

@@ -7,24 +7,24 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequen
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
-from schema.engine.changes import Feed
-from schema.engine.changes import Written as Written
-from schema.engine.concurrency import QUARTER, Gate
+from schema.engine.changes import ChangeFeed
+from schema.engine.changes import TransactionResult as TransactionResult
+from schema.engine.concurrency import QUARTER, ConcurrencyLimit
 from schema.engine.database_url import is_postgres
-from schema.engine.driver import Database, Job, Step, Watch, Wide
+from schema.engine.driver import Driver, Query, StatementObserver, TransactionFunction, UnboundedWrite
 from schema.engine.errors import DatabaseUnavailable, Overloaded
-from schema.engine.metrics import Connections, Histogram, Trips
+from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.operations.cursor_key import CursorKey
-from schema.engine.operations.idempotency import Repeat, only_once, owner, under_way
-from schema.engine.query.plan_cache import Plans
+from schema.engine.operations.idempotency import IdempotencyKey, only_once, owner, under_way
+from schema.engine.query.plan_cache import PlanCache
 from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import Branch, Selection, Values
 from schema.engine.sql.dialect import SQLITE, postgres
-from schema.engine.sql.record_lookup import Rows, lookup
+from schema.engine.sql.record_lookup import Rows, record_query
 from schema.engine.sql.statement import compiled
-from schema.engine.sqlite.driver import File
+from schema.engine.sqlite.driver import SQLiteDriver
 
 # How many queries may wait to be compiled, and for how long.
 MOST_COMPILED, TURN_SECONDS = 1000, 5.0
@@ -44,23 +44,27 @@ class Directory:
         place: str,
         *,
         deadline: float = 10.0,
-        watch: Watch | None = None,
+        watch: StatementObserver | None = None,
         pool: int = 10,
         replica: str | None = None,
         share: int = QUARTER,
     ) -> None:
-        self.feed = Feed()
+        self.feed = ChangeFeed()
         self.under_way: set[tuple[str, str]] = set()
-        self.glances, self.reads, self.writes = trips = Trips("glance"), Trips("read"), Trips("write")
+        self.glances, self.reads, self.writes = trips = (
+            QueryTimings("glance"),
+            QueryTimings("read"),
+            QueryTimings("write"),
+        )
         self.shared = is_postgres(place)
-        self._turns = Gate(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        self._turns = ConcurrencyLimit(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
         dialect = postgres() if self.shared else SQLITE
-        self.plans = Plans(dialect)
-        self.database: Database
+        self.plans = PlanCache(dialect)
+        self.database: Driver
         if self.shared:
             self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
         else:
-            self.database = File(place, deadline, self._tell, trips, watch, share)
+            self.database = SQLiteDriver(place, deadline, self._tell, trips, watch, share)
         self.signing = CursorKey(self.database, dialect)
 
     async def open(self) -> Directory:
@@ -80,22 +84,24 @@ class Directory:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def work(self, actor: Actor, repeat: Repeat | None = None) -> Work:
+    def work(self, actor: Actor, repeat: IdempotencyKey | None = None) -> UnitOfWork:
         """What one actor does in one transaction; under a key, if it is to be done once."""
-        return Work(self, actor, repeat)
+        return UnitOfWork(self, actor, repeat)
 
-    def _tell(self, written: Written) -> None:
+    def _tell(self, written: TransactionResult) -> None:
         self.feed.publish(written.changes)
 
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
         await self.database.check()
 
-    def read(self, steps: Sequence[Step], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+    def read(self, steps: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         """The rows of each step, all of one moment; `reader` sees at least what they have written themselves."""
         return self.database.read(steps, reader)
 
-    def write(self, job: Job, writer: Actor | None = None, *, apart: bool = False) -> Coroutine[Any, Any, Any]:
+    def write(
+        self, job: TransactionFunction, writer: Actor | None = None, *, apart: bool = False
+    ) -> Coroutine[Any, Any, Any]:
         """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
         return self.database.write(job, writer, apart=apart)
 
@@ -129,62 +135,62 @@ class Directory:
         return self.database.groups
 
 
-def _server(place: str, replica: str | None, *told: Any) -> Database:
+def _server(place: str, replica: str | None, *told: Any) -> Driver:
     # Only here: where the directory is a file, PostgreSQL's driver need not be loaded.
-    from schema.engine.postgres.driver import Postgres
-    from schema.engine.postgres.replica import Replicated
+    from schema.engine.postgres.driver import PostgresDriver
+    from schema.engine.postgres.replica import ReplicatedDriver
 
-    return Replicated(place, replica, *told) if replica else Postgres(place, *told)
+    return ReplicatedDriver(place, replica, *told) if replica else PostgresDriver(place, *told)
 
 
-class Work(NamedTuple):
+class UnitOfWork(NamedTuple):
     """One actor's transaction: the verbs in `operations.py` are given one each."""
 
     directory: Directory
     actor: Actor
-    repeat: Repeat | None = None
+    repeat: IdempotencyKey | None = None
 
-    def list_plan(self, made: Shape, branch: Branch) -> Plan:
+    def list_plan(self, resource: Resource, branch: Branch) -> Plan:
         """The plan for a page of a model's records."""
         kind = self.actor.kind
-        return self.directory.plans.get((made, branch, kind), lambda: plan_list(made, branch, kind))
+        return self.directory.plans.get((resource, branch, kind), lambda: plan_list(resource, branch, kind))
 
-    def record_plan(self, made: Shape, asked: Selection | Branch) -> Plan:
+    def record_plan(self, resource: Resource, asked: Selection | Branch) -> Plan:
         """The plan for one record, or for a list below it."""
         kind = self.actor.kind
-        return self.directory.plans.get(("one", made, asked, kind), lambda: plan_record(made, asked, kind))
+        return self.directory.plans.get(("one", resource, asked, kind), lambda: plan_record(resource, asked, kind))
 
-    def known_list_plan(self, made: Shape, branch: Branch) -> Plan | None:
+    def known_list_plan(self, resource: Resource, branch: Branch) -> Plan | None:
         """The same, if it has been compiled before."""
-        return self.directory.plans.known((made, branch, self.actor.kind))
+        return self.directory.plans.known((resource, branch, self.actor.kind))
 
-    def known_record_plan(self, made: Shape, asked: Selection | Branch) -> Plan | None:
+    def known_record_plan(self, resource: Resource, asked: Selection | Branch) -> Plan | None:
         """The same, if it has been compiled before."""
-        return self.directory.plans.known(("one", made, asked, self.actor.kind))
+        return self.directory.plans.known(("one", resource, asked, self.actor.kind))
 
     async def compile(self, make: Callable[[], T]) -> T:
         """What takes a while to compile, when it is this actor's turn."""
         async with self.directory.turn(self.actor):
             return make()
 
-    def looking_up(self, plan: Plan, id: str, values: Values) -> Step:
+    def looking_up(self, plan: Plan, id: str, values: Values) -> Query:
         """The step of a record's plan, for the record with this id."""
         assert plan.several is not None
-        return lookup(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
+        return record_query(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
 
-    def read(self, steps: Sequence[Step]) -> Coroutine[Any, Any, list[Rows]]:
+    def read(self, steps: Sequence[Query]) -> Coroutine[Any, Any, list[Rows]]:
         """The rows of each step, all of one moment."""
         return self.directory.read(steps, self.actor)
 
-    async def write(self, job: Job, *, apart: bool = False) -> Any:
+    async def write(self, job: TransactionFunction, *, apart: bool = False) -> Any:
         """The result of a job that returns `Written`, once it is committed; `apart`: it touches nothing of others'."""
         if self.repeat is None:
-            written: Written = await self.directory.write(job, self.actor, apart=apart)
+            written: TransactionResult = await self.directory.write(job, self.actor, apart=apart)
         else:
             written = await self._once(job, self.repeat)
         return written.result
 
-    async def _once(self, job: Job, repeat: Repeat) -> Any:
+    async def _once(self, job: TransactionFunction, repeat: IdempotencyKey) -> Any:
         """The same, if it was not done before; `UnderWay` if it is being done."""
         mark, marks = (owner(self.actor), repeat.key), self.directory.under_way
         if mark in marks:
@@ -194,6 +200,8 @@ class Work(NamedTuple):
             plans = self.directory.plans
             compile = lambda it: plans.get(("repeat", it), lambda: compiled(it))  # noqa: E731
             once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
-            return await self.directory.write(Wide(once) if isinstance(job, Wide) else once, self.actor)
+            return await self.directory.write(
+                UnboundedWrite(once) if isinstance(job, UnboundedWrite) else once, self.actor
+            )
         finally:
             marks.discard(mark)

@@ -36,13 +36,13 @@ from sqlalchemy import (
 from sqlalchemy.sql.base import Executable
 from sqlmodel import SQLModel
 
-from schema.engine.changes import Written
-from schema.engine.driver import Job, Steps
-from schema.engine.errors import Conflict, KeyReused, UnderWay
+from schema.engine.changes import TransactionResult
+from schema.engine.driver import QueryGenerator, TransactionFunction
+from schema.engine.errors import Conflict, IdempotencyInProgress, IdempotencyMismatch
 from schema.engine.model.field import code_points
 from schema.engine.model.policy import Actor
 from schema.engine.model.record import ago, now
-from schema.engine.sql.record_lookup import Found, Rows
+from schema.engine.sql.record_lookup import RecordResult, Rows
 from schema.engine.sql.statement import Statement
 
 KEPT_FOR = timedelta(hours=24)
@@ -90,17 +90,17 @@ _SWEEP = delete(KEPT).where(tuple_(KEPT.c.actor, KEPT.c.key).in_(_EXPIRED))
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class IdempotencyKey:
     """A request that is to be done once: the key that its caller gave it, and a digest of what it asks for."""
 
     key: str
     request: str
 
 
-def repeat(key: str, *request: Any) -> Repeat:
+def idempotency_key(key: str, *request: Any) -> IdempotencyKey:
     """A request under a key, told from others by what it consists of."""
     spelled = json.dumps(request, sort_keys=True, default=str)
-    return Repeat(key, hashlib.sha256(spelled.encode()).hexdigest())
+    return IdempotencyKey(key, hashlib.sha256(spelled.encode()).hexdigest())
 
 
 def checked_key(key: str) -> str:
@@ -118,8 +118,13 @@ def owner(actor: Actor) -> str:
 
 
 def only_once(
-    job: Job, asked: Repeat, actor: Actor, compiled: Callable[[Executable], Statement], *, shared: bool = False
-) -> Job:
+    job: TransactionFunction,
+    asked: IdempotencyKey,
+    actor: Actor,
+    compiled: Callable[[Executable], Statement],
+    *,
+    shared: bool = False,
+) -> TransactionFunction:
     """The same job, done if its key is new; else what came of it the first time, `KeyReused` if that was another.
 
     `shared`: the database has several writers, so that another process may be at it just now: `UnderWay`.
@@ -132,31 +137,31 @@ def only_once(
     claim, look, keep, sweep = (compiled(statement) for statement in (_CLAIM, _LOOK, _KEEP, _SWEEP))
     sweeping = next(_WRITES) % BETWEEN_SWEEPS == 0
 
-    def repeatable() -> Steps:
+    def repeatable() -> QueryGenerator:
         if shared and not (yield _ALONE, (f"{mine['its_actor']} {asked.key}",))[0][0]:
             raise under_way()
         new = yield claim.sql, claim.bind({"actor": mine["its_actor"], "key": asked.key, "request": request, **moments})
         if not new:
             rows = yield look.sql, look.bind(mine)
-            return Written(_again(rows, request))
+            return TransactionResult(_again(rows, request))
         if sweeping:
             yield sweep.sql, sweep.bind(moments)
-        written: Written = yield from job()
+        written: TransactionResult = yield from job()
         yield keep.sql, keep.bind({**mine, **_kept(written)})
         return written
 
     return repeatable
 
 
-def under_way() -> UnderWay:
+def under_way() -> IdempotencyInProgress:
     """What to say to who repeats a request before it is answered."""
-    return UnderWay("a request under this key has come in and is not finished: send it again in a moment")
+    return IdempotencyInProgress("a request under this key has come in and is not finished: send it again in a moment")
 
 
-def _kept(written: Written) -> dict[str, Any]:
+def _kept(written: TransactionResult) -> dict[str, Any]:
     """What is kept of an answer: a record as it was shown. Anything else, and a secret above all, is not."""
     id, found = written.result if isinstance(written.result, tuple) else (None, written.result)
-    if written.secret or not isinstance(found, Found):
+    if written.secret or not isinstance(found, RecordResult):
         return dict.fromkeys(("new_id", "new_version", "new_whole", "new_answer"))
     return {"new_id": id, "new_version": found.version, "new_whole": found.whole, "new_answer": found.json}
 
@@ -166,8 +171,8 @@ def _again(rows: Rows, request: str) -> Any:
         raise under_way()
     first, id, version, whole, answer = rows[0]
     if first != request:
-        raise KeyReused("this key was used before, for another request: take a new one")
+        raise IdempotencyMismatch("this key was used before, for another request: take a new one")
     if answer is None:
         raise Conflict("this was done before, under the same key, and its answer was to be had once only")
-    found = Found(bytes(answer), version, bool(whole))
+    found = RecordResult(bytes(answer), version, bool(whole))
     return found if id is None else (id, found)

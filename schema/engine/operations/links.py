@@ -9,27 +9,27 @@ from sqlalchemy import ColumnElement, Table, bindparam, delete, false, or_, sele
 from sqlalchemy.dialects.postgresql import insert
 
 from schema.engine.changes import Change
-from schema.engine.driver import Step, Steps
+from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import NotFound
-from schema.engine.model.field import FieldShape
+from schema.engine.model.field import ResourceField
 from schema.engine.model.policy import Rule, Rules
 from schema.engine.model.record import Link, now
-from schema.engine.model.resource import Relation, Shape, fields_by_name, shape, table_of
+from schema.engine.model.resource import Relation, Resource, fields_by_name, resource_of, table_of
 from schema.engine.operations import write_statements
-from schema.engine.operations.directory import Work, Written
+from schema.engine.operations.directory import TransactionResult, UnitOfWork
 from schema.engine.query.selection import Branch, Compare, Page, Selection
-from schema.engine.query.selection import Rows as RowsOf
+from schema.engine.query.selection import Items as RowsOf
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Counted, Statement, compiled
 
 
 async def link(
-    work: Work,
+    work: UnitOfWork,
     relation: Relation,
     id: str,
     far: str,
     data: Mapping[str, Any],
-    then: list[Step],
+    then: list[Query],
     *,
     only_change: bool = False,
 ) -> list[Rows]:
@@ -46,37 +46,37 @@ async def link(
     rule = _rules(relation).update if only_change else _rules(relation).create
     statement = work.directory.plans.get((make, relation, frozenset(data)), lambda: make(relation, frozenset(data)))
 
-    def job() -> Steps:
+    def job() -> QueryGenerator:
         yield from _both_there(work, relation, id, far, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
             yield from _is_joined(work, relation, id, far, bound)
         answers = yield from _each(then)
-        return Written(answers, _changes(relation, id, far) if rows else ())
+        return TransactionResult(answers, _changes(relation, id, far) if rows else ())
 
     return await work.write(job)  # type: ignore[no-any-return]
 
 
-async def unlink(work: Work, relation: Relation, id: str, far: str, then: list[Step]) -> list[Rows]:
+async def unlink(work: UnitOfWork, relation: Relation, id: str, far: str, then: list[Query]) -> list[Rows]:
     """Part two records, if they are joined; the rows of the steps `then`, which are taken before they part."""
     statement = work.directory.plans.get(("unlink", relation), lambda: _parting(relation))
     bound = write_statements.columns_of(_fields(relation), {relation.near: id, relation.far: far})
 
-    def job() -> Steps:
+    def job() -> QueryGenerator:
         yield from _both_there(work, relation, id, far, _rules(relation).delete)
         answers = yield from _each(then)
         rows = yield statement.sql, statement.bind(bound)
-        return Written(answers, _changes(relation, id, far) if rows else ())
+        return TransactionResult(answers, _changes(relation, id, far) if rows else ())
 
     return await work.write(job)  # type: ignore[no-any-return]
 
 
-async def get_link(work: Work, relation: Relation, id: str, far: str, item: Selection) -> bytes:
+async def get_link(work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection) -> bytes:
     """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
     step, finish = reading_link(work, relation, id, far, item)
     (rows,) = await work.read([step])
     if not rows:
-        raise write_statements.missing(shape(relation.source), id)
+        raise write_statements.missing(resource_of(relation.source), id)
     found = finish(rows)
     if found is None:
         raise apart(relation, id, far)
@@ -84,11 +84,11 @@ async def get_link(work: Work, relation: Relation, id: str, far: str, item: Sele
 
 
 def reading_link(
-    work: Work, relation: Relation, id: str, far: str, item: Selection
-) -> tuple[Step, Callable[[Rows], bytes | None]]:
+    work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
+) -> tuple[Query, Callable[[Rows], bytes | None]]:
     """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
     branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
-    plan = work.record_plan(shape(relation.source), branch)
+    plan = work.record_plan(resource_of(relation.source), branch)
     values = {"far": far, "one": 1, "key": id, "actor": work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
@@ -100,15 +100,15 @@ def reading_link(
 
 def apart(relation: Relation, id: str, far: str) -> NotFound:
     """What to say where two records are not joined."""
-    near, target = shape(relation.source), shape(relation.target)
+    near, target = resource_of(relation.source), resource_of(relation.target)
     return NotFound(
         f"the {target.singular} {far[:64]} is not among the {relation.name} of the {near.singular} {id[:64]}"
     )
 
 
-def _both_there(work: Work, relation: Relation, id: str, far: str, rule: Rule) -> Steps:
+def _both_there(work: UnitOfWork, relation: Relation, id: str, far: str, rule: Rule) -> QueryGenerator:
     """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
-    near, target = shape(relation.source), shape(relation.target)
+    near, target = resource_of(relation.source), resource_of(relation.target)
     work.actor.kind.keep_within(near.plural, "write")
     work.actor.kind.keep_within(target.plural, "read")
     for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
@@ -117,12 +117,14 @@ def _both_there(work: Work, relation: Relation, id: str, far: str, rule: Rule) -
         write_statements.permitted(made, key, rows, f"change the {relation.name} of")
 
 
-def _asking(work: Work, made: Shape, rule: Rule) -> Statement:
+def _asking(work: UnitOfWork, resource: Resource, rule: Rule) -> Statement:
     kind = work.actor.kind
-    return work.directory.plans.get(("ask", made, kind, rule), lambda: write_statements.asking(made, kind, rule))
+    return work.directory.plans.get(
+        ("ask", resource, kind, rule), lambda: write_statements.asking(resource, kind, rule)
+    )
 
 
-def _each(steps: list[Step]) -> Generator[Step, Rows, list[Rows]]:
+def _each(steps: list[Query]) -> Generator[Query, Rows, list[Rows]]:
     answers = []
     for step in steps:
         answers.append((yield step))
@@ -155,7 +157,7 @@ def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnEleme
     return or_(false(), *(table.c[name].is_distinct_from(value) for name, value in new.items()))
 
 
-def _is_joined(work: Work, relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> Steps:
+def _is_joined(work: UnitOfWork, relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> QueryGenerator:
     """`NotFound` unless they are."""
     asked = work.directory.plans.get(("joined", relation), lambda: _finding(relation))
     rows = yield asked.sql, asked.bind(bound)
@@ -197,5 +199,5 @@ def _rules(relation: Relation) -> Rules:
     return _link(relation).rules
 
 
-def _fields(relation: Relation) -> dict[str, FieldShape]:
+def _fields(relation: Relation) -> dict[str, ResourceField]:
     return fields_by_name(_link(relation))

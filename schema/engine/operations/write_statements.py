@@ -27,19 +27,19 @@ from sqlalchemy import (
     update,
 )
 
-from schema.engine.driver import Steps
-from schema.engine.errors import Conflict, Fault, Forbidden, NotFound, VersionMismatch
-from schema.engine.model.field import FieldShape, lowered
-from schema.engine.model.policy import Kind, Rule, both
-from schema.engine.model.resource import Shape, shape
+from schema.engine.driver import QueryGenerator
+from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, VersionMismatch
+from schema.engine.model.field import ResourceField, lowered
+from schema.engine.model.policy import ActorProfile, Rule, both
+from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.filters import among
 from schema.engine.query.from_clause import opened
-from schema.engine.query.plan_cache import Plans
+from schema.engine.query.plan_cache import PlanCache
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Counted, Statement, compiled
 
 
-def columns_of(fields: Mapping[str, FieldShape], data: Mapping[str, Any]) -> dict[str, Any]:
+def columns_of(fields: Mapping[str, ResourceField], data: Mapping[str, Any]) -> dict[str, Any]:
     """Validated values as the driver takes them, each under the column's name with `set_` before it."""
     row: dict[str, Any] = {}
     for name, value in data.items():
@@ -49,32 +49,34 @@ def columns_of(fields: Mapping[str, FieldShape], data: Mapping[str, Any]) -> dic
     return row
 
 
-def inserting(made: Shape) -> Insert:
+def inserting(resource: Resource) -> Insert:
     """A new row, its columns given as `set_…`."""
-    names = [column.name for column in made.table.columns if column.computed is None]
-    return insert(made.table).values(setting(made.table, names))
+    names = [column.name for column in resource.table.columns if column.computed is None]
+    return insert(resource.table).values(setting(resource.table, names))
 
 
-def insertion(made: Shape) -> Statement:
+def insertion(resource: Resource) -> Statement:
     """That as a statement of its own."""
-    return compiled(inserting(made))
+    return compiled(inserting(resource))
 
 
-def deletion(made: Shape, kind: Kind, *, versioned: bool) -> Statement:
+def deletion(resource: Resource, kind: ActorProfile, *, versioned: bool) -> Statement:
     """The record `key` gone, if its version is among `expected`."""
-    table = made.table
-    allowed = both(made.rules.read.where(table, kind), made.rules.delete.where(table, kind))
+    table = resource.table
+    allowed = both(resource.rules.read.where(table, kind), resource.rules.delete.where(table, kind))
     statement = delete(table).where(table.c.id == bindparam("key"), *opened(allowed))
     if versioned:
         statement = statement.where(_expected(table))
     return Counted(statement, table.c.id)
 
 
-def changing(made: Shape, kind: Kind, rule: Rule, fields: frozenset[str], *, versioned: bool) -> Statement:
+def changing(
+    resource: Resource, kind: ActorProfile, rule: Rule, fields: frozenset[str], *, versioned: bool
+) -> Statement:
     """The record `key` with the columns `set_…` changed, if its version is among `expected` and they differ."""
-    table = made.table
-    allowed = both(made.rules.read.where(table, kind), rule.where(table, kind, fields))
-    names = [name for field in sorted(fields) for name in (field, made.fields[field].key_column) if name]
+    table = resource.table
+    allowed = both(resource.rules.read.where(table, kind), rule.where(table, kind, fields))
+    names = [name for field in sorted(fields) for name in (field, resource.fields[field].key_column) if name]
     new = setting(table, names)
     differs = or_(false(), *(table.c[name].is_distinct_from(new[name]) for name in sorted(fields)))
     statement = (
@@ -92,57 +94,61 @@ def setting(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]
     return {name: bindparam(f"set_{name}", type_=table.c[name].type) for name in names}
 
 
-def asking(made: Shape, kind: Kind, rule: Rule, fields: frozenset[str] = frozenset()) -> Statement:
+def asking(resource: Resource, kind: ActorProfile, rule: Rule, fields: frozenset[str] = frozenset()) -> Statement:
     """Of the record `key`, if the actor may see it: its version, and whether `rule` lets the actor."""
-    table = made.table
+    table = resource.table
     verdict = rule.where(table, kind, fields)
     may = literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
-    seen = opened(made.rules.read.where(table, kind))
+    seen = opened(resource.rules.read.where(table, kind))
     return compiled(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *seen))
 
 
 def why_not(
-    made: Shape, asked: Statement, values: Mapping[str, Any], deed: str, forbidden: frozenset[str] = frozenset()
-) -> Steps:
+    resource: Resource, asked: Statement, values: Mapping[str, Any], deed: str, forbidden: frozenset[str] = frozenset()
+) -> QueryGenerator:
     """Why a change changed nothing: 404, 403 or 412, in this order; it returns if it had nothing to change."""
     rows = yield asked.sql, asked.bind(values)
-    version = permitted(made, values["key"], rows, deed, forbidden)
+    version = permitted(resource, values["key"], rows, deed, forbidden)
     expected = values.get("expected")
     if expected is not None and version not in json.loads(expected):
-        raise VersionMismatch(f"the {made.singular} has version {version} by now, not the one expected: read it again")
+        raise VersionMismatch(
+            f"the {resource.singular} has version {version} by now, not the one expected: read it again"
+        )
 
 
 def _expected(table: Table) -> ColumnElement[bool]:
     return among(table.c.version, "expected", Integer())
 
 
-def permitted(made: Shape, id: str, rows: Rows, deed: str, forbidden: frozenset[str] = frozenset()) -> int:
+def permitted(resource: Resource, id: str, rows: Rows, deed: str, forbidden: frozenset[str] = frozenset()) -> int:
     """The version that `asking` brought, or `NotFound` or `Forbidden`."""
     if not rows:
-        raise missing(made, id)
+        raise missing(resource, id)
     version, may = rows[0]
     if not may:
         named = f"{', '.join(sorted(forbidden))} of " if forbidden else ""
-        faults = [Fault((name,), "you may not change it", "forbidden") for name in sorted(forbidden)]
-        raise Forbidden(f"you may not {deed} {named}this {made.singular}", faults)
+        faults = [FieldError((name,), "you may not change it", "forbidden") for name in sorted(forbidden)]
+        raise Forbidden(f"you may not {deed} {named}this {resource.singular}", faults)
     return int(version)
 
 
-def referring(plans: Plans, made: Shape, kind: Kind, actor: str | None, data: Mapping[str, Any]) -> Steps:
+def referring(
+    plans: PlanCache, resource: Resource, kind: ActorProfile, actor: str | None, data: Mapping[str, Any]
+) -> QueryGenerator:
     """`Conflict` if a foreign key leads to no record that the actor may see."""
-    for relation in made.relations.values():
+    for relation in resource.relations.values():
         id = data.get(relation.near) if not relation.many else None
         if id is not None:
-            target = shape(relation.target)
+            target = resource_of(relation.target)
             kind.keep_within(target.plural, "read")
             rule = target.rules.read
             asked = plans.get(("ask", target, kind, rule), partial(asking, target, kind, rule))
             rows = yield asked.sql, asked.bind({"key": id, "actor": actor})
             if not rows:
-                fault = Fault((relation.near,), f"there is no {target.singular} {id}", "unknown")
+                fault = FieldError((relation.near,), f"there is no {target.singular} {id}", "unknown")
                 raise Conflict(f"there is no {target.singular} {id}", [fault])
 
 
-def missing(made: Shape, id: str) -> NotFound:
+def missing(resource: Resource, id: str) -> NotFound:
     """What to say of a record that is not there, or not for this actor."""
-    return NotFound(f"there is no {made.singular} {id[:64]}")
+    return NotFound(f"there is no {resource.singular} {id[:64]}")

@@ -6,17 +6,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from schema.engine.postgres.pool import Errand
-from schema.engine.sql.record_lookup import Joint, Lookup, together
+from schema.engine.postgres.pool import QueuedCall
+from schema.engine.sql.record_lookup import RecordQuery, SQLQuery, together
 
 NUL = "\0"
 MOST_TOGETHER = 250
 
 
-def alike(waiting: deque[Errand]) -> list[Errand]:
+def alike(waiting: deque[QueuedCall]) -> list[QueuedCall]:
     """The first, and all that look up records in the same way."""
     company, room = waiting[0].task[0].company, MOST_TOGETHER
-    along: list[Errand] = []
+    along: list[QueuedCall] = []
     for errand in waiting:
         if errand.task[0].company == company and (not along or len(errand.task) <= room):
             along.append(errand)
@@ -24,7 +24,7 @@ def alike(waiting: deque[Errand]) -> list[Errand]:
     return taken(waiting, along)
 
 
-def taken(waiting: deque[Errand], some: list[Errand]) -> list[Errand]:
+def taken(waiting: deque[QueuedCall], some: list[QueuedCall]) -> list[QueuedCall]:
     """Those that go along; the others wait on."""
     left = [] if len(some) == len(waiting) else [errand for errand in waiting if errand not in some]
     waiting.clear()
@@ -32,9 +32,9 @@ def taken(waiting: deque[Errand], some: list[Errand]) -> list[Errand]:
     return some
 
 
-def joint(members: Sequence[Any]) -> Joint:
+def joint(members: Sequence[Any]) -> SQLQuery:
     """Look-ups that are alike, or a list, as a statement that brings one value."""
-    return together(members, storable) if isinstance(members[0], Lookup) else members[0]
+    return together(members, storable) if isinstance(members[0], RecordQuery) else members[0]
 
 
 def unstorable(parameters: tuple[Any, ...]) -> bool:

@@ -15,14 +15,22 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from schema.engine.concurrency import QUARTER
-from schema.engine.driver import Job, Single, Sole, Step, Steps, Watch, companies
+from schema.engine.driver import (
+    Query,
+    QueryGenerator,
+    RowQuery,
+    SingleQuery,
+    StatementObserver,
+    TransactionFunction,
+    batches,
+)
 from schema.engine.errors import DISK, DatabaseUnavailable
-from schema.engine.metrics import SIZES, Histogram, Trips
+from schema.engine.metrics import SIZES, Histogram, QueryTimings
 from schema.engine.postgres.batch import MOST_TOGETHER, taken
-from schema.engine.postgres.pool import Errand, LostBefore, Outcome
+from schema.engine.postgres.pool import LostBefore, Outcome, QueuedCall
 from schema.engine.postgres.reads import Reading, came_of, lost
 from schema.engine.postgres.session import FULL, READ_ONLY, READS_ALONE, TRY_AGAIN, Connection, code_of, is_undone
-from schema.engine.sql.record_lookup import Lookup, Rows
+from schema.engine.sql.record_lookup import RecordQuery, Rows
 
 TRIES = 4
 LATELY = 1.0  # seconds for which a write that found the disk full is taken to say how the next one will end
@@ -35,7 +43,7 @@ UNKNOWN = (
 )
 
 
-class Postgres(Reading):
+class PostgresDriver(Reading):
     """A PostgreSQL that is written to as well."""
 
     def __init__(
@@ -43,9 +51,9 @@ class Postgres(Reading):
         url: str,
         deadline: float,
         committed: Callable[[Any], None],
-        trips: tuple[Trips, Trips, Trips],
+        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
         size: int = 10,
-        watch: Watch | None = None,
+        watch: StatementObserver | None = None,
         share: int = QUARTER,
     ) -> None:
         super().__init__(url, deadline, trips, size, watch, share)
@@ -64,7 +72,7 @@ class Postgres(Reading):
         if monotonic() - self._full < LATELY:
             raise DatabaseUnavailable(DISK)
 
-    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed; jobs that are apart from all others are committed together."""
         began = perf_counter()
         try:
@@ -82,9 +90,9 @@ class Postgres(Reading):
             **super().waiting(), "creation": len(self._groups.waiting), "write": len(self._writes.waiting),
         }  # fmt: skip
 
-    async def _write_together(self, connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
+    async def _write_together(self, connection: Connection, jobs: Sequence[TransactionFunction]) -> list[Outcome]:
         """All in one transaction, and that in one trip if it can be; if it fails, each in its own."""
-        at_once = isinstance(jobs[0], Sole) and not self._pooled
+        at_once = isinstance(jobs[0], SingleQuery) and not self._pooled
         if at_once or len(jobs) > 1:
             try:
                 together = self._at_once if at_once else self._transaction
@@ -97,7 +105,7 @@ class Postgres(Reading):
                 await _roll_back(connection)
         return [outcome for job in jobs for outcome in await self._write(connection, [job])]
 
-    async def _write(self, connection: Connection, jobs: Sequence[Job]) -> list[Outcome]:
+    async def _write(self, connection: Connection, jobs: Sequence[TransactionFunction]) -> list[Outcome]:
         """A transaction of its own, tried again where that may help."""
         for left in reversed(range(TRIES)):
             try:
@@ -116,7 +124,7 @@ class Postgres(Reading):
             await asyncio.sleep(random.uniform(0.005, 0.05) * (TRIES - left))  # noqa: S311
         raise AssertionError("the last try returns")
 
-    async def _transaction(self, connection: Connection, jobs: Sequence[Job]) -> list[Any]:
+    async def _transaction(self, connection: Connection, jobs: Sequence[TransactionFunction]) -> list[Any]:
         await self._run(connection, "BEGIN")
         results = await self._driven(connection, [job() for job in jobs])
         try:
@@ -147,12 +155,12 @@ class Postgres(Reading):
             self._committed(result)
         return results
 
-    async def _driven(self, connection: Connection, jobs: Sequence[Steps]) -> list[Any]:
+    async def _driven(self, connection: Connection, jobs: Sequence[QueryGenerator]) -> list[Any]:
         """Give jobs the rows that they ask for until all have returned; what they ask alike is asked at once."""
         results: dict[int, Any] = {}
         rows: dict[int, Rows | None] = dict.fromkeys(range(len(jobs)))
         while rows:
-            asked: dict[int, Step] = {}
+            asked: dict[int, Query] = {}
             for number, brought in rows.items():
                 try:
                     asked[number] = next(jobs[number]) if brought is None else jobs[number].send(brought)
@@ -161,11 +169,11 @@ class Postgres(Reading):
             rows = dict(zip(asked, await self._asked(connection, list(asked.values())), strict=True))
         return [results[number] for number in range(len(jobs))]
 
-    async def _asked(self, connection: Connection, steps: list[Step]) -> list[Rows]:
+    async def _asked(self, connection: Connection, steps: list[Query]) -> list[Rows]:
         found: dict[int, Rows] = {}
-        for places in companies(steps, insertions=True):
+        for places in batches(steps, insertions=True):
             first = steps[places[0]]
-            if len(places) > 1 and not isinstance(first, Lookup | Single):
+            if len(places) > 1 and not isinstance(first, RecordQuery | RowQuery):
                 if self._watch is not None:
                     self._watch(first[0])
                 await connection.executemany(first[0], [steps[place][1] for place in places])
@@ -180,14 +188,14 @@ class FateUnknown(DatabaseUnavailable):
     """Whether a change was made is not known."""
 
 
-def _alike(waiting: deque[Errand]) -> list[Errand]:
+def _alike(waiting: deque[QueuedCall]) -> list[QueuedCall]:
     """The first, and all that are the same step, or like it are several."""
     first = _step(waiting[0])
     return taken(waiting, [errand for errand in waiting if _step(errand) == first][:MOST_TOGETHER])
 
 
-def _step(errand: Errand) -> str | None:
-    return errand.task.sql if isinstance(errand.task, Sole) else None
+def _step(errand: QueuedCall) -> str | None:
+    return errand.task.sql if isinstance(errand.task, SingleQuery) else None
 
 
 async def _roll_back(connection: Connection) -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schema.engine.concurrency import QUARTER, FairShare
-from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, OverlongQuery, Timeout
+from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, QueryTimeout, Timeout
 from schema.engine.metrics import Connections
 from schema.engine.postgres.session import Connection
 
 MOST_WAITING = 1000
 PARTING = 5.0  # seconds that a connection may take to say goodbye
 Outcome = tuple[Any, BaseException | None]
-Trip = Callable[[Connection, Sequence[Any]], Awaitable[list[Outcome]]]
+RoundTrip = Callable[[Connection, Sequence[Any]], Awaitable[list[Outcome]]]
 
 
 class LostBefore(Exception):
@@ -29,7 +29,7 @@ class LostBefore(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class QueuedCall:
     """Something to be done, and who waits for it."""
 
     task: Any
@@ -47,12 +47,12 @@ class Queue:
     turn, and an owner has a fair share of the trips.
     """
 
-    trip: Trip
+    trip: RoundTrip
     most: int
-    together: Callable[[deque[Errand]], list[Errand]]
+    together: Callable[[deque[QueuedCall]], list[QueuedCall]]
     breakable: bool = False
     share: FairShare | None = None
-    waiting: deque[Errand] = field(default_factory=deque)
+    waiting: deque[QueuedCall] = field(default_factory=deque)
     under_way: int = 0
 
     def ready(self) -> bool:
@@ -61,7 +61,7 @@ class Queue:
             self.waiting.popleft()
         return bool(self.waiting) and self.under_way < self.most
 
-    def take(self) -> list[Errand]:
+    def take(self) -> list[QueuedCall]:
         """Those that go along on the next trip, if any may go now."""
         if self.share is None:
             return [errand for errand in self.together(self.waiting) if not errand.done.done()]
@@ -90,13 +90,13 @@ class Pool:
         self._called = False
         self._closed = True
 
-    def queue(self, trip: Trip, most: int, together: Callable[[deque[Errand]], list[Errand]]) -> Queue:
+    def queue(self, trip: RoundTrip, most: int, together: Callable[[deque[QueuedCall]], list[QueuedCall]]) -> Queue:
         """A further queue, whose errands go together."""
         made = Queue(trip, most, together)
         self._queues.append(made)
         return made
 
-    def fair_queue(self, trip: Trip, *, breakable: bool = False) -> Queue:
+    def fair_queue(self, trip: RoundTrip, *, breakable: bool = False) -> Queue:
         """A further queue, whose errands go alone; owners share the trips of all such queues."""
         made = Queue(trip, self._size, one, breakable, self._share)
         self._queues.append(made)
@@ -140,7 +140,7 @@ class Pool:
         if len(queue.waiting) >= MOST_WAITING:
             raise Overloaded("too many requests wait for the database")
         loop = asyncio.get_running_loop()
-        errand = Errand(task, loop.create_future(), owner)
+        errand = QueuedCall(task, loop.create_future(), owner)
         queue.waiting.append(errand)
         if not self._called:
             self._called = True
@@ -183,7 +183,7 @@ class Pool:
             self._start(self._enlarge(), [])
         return None
 
-    def _start(self, doing: Any, errands: Sequence[Errand]) -> None:
+    def _start(self, doing: Any, errands: Sequence[QueuedCall]) -> None:
         task = asyncio.get_running_loop().create_task(doing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -201,7 +201,7 @@ class Pool:
                     queue.waiting.clear()
         self._depart()
 
-    async def _travel(self, queue: Queue, errands: Sequence[Errand], connection: Connection) -> None:
+    async def _travel(self, queue: Queue, errands: Sequence[QueuedCall], connection: Connection) -> None:
         try:
             outcomes = await queue.trip(connection, [errand.task for errand in errands])
             self._arrive(queue, errands, outcomes)
@@ -214,7 +214,7 @@ class Pool:
             await self._settle(connection)
             self._depart()
 
-    def _arrive(self, queue: Queue, errands: Sequence[Errand], outcomes: Sequence[Outcome]) -> None:
+    def _arrive(self, queue: Queue, errands: Sequence[QueuedCall], outcomes: Sequence[Outcome]) -> None:
         """Tell those who wait; what the connection was lost before goes once more, on another one."""
         for errand, (result, error) in zip(errands, outcomes, strict=True):
             if not isinstance(error, LostBefore):
@@ -246,25 +246,25 @@ class Pool:
         self._lost += 1
 
 
-def one(waiting: deque[Errand]) -> list[Errand]:
+def one(waiting: deque[QueuedCall]) -> list[QueuedCall]:
     """Each errand goes alone."""
     return [waiting.popleft()]
 
 
-def _tell(errands: Sequence[Errand] | deque[Errand], outcomes: Sequence[Outcome]) -> None:
+def _tell(errands: Sequence[QueuedCall] | deque[QueuedCall], outcomes: Sequence[Outcome]) -> None:
     for errand, (result, error) in zip(errands, outcomes, strict=True):
         if not errand.done.done():
             errand.done.set_result(result) if error is None else errand.done.set_exception(error)
 
 
-def _expire(queue: Queue, errand: Errand) -> None:
+def _expire(queue: Queue, errand: QueuedCall) -> None:
     """Past its deadline: one that waits is given up, one that reads is broken off, one that writes is let be."""
     if not errand.done.done() and (errand.trip is None or queue.breakable):
-        errand.done.set_exception(Timeout(LATE) if errand.trip is None else OverlongQuery(LATE))
+        errand.done.set_exception(Timeout(LATE) if errand.trip is None else QueryTimeout(LATE))
         _break_off(queue, errand)
 
 
-def _break_off(queue: Queue, errand: Errand) -> None:
+def _break_off(queue: Queue, errand: QueuedCall) -> None:
     if queue.breakable and errand.trip is not None:
         errand.trip.cancel()
 

@@ -14,15 +14,15 @@ from time import perf_counter
 from typing import Any
 
 from schema.engine.concurrency import QUARTER
-from schema.engine.database_url import server_at
-from schema.engine.driver import Listing, Step, Watch, companies
-from schema.engine.errors import DatabaseUnavailable, DirectoryError, Hopeless
-from schema.engine.metrics import Connections, Trips
+from schema.engine.database_url import postgres_address
+from schema.engine.driver import ListQuery, Query, StatementObserver, batches
+from schema.engine.errors import DatabaseMisconfigured, DatabaseUnavailable, DirectoryError
+from schema.engine.metrics import Connections, QueryTimings
 from schema.engine.postgres.batch import alike, joint, storable, taken, unstorable
-from schema.engine.postgres.pool import Errand, LostBefore, Outcome, Pool
+from schema.engine.postgres.pool import LostBefore, Outcome, Pool, QueuedCall
 from schema.engine.postgres.session import LAG, Connection, connect, is_loss, meaning
-from schema.engine.postgres.statement_timing import Pace
-from schema.engine.sql.record_lookup import Lookup, Rows, apart, together
+from schema.engine.postgres.statement_timing import StatementTiming
+from schema.engine.sql.record_lookup import RecordQuery, Rows, apart, together
 from schema.engine.sql.scalar_batch import bundled
 
 LOOKUPS, LISTS = 2, 3  # trips at a time
@@ -41,17 +41,17 @@ class Reading:
         self,
         url: str,
         deadline: float,
-        trips: tuple[Trips, Trips, Trips],
+        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
         size: int,
-        watch: Watch | None,
+        watch: StatementObserver | None,
         share: int = QUARTER,
     ) -> None:
         _, self._noted, self._noted_writes = trips
-        self._pooled = server_at(url).pooled
+        self._pooled = postgres_address(url).pooled
         self._watch = watch
-        self._pool = Pool(partial(connect, server_at(url), deadline), size, deadline, share)
+        self._pool = Pool(partial(connect, postgres_address(url), deadline), size, deadline, share)
         self._lookups = self._pool.queue(self._look_up, LOOKUPS, alike)
-        self._pace = Pace()
+        self._pace = StatementTiming()
         self._lists = self._pool.queue(self._list, LISTS, self._alike)
         self._reads = self._pool.fair_queue(self._read, breakable=True)
 
@@ -59,7 +59,7 @@ class Reading:
         """Connect. A database that is not there yet is looked for with each request; one that is wrong is an error."""
         try:
             await self._pool.open()
-        except Hopeless:
+        except DatabaseMisconfigured:
             raise
         except DatabaseUnavailable:
             pass
@@ -68,7 +68,7 @@ class Reading:
         """Finish what is under way, and disconnect."""
         await self._pool.close()
 
-    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment."""
         began = perf_counter()
         try:
@@ -76,7 +76,7 @@ class Reading:
         finally:
             self._noted.note(steps, began)
 
-    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
         """As ever: no connection outlives the database that it leads to."""
         return await self.read(steps)
 
@@ -84,20 +84,20 @@ class Reading:
         """Changes when a connection was lost: the next one may lead to another database."""
         return self._pool.connections().lost
 
-    async def _brought(self, steps: Sequence[Step], owner: Hashable) -> list[Rows]:
+    async def _brought(self, steps: Sequence[Query], owner: Hashable) -> list[Rows]:
         """What is known to be short goes with others of its kind; all else alone, owners in turn."""
         first = steps[0] if steps else None
         try:
-            alike = isinstance(first, Lookup) and (len(steps) == 1 or len(companies(steps)) == 1)
+            alike = isinstance(first, RecordQuery) and (len(steps) == 1 or len(batches(steps)) == 1)
             if first is not None and alike and self._is_short(first):
                 return await self._pool.do(self._lookups, steps, owner)  # type: ignore[no-any-return]
-            if isinstance(first, Listing) and len(steps) == 1 and not self._pooled and self._is_short(first):
+            if isinstance(first, ListQuery) and len(steps) == 1 and not self._pooled and self._is_short(first):
                 return [await self._pool.do(self._lists, first, owner)]
         except Alone:
             pass
         return await self._pool.do(self._reads, steps, owner)  # type: ignore[no-any-return]
 
-    def _is_short(self, step: Step) -> bool:
+    def _is_short(self, step: Query) -> bool:
         return self._pace.together(step[0]) > 1
 
     def waiting(self) -> dict[str, int]:
@@ -115,7 +115,7 @@ class Reading:
         ((seconds,),) = (await self.read([(LAG, ())]))[0]
         return seconds  # type: ignore[no-any-return]
 
-    async def _look_up(self, connection: Connection, tasks: Sequence[Sequence[Lookup]]) -> list[Outcome]:
+    async def _look_up(self, connection: Connection, tasks: Sequence[Sequence[RecordQuery]]) -> list[Outcome]:
         """Parties of look-ups that are all alike; what takes long goes alone."""
         lookups = [lookup for task in tasks for lookup in task]
         try:
@@ -129,7 +129,7 @@ class Reading:
                 return [(None, came_of(connection, error))] * len(tasks)
         return [outcome for task in tasks for outcome in await self._look_up(connection, [task])]
 
-    async def _list(self, connection: Connection, listings: Sequence[Listing]) -> list[Outcome]:
+    async def _list(self, connection: Connection, listings: Sequence[ListQuery]) -> list[Outcome]:
         """Lists by the same statement, sent off together; what fails or takes long goes alone."""
         sql, given = listings[0].sql, [listing.parameters for listing in listings]
         began = perf_counter()
@@ -146,22 +146,22 @@ class Reading:
         self._pace.note(sql, len(listings), perf_counter() - began)
         return [([row], None) for row in rows]
 
-    def _alike(self, waiting: deque[Errand]) -> list[Errand]:
+    def _alike(self, waiting: deque[QueuedCall]) -> list[QueuedCall]:
         """The first list, and those by the same statement, as many as make a short trip."""
         sql = waiting[0].task.sql
         return taken(waiting, [it for it in waiting if it.task.sql == sql][: self._pace.together(sql)])
 
-    async def _read(self, connection: Connection, tasks: Sequence[Sequence[Step]]) -> list[Outcome]:
+    async def _read(self, connection: Connection, tasks: Sequence[Sequence[Query]]) -> list[Outcome]:
         try:
             return [(await self._snapshot(connection, tasks[0]), None)]
         except Exception as error:
             return [(None, came_of(connection, error))]
 
-    async def _snapshot(self, connection: Connection, steps: Sequence[Step]) -> list[Rows]:
-        parties = companies(steps)
-        if len(steps) <= 1 or (len(parties) == 1 and isinstance(steps[0], Lookup)):
+    async def _snapshot(self, connection: Connection, steps: Sequence[Query]) -> list[Rows]:
+        parties = batches(steps)
+        if len(steps) <= 1 or (len(parties) == 1 and isinstance(steps[0], RecordQuery)):
             return await self._company(connection, steps)
-        if all(isinstance(step, Listing | Lookup) and not unstorable(step.parameters) for step in steps):
+        if all(isinstance(step, ListQuery | RecordQuery) and not unstorable(step.parameters) for step in steps):
             return await self._bundle(connection, steps, parties)
         found: dict[int, Rows] = {}
         await self._run(connection, SNAPSHOT)
@@ -179,13 +179,13 @@ class Reading:
         (row,) = await self._rows(connection, *bundled([joint([steps[place] for place in it]) for it in parties]))
         for places, value in zip(parties, row, strict=True):
             members = [steps[place] for place in places]
-            alone = isinstance(members[0], Listing)
+            alone = isinstance(members[0], ListQuery)
             found |= zip(places, [[(value,)]] if alone else apart(members, [(value,)]), strict=True)
         return [found[place] for place in range(len(steps))]
 
-    async def _company(self, connection: Connection, steps: Sequence[Step]) -> list[Rows]:
+    async def _company(self, connection: Connection, steps: Sequence[Query]) -> list[Rows]:
         """The rows of steps that are one statement."""
-        lookups = [step for step in steps if isinstance(step, Lookup)]
+        lookups = [step for step in steps if isinstance(step, RecordQuery)]
         if lookups:
             return await self._found(connection, lookups)
         if len(steps) > 1 and not self._pooled and not any(unstorable(step[1]) for step in steps):
@@ -195,17 +195,17 @@ class Reading:
                 return [[row] for row in rows]
         return [await self._timed(connection, step) for step in steps]
 
-    async def _timed(self, connection: Connection, step: Step) -> Rows:
+    async def _timed(self, connection: Connection, step: Query) -> Rows:
         """A step's rows; how long a list takes is noted, whether it is brought or not."""
         began = perf_counter()
         try:
             return await self._rows(connection, step[0], step[1])
         finally:
-            if isinstance(step, Listing):
+            if isinstance(step, ListQuery):
                 self._pace.note(step.sql, 1, perf_counter() - began)
 
     async def _found(
-        self, connection: Connection, lookups: Sequence[Lookup], patience: float | None = None
+        self, connection: Connection, lookups: Sequence[RecordQuery], patience: float | None = None
     ) -> list[Rows]:
         """The rows of each look-up; how long they take is noted, whether they are brought or not."""
         began = perf_counter()

@@ -8,11 +8,11 @@ from time import monotonic
 from typing import Any
 
 from schema.engine.concurrency import QUARTER
-from schema.engine.driver import Job, Step, Watch
+from schema.engine.driver import Query, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.metrics import Connections, Histogram, Trips
+from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.model.policy import SERVICE
-from schema.engine.postgres.driver import Postgres
+from schema.engine.postgres.driver import PostgresDriver
 from schema.engine.postgres.reads import Reading
 from schema.engine.sql.record_lookup import Rows
 
@@ -21,7 +21,7 @@ MOST_REMEMBERED = 10_000
 LOOK = 1.0  # seconds that the replica may take to say how far it is behind
 
 
-class Replicated:
+class ReplicatedDriver:
     """Two databases, of which one is written to."""
 
     def __init__(
@@ -30,12 +30,12 @@ class Replicated:
         replica: str,
         deadline: float,
         committed: Callable[[Any], None],
-        trips: tuple[Trips, Trips, Trips],
+        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
         size: int = 10,
-        watch: Watch | None = None,
+        watch: StatementObserver | None = None,
         share: int = QUARTER,
     ) -> None:
-        self._primary = Postgres(url, deadline, committed, trips, size, watch, share)
+        self._primary = PostgresDriver(url, deadline, committed, trips, size, watch, share)
         self._replica = Reading(replica, deadline, trips, size, watch, share)
         self._until: dict[Hashable, float] = {}
 
@@ -53,7 +53,7 @@ class Replicated:
         """`DatabaseUnavailable` unless it can be read and written; the replica may be away."""
         await self._primary.check()
 
-    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment; on the primary if the replica cannot be reached."""
         if self._until.get(reader, 0.0) <= monotonic():
             try:
@@ -62,7 +62,7 @@ class Replicated:
                 pass
         return await self._primary.read(steps, reader)
 
-    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
         """The rows of each step, from the primary."""
         return await self._primary.read(steps)
 
@@ -90,7 +90,7 @@ class Replicated:
         """How many writes were committed together."""
         return self._primary.groups
 
-    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed."""
         try:
             return await self._primary.write(job, writer, apart=apart)

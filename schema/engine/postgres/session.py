@@ -10,17 +10,17 @@ from urllib.parse import parse_qsl, urlsplit
 import asyncpg  # type: ignore[import-untyped]
 from asyncpg import PostgresError
 
-from schema.engine.database_url import Server
+from schema.engine.database_url import PostgresAddress
 from schema.engine.errors import (
     AWAY,
     DISK,
     LATE,
     Conflict,
+    DatabaseMisconfigured,
     DatabaseUnavailable,
-    Fault,
-    Hopeless,
-    OverlongQuery,
-    TooComplex,
+    FieldError,
+    QueryTimeout,
+    QueryTooComplex,
 )
 
 Connection = Any
@@ -50,7 +50,7 @@ _GOING = {"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"}
 _UNAVAILABLE = ("08", "25006", "28", "3D", "3F", "42P01", "42703", "42501", "53", "55006", "57P", "58", "F0", "XX")
 
 
-def session(server: Server, deadline: float) -> dict[str, str]:
+def session(server: PostgresAddress, deadline: float) -> dict[str, str]:
     """What a session is told when it begins, in milliseconds where it is a time."""
     limit, wait = int(deadline * 1000), max(int(deadline * 200), 10)
     told = {"application_name": "tandem"}
@@ -67,7 +67,7 @@ def session(server: Server, deadline: float) -> dict[str, str]:
     }
 
 
-async def connect(server: Server, deadline: float) -> Connection:
+async def connect(server: PostgresAddress, deadline: float) -> Connection:
     """A session; whatever goes wrong is raised as `meaning` has it."""
     try:
         connection = await asyncpg.connect(
@@ -94,7 +94,7 @@ async def _expect_no_pooler(connection: Connection) -> None:
     except PostgresError as error:
         connection.terminate()
         if code_of(error) == "22012":
-            raise Hopeless(f"a pooler stands before the database: {POOLER}") from error
+            raise DatabaseMisconfigured(f"a pooler stands before the database: {POOLER}") from error
         raise unavailable(error) from error
     except (asyncpg.InterfaceError, OSError) as error:
         raise unavailable(error) from error
@@ -104,34 +104,40 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
     """Why there is no session. Never in the driver's words, which may quote what it was given."""
     code = code_of(error)
     if code == "08P01" and "startup parameter" in str(error):
-        return Hopeless(f"a pooler that takes no settings stands before the database: {POOLER}")
+        return DatabaseMisconfigured(f"a pooler that takes no settings stands before the database: {POOLER}")
     if code.startswith("28"):
-        return Hopeless("the database does not let Tandem in: see to user, password and sslmode in DATABASE_URL")
+        return DatabaseMisconfigured(
+            "the database does not let Tandem in: see to user, password and sslmode in DATABASE_URL"
+        )
     if code.startswith("3D"):
-        return Hopeless("the database that DATABASE_URL names does not exist on its server")
+        return DatabaseMisconfigured("the database that DATABASE_URL names does not exist on its server")
     if isinstance(error, asyncpg.InterfaceError | ValueError) and not isinstance(error, OSError):
-        return Hopeless("the database cannot be reached as DATABASE_URL has it: see to its parameters")
+        return DatabaseMisconfigured("the database cannot be reached as DATABASE_URL has it: see to its parameters")
     if code == "53300":
         return DatabaseUnavailable("the database has no connection left")
     return DatabaseUnavailable(AWAY)
 
 
-def _insecure(server: Server, error: BaseException) -> Hopeless | None:
+def _insecure(server: PostgresAddress, error: BaseException) -> DatabaseMisconfigured | None:
     """What keeps TLS from being as the URL asks for, if that is it."""
     named = {name: word for name, word in parse_qsl(urlsplit(server.url).query) if name in _FILES}
     missing = [name for name, path in named.items() if not access(path, R_OK)]
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _OTHER_NAME:
-            return Hopeless("the database's certificate is for another host than DATABASE_URL names")
+            return DatabaseMisconfigured("the database's certificate is for another host than DATABASE_URL names")
         if error.verify_code == _EXPIRED:
-            return Hopeless("the database's certificate has expired")
-        return Hopeless("the database's certificate is of nobody who is trusted: see to sslrootcert in DATABASE_URL")
+            return DatabaseMisconfigured("the database's certificate has expired")
+        return DatabaseMisconfigured(
+            "the database's certificate is of nobody who is trusted: see to sslrootcert in DATABASE_URL"
+        )
     if missing and not server.system_roots and isinstance(error, OSError):
-        return Hopeless(f"the file that {missing[0]} in DATABASE_URL names cannot be read")
+        return DatabaseMisconfigured(f"the file that {missing[0]} in DATABASE_URL names cannot be read")
     if isinstance(error, ssl.SSLError):
-        return Hopeless("TLS with the database fails: see to sslmode, sslrootcert, sslcert and sslkey in DATABASE_URL")
+        return DatabaseMisconfigured(
+            "TLS with the database fails: see to sslmode, sslrootcert, sslcert and sslkey in DATABASE_URL"
+        )
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return Hopeless("the database speaks no TLS, which sslmode in DATABASE_URL asks for")
+        return DatabaseMisconfigured("the database speaks no TLS, which sslmode in DATABASE_URL asks for")
     return None
 
 
@@ -143,9 +149,9 @@ def meaning(error: BaseException) -> BaseException:
     if code == "23503":
         return Conflict("other records refer to this one, or the one it refers to is gone")
     if code == "57014":
-        return OverlongQuery(LATE)
+        return QueryTimeout(LATE)
     if code.startswith("54"):
-        return TooComplex("the query is nested too deeply for the database")
+        return QueryTooComplex("the query is nested too deeply for the database")
     if code == READ_ONLY:
         return DatabaseUnavailable(READS_ALONE)
     if code in FULL:
@@ -180,4 +186,4 @@ def is_undone(error: BaseException) -> bool:
 def _taken(error: Any) -> Conflict:
     table, constraint = error.table_name or "", error.constraint_name or ""
     column = "id" if constraint == f"pk_{table}" else constraint.removeprefix(f"uq_{table}_").removesuffix("_key")
-    return Conflict(f"that {column} is taken", [Fault((column,), "it is taken", "taken")])
+    return Conflict(f"that {column} is taken", [FieldError((column,), "it is taken", "taken")])

@@ -19,7 +19,7 @@ REMEMBERED = 1000
 SHORTER, LONGER = 0.5, 0.05
 
 
-class Pace:
+class StatementTiming:
     """What statements took by their text."""
 
     def __init__(self) -> None:

@@ -7,23 +7,23 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Label, case, literal_column
 
-from schema.engine.model.policy import Kind, both, masked
-from schema.engine.model.resource import Shape
-from schema.engine.query.selection import Far, One, Scalar, Source
+from schema.engine.model.policy import ActorProfile, both, masked
+from schema.engine.model.resource import Resource
+from schema.engine.query.selection import LinkedRecord, Scalar, Source, ToOne
 
 Pick = tuple[str, Source]
 
 
 def needed(
-    picks: Iterable[Pick], made: Shape, kind: Kind, row: FromClause, link: FromClause | None = None
+    picks: Iterable[Pick], resource: Resource, kind: ActorProfile, row: FromClause, link: FromClause | None = None
 ) -> list[Label[Any]]:
     """The columns of a record's row, and of the link that led to it, each under its `label`; the id is always there."""
     found = [row.c.id.label("id")]
-    for name, scalar in {label(it): it for it in _scalars(picks, made)}.items():
+    for name, scalar in {label(it): it for it in _scalars(picks, resource)}.items():
         if scalar.of_link and link is not None:
             found.append(link.c[scalar.field].label(name))
         elif scalar.field != "id":
-            sight = made.rules.sight(scalar.field).where(row, kind)
+            sight = resource.rules.sight(scalar.field).where(row, kind)
             found.append(masked(row.c[scalar.field], sight).label(name))
     return found
 
@@ -33,17 +33,17 @@ def label(scalar: Scalar) -> str:
     return f"_link_{scalar.field}" if scalar.of_link else scalar.field
 
 
-def sees_all(made: Shape, row: FromClause, kind: Kind) -> ColumnElement[Any]:
+def sees_all(resource: Resource, row: FromClause, kind: ActorProfile) -> ColumnElement[Any]:
     """Whether the actor sees every field of the row: 1 or 0."""
-    verdict = both(*(rule.where(row, kind) for rule in made.rules.private.values()))
+    verdict = both(*(rule.where(row, kind) for rule in resource.rules.private.values()))
     return literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
 
 
-def _scalars(picks: Iterable[Pick], made: Shape) -> Iterator[Scalar]:
+def _scalars(picks: Iterable[Pick], resource: Resource) -> Iterator[Scalar]:
     for _, source in picks:
         if isinstance(source, Scalar):
             yield source
-        elif isinstance(source, Far):
-            yield from _scalars(source.selection.picks, made)
-        elif isinstance(source, One):
-            yield Scalar(made.relations[source.relation].near)
+        elif isinstance(source, LinkedRecord):
+            yield from _scalars(source.selection.picks, resource)
+        elif isinstance(source, ToOne):
+            yield Scalar(resource.relations[source.relation].near)

@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from schema.engine.errors import BadRequest, DatabaseUnavailable
-from schema.engine.model.field import NO_INTEGER, TIME, FieldShape
-from schema.engine.model.resource import Shape
+from schema.engine.model.field import NO_INTEGER, TIME, ResourceField
+from schema.engine.model.resource import Resource
 from schema.engine.query.filters import READABLE, UUID
 from schema.engine.query.selection import Compare, Condition, Junction, Order, Values
 
@@ -73,7 +73,7 @@ def make(keys: bytes, seal: Seal) -> bytes:
 def keys_of(
     cursor: str,
     name: str,
-    made: Shape,
+    resource: Resource,
     relation: str | None,
     order: Order,
     where: Condition | None,
@@ -81,13 +81,13 @@ def keys_of(
     signer: Signer,
 ) -> dict[str, Any]:
     """The keys in a cursor of a list, as the values that a page's `after` or `before` of that name stands for."""
-    fields = [made.fields[field] for field in order.fields if field != "id"]
-    seal = signer.seal(made.name, relation, order, where, values)
-    keys = read(cursor, seal, [*fields, made.fields["id"]], folded=order.folded)
+    fields = [resource.fields[field] for field in order.fields if field != "id"]
+    seal = signer.seal(resource.name, relation, order, where, values)
+    keys = read(cursor, seal, [*fields, resource.fields["id"]], folded=order.folded)
     return {f"{name}_{number}": key for number, key in enumerate(keys)}
 
 
-def read(cursor: str, seal: Seal, fields: Sequence[FieldShape], *, folded: bool = False) -> list[Any]:
+def read(cursor: str, seal: Seal, fields: Sequence[ResourceField], *, folded: bool = False) -> list[Any]:
     """The keys that a cursor holds, one for each of `fields`; `BadRequest` for one that this list never gave.
 
     `folded`: texts are in lower case.
@@ -121,7 +121,7 @@ def _encoded(sealed: bytes) -> bytes:
     return binascii.b2a_base64(sealed, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
-def _is_key(key: object, field: FieldShape, folded: bool) -> bool:
+def _is_key(key: object, field: ResourceField, folded: bool) -> bool:
     """Whether a list that is sorted by the field could have given this key: its column holds no other values."""
     if field.kind == "boolean":
         return key in (0, 1) and type(key) in (bool, int)
@@ -142,7 +142,7 @@ def _is_key(key: object, field: FieldShape, folded: bool) -> bool:
     return len(key) <= longest and READABLE.fullmatch(key) is not None
 
 
-def _is_within(key: int, field: FieldShape) -> bool:
+def _is_within(key: int, field: ResourceField) -> bool:
     assert field.minimum is not None
     assert field.maximum is not None
     return field.minimum <= key <= field.maximum

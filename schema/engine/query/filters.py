@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from schema.engine.model.field import NO_INTEGER, FieldShape, lowered
-from schema.engine.model.resource import Shape
+from schema.engine.model.field import NO_INTEGER, ResourceField, lowered
+from schema.engine.model.resource import Resource
 from schema.engine.query.prefix_ranges import end, spellings, stretches
 from schema.engine.query.search import SHORTEST, holds, phrase
 from schema.engine.query.selection import Compare, Condition, Operator, Order, required
@@ -48,7 +48,7 @@ UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.AS
 READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 
 
-def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[str, Any]:
+def bound(field: ResourceField, operator: Operator, name: str, value: Any) -> dict[str, Any]:
     """The values, by name, that `predicate` will look for; `value` has been validated."""
     if operator == "isnull":
         return {}
@@ -62,7 +62,7 @@ def bound(field: FieldShape, operator: Operator, name: str, value: Any) -> dict[
     return {name: next(_plain(field, [value]))}
 
 
-def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
+def checked(field: ResourceField, operator: Operator, value: Any) -> Any:
     """The value, in our spelling, if it can be compared with the field; else a `ValueError` that says why not."""
     if operator == "isnull":
         return bool(value)
@@ -75,7 +75,7 @@ def checked(field: FieldShape, operator: Operator, value: Any) -> Any:
     return _checked(field, value)
 
 
-def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnElement[bool]:
+def predicate(field: ResourceField, compare: Compare, row: FromClause) -> ColumnElement[bool]:
     """The condition on a row of the model's table."""
     least = _least(field)
     column = row.c[_compared_by(field, compare)]
@@ -102,7 +102,7 @@ def predicate(field: FieldShape, compare: Compare, row: FromClause) -> ColumnEle
             return row.c[field.sort_column] > least if field.nullable else true()
 
 
-def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
+def following(resource: Resource, where: Condition | None, *, alone: bool) -> Order:
     """The order of a list that none was asked of: that of the first field which is filtered by a stretch of values.
 
     So the index that finds the rows is the one that sorts them. Below a record, `alone` is false: there the order is
@@ -110,54 +110,56 @@ def following(made: Shape, where: Condition | None, *, alone: bool) -> Order:
     """
     if where is None:
         return UNSORTED
-    stretches = {(it.field, it.operator) for it in required(where) if isinstance(it, Compare) and _is_stretch(made, it)}
+    stretches = {
+        (it.field, it.operator) for it in required(where) if isinstance(it, Compare) and _is_stretch(resource, it)
+    }
     filtered = {name for name, _ in stretches}
-    first = next((name for name in made.fields if name in filtered), None) if alone else None
+    first = next((name for name in resource.fields if name in filtered), None) if alone else None
     return UNSORTED if first is None else Order((first,), folded=(first, "startswith") in stretches)
 
 
-def _least(field: FieldShape) -> Any:
+def _least(field: ResourceField) -> Any:
     return NO_INTEGER if field.kind == "integer" else ""
 
 
-def _compared_by(field: FieldShape, compare: Compare) -> str:
+def _compared_by(field: ResourceField, compare: Compare) -> str:
     if compare.operator in ("isnull", "notnull"):
         return field.sort_column
     return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
 
 
-def _is_stretch(made: Shape, compare: Compare) -> bool:
+def _is_stretch(resource: Resource, compare: Compare) -> bool:
     # That nothing is null is known beforehand of a field that cannot be.
-    return compare.operator in _STRETCHES and (compare.operator != "notnull" or made.fields[compare.field].nullable)
+    return compare.operator in _STRETCHES and (compare.operator != "notnull" or resource.fields[compare.field].nullable)
 
 
-def stretch(made: Shape, where: Condition | None, order: Order) -> Iterator[tuple[FieldShape, Compare]]:
+def stretch(resource: Resource, where: Condition | None, order: Order) -> Iterator[tuple[ResourceField, Compare]]:
     """What of a filter an index in the list's order can go by, and its field.
 
     That is what is said of the field sorted by first. In the order of ids, whatever has one value stands in it; of what
     can have only a few, PostgreSQL would look for it among all.
     """
-    first = made.fields[next(iter(order.fields), "id")]
+    first = resource.fields[next(iter(order.fields), "id")]
     compared = [it for it in required(where) if isinstance(it, Compare)]
     for asked in compared:
-        together = asked.field == first.name and (asked.operator in ("eq", "isnull") or _is_stretch(made, asked))
+        together = asked.field == first.name and (asked.operator in ("eq", "isnull") or _is_stretch(resource, asked))
         if together and _compared_by(first, asked) == sorted_by(first, order):
             yield first, asked
     if not order.fields:
-        equal = ((made.fields[it.field], it) for it in compared if it.operator == "eq" and it.field != "id")
+        equal = ((resource.fields[it.field], it) for it in compared if it.operator == "eq" and it.field != "id")
         yield from islice((it for it in equal if it[0].kind not in ("boolean", "enum")), 1)
 
 
-def sought(made: Shape, where: Condition | None, order: Order) -> tuple[FieldShape, Compare] | None:
+def sought(resource: Resource, where: Condition | None, order: Order) -> tuple[ResourceField, Compare] | None:
     """What of a filter an index finds that has its rows in another order than the list's, and its field.
 
     Of several such things it is the one that is likely to be found least. There is none where a single row is meant,
     nor in the order of ids, which is that of all rows with one value.
     """
-    compared = [(made.fields[it.field], it) for it in required(where) if isinstance(it, Compare)]
+    compared = [(resource.fields[it.field], it) for it in required(where) if isinstance(it, Compare)]
     if any((field.unique or field.primary) and it.operator in ("eq", "in") for field, it in compared):
         return None
-    led = [it for _, it in stretch(made, where, order)]
+    led = [it for _, it in stretch(resource, where, order)]
     found = [
         (field, it)
         for field, it in compared
@@ -167,16 +169,16 @@ def sought(made: Shape, where: Condition | None, order: Order) -> tuple[FieldSha
     return min(found, key=_share, default=None)
 
 
-def spread(made: Shape, where: Condition | None, order: Order) -> CTE | None:
+def spread(resource: Resource, where: Condition | None, order: Order) -> CTE | None:
     """The stretches of the list's order in which all rows lie, if the filter says nothing but these.
 
     Those are a beginning in each of its spellings, and several values.
     """
     if not isinstance(where, Compare) or order.fields[:1] != (where.field,):
         return None
-    field, column = made.fields[where.field], sorted_by(made.fields[where.field], order)
+    field, column = resource.fields[where.field], sorted_by(resource.fields[where.field], order)
     if where.operator == "startswith" and not order.folded:
-        return stretches(made.table, column, where.value)
+        return stretches(resource.table, column, where.value)
     if where.operator != "in" or _compared_by(field, where) != column:
         return None
     value = func.json_each(bindparam(where.value, type_=String())).table_valued("value").c.value
@@ -184,22 +186,22 @@ def spread(made: Shape, where: Condition | None, order: Order) -> CTE | None:
     return select(value.label("low"), after.label("high")).distinct().cte("_stretches")
 
 
-def _share(found: tuple[FieldShape, Compare]) -> tuple[bool, int]:
+def _share(found: tuple[ResourceField, Compare]) -> tuple[bool, int]:
     """The larger, the more rows are likely to be found."""
     field, asked = found
     return field.kind in ("boolean", "enum"), _BY_NUMBER.index(asked.operator)
 
 
-def _finds(field: FieldShape, compare: Compare) -> bool:
+def _finds(field: ResourceField, compare: Compare) -> bool:
     return field.nullable or compare.operator not in ("isnull", "notnull")
 
 
-def sorted_by(field: FieldShape, order: Order) -> str:
+def sorted_by(field: ResourceField, order: Order) -> str:
     """The column that a list is sorted by."""
     return f"{field.name}_key" if order.folded else field.sort_column
 
 
-def beginning(field: FieldShape, compare: Compare, row: FromClause, *, down: bool) -> ColumnElement[bool]:
+def beginning(field: ResourceField, compare: Compare, row: FromClause, *, down: bool) -> ColumnElement[bool]:
     """Where that stretch begins for whoever goes up, or down; where it ends is not said."""
     column, value = row.c[_compared_by(field, compare)], bindparam(compare.value, type_=bind_type(field))
     match compare.operator:
@@ -223,14 +225,14 @@ def among(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> Colum
     return Among(column, bindparam(name, type_=Listed(kind)))
 
 
-def bind_type(field: FieldShape) -> TypeEngine[Any]:
+def bind_type(field: ResourceField) -> TypeEngine[Any]:
     """What a value that a field is compared with travels as: wider than the column, for it may be out of bounds."""
     if field.kind == "boolean":
         return Boolean()
     return BigInteger() if field.kind == "integer" else String()
 
 
-def _checked(field: FieldShape, value: Any) -> Any:
+def _checked(field: ResourceField, value: Any) -> Any:
     if field.kind == "id":
         if not UUID.fullmatch(value):
             raise ValueError("it has to be a UUID")
@@ -240,7 +242,7 @@ def _checked(field: FieldShape, value: Any) -> Any:
     return value
 
 
-def _plain(field: FieldShape, values: Iterable[Any]) -> Iterator[Any]:
+def _plain(field: ResourceField, values: Iterable[Any]) -> Iterator[Any]:
     """The values as the driver and JSON take them."""
     for value in values:
         yield lowered(value) if field.folded else value

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, false, literal_column, or_, select, true
 
-from schema.engine.errors import Fault, Forbidden
-from schema.engine.model.field import FieldShape
-from schema.engine.model.policy import Kind, Verdict, both
-from schema.engine.model.resource import Relation, Shape, table_of
+from schema.engine.errors import FieldError, Forbidden
+from schema.engine.model.field import ResourceField
+from schema.engine.model.policy import ActorProfile, Verdict, both
+from schema.engine.model.resource import Relation, Resource, table_of
 from schema.engine.query import search
 from schema.engine.query.filters import predicate, sorted_by, sought, spread, stretch
 from schema.engine.query.index_walk import ONE, Found, Part, Predicate
@@ -33,49 +33,53 @@ class Outer:
         return literal_column(f'{self.name}."{column}"')
 
 
-def matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
+def matching(
+    branch: Branch, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
+) -> Matching:
     """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
-    found = _matching(branch, made, kind, relation, parent)
+    found = _matching(branch, resource, kind, relation, parent)
     if relation is not None:
         return found
-    stretches = spread(made, branch.where, branch.order)
+    stretches = spread(resource, branch.where, branch.order)
     if stretches is not None:
-        return replace(found, spread=Spread(stretches, _matching(branch, made, kind, relation, parent)))
-    return replace(found, found=_found(branch, made))
+        return replace(found, spread=Spread(stretches, _matching(branch, resource, kind, relation, parent)))
+    return replace(found, found=_found(branch, resource))
 
 
-def _matching(branch: Branch, made: Shape, kind: Kind, relation: Relation | None, parent: Outer) -> Matching:
-    row = made.table.alias()
+def _matching(
+    branch: Branch, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
+) -> Matching:
+    row = resource.table.alias()
     link = table_of(relation.link).alias() if relation and relation.link else None
     # Before the order, which may follow the filter: whoever may not see the field is told of what they said.
-    asked = [Part(part, condition(part, made, row, kind)) for part in parts(branch.where)]
-    fields = [made.fields[name] for name in branch.order.fields if name != "id"]
+    asked = [Part(part, condition(part, resource, row, kind)) for part in parts(branch.where)]
+    fields = [resource.fields[name] for name in branch.order.fields if name != "id"]
     for field in fields:
-        _must_see(made, field, kind, "sort")
+        _must_see(resource, field, kind, "sort")
     by_link = link is not None and relation is not None and not fields
     identity = link.c[relation.far] if by_link and link is not None and relation is not None else row.c.id
     return Matching(
         row,
         link,
         link.join(row, row.c.id == link.c[relation.far]) if link is not None and relation else row,
-        (*_belonging(relation, row, link, parent), *_allowed(made, relation, row, parent, kind)),
+        (*_belonging(relation, row, link, parent), *_allowed(resource, relation, row, parent, kind)),
         tuple(asked),
         (*(row.c[sorted_by(field, branch.order)] for field in fields), identity),
-        (*fields, made.fields["id"]),
+        (*fields, resource.fields["id"]),
         branch.order.descending,
-        tuple(stretch(made, branch.where, branch.order)),
+        tuple(stretch(resource, branch.where, branch.order)),
     )
 
 
-def condition(asked: Condition, made: Shape, row: FromClause, kind: Kind) -> Predicate:
+def condition(asked: Condition, resource: Resource, row: FromClause, kind: ActorProfile) -> Predicate:
     """A filter as a predicate; `Forbidden` for a field that the actor may not see in every record."""
     if isinstance(asked, Compare):
-        field = made.fields[asked.field]
-        _must_see(made, field, kind, "filter")
+        field = resource.fields[asked.field]
+        _must_see(resource, field, kind, "filter")
         return predicate(field, asked, row)
     if isinstance(asked, Search):
-        return search.searched(asked, made, row)
-    parts = [condition(part, made, row, kind) for part in asked.parts]
+        return search.searched(asked, resource, row)
+    parts = [condition(part, resource, row, kind) for part in asked.parts]
     match asked.word:
         case "and":
             return and_(true(), *parts)
@@ -93,13 +97,13 @@ def opened(verdict: Verdict) -> list[Predicate]:
     return [verdict]
 
 
-def _found(branch: Branch, made: Shape) -> Found | None:
+def _found(branch: Branch, resource: Resource) -> Found | None:
     """What an index finds for the branch's filter in another order than its own."""
     many, more = search.MANY, search.MANY * search.SORTED
-    if searches := search.hits(made, branch.where):
+    if searches := search.hits(resource, branch.where):
         return Found(searches.fewer(many), searches.fewer(more), hits=searches)
-    if compared := sought(made, branch.where, branch.order):
-        rows = select(ONE).where(predicate(*compared, made.table.alias()))
+    if compared := sought(resource, branch.where, branch.order):
+        rows = select(ONE).where(predicate(*compared, resource.table.alias()))
         return Found(search.fewer(rows, many), search.fewer(rows, more), said=compared[1])
     return None
 
@@ -110,17 +114,19 @@ def _belonging(relation: Relation | None, row: FromClause, link: FromClause | No
     return [(row if link is None else link).c[relation.near] == parent.c["id"]]
 
 
-def _allowed(made: Shape, relation: Relation | None, row: FromClause, parent: Outer, kind: Kind) -> list[Predicate]:
-    verdict = made.rules.read.where(row, kind)
+def _allowed(
+    resource: Resource, relation: Relation | None, row: FromClause, parent: Outer, kind: ActorProfile
+) -> list[Predicate]:
+    verdict = resource.rules.read.where(row, kind)
     if relation and relation.link:
         verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, kind))
     elif relation:
         # Who may not see the foreign key of a record does not learn it from the list that it puts the record on.
-        verdict = both(verdict, made.rules.sight(relation.near).where(row, kind))
+        verdict = both(verdict, resource.rules.sight(relation.near).where(row, kind))
     return opened(verdict)
 
 
-def _must_see(made: Shape, field: FieldShape, kind: Kind, deed: str) -> None:
-    if made.rules.sight(field.name).where(made.table, kind) is not True:
-        fault = Fault((field.name,), f"you may not {deed} by it", "forbidden", "parameter")
-        raise Forbidden(f"you may not {deed} {made.plural} by {field.name}, which you may not see", [fault])
+def _must_see(resource: Resource, field: ResourceField, kind: ActorProfile, deed: str) -> None:
+    if resource.rules.sight(field.name).where(resource.table, kind) is not True:
+        fault = FieldError((field.name,), f"you may not {deed} by it", "forbidden", "parameter")
+        raise Forbidden(f"you may not {deed} {resource.plural} by {field.name}, which you may not see", [fault])

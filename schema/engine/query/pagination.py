@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from schema.engine.query import cursors
 from schema.engine.query.cursors import Seal, Signer
-from schema.engine.query.selection import Branch, Constant, Cursor, Info, Next, Rows, Total, Values
+from schema.engine.query.selection import Branch, Constant, Cursor, Items, NextCursor, PageInfo, Total, Values
 from schema.engine.sql.json_text import Encoder, Expression, Hole, Place
 
 Columns = Sequence[Expression | Hole | Place]
@@ -62,7 +62,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PageContent:
     """A page, taken apart: its lists as JSON, and what else is known of it."""
 
     lists: Sequence[bytes]
@@ -78,11 +78,11 @@ class Stretch:
 
 def layout(branch: Branch, items: Sequence[Columns]) -> Layout:
     """The columns that a branch needs."""
-    wanted = [name for _, source in branch.picks if isinstance(source, Info) for _, name in source.picks]
+    wanted = [name for _, source in branch.picks if isinstance(source, PageInfo) for _, name in source.picks]
     previous = branch.around or "has_previous" in wanted
-    following = branch.around or "has_next" in wanted or any(isinstance(it, Next) for _, it in branch.picks)
+    following = branch.around or "has_next" in wanted or any(isinstance(it, NextCursor) for _, it in branch.picks)
     cursor = any(
-        isinstance(source, Cursor) for _, it in branch.picks if isinstance(it, Rows) for _, source in it.item.picks
+        isinstance(source, Cursor) for _, it in branch.picks if isinstance(it, Items) for _, source in it.item.picks
     )
     keyed = cursor or following or previous or "start" in wanted or "end" in wanted or not items
     return Layout(
@@ -107,13 +107,13 @@ class PageFinish:
         """The JSON alone."""
         return self.json(self.stretch(raw, values, signer))
 
-    def json(self, page: Stretch) -> bytes:
+    def json(self, page: PageContent) -> bytes:
         """The page as the branch's picks want it."""
         lists = iter(page.lists)
         members = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.branch.picks]
         return b"{%b}" % b",".join(members)
 
-    def stretch(self, raw: bytes, values: Values, signer: Signer) -> Stretch:
+    def stretch(self, raw: bytes, values: Values, signer: Signer) -> PageContent:
         """The page, without the row too many that told whether there are more."""
         layout, branch, backward = self.layout, self.branch, self.branch.page.backward
         head, _, rows = raw.partition(_HEAD) if layout.head or layout.keyed else (b"", b"", raw)
@@ -128,7 +128,7 @@ class PageFinish:
         seal = signer.seal(self.model, branch.relation, branch.order, branch.where, values) if keys else None
         kept = Keys(keys, seal)
         lists = [self._plain(rows, more)] if self._quick else list(self._lists(rows, kept, values, signer))
-        return Stretch(lists, kept, total, after or (more and not backward), before or (more and backward))
+        return PageContent(lists, kept, total, after or (more and not backward), before or (more and backward))
 
     @property
     def _quick(self) -> bool:
@@ -188,21 +188,23 @@ def _encoded(encode: Encoder, texts: Sequence[bytes], values: Values, signer: Si
     return [encode(text, values, signer) for text in texts]
 
 
-def _member(source: Rows | Total | Next | Info | Constant, page: Stretch, lists: Iterator[bytes]) -> bytes:
+def _member(
+    source: Items | Total | NextCursor | PageInfo | Constant, page: PageContent, lists: Iterator[bytes]
+) -> bytes:
     match source:
-        case Rows():
+        case Items():
             return next(lists)
         case Total():
             return page.total
-        case Next():
+        case NextCursor():
             return _quoted(page.cursor(-1) if page.has_next else None)
         case Constant():
             return source.json.encode()
-        case Info():
+        case PageInfo():
             return b"{%b}" % b",".join(b'"%b":%b' % (key.encode(), _info(name, page)) for key, name in source.picks)
 
 
-def _info(name: str | Constant, page: Stretch) -> bytes:
+def _info(name: str | Constant, page: PageContent) -> bytes:
     if isinstance(name, Constant):
         return name.json.encode()
     if name in ("start", "end"):

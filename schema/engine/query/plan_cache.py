@@ -19,7 +19,7 @@ PLAN_BYTES, BYTES_A_CHARACTER = 2048, 24
 Made = TypeVar("Made")
 
 
-class Plans(Cache[Hashable, Any]):
+class PlanCache(Cache[Hashable, Any]):
     """Plans and statements by their keys, all for one kind of database."""
 
     def __init__(self, dialect: Dialect = SQLITE) -> None:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Insert, Integer, String, Subquery, bindparam, func, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
 
-from schema.engine.errors import Forbidden, Invalid
-from schema.engine.model.policy import Kind
-from schema.engine.model.resource import Shape, shape
+from schema.engine.errors import Forbidden, ValidationFailed
+from schema.engine.model.policy import ActorProfile
+from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.columns import Pick, label, needed, sees_all
 from schema.engine.query.cursors import Signer
 from schema.engine.query.filters import among
@@ -28,13 +28,13 @@ from schema.engine.query.selection import (
     Branch,
     Constant,
     Cursor,
-    Far,
-    One,
+    Items,
+    LinkedRecord,
     Order,
-    Rows,
     Scalar,
     Selection,
     Source,
+    ToOne,
     Total,
     Values,
 )
@@ -66,26 +66,30 @@ class Plan:
         return Plan(self.statement.on(dialect), self.finish, self.several and self.several.on(dialect), self.counts)
 
 
-def plan_list(made: Shape, branch: Branch, kind: Kind) -> Plan:
+def plan_list(resource: Resource, branch: Branch, kind: ActorProfile) -> Plan:
     """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
-    if made.rules.read.where(made.table, kind) is False:
-        raise Forbidden(f"you may not see {made.plural}")
-    text, finish = _page(branch, Scope(made, kind, -1, True))
+    if resource.rules.read.where(resource.table, kind) is False:
+        raise Forbidden(f"you may not see {resource.plural}")
+    text, finish = _page(branch, Scope(resource, kind, -1, True))
     return Plan(compiled(select(Octets(text))), finish or _as_it_is, counts=_counts(branch))
 
 
-def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
+def plan_record(resource: Resource, asked: Selection | Branch, kind: ActorProfile) -> Plan:
     """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
-    scope = Scope(made, kind, 0, True)
+    scope = Scope(resource, kind, 0, True)
     if isinstance(asked, Branch):
         text, finish = _page(asked, scope)
         text = scope.nest(text)
     else:
         text, finish = _record(asked, scope)
-    row = made.table.alias()
+    row = resource.table.alias()
     needs = [] if isinstance(asked, Branch) else asked.picks
-    columns = [*needed(needs, made, kind, row), row.c.version.label("_v"), sees_all(made, row, kind).label("_seen")]
-    seen = select(*columns).where(*opened(made.rules.read.where(row, kind)))
+    columns = [
+        *needed(needs, resource, kind, row),
+        row.c.version.label("_v"),
+        sees_all(resource, row, kind).label("_seen"),
+    ]
+    seen = select(*columns).where(*opened(resource.rules.read.where(row, kind)))
     found = scope.query(seen.where(row.c.id == bindparam("key")))
     some = scope.query(seen.where(among(row.c.id, "keys", String())))
     parts = [some.c.id, some.c["_v"], some.c["_seen"], text]
@@ -98,21 +102,21 @@ def plan_record(made: Shape, asked: Selection | Branch, kind: Kind) -> Plan:
     )
 
 
-def plan_new(made: Shape, inserting: Insert, asked: Selection, kind: Kind) -> Plan | Literal[False]:
+def plan_new(resource: Resource, inserting: Insert, asked: Selection, kind: ActorProfile) -> Plan | Literal[False]:
     """A new record, written and shown by one statement, which PostgreSQL has.
 
     False where the statement could show anything else than a reading afterwards: it does not see itself what it writes.
     """
     plain = all(isinstance(source, Scalar | Constant) for _, source in asked.picks)
-    alone = all(relation.many for relation in made.relations.values())
-    if not (plain and alone and made.rules.read.where(made.table, kind) is True):
+    alone = all(relation.many for relation in resource.relations.values())
+    if not (plain and alone and resource.rules.read.where(resource.table, kind) is True):
         return False
-    text, finish = _record(asked, Scope(made, kind, 0, True))
-    row = made.table
+    text, finish = _record(asked, Scope(resource, kind, 0, True))
+    row = resource.table
     columns = [
-        *needed(asked.picks, made, kind, row),
+        *needed(asked.picks, resource, kind, row),
         row.c.version.label("_v"),
-        sees_all(made, row, kind).label("_seen"),
+        sees_all(resource, row, kind).label("_seen"),
     ]
     new = inserting.returning(*columns).cte("q0")
     return Plan(compiled(select(Octets(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
@@ -124,26 +128,26 @@ def _counts(asked: Selection | Branch) -> bool:
         match source:
             case Total():
                 return True
-            case Rows() if _counts(source.item):
+            case Items() if _counts(source.item):
                 return True
             case Branch() if _counts(source):
                 return True
-            case Far() | One() if _counts(source.selection):
+            case LinkedRecord() | ToOne() if _counts(source.selection):
                 return True
     return False
 
 
 def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
     """A list as text; without an encoder, the text is the JSON already."""
-    relation = scope.shape.relations[branch.relation] if branch.relation else None
-    made = shape(relation.target) if relation else scope.shape
+    relation = scope.resource.relations[branch.relation] if branch.relation else None
+    resource = resource_of(relation.target) if relation else scope.resource
     if branch.order != Order() and not scope.alone:
-        raise Invalid(
-            f"{branch.relation} can be sorted below a single {scope.shape.singular}, not below a list of them"
+        raise ValidationFailed(
+            f"{branch.relation} can be sorted below a single {scope.resource.singular}, not below a list of them"
         )
-    below = scope.below(made, relation)
-    found = matching(branch, made, scope.kind, relation, scope.row)
-    lists = [(source.item, _object(source.item, below)) for _, source in branch.picks if isinstance(source, Rows)]
+    below = scope.below(resource, relation)
+    found = matching(branch, resource, scope.kind, relation, scope.row)
+    lists = [(source.item, _object(source.item, below)) for _, source in branch.picks if isinstance(source, Items)]
     needs = [pick for item, _ in lists for pick in item.picks]
     columns = layout(branch, [cut(pieces) for _, pieces in lists])
     simple = not columns.keyed and not branch.page.backward and all(whole(pieces) for _, pieces in lists)
@@ -152,7 +156,7 @@ def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
         texts = iter([text_of(pieces) for _, pieces in lists])
         return select(_written(branch, found, texts)).select_from(rows).scalar_subquery(), None
     text = select(_joined(branch, found, below, columns)).select_from(rows).scalar_subquery()
-    return text, PageFinish(made.name, branch, columns, below.separator.encode())
+    return text, PageFinish(resource.name, branch, columns, below.separator.encode())
 
 
 def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
@@ -160,7 +164,7 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     cursors = ((branch.page.after, True), (branch.page.before, False))
     within = [Bound(cursor, later) for cursor, later in cursors if cursor]
-    columns = [*needed(needs, below.shape, below.kind, found.row, found.link), *keys]
+    columns = [*needed(needs, below.resource, below.kind, found.row, found.link), *keys]
     size = bindparam(branch.page.size, type_=Integer())
     limit = size + literal_column("1", Integer()) if beyond else size
     return below.query(found.page(columns, limit, within=within, backward=branch.page.backward))
@@ -171,7 +175,7 @@ def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Ex
     parts: list[str | Expression] = ["{"]
     for number, (key, source) in enumerate(branch.picks):
         parts.append(f'{"," if number else ""}"{key}":')
-        if isinstance(source, Rows):
+        if isinstance(source, Items):
             parts += ["[", func.coalesce(Aggregate(next(texts), quoted(",")), quoted("")), "]"]
         else:
             parts.append(source.json if isinstance(source, Constant) else found.count())
@@ -228,9 +232,9 @@ def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
             return [source.json]
         case Cursor():
             return [Place()]
-        case Far():
+        case LinkedRecord():
             return _object(source.selection, scope)
-        case One():
+        case ToOne():
             return [_one(source, scope)]
         case Branch():
             page, finish = _page(source, scope)
@@ -238,13 +242,13 @@ def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
             return [text if finish is None else Hole(text, finish)]
 
 
-def _one(asked: One, scope: Scope) -> Piece:
+def _one(asked: ToOne, scope: Scope) -> Piece:
     """The record that a relation leads to."""
-    relation = scope.shape.relations[asked.relation]
-    made = shape(relation.target)
-    below, row = scope.below(made, relation), made.table.alias()
-    allowed = opened(made.rules.read.where(row, scope.kind))
-    found = select(*needed(asked.selection.picks, made, scope.kind, row)).where(
+    relation = scope.resource.relations[asked.relation]
+    resource = resource_of(relation.target)
+    below, row = scope.below(resource, relation), resource.table.alias()
+    allowed = opened(resource.rules.read.where(row, scope.kind))
+    found = select(*needed(asked.selection.picks, resource, scope.kind, row)).where(
         row.c.id == scope.row[relation.near], *allowed
     )
     text, finish = _record(asked.selection, below)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, SelectBase, Subquery, select
 
-from schema.engine.errors import TooComplex
-from schema.engine.model.field import FieldShape
-from schema.engine.model.policy import Kind
-from schema.engine.model.resource import Relation, Shape
+from schema.engine.errors import QueryTooComplex
+from schema.engine.model.field import ResourceField
+from schema.engine.model.policy import ActorProfile
+from schema.engine.model.resource import Relation, Resource
 from schema.engine.query.from_clause import Outer
 from schema.engine.query.selection import Scalar
 
@@ -26,8 +26,8 @@ class Scope:
     for a hundred things that are still open, and lists inside lists would open too many.
     """
 
-    shape: Shape
-    kind: Kind
+    resource: Resource
+    kind: ActorProfile
     level: int
     alone: bool
     relation: Relation | None = None
@@ -35,7 +35,7 @@ class Scope:
 
     def __post_init__(self) -> None:
         """Nobody gets to a level that their scopes leave out."""
-        self.kind.keep_within(self.shape.plural, "read")
+        self.kind.keep_within(self.resource.plural, "read")
 
     @property
     def row(self) -> Outer:
@@ -65,14 +65,14 @@ class Scope:
         """What stands between the columns of this level."""
         return chr(self.level + 1)
 
-    def below(self, made: Shape, relation: Relation | None) -> Scope:
+    def below(self, resource: Resource, relation: Relation | None) -> Scope:
         """One level deeper."""
         if self.level >= DEEPEST:
-            raise TooComplex(f"relations can be followed {DEEPEST} levels deep, not further")
-        return Scope(made, self.kind, self.level + 1, False, relation)
+            raise QueryTooComplex(f"relations can be followed {DEEPEST} levels deep, not further")
+        return Scope(resource, self.kind, self.level + 1, False, relation)
 
-    def field(self, scalar: Scalar) -> FieldShape:
+    def field(self, scalar: Scalar) -> ResourceField:
         """The field that is meant: the record's, or the link's."""
         if scalar.of_link and self.relation:
             return next(field for field in self.relation.link_fields if field.name == scalar.field)
-        return self.shape.fields[scalar.field]
+        return self.resource.fields[scalar.field]

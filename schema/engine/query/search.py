@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.expression import TextClause, text
 
 from schema.engine.model.field import BLANK, CONTROL, lowered
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.model.trigram_index import index_of, indexed_up_to, numbers_of
 from schema.engine.query.selection import Condition, Search, required
 from schema.engine.sql.predicates import Either, Within
@@ -47,9 +47,9 @@ SORTED = 10  # times as many are sorted at most; the walk goes on where more are
 _READABLE = re.compile(rf"[^{CONTROL}\ud800-\udfff]*")
 
 
-def looked_into(made: Shape) -> tuple[str, ...]:
+def looked_into(resource: Resource) -> tuple[str, ...]:
     """The fields that `q` looks into: searchable, and private to nobody."""
-    return tuple(field.name for field in made.shown if field.searchable and not made.masked(field))
+    return tuple(field.name for field in resource.shown if field.searchable and not resource.masked(field))
 
 
 def read(sent: str) -> tuple[str, ...]:
@@ -60,10 +60,10 @@ def read(sent: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(lowered, words)))
 
 
-def words_bound(made: Shape, name: str, words: Sequence[str]) -> dict[str, Any]:
+def words_bound(resource: Resource, name: str, words: Sequence[str]) -> dict[str, Any]:
     """The values, by name, that a `Search` will look for."""
     each = {f"{name}_{number}": word for number, word in enumerate(words)}
-    return {name: words, f"{name}_match": phrase(looked_into(made), words), **each}
+    return {name: words, f"{name}_match": phrase(looked_into(resource), words), **each}
 
 
 def phrase(fields: Iterable[str], words: Iterable[str]) -> str:
@@ -78,16 +78,16 @@ def holds(texts: Iterable[ColumnElement[Any]], words: Iterable[ColumnElement[Any
     return and_(*(or_(*(Within(word, text) for text in found)) for word in words))
 
 
-def searched(asked: Search, made: Shape, row: FromClause) -> ColumnElement[bool]:
+def searched(asked: Search, resource: Resource, row: FromClause) -> ColumnElement[bool]:
     """The condition of a search on a row."""
     words = [bindparam(f"{asked.value}_{number}", type_=String()) for number in range(asked.words)]
-    return holds([row.c[f"{name}_key"] for name in looked_into(made)], words)
+    return holds([row.c[f"{name}_key"] for name in looked_into(resource)], words)
 
 
-def hits(made: Shape, asked: Condition | None) -> Hits | None:
+def hits(resource: Resource, asked: Condition | None) -> Hits | None:
     """What the index finds for a filter, or none: it is asked of what every row has to stand."""
     found = [it for it in required(asked) if isinstance(it, Search) or it.operator == "contains"]
-    return Hits(made.table.name, tuple(f"{it.value}_match" for it in found)) if found else None
+    return Hits(resource.table.name, tuple(f"{it.value}_match" for it in found)) if found else None
 
 
 def fewer(found: Select[Any], most: int) -> ColumnElement[bool]:

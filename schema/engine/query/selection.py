@@ -101,14 +101,14 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Far:
+class LinkedRecord:
     """The record itself, as an object inside the item that stands for it."""
 
     selection: Selection
 
 
 @dataclass(frozen=True, slots=True)
-class One:
+class ToOne:
     """The one record that a relation leads to, or null."""
 
     relation: str
@@ -116,7 +116,7 @@ class One:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Items:
     """The list itself: each row as one item."""
 
     item: Selection
@@ -128,7 +128,7 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
+class NextCursor:
     """The cursor that the next page starts after, or null."""
 
 
@@ -136,7 +136,7 @@ InfoName = Literal["has_next", "has_previous", "start", "end"]
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class PageInfo:
     """What lies round the page: whether there is more, its first and its last cursor, by their keys."""
 
     picks: tuple[tuple[str, InfoName | Constant], ...]
@@ -149,7 +149,7 @@ class Branch:
     `around`: whether there are further pages is to be known even if nothing picked says so.
     """
 
-    picks: tuple[tuple[str, Rows | Total | Next | Info | Constant], ...]
+    picks: tuple[tuple[str, Items | Total | NextCursor | PageInfo | Constant], ...]
     page: Page
     relation: str | None = None
     where: Condition | None = None
@@ -164,7 +164,7 @@ class Branch:
         return self._hash
 
 
-Source = Constant | Scalar | Cursor | Far | One | Branch
+Source = Constant | Scalar | Cursor | LinkedRecord | ToOne | Branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,6 @@ class Selection:
 def has_lists(asked: Selection) -> bool:
     """Whether lists are asked for below the record, at any depth."""
     return any(
-        isinstance(source, Branch) or (isinstance(source, Far | One) and has_lists(source.selection))
+        isinstance(source, Branch) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
         for _, source in asked.picks
     )

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import operators
 
-from schema.engine.model.field import NO_INTEGER, FieldShape
+from schema.engine.model.field import NO_INTEGER, ResourceField
 from schema.engine.query.filters import beginning, bind_type, predicate
 from schema.engine.query.index_walk import ONE, Found, Part, Predicate, Walk, Ways, bare, loose, one_after_the_other
 from schema.engine.query.selection import Compare
@@ -71,9 +71,9 @@ class Matching:
     given: tuple[Predicate, ...]
     asked: tuple[Part, ...]
     keys: tuple[ColumnElement[Any], ...]
-    key_fields: tuple[FieldShape, ...]
+    key_fields: tuple[ResourceField, ...]
     descending: bool
-    stretch: tuple[tuple[FieldShape, Compare], ...] = ()
+    stretch: tuple[tuple[ResourceField, Compare], ...] = ()
     found: Found | None = None
     spread: Spread | None = None
 

@@ -25,7 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from schema.engine.model.field import FieldShape
+from schema.engine.model.field import ResourceField
 
 Expression = ColumnElement[Any]
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
@@ -75,7 +75,7 @@ class Array(FunctionElement[str]):
     type = String()
     inherit_cache = False
 
-    def __init__(self, *keys: tuple[FieldShape, Expression]) -> None:
+    def __init__(self, *keys: tuple[ResourceField, Expression]) -> None:
         super().__init__(*(key for _, key in keys))
         self.fields = [field for field, _ in keys]
 
@@ -86,7 +86,7 @@ class Value(FunctionElement[str]):
     type = String()
     inherit_cache = False
 
-    def __init__(self, field: FieldShape, column: Expression) -> None:
+    def __init__(self, field: ResourceField, column: Expression) -> None:
         super().__init__(column)
         self.field = field
 
@@ -97,7 +97,7 @@ class Object(FunctionElement[str]):
     type = String()
     inherit_cache = False
 
-    def __init__(self, members: list[tuple[str, FieldShape, Expression]], *, bare: bool = False) -> None:
+    def __init__(self, members: list[tuple[str, ResourceField, Expression]], *, bare: bool = False) -> None:
         super().__init__(*(column for *_, column in members))
         self.bare = bare
         self.names = [(name, field) for name, field, _ in members]
@@ -186,7 +186,7 @@ def _truth(column: Expression, true: Expression, false: Expression, unknown: Exp
     return case((column, true), (column.is_(None), unknown), else_=false)
 
 
-def _json(field: FieldShape, column: Expression, compiler: SQLCompiler, **told: Any) -> str:
+def _json(field: ResourceField, column: Expression, compiler: SQLCompiler, **told: Any) -> str:
     """A value as PostgreSQL's JSON text, null as null. What cannot need escaping is not searched for it."""
     sql = compiler.process(column, **told)
     plain = field.kind == "enum" and all(json.dumps(str(it.value)) == f'"{it.value}"' for it in field.choices)

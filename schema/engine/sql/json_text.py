@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, String, case, type_coerce
 
-from schema.engine.model.field import FieldShape
+from schema.engine.model.field import ResourceField
 from schema.engine.query.cursors import Signer
 from schema.engine.query.selection import Values
 from schema.engine.sql.dialect import Object, Value, quoted
@@ -28,7 +28,7 @@ Encoder = Callable[[bytes, Values, Signer], bytes]
 class Leaf:
     """A field's value: `column` as it is stored."""
 
-    field: FieldShape
+    field: ResourceField
     column: Expression
 
 
@@ -58,7 +58,7 @@ def joined(parts: Sequence[str | Expression]) -> Expression:
     return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
 
 
-def named(field: FieldShape, column: Expression) -> Expression:
+def named(field: ResourceField, column: Expression) -> Expression:
     """An enum's name in capitals instead of its value; any other field as it is."""
     if field.kind != "enum":
         return column

@@ -15,7 +15,7 @@ from schema.engine.query.selection import Values
 from schema.engine.sql.statement import Statement
 
 Rows = list[tuple[Any, ...]]
-Joint = tuple[str, tuple[Any, ...]]
+SQLQuery = tuple[str, tuple[Any, ...]]
 
 # Control characters that no list's text is joined by (ASCII's record separator and group separator).
 RECORD, FIELD = 30, 29
@@ -25,7 +25,7 @@ KEYS: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RecordResult:
     """A record as JSON, its version, and whether the actor sees every field of it; of a new one, what is given once."""
 
     json: bytes
@@ -34,7 +34,7 @@ class Found:
     once: str | None = None
 
 
-class Lookup(NamedTuple):
+class RecordQuery(NamedTuple):
     """A step that brings one record or none: the text, the version, and whether the actor sees all of its fields."""
 
     sql: str
@@ -55,18 +55,18 @@ class Lookup(NamedTuple):
         return self.several.sql, self.shared
 
 
-def lookup(statement: Statement, several: Statement, values: Values) -> Lookup:
+def record_query(statement: Statement, several: Statement, values: Values) -> RecordQuery:
     """The step for the record whose id is the value `key`."""
-    return Lookup(statement.sql, statement.bind(values), several, values)
+    return RecordQuery(statement.sql, statement.bind(values), several, values)
 
 
-def together(lookups: Sequence[Lookup], spelled: Callable[[list[str]], Any] = json.dumps) -> Joint:
+def together(lookups: Sequence[RecordQuery], spelled: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
     """One step for all of them; `spelled` makes of their keys what the driver takes: SQLite's takes JSON."""
     keys, first = spelled([one.values["key"] for one in lookups]), lookups[0]
     return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
 
 
-def apart(lookups: Iterable[Lookup], rows: Rows) -> list[Rows]:
+def apart(lookups: Iterable[RecordQuery], rows: Rows) -> list[Rows]:
     """What each of them would have brought alone."""
     (joint,) = rows[0]
     found: dict[str, Rows] = {}

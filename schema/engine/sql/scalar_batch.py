@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from schema.engine.sql.record_lookup import Joint
+from schema.engine.sql.record_lookup import SQLQuery
 
 KEPT = 500
 _PLACE = re.compile(r"\$(\d+)")
 
 
-def bundled(statements: Sequence[Joint]) -> Joint:
+def bundled(statements: Sequence[SQLQuery]) -> SQLQuery:
     """The one statement, a column for each of them."""
     sql = _bundled(tuple([(sql, len(parameters)) for sql, parameters in statements]))
     return sql, tuple([value for _, parameters in statements for value in parameters])

@@ -6,10 +6,20 @@ import re
 import sqlite3
 from collections.abc import Callable
 
-from schema.engine.errors import AWAY, DISK, LATE, Conflict, Damaged, DatabaseUnavailable, Fault, Timeout, TooComplex
+from schema.engine.errors import (
+    AWAY,
+    DISK,
+    LATE,
+    Conflict,
+    DatabaseCorrupt,
+    DatabaseUnavailable,
+    FieldError,
+    QueryTooComplex,
+    Timeout,
+)
 from schema.engine.sqlite.database_file import address
 
-Watch = Callable[[str], None]
+StatementObserver = Callable[[str], None]
 STATEMENTS_KEPT = 1024
 PATIENCE = 5.0  # seconds to wait for another process that writes
 LOG_LIMIT = 64 * 2**20
@@ -34,7 +44,7 @@ _UNAVAILABLE = re.compile("unable to open|readonly|no such table")
 
 
 def connect(
-    path: str, watch: Watch | None = None, *, query_only: bool = False, patience: float = PATIENCE
+    path: str, watch: StatementObserver | None = None, *, query_only: bool = False, patience: float = PATIENCE
 ) -> sqlite3.Connection:
     """A connection as Tandem wants it: no transaction but our own, and every commit on the disk."""
     connection = sqlite3.connect(
@@ -61,11 +71,11 @@ def meaning(error: BaseException) -> BaseException:
     text = str(error)
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
         column = text.rpartition(".")[2].removesuffix("_key")
-        return Conflict(f"that {column} is taken", [Fault((column,), "it is taken", "taken")])
+        return Conflict(f"that {column} is taken", [FieldError((column,), "it is taken", "taken")])
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("FOREIGN KEY"):
         return Conflict("other records refer to this one, or the one it refers to is gone")
     if "parser stack overflow" in text or "Expression tree is too large" in text:
-        return TooComplex("the query is nested too deeply for the database")
+        return QueryTooComplex("the query is nested too deeply for the database")
     if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
         return Timeout(LATE)
     return _fault(error, text) if isinstance(error, sqlite3.DatabaseError) else error
@@ -73,7 +83,7 @@ def meaning(error: BaseException) -> BaseException:
 
 def _fault(error: sqlite3.DatabaseError, text: str) -> sqlite3.DatabaseError | DatabaseUnavailable:
     if _DAMAGED.search(text):
-        return Damaged("the database is damaged")
+        return DatabaseCorrupt("the database is damaged")
     if "locked" in text or "busy" in text:
         return DatabaseUnavailable("the database is not available: another process writes to it")
     if text.endswith("is full") or text.startswith("disk I/O"):

@@ -19,7 +19,7 @@ from typing import Any
 
 import aiosqlite
 
-from schema.engine.errors import LATE, Damaged, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.errors import LATE, DatabaseCorrupt, DatabaseUnavailable, Overloaded, Timeout
 from schema.engine.sqlite.database_file import Identity, identity
 
 MOST_WAITING = 1000
@@ -28,7 +28,7 @@ log = logging.getLogger("tandem.database")
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class QueuedCall:
     """Something to be done on the thread, and who waits for it."""
 
     task: Any
@@ -54,7 +54,7 @@ class _Connection(aiosqlite.Connection):
         self._conn.interrupt()
 
 
-class Lane(ABC):
+class ConnectionThread(ABC):
     """Takes errands to one connection, all that wait on each trip, and brings back what came of them."""
 
     trust = 0.1  # seconds for which a file is taken to be still there
@@ -68,8 +68,8 @@ class Lane(ABC):
         self._broken = False
         self._trusted = 0.0
         self._connection: _Connection | None = None
-        self._waiting: deque[Errand] = deque()
-        self._travelling: list[Errand] = []
+        self._waiting: deque[QueuedCall] = deque()
+        self._travelling: list[QueuedCall] = []
         self._called = False
 
     def waiting(self) -> int:
@@ -104,7 +104,7 @@ class Lane(ABC):
         if len(self._waiting) >= MOST_WAITING:
             raise Overloaded("too many requests wait for the database")
         loop = asyncio.get_running_loop()
-        errand = Errand(task, loop.create_future())
+        errand = QueuedCall(task, loop.create_future())
         self._waiting.append(errand)
         if not self._travelling and not self._called:
             self._called = True
@@ -119,11 +119,11 @@ class Lane(ABC):
             timer.cancel()
 
     @abstractmethod
-    def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
+    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
         """Do the errands, on the thread, and say what came of each."""
 
     @abstractmethod
-    def _interruptible(self, errand: Errand) -> bool:
+    def _interruptible(self, errand: QueuedCall) -> bool:
         """Whether an interrupt would now hit this errand and nothing else that matters."""
 
     def _still_coming(self) -> bool:
@@ -141,7 +141,9 @@ class Lane(ABC):
         if self._travelling and self._connection is not None:
             self._connection.run(partial(self._travel, self._travelling, loop))
 
-    def _travel(self, errands: list[Errand], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection) -> None:
+    def _travel(
+        self, errands: list[QueuedCall], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection
+    ) -> None:
         try:
             outcomes = self._trip(self._current(connection), errands)
         except BaseException as error:  # Whatever it is, those who wait must hear of it.
@@ -171,18 +173,18 @@ class Lane(ABC):
             self._broken = True
             raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
 
-    def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+    def _arrive(self, errands: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         for errand, (result, error) in zip(errands, outcomes, strict=True):
             if not errand.done.done():
                 errand.done.set_result(result) if error is None else errand.done.set_exception(error)
-            if isinstance(error, Damaged) and not self.damaged:
+            if isinstance(error, DatabaseCorrupt) and not self.damaged:
                 self.damaged = True
                 log.error("the database at %s is damaged: `python -m api doctor` says more", self._path)
         self._travelling = []
         if self._waiting:
             self._depart(loop)
 
-    def _expire(self, errand: Errand) -> None:
+    def _expire(self, errand: QueuedCall) -> None:
         """Past its deadline: one that waits is given up, one that reads is interrupted, one that writes is let be."""
         errand.late = True
         if errand not in self._travelling:

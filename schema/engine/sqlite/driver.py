@@ -10,15 +10,15 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from schema.engine.changes import Written
+from schema.engine.changes import TransactionResult
 from schema.engine.concurrency import QUARTER
-from schema.engine.driver import Job, Step, Steps, Watch
-from schema.engine.errors import Damaged, DatabaseUnavailable
-from schema.engine.metrics import Connections, Histogram, Trips
+from schema.engine.driver import Query, QueryGenerator, StatementObserver, TransactionFunction
+from schema.engine.errors import DatabaseCorrupt, DatabaseUnavailable
+from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sqlite.connection import connect, meaning
 from schema.engine.sqlite.database_file import Identity, identity
-from schema.engine.sqlite.inline_reader import TRUST, Glance
+from schema.engine.sqlite.inline_reader import TRUST, InlineReader
 from schema.engine.sqlite.readers import Readers
 from schema.engine.sqlite.writer import Writer
 
@@ -27,7 +27,7 @@ READERS = 4
 LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
 
 
-class File:
+class SQLiteDriver:
     """The lanes to a file. Open it before use, and close it."""
 
     def __init__(
@@ -35,13 +35,13 @@ class File:
         path: str,
         deadline: float,
         committed: Callable[[Any], None],
-        trips: tuple[Trips, Trips, Trips],
-        watch: Watch | None = None,
+        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
+        watch: StatementObserver | None = None,
         share: int = QUARTER,
     ) -> None:
         self._path = path
         self._glances, self._reads, self._writes = trips
-        self._glance = Glance(path, partial(connect, path, watch=watch, query_only=True))
+        self._glance = InlineReader(path, partial(connect, path, watch=watch, query_only=True))
         self._readers = Readers(path, deadline, READERS, watch, share)
         self._writer = Writer(path, deadline, committed, watch)
         self._identity: Identity | None = None
@@ -63,13 +63,13 @@ class File:
     async def check(self) -> None:
         """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
         if self._writer.damaged or self._readers.damaged:
-            raise Damaged("the database is damaged")
+            raise DatabaseCorrupt("the database is damaged")
         await self.read([("SELECT count(*) FROM sqlite_schema", ())])
         if monotonic() - self._writer.failed < LATELY:
             raise DatabaseUnavailable("the database cannot be written to")
         await self.write(_nothing)
 
-    async def read(self, steps: Sequence[Step], reader: Hashable = None) -> list[Rows]:
+    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
         """The rows of each step, all of one moment."""
         began = perf_counter()
         rows: list[Rows] | None = self._glance.read(steps, hold=not self._writer.busy())
@@ -81,7 +81,7 @@ class File:
         finally:
             self._reads.note(steps, began)
 
-    async def read_anew(self, steps: Sequence[Step]) -> list[Rows]:
+    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
         """The rows of each step, from the file that is at the path now; that is rare, and short."""
         _check_there(self._path)
         try:
@@ -96,7 +96,7 @@ class File:
             self._identity, self._trusted = identity(self._path), now + TRUST
         return self._identity
 
-    async def write(self, job: Job, writer: Hashable = None, *, apart: bool = False) -> Any:
+    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed."""
         began = perf_counter()
         self._glance.let_go()
@@ -123,10 +123,10 @@ class File:
         return self._writer.groups
 
 
-def _nothing() -> Steps:
+def _nothing() -> QueryGenerator:
     """Takes the right to write, and does nothing with it."""
     yield from ()
-    return Written(None)
+    return TransactionResult(None)
 
 
 def _check_there(path: str) -> None:

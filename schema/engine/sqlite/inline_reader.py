@@ -35,7 +35,7 @@ TRUST = 0.1  # seconds for which a file is taken to be still there
 Step = Sequence[Any]
 
 
-class Glance:
+class InlineReader:
     """A connection for short reads."""
 
     def __init__(self, path: str, connect: Callable[[], sqlite3.Connection]) -> None:

@@ -12,28 +12,28 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from schema.engine.concurrency import QUARTER, Gate
-from schema.engine.driver import Step
-from schema.engine.errors import LATE, OverlongQuery, Timeout
+from schema.engine.concurrency import QUARTER, ConcurrencyLimit
+from schema.engine.driver import Query
+from schema.engine.errors import LATE, QueryTimeout, Timeout
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sqlite.connection import Watch, connect, meaning, patience_of, roll_back
-from schema.engine.sqlite.connection_thread import Errand, Lane, Outcome
+from schema.engine.sqlite.connection import StatementObserver, connect, meaning, patience_of, roll_back
+from schema.engine.sqlite.connection_thread import ConnectionThread, Outcome, QueuedCall
 
 MOST_WAITING = 1000
 
 
-class Reader(Lane):
+class Reader(ConnectionThread):
     """Runs the statements of each request in one snapshot, and brings back the rows of each."""
 
-    def __init__(self, path: str, deadline: float, watch: Watch | None = None) -> None:
+    def __init__(self, path: str, deadline: float, watch: StatementObserver | None = None) -> None:
         opened = partial(connect, path, watch=watch, query_only=True, patience=patience_of(deadline))
         super().__init__(path, opened, deadline)
-        self._at: Errand | None = None
+        self._at: QueuedCall | None = None
 
-    def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
+    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
         return [self._outcome(connection, errand) for errand in errands]
 
-    def _outcome(self, connection: sqlite3.Connection, errand: Errand) -> Outcome:
+    def _outcome(self, connection: sqlite3.Connection, errand: QueuedCall) -> Outcome:
         """What came of one; run again if the interrupt that hit it was meant for the one before."""
         while not errand.late:
             self._at = errand
@@ -44,9 +44,9 @@ class Reader(Lane):
                     return None, meaning(error)
             finally:
                 self._at = None
-        return None, OverlongQuery(LATE)
+        return None, QueryTimeout(LATE)
 
-    def _interruptible(self, errand: Errand) -> bool:
+    def _interruptible(self, errand: QueuedCall) -> bool:
         return errand is self._at
 
 
@@ -54,12 +54,12 @@ class Readers:
     """Several readers, and those who wait for one."""
 
     def __init__(
-        self, path: str, deadline: float, number: int, watch: Watch | None = None, share: int = QUARTER
+        self, path: str, deadline: float, number: int, watch: StatementObserver | None = None, share: int = QUARTER
     ) -> None:
         self._deadline = deadline
         self._all = [Reader(path, deadline, watch) for _ in range(number)]
         self._idle = list(self._all)
-        self._gate = Gate(
+        self._gate = ConcurrencyLimit(
             number, MOST_WAITING, share, full="too many requests wait for the database", late=lambda: Timeout(LATE)
         )
 
@@ -83,7 +83,7 @@ class Readers:
         """How many requests wait for a reader."""
         return self._gate.waiting
 
-    async def read(self, steps: Sequence[Step], owner: Hashable) -> list[Rows]:
+    async def read(self, steps: Sequence[Query], owner: Hashable) -> list[Rows]:
         """The rows of each statement, all from one snapshot; `Timeout` past the deadline, the wait included."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
@@ -95,7 +95,7 @@ class Readers:
                 self._idle.append(reader)
 
 
-def _snapshot(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
+def _snapshot(connection: sqlite3.Connection, steps: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
     """The rows of each statement, all from one snapshot."""
     if len(steps) == 1:
         return [connection.execute(steps[0][0], steps[0][1]).fetchall()]

@@ -16,12 +16,12 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from schema.engine.driver import Job, Steps, Wide
+from schema.engine.driver import QueryGenerator, TransactionFunction, UnboundedWrite
 from schema.engine.errors import DISK, DatabaseUnavailable, DirectoryError
 from schema.engine.metrics import SIZES, Histogram
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sqlite.connection import LOG_LIMIT, Watch, connect, meaning, patience_of, roll_back
-from schema.engine.sqlite.connection_thread import Errand, Lane, Outcome
+from schema.engine.sqlite.connection import LOG_LIMIT, StatementObserver, connect, meaning, patience_of, roll_back
+from schema.engine.sqlite.connection_thread import ConnectionThread, Outcome, QueuedCall
 from schema.engine.sqlite.database_file import log_size
 
 log = logging.getLogger("tandem.database")
@@ -31,14 +31,14 @@ BETWEEN_CUTS = 5.0
 TURNS, A_WHILE = 8, 0.005
 
 
-class Writer(Lane):
+class Writer(ConnectionThread):
     """Runs all errands of a trip in one transaction. Its task: a job; what comes of it: the job's result."""
 
     trust = 0.0  # what is written into a file that is gone is lost
     failed = -inf  # when it last could not write, in monotonic time, unless it could since
 
     def __init__(
-        self, path: str, deadline: float, committed: Callable[[Any], None], watch: Watch | None = None
+        self, path: str, deadline: float, committed: Callable[[Any], None], watch: StatementObserver | None = None
     ) -> None:
         super().__init__(path, partial(connect, path, watch=watch, patience=patience_of(deadline)), deadline)
         self._committed = committed
@@ -47,7 +47,7 @@ class Writer(Lane):
         self._expected = self._seen = self._turns = 0
         self._until = 0.0
 
-    def _arrive(self, errands: list[Errand], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+    def _arrive(self, errands: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         self._seen = len(self._waiting)
         self._expected = self._seen + len(errands)
         self._turns = TURNS if len(errands) > self._seen + 1 else 0
@@ -66,8 +66,8 @@ class Writer(Lane):
         self._seen = waiting
         return self._turns > 0 and waiting < self._expected and time.monotonic() < self._until
 
-    def _trip(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
-        if not any(isinstance(errand.task, Wide) for errand in errands):
+    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
+        if not any(isinstance(errand.task, UnboundedWrite) for errand in errands):
             return self._group(connection, errands)
         connection.execute("PRAGMA temp_store=FILE")  # what would be put back of a hundred thousand rows is 64 MiB
         try:
@@ -75,8 +75,8 @@ class Writer(Lane):
         finally:
             connection.execute("PRAGMA temp_store=MEMORY")
 
-    def _group(self, connection: sqlite3.Connection, errands: list[Errand]) -> list[Outcome]:
-        left_out: dict[Errand, BaseException] = {}
+    def _group(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
+        left_out: dict[QueuedCall, BaseException] = {}
         while True:
             try:
                 outcomes = _transaction(connection, errands, left_out)
@@ -113,7 +113,7 @@ class Writer(Lane):
         finally:
             connection.execute(f"PRAGMA busy_timeout={usual}")
 
-    def _interruptible(self, errand: Errand) -> bool:
+    def _interruptible(self, errand: QueuedCall) -> bool:
         return False
 
 
@@ -122,7 +122,7 @@ def _is_full(error: BaseException | None) -> bool:
 
 
 def _transaction(
-    connection: sqlite3.Connection, errands: list[Errand], left_out: dict[Errand, BaseException]
+    connection: sqlite3.Connection, errands: list[QueuedCall], left_out: dict[QueuedCall, BaseException]
 ) -> list[Outcome] | None:
     """What came of each errand, committed; None, and one more left out, if its error ended the transaction."""
     connection.execute("BEGIN IMMEDIATE")
@@ -138,7 +138,7 @@ def _transaction(
     return outcomes
 
 
-def _in_savepoint(connection: sqlite3.Connection, job: Job) -> Outcome:
+def _in_savepoint(connection: sqlite3.Connection, job: TransactionFunction) -> Outcome:
     connection.execute("SAVEPOINT job")
     try:
         result = _driven(connection, job())
@@ -151,7 +151,7 @@ def _in_savepoint(connection: sqlite3.Connection, job: Job) -> Outcome:
     return result, None
 
 
-def _driven(connection: sqlite3.Connection, steps: Steps) -> Any:
+def _driven(connection: sqlite3.Connection, steps: QueryGenerator) -> Any:
     """Give a job the rows it asks for until it returns."""
     rows: Rows | None = None
     while True:

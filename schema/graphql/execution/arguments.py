@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from schema.engine.errors import Fault, Invalid, TooComplex
-from schema.engine.model.resource import Shape
+from schema.engine.errors import FieldError, QueryTooComplex, ValidationFailed
+from schema.engine.model.resource import Resource
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer, keys_of
 from schema.engine.query.filters import bound, checked, following
 from schema.engine.query.selection import Compare, Condition, Junction, Operator, Order, Page, Search
-from schema.graphql.types.declarations import camel
+from schema.graphql.types.declarations import camel_case
 
 DEFAULT_SIZE, MOST = 20, 100
 DEEPEST_FILTER = 10
@@ -31,7 +31,7 @@ class Tally:
         """Count so many more; `TooComplex` past those that are allowed."""
         self.conditions += more
         if self.conditions > MOST_CONDITIONS:
-            raise TooComplex(f"the query's filters have more than {MOST_CONDITIONS} conditions")
+            raise QueryTooComplex(f"the query's filters have more than {MOST_CONDITIONS} conditions")
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class ListArguments:
     """What a connection's arguments come to, but for their values: a part of the plan's key."""
 
     page: Page
@@ -55,36 +55,36 @@ class Stretch:
     order: Order
 
 
-def stretch_of(
-    arguments: Mapping[str, Any], made: Shape, relation: str | None, named: Named, signer: Signer
-) -> Stretch:
+def list_arguments(
+    arguments: Mapping[str, Any], resource: Resource, relation: str | None, named: Named, signer: Signer
+) -> ListArguments:
     """What a connection is asked for; its values are added to those that are named.
 
     `Invalid` for arguments that make no sense, `BadRequest` for a cursor that the list never gave.
     """
     page = _page(arguments, named)
     asked = arguments.get("filter")
-    where = None if asked is None else _condition(asked, made, named, ("filter",))
+    where = None if asked is None else _condition(asked, resource, named, ("filter",))
     if arguments.get("q") is not None:
-        search = _search(arguments["q"], made, named)
+        search = _search(arguments["q"], resource, named)
         where = search if where is None else Junction("and", (where, search))
     sorted_by = arguments.get("sort")
-    order = order_of(arguments, made) if sorted_by else following(made, where, alone=relation is None)
+    order = order_of(arguments, resource) if sorted_by else following(resource, where, alone=relation is None)
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
-            named.values |= keys_of(cursor, name, made, relation, order, where, named.values, signer)
-    return Stretch(page, where, order)
+            named.values |= keys_of(cursor, name, resource, relation, order, where, named.values, signer)
+    return ListArguments(page, where, order)
 
 
 def _page(arguments: Mapping[str, Any], named: Named) -> Page:
     first, last = arguments.get("first"), arguments.get("last")
     if first is not None and last is not None:
-        raise Invalid.of(Fault(("last",), "it cannot go together with first", "invalid"))
+        raise ValidationFailed.of(FieldError(("last",), "it cannot go together with first", "invalid"))
     backward = last is not None
     size = first if last is None else last
     if size is not None and not 0 <= size <= MOST:
-        fault = Fault(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
-        raise Invalid.of(fault)
+        fault = FieldError(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
+        raise ValidationFailed.of(fault)
     name = named.name()
     named.values[name] = DEFAULT_SIZE if size is None else size
     after, before = arguments.get("after") is not None, arguments.get("before") is not None
@@ -96,60 +96,62 @@ def _stretching(name: str, after: bool, before: bool, backward: bool) -> Page:
     return Page(name, f"{name}_after" if after else None, f"{name}_before" if before else None, backward)
 
 
-def order_of(arguments: Mapping[str, Any], made: Shape) -> Order:
+def order_of(arguments: Mapping[str, Any], resource: Resource) -> Order:
     """The order that `sort` stands for; `Invalid` for one that is not offered."""
     asked = arguments.get("sort") or []
     fields = tuple(it["field"].value for it in asked)
     directions = {it["direction"].value for it in asked}
-    if asked and (fields not in made.sorts or len(directions) > 1):
-        offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in made.sorts)
-        raise Invalid.of(Fault(("sort",), f"it has to be one of {offered}, all in one direction", "invalid"))
+    if asked and (fields not in resource.sorts or len(directions) > 1):
+        offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in resource.sorts)
+        raise ValidationFailed.of(
+            FieldError(("sort",), f"it has to be one of {offered}, all in one direction", "invalid")
+        )
     return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
 
 
-def _search(sent: str, made: Shape, named: Named) -> Search:
+def _search(sent: str, resource: Resource, named: Named) -> Search:
     try:
         words = search.read(sent)
     except ValueError as error:
-        raise Invalid.of(Fault(("q",), str(error), "invalid")) from None
+        raise ValidationFailed.of(FieldError(("q",), str(error), "invalid")) from None
     name = named.name()
-    named.values |= search.words_bound(made, name, words)
+    named.values |= search.words_bound(resource, name, words)
     return Search(name, len(words))
 
 
-def _condition(asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]) -> Condition:
+def _condition(asked: Mapping[str, Any], resource: Resource, named: Named, path: tuple[str | int, ...]) -> Condition:
     if sum(isinstance(part, str) for part in path) > DEEPEST_FILTER:
-        raise Invalid.of(Fault(path, f"filters can be nested {DEEPEST_FILTER} levels deep", "invalid"))
+        raise ValidationFailed.of(FieldError(path, f"filters can be nested {DEEPEST_FILTER} levels deep", "invalid"))
     parts: list[Condition] = []
     for name, value in asked.items():
         here = (*path, name)
         if value is None:
-            raise Invalid.of(Fault(here, "null is no condition: leave it out, or ask isnull", "invalid"))
+            raise ValidationFailed.of(FieldError(here, "null is no condition: leave it out, or ask isnull", "invalid"))
         if name in ("and", "or"):
-            several = [_condition(part, made, named, (*here, number)) for number, part in enumerate(value)]
+            several = [_condition(part, resource, named, (*here, number)) for number, part in enumerate(value)]
             parts.append(Junction("and" if name == "and" else "or", tuple(several)))
         elif name == "not":
-            parts.append(Junction("not", (_condition(value, made, named, here),)))
+            parts.append(Junction("not", (_condition(value, resource, named, here),)))
         else:
-            parts += _comparisons(name, value, made, named, here)
+            parts += _comparisons(name, value, resource, named, here)
     named.tally.add(len(parts) or 1)
     return parts[0] if len(parts) == 1 else Junction("and", tuple(parts))
 
 
 def _comparisons(
-    name: str, asked: Mapping[str, Any], made: Shape, named: Named, path: tuple[str | int, ...]
+    name: str, asked: Mapping[str, Any], resource: Resource, named: Named, path: tuple[str | int, ...]
 ) -> list[Condition]:
-    field = next(field for field in made.filters if camel(field.name) == name)
+    field = next(field for field in resource.filters if camel_case(field.name) == name)
     found: list[Condition] = []
     for spelled, value in asked.items():
         operator: Operator = spelled  # type: ignore[assignment]
         if value is None:
-            raise Invalid.of(Fault((*path, spelled), "null is no value: ask isnull", "invalid"))
+            raise ValidationFailed.of(FieldError((*path, spelled), "null is no value: ask isnull", "invalid"))
         plain = [getattr(item, "value", item) for item in value] if operator == "in" else getattr(value, "value", value)
         try:
             plain = checked(field, operator, plain)
         except ValueError as error:
-            raise Invalid.of(Fault((*path, spelled), str(error), "invalid")) from None
+            raise ValidationFailed.of(FieldError((*path, spelled), str(error), "invalid")) from None
         new = named.name()
         named.values.setdefault(new, None)
         named.values |= bound(field, operator, new, plain)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from graphql import GraphQLField, GraphQLObjectType
 
-from schema.engine.operations.directory import Work
+from schema.engine.operations.directory import UnitOfWork
 from schema.engine.query.planner import Plan
 from schema.graphql.execution.arguments import Named
 from schema.graphql.execution.root_fields import PlannedField, Prepared, RootField
-from schema.graphql.execution.selections import Details, Operation, Selecting, Site, records_of
+from schema.graphql.execution.selections import Details, Operation, SelectionBuilder, Site, records_of
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +33,7 @@ class Root:
     lasting: bool
     sites: list[Site] | None = None
 
-    def compile(self, work: Work, operation: Operation) -> Prepared:
+    def compile(self, work: UnitOfWork, operation: Operation) -> Prepared:
         """What is to be read for it this time, its plans made where there are none yet."""
         assert self.known is not None
         assert self.definition is not None
@@ -41,7 +41,7 @@ class Root:
             return self._planned(work, operation, self.known)
         return self.known.prepare(work, operation, self.definition, self.details)
 
-    def prepare(self, work: Work, operation: Operation) -> Prepared | None:
+    def prepare(self, work: UnitOfWork, operation: Operation) -> Prepared | None:
         """The same, if its plan is known; else it is to be compiled."""
         assert self.definition is not None
         if not isinstance(self.known, PlannedField) or self.sites is None:
@@ -57,9 +57,9 @@ class Root:
         found.records = records_of(self.sites, stretches, named.values)
         return found
 
-    def _planned(self, work: Work, operation: Operation, known: PlannedField) -> Prepared:
+    def _planned(self, work: UnitOfWork, operation: Operation, known: PlannedField) -> Prepared:
         assert self.definition is not None
-        selecting = Selecting(operation)
+        selecting = SelectionBuilder(operation)
         plan = known.plan(work, selecting, self.definition, self.details)
         self.sites = selecting.sites
         if self.lasting:
@@ -69,7 +69,7 @@ class Root:
         return found
 
 
-def recipe(
+def compile_roots(
     operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField], *, lasting: bool
 ) -> tuple[Root, ...]:
     """The root fields of an operation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, Work
+from schema.engine.operations.directory import Directory, UnitOfWork
 from schema.graphql.execution.selections import Details, Operation
 
 
@@ -22,6 +22,6 @@ class Context:
     kinds: dict[str, list[str | None]] = field(default_factory=dict)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> UnitOfWork:
         """A transaction of the actor's own."""
         return self.directory.work(self.actor)

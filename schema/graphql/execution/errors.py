@@ -8,7 +8,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from schema.engine.errors import DirectoryError, Refused, TooComplex
+from schema.engine.errors import DirectoryError, QueryTooComplex, RequestError
 
 # It may stand in the middle: what was found instead comes behind it.
 SUGGESTION = " Did you mean"
@@ -18,7 +18,7 @@ log = logging.getLogger("tandem.graphql")
 INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
 
 
-class RequestRefused(Refused):
+class RequestRefused(RequestError):
     """A request that cannot be run at all: it has errors, and no data."""
 
     code = "GRAPHQL_VALIDATION_FAILED"
@@ -38,10 +38,10 @@ class RequestRefused(Refused):
 def too_many(records: int, most: int) -> RequestRefused:
     """What to say of a request that could bring back too many records."""
     sentence = f"the query could bring back {records} records; {most} are allowed: ask for smaller pages"
-    return RequestRefused([GraphQLError(sentence)], TooComplex.code)
+    return RequestRefused([GraphQLError(sentence)], QueryTooComplex.code)
 
 
-class NotAQuery(Refused):
+class NotAQuery(RequestError):
     """An operation that may not come this way."""
 
     code = "METHOD_NOT_ALLOWED"
@@ -55,7 +55,7 @@ def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dic
     extensions: dict[str, Any] = {"code": code, "errors": []}
     if isinstance(cause, DirectoryError):
         made["message"] = _cut(cause.detail)
-        extensions = told(cause)
+        extensions = graphql_error(cause)
     elif cause is not None and not isinstance(cause, GraphQLError):
         log.error("a resolver failed at %s", error.path, exc_info=cause)
         made["message"], extensions["code"] = INTERNAL, "INTERNAL"
@@ -66,21 +66,21 @@ def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dic
     return {**made, "extensions": extensions}
 
 
-def told(error: DirectoryError) -> dict[str, Any]:
+def graphql_error(error: DirectoryError) -> dict[str, Any]:
     """An error's code and faults; and, for tools that go by graphql-java's classes, whether the request is to blame."""
     faults = [_fault(fault.path, fault.message, fault.code) for fault in error.faults]
-    blamed = {"classification": "ValidationError"} if isinstance(error, Refused) else {}
+    blamed = {"classification": "ValidationError"} if isinstance(error, RequestError) else {}
     return {"code": error.code, "errors": faults, **blamed}
 
 
 def _once(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each message once, with all the places that it is about: ten equal mistakes are no ten answers."""
-    told: dict[str, dict[str, Any]] = {}
+    graphql_error: dict[str, dict[str, Any]] = {}
     for error in errors:
-        first = told.setdefault(error["message"], error)
+        first = graphql_error.setdefault(error["message"], error)
         if first is not error and "locations" in error:
             first.setdefault("locations", []).extend(error["locations"])
-    return list(told.values())
+    return list(graphql_error.values())
 
 
 def _without_suggestions(message: str) -> str:

@@ -16,18 +16,18 @@ import orjson
 from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute
 from graphql.execution.values import VariableValues
 
-from schema.engine.errors import UNCOUNTED, DirectoryError, Forbidden, OverlongQuery, TooComplex
+from schema.engine.errors import UNCOUNTED, DirectoryError, Forbidden, QueryTimeout, QueryTooComplex
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.coercion import Variables
-from schema.graphql.execution.compiled_query import Root, recipe
+from schema.graphql.execution.compiled_query import Root, compile_roots
 from schema.graphql.execution.context import Context
 from schema.graphql.execution.documents import MOST_ERRORS, Document, Documents
 from schema.graphql.execution.errors import NotAQuery, RequestRefused, failure, too_many
 from schema.graphql.execution.limits import Limits
 from schema.graphql.execution.root_fields import Prepared
 from schema.graphql.execution.selections import Operation
-from schema.graphql.schema import Face
+from schema.graphql.schema import DirectorySchema
 
 RECIPES_KEPT = 50
 # The ways that an operation can take, as the figures call them.
@@ -49,7 +49,7 @@ class Request:
 class Executor:
     """Runs operations against one schema, and counts which way they took."""
 
-    def __init__(self, face: Face, limits: Limits | None = None, *, discreet: bool = False) -> None:
+    def __init__(self, face: DirectorySchema, limits: Limits | None = None, *, discreet: bool = False) -> None:
         """`discreet`: what the schema holds is for administrators to ask; nobody else is told the names there are."""
         self._face = face
         self._discreet = discreet
@@ -145,7 +145,7 @@ class Executor:
             assert kind is not None
             if len(document.recipes) >= RECIPES_KEPT:
                 document.recipes.clear()
-            found = document.recipes[key] = recipe(operation, kind, self._face.queries, lasting=document.kept)
+            found = document.recipes[key] = compile_roots(operation, kind, self._face.queries, lasting=document.kept)
             self.documents.grown(text, len(document.recipes))
         return found
 
@@ -185,7 +185,7 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
             if one is None:
                 one = await work.compile(partial(root.compile, work, context.operation))
             prepared[root.key] = one
-        except TooComplex as error:
+        except QueryTooComplex as error:
             raise RequestRefused([GraphQLError(error.detail)], error.code) from None
         except (DirectoryError, GraphQLError) as error:
             context.answers[root.key] = error
@@ -195,8 +195,8 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
         steps = list(chain.from_iterable([one.steps for one in prepared.values()]))
         rows = await work.read(steps) if steps else []
     except DirectoryError as error:
-        uncounted = isinstance(error, OverlongQuery) and any(one.counts for one in prepared.values())
-        context.answers |= dict.fromkeys(prepared, TooComplex(UNCOUNTED) if uncounted else error)
+        uncounted = isinstance(error, QueryTimeout) and any(one.counts for one in prepared.values())
+        context.answers |= dict.fromkeys(prepared, QueryTooComplex(UNCOUNTED) if uncounted else error)
         return
     brought = iter(rows)
     for key, one in prepared.items():

@@ -24,7 +24,7 @@ from graphql import (
     parse,
 )
 
-from schema.engine.errors import TooComplex
+from schema.engine.errors import QueryTooComplex
 from schema.graphql.execution.errors import RequestRefused
 from schema.graphql.execution.field_overlaps import comparisons
 
@@ -82,9 +82,9 @@ def parsed(text: str, limits: Limits) -> DocumentNode:
         too_much = _excess(document, limits)
     except GraphQLSyntaxError as error:
         many = f"more than {limits.tokens} tokens" in error.message or "too deeply" in error.message
-        raise RequestRefused([error], TooComplex.code if many else "GRAPHQL_PARSE_FAILED") from None
+        raise RequestRefused([error], QueryTooComplex.code if many else "GRAPHQL_PARSE_FAILED") from None
     if too_much:
-        raise RequestRefused([too_much], TooComplex.code)
+        raise RequestRefused([too_much], QueryTooComplex.code)
     return document
 
 
@@ -96,16 +96,16 @@ def _check_text(text: str, limits: Limits) -> None:
     lines = 1 + text.count("\n") + text.count("\r")
     if lines > limits.lines:
         long = GraphQLError(f"the document has {lines} lines; {limits.lines} are allowed")
-        raise RequestRefused([long], TooComplex.code)
+        raise RequestRefused([long], QueryTooComplex.code)
     for number, found in enumerate(_TOKEN.finditer(text)):
         if found[2] is not None:
             return
         if number == limits.tokens:
             many = GraphQLError(f"the document has more than {limits.tokens} tokens")
-            raise RequestRefused([many], TooComplex.code)
+            raise RequestRefused([many], QueryTooComplex.code)
         if found[1] and len(found[1]) > limits.digits:
             long = GraphQLError(f"a number has {len(found[1])} digits; {limits.digits} are allowed")
-            raise RequestRefused([long], TooComplex.code)
+            raise RequestRefused([long], QueryTooComplex.code)
 
 
 def _excess(document: DocumentNode, limits: Limits) -> GraphQLError | None:

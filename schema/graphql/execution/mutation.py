@@ -8,24 +8,24 @@ from typing import Any
 
 import orjson
 
-from schema.engine.driver import Step
-from schema.engine.errors import DirectoryError, Fault, Invalid, TooComplex
+from schema.engine.driver import Query
+from schema.engine.errors import DirectoryError, FieldError, QueryTooComplex, ValidationFailed
 from schema.engine.model import input_models
-from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import Work
-from schema.engine.operations.idempotency import checked_key, repeat
+from schema.engine.operations.directory import UnitOfWork
+from schema.engine.operations.idempotency import checked_key, idempotency_key
 from schema.engine.operations.links import link, reading_link, unlink
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import Far, Scalar, Selection, Values
+from schema.engine.query.selection import LinkedRecord, Scalar, Selection, Values
 from schema.engine.sql.record_lookup import Rows
 from schema.graphql.execution.context import Context
-from schema.graphql.execution.selections import Details, Selecting
-from schema.graphql.types.declarations import camel, snake
+from schema.graphql.execution.selections import Details, SelectionBuilder
+from schema.graphql.types.declarations import camel_case, snake_case
 from schema.graphql.types.mutations import Mutation
 
-Read = tuple[Step, Callable[[Rows], dict[str, Any]]]
+Read = tuple[Query, Callable[[Rows], dict[str, Any]]]
 
 
 async def perform(mutation: Mutation, context: Context, key: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,28 +43,28 @@ async def perform(mutation: Mutation, context: Context, key: str, given: Mapping
 
 async def _write(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
     """Create, update, or a model's own verb."""
-    made, work, selecting = mutation.shape, context.work, Selecting(context.operation)
+    resource, work, selecting = mutation.resource, context.work, SelectionBuilder(context.operation)
     selection = _payload(mutation, context, key, selecting)
     values = selecting.named.values
     _check(context, selecting)
     id, versions = str(data.pop("id", "")).lower(), _versions(data.pop("if_version", None))
     if mutation.deed == "create":
         work = _work(context, key, data)
-        accepted = input_models.create_face(made).read(data)
-        _, found = await records.create(work, made, accepted, selection, values)
+        accepted = input_models.create_input(resource).read(data)
+        _, found = await records.create(work, resource, accepted, selection, values)
     elif mutation.verb:
-        accepted = input_models.verb_face(made, mutation.verb).read(data)
-        found = await records.call(work, made, mutation.verb, id, accepted, selection, values, versions=versions)
+        accepted = input_models.action_input(resource, mutation.verb).read(data)
+        found = await records.call(work, resource, mutation.verb, id, accepted, selection, values, versions=versions)
     else:
-        accepted = input_models.update_face(made).read(data)
-        found = await records.update(work, made, id, accepted, selection, values, versions=versions)
+        accepted = input_models.update_input(resource).read(data)
+        found = await records.update(work, resource, id, accepted, selection, values, versions=versions)
     payload: dict[str, Any] = orjson.loads(found.json)
-    if made.once and mutation.deed == "create":
-        payload |= {name: found.once for name, _ in _below(mutation, context, key, camel(made.once.name))}
+    if resource.once and mutation.deed == "create":
+        payload |= {name: found.once for name, _ in _below(mutation, context, key, camel_case(resource.once.name))}
     return payload
 
 
-def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
+def _work(context: Context, key: str, data: dict[str, Any]) -> UnitOfWork:
     """A transaction of the actor's own; one that is done once, if the input has a key."""
     chosen = data.pop("idempotency_key", None)
     if chosen is None:
@@ -72,17 +72,17 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> Work:
     try:
         checked = checked_key(chosen)
     except ValueError as error:
-        raise Invalid.of(Fault(("idempotency_key",), str(error), "invalid")) from None
+        raise ValidationFailed.of(FieldError(("idempotency_key",), str(error), "invalid")) from None
     # The same operation of the same document with the same variables: the selection is a part of the request.
     location, operation = context.roots[key][0].node.loc, context.operation
     document, name = location.source.body if location else "", operation.node.name
     request = ("graphql", key, document, name and name.value, operation.variables.coerced, data)
-    return context.directory.work(context.actor, repeat(checked, *request))
+    return context.directory.work(context.actor, idempotency_key(checked, *request))
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
     id = str(data["id"]).lower()
-    await records.delete(context.work, mutation.shape, id, versions=_versions(data.get("if_version")))
+    await records.delete(context.work, mutation.resource, id, versions=_versions(data.get("if_version")))
     return {name: id for name, _ in _below(mutation, context, key, "deletedId")}
 
 
@@ -91,15 +91,15 @@ async def _link(mutation: Mutation, context: Context, key: str, data: dict[str, 
     assert relation is not None
     id, far = str(data.pop(relation.near)).lower(), str(data.pop(relation.far)).lower()
     reads = [
-        *_ends(mutation.shape, id, mutation, context, key),
-        *_ends(shape(relation.target), far, mutation, context, key),
+        *_ends(mutation.resource, id, mutation, context, key),
+        *_ends(resource_of(relation.target), far, mutation, context, key),
         *_own(relation, id, far, mutation, context, key),
     ]
     steps = [step for step, _ in reads]
     if mutation.deed == "unlink":
         brought = await unlink(work, relation, id, far, steps)
     else:
-        accepted = input_models.link_face(relation).read(data)
+        accepted = input_models.link_input(relation).read(data)
         brought = await link(work, relation, id, far, accepted, steps, only_change=mutation.deed == "set")
     payload: dict[str, Any] = {}
     for (_, finish), rows in zip(reads, brought, strict=True):
@@ -107,14 +107,14 @@ async def _link(mutation: Mutation, context: Context, key: str, data: dict[str, 
     return payload
 
 
-def _ends(made: Shape, id: str, mutation: Mutation, context: Context, key: str) -> Iterator[Read]:
+def _ends(resource: Resource, id: str, mutation: Mutation, context: Context, key: str) -> Iterator[Read]:
     """One of the two records, under each key that it is asked under."""
-    for name, found in _below(mutation, context, key, camel(made.singular)):
-        selecting = Selecting(context.operation)
-        selection = selecting.record(made, context.operation.type(made.name), found)
+    for name, found in _below(mutation, context, key, camel_case(resource.singular)):
+        selecting = SelectionBuilder(context.operation)
+        selection = selecting.record(resource, context.operation.type(resource.name), found)
         values = selecting.named.values
         _check(context, selecting)
-        plan = context.work.record_plan(made, selection)
+        plan = context.work.record_plan(resource, selection)
         step = context.work.looking_up(plan, id, values)
         yield step, partial(_record, name, plan, values, context.operation.signer)
 
@@ -128,7 +128,7 @@ def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Con
     picks = [
         (name, Scalar(field.name, True, "name"))
         for field in relation.link_fields
-        for name, _ in _below(mutation, context, key, camel(field.name))
+        for name, _ in _below(mutation, context, key, camel_case(field.name))
     ]
     if picks:
         step, finish = reading_link(context.work, relation, id, far, Selection(tuple(picks)))
@@ -136,12 +136,12 @@ def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Con
         yield step, lambda rows: empty if (found := finish(rows)) is None else orjson.loads(found)
 
 
-def _payload(mutation: Mutation, context: Context, key: str, selecting: Selecting) -> Selection:
+def _payload(mutation: Mutation, context: Context, key: str, selecting: SelectionBuilder) -> Selection:
     """The record, under each key that it is asked under."""
-    made = mutation.shape
-    kind = context.operation.type(made.name)
-    found = _below(mutation, context, key, camel(made.singular))
-    return Selection(tuple((name, Far(selecting.record(made, kind, details))) for name, details in found))
+    resource = mutation.resource
+    kind = context.operation.type(resource.name)
+    found = _below(mutation, context, key, camel_case(resource.singular))
+    return Selection(tuple((name, LinkedRecord(selecting.record(resource, kind, details))) for name, details in found))
 
 
 def _below(mutation: Mutation, context: Context, key: str, field: str) -> Iterator[tuple[str, Details]]:
@@ -154,13 +154,13 @@ def _below(mutation: Mutation, context: Context, key: str, field: str) -> Iterat
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
     """An input in the engine's words: names in snake_case, enums by their values."""
-    return {snake(name): getattr(value, "value", value) for name, value in given.items()}
+    return {snake_case(name): getattr(value, "value", value) for name, value in given.items()}
 
 
-def _check(context: Context, selecting: Selecting) -> None:
+def _check(context: Context, selecting: SelectionBuilder) -> None:
     """`TooComplex` if the payload could bring back too many records."""
     if (records := selecting.records()) > context.most_records:
-        raise TooComplex(f"the payload could bring back {records} records; {context.most_records} are allowed")
+        raise QueryTooComplex(f"the payload could bring back {records} records; {context.most_records} are allowed")
 
 
 def _versions(version: int | None) -> frozenset[int] | None:
@@ -170,13 +170,13 @@ def _versions(version: int | None) -> frozenset[int] | None:
 def _in_graphql_words(error: DirectoryError) -> DirectoryError:
     """The same error, its faults pointing into the arguments."""
     faults = [
-        Fault(
-            ("input", *(camel(part) if isinstance(part, str) else part for part in fault.path)),
+        FieldError(
+            ("input", *(camel_case(part) if isinstance(part, str) else part for part in fault.path)),
             fault.message,
             fault.code,
         )
         for fault in error.faults
     ]
-    if isinstance(error, Invalid):
-        return Invalid.of(*faults)
+    if isinstance(error, ValidationFailed):
+        return ValidationFailed.of(*faults)
     return type(error)(error.detail, faults)

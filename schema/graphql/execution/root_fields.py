@@ -11,16 +11,16 @@ import orjson
 from graphql import GraphQLField
 from strawberry.scalars import ID
 
-from schema.engine.driver import Listing, Step
-from schema.engine.errors import Fault, Invalid
-from schema.engine.model.resource import Shape
-from schema.engine.operations.directory import Work
+from schema.engine.driver import ListQuery, Query
+from schema.engine.errors import FieldError, ValidationFailed
+from schema.engine.model.resource import Resource
+from schema.engine.operations.directory import UnitOfWork
 from schema.engine.query.filters import MOST_VALUES, UUID, bound
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import Branch, Compare, Far, Page, Rows, Scalar, Selection, Values
-from schema.engine.sql.record_lookup import Rows as Brought
-from schema.graphql.execution.selections import Details, Operation, Selecting
-from schema.graphql.types.declarations import Argument, Member, camel
+from schema.engine.query.selection import Branch, Compare, Items, LinkedRecord, Page, Scalar, Selection, Values
+from schema.engine.sql.record_lookup import Rows as ResultRows
+from schema.graphql.execution.selections import Details, Operation, SelectionBuilder
+from schema.graphql.types.declarations import Argument, Member, camel_case
 from schema.graphql.types.records import Types
 
 NULL = b"null"
@@ -34,8 +34,8 @@ class Prepared:
     `counts`: a total is counted in it.
     """
 
-    steps: Sequence[Step]
-    finish: Callable[[Sequence[Brought]], bytes]
+    steps: Sequence[Query]
+    finish: Callable[[Sequence[ResultRows]], bytes]
     records: int = 0
     kinds: list[str | None] = field(default_factory=list)
     counts: bool = False
@@ -47,28 +47,34 @@ class RootField(ABC):
     member: Member
 
     @abstractmethod
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
         """What is to be read for one occurrence of the field; raises what is wrong with it."""
 
 
 class PlannedField(RootField):
     """One with a plan, which can be kept: it depends on the document and on the stretches of its connections alone."""
 
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
         """One statement, whatever is nested in it."""
-        selecting = Selecting(operation)
+        selecting = SelectionBuilder(operation)
         plan = self.plan(work, selecting, definition, details)
         found = self.bound(work, operation, definition, details, plan, selecting.named.values)
         found.records = selecting.records()
         return found
 
     @abstractmethod
-    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
         """The plan for one occurrence of the field."""
 
     @abstractmethod
     def bound(
-        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+        self,
+        work: UnitOfWork,
+        operation: Operation,
+        definition: GraphQLField,
+        details: Details,
+        plan: Plan,
+        values: Values,
     ) -> Prepared:
         """The plan with the values of one request."""
 
@@ -77,19 +83,25 @@ class PlannedField(RootField):
 class ListField(PlannedField):
     """`users`: a page of all records."""
 
-    shape: Shape
+    resource: Resource
     member: Member
 
-    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
         """That of the list."""
-        return work.list_plan(self.shape, selecting.branch(self.shape, definition, details))
+        return work.list_plan(self.resource, selecting.branch(self.resource, definition, details))
 
     def bound(
-        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+        self,
+        work: UnitOfWork,
+        operation: Operation,
+        definition: GraphQLField,
+        details: Details,
+        plan: Plan,
+        values: Values,
     ) -> Prepared:
         """Its one row is the page."""
         given = {**values, "actor": work.actor.id}
-        step = Listing(plan.statement.sql, plan.statement.bind(given))
+        step = ListQuery(plan.statement.sql, plan.statement.bind(given))
         finish = lambda rows: plan.finish(rows[0][0][0], given, operation.signer)  # noqa: E731
         return Prepared([step], finish, counts=plan.counts)
 
@@ -98,17 +110,23 @@ class ListField(PlannedField):
 class RecordField(PlannedField):
     """`user(id:)`: one record, or null. `me` is the one whose id the actor has."""
 
-    shape: Shape
+    resource: Resource
     member: Member
     own: bool = False
 
-    def plan(self, work: Work, selecting: Selecting, definition: GraphQLField, details: Details) -> Plan:
+    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
         """That of the record."""
-        kind = selecting.operation.type(self.shape.name)
-        return work.record_plan(self.shape, selecting.record(self.shape, kind, details))
+        kind = selecting.operation.type(self.resource.name)
+        return work.record_plan(self.resource, selecting.record(self.resource, kind, details))
 
     def bound(
-        self, work: Work, operation: Operation, definition: GraphQLField, details: Details, plan: Plan, values: Values
+        self,
+        work: UnitOfWork,
+        operation: Operation,
+        definition: GraphQLField,
+        details: Details,
+        plan: Plan,
+        values: Values,
     ) -> Prepared:
         """Its row, if there is one, is the record."""
         id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
@@ -119,22 +137,22 @@ class RecordField(PlannedField):
 class NodeField(RootField):
     """`node(id:)`: the record of any model that has this id, or null."""
 
-    shapes: Sequence[Shape]
+    resources: Sequence[Resource]
     member: Member
 
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
         """One statement for each model."""
         id = _well_formed(operation.arguments(definition, details)["id"])
         tried: list[tuple[str, Prepared]] = []
-        for made in self.shapes:
-            selecting = Selecting(operation)
-            selection = selecting.record(made, operation.type(made.name), details)
-            if id is not None and _reads(made, work):
-                found = _one(work, operation, work.record_plan(made, selection), id, selecting.named.values)
+        for resource in self.resources:
+            selecting = SelectionBuilder(operation)
+            selection = selecting.record(resource, operation.type(resource.name), details)
+            if id is not None and _reads(resource, work):
+                found = _one(work, operation, work.record_plan(resource, selection), id, selecting.named.values)
                 found.records = selecting.records()
-                tried.append((made.name, found))
+                tried.append((resource.name, found))
 
-        def finish(rows: Sequence[Brought]) -> bytes:
+        def finish(rows: Sequence[ResultRows]) -> bytes:
             for (kind, one), brought in zip(tried, rows, strict=True):
                 if (json := one.finish([brought])) != NULL:
                     whole.kinds.append(kind)
@@ -151,23 +169,27 @@ class NodeField(RootField):
 class NodesField(RootField):
     """`nodes(ids:)`: the records that have these ids, in their order, null where there is none."""
 
-    shapes: Sequence[Shape]
+    resources: Sequence[Resource]
     member: Member
 
-    def prepare(self, work: Work, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
         """One statement for each model."""
         ids = operation.arguments(definition, details)["ids"]
         if len(ids) > MOST_VALUES:
-            raise Invalid.of(Fault(("ids",), f"it may have {MOST_VALUES} values, and has {len(ids)}", "invalid"))
+            raise ValidationFailed.of(
+                FieldError(("ids",), f"it may have {MOST_VALUES} values, and has {len(ids)}", "invalid")
+            )
         asked = [_well_formed(id) for id in ids]
-        lists = [self._list(work, made, operation, details, [id for id in asked if id]) for made in self.shapes]
+        lists = [
+            self._list(work, resource, operation, details, [id for id in asked if id]) for resource in self.resources
+        ]
 
-        def finish(rows: Sequence[Brought]) -> bytes:
+        def finish(rows: Sequence[ResultRows]) -> bytes:
             found: dict[str | None, tuple[str, Any]] = {}
             brought = iter(rows)
-            for made, one in zip(self.shapes, lists, strict=True):
+            for resource, one in zip(self.resources, lists, strict=True):
                 page = orjson.loads(one.finish([next(brought) for _ in one.steps]))
-                found |= {item["id"]: (made.name, item["node"]) for item in page["items"]}
+                found |= {item["id"]: (resource.name, item["node"]) for item in page["items"]}
             nodes = [found.get(id, (None, None)) for id in asked]
             whole.kinds.extend(kind for kind, _ in nodes)
             return orjson.dumps([node for _, node in nodes])
@@ -177,47 +199,51 @@ class NodesField(RootField):
         whole = Prepared([step for one in lists for step in one.steps], finish, most, counts=counts)
         return whole
 
-    def _list(self, work: Work, made: Shape, operation: Operation, details: Details, ids: list[str]) -> Prepared:
-        if not _reads(made, work):
+    def _list(
+        self, work: UnitOfWork, resource: Resource, operation: Operation, details: Details, ids: list[str]
+    ) -> Prepared:
+        if not _reads(resource, work):
             return Prepared((), lambda rows: b'{"items":[]}')
-        selecting = Selecting(operation)
-        record = selecting.record(made, operation.type(made.name), details)
-        item = Selection((("id", Scalar("id")), ("node", Far(record))))
-        branch = Branch((("items", Rows(item)),), Page("most"), where=Compare("id", "in", "ids"))
-        values = {**selecting.named.values, **bound(made.fields["id"], "in", "ids", ids), "most": len(ids)}
+        selecting = SelectionBuilder(operation)
+        record = selecting.record(resource, operation.type(resource.name), details)
+        item = Selection((("id", Scalar("id")), ("node", LinkedRecord(record))))
+        branch = Branch((("items", Items(item)),), Page("most"), where=Compare("id", "in", "ids"))
+        values = {**selecting.named.values, **bound(resource.fields["id"], "in", "ids", ids), "most": len(ids)}
         values["actor"] = work.actor.id
-        plan = work.list_plan(made, branch)
-        step = Listing(plan.statement.sql, plan.statement.bind(values))
+        plan = work.list_plan(resource, branch)
+        step = ListQuery(plan.statement.sql, plan.statement.bind(values))
         most = len(ids) + selecting.records(len(ids))
         finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer)  # noqa: E731
         return Prepared([step], finish, most, counts=plan.counts)
 
 
-def root_fields(shapes: Sequence[Shape], me: Shape, types: Types) -> dict[str, RootField]:
+def root_fields(resources: Sequence[Resource], me: Resource, types: Types) -> dict[str, RootField]:
     """All of them, by their names."""
     id = Argument("id", ID, "The id.", required=True)
     ids = Argument("ids", list[ID], "The ids, at most 250.", required=True)
     node = types.node
     found: list[RootField] = [
         RecordField(me, Member("me", types.record(me) | None, f"The {me.singular} who is asking."), own=True),
-        NodeField(shapes, Member("node", node | None, "What has this id, whatever it is.", (id,))),
-        NodesField(shapes, Member("nodes", list[node | None], "What has these ids, in their order.", (ids,))),  # type: ignore[valid-type]
+        NodeField(resources, Member("node", node | None, "What has this id, whatever it is.", (id,))),
+        NodesField(resources, Member("nodes", list[node | None], "What has these ids, in their order.", (ids,))),  # type: ignore[valid-type]
     ]
-    for made in shapes:
-        record, page = types.record(made), types.bare(f"{made.name}Connection")
-        one = Member(camel(made.singular), record | None, f"The {made.singular} with this id.", (id,))
-        several = Member(camel(made.plural), page, f"All {made.plural}, page by page.", types.arguments(made))
-        found += [RecordField(made, one), ListField(made, several)]
+    for resource in resources:
+        record, page = types.record(resource), types.bare(f"{resource.name}Connection")
+        one = Member(camel_case(resource.singular), record | None, f"The {resource.singular} with this id.", (id,))
+        several = Member(
+            camel_case(resource.plural), page, f"All {resource.plural}, page by page.", types.arguments(resource)
+        )
+        found += [RecordField(resource, one), ListField(resource, several)]
     return {field.member.name: field for field in found}
 
 
-def _reads(made: Shape, work: Work) -> bool:
+def _reads(resource: Resource, work: UnitOfWork) -> bool:
     """Whether there may be a record that the actor sees."""
     kind = work.actor.kind
-    return kind.within(made.plural, "read") and made.rules.read.where(made.table, kind) is not False
+    return kind.within(resource.plural, "read") and resource.rules.read.where(resource.table, kind) is not False
 
 
-def _one(work: Work, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
+def _one(work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
     step = work.looking_up(plan, id, values)
     finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
     return Prepared([step], finish, counts=plan.counts)

@@ -21,25 +21,25 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues, get_argument_values
 
-from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.cursors import UNKNOWN, Signer
 from schema.engine.query.selection import (  # fmt: skip
     Branch,
     Constant,
     Cursor,
-    Far,
-    Info,
     InfoName,
-    One,
-    Rows,
+    Items,
+    LinkedRecord,
+    PageInfo,
     Scalar,
     Selection,
     Source,
+    ToOne,
     Total,
 )
-from schema.graphql.execution.arguments import Named, Stretch, Tally, stretch_of
+from schema.graphql.execution.arguments import ListArguments, Named, Tally, list_arguments
 from schema.graphql.execution.coercion import Arguments
-from schema.graphql.types.declarations import camel
+from schema.graphql.types.declarations import camel_case
 
 Details = list[FieldDetails]
 # By the definition and the node, which live as long as the schema and the document do.
@@ -107,17 +107,19 @@ class Site:
 
     definition: GraphQLField
     details: Details
-    shape: Shape
+    resource: Resource
     relation: str | None
     above: int | None
 
-    def read(self, operation: Operation, named: Named) -> Stretch:
+    def read(self, operation: Operation, named: Named) -> ListArguments:
         """What its arguments ask for this time."""
         arguments = operation.arguments(self.definition, self.details)
-        return stretch_of(arguments, self.shape, self.relation, named, operation.signer)
+        return list_arguments(arguments, self.resource, self.relation, named, operation.signer)
 
 
-def records_of(sites: Sequence[Site], stretches: Sequence[Stretch], values: Mapping[str, Any], alone: int = 1) -> int:
+def records_of(
+    sites: Sequence[Site], stretches: Sequence[ListArguments], values: Mapping[str, Any], alone: int = 1
+) -> int:
     """How many records a root field's lists could bring back: page sizes multiplied down the nesting.
 
     `alone` is how many records stand above them.
@@ -129,13 +131,13 @@ def records_of(sites: Sequence[Site], stretches: Sequence[Stretch], values: Mapp
 
 
 @dataclass(slots=True)
-class Selecting:
+class SelectionBuilder:
     """What one root field asks for, the values that it asks with, and the connections that it passed on the way."""
 
     operation: Operation
     named: Named = field(init=False)
     sites: list[Site] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[ListArguments] = field(default_factory=list)
     _above: int | None = None
 
     def __post_init__(self) -> None:
@@ -145,42 +147,42 @@ class Selecting:
         """How many records its lists could bring back, below `alone` records."""
         return records_of(self.sites, self.stretches, self.named.values, alone)
 
-    def record(self, made: Shape, kind: GraphQLObjectType, details: Details) -> Selection:
+    def record(self, resource: Resource, kind: GraphQLObjectType, details: Details) -> Selection:
         """A record's fields and relations."""
         picks: list[tuple[str, Source]] = []
         for key, found in self.operation.below(kind, details).items():
             name = found[0].node.name.value
-            picks.append((key, _typename(kind) if name == "__typename" else self._source(made, kind, name, found)))
+            picks.append((key, _typename(kind) if name == "__typename" else self._source(resource, kind, name, found)))
         return Selection(tuple(picks))
 
     def branch(
-        self, made: Shape, definition: GraphQLField, details: Details, relation: Relation | None = None
+        self, resource: Resource, definition: GraphQLField, details: Details, relation: Relation | None = None
     ) -> Branch:
         """A connection of records of `made`."""
         kind = get_named_type(definition.type)
         assert isinstance(kind, GraphQLObjectType)
-        site = Site(definition, details, made, relation.name if relation else None, self._above)
+        site = Site(definition, details, resource, relation.name if relation else None, self._above)
         stretch = site.read(self.operation, self.named)
         self.sites.append(site)
         self.stretches.append(stretch)
         outer, self._above = self._above, len(self.sites) - 1
         below = self.operation.below(kind, details).items()
-        picks = tuple((key, self._part(made, kind, found, relation)) for key, found in below)
+        picks = tuple((key, self._part(resource, kind, found, relation)) for key, found in below)
         self._above = outer
         return Branch(picks, stretch.page, site.relation, stretch.where, stretch.order)
 
-    def _source(self, made: Shape, kind: GraphQLObjectType, name: str, details: Details) -> Source:
-        for relation in made.relations.values():
-            if camel(relation.name) == name:
-                definition, target = kind.fields[name], shape(relation.target)
+    def _source(self, resource: Resource, kind: GraphQLObjectType, name: str, details: Details) -> Source:
+        for relation in resource.relations.values():
+            if camel_case(relation.name) == name:
+                definition, target = kind.fields[name], resource_of(relation.target)
                 if relation.many:
                     return self.branch(target, definition, details, relation)
-                return One(relation.name, self.record(target, self.operation.type(target.name), details))
-        return Scalar(next(field.name for field in made.shown if camel(field.name) == name), spelling="name")
+                return ToOne(relation.name, self.record(target, self.operation.type(target.name), details))
+        return Scalar(next(field.name for field in resource.shown if camel_case(field.name) == name), spelling="name")
 
     def _part(
-        self, made: Shape, kind: GraphQLObjectType, details: Details, relation: Relation | None
-    ) -> Rows | Total | Info | Constant:
+        self, resource: Resource, kind: GraphQLObjectType, details: Details, relation: Relation | None
+    ) -> Items | Total | PageInfo | Constant:
         """A member of a connection."""
         name = details[0].node.name.value
         if name == "__typename":
@@ -189,14 +191,16 @@ class Selecting:
             return Total()
         if name == "pageInfo":
             return self._info(details)
-        record = self.operation.type(made.name)
+        record = self.operation.type(resource.name)
         if name == "nodes":
-            return Rows(self.record(made, record, details))
+            return Items(self.record(resource, record, details))
         edge = get_named_type(kind.fields["edges"].type)
         assert isinstance(edge, GraphQLObjectType)
-        return Rows(self._edge(made, edge, details, relation))
+        return Items(self._edge(resource, edge, details, relation))
 
-    def _edge(self, made: Shape, kind: GraphQLObjectType, details: Details, relation: Relation | None) -> Selection:
+    def _edge(
+        self, resource: Resource, kind: GraphQLObjectType, details: Details, relation: Relation | None
+    ) -> Selection:
         picks: list[tuple[str, Source]] = []
         for key, found in self.operation.below(kind, details).items():
             name = found[0].node.name.value
@@ -205,17 +209,17 @@ class Selecting:
             elif name == "cursor":
                 picks.append((key, Cursor()))
             elif name == "node":
-                picks.append((key, Far(self.record(made, self.operation.type(made.name), found))))
+                picks.append((key, LinkedRecord(self.record(resource, self.operation.type(resource.name), found))))
             else:
                 own = relation.link_fields if relation else ()
-                picks.append((key, Scalar(next(it.name for it in own if camel(it.name) == name), True, "name")))
+                picks.append((key, Scalar(next(it.name for it in own if camel_case(it.name) == name), True, "name")))
         return Selection(tuple(picks))
 
-    def _info(self, details: Details) -> Info:
+    def _info(self, details: Details) -> PageInfo:
         kind = self.operation.type("PageInfo")
         members = self.operation.below(kind, details).items()
         names = [(key, found[0].node.name.value) for key, found in members]
-        return Info(tuple((key, _typename(kind) if name == "__typename" else _INFO[name]) for key, name in names))
+        return PageInfo(tuple((key, _typename(kind) if name == "__typename" else _INFO[name]) for key, name in names))
 
 
 def _typename(kind: GraphQLObjectType) -> Constant:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NewType
 import strawberry
 from strawberry.scalars import ID
 
-from schema.engine.model.field import FieldShape
+from schema.engine.model.field import ResourceField
 from schema.engine.model.input_models import moment
 
 DateTime = NewType("DateTime", str)
@@ -97,7 +97,7 @@ def enum(name: str, description: str, values: Mapping[str, tuple[Any, str]]) -> 
     return strawberry.enum(made, name=name, description=description)
 
 
-def enum_of(field: FieldShape) -> type[Enum]:
+def enum_of(field: ResourceField) -> type[Enum]:
     """A field's enum as GraphQL has it: names in capitals. The values' descriptions are lines of its docstring."""
     python = type(field.choices[0])
     summary, *lines = inspect.cleandoc(python.__doc__ or "").splitlines()
@@ -109,23 +109,23 @@ def enum_of(field: FieldShape) -> type[Enum]:
     return enum(python.__name__, summary, values)
 
 
-def camel(name: str) -> str:
+def camel_case(name: str) -> str:
     """A name in snake_case as GraphQL spells it."""
     first, *rest = name.split("_")
     return first + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
-def snake(name: str) -> str:
+def snake_case(name: str) -> str:
     """A name in camelCase as the models spell it."""
     return re.sub(r"(?=[A-Z])", "_", name).lower()
 
 
-def pascal(name: str) -> str:
+def pascal_case(name: str) -> str:
     """A name in snake_case or camelCase as that of a type."""
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-def scalar_of(field: FieldShape, enums: Mapping[str, type[Enum]]) -> Any:
+def scalar_of(field: ResourceField, enums: Mapping[str, type[Enum]]) -> Any:
     """The GraphQL type of a field's values."""
     if field.kind == "enum":
         return enums[type(field.choices[0]).__name__]

@@ -8,9 +8,9 @@ from typing import Any
 
 from strawberry.scalars import ID
 
-from schema.engine.model.field import FieldShape
-from schema.engine.model.policy import KINDS
-from schema.engine.model.resource import Relation, Shape, shape
+from schema.engine.model.field import ResourceField
+from schema.engine.model.policy import ACTOR_PROFILES
+from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.filters import FOLLOWING
 from schema.engine.query.search import LONGEST, SHORTEST, looked_into
 from schema.engine.query.selection import Operator
@@ -18,13 +18,13 @@ from schema.graphql.types.declarations import (  # fmt: skip
     Argument,
     Member,
     bare,
-    camel,
+    camel_case,
     enum,
     enum_of,
     fill_input,
     fill_interface,
     fill_object,
-    pascal,
+    pascal_case,
     scalar_of,
 )
 
@@ -46,7 +46,7 @@ _SEARCHES = {True: "SearchableString", False: "StringSearch"}  # whether there a
 class Types:
     """All types by their names. One that others refer to is made bare before it is filled in."""
 
-    def __init__(self, shapes: Sequence[Shape]) -> None:
+    def __init__(self, resources: Sequence[Resource]) -> None:
         self._classes: dict[str, type] = {}
         self._enums: dict[str, type[Enum]] = {}
         self.node = self.bare("Node")
@@ -55,10 +55,10 @@ class Types:
             "SortDirection", "Which way to sort.", {"ASC": ("asc", "Least first."), "DESC": ("desc", "Greatest first.")}
         )
         self._page_info()
-        for made in shapes:
-            self._record(made)
-        for made in shapes:
-            self._inputs(made)
+        for resource in resources:
+            self._record(resource)
+        for resource in resources:
+            self._inputs(resource)
 
     @property
     def names(self) -> list[str]:
@@ -71,28 +71,32 @@ class Types:
             self._classes[name] = bare(name)
         return self._classes[name]
 
-    def record(self, made: Shape) -> type:
+    def record(self, resource: Resource) -> type:
         """The type of a model's records."""
-        if made.name not in self._classes:
-            self._classes[made.name] = bare(made.name, self.node)
-        return self._classes[made.name]
+        if resource.name not in self._classes:
+            self._classes[resource.name] = bare(resource.name, self.node)
+        return self._classes[resource.name]
 
-    def arguments(self, made: Shape) -> tuple[Argument, ...]:
+    def arguments(self, resource: Resource) -> tuple[Argument, ...]:
         """What a connection takes."""
-        listed = ", ".join(f"`{camel(name)}`" for name in looked_into(made))
+        listed = ", ".join(f"`{camel_case(name)}`" for name in looked_into(resource))
         words = f"Only those who have each of these words somewhere in {listed}, in upper or lower case. "
         words += f"Words are parted by blanks; one has at least {SHORTEST} characters, all together at most {LONGEST}."
         return (
             *([Argument("q", str, words)] if listed else []),
-            Argument("filter", self.bare(f"{made.name}Filter"), "Only those that are like this."),
-            Argument("sort", list[self.bare(f"{made.name}Sort")], "What to sort by; the id decides ties. " + FOLLOWING),  # type: ignore[misc]
+            Argument("filter", self.bare(f"{resource.name}Filter"), "Only those that are like this."),
+            Argument(
+                "sort",
+                list[self.bare(f"{resource.name}Sort")],  # type: ignore[misc]
+                "What to sort by; the id decides ties. " + FOLLOWING,
+            ),
             Argument("first", int, "How many to give from the beginning: 20 unless said otherwise, at most 100."),
             Argument("after", str, "Give what comes after this cursor."),
             Argument("last", int, "How many to give from the end, at most 100."),
             Argument("before", str, "Give what comes before this cursor."),
         )
 
-    def connection(self, name: str, target: Shape, description: str, own: Sequence[FieldShape] = ()) -> type:
+    def connection(self, name: str, target: Resource, description: str, own: Sequence[ResourceField] = ()) -> type:
         """A page of records, and its edges, which carry what a link says of its own."""
         edge, made, node = self.bare(f"{name}Edge"), self.bare(f"{name}Connection"), self.record(target)
         members = [self._member(field) for field in own if not field.write_only]
@@ -117,45 +121,47 @@ class Types:
         ]
         fill_object(self.bare("PageInfo"), "What lies round a page.", members)
 
-    def _record(self, made: Shape) -> None:
-        members = [self._member(field, masked=made.masked(field)) for field in made.shown]
-        members += [self._relation(made, relation) for relation in made.relations.values()]
-        fill_object(self.record(made), made.description, members)
-        self.connection(made.name, made, f"A page of {made.plural}.")
+    def _record(self, resource: Resource) -> None:
+        members = [self._member(field, masked=resource.masked(field)) for field in resource.shown]
+        members += [self._relation(resource, relation) for relation in resource.relations.values()]
+        fill_object(self.record(resource), resource.description, members)
+        self.connection(resource.name, resource, f"A page of {resource.plural}.")
 
-    def _relation(self, made: Shape, relation: Relation) -> Member:
-        target = shape(relation.target)
+    def _relation(self, resource: Resource, relation: Relation) -> Member:
+        target = resource_of(relation.target)
         if not relation.many:
             kind: Any = self.record(target)
-            hidden = made.masked(made.fields[relation.near]) or not _seen_with(made, target)
+            hidden = resource.masked(resource.fields[relation.near]) or not _seen_with(resource, target)
             sure = not relation.nullable and not hidden
-            return Member(camel(relation.name), kind if sure else kind | None, relation.description)
-        name = f"{made.name}{pascal(relation.singular)}"
+            return Member(camel_case(relation.name), kind if sure else kind | None, relation.description)
+        name = f"{resource.name}{pascal_case(relation.singular)}"
         kind = self.connection(name, target, relation.description, relation.link_fields)
-        return Member(camel(relation.name), kind, relation.description, self.arguments(target))
+        return Member(camel_case(relation.name), kind, relation.description, self.arguments(target))
 
-    def _inputs(self, made: Shape) -> None:
-        conditions, orders = self.bare(f"{made.name}Filter"), self.bare(f"{made.name}Sort")
+    def _inputs(self, resource: Resource) -> None:
+        conditions, orders = self.bare(f"{resource.name}Filter"), self.bare(f"{resource.name}Sort")
         several = list[conditions]  # type: ignore[valid-type]
-        members = [Member(camel(field.name), self._comparison(field), field.description) for field in made.filters]
+        members = [
+            Member(camel_case(field.name), self._comparison(field), field.description) for field in resource.filters
+        ]
         members += [
             Member("and", several, "All of these hold."),
             Member("or", several, "One of these holds."),
             Member("not", conditions, "This does not hold."),
         ]
-        fill_input(conditions, f"What {made.plural} have to be like. All that is said has to hold.", members)
-        names = {field for fields in made.sorts for field in fields}
-        fields = {name.upper(): (name, made.fields[name].description) for name in names}
-        by = enum(f"{made.name}SortField", f"What {made.plural} can be sorted by.", fields)
+        fill_input(conditions, f"What {resource.plural} have to be like. All that is said has to hold.", members)
+        names = {field for fields in resource.sorts for field in fields}
+        fields = {name.upper(): (name, resource.fields[name].description) for name in names}
+        by = enum(f"{resource.name}SortField", f"What {resource.plural} can be sorted by.", fields)
         direction = Member("direction", self._direction, "Which way.", default=self._direction["ASC"])
         fill_input(
             orders,
-            f"An order of {made.plural}.",
+            f"An order of {resource.plural}.",
             [Member("field", by, "What to sort by."), direction],
             ("field", "direction"),
         )
 
-    def _comparison(self, field: FieldShape) -> type:
+    def _comparison(self, field: ResourceField) -> type:
         """The input that compares a field of its kind: `IntFilter`, `StringFilter`, …"""
         kind = self.scalar(field)
         name = f"{_SEARCHES[field.offered] if field.searchable else _FILTERS.get(field.kind) or kind.__name__}Filter"
@@ -165,18 +171,18 @@ class Types:
             fill_input(self.bare(name), "Comparisons; all that is said has to hold.", members)
         return self._classes[name]
 
-    def _member(self, field: FieldShape, *, masked: bool = False) -> Member:
+    def _member(self, field: ResourceField, *, masked: bool = False) -> Member:
         kind = self.scalar(field)
-        return Member(camel(field.name), kind | None if field.nullable or masked else kind, field.description)
+        return Member(camel_case(field.name), kind | None if field.nullable or masked else kind, field.description)
 
-    def scalar(self, field: FieldShape) -> Any:
+    def scalar(self, field: ResourceField) -> Any:
         """The type of a field's values."""
         if field.kind == "enum" and type(field.choices[0]).__name__ not in self._enums:
             self._enums[type(field.choices[0]).__name__] = enum_of(field)
         return scalar_of(field, self._enums)
 
 
-def _seen_with(made: Shape, target: Shape) -> bool:
+def _seen_with(resource: Resource, target: Resource) -> bool:
     """Whether everybody who sees any record of the one model sees all records of the other."""
-    sees = [kind for kind in KINDS if made.rules.read.where(made.table, kind) is not False]
+    sees = [kind for kind in ACTOR_PROFILES if resource.rules.read.where(resource.table, kind) is not False]
     return all(target.rules.read.where(target.table, kind) is True for kind in sees)

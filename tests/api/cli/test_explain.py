@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 from typer.testing import CliRunner
 
 from api.__main__ import app
-from schema.engine.database_url import name_of
+from schema.engine.database_url import display_name
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import delete
@@ -143,7 +143,7 @@ def test_the_sql_is_postgresqls_own_where_that_is_the_database(url):
     (shown,) = sql_of(text)
     assert code == 0
     assert "LIMIT $1::INTEGER + 1" in shown
-    assert f"plan of {name_of(url)}\n" in text
+    assert f"plan of {display_name(url)}\n" in text
     assert "cost=" in text
 
 

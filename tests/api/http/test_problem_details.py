@@ -17,7 +17,7 @@ from api.http import problem_details
 from api.http.problem_pages import PAGES
 from api.middleware.request import LONGEST_URL
 from api.settings import read
-from schema.engine.errors import Conflict, DirectoryError, Overloaded, Unavailable
+from schema.engine.errors import Conflict, DirectoryError, Overloaded, ServiceUnavailable
 from schema.migrations.commands import migrate
 from tests.fixtures.in_process import in_process_app
 
@@ -334,7 +334,7 @@ def test_what_may_work_later_says_when(client, monkeypatch):
 
 def kinds(kind: type[DirectoryError]) -> Iterator[type[DirectoryError]]:
     """Each kind of error that is told to anybody: what is only a branch of the tree never is."""
-    if "code" in vars(kind) and kind is not Unavailable:
+    if "code" in vars(kind) and kind is not ServiceUnavailable:
         yield kind
     for child in kind.__subclasses__():
         if child.__module__.startswith(("schema.engine", "api.rest")):

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.observability.request_metrics import Figures
+from api.observability.request_metrics import RequestMetrics
 from api.server.http.limits import Limits
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
@@ -176,7 +176,7 @@ def test_the_database_the_caches_and_the_loop_are_counted(served):
 
 async def test_a_loop_that_was_held_up_shows_in_its_lag(monkeypatch):
     monkeypatch.setattr("api.observability.request_metrics.LAG_EVERY", 0.001)
-    figures = Figures()
+    figures = RequestMetrics()
 
     with figures.watching():
         for _ in range(200):

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from starlette.testclient import TestClient
 
 from api.observability.request_metrics import trace_id_of
-from api.settings import WrongSetting
+from api.settings import InvalidSetting
 from tests.conftest import BASE, HERE, settings_for
 from tests.fixtures.in_process import in_process_app
 
@@ -165,5 +165,5 @@ def test_tracing_is_off_unless_asked_for(client, spans):
 
 
 def test_what_is_neither_on_nor_off_is_refused(database):
-    with pytest.raises(WrongSetting, match=r"TANDEM_TRACING is 'yes'; it takes off, or on where opentelemetry-api"):
+    with pytest.raises(InvalidSetting, match=r"TANDEM_TRACING is 'yes'; it takes off, or on where opentelemetry-api"):
         settings_for(database, TANDEM_TRACING="yes")

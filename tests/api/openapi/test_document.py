@@ -22,7 +22,7 @@ import api.app
 from api.openapi import document as openapi
 from api.rest.typed_endpoints import get
 from api.settings import read
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.models import User
 
 BASE = "http://127.0.0.1:8000"
@@ -291,7 +291,7 @@ def test_it_is_served_packed_and_only_when_it_has_changed():
 
 def test_a_model_and_its_fields_describe_themselves(document):
     """To change a word of the document is to change it in the model."""
-    made, schema = shape(User), document["components"]["schemas"]["User"]
+    made, schema = resource_of(User), document["components"]["schemas"]["User"]
 
     assert schema["description"] == made.description
     assert {"name": "users", "description": made.description} in document["tags"]

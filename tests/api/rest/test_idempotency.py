@@ -8,11 +8,11 @@ from contextlib import closing, suppress
 
 import pytest
 
-from schema.engine.errors import Conflict, KeyReused, NotFound, UnderWay
+from schema.engine.errors import Conflict, IdempotencyInProgress, IdempotencyMismatch, NotFound
 from schema.engine.model.policy import Actor
 from schema.engine.operations import idempotency
-from schema.engine.operations.directory import Directory, Written
-from schema.engine.operations.idempotency import owner, repeat
+from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.idempotency import idempotency_key, owner
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from tests.fixtures import postgres
@@ -265,14 +265,14 @@ def grow_old(database):
 
 
 async def make(directory, key="k", **fields):
-    work = directory.work(ADMIN, repeat(key, fields))
+    work = directory.work(ADMIN, idempotency_key(key, fields))
     return await create(work, USER, {"first_name": "P", "age": 1, **fields}, SHORT)
 
 
 async def test_fifty_at_once_make_one(directory, database):
     outcomes = await asyncio.gather(*(make(directory) for _ in range(50)), return_exceptions=True)
 
-    made = [outcome for outcome in outcomes if not isinstance(outcome, UnderWay)]
+    made = [outcome for outcome in outcomes if not isinstance(outcome, IdempotencyInProgress)]
     assert len(made) == 1
     assert await make(directory) == made[0]
     assert count(database) == 1
@@ -285,7 +285,7 @@ async def test_fifty_at_once_through_several_processes_make_one(database):
 
     outcomes = await asyncio.gather(*(make(directory) for directory in directories * 10), return_exceptions=True)
 
-    made = {outcome for outcome in outcomes if not isinstance(outcome, UnderWay)}
+    made = {outcome for outcome in outcomes if not isinstance(outcome, IdempotencyInProgress)}
     for directory in directories:
         await directory.close()
     assert len(made) == count(database) == 1
@@ -299,7 +299,7 @@ async def test_a_caller_who_goes_away_finds_the_answer_later(directory, database
     await asyncio.gather(gone, return_exceptions=True)
     first = None
     while first is None:
-        with suppress(UnderWay):  # what has gone to PostgreSQL takes its time to end
+        with suppress(IdempotencyInProgress):  # what has gone to PostgreSQL takes its time to end
             first = await make(directory)
 
     assert await make(directory) == first
@@ -312,7 +312,7 @@ async def test_a_write_that_fails_keeps_nothing(directory, database):
         raise NotFound("there is none")
 
     with pytest.raises(NotFound):
-        await directory.work(ADMIN, repeat("k")).write(job)
+        await directory.work(ADMIN, idempotency_key("k")).write(job)
 
     assert count(database, "kept_answer") == 0
 
@@ -320,15 +320,15 @@ async def test_a_write_that_fails_keeps_nothing(directory, database):
 async def test_a_secret_is_shown_once_and_kept_nowhere(directory, database):
     def job():
         yield "SELECT 1", ()
-        return Written(secret, secret=True)
+        return TransactionResult(secret, secret=True)
 
     secret = (await make(directory, "other"))[1]
-    first = await directory.work(ADMIN, repeat("k")).write(job)
+    first = await directory.work(ADMIN, idempotency_key("k")).write(job)
 
     with pytest.raises(Conflict, match="to be had once only"):
-        await directory.work(ADMIN, repeat("k")).write(job)
-    with pytest.raises(KeyReused):
-        await directory.work(ADMIN, repeat("k", "else")).write(job)
+        await directory.work(ADMIN, idempotency_key("k")).write(job)
+    with pytest.raises(IdempotencyMismatch):
+        await directory.work(ADMIN, idempotency_key("k", "else")).write(job)
     assert first == secret
     assert told(database, "SELECT answer FROM kept_answer WHERE key = 'k'") == [(None,)]
 

@@ -18,14 +18,14 @@ from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
 import api.app
-from api.rest.endpoint import Call
+from api.rest.endpoint import EndpointRequest
 from api.rest.typed_endpoints import delete, endpoint, get, patch, post, put
 from api.settings import read
 from schema.engine.errors import Conflict, NotFound
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import Directory, Work
+from schema.engine.operations.directory import Directory, UnitOfWork
 from schema.engine.query.selection import Scalar, Selection
 from schema.migrations.commands import migrate
 from schema.models import User
@@ -184,15 +184,15 @@ async def broken() -> Row:
 
 
 @get("/who", summary="Say who asks")
-async def who(actor: Actor, call: Call, directory: Directory) -> Said:
+async def who(actor: Actor, call: EndpointRequest, directory: Directory) -> Said:
     """Says who asks."""
     return Said(said=repr((sorted(actor.roles), call.actor is actor, call.directory is directory, call.url)))
 
 
 @get("/ages/{id}", summary="Say how old somebody is", errors=(NotFound,))
-async def age(id: UUID, work: Work) -> dict[str, int]:
+async def age(id: UUID, work: UnitOfWork) -> dict[str, int]:
     """Says how old somebody is."""
-    found = await records.get(work, shape(User), str(id), Selection((("age", Scalar("age")),)))
+    found = await records.get(work, resource_of(User), str(id), Selection((("age", Scalar("age")),)))
     answer: dict[str, int] = json.loads(found.json)
     return answer
 

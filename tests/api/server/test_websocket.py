@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from api.app import create_app
-from api.graphql.socket import SocketDoor
+from api.graphql.socket import WebSocketHandler
 from api.server.http import websocket
 from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, Socket
 from tests.conftest import settings_for
@@ -47,7 +47,7 @@ BEGUN = frame(TEXT, b"{", fin=False)
 @pytest.fixture
 def port(database, monkeypatch) -> Iterator[int]:
     """Where the service listens, in which nothing takes long."""
-    monkeypatch.setitem(SocketDoor.__init__.__kwdefaults__, "init_seconds", 0.5)
+    monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
     monkeypatch.setattr(Socket, "parting", 0.2)
     with serving(create_app(settings_for(database))) as port:
         yield port

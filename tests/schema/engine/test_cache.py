@@ -6,13 +6,13 @@ import pytest
 
 from schema.engine.cache import Cache
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
-from schema.engine.query.plan_cache import PLANS_BYTES, Plans, size_of
+from schema.engine.query.plan_cache import PLANS_BYTES, PlanCache, size_of
 from schema.graphql.execution import documents
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 
 pytestmark = pytest.mark.usefixtures("once")
 
@@ -21,7 +21,7 @@ ADMIN = Actor(roles=frozenset({"admin"}))
 
 @pytest.fixture
 def executor():
-    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
 def test_a_cache_has_no_more_bytes_than_it_may_have():
@@ -116,7 +116,7 @@ async def test_the_settings_of_a_document_count_too(executor, database):
 
 
 def test_hits_and_misses_are_counted():
-    plans = Plans()
+    plans = PlanCache()
 
     for name in ("a", "b", "a", "a"):
         plans.get(name, object)

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.executor import COMPILED, INTERPRETED, Executor, Request
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 from tests.fixtures.people import PEOPLE
 
 pytestmark = pytest.mark.usefixtures("once")
@@ -70,7 +70,7 @@ IN_PRACTICE = {
 
 @pytest.fixture(scope="module")
 def executor():
-    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
 async def ways(executor, path, query, variables, times=1):

@@ -19,12 +19,12 @@ from graphql import build_schema, execute_sync, parse
 
 from schema.engine.model.field import lowered
 from schema.engine.model.policy import Actor
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution import executor as execution
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, User
+from schema.models import MODELS, User
 from tests.fixtures.query_replay import REPLAY, ordered
 
 ADMIN = Actor(roles=frozenset({"admin"}))
@@ -36,7 +36,7 @@ SEARCHES = ["ada", "mile", "ZO zoë", "o neil", 'te"', "slash ck\\", "zzz", "ada
 
 @pytest.fixture(scope="module")
 def executor() -> Executor:
-    return Executor(make_schema([shape(model) for model in RESOURCES], shape(User)))
+    return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import pytest
 from typer.testing import CliRunner
 
 from api.__main__ import app
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.maintenance.doctor_postgres import examine
 from schema.maintenance.postgres_server import Used
 from schema.migrations.commands import migrate
-from schema.models import RESOURCES
+from schema.models import MODELS
 from tests.fixtures import postgres
 from tests.fixtures.people import PEOPLE, fill
 
 pytestmark = pytest.mark.postgres
 
-SHAPES = [shape(model) for model in RESOURCES]
+SHAPES = [resource_of(model) for model in MODELS]
 
 
 @pytest.fixture

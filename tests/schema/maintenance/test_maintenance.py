@@ -11,16 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from api.__main__ import app
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.maintenance import doctor_sqlite
 from schema.maintenance.backup import back_up
-from schema.models import RESOURCES
+from schema.models import MODELS
 from tests.fixtures import access_table
 from tests.fixtures.people import PEOPLE, fill
 
 pytestmark = pytest.mark.sqlite
 
-SHAPES = [shape(model) for model in RESOURCES]
+SHAPES = [resource_of(model) for model in MODELS]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from api.__main__ import app
 from schema.engine.errors import BadRequest
 from schema.transfer import limits
-from schema.transfer.importer import Wish, import_files
+from schema.transfer.importer import ImportOptions, import_files
 from schema.transfer.limits import LONGEST_ROW, MOST_FILES, Limits, Metered
 from schema.transfer.session import session
 from schema.transfer.source import sources_of
@@ -52,7 +52,7 @@ class Endless(io.RawIOBase):
 def bring(database):
     def bring(paths, stdin=None, **wish):
         sources = sources_of([str(path) for path in paths], stdin or io.BytesIO())
-        return import_files(str(database), SHEETS, sources, Wish(**wish), lambda what, share: None)
+        return import_files(str(database), SHEETS, sources, ImportOptions(**wish), lambda what, share: None)
 
     return bring
 

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
-from schema.engine.model.resource import shape
-from schema.models import RESOURCES
+from schema.engine.model.resource import resource_of
+from schema.models import MODELS
 from schema.transfer import session
 from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
-from schema.transfer.importer import Counts, Report, Wish, import_files
+from schema.transfer.importer import Counts, ImportOptions, Report, import_files
 from schema.transfer.sheet import sheets_of
 from schema.transfer.source import kind_named, sources_of
 from tests.fixtures import postgres
 
-SHEETS = sheets_of(shape(model) for model in RESOURCES)
+SHEETS = sheets_of(resource_of(model) for model in MODELS)
 Bring = Callable[..., Report]
 
 ADA = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
@@ -51,7 +51,7 @@ def bring(database: Path, tmp_path: Path) -> Bring:
         for name, content in files.items():
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         sources = sources_of([str(tmp_path / name) for name in files], io.BytesIO())
-        return import_files(str(database), SHEETS, sources, Wish(**wish), tell)
+        return import_files(str(database), SHEETS, sources, ImportOptions(**wish), tell)
 
     return bring
 
@@ -88,8 +88,8 @@ def joined(database: Path | str) -> list[tuple[str, str]]:
 
 
 def told(report: Report) -> list[str]:
-    """The blemishes, without the folder."""
-    return [str(it).replace(f"{Path(it.file).parent}/", "") for it in report.blemishes]
+    """The row_errores, without the folder."""
+    return [str(it).replace(f"{Path(it.file).parent}/", "") for it in report.row_errors]
 
 
 def test_what_was_exported_comes_back_the_same(database, bring):
@@ -267,7 +267,7 @@ def test_a_bad_membership_is_told_with_its_place_and_reason(bring, text, fault):
 
     report = bring({"memberships.csv": text})
 
-    assert len(report.blemishes) == 1
+    assert len(report.row_errors) == 1
     assert told(report)[0].startswith(f"memberships.csv:{fault}")
 
 
@@ -366,7 +366,7 @@ def test_what_is_unique_can_pass_from_one_to_another(bring, files):
 def test_only_so_many_faults_are_told_and_all_are_counted(bring):
     report = bring({"users.csv": "first_name,age\n" + "Ada,200\n" * 30}, most_told=3)
 
-    assert (len(report.blemishes), report.found, report.bad) == (3, 30, 30)
+    assert (len(report.row_errors), report.found, report.bad) == (3, 30, 30)
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,9 @@ def test_a_file_that_cannot_be_read_is_told_so(bring, name, content, sentence):
 
 def test_a_file_that_is_not_there_is_told_so(database):
     with pytest.raises(DirectoryError, match=r"users\.csv cannot be read: No such file"):
-        import_files(str(database), SHEETS, sources_of(["no/users.csv"], io.BytesIO()), Wish(), lambda *_: None)
+        import_files(
+            str(database), SHEETS, sources_of(["no/users.csv"], io.BytesIO()), ImportOptions(), lambda *_: None
+        )
 
 
 @pytest.mark.parametrize(
@@ -446,7 +448,7 @@ def test_files_come_from_folders_and_archives_and_standard_input(database, bring
     paths = ["-", str(place / "groups.csv"), str(place / "memberships.csv")] if way == "stdin" else [str(place)]
 
     sources = sources_of(paths, io.BytesIO(DIRECTORY["users.csv"].encode()))
-    import_files(str(database), SHEETS, sources, Wish(), lambda *_: None)
+    import_files(str(database), SHEETS, sources, ImportOptions(), lambda *_: None)
 
     assert taken(database) == DIRECTORY
 
@@ -460,7 +462,11 @@ def test_a_damaged_archive_is_told_so(database, tmp_path):
 
     with pytest.raises(DirectoryError, match="is damaged"):
         import_files(
-            str(database), SHEETS, sources_of([str(tmp_path / "all.zip")], io.BytesIO()), Wish(), lambda *_: None
+            str(database),
+            SHEETS,
+            sources_of([str(tmp_path / "all.zip")], io.BytesIO()),
+            ImportOptions(),
+            lambda *_: None,
         )
 
 
@@ -631,6 +637,6 @@ for row in sqlite3.connect("toy.db").execute(
     print(*row, sep=",")
 red = sqlite3.connect("toy.db").execute("SELECT id FROM team WHERE name = 'Red'").fetchone()[0]
 report = bring(teams="id,name,lead_email\\n019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11,Red,nobody@example.com\\n")
-for blemish in report.blemishes:
-    print(str(blemish).replace(red, "Red"))
+for row_error in report.row_errors:
+    print(str(row_error).replace(red, "Red"))
 """

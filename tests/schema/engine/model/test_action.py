@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from api.openapi.schemas import verb_schema
-from schema.engine.errors import Invalid
+from api.openapi.schemas import action_schema
+from schema.engine.errors import ValidationFailed
 from schema.engine.model import input_models
-from schema.engine.model.action import verb
+from schema.engine.model.action import action
 from schema.engine.model.policy import everybody
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.models import User
 
-MADE = shape(User)
+MADE = resource_of(User)
 
 
 def rename(self, first_name: str, last_name: str | None = None, age: int = 1, why: str = "-", times: int = 1) -> None:
@@ -21,7 +21,7 @@ def rename(self, first_name: str, last_name: str | None = None, age: int = 1, wh
     self.first_name, self.last_name, self.age = first_name, last_name, age
 
 
-VERB = verb(everybody)(rename)
+VERB = action(everybody)(rename)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ VERB = verb(everybody)(rename)
     ],
 )
 def test_what_fits_the_fields_is_taken(given):
-    face = input_models.verb_face(MADE, VERB)
+    face = input_models.action_input(MADE, VERB)
 
     assert face.read(given) == face.read_json(json.dumps(given).encode()) == given
 
@@ -58,16 +58,16 @@ def test_what_fits_the_fields_is_taken(given):
     ],
 )
 def test_what_does_not_is_refused(given, blamed):
-    face = input_models.verb_face(MADE, VERB)
+    face = input_models.action_input(MADE, VERB)
 
     for read in (lambda: face.read(given), lambda: face.read_json(json.dumps(given).encode())):
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(ValidationFailed) as refused:
             read()
         assert [fault.path for fault in refused.value.faults] == [(blamed,)]
 
 
 def test_the_document_says_so():
-    schema = verb_schema(MADE, VERB)
+    schema = action_schema(MADE, VERB)
     members = schema["properties"]
 
     assert (schema["required"], schema["additionalProperties"]) == (["first_name"], False)

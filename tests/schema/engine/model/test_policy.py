@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 from sqlalchemy import case, select
 
-from schema.engine.model.policy import Actor, Kind, Rule, Rules, everybody, linked, nobody, own, role, signed_in
-from schema.engine.model.resource import shape
+from schema.engine.model.policy import Actor, ActorProfile, Rule, Rules, everybody, linked, nobody, own, role, signed_in
+from schema.engine.model.resource import resource_of
 from schema.engine.sql.statement import compiled
-from schema.models import RESOURCES, Group, Membership, User
+from schema.models import MODELS, Group, Membership, User
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ADA, BOB, ENGINE, EVE
 from tests.fixtures.clients import USER, snake
@@ -30,7 +30,7 @@ def holds(database):
     connection = sqlite3.connect(database)
 
     def ask(rule, actor, record=ADA, model=User, changed=()):
-        table = shape(model).table
+        table = resource_of(model).table
         verdict = rule.where(table, actor.kind, frozenset(changed))
         if isinstance(verdict, bool):
             return verdict
@@ -114,8 +114,8 @@ def test_a_rule_never_learns_who_asks():
     """It is given the kind of actor, which has no id, and writes a parameter where the id belongs."""
     for rule in every_rule():
         for kind in kinds():
-            for model in RESOURCES:
-                verdict = rule.where(shape(model).table, kind, frozenset()) if fits(rule, model) else False
+            for model in MODELS:
+                verdict = rule.where(resource_of(model).table, kind, frozenset()) if fits(rule, model) else False
                 if not isinstance(verdict, bool):
                     assert "actor" in verdict.compile().params
 
@@ -128,11 +128,11 @@ def kinds():
         frozenset({"admin"}),
         frozenset({"reader", "admin"}),
     ]
-    return [Kind(some, identified=identified) for some in roles for identified in (True, False)]
+    return [ActorProfile(some, identified=identified) for some in roles for identified in (True, False)]
 
 
 def every_rule():
-    for rules in (*(model.rules for model in RESOURCES), Membership.rules):
+    for rules in (*(model.rules for model in MODELS), Membership.rules):
         yield from (rules.read, rules.create, rules.update, rules.delete, *rules.private.values())
     yield from (verb.rule for verb in USER.verbs.values())
 
@@ -186,7 +186,7 @@ def test_every_field_in_graphql_has_a_rule(graphql):
 
 
 def test_what_is_private_is_so_by_the_model_s_rules():
-    for model in RESOURCES:
+    for model in MODELS:
         private = {name for names in model.rules.private for name in names}
         assert private == PRIVATE.get(model.__name__, set())
 
@@ -204,13 +204,13 @@ def rule_of_operation(method, path):
     if path == "/me":
         return User.rules.read
     found = re.fullmatch(r"/(\w+)(/\{id\})?(/\w+)?(/\{\w+\})?", path)
-    made = next((shape(model) for model in RESOURCES if found and shape(model).plural == found[1]), None)
-    if made is None or found is None:
+    resource = next((resource_of(model) for model in MODELS if found and resource_of(model).plural == found[1]), None)
+    if resource is None or found is None:
         return None
-    relation = made.relations.get((found[3] or "/")[1:])
-    rules = relation.link.rules if relation and relation.link and relation.owning else made.rules
+    relation = resource.relations.get((found[3] or "/")[1:])
+    rules = relation.link.rules if relation and relation.link and relation.owning else resource.rules
     if method == "post" and found[3]:
-        return made.verbs[found[3][1:]].rule
+        return resource.verbs[found[3][1:]].rule
     return {
         "get": rules.read,
         "post": rules.create,
@@ -231,30 +231,34 @@ def test_every_mutation_has_a_rule(graphql):
 
 
 def rule_of_mutation(name):
-    for made in map(shape, RESOURCES):
-        for deed, rule in (("create", made.rules.create), ("update", made.rules.update), ("delete", made.rules.delete)):
-            if name == f"{deed}{made.name}":
+    for resource in map(resource_of, MODELS):
+        for deed, rule in (
+            ("create", resource.rules.create),
+            ("update", resource.rules.update),
+            ("delete", resource.rules.delete),
+        ):
+            if name == f"{deed}{resource.name}":
                 return rule
-        for verb in made.verbs.values():
-            if name == f"{verb.camel}{made.name}":
+        for verb in resource.verbs.values():
+            if name == f"{verb.camel}{resource.name}":
                 return verb.rule
-        for relation in made.relations.values():
+        for relation in resource.relations.values():
             if (
                 relation.link
                 and relation.owning
-                and re.fullmatch(rf"(add|set|remove){made.name}{relation.singular_camel}\w*", name)
+                and re.fullmatch(rf"(add|set|remove){resource.name}{relation.singular_pascal_name}\w*", name)
             ):
                 return relation.link.rules.update
     return None
 
 
-@pytest.mark.parametrize("model", [*RESOURCES, Membership], ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", [*MODELS, Membership], ids=lambda model: model.__name__)
 def test_every_model_says_who_may_read_create_change_and_delete(model):
     rules = model.rules
 
     assert isinstance(rules, Rules)
     assert all(isinstance(rule, Rule) for rule in (rules.read, rules.create, rules.update, rules.delete))
-    assert rules.read.where(shape(User).table, Kind()) is False
+    assert rules.read.where(resource_of(User).table, ActorProfile()) is False
 
 
 def test_a_role_that_is_none_is_a_programmer_s_mistake():

@@ -14,18 +14,28 @@ import pytest
 from schema.engine.changes import Change
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.model.policy import Rule, Rules, linked, own, role
-from schema.engine.model.resource import Shape
+from schema.engine.model.resource import Resource
 from schema.engine.operations import links, records
 from schema.engine.query.cursors import keys_of
-from schema.engine.query.selection import Branch, Far, Info, Next, Page, Rows, Scalar, Selection, Total
+from schema.engine.query.selection import (
+    Branch,
+    Items,
+    LinkedRecord,
+    NextCursor,
+    Page,
+    PageInfo,
+    Scalar,
+    Selection,
+    Total,
+)
 from schema.models import Membership
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, PEOPLE
 from tests.fixtures.clients import GROUP, USER
 
 ID = Selection((("id", Scalar("id")),))
-INFO = Info((("next", "has_next"), ("previous", "has_previous")))
-LIST = Branch((("items", Rows(ID)), ("total", Total()), ("next", Next()), ("info", INFO)), Page("size"))
+INFO = PageInfo((("next", "has_next"), ("previous", "has_previous")))
+LIST = Branch((("items", Items(ID)), ("total", Total()), ("next", NextCursor()), ("info", INFO)), Page("size"))
 MEMBERS = replace(LIST, relation="members")
 GROUPS = replace(LIST, relation="groups")
 FRESH = {"last_name": None, "email": None, "active": True}
@@ -44,7 +54,7 @@ def rules():
     before: list[tuple[Any, Rules]] = []
 
     def give(owner: Any, rules: Rules) -> None:
-        if isinstance(owner, Shape):
+        if isinstance(owner, Resource):
             object.__setattr__(owner, "rules", rules)  # a shape is frozen, and this is no moment for a thaw
         else:
             owner.rules = rules
@@ -144,7 +154,7 @@ async def test_hidden_links_join_nothing(directory, ada, admin, rules):
 async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
     rules(USER, read=own("id") | role("admin"))
     members = Selection((("members", replace(MEMBERS, page=Page("size"))),))
-    groups = Branch((("items", Rows(members)),), Page("size"))
+    groups = Branch((("items", Items(members)),), Page("size"))
 
     answer = await listed(ada, GROUP, groups)
 
@@ -156,7 +166,7 @@ async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
 
 async def test_one_who_may_not_see_what_was_linked_may_not_look_it_up(ada, rules):
     rules(USER, read=own("id"))
-    item = Selection((("user", Far(ID)), ("role", Scalar("role", of_link=True))))
+    item = Selection((("user", LinkedRecord(ID)), ("role", Scalar("role", of_link=True))))
     relation = GROUP.relations["members"]
 
     assert b'"owner"' in await links.get_link(ada, relation, ENGINE["id"], ADA["id"], item)

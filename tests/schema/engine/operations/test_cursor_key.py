@@ -17,12 +17,12 @@ import pytest
 
 from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.field import NO_INTEGER
-from schema.engine.model.resource import shape
+from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find
 from schema.engine.query import cursors
 from schema.engine.query.cursors import UNKNOWN, Signer
-from schema.engine.query.selection import Branch, Compare, Next, Order, Page, Rows, Scalar, Selection
+from schema.engine.query.selection import Branch, Compare, Items, NextCursor, Order, Page, Scalar, Selection
 from schema.engine.sqlite.connection import connect
 from schema.maintenance.backup import back_up
 from schema.models import Key
@@ -43,7 +43,7 @@ FORGED = {
 }
 CASES = [(sort, key) for sort, keys in FORGED.items() for key in keys]
 BAD_IDS = ["", "x", f"{ID}\n", ID.replace("-", ""), 1, *OTHERS]
-LIST = Branch((("items", Rows(Selection((("id", Scalar("id")),)))), ("next", Next())), Page("size"))
+LIST = Branch((("items", Items(Selection((("id", Scalar("id")),)))), ("next", NextCursor())), Page("size"))
 LATER = replace(LIST, page=Page("size", after="after"))
 
 
@@ -138,7 +138,7 @@ def test_what_the_fields_can_hold_is_taken(signer, door):
 def test_each_kind_of_field_has_keys_of_its_own(name, key, good):
     seal = Signer(b"s").seal("Key", None, Order((name,)), None, {})
     cursor = cursors.make(json.dumps([key, ID], separators=(",", ":")).encode(), seal).decode()
-    fields = [shape(Key).fields[it] for it in (name, "id")]
+    fields = [resource_of(Key).fields[it] for it in (name, "id")]
 
     if good:
         assert cursors.read(cursor, seal, fields) == [key, ID]

@@ -8,7 +8,7 @@ import pytest
 
 from schema.engine.operations import records
 from schema.engine.query.selection import Scalar, Selection
-from tests.fixtures.clients import ADMIN, SHAPES, USER, Refused, person
+from tests.fixtures.clients import ADMIN, RESOURCES, USER, Refused, person
 from tests.fixtures.people import GROUPS, PEOPLE
 
 WHOLE = Selection((("id", Scalar("id")),))
@@ -85,7 +85,7 @@ def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, sta
 
     graphql.ask(query, id=ADA["id"])
 
-    assert words(statements) == ["BEGIN", *["SELECT"] * (3 + len(SHAPES)), "ROLLBACK"]
+    assert words(statements) == ["BEGIN", *["SELECT"] * (3 + len(RESOURCES)), "ROLLBACK"]
 
 
 @pytest.mark.sqlite
@@ -94,7 +94,7 @@ def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
 
     graphql.ask("query($id: ID!) { node(id: $id) { id } }", id=ADA["id"])
 
-    assert words(statements) == ["BEGIN", *["SELECT"] * len(SHAPES), "ROLLBACK"]
+    assert words(statements) == ["BEGIN", *["SELECT"] * len(RESOURCES), "ROLLBACK"]
 
 
 def test_what_is_not_asked_for_is_not_read(graphql, statements):

@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from schema.engine.driver import Listing, Single
+from schema.engine.driver import ListQuery, RowQuery
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find, get
-from schema.engine.postgres.statement_timing import LONGEST, MOST, SHORT, Pace
-from schema.engine.query.selection import Branch, Page, Rows, Scalar, Selection
+from schema.engine.postgres.statement_timing import LONGEST, MOST, SHORT, StatementTiming
+from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, GROUP, USER
 
 pytestmark = pytest.mark.postgres
 NAME = Selection((("first_name", Scalar("first_name")),))
 AGE = Selection((("age", Scalar("age")),))
-LIST = Branch((("items", Rows(NAME)),), Page("size"))
+LIST = Branch((("items", Items(NAME)),), Page("size"))
 WHEN = "SELECT transaction_timestamp()::text || $1"
 NAP = "SELECT $1::float8::text || pg_sleep($1::float8)::text"
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
@@ -49,7 +49,7 @@ def reading(work, id, what):
 
 async def ask(directory, sql, *given):
     """The one value that a list's statement brings, or what went wrong."""
-    (rows,) = await directory.read([Listing(sql, given)])
+    (rows,) = await directory.read([ListQuery(sql, given)])
     return rows[0][0] if rows else None
 
 
@@ -127,7 +127,7 @@ async def test_lists_and_records_of_one_read_are_one_statement(watched):
     ids = await people(directory, "Ada", "Bob")
     work = directory.work(ADMIN)
     records = [reading(work, id, what) for id in (ids[1], UNKNOWN, ids[0]) for what in (NAME, AGE)]
-    lists = [Listing("SELECT $2::text || $1::text", ("1", "2")), Listing("SELECT $1::text", ("3",))]
+    lists = [ListQuery("SELECT $2::text || $1::text", ("1", "2")), ListQuery("SELECT $1::text", ("3",))]
     said.clear()
 
     found = await directory.read([lists[0], *records, lists[1], lists[0]])
@@ -140,8 +140,8 @@ async def test_lists_and_records_of_one_read_are_one_statement(watched):
 
 
 async def test_lists_and_records_of_one_read_see_one_moment(directory):
-    count = Listing('SELECT count(*)::text FROM "user"', ())
-    task = asyncio.create_task(directory.read([count, Listing(NAP, (0.5,)), count]))
+    count = ListQuery('SELECT count(*)::text FROM "user"', ())
+    task = asyncio.create_task(directory.read([count, ListQuery(NAP, (0.5,)), count]))
     await asyncio.sleep(0.2)
 
     await people(directory, "New")
@@ -156,7 +156,7 @@ async def test_a_read_of_the_same_single_rows_brings_each_its_own(watched, asked
     row = "SELECT $1::int * 10 WHERE $1::int < 50"
     said.clear()
 
-    found = await directory.read([Single(row, (number,)) for number in asked])
+    found = await directory.read([RowQuery(row, (number,)) for number in asked])
 
     assert [[tuple(it) for it in rows] for rows in found] == [[(it * 10,)] if it < 50 else [] for it in asked]
     if len(asked) == 9:
@@ -165,7 +165,7 @@ async def test_a_read_of_the_same_single_rows_brings_each_its_own(watched, asked
 
 async def test_the_same_single_rows_are_of_one_moment(directory):
     row = 'SELECT (SELECT count(*) FROM "user") WHERE pg_sleep($1::float8) IS NOT NULL'
-    task = asyncio.create_task(directory.read([Single(row, (nap,)) for nap in (0.0, 0.5, 0.0)]))
+    task = asyncio.create_task(directory.read([RowQuery(row, (nap,)) for nap in (0.0, 0.5, 0.0)]))
     await asyncio.sleep(0.2)
 
     await people(directory, "New")
@@ -195,12 +195,14 @@ async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_
     given = [(USER, {"first_name": f'{n} "\\é', "age": n}) for n in range(9)] + [
         (GROUP, {"name": f"Group {n}"}) for n in range(9)
     ]
-    whole = {made: Selection(tuple((it.name, Scalar(it.name)) for it in made.shown)) for made in (USER, GROUP)}
+    whole = {
+        resource: Selection(tuple((it.name, Scalar(it.name)) for it in resource.shown)) for resource in (USER, GROUP)
+    }
 
-    made = await asyncio.gather(*(create(work, model, data, whole[model]) for model, data in given))
+    resource = await asyncio.gather(*(create(work, model, data, whole[model]) for model, data in given))
 
-    read = [(await get(work, model, id, whole[model])) for (model, _), (id, _) in zip(given, made, strict=True)]
-    assert [answer for _, answer in made] == read
+    read = [(await get(work, model, id, whole[model])) for (model, _), (id, _) in zip(given, resource, strict=True)]
+    assert [answer for _, answer in resource] == read
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_
     ],
 )
 def test_those_go_together_that_make_a_short_trip(took, together):
-    pace = Pace()
+    pace = StatementTiming()
     for seconds in took:
         pace.note("SELECT 1", 1, seconds)
 
@@ -227,7 +229,7 @@ def test_those_go_together_that_make_a_short_trip(took, together):
 def test_what_was_broken_off_goes_alone_for_a_while(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("schema.engine.postgres.statement_timing.monotonic", lambda: now[0])
-    pace = Pace()
+    pace = StatementTiming()
     pace.overdue("SELECT 1")
     pace.note("SELECT 1", 16, 0.001)
     pace.note("SELECT 2", 16, 0.001)

@@ -12,21 +12,28 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from schema.engine.database_url import name_of, server_at
-from schema.engine.errors import Conflict, DatabaseUnavailable, Hopeless, NotFound, Timeout, VersionMismatch
-from schema.engine.operations.directory import Directory, Written
-from schema.engine.operations.records import Found, create, find, get, update
+from schema.engine.database_url import display_name, postgres_address
+from schema.engine.errors import (
+    Conflict,
+    DatabaseMisconfigured,
+    DatabaseUnavailable,
+    NotFound,
+    Timeout,
+    VersionMismatch,
+)
+from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.records import RecordResult, create, find, get, update
 from schema.engine.postgres import reads
 from schema.engine.postgres.driver import UNKNOWN
 from schema.engine.postgres.session import connect
-from schema.engine.query.selection import Branch, Page, Rows, Scalar, Selection
+from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
 from schema.migrations.commands import migrate
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, EDITOR, USER
 
 pytestmark = pytest.mark.postgres
 SHORT = Selection((("age", Scalar("age")), ("version", Scalar("version"))))
-LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+LIST = Branch((("items", Items(SHORT)),), Page("size"))
 UNKNOWN_ID = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
@@ -64,7 +71,7 @@ def words(said):
 
 
 async def test_a_session_has_its_limits_and_its_name(url):
-    connection = await connect(server_at(url), 7.0)
+    connection = await connect(postgres_address(url), 7.0)
     try:
         shown = [await connection.fetchval(f"SHOW {name}") for name in (
             "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "application_name",
@@ -89,7 +96,9 @@ async def test_records_looked_up_at_the_same_moment_are_one_statement(watched):
 
     assert words(said) == ["SELECT"]
     ages = list(range(10))
-    assert [it.json for it in found if isinstance(it, Found)] == [b'{"age":%d,"version":1}' % age for age in ages * 2]
+    assert [it.json for it in found if isinstance(it, RecordResult)] == [
+        b'{"age":%d,"version":1}' % age for age in ages * 2
+    ]
     assert isinstance(found[10], NotFound)
 
 
@@ -156,7 +165,7 @@ async def test_a_transaction_is_tried_again_where_that_helps(watched, code):
         if len(tries) < 4:
             yield f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$", ()
         yield "SELECT 1", ()
-        return Written("done")
+        return TransactionResult("done")
 
     assert (await directory.write(job)).result == "done"
     assert words(said).count("BEGIN") == 4
@@ -285,7 +294,7 @@ async def test_a_write_that_lost_its_connection_before_the_commit_is_done_once(w
         if not killed:
             killed.append(1)
             yield "SELECT pg_terminate_backend(pg_backend_pid())", ()
-        return Written("done")
+        return TransactionResult("done")
 
     assert (await directory.write(job)).result == "done"
     assert [tuple(row) for row in (await directory.read([('SELECT count(*) FROM "group"', ())]))[0]] == [(1,)]
@@ -321,7 +330,7 @@ async def test_the_service_comes_back_with_the_database():
 
 
 async def test_a_database_that_is_not_there_is_told_at_the_start(url):
-    with pytest.raises(Hopeless, match="does not exist"):
+    with pytest.raises(DatabaseMisconfigured, match="does not exist"):
         await Directory(postgres.named(url, "nowhere")).open()
 
 
@@ -377,7 +386,7 @@ async def test_a_pooler_that_nobody_mentioned_is_told_at_the_start(url, monkeypa
     """Behind one, who says to serve the connection is another than who serves it."""
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda connection: 1)
 
-    with pytest.raises(Hopeless, match="a pooler stands before the database: say pgbouncer=true"):
+    with pytest.raises(DatabaseMisconfigured, match="a pooler stands before the database: say pgbouncer=true"):
         await Directory(url).open()
     for declared in ("true", "false"):
         async with Directory(f"{url}&pgbouncer={declared}") as directory:
@@ -403,14 +412,14 @@ async def test_behind_a_pooler_too_a_look_up_that_fails_fails_alone(url):
     ],
 )
 def test_a_url_is_taken_as_hosts_spell_it(text, url, pooled):
-    assert (server_at(text).url, server_at(text).pooled) == (url, pooled)
+    assert (postgres_address(text).url, postgres_address(text).pooled) == (url, pooled)
 
 
 @pytest.mark.parametrize("text", ["postgres://", "postgres://h", "postgresql:///d", "mysql://h/d", "postgres://h:x/d"])
 def test_what_is_no_url_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011
-        server_at(text)
+        postgres_address(text)
 
 
 def test_nobody_reads_the_password():
-    assert name_of("postgres://ada:secret@h/d?password=secret") == "postgresql://h/d"
+    assert display_name("postgres://ada:secret@h/d?password=secret") == "postgresql://h/d"

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from api.observability import health
 from api.settings import read
 from schema.engine.errors import DISK, DatabaseUnavailable
-from schema.engine.operations.directory import Directory, Written
+from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import create
 from schema.engine.postgres.session import READS_ALONE
 from schema.engine.query.selection import Scalar, Selection
@@ -103,7 +103,7 @@ async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url)
 async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(url, code):
     def full():
         yield f"DO $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '{code}'; END $$", ()
-        return Written(None)
+        return TransactionResult(None)
 
     async with Directory(url) as directory:
         with pytest.raises(DatabaseUnavailable) as refused:

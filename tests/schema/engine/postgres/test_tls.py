@@ -19,8 +19,8 @@ from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from api.__main__ import app
-from schema.engine.database_url import server_at
-from schema.engine.errors import DatabaseUnavailable, Hopeless
+from schema.engine.database_url import postgres_address
+from schema.engine.errors import DatabaseMisconfigured, DatabaseUnavailable
 from schema.engine.operations.directory import Directory
 
 pytestmark = pytest.mark.postgres
@@ -179,7 +179,7 @@ async def test_what_is_not_as_asked_for_is_refused_in_a_sentence(front, papers, 
     (tmp_path / "junk").write_text("no certificate")
     names = {"ours": papers[0].path, "theirs": papers[1].path, "junk": tmp_path / "junk"}
 
-    with pytest.raises(Hopeless) as refused:
+    with pytest.raises(DatabaseMisconfigured) as refused:
         await asked(over(front, query.format(**names), host))
 
     assert sentence in refused.value.detail
@@ -192,7 +192,7 @@ async def test_whom_this_machine_trusts_is_trusted_as_system(front, papers, monk
     await asked(over(front, "sslmode=verify-full&sslrootcert=system"))
 
     assert front.seen == ["TLSv1.3"]
-    with pytest.raises(Hopeless, match="for another host"):
+    with pytest.raises(DatabaseMisconfigured, match="for another host"):
         await asked(over(front, "sslrootcert=system", "127.0.0.1"))
 
 
@@ -200,7 +200,7 @@ async def test_a_certificate_that_has_expired_is_refused_and_the_next_one_taken(
     url = over(front, f"sslmode=verify-full&sslrootcert={papers[0].path}")
     front.shown = papers[0].certify("localhost", datetime.timedelta(days=-1))
 
-    with pytest.raises(Hopeless, match="has expired"):
+    with pytest.raises(DatabaseMisconfigured, match="has expired"):
         await asked(url)
     front.shown = papers[0].certify("localhost")
     await asked(url)
@@ -209,7 +209,7 @@ async def test_a_certificate_that_has_expired_is_refused_and_the_next_one_taken(
 async def test_a_server_without_tls_is_refused_where_there_must_be_some(front):
     front.shown = None
 
-    with pytest.raises(Hopeless, match="speaks no TLS"):
+    with pytest.raises(DatabaseMisconfigured, match="speaks no TLS"):
         await asked(over(front, "sslmode=require"))
     await asked(over(front, "sslmode=prefer"))
 
@@ -235,6 +235,6 @@ def test_the_commands_say_it_too_and_keep_the_password_to_themselves(front, pape
 
 
 def test_what_a_url_says_of_whom_to_trust_is_understood():
-    found = server_at("postgres://h/d?sslmode=verify-full&sslrootcert=system&pgbouncer=true")
+    found = postgres_address("postgres://h/d?sslmode=verify-full&sslrootcert=system&pgbouncer=true")
 
     assert (found.url, found.pooled, found.system_roots) == ("postgresql://h/d", True, True)

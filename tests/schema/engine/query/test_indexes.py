@@ -16,7 +16,7 @@ from api.rest.list_parameters import listing, orders
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import plan_list
-from tests.fixtures.clients import ADMIN, GROUP, SHAPES, USER
+from tests.fixtures.clients import ADMIN, GROUP, RESOURCES, USER
 from tests.fixtures.people import GROUPS, PEOPLE, TIMES, fill, sorts
 
 pytestmark = [pytest.mark.usefixtures("crowded"), pytest.mark.sqlite]
@@ -168,7 +168,7 @@ def test_both_foreign_keys_of_a_link_lead_an_index(database):
 
 
 def test_there_are_lists_to_look_at():
-    assert set(SHAPES) == {"user", "group", "key"}
+    assert set(RESOURCES) == {"user", "group", "key"}
     assert len(sorts()) == 18
 
 

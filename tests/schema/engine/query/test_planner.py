@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from schema.engine.model.policy import Kind
+from schema.engine.model.policy import ActorProfile
 from schema.engine.operations.directory import Directory
 from schema.engine.query import planner
-from schema.engine.query.plan_cache import Plans
+from schema.engine.query.plan_cache import PlanCache
 from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import (
     Branch,
     Compare,
-    Info,
+    Items,
     Junction,
-    Next,
+    NextCursor,
     Order,
     Page,
-    Rows,
+    PageInfo,
     Scalar,
     Selection,
     Total,
@@ -33,20 +33,20 @@ from schema.engine.sql.statement import Statement
 from tests.conftest import empty_plans, over
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, ENGINE, EVE
-from tests.fixtures.clients import USER, GraphQLDoor, Refused, RestDoor
+from tests.fixtures.clients import USER, GraphQLClient, Refused, RestClient
 
-IDENTIFIED = Kind(identified=True)
-ADMIN = Kind(frozenset({"admin"}))
+IDENTIFIED = ActorProfile(identified=True)
+ADMIN = ActorProfile(frozenset({"admin"}))
 ITEM = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
-NESTED = Branch((("nodes", Rows(ITEM)), ("total", Total())), Page("m"), "members")
+NESTED = Branch((("nodes", Items(ITEM)), ("total", Total())), Page("m"), "members")
 GROUPS = Branch(
-    (("nodes", Rows(Selection((("name", Scalar("name")), ("members", NESTED))))),), Page("n", "after"), "groups"
+    (("nodes", Items(Selection((("name", Scalar("name")), ("members", NESTED))))),), Page("n", "after"), "groups"
 )
 BRANCH = Branch(
     (
-        ("items", Rows(Selection((*ITEM.picks, ("groups", GROUPS))))),
-        ("next", Next()),
-        ("info", Info((("more", "has_next"),))),
+        ("items", Items(Selection((*ITEM.picks, ("groups", GROUPS))))),
+        ("next", NextCursor()),
+        ("info", PageInfo((("more", "has_next"),))),
     ),
     Page("size", after="after", before="before"),
     where=Junction("or", (Compare("age", "gte", "x"), Junction("not", (Compare("email", "in", "y"),)))),
@@ -93,7 +93,7 @@ def test_a_rule_changes_the_plan_only_by_the_kind_of_actor():
     )
 
 
-GROUPS_OF_ALL = Branch((("items", Rows(ITEM)),), Page("n"))
+GROUPS_OF_ALL = Branch((("items", Items(ITEM)),), Page("n"))
 
 
 class Anything(dict[str, Any]):
@@ -107,7 +107,7 @@ class Token(str):
     __slots__ = ()
 
 
-def statements_of(plans: Plans):
+def statements_of(plans: PlanCache):
     """Everything that was planned, by what it was planned for."""
     found: dict[Any, Statement] = {}
     for key, plan in plans.items():
@@ -243,7 +243,7 @@ def answers(door):
     return [told(deed) for deed in deeds]
 
 
-@pytest.mark.parametrize("kind", [RestDoor, GraphQLDoor], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [RestClient, GraphQLClient], ids=lambda kind: kind.name)
 def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, actors, database):
     people = {name: kind(service, actors, actor) for name, actor in ACTORS.items() if actor}
     alone = {}
@@ -262,7 +262,7 @@ def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, 
 
 def test_the_least_used_plans_are_forgotten(monkeypatch):
     monkeypatch.setattr("schema.engine.query.plan_cache.PLANS_KEPT", 3)
-    plans = Plans()
+    plans = PlanCache()
     made: list[str] = []
 
     def make(name):

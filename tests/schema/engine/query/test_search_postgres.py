@@ -9,7 +9,7 @@ import pytest
 
 from api.rest.list_parameters import listing, orders
 from benchmarks.effort_postgres import literal
-from schema.engine.database_url import server_at
+from schema.engine.database_url import postgres_address
 from schema.engine.postgres.session import connect
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer
@@ -65,7 +65,7 @@ def somebody(number):
 async def rows(crowded, monkeypatch):
     """How many rows PostgreSQL goes through for a page, by the plan that serves everybody."""
     monkeypatch.setattr(search, "WALKED", WALKED)
-    connection = await connect(server_at(crowded), 30)
+    connection = await connect(postgres_address(crowded), 30)
 
     async def counted(**asked):
         branch, values = listing(USER, None, {"limit": 20, **asked}, SIGNER)

@@ -9,20 +9,20 @@ import pytest
 from sqlalchemy import text
 
 from api.middleware.response import request_gate
-from schema.engine.errors import Overloaded, OverlongQuery, Timeout
-from schema.engine.operations.directory import Directory, Written
-from schema.engine.operations.records import Found, create, find, get
+from schema.engine.errors import Overloaded, QueryTimeout, Timeout
+from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.records import RecordResult, create, find, get
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import Branch, Page, Rows, Scalar, Selection
+from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
 from schema.engine.sql.statement import compiled
-from schema.engine.sqlite.inline_reader import Glance
+from schema.engine.sqlite.inline_reader import InlineReader
 from tests.conftest import over
 from tests.fixtures.clients import ADMIN, USER, Refused
 
 pytestmark = pytest.mark.sqlite
 
 SHORT = Selection((("id", Scalar("id")),))
-LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+LIST = Branch((("items", Items(SHORT)),), Page("size"))
 FOREVER = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 A_WHILE = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 6000000) SELECT count(*) FROM n"
 DEADLINE = 0.8
@@ -31,7 +31,7 @@ DEADLINE = 0.8
 @pytest.fixture(autouse=True)
 def _lanes_alone(monkeypatch):
     """What is read at a glance has no deadline of this kind: `test_glance.py` is about that."""
-    monkeypatch.setattr(Glance, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_those_behind_a_late_read_wait_no_longer_than_it(hasty):
     await asyncio.sleep(DEADLINE / 2)
     others = [asyncio.create_task(timed(hasty.read([(f"SELECT {number}", ())]))) for number in range(20)]
 
-    assert isinstance((await late)[0], OverlongQuery)
+    assert isinstance((await late)[0], QueryTimeout)
     assert [(await other)[0] for other in others] == [[[(number,)]] for number in range(20)]
 
 
@@ -74,7 +74,7 @@ async def test_who_merely_waited_is_not_told_that_the_query_took_too_long(hasty)
 
     late, waited = await asyncio.gather(*(timed(hasty.read([(step, ())])) for step in steps))
 
-    assert isinstance(late[0], OverlongQuery)
+    assert isinstance(late[0], QueryTimeout)
     assert type(waited[0]) is Timeout or waited[0] == [[(1,)]]
 
 
@@ -126,7 +126,7 @@ async def test_a_read_that_has_gone_before_it_began_is_not_run(watched):
 
 def slow_job():
     yield A_WHILE, ()
-    return Written("slow but sure")
+    return TransactionResult("slow but sure")
 
 
 async def test_a_write_under_way_is_let_be_and_one_that_waits_is_given_up(hasty, monkeypatch):
@@ -137,7 +137,7 @@ async def test_a_write_under_way_is_let_be_and_one_that_waits_is_given_up(hasty,
 
     assert isinstance(outcome, Timeout)
     assert not under_way.done()
-    assert (await under_way)[0] == Written("slow but sure")
+    assert (await under_way)[0] == TransactionResult("slow but sure")
     assert (await hasty.read([("SELECT count(*) FROM user", ())])) == [[(0,)]]
 
 
@@ -164,7 +164,7 @@ async def test_records_looked_up_together_are_answered_though_one_has_gone(hasty
     tasks[1].cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
 
-    assert [outcome.json.decode() for outcome in outcomes if isinstance(outcome, Found)] == [
+    assert [outcome.json.decode() for outcome in outcomes if isinstance(outcome, RecordResult)] == [
         f'{{"id":"{id}"}}' for id in (ids[0], *ids[2:])
     ]
 

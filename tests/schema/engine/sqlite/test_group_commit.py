@@ -9,9 +9,9 @@ import pytest
 
 from schema.engine.changes import Change
 from schema.engine.errors import Conflict, DatabaseUnavailable, Timeout, VersionMismatch
-from schema.engine.operations.directory import Directory, Written
-from schema.engine.operations.idempotency import Repeat
-from schema.engine.operations.records import Found, create, delete, get, update
+from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.idempotency import IdempotencyKey
+from schema.engine.operations.records import RecordResult, create, delete, get, update
 from schema.engine.query.selection import Scalar, Selection
 from schema.engine.sqlite import writer
 from tests.fixtures.clients import ADMIN, USER
@@ -52,7 +52,7 @@ async def test_a_write_that_fails_half_way_leaves_nothing_of_it(directory, work)
     def job():
         yield "UPDATE user SET age = 99 WHERE id = ?", (id,)
         yield "UPDATE user SET age = 151 WHERE id = ?", (id,)
-        return Written(None, (Change("User", id, "updated"),))
+        return TransactionResult(None, (Change("User", id, "updated"),))
 
     outcomes = await asyncio.gather(directory.write(job), make(work), return_exceptions=True)
 
@@ -67,7 +67,7 @@ async def test_a_job_learns_how_many_rows_it_has_changed(directory, work):
     def job():
         changed = yield "UPDATE user SET age = 3 WHERE age = 1", ()
         none = yield "DELETE FROM user WHERE age = 1", ()
-        return Written((changed, none))
+        return TransactionResult((changed, none))
 
     assert (await directory.write(job)).result == ([(), ()], [])
 
@@ -119,7 +119,7 @@ async def test_a_commit_that_fails_fails_everybody(directory, work):
     def job():
         yield "PRAGMA defer_foreign_keys=ON", ()
         yield "INSERT INTO membership VALUES ('no group', 'nobody', 'member', '2026-01-01T00:00:00.000000Z')", ()
-        return Written(None)
+        return TransactionResult(None)
 
     outcomes = await asyncio.gather(make(work), directory.write(job), make(work), return_exceptions=True)
 
@@ -140,7 +140,7 @@ async def test_a_later_job_sees_what_an_earlier_one_did(work):
         return_exceptions=True,
     )
 
-    assert [found.version for found in (first, second, third) if isinstance(found, Found)] == [2, 3, 4]
+    assert [found.version for found in (first, second, third) if isinstance(found, RecordResult)] == [2, 3, 4]
     assert isinstance(gone, VersionMismatch)
 
 
@@ -179,7 +179,7 @@ async def test_a_write_whose_caller_has_gone_is_committed_and_told_if_it_had_beg
         )
         yield "INSERT INTO user (id, first_name, first_name_key, age, active, created_at, updated_at, version) " \
             "VALUES ('x', 'P', 'p', 1, 1, 'now', 'now', 1)", ()  # fmt: skip
-        return Written(None, (Change("User", "x", "created"),))
+        return TransactionResult(None, (Change("User", "x", "created"),))
 
     task = asyncio.create_task(directory.write(job))
     await begun.wait()
@@ -271,7 +271,7 @@ async def test_a_lock_that_is_never_given_up_is_told_as_such(directory, work, da
 
 def _pragma(words):
     yield f"PRAGMA {words}", ()
-    return Written(None)
+    return TransactionResult(None)
 
 
 async def test_a_group_of_writes_under_a_lock_comes_to_its_deadline(database):
@@ -331,14 +331,14 @@ async def test_what_a_savepoint_puts_back_and_what_a_group_changes_stays_in_memo
         found = {}
         for pragma in ("temp_store", "cache_size", "synchronous"):
             ((found[pragma],),) = yield f"PRAGMA {pragma}", ()
-        return Written(found)
+        return TransactionResult(found)
 
     written = await directory.write(job)
 
     assert written.result == {"temp_store": 2, "cache_size": -8192, "synchronous": 2}
 
 
-@pytest.mark.parametrize("repeat", [None, Repeat("a key", "a request")], ids=["plain", "under a key"])
+@pytest.mark.parametrize("repeat", [None, IdempotencyKey("a key", "a request")], ids=["plain", "under a key"])
 async def test_what_a_deletion_would_put_back_is_kept_in_a_file(database, repeat):
     """All that refer to a record go with it, and what is put back of a hundred thousand rows is 64 MiB."""
     said: list[str] = []

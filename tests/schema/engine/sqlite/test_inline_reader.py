@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.operations.directory import Directory, Written
+from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.sqlite import inline_reader
 
 pytestmark = pytest.mark.sqlite
@@ -146,7 +146,7 @@ async def test_no_snapshot_is_held_while_somebody_writes(places):
 
     def job():
         yield "SELECT 'written'", ()
-        return Written(None)
+        return TransactionResult(None)
 
     reads = [directory.read([(f"SELECT {number}", ())]) for number in range(6)]
     await asyncio.gather(*reads[:3], directory.write(job), *reads[3:])

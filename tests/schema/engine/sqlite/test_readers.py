@@ -7,22 +7,22 @@ import asyncio
 import pytest
 
 from schema.engine.errors import NotFound
-from schema.engine.operations.records import Found, find, get
-from schema.engine.query.selection import Branch, Page, Rows, Scalar, Selection
-from schema.engine.sqlite.inline_reader import Glance
+from schema.engine.operations.records import RecordResult, find, get
+from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
+from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, EVE, PEOPLE
 from tests.fixtures.clients import USER
 
 WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.shown))
 SHORT = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
-LIST = Branch((("items", Rows(SHORT)),), Page("size"))
+LIST = Branch((("items", Items(SHORT)),), Page("size"))
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
 @pytest.fixture(autouse=True)
 def _lanes_alone(monkeypatch):
-    monkeypatch.setattr(Glance, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def look_up(directory, *asked):
     """What comes of looking up these users (whose eyes, whose record, what of it), all at the same moment."""
     works = ((directory.work(ACTORS[name]), id, selection) for name, id, selection in asked)
     answers = await asyncio.gather(*(get(work, USER, id, what) for work, id, what in works), return_exceptions=True)
-    return [answer.json if isinstance(answer, Found) else answer for answer in answers]
+    return [answer.json if isinstance(answer, RecordResult) else answer for answer in answers]
 
 
 async def test_each_gets_what_they_would_get_alone(watched):
