@@ -38,7 +38,7 @@ class Acquaintance:
         self._size = size
         self._folder = folder
         self._expected: dict[str, list[Any]] = {}
-        self.faults: list[str] = []
+        self.field_errors: list[str] = []
 
     def meet(self, server: Server) -> list[Known]:
         """The workloads that the peer can be asked for; what it answers differently is left out, and told."""
@@ -57,7 +57,7 @@ class Acquaintance:
         if answers[0].status != workload.status:
             told = f"the status is {answers[0].status}, not {workload.status}: {answers[0].body[:200]!r}"
         if told:
-            self.faults.append(f"{peer.name}, {workload.name}: {told}")
+            self.field_errors.append(f"{peer.name}, {workload.name}: {told}")
             return None
         requests = load.write(self._folder / f"{peer.name}.{workload.name}", [ask.raw(peer.headers) for ask in asks])
         return Known(workload, requests, sum(answer.size for answer in answers) / len(answers))

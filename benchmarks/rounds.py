@@ -56,7 +56,7 @@ def compare(plan: Plan, store: Store) -> Run:
     with TemporaryDirectory(prefix="tandem-bench-") as folder:
         acquaintance = Acquaintance(plan.workloads, plan.size, Path(folder))
         contenders = list(_met(plan, store, acquaintance, remarks))
-        remarks += acquaintance.faults
+        remarks += acquaintance.field_errors
         _say(
             f"{len(contenders)} peers, about {replace(plan, peers=[it.peer for it in contenders]).minutes:.0f} minutes."
         )

@@ -239,7 +239,9 @@ PLANS = {store: empty_plans(store) for store in KINDS["both"]}
 
 
 @pytest.fixture
-def client(service: TestClient, database: Path | str, statements: list[str], plans: PlanCache) -> Iterator[TestClient]:
+def http_client(
+    service: TestClient, database: Path | str, statements: list[str], plans: PlanCache
+) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
     directory = Directory(str(database), watch=REPLAY.quiet(statements.append))
     directory.plans = plans
@@ -271,19 +273,19 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def rest(client: TestClient, actors: dict[str, Actor | None]) -> RestClient:
-    return RestClient(client, actors)
+def rest(http_client: TestClient, actors: dict[str, Actor | None]) -> RestClient:
+    return RestClient(http_client, actors)
 
 
 @pytest.fixture
-def graphql(client: TestClient, actors: dict[str, Actor | None]) -> GraphQLClient:
-    return GraphQLClient(client, actors)
+def graphql(http_client: TestClient, actors: dict[str, Actor | None]) -> GraphQLClient:
+    return GraphQLClient(http_client, actors)
 
 
 @pytest.fixture(params=[RestClient, GraphQLClient], ids=lambda kind: kind.name)
-def door(request: pytest.FixtureRequest, client: TestClient, actors: dict[str, Actor | None]) -> Client:
+def client(request: pytest.FixtureRequest, http_client: TestClient, actors: dict[str, Actor | None]) -> Client:
     """Either door: a test that takes it runs through both."""
-    opened: Client = request.param(client, actors)
+    opened: Client = request.param(http_client, actors)
     return opened
 
 
@@ -316,13 +318,15 @@ def live_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def furnish(base: str) -> None:
     """A few people and groups, through the front door."""
-    with httpx2.Client(base_url=base, trust_env=False) as client:
+    with httpx2.Client(base_url=base, trust_env=False) as http_client:
         people = [
-            client.post("/users", json={"first_name": first, "last_name": last, "age": age}).raise_for_status().json()
+            http_client.post("/users", json={"first_name": first, "last_name": last, "age": age})
+            .raise_for_status()
+            .json()
             for first, last, age in (("Ada", "Lovelace", 36), ("Charles", "Babbage", 79), ("Mary", "Somerville", 91))
         ]
         for name, members in (("Analytical Engine", people[:2]), ("Mechanism of the Heavens", people[2:])):
-            group = client.post("/groups", json={"name": name}).raise_for_status().json()
+            group = http_client.post("/groups", json={"name": name}).raise_for_status().json()
             for number, user in enumerate(members):
                 role = "owner" if number == 0 else "member"
-                client.put(f"/groups/{group['id']}/members/{user['id']}", json={"role": role}).raise_for_status()
+                http_client.put(f"/groups/{group['id']}/members/{user['id']}", json={"role": role}).raise_for_status()

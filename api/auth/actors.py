@@ -80,7 +80,7 @@ class Refusal:
 async def of_key(claim: KeyClaim, directory: Directory) -> Standing | Refusal:
     """What a key stands for, if it is good."""
     try:
-        found = await records.get(directory.work(SERVICE), KEY, claim.id, _OF_A_KEY)
+        found = await records.get(directory.unit_of_work(SERVICE), KEY, claim.id, _OF_A_KEY)
     except NotFound:
         return Refusal(claim.id)
     row = orjson.loads(found.json)
@@ -111,12 +111,12 @@ async def _person(subject: str, directory: Directory, field: str) -> dict[str, o
         return None
     found = Branch((("items", Items(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
     values = {**bound(USER.fields[field], "eq", "subject", subject), "size": 1}
-    page = await records.find(directory.work(SERVICE), USER, found, values)
+    page = await records.find(directory.unit_of_work(SERVICE), USER, found, values)
     return next(iter(orjson.loads(page.json)["items"]), None)
 
 
 async def is_there_a_key(directory: Directory) -> bool:
     """Whether anybody has ever made one."""
     first = Branch((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
-    page = await records.find(directory.work(SERVICE), KEY, first, {"size": 1})
+    page = await records.find(directory.unit_of_work(SERVICE), KEY, first, {"size": 1})
     return bool(orjson.loads(page.json)["items"])

@@ -101,8 +101,8 @@ def _understood(request: str, method: str | None, body: str | None, variables: s
     if found is None:
         fail(f"{request[:100]!r} is neither a path such as /users?sort=-age nor a GraphQL query.", 2)
     path = re.sub(r"\{\w+\}|:\w+(?=/|$)", SAMPLE, found["path"])
-    verb = (method or found["method"] or ("POST" if body is not None else "GET")).upper()
-    return Asked(verb, path, found["query"] or "", None if body is None else body.encode())
+    action = (method or found["method"] or ("POST" if body is not None else "GET")).upper()
+    return Asked(action, path, found["query"] or "", None if body is None else body.encode())
 
 
 def _told(asked: Asked, who: Who, came: Came, recorder: Recorder) -> Iterator[str]:

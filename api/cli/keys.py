@@ -55,11 +55,11 @@ def create(
     if expires is not None:
         given["expires_at"] = _moment(expires)
 
-    async def make(work: UnitOfWork) -> str:
+    async def make(unit_of_work: UnitOfWork) -> str:
         data = input_models.create_input(KEY).read(
             {field: value for field, value in given.items() if value is not None}
         )
-        _, found = await records.create(work, KEY, data, WHOLE)
+        _, found = await records.create(unit_of_work, KEY, data, WHOLE)
         return str(found.once)
 
     made = _done(make)
@@ -83,21 +83,21 @@ def list_() -> None:
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]) -> None:
     """Switch a key off for good. Whoever serves the database turns it away within five seconds."""
 
-    async def switch_off(work: UnitOfWork) -> None:
-        await records.call(work, KEY, KEY.verbs["revoke"], id.strip().lower(), {}, WHOLE)
+    async def switch_off(unit_of_work: UnitOfWork) -> None:
+        await records.call(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, WHOLE)
 
     _done(switch_off)
     warn(f"The key {id} is revoked.")
 
 
-async def _all(work: UnitOfWork) -> list[dict[str, Any]]:
+async def _all(unit_of_work: UnitOfWork) -> list[dict[str, Any]]:
     """All keys: as many as pages of a hundred can bring."""
     last, rows = "", list[dict[str, Any]]()
     page = Branch((("items", Items(WHOLE)),), Page("size"))
     later = Branch((("items", Items(WHOLE)),), Page("size", after="after"))
     for _ in range(MOST_PAGES):
         asked = (later, {"size": 100, "after_0": last}) if last else (page, {"size": 100})
-        found = json.loads((await records.find(work, KEY, *asked)).json)["items"]
+        found = json.loads((await records.find(unit_of_work, KEY, *asked)).json)["items"]
         rows += found
         if len(found) < 100:
             break
@@ -110,7 +110,7 @@ def _done(deed: Callable[[UnitOfWork], Awaitable[Done]]) -> Done:
 
     async def run(path: str) -> Done:
         async with Directory(path) as directory:
-            return await deed(directory.work(OPERATOR))
+            return await deed(directory.unit_of_work(OPERATOR))
 
     with plainly():
         settings = read()

@@ -162,7 +162,7 @@ def document(error: DirectoryError, status: int, path: str, request_id: str) -> 
         "instance": quote(path[:LONGEST_PATH]),
         "code": error.code,
         "request_id": request_id,
-        "errors": [_member(fault) for fault in error.faults[:MAX_FIELD_ERRORS]],
+        "errors": [_member(field_error) for field_error in error.field_errors[:MAX_FIELD_ERRORS]],
     }
 
 
@@ -171,13 +171,17 @@ def type_of(code: str) -> str:
     return f"/problems/{code.lower().replace('_', '-')}"
 
 
-def _member(fault: FieldError) -> dict[str, str]:
+def _member(field_error: FieldError) -> dict[str, str]:
     """One of its `errors`: where, what, and a code."""
-    if fault.place == "parameter":
-        return {"parameter": str(fault.path[0])[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in fault.path)
+    if field_error.place == "parameter":
+        return {
+            "parameter": str(field_error.path[0])[:LONGEST],
+            "message": field_error.message[:LONGEST],
+            "code": field_error.code,
+        }
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in field_error.path)
     pointer = "".join(f"/{part}" for part in parts)
-    return {"pointer": pointer[:LONGEST], "message": fault.message[:LONGEST], "code": fault.code}
+    return {"pointer": pointer[:LONGEST], "message": field_error.message[:LONGEST], "code": field_error.code}
 
 
 def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:

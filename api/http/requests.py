@@ -109,14 +109,14 @@ class Parameters:
         self, path: Mapping[str, str], query: Mapping[str, list[str]], headers: Mapping[str, str]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The values of the path and of the query; `BadRequest` or `Invalid` with all that is wrong with them."""
-        faults: list[FieldError] = []
-        in_path = _values(self._path, {name: [text] for name, text in path.items()}, faults) if path else {}
-        in_query = _values(self._query, query, faults) if query or self._needed else {}
+        field_errors: list[FieldError] = []
+        in_path = _values(self._path, {name: [text] for name, text in path.items()}, field_errors) if path else {}
+        in_query = _values(self._query, query, field_errors) if query or self._needed else {}
         for name, parameter in self._headers.items():
             if name in headers:
-                _values({name: parameter}, {name: [headers[name]]}, faults)
-        if faults:
-            raise ValidationFailed.of(*faults)
+                _values({name: parameter}, {name: [headers[name]]}, field_errors)
+        if field_errors:
+            raise ValidationFailed.of(*field_errors)
         return in_path, in_query
 
 
@@ -139,20 +139,24 @@ def query_of(query: bytes) -> dict[str, list[str]]:
     return made
 
 
-def _values(known: Mapping[str, Parameter], sent: Mapping[str, list[str]], faults: list[FieldError]) -> dict[str, Any]:
+def _values(
+    known: Mapping[str, Parameter], sent: Mapping[str, list[str]], field_errors: list[FieldError]
+) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, texts in sent.items():
         parameter = known.get(name)
         try:
             if parameter is None:
-                faults.append(_unknown(name, known))
+                field_errors.append(_unknown(name, known))
             else:
                 made[name] = _many(parameter, texts) if parameter.many else _single(parameter, texts)
         except ValueError as error:
-            faults.append(FieldError((parameter.name if parameter else name,), str(error), "invalid", "parameter"))
+            field_errors.append(
+                FieldError((parameter.name if parameter else name,), str(error), "invalid", "parameter")
+            )
     for name, parameter in known.items():
         if parameter.required and name not in sent:
-            faults.append(FieldError((name,), "it is required", "required", "parameter"))
+            field_errors.append(FieldError((name,), "it is required", "required", "parameter"))
     return made
 
 
@@ -164,8 +168,8 @@ def _unknown(name: str, known: Iterable[str]) -> FieldError:
 
 def _single(parameter: Parameter, texts: list[str]) -> Any:
     if len(texts) > 1:
-        fault = FieldError((parameter.name,), "it stands more than once", "repeated", "parameter")
-        raise BadRequest(f"{parameter.name} stands more than once", [fault])
+        field_error = FieldError((parameter.name,), "it stands more than once", "repeated", "parameter")
+        raise BadRequest(f"{parameter.name} stands more than once", [field_error])
     return parameter.read(texts[0])
 
 

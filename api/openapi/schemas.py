@@ -98,16 +98,16 @@ def page_schema(item: str, description: str) -> Schema:
     return closed({"items": items, "next": following, "total": total}, ["items", "next"], description=description)
 
 
-def action_schema(resource: Resource, verb: Action) -> Schema:
+def action_schema(resource: Resource, action: Action) -> Schema:
     """What a model's own verb takes."""
-    schema = input_models.action_input(resource, verb).json_schema()
+    schema = input_models.action_input(resource, action).json_schema()
     schema.pop("title")
     for name, member in schema["properties"].items():
         field = resource.fields.get(name)
         told = _taken(field) if field else {"description": f"{name.replace('_', ' ').capitalize()}."}
         member |= {word: told[word] for word in ("description", "examples") if word in told}
     reword(schema)
-    return {**schema, "description": f"What `{verb.name}` takes."}
+    return {**schema, "description": f"What `{action.name}` takes."}
 
 
 def reference(name: str) -> Schema:

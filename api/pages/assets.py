@@ -1,8 +1,9 @@
 """Fetches the explorers that `/docs`, `/redoc` and `/graphql` show, from their published packages.
 
-`python -m api.pages.assets` asks npm for the versions that `static/manifest.json` names, checks each against its sha512,
-and unpacks the few files we need into `static/vendor/`, which git ignores. Where all is in place it does nothing.
-It imports the standard library alone, so that it runs before anything is installed, and it serves nothing itself.
+`python -m api.pages.assets` asks npm for the versions that `static/manifest.json` names, checks each against its
+sha512, and unpacks the few files we need into `static/vendor/`, which git ignores. Where all is in place it does
+nothing. It imports the standard library alone, so that it runs before anything is installed, and it serves nothing
+itself.
 """
 
 from __future__ import annotations

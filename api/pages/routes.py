@@ -1,8 +1,9 @@
 """The pages that people look at: the front page, Swagger UI, ReDoc, GraphiQL, and one page for each problem type.
 
-They are small documents of ours in `static/pages/`; the explorers' own files are fetched by `api.pages.assets`. Nothing is
-inline and nothing is remote, so that one strict policy holds for all. What the API is and does is told elsewhere: the
-explorers read it from `/openapi.json` and `/graphql`. Every address on a page is relative, so that any prefix will do.
+They are small documents of ours in `static/pages/`; the explorers' own files are fetched by `api.pages.assets`. Nothing
+is inline and nothing is remote, so that one strict policy holds for all. What the API is and does is told elsewhere:
+the explorers read it from `/openapi.json` and `/graphql`. Every address on a page is relative, so that any prefix will
+do.
 """
 
 from __future__ import annotations

@@ -72,9 +72,9 @@ class EndpointRequest(NamedTuple):
     body: Any = None
 
     @property
-    def work(self) -> UnitOfWork:
+    def unit_of_work(self) -> UnitOfWork:
         """A transaction of the actor's own."""
-        return self.directory.work(self.actor)
+        return self.directory.unit_of_work(self.actor)
 
 
 class EndpointResponse(NamedTuple):

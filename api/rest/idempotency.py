@@ -47,8 +47,8 @@ def repeatable(call: EndpointRequest, versions: frozenset[int] | None = None) ->
     """
     sent = call.headers.get("idempotency-key")
     if sent is None:
-        return call.work
+        return call.unit_of_work
     allowed = None if versions is None else sorted(versions)
-    return call.directory.work(
+    return call.directory.unit_of_work(
         call.actor, idempotency_key(_key(sent), "POST", call.url, call.query, allowed, call.body)
     )

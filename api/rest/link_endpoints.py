@@ -22,25 +22,29 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
 
     async def get(call: EndpointRequest) -> EndpointResponse:
         far = call.path[relation.far]
-        return EndpointResponse(200, await links.get_link(call.work, relation, call.path["id"], far, item_of(relation)))
+        return EndpointResponse(
+            200, await links.get_link(call.unit_of_work, relation, call.path["id"], far, item_of(relation))
+        )
 
     async def put(call: EndpointRequest) -> EndpointResponse:
-        await links.link(call.work, relation, call.path["id"], call.path[relation.far], call.body or {}, [])
+        await links.link(call.unit_of_work, relation, call.path["id"], call.path[relation.far], call.body or {}, [])
         return EndpointResponse(204)
 
     async def remove(call: EndpointRequest) -> EndpointResponse:
-        await links.unlink(call.work, relation, call.path["id"], call.path[relation.far], [])
+        await links.unlink(call.unit_of_work, relation, call.path["id"], call.path[relation.far], [])
         return EndpointResponse(204)
 
     name = f"{resource.name}{relation.singular_pascal_name}"
     yield Endpoint(
-        "GET", path, f"get{name}", f"Show a {one} of a {resource.singular}", f"One of the {resource.singular}'s {many}.",
+        "GET", path, f"get{name}", f"Show a {one} of a {resource.singular}",
+        f"One of the {resource.singular}'s {many}.",
         tag=resource.plural, call=get, parameters=parameters, errors=(NotFound,),
         replies=(ResponseSpec(200, f"The {one}.", reference(relation.item_name)),),
     )  # fmt: skip
     yield Endpoint(
         "PUT", path, f"put{name}", f"Add or change a {one} of a {resource.singular}",
-        f"Afterwards the {one} belongs to the {resource.singular}, whether or not it did before. What is not sent stays.",
+        f"Afterwards the {one} belongs to the {resource.singular}, whether or not it did before. "
+        "What is not sent stays.",
         tag=resource.plural, call=put, parameters=parameters, errors=(Forbidden, NotFound), replies=(DONE,),
         body=_body(relation),
     )  # fmt: skip

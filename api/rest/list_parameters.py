@@ -59,8 +59,8 @@ def item_of(relation: Relation) -> Selection:
 def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     """What a list of records takes."""
     filters = (_filter(field, operator) for field in resource.filters for operator in field.operators)
-    search = [_search(resource)] if search.looked_into(resource) else []
-    found = (*_paging(resource), *search, *filters)
+    searches = [_search(resource)] if search.looked_into(resource) else []
+    found = (*_paging(resource), *searches, *filters)
     names = [parameter.name for parameter in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     assert not twice, (

@@ -53,8 +53,8 @@ def model_endpoints(resource: Resource) -> Iterator[Endpoint]:
         yield _list_below(resource, relation) if relation.many else _get_below(resource, relation)
         if relation.link and relation.owning:
             yield from link_endpoints(resource, relation)
-    for verb in resource.verbs.values():
-        yield _call(resource, verb)
+    for action in resource.actions.values():
+        yield _call(resource, action)
 
 
 def me_endpoint(resource: Resource) -> Endpoint:
@@ -63,7 +63,7 @@ def me_endpoint(resource: Resource) -> Endpoint:
     async def me(call: EndpointRequest) -> EndpointResponse:
         if call.actor.id is None:
             raise NotFound("there is no user behind this credential")
-        return _shown(call, await records.get(call.work, resource, call.actor.id, whole_record(resource)))
+        return _shown(call, await records.get(call.unit_of_work, resource, call.actor.id, whole_record(resource)))
 
     return Endpoint(
         "GET", "/me", "getMe", "Show who is asking", "The actor's own user, if the credential stands for one.",
@@ -92,11 +92,12 @@ def id_parameter(resource: Resource, name: str = "id") -> Parameter:
 def _list(resource: Resource) -> Endpoint:
     async def find(call: EndpointRequest) -> EndpointResponse:
         asked = listing(resource, None, call.query, await call.directory.signing.signer())
-        return _page(call, await records.find(call.work, resource, *asked))
+        return _page(call, await records.find(call.unit_of_work, resource, *asked))
 
     return Endpoint(
         "GET", f"/{resource.plural}", f"list{resource.plural_name}", f"List {resource.plural}",
-        f"A page of {resource.plural}, in a stable order: by id, unless `sort` says otherwise. Filters may be combined.",
+        f"A page of {resource.plural}, in a stable order: by id, unless `sort` says otherwise. "
+        "Filters may be combined.",
         tag=resource.plural, call=find, parameters=(*list_parameters(resource), IF_NONE_MATCH), errors=(Forbidden,),
         replies=(_page_reply(f"A page of {resource.plural}.", resource.name), NOT_MODIFIED),
     )  # fmt: skip
@@ -116,17 +117,19 @@ def _create(resource: Resource) -> Endpoint:
         f"Adds a {resource.singular} to the directory.",
         tag=resource.plural, call=create, parameters=(IDEMPOTENCY_KEY,), errors=(Forbidden, Conflict, *REPEATED),
         body=Body(reference(f"{resource.name}Create"), face.read_json),
-        replies=(ResponseSpec(201, f"The new {resource.singular}.", reference(created_name(resource)), ("ETag", "Location")),),
+        replies=(ResponseSpec(201, f"The new {resource.singular}.", reference(created_name(resource)), ("ETag",
+        "Location")),),
         confidential=resource.once is not None,
     )  # fmt: skip
 
 
 def _get(resource: Resource) -> Endpoint:
     async def get(call: EndpointRequest) -> EndpointResponse:
-        return _shown(call, await records.get(call.work, resource, call.path["id"], whole_record(resource)))
+        return _shown(call, await records.get(call.unit_of_work, resource, call.path["id"], whole_record(resource)))
 
     return Endpoint(
-        "GET", f"/{resource.plural}/{{id}}", f"get{resource.name}", f"Show a {resource.singular}", f"One {resource.singular}, whole.",
+        "GET", f"/{resource.plural}/{{id}}", f"get{resource.name}", f"Show a {resource.singular}",
+        f"One {resource.singular}, whole.",
         tag=resource.plural, call=get, parameters=(id_parameter(resource), IF_NONE_MATCH), errors=(NotFound,),
         replies=(_record_reply(resource, 200, f"The {resource.singular}."), NOT_MODIFIED),
     )  # fmt: skip
@@ -138,7 +141,9 @@ def _update(resource: Resource) -> Endpoint:
     async def update(call: EndpointRequest) -> EndpointResponse:
         versions = expected_versions(call.headers)
         whole = whole_record(resource)
-        return _changed(await records.update(call.work, resource, call.path["id"], call.body, whole, versions=versions))
+        return _changed(
+            await records.update(call.unit_of_work, resource, call.path["id"], call.body, whole, versions=versions)
+        )
 
     return Endpoint(
         "PATCH", f"/{resource.plural}/{{id}}", f"update{resource.name}", f"Change a {resource.singular}",
@@ -146,14 +151,15 @@ def _update(resource: Resource) -> Endpoint:
         "What changes nothing is no change.",
         tag=resource.plural, call=update, parameters=(id_parameter(resource), IF_MATCH),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch),
-        body=Body(reference(f"{resource.name}Update"), face.read_json, (MERGE_PATCH, JSON), examples={"part": _part(resource)}),
+        body=Body(reference(f"{resource.name}Update"), face.read_json, (MERGE_PATCH, JSON),
+        examples={"part": _part(resource)}),
         replies=(_record_reply(resource, 200, f"The {resource.singular} as it is now."),),
     )  # fmt: skip
 
 
 def _delete(resource: Resource) -> Endpoint:
     async def delete(call: EndpointRequest) -> EndpointResponse:
-        await records.delete(call.work, resource, call.path["id"], versions=expected_versions(call.headers))
+        await records.delete(call.unit_of_work, resource, call.path["id"], versions=expected_versions(call.headers))
         return EndpointResponse(204)
 
     return Endpoint(
@@ -164,21 +170,21 @@ def _delete(resource: Resource) -> Endpoint:
     )  # fmt: skip
 
 
-def _call(resource: Resource, verb: Action) -> Endpoint:
-    face = input_models.action_input(resource, verb)
+def _call(resource: Resource, action: Action) -> Endpoint:
+    face = input_models.action_input(resource, action)
 
     async def call_verb(call: EndpointRequest) -> EndpointResponse:
         versions, whole = expected_versions(call.headers), whole_record(resource)
         work = repeatable(call, versions)
-        found = await records.call(work, resource, verb, call.path["id"], call.body, whole, versions=versions)
+        found = await records.call(work, resource, action, call.path["id"], call.body, whole, versions=versions)
         return _changed(found)
 
     return Endpoint(
-        "POST", f"/{resource.plural}/{{id}}/{verb.name}", f"{verb.camel}{resource.name}",
-        f"{verb.name.replace('_', ' ').capitalize()} a {resource.singular}", verb.description,
+        "POST", f"/{resource.plural}/{{id}}/{action.name}", f"{action.camel}{resource.name}",
+        f"{action.name.replace('_', ' ').capitalize()} a {resource.singular}", action.description,
         tag=resource.plural, call=call_verb, parameters=(id_parameter(resource), IF_MATCH, IDEMPOTENCY_KEY),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch, *REPEATED),
-        body=Body(action_schema(resource, verb), face.read_json),
+        body=Body(action_schema(resource, action), face.read_json),
         replies=(_record_reply(resource, 200, f"The {resource.singular} as it is now."),),
     )  # fmt: skip
 
@@ -188,12 +194,13 @@ def _list_below(resource: Resource, relation: Relation) -> Endpoint:
 
     async def find_below(call: EndpointRequest) -> EndpointResponse:
         asked = listing(target, relation, call.query, await call.directory.signing.signer())
-        return _page(call, await records.find_below(call.work, resource, call.path["id"], *asked))
+        return _page(call, await records.find_below(call.unit_of_work, resource, call.path["id"], *asked))
 
     return Endpoint(
         "GET", f"/{resource.plural}/{{id}}/{relation.name}", f"list{resource.name}{relation.pascal_name}",
         f"List the {relation.name.replace('_', ' ')} of a {resource.singular}", relation.description,
-        tag=resource.plural, call=find_below, parameters=(id_parameter(resource), *list_parameters(target), IF_NONE_MATCH),
+        tag=resource.plural, call=find_below, parameters=(id_parameter(resource), *list_parameters(target),
+        IF_NONE_MATCH),
         errors=(Forbidden, NotFound),
         replies=(_page_reply(relation.description, relation.item_name), NOT_MODIFIED),
     )  # fmt: skip
@@ -203,7 +210,9 @@ def _get_below(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
     async def get_below(call: EndpointRequest) -> EndpointResponse:
-        found = await records.get_one_below(call.work, resource, call.path["id"], relation, whole_record(target))
+        found = await records.get_one_below(
+            call.unit_of_work, resource, call.path["id"], relation, whole_record(target)
+        )
         return EndpointResponse(200, found)
 
     return Endpoint(

@@ -116,16 +116,16 @@ def _reader(adapter: TypeAdapter[Any], schema: Schema) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         literal = [text] if any(kind in _LITERALS and _LITERALS[kind].fullmatch(text) for kind in kinds) else []
         spelled = [*literal, json.dumps(text)] if "string" in kinds or not literal else literal
-        fault = ""
+        field_error = ""
         for candidate in spelled:
             try:
                 value = adapter.validate_json(candidate)
             except ValidationError as error:
-                fault = fault or error.errors(include_url=False)[0]["msg"]
+                field_error = field_error or error.errors(include_url=False)[0]["msg"]
                 continue
             if any(_fits(part, json.loads(candidate)) for part in parts):
                 return value
-        raise ValueError(fault[:1].lower() + fault[1:] or f"it has to be {' or '.join(map(_words, parts))}")
+        raise ValueError(field_error[:1].lower() + field_error[1:] or f"it has to be {' or '.join(map(_words, parts))}")
 
     return read
 

@@ -36,7 +36,7 @@ _GIVEN: dict[type, Given] = {
     EndpointRequest: lambda call: call,
     Actor: lambda call: call.actor,
     Directory: lambda call: call.directory,
-    UnitOfWork: lambda call: call.work,
+    UnitOfWork: lambda call: call.unit_of_work,
 }
 
 

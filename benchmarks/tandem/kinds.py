@@ -55,7 +55,7 @@ async def _plaintext(call: EndpointRequest) -> EndpointResponse:
 
 
 async def _queries(call: EndpointRequest) -> EndpointResponse:
-    work, plan, signer = call.work, call.work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
+    work, plan, signer = call.unit_of_work, call.unit_of_work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
     steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
@@ -66,7 +66,7 @@ async def _queries(call: EndpointRequest) -> EndpointResponse:
 
 async def _updates(call: EndpointRequest) -> EndpointResponse:
     """Each row is read, given another number and written, all in one transaction."""
-    work, kind = call.work, call.actor.kind
+    work, kind = call.unit_of_work, call.actor.kind
     plans, rule = work.directory.plans, _WORLD.rules.update
     key = ("update", _WORLD, kind, rule, _NUMBER, False)
     changing = plans.get(key, lambda: write_statements.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
@@ -88,7 +88,7 @@ async def _updates(call: EndpointRequest) -> EndpointResponse:
 
 
 async def _fortunes(call: EndpointRequest) -> EndpointResponse:
-    page = await records.find(call.work, _FORTUNE, _ALL, {"size": 100})
+    page = await records.find(call.unit_of_work, _FORTUNE, _ALL, {"size": 100})
     told = [(it["place"], it["message"]) for it in orjson.loads(page.json)["items"]]
     told.append((0, "Additional fortune added at request time."))
     told.sort(key=lambda it: it[1])

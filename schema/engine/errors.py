@@ -58,10 +58,10 @@ class DirectoryError(Exception):
     code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Something went wrong"
 
-    def __init__(self, detail: str, faults: Iterable[FieldError] = ()) -> None:
+    def __init__(self, detail: str, field_errors: Iterable[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.faults = tuple(faults)
+        self.field_errors = tuple(field_errors)
 
 
 class RequestError(DirectoryError):
@@ -82,11 +82,13 @@ class ValidationFailed(RequestError):
     title = "The request is not valid"
 
     @classmethod
-    def of(cls, *faults: FieldError) -> ValidationFailed:
-        """An error whose sentence is made of its faults."""
-        sentences = [f"{_spelled(fault)}: {fault.message}" for fault in faults[:MAX_FIELD_ERRORS]]
-        more = [f"and {len(faults) - MAX_FIELD_ERRORS} more"] if len(faults) > MAX_FIELD_ERRORS else []
-        return cls("; ".join((*sentences, *more)), faults[:MAX_FIELD_ERRORS])
+    def of(cls, *field_errors: FieldError) -> ValidationFailed:
+        """An error whose sentence is made of its field_errors."""
+        sentences = [
+            f"{_spelled(field_error)}: {field_error.message}" for field_error in field_errors[:MAX_FIELD_ERRORS]
+        ]
+        more = [f"and {len(field_errors) - MAX_FIELD_ERRORS} more"] if len(field_errors) > MAX_FIELD_ERRORS else []
+        return cls("; ".join((*sentences, *more)), field_errors[:MAX_FIELD_ERRORS])
 
 
 class Unauthenticated(RequestError):
@@ -193,5 +195,5 @@ class QueryTimeout(Timeout):
     """The database was at work on it when the time was up: it did not merely wait."""
 
 
-def _spelled(fault: FieldError) -> str:
-    return ".".join(map(str, fault.path)) or "the body"
+def _spelled(field_error: FieldError) -> str:
+    return ".".join(map(str, field_error.path)) or "the body"

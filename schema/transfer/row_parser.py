@@ -77,9 +77,9 @@ class Intake:
         try:
             return self._sheet.face.read(data), wrong
         except ValidationFailed as error:
-            faulty = {fault.path[0] for fault in error.faults}
+            faulty = {fault.path[0] for fault in error.field_errors}
             right = {name: value for name, value in data.items() if name not in faulty}
-            return self._sheet.face.read(right), [*wrong, *error.faults]
+            return self._sheet.face.read(right), [*wrong, *error.field_errors]
 
     def _columns(self, values: Row) -> Row:
         """The columns that the values fill; a record that is not known by its id may be a new one."""

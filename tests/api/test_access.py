@@ -30,9 +30,9 @@ def those(fits):
 
 
 @pytest.fixture
-def door(door, actor):
+def client(client, actor):
     """Either door, used by one of the actors."""
-    return door.by(actor)
+    return client.by(actor)
 
 
 def outcome(deed):
@@ -43,12 +43,12 @@ def outcome(deed):
         return refused.code
 
 
-def test_records_are_seen_with_what_is_private_blanked_out(door, actor):
+def test_records_are_seen_with_what_is_private_blanked_out(client, actor):
     for user in PEOPLE:
-        found = outcome(lambda user=user: door.get("user", user["id"]))
+        found = outcome(lambda user=user: client.get("user", user["id"]))
         assert found == expected(actor, lambda user=user: shown(actor, user), "NOT_FOUND")
     for group in GROUPS:
-        found = outcome(lambda group=group: door.get("group", group["id"]))
+        found = outcome(lambda group=group: client.get("group", group["id"]))
         assert found == expected(actor, lambda group=group: group, "NOT_FOUND")
 
 
@@ -63,21 +63,21 @@ def shown(actor, user):
     return access_table.shown(actor, user)
 
 
-def test_lists_hold_the_same(door, actor):
+def test_lists_hold_the_same(client, actor):
     everybody = expected(actor, lambda: [shown(actor, user) for user in PEOPLE], "FORBIDDEN")
     groups = expected(actor, lambda: GROUPS, "FORBIDDEN")
 
-    assert outcome(lambda: door.find("user", count="exact").items) == everybody
-    assert outcome(lambda: door.find("group", count="exact").items) == groups
+    assert outcome(lambda: client.find("user", count="exact").items) == everybody
+    assert outcome(lambda: client.find("group", count="exact").items) == groups
 
 
-def test_lists_below_hold_the_same(door, actor):
+def test_lists_below_hold_the_same(client, actor):
     for group in GROUPS:
         members = expected(
             actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND"
         )
 
-        found = outcome(lambda group=group: door.find("group", ("members", group["id"])).items)
+        found = outcome(lambda group=group: client.find("group", ("members", group["id"])).items)
 
         assert (found if isinstance(found, str) else [without_link(item) for item in found]) == members
 
@@ -86,17 +86,17 @@ def without_link(item):
     return {name: value for name, value in item.items() if not name.startswith("link_")}
 
 
-def test_one_sees_oneself_whole(door, actor):
+def test_one_sees_oneself_whole(client, actor):
     myself = next((user for user in PEOPLE if actor and user["id"] == actor.id), "NOT_FOUND")
 
-    assert outcome(door.me) == (myself if actor else "UNAUTHENTICATED")
+    assert outcome(client.me) == (myself if actor else "UNAUTHENTICATED")
 
 
 @those(access_table.sees_records)
-def test_what_one_may_not_see_one_cannot_find_or_sort_by(door, actor):
+def test_what_one_may_not_see_one_cannot_find_or_sort_by(client, actor):
     lists = {"all": ("user", None), "below": ("group", ("members", ENGINE["id"]))}
     for field, place, asked in every_question():
-        refused = refusal(lambda place=place, asked=asked: door.find(*lists[place], **asked))
+        refused = refusal(lambda place=place, asked=asked: client.find(*lists[place], **asked))
 
         if field in PRIVATE and not access_table.is_staff(actor):
             assert (refused.code, refused.names) == ("FORBIDDEN", {field}), asked
@@ -126,9 +126,9 @@ def refusal(deed):
     return None
 
 
-def test_users_are_made_and_deleted_by_staff(door, actor):
-    made = outcome(lambda: door.create("user", first_name="New", age=1, email="new@example.com"))
-    gone = outcome(lambda: door.delete("user", EVE["id"]))
+def test_users_are_made_and_deleted_by_staff(client, actor):
+    made = outcome(lambda: client.create("user", first_name="New", age=1, email="new@example.com"))
+    gone = outcome(lambda: client.delete("user", EVE["id"]))
 
     if actor and access_table.is_staff(actor):
         assert made["email"] == "new@example.com"
@@ -144,14 +144,14 @@ CHANGES: list[Row] = [
 ]  # fmt: skip
 
 
-def test_a_user_is_changed_by_staff_and_in_part_by_themselves(door, actor):
-    admin = door.by(ACTORS["admin"])
+def test_a_user_is_changed_by_staff_and_in_part_by_themselves(client, actor):
+    admin = client.by(ACTORS["admin"])
     for number, whose in enumerate(PEOPLE):
         now = whose
         for change in CHANGES:
             if "email" in change:
                 change = {**change, "email": f"{number}{change['email']}"}
-            refused = refusal(lambda id=whose["id"], change=change: door.update("user", id, **change))
+            refused = refusal(lambda id=whose["id"], change=change: client.update("user", id, **change))
 
             found = admin.get("user", whose["id"])
             if actor and access_table.may_change(actor, whose, set(change)):
@@ -163,30 +163,30 @@ def test_a_user_is_changed_by_staff_and_in_part_by_themselves(door, actor):
 
 
 @those(lambda actor: actor.id == ADA["id"])
-def test_what_may_not_be_changed_is_named(door, actor):
+def test_what_may_not_be_changed_is_named(client, actor):
     with pytest.raises(Refused, match="FORBIDDEN") as refused:
-        door.update("user", ADA["id"], first_name="X", email="x@example.com", active=False)
+        client.update("user", ADA["id"], first_name="X", email="x@example.com", active=False)
 
     assert refused.value.names == {"email", "active"}
 
 
-def test_people_are_switched_on_and_off_by_staff(door, actor):
+def test_people_are_switched_on_and_off_by_staff(client, actor):
     for user in PEOPLE:
-        for verb in ("deactivate", "activate"):
-            done = outcome(lambda user=user, verb=verb: door.call(verb, "user", user["id"]))
+        for action in ("deactivate", "activate"):
+            done = outcome(lambda user=user, action=action: client.call(action, "user", user["id"]))
 
             if actor and access_table.is_staff(actor):
-                assert done["active"] == (verb == "activate")
+                assert done["active"] == (action == "activate")
             else:
                 assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
 
 
-def test_groups_are_the_business_of_staff(door, actor):
+def test_groups_are_the_business_of_staff(client, actor):
     deeds = {
-        "create": lambda: door.create("group", name="New"),
-        "update": lambda: door.update("group", ENGINE["id"], name="Newer"),
-        "update nothing": lambda: door.update("group", ENGINE["id"]),
-        "delete": lambda: door.delete("group", ENGINE["id"]),
+        "create": lambda: client.create("group", name="New"),
+        "update": lambda: client.update("group", ENGINE["id"], name="Newer"),
+        "update nothing": lambda: client.update("group", ENGINE["id"]),
+        "delete": lambda: client.delete("group", ENGINE["id"]),
     }
 
     done = {name: outcome(deed) for name, deed in deeds.items()}
@@ -199,12 +199,12 @@ def test_groups_are_the_business_of_staff(door, actor):
 
 
 @pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_who_belongs_is_decided_by_staff_and_by_owners(door, actor, deed):
-    admin = door.by(ACTORS["admin"])
+def test_who_belongs_is_decided_by_staff_and_by_owners(client, actor, deed):
+    admin = client.by(ACTORS["admin"])
     for group in GROUPS:
         for user in (BOB, EVE):
             for fields in [{}, {"role": "owner"}, {"role": "member"}] if deed == "link" else [{}]:
-                done = outcome(lambda: getattr(door, deed)("group", group["id"], "members", user["id"], **fields))  # noqa: B023
+                done = outcome(lambda: getattr(client, deed)("group", group["id"], "members", user["id"], **fields))  # noqa: B023
 
                 if actor and access_table.may_manage(actor, group):
                     assert done is None
@@ -220,26 +220,26 @@ def membership(group):
     ]
 
 
-def roles_of(door, group):
-    return {item["id"]: item["link_role"] for item in door.find("group", ("members", group["id"])).items}
+def roles_of(client, group):
+    return {item["id"]: item["link_role"] for item in client.find("group", ("members", group["id"])).items}
 
 
 @those(lambda actor: actor.id == ADA["id"])
-def test_an_owner_who_is_one_no_more_decides_no_more(door, actor):
-    door.link("group", ENGINE["id"], "members", ADA["id"], role="member")
+def test_an_owner_who_is_one_no_more_decides_no_more(client, actor):
+    client.link("group", ENGINE["id"], "members", ADA["id"], role="member")
 
-    assert outcome(lambda: door.link("group", ENGINE["id"], "members", EVE["id"])) == "FORBIDDEN"
+    assert outcome(lambda: client.link("group", ENGINE["id"], "members", EVE["id"])) == "FORBIDDEN"
 
 
 @those(lambda actor: access_table.may_manage(actor, ENGINE))
 def test_what_a_change_answers_is_no_more_than_a_reader_would_see(graphql, actor):
-    door = graphql.by(actor)
+    client = graphql.by(actor)
     query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE["id"]}", userId: "{EVE["id"]}"}}) {{
         user {{ email age }}
         group {{ members {{ nodes {{
             id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
 
-    found = door.ask(query)["addGroupMember"]
+    found = client.ask(query)["addGroupMember"]
 
     eve = shown(actor, EVE)
     assert found["user"] == {"email": eve["email"], "age": eve["age"]}
@@ -297,5 +297,5 @@ def test_what_is_hidden_is_null_in_graphql_and_no_error(graphql, actor):
 def test_the_table_of_rights_is_about_the_models_there_are():
     """A new private field or verb has to be entered above."""
     assert {name for names in resource_of(USER.model).rules.private for name in names} == PRIVATE
-    assert set(USER.verbs) == {"activate", "deactivate"}
+    assert set(USER.actions) == {"activate", "deactivate"}
     assert CHOIR in GROUPS

@@ -28,8 +28,8 @@ ONLY_IN_GRAPHQL = {"addGroupMember", "setGroupMemberRole", "node", "nodes", "gre
 
 
 @pytest.fixture
-def document(client):
-    return client.get("/openapi.json").json()
+def document(http_client):
+    return http_client.get("/openapi.json").json()
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations
     for name, (kind, above) in lists.items():
         (offered,) = (it["schema"]["enum"] for it in operations[name][1]["parameters"] if it["name"] == "sort")
         for sort in offered:
-            found = [door.find(kind, above, sort=sort).items for door in (rest, graphql)]
+            found = [client.find(kind, above, sort=sort).items for client in (rest, graphql)]
             assert found[0] == found[1] != []
 
 

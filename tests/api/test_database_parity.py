@@ -66,17 +66,17 @@ def asked_of(chance: random.Random) -> dict[str, Any]:
     return asked
 
 
-def walked(door, asked):
+def walked(client, asked):
     """What the first pages hold, forwards and one step back; or what was refused."""
     try:
-        said = [door.find("user", **asked)]
+        said = [client.find("user", **asked)]
         if said[0].next:
-            said.append(door.find("user", **asked, after=said[0].next))
+            said.append(client.find("user", **asked, after=said[0].next))
             if said[1].previous:
-                said.append(door.find("user", **asked, before=said[1].previous))
+                said.append(client.find("user", **asked, before=said[1].previous))
         return said
     except Refused as refusal:
-        return str(refusal), refusal.faults
+        return str(refusal), refusal.field_errors
 
 
 @pytest.mark.parametrize("kind", [RestClient, GraphQLClient], ids=lambda kind: kind.name)

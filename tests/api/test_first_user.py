@@ -14,8 +14,8 @@ SMALLEST = {"first_name": "Ada", "age": 36}
 @pytest.fixture
 def fresh(settings):
     """The service as `dev.py run` starts it: its own access rules, an empty directory."""
-    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as client:
-        yield client
+    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as http_client:
+        yield http_client
 
 
 def test_a_user_made_at_rest_is_there_in_graphql_in_the_next_call(fresh):

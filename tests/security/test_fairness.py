@@ -57,11 +57,11 @@ async def test_another_is_answered_while_one_waits_for_many_long_queries(greedy)
 async def test_another_finds_and_gets_records_meanwhile(greedy, database):
     fill(database, PEOPLE)
     directory, tasks = greedy
-    work = directory.work(HONEST)
+    unit_of_work = directory.unit_of_work(HONEST)
 
-    page = await asyncio.wait_for(find(work, USER, LIST, {"size": 5}), 20)
+    page = await asyncio.wait_for(find(unit_of_work, USER, LIST, {"size": 5}), 20)
     id = page.json.partition(b'"id":"')[2][:36].decode()
-    found = await asyncio.wait_for(asyncio.gather(*(get(work, USER, id, SHORT) for _ in range(5))), 20)
+    found = await asyncio.wait_for(asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5))), 20)
 
     assert [one.json for one in found] == [b'{"id":"%b"}' % id.encode()] * 5
     assert not any(task.done() for task in tasks)
@@ -84,7 +84,7 @@ async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(
 
     def asked(actor, name):
         branch = replace(LIST, page=Page(name), where=Compare("first_name", "eq", "name"))
-        return asyncio.create_task(find(directory.work(actor), USER, branch, {name: 1, "name": "Ada"}))
+        return asyncio.create_task(find(directory.unit_of_work(actor), USER, branch, {name: 1, "name": "Ada"}))
 
     tasks = [asked(GREEDY, f"greedy{number}") for number in range(10)]
     await asyncio.sleep(0)

@@ -89,7 +89,7 @@ def house(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(house):
+def http_client(house):
     with ExitStack() as stack:
         yield stack.enter_context(TestClient(create_app(production(house)), base_url=BASE))
 
@@ -100,9 +100,9 @@ def keys(house):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_hostile_is_answered_in_order(client, keys, name):
+def test_what_is_hostile_is_answered_in_order(http_client, keys, name):
     for role in (*ROLES, None):
-        answer = client.post(
+        answer = http_client.post(
             "/graphql", content=HOSTILE[name], headers={"content-type": "application/json", **keys.get(role, {})}
         )
 
@@ -138,24 +138,24 @@ CONDITIONS: dict[str, tuple[str, object, bool]] = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_filters_have_no_more_conditions_than_a_plan_can_bear(client, keys, name):
+def test_filters_have_no_more_conditions_than_a_plan_can_bear(http_client, keys, name):
     query, conditions, fits = CONDITIONS[name]
     body = {"query": f"query({F}) {query}", "variables": {"f": conditions}}
 
     # The third time there is a plan that may be taken again: what was counted for it must not count twice.
-    answers = [client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
+    answers = [http_client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
 
     for answer in answers:
         assert ("data" in answer) == fits
         assert fits or answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
-def test_what_another_shape_of_filter_takes_is_not_counted_twice(client, keys):
+def test_what_another_shape_of_filter_takes_is_not_counted_twice(http_client, keys):
     asked = f"query({F}) {FILTERED}"
 
     for parts in ([ONE], [ONE] * 2, [ONE] * 98, [ONE] * 99):
         body = {"query": asked, "variables": {"f": {"or": parts}}}
-        assert "errors" not in client.post("/graphql", json=body, headers=keys["reader"]).json()
+        assert "errors" not in http_client.post("/graphql", json=body, headers=keys["reader"]).json()
 
 
 @pytest.mark.parametrize(
@@ -168,22 +168,24 @@ def test_what_another_shape_of_filter_takes_is_not_counted_twice(client, keys):
         ("{ __typename @skp(if: true) }", None),
     ],
 )
-def test_a_name_is_given_away_nowhere_in_a_message(client, keys, query, variables):
-    answers = [client.post("/graphql", content=posted(query, variables), headers=JSON | keys[it]) for it in ROLES]
+def test_a_name_is_given_away_nowhere_in_a_message(http_client, keys, query, variables):
+    answers = [http_client.post("/graphql", content=posted(query, variables), headers=JSON | keys[it]) for it in ROLES]
 
     assert all("errors" in answer.json() for answer in answers)
     assert "ou mean" not in answers[0].text
 
 
-def test_an_equal_mistake_is_told_once_with_all_its_places(client, keys):
-    answer = client.post("/graphql", content=posted("{ __typename @aa @aa @aa }"), headers=JSON | keys["reader"]).json()
+def test_an_equal_mistake_is_told_once_with_all_its_places(http_client, keys):
+    answer = http_client.post(
+        "/graphql", content=posted("{ __typename @aa @aa @aa }"), headers=JSON | keys["reader"]
+    ).json()
 
     assert [error["message"] for error in answer["errors"]] == ["Unknown directive '@aa'."]
     assert len(answer["errors"][0]["locations"]) == 3
 
 
-def test_a_message_has_an_end(client, keys):
-    answer = client.post("/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]).json()
+def test_a_message_has_an_end(http_client, keys):
+    answer = http_client.post("/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]).json()
 
     assert len(answer["errors"][0]["message"]) == LONGEST + 1
 

@@ -29,9 +29,10 @@ from tests.fixtures import access_table
 from tests.fixtures.credentials import Clock, bearer, id_of, key, new_key, production, token
 
 ASKED = [
-    pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
+    pytest.param(lambda http_client, **more: http_client.get("/users", **more), id="rest"),
     pytest.param(
-        lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"
+        lambda http_client, **more: http_client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more),
+        id="graphql",
     ),
 ]
 
@@ -45,7 +46,7 @@ def house(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(house):
+def http_client(house):
     """The service as it runs in production."""
     with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
         yield opened
@@ -74,29 +75,29 @@ def refused(answer):
     return (answer.status_code, challenge) == (401, 'Bearer error="invalid_token"') and "not valid" in answer.text
 
 
-def make(client, admin, door, **fields):
+def make(http_client, admin, client, **fields):
     """A key, made at a door: what is shown of it, and the key itself."""
-    if door == "rest":
-        shown = client.post("/keys", json={"name": "one", **fields}, headers=admin).json()
+    if client == "rest":
+        shown = http_client.post("/keys", json={"name": "one", **fields}, headers=admin).json()
         return shown, shown.pop("secret")
     query = "mutation($input: CreateKeyInput!) { createKey(input: $input) { key { id name role } secret } }"
     given = {"name": "one", **fields, "role": fields["role"].upper()}
-    answer = client.post("/graphql", json={"query": query, "variables": {"input": given}}, headers=admin)
+    answer = http_client.post("/graphql", json={"query": query, "variables": {"input": given}}, headers=admin)
     payload = answer.json()["data"]["createKey"]
     return payload["key"], payload["secret"]
 
 
-@pytest.mark.parametrize("door", ["rest", "graphql"])
-def test_a_key_is_shown_once_and_then_never_again(client, admin, house, door):
-    shown, made = make(client, admin, door, role="reader")
+@pytest.mark.parametrize("client", ["rest", "graphql"])
+def test_a_key_is_shown_once_and_then_never_again(http_client, admin, house, client):
+    shown, made = make(http_client, admin, client, role="reader")
     secret = made.split("_", 2)[2]
 
     later = [
-        client.get(f"/keys/{shown['id']}", headers=admin),
-        client.get("/keys", headers=admin),
-        client.patch(f"/keys/{shown['id']}", json={"name": "two"}, headers=admin),
-        client.post("/graphql", json={"query": "{ keys { nodes { id name } } }"}, headers=admin),
-        client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin),
+        http_client.get(f"/keys/{shown['id']}", headers=admin),
+        http_client.get("/keys", headers=admin),
+        http_client.patch(f"/keys/{shown['id']}", json={"name": "two"}, headers=admin),
+        http_client.post("/graphql", json={"query": "{ keys { nodes { id name } } }"}, headers=admin),
+        http_client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin),
     ]
 
     assert made.startswith(f"tdm_{shown['id'].replace('-', '')}_")
@@ -107,8 +108,8 @@ def test_a_key_is_shown_once_and_then_never_again(client, admin, house, door):
         assert hashlib.sha256(secret.encode()).hexdigest() not in answer.text
 
 
-def test_only_the_digest_of_a_key_is_stored(client, admin, house):
-    _, made = make(client, admin, "rest", role="reader")
+def test_only_the_digest_of_a_key_is_stored(http_client, admin, house):
+    _, made = make(http_client, admin, "rest", role="reader")
     secret = made.split("_", 2)[2].encode()
 
     with closing(sqlite3.connect(house)) as connection:
@@ -119,49 +120,49 @@ def test_only_the_digest_of_a_key_is_stored(client, admin, house):
     assert secret not in written
 
 
-def test_the_answer_that_shows_a_key_is_kept_by_nobody(client, admin):
-    answer = client.post("/keys", json={"name": "one", "role": "reader"}, headers=admin)
+def test_the_answer_that_shows_a_key_is_kept_by_nobody(http_client, admin):
+    answer = http_client.post("/keys", json={"name": "one", "role": "reader"}, headers=admin)
 
     assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("field", ["digest", "secret", "active", "id"])
-def test_nobody_brings_along_what_the_server_makes(client, admin, field):
+def test_nobody_brings_along_what_the_server_makes(http_client, admin, field):
     for given in ({field: "0" * 64}, {field: None}):
-        answer = client.post("/keys", json={"name": "one", "role": "admin", **given}, headers=admin)
+        answer = http_client.post("/keys", json={"name": "one", "role": "admin", **given}, headers=admin)
 
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{field}")
 
 
 @pytest.mark.parametrize("field", ["digest", "secret"])
-def test_nobody_asks_by_the_digest(client, admin, field):
+def test_nobody_asks_by_the_digest(http_client, admin, field):
     query = f"{{ keys {{ nodes {{ {field} }} }} }}"
 
-    assert client.get(f"/keys?{field}=x", headers=admin).status_code == 422
-    assert client.get(f"/keys?sort={field}", headers=admin).status_code == 422
-    assert "errors" in client.post("/graphql", json={"query": query}, headers=admin).json()
+    assert http_client.get(f"/keys?{field}=x", headers=admin).status_code == 422
+    assert http_client.get(f"/keys?sort={field}", headers=admin).status_code == 422
+    assert "errors" in http_client.post("/graphql", json={"query": query}, headers=admin).json()
 
 
 @pytest.mark.parametrize("ask", ASKED)
-@pytest.mark.parametrize("door", ["rest", "graphql"])
-def test_a_key_made_at_either_door_opens_both(client, admin, ask, door):
-    _, made = make(client, admin, door, role="reader")
+@pytest.mark.parametrize("client", ["rest", "graphql"])
+def test_a_key_made_at_either_door_opens_both(http_client, admin, ask, client):
+    _, made = make(http_client, admin, client, role="reader")
 
-    assert ask(client, headers=bearer(made)).status_code == 200
+    assert ask(http_client, headers=bearer(made)).status_code == 200
 
 
 @pytest.mark.parametrize("role, status", [("reader", 403), ("editor", 403), ("admin", 200)])
-def test_keys_are_for_administrators(client, house, role, status):
+def test_keys_are_for_administrators(http_client, house, role, status):
     headers = bearer(key(house, role))
 
-    assert client.get("/keys", headers=headers).status_code == status
-    assert client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code in (201, status)
-    found = client.post("/graphql", json={"query": "{ keys { totalCount } }"}, headers=headers).json()
+    assert http_client.get("/keys", headers=headers).status_code == status
+    assert http_client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code in (201, status)
+    found = http_client.post("/graphql", json={"query": "{ keys { totalCount } }"}, headers=headers).json()
     assert ("errors" in found) == (status != 200)
 
 
-def test_a_key_stands_for_nobody_in_particular(client, admin):
-    assert client.get("/me", headers=admin).status_code == 404
+def test_a_key_stands_for_nobody_in_particular(http_client, admin):
+    assert http_client.get("/me", headers=admin).status_code == 404
 
 
 WRONG = {
@@ -198,7 +199,7 @@ WRONG = {
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_key_of_ours_opens_nothing(client, house, ask, wrong):
+def test_what_is_no_key_of_ours_opens_nothing(http_client, house, ask, wrong):
     made = key(house, "admin")
     _, hexed, secret = made.split("_", 2)
     words = {"key": made, "short": made[:-1], "upper": made.upper(), "secret": secret, "hex": hexed}
@@ -206,42 +207,42 @@ def test_what_is_no_key_of_ours_opens_nothing(client, house, ask, wrong):
     value = WRONG[wrong].format_map(words)
     assert value != f"Bearer {made}"
 
-    assert refused(ask(client, headers={"authorization": value.encode("latin-1")}))
+    assert refused(ask(http_client, headers={"authorization": value.encode("latin-1")}))
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_one_key_does_not_open_with_another_one_s_secret(client, house, ask):
+def test_one_key_does_not_open_with_another_one_s_secret(http_client, house, ask):
     one, other = key(house, "admin"), key(house, "admin")
 
-    assert refused(ask(client, headers=bearer("_".join((*one.split("_", 2)[:2], other.split("_", 2)[2])))))
+    assert refused(ask(http_client, headers=bearer("_".join((*one.split("_", 2)[:2], other.split("_", 2)[2])))))
 
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-def test_the_scheme_may_be_spelled_in_any_case(client, admin, ask, scheme):
+def test_the_scheme_may_be_spelled_in_any_case(http_client, admin, ask, scheme):
     made = admin["authorization"].removeprefix("Bearer ")
 
-    assert ask(client, headers={"Authorization": f"{scheme} {made}"}).status_code == 200
+    assert ask(http_client, headers={"Authorization": f"{scheme} {made}"}).status_code == 200
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_two_credentials_are_refused(client, admin, ask):
+def test_two_credentials_are_refused(http_client, admin, ask):
     twice = [("authorization", admin["authorization"])] * 2
 
-    assert ask(client, headers=twice).status_code == 400
+    assert ask(http_client, headers=twice).status_code == 400
 
 
 @pytest.mark.parametrize("place", ["?access_token={key}", "?authorization=Bearer%20{key}", "?key={key}"])
-def test_a_key_in_a_url_opens_nothing(client, admin, place):
+def test_a_key_in_a_url_opens_nothing(http_client, admin, place):
     made = admin["authorization"].removeprefix("Bearer ")
 
-    assert client.get("/users" + place.format(key=made)).status_code == 401
-    assert client.get("/users", headers={"cookie": f"authorization={made}"}).status_code == 401
+    assert http_client.get("/users" + place.format(key=made)).status_code == 401
+    assert http_client.get("/users", headers={"cookie": f"authorization={made}"}).status_code == 401
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_who_sends_nothing_is_asked_for_a_credential_plainly(client, ask):
-    answer = ask(client)
+def test_who_sends_nothing_is_asked_for_a_credential_plainly(http_client, ask):
+    answer = ask(http_client)
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
@@ -259,16 +260,16 @@ SCOPES = [
 
 
 @pytest.mark.parametrize("scopes, may", SCOPES)
-def test_scopes_take_away_from_what_the_role_may(client, house, scopes, may):
+def test_scopes_take_away_from_what_the_role_may(http_client, house, scopes, may):
     headers = bearer(key(house, "editor", scopes=scopes))
 
     done = set()
     for resource, name in (("users", "first_name"), ("groups", "name")):
         one = {"first_name": "X", "age": 1} if resource == "users" else {"name": f"G {scopes}"}
-        listed = client.get(f"/{resource}", headers=headers)
+        listed = http_client.get(f"/{resource}", headers=headers)
         field = f"{{ {resource} {{ totalCount }} }}"
-        told = client.post("/graphql", json={"query": field}, headers=headers).json()
-        made = client.post(f"/{resource}", json=one, headers=headers)
+        told = http_client.post("/graphql", json={"query": field}, headers=headers).json()
+        made = http_client.post(f"/{resource}", json=one, headers=headers)
         assert (listed.status_code == 200) == ("errors" not in told)
         done |= {f"read {resource}"} if listed.status_code == 200 else set()
         done |= {f"write {resource}"} if made.status_code == 201 else set()
@@ -278,7 +279,7 @@ def test_scopes_take_away_from_what_the_role_may(client, house, scopes, may):
     assert done == may
 
 
-def test_scopes_hold_inside_of_records_too(client, house):
+def test_scopes_hold_inside_of_records_too(http_client, house):
     ada = access_table.ADA["id"]
     headers = bearer(key(house, "admin", scopes="users:read"))
     queries = {
@@ -292,14 +293,14 @@ def test_scopes_hold_inside_of_records_too(client, house):
     }
 
     for query, allowed in queries.items():
-        answer = client.post("/graphql", json={"query": query}, headers=headers).json()
+        answer = http_client.post("/graphql", json={"query": query}, headers=headers).json()
 
         if allowed is None:
             assert answer == {"data": {"node": None}}
         else:
             assert ("errors" not in answer) == allowed, query
-    assert client.get(f"/users/{ada}/groups", headers=headers).status_code == 403
-    assert client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code == 403
+    assert http_client.get(f"/users/{ada}/groups", headers=headers).status_code == 403
+    assert http_client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers).status_code == 403
 
 
 GRANTS = [
@@ -320,9 +321,9 @@ GRANTS = [
 ]
 
 
-@pytest.mark.parametrize("door", ["rest", "graphql"])
+@pytest.mark.parametrize("client", ["rest", "graphql"])
 @pytest.mark.parametrize("own, given, may", GRANTS)
-def test_a_scoped_key_gives_no_wider_scopes_than_its_own(client, house, door, own, given, may):
+def test_a_scoped_key_gives_no_wider_scopes_than_its_own(http_client, house, client, own, given, may):
     headers = bearer(key(house, "admin", scopes=own))
     narrow, wide = (id_of(key(house, "reader", scopes=scopes)) for scopes in ("keys:read", given))
     attempts = [
@@ -333,8 +334,8 @@ def test_a_scoped_key_gives_no_wider_scopes_than_its_own(client, house, door, ow
     ]
 
     for method, path, data in attempts:
-        if door == "rest":
-            answer = client.request(method, path, json=data, headers=headers)
+        if client == "rest":
+            answer = http_client.request(method, path, json=data, headers=headers)
             done, code = answer.status_code in (200, 201), answer.json().get("code")
         else:
             name, kind = ("createKey", "CreateKeyInput") if method == "POST" else ("updateKey", "UpdateKeyInput")
@@ -342,54 +343,54 @@ def test_a_scoped_key_gives_no_wider_scopes_than_its_own(client, house, door, ow
             sent = {**data, **({} if method == "POST" else {"id": path.removeprefix("/keys/")})}
             sent |= {"role": "ADMIN"} if "role" in sent else {}
             body = {"query": query, "variables": {"input": sent}}
-            errors = client.post("/graphql", json=body, headers=headers).json().get("errors", [])
+            errors = http_client.post("/graphql", json=body, headers=headers).json().get("errors", [])
             done, code = not errors, errors[0]["extensions"]["code"] if errors else None
         assert (done, code) == (may, None if may else "FORBIDDEN"), (method, data)
-    assert client.post(f"/keys/{wide}/revoke", json={}, headers=headers).status_code == 200
+    assert http_client.post(f"/keys/{wide}/revoke", json={}, headers=headers).status_code == 200
 
 
-def test_a_scoped_key_makes_no_key_without_scopes_by_saying_nothing(client, house):
+def test_a_scoped_key_makes_no_key_without_scopes_by_saying_nothing(http_client, house):
     headers = bearer(key(house, "admin", scopes="keys:write"))
 
-    answer = client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers)
+    answer = http_client.post("/keys", json={"name": "x", "role": "admin"}, headers=headers)
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (403, "/scopes")
     assert "one or more of keys:read keys:write" in answer.text
 
 
 @pytest.mark.parametrize("scopes", ["", " ", "read,write", "users", "users:all", "READ", "read  write", "*", "read\n"])
-def test_what_is_no_scope_is_refused(client, admin, scopes):
-    answer = client.post("/keys", json={"name": "x", "role": "reader", "scopes": scopes}, headers=admin)
+def test_what_is_no_scope_is_refused(http_client, admin, scopes):
+    answer = http_client.post("/keys", json={"name": "x", "role": "reader", "scopes": scopes}, headers=admin)
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/scopes")
 
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("end", ["revoke", "delete", "PATCH"])
-def test_a_key_that_is_taken_away_opens_nothing_at_once(client, admin, house, ask, end):
+def test_a_key_that_is_taken_away_opens_nothing_at_once(http_client, admin, house, ask, end):
     made = key(house, "reader")
     place, headers = f"/keys/{id_of(made)}", bearer(made)
-    assert ask(client, headers=headers).status_code == 200
+    assert ask(http_client, headers=headers).status_code == 200
 
     if end == "revoke":
-        assert client.post(f"{place}/revoke", json={}, headers=admin).json()["active"] is False
+        assert http_client.post(f"{place}/revoke", json={}, headers=admin).json()["active"] is False
     elif end == "delete":
-        assert client.delete(place, headers=admin).status_code == 204
+        assert http_client.delete(place, headers=admin).status_code == 204
     else:
-        assert client.patch(place, json={"expires_at": moment(days=-1)}, headers=admin).status_code == 200
+        assert http_client.patch(place, json={"expires_at": moment(days=-1)}, headers=admin).status_code == 200
 
-    assert refused(ask(client, headers=headers))
+    assert refused(ask(http_client, headers=headers))
 
 
-def test_a_key_that_is_revoked_stays_so(client, admin):
-    shown, made = make(client, admin, "rest", role="reader")
-    client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
+def test_a_key_that_is_revoked_stays_so(http_client, admin):
+    shown, made = make(http_client, admin, "rest", role="reader")
+    http_client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
 
-    assert client.patch(f"/keys/{shown['id']}", json={"active": True}, headers=admin).status_code == 422
-    again = client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
+    assert http_client.patch(f"/keys/{shown['id']}", json={"active": True}, headers=admin).status_code == 422
+    again = http_client.post(f"/keys/{shown['id']}/revoke", json={}, headers=admin)
 
     assert (again.status_code, again.json()["version"]) == (200, 2)
-    assert refused(client.get("/users", headers=bearer(made)))
+    assert refused(http_client.get("/users", headers=bearer(made)))
 
 
 def elsewhere(database, sql, *values):
@@ -408,49 +409,49 @@ def elsewhere(database, sql, *values):
         f"UPDATE key SET digest = '{'0' * 64}' WHERE id = ?",
     ],
 )
-def test_what_another_process_takes_away_opens_nothing_five_seconds_later(client, house, clock, sql):
+def test_what_another_process_takes_away_opens_nothing_five_seconds_later(http_client, house, clock, sql):
     made = key(house, "reader")
-    assert client.get("/users", headers=bearer(made)).status_code == 200
+    assert http_client.get("/users", headers=bearer(made)).status_code == 200
 
     elsewhere(house, sql, id_of(made))
     clock.ahead += 5
 
-    assert refused(client.get("/users", headers=bearer(made)))
+    assert refused(http_client.get("/users", headers=bearer(made)))
 
 
-def test_who_asks_all_the_time_is_turned_away_as_soon(client, house, clock):
+def test_who_asks_all_the_time_is_turned_away_as_soon(http_client, house, clock):
     made = key(house, "reader")
-    assert client.get("/users", headers=bearer(made)).status_code == 200
+    assert http_client.get("/users", headers=bearer(made)).status_code == 200
     elsewhere(house, "UPDATE key SET active = 0 WHERE id = ?", id_of(made))
 
     statuses = []
     for _ in range(10):
         clock.ahead += 0.5
-        statuses.append(client.get("/users", headers=bearer(made)).status_code)
+        statuses.append(http_client.get("/users", headers=bearer(made)).status_code)
         time.sleep(0.01)  # the look in the background needs a moment of the loop's
 
     assert statuses[-1] == 401
     assert statuses[0] == 200
 
 
-def test_a_role_that_another_process_takes_away_is_gone_five_seconds_later(client, house, clock):
+def test_a_role_that_another_process_takes_away_is_gone_five_seconds_later(http_client, house, clock):
     made = key(house, "admin")
-    assert client.get("/keys", headers=bearer(made)).status_code == 200
+    assert http_client.get("/keys", headers=bearer(made)).status_code == 200
 
     elsewhere(house, "UPDATE key SET role = 'reader' WHERE id = ?", id_of(made))
     clock.ahead += 5
 
-    assert client.get("/keys", headers=bearer(made)).status_code == 403
+    assert http_client.get("/keys", headers=bearer(made)).status_code == 403
 
 
-def test_a_key_is_good_until_it_expires_and_not_longer(client, house, clock):
+def test_a_key_is_good_until_it_expires_and_not_longer(http_client, house, clock):
     made = key(house, "reader", expires_at=moment(seconds=100))
 
-    assert client.get("/users", headers=bearer(made)).status_code == 200
+    assert http_client.get("/users", headers=bearer(made)).status_code == 200
     clock.ahead += 99
-    assert client.get("/users", headers=bearer(made)).status_code == 200
+    assert http_client.get("/users", headers=bearer(made)).status_code == 200
     clock.ahead += 1.1
-    assert refused(client.get("/users", headers=bearer(made)))
+    assert refused(http_client.get("/users", headers=bearer(made)))
 
 
 @pytest.fixture
@@ -584,15 +585,15 @@ async def test_one_who_goes_away_spoils_the_look_for_nobody(watched):
 
 @pytest.mark.sqlite
 def test_production_without_a_key_says_how_to_make_one(database, caplog):
-    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as client:
-        assert client.get("/users").status_code == 401
-        assert client.get("/health/ready").status_code == 200
+    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as http_client:
+        assert http_client.get("/users").status_code == 401
+        assert http_client.get("/health/ready").status_code == 200
 
     assert FIRST_KEY in caplog.text
     made = invoke(database, *FIRST_KEY.removeprefix("python -m api ").split(), "--quiet").stdout.strip()
     caplog.clear()
-    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as client:
-        assert client.get("/keys", headers=bearer(made)).status_code == 200
+    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as http_client:
+        assert http_client.get("/keys", headers=bearer(made)).status_code == 200
     assert FIRST_KEY not in caplog.text
 
 
@@ -601,25 +602,25 @@ def invoke(database, *arguments):
     return CliRunner(env=environment).invoke(command_line, arguments)
 
 
-def test_the_command_line_makes_lists_and_revokes_keys(client, admin, house):
+def test_the_command_line_makes_lists_and_revokes_keys(http_client, admin, house):
     wish = ["--role", "editor", "--name", "night shift", "--expires", "90d", "--scope", "users:read", "--scope", "read"]
     quiet = invoke(house, "keys", "create", *wish, "--rate", "60", "--quiet")
     made = quiet.stdout.removesuffix("\n")
 
-    row = client.get(f"/keys/{id_of(made)}", headers=admin).json()
+    row = http_client.get(f"/keys/{id_of(made)}", headers=admin).json()
     assert (quiet.exit_code, quiet.stderr) == (0, "")
     assert {name: row[name] for name in ("name", "role", "scopes", "rate", "active")} == {
         "name": "night shift", "role": "editor", "scopes": "users:read read", "rate": 60, "active": True,
     }  # fmt: skip
     assert moment(days=89) < row["expires_at"] < moment(days=91)
-    assert client.get("/users", headers=bearer(made)).status_code == 200
+    assert http_client.get("/users", headers=bearer(made)).status_code == 200
 
     listed = invoke(house, "keys", "list")
     assert f"{row['id']}  night shift" in listed.stdout
     assert made.split("_", 2)[2] not in listed.stdout
 
     assert invoke(house, "keys", "revoke", row["id"]).exit_code == 0
-    assert client.get(f"/keys/{row['id']}", headers=admin).json()["active"] is False
+    assert http_client.get(f"/keys/{row['id']}", headers=admin).json()["active"] is False
 
 
 @pytest.mark.parametrize(
@@ -660,8 +661,8 @@ def test_keys_go_into_no_file(house, tmp_path):
     assert invoke(house, "export", f"{tmp_path}/keys.csv").exit_code == 2
 
 
-def test_the_document_says_what_a_new_key_looks_like(client):
-    document = client.get("/openapi.json").json()
+def test_the_document_says_what_a_new_key_looks_like(http_client):
+    document = http_client.get("/openapi.json").json()
     made = document["paths"]["/keys"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
 
     created = document["components"]["schemas"]["KeyCreated"]
@@ -681,8 +682,8 @@ INTROSPECTION = [
 
 @pytest.mark.parametrize("query", INTROSPECTION)
 @pytest.mark.parametrize("role", ["reader", "editor", "admin"])
-def test_in_production_the_schema_is_shown_to_administrators_alone(client, house, query, role):
-    answer = client.post("/graphql", json={"query": query}, headers=bearer(key(house, role))).json()
+def test_in_production_the_schema_is_shown_to_administrators_alone(http_client, house, query, role):
+    answer = http_client.post("/graphql", json={"query": query}, headers=bearer(key(house, role))).json()
 
     if role == "admin":
         assert answer["data"]
@@ -696,16 +697,16 @@ def test_in_production_the_schema_is_shown_to_administrators_alone(client, house
     [("users:read", False), ("keys:write metrics:read", False), ("schema:read", True), ("read", True), ("write", True)],
 )
 @pytest.mark.parametrize("query", [*INTROSPECTION, "{ usrs { nodes { id } } }"])
-def test_scopes_bound_what_an_administrator_is_told_of_the_schema(client, house, query, scopes, shown):
+def test_scopes_bound_what_an_administrator_is_told_of_the_schema(http_client, house, query, scopes, shown):
     headers = bearer(key(house, "admin", scopes=scopes))
 
-    answer = client.post("/graphql", json={"query": query}, headers=headers)
+    answer = http_client.post("/graphql", json={"query": query}, headers=headers)
 
     if "usrs" in query:
         assert ("Did you mean" in answer.text) == shown
     else:
         assert ("data" in answer.json()) == shown
-    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as socket:
+    with http_client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as socket:
         socket.send_json({"type": "connection_init"})
         assert socket.receive_json() == {"type": "connection_ack"}
         socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
@@ -715,8 +716,8 @@ def test_scopes_bound_what_an_administrator_is_told_of_the_schema(client, house,
 
 @pytest.mark.parametrize("query", ["{ user { id } }", "{ usrs { nodes { id } } }", "{ users(firs: 1) { totalCount } }"])
 @pytest.mark.parametrize("role", ["editor", "admin"])
-def test_in_production_names_are_suggested_to_administrators_alone(client, house, query, role):
-    answer = client.post("/graphql", json={"query": query}, headers=bearer(key(house, role)))
+def test_in_production_names_are_suggested_to_administrators_alone(http_client, house, query, role):
+    answer = http_client.post("/graphql", json={"query": query}, headers=bearer(key(house, role)))
 
     assert answer.json()["errors"]
     if role != "admin":

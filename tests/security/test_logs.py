@@ -57,15 +57,15 @@ def begin(written, database):
         async def authenticate(scope):
             return ADMIN
 
-        client = TestClient(
+        http_client = TestClient(
             create_app(read(env), authenticate), base_url=BASE, client=HERE, raise_server_exceptions=False
         )
-        clients.append(client.__enter__())
-        return client
+        clients.append(http_client.__enter__())
+        return http_client
 
     yield begun
-    for client in clients:
-        client.__exit__(None, None, None)
+    for http_client in clients:
+        http_client.__exit__(None, None, None)
 
 
 def lines(written):
@@ -116,7 +116,7 @@ CAUSES = [
 @pytest.mark.parametrize("level", ["debug", "info"])
 @pytest.mark.parametrize("cause", CAUSES, ids=[str(number) for number in range(len(CAUSES))])
 def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch, cause, level, environment):
-    client = begin(level, environment)
+    http_client = begin(level, environment)
     headers = {"authorization": f"Bearer {TOKEN}", "cookie": "swordfish", "x-api-key": KEY}
     literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 1739182736}) { user { id } } }'
 
@@ -124,19 +124,19 @@ def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch,
         raise raised(cause) from ValueError("because of ada@example.org and 'swordfish'")
 
     person = {"first_name": "LovelaceLiteral", "age": 36, "email": "ada@example.org"}
-    client.post("/users", json=person, headers=headers)
-    client.post("/users", json=person, headers=headers)
-    client.post("/users", content=b'{"email": "ada@example.org', headers={"content-type": "application/json"})
-    client.get("/users?q=swordfish&email=ada@example.org", headers=headers)
-    client.get("/users/ada@example.org")
-    client.get(f"/nothing/{KEY}/{TOKEN}/ada%40example.org")
-    client.post("/graphql", json={"query": literal, "variables": {"a": "swordfish"}}, headers=headers)
+    http_client.post("/users", json=person, headers=headers)
+    http_client.post("/users", json=person, headers=headers)
+    http_client.post("/users", content=b'{"email": "ada@example.org', headers={"content-type": "application/json"})
+    http_client.get("/users?q=swordfish&email=ada@example.org", headers=headers)
+    http_client.get("/users/ada@example.org")
+    http_client.get(f"/nothing/{KEY}/{TOKEN}/ada%40example.org")
+    http_client.post("/graphql", json={"query": literal, "variables": {"a": "swordfish"}}, headers=headers)
     for name in ("read", "write"):
-        monkeypatch.setattr(client.app.state.directory, name, broken)
+        monkeypatch.setattr(http_client.app.state.directory, name, broken)
     answers = [
-        client.get("/users?email=ada@example.org&first_name=swordfish", headers=headers),
-        client.post("/graphql", json={"query": SEARCH}, headers=headers),
-        client.post("/graphql", json={"query": literal}, headers=headers),
+        http_client.get("/users?email=ada@example.org&first_name=swordfish", headers=headers),
+        http_client.post("/graphql", json={"query": SEARCH}, headers=headers),
+        http_client.post("/graphql", json={"query": literal}, headers=headers),
     ]
 
     assert (answers[0].status_code, answers[0].json()["code"]) == (500, "INTERNAL")
@@ -146,13 +146,13 @@ def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch,
 
 
 def test_a_failure_is_one_line_with_its_request_and_its_cause(begin, written, monkeypatch):
-    client = begin()
+    http_client = begin()
 
     async def broken(*_: object) -> None:
         raise RuntimeError("the disk is 'swordfish'")
 
-    monkeypatch.setattr(client.app.state.directory, "read", broken)
-    answer = client.get("/users?limit=3")
+    monkeypatch.setattr(http_client.app.state.directory, "read", broken)
+    answer = http_client.get("/users?limit=3")
 
     failed, answered = lines(written)
     assert {failed["request_id"], answered["request_id"]} == {answer.headers["x-request-id"]}
@@ -168,8 +168,8 @@ def test_a_failure_is_one_line_with_its_request_and_its_cause(begin, written, mo
 
 
 def test_what_went_well_is_not_told_but_at_debug(begin, written):
-    client = begin()
-    client.get("/users")
+    http_client = begin()
+    http_client.get("/users")
     assert written.getvalue() == ""
 
     begin("debug").get("/users/x?y=z")
@@ -179,22 +179,22 @@ def test_what_went_well_is_not_told_but_at_debug(begin, written):
 
 def test_what_took_long_is_told(begin, written, monkeypatch):
     monkeypatch.setattr("api.middleware.request.SLOW_SECONDS", 0.0)
-    client = begin()
+    http_client = begin()
 
-    client.get("/users")
+    http_client.get("/users")
 
     (line,) = lines(written)
     assert (line["level"], line["status"], line["path"]) == ("warning", 200, "/users")
 
 
 def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
-    client = begin()
+    http_client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
-    gate = client.app.state.gate
+    gate = http_client.app.state.gate
     while gate.enter_at_once(Slot(object())):
         pass
     for _ in range(20):
-        assert client.get("/users").status_code == 503
+        assert http_client.get("/users").status_code == 503
 
     assert len(lines(written)) == 1
 

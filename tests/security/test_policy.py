@@ -88,7 +88,7 @@ def everybody(house):
 
 
 @pytest.fixture(scope="module")
-def client(house):
+def http_client(house):
     with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
         yield opened
 
@@ -99,14 +99,14 @@ def admin(everybody):
 
 
 @pytest.fixture(scope="module")
-def schema(client, admin):
+def schema(http_client, admin):
     body = {"query": get_introspection_query()}
-    return build_client_schema(client.post("/graphql", json=body, headers=admin.headers).json()["data"])
+    return build_client_schema(http_client.post("/graphql", json=body, headers=admin.headers).json()["data"])
 
 
 @pytest.fixture(scope="module")
-def document(client):
-    return client.get("/openapi.json").json()
+def document(http_client):
+    return http_client.get("/openapi.json").json()
 
 
 # What the schemas have, the table has.
@@ -342,14 +342,14 @@ class Judge:
 
 
 @pytest.mark.parametrize("turn", range(20))
-def test_queries_made_up_by_chance_bring_what_the_table_gives(client, schema, house, everybody, turn):
+def test_queries_made_up_by_chance_bring_what_the_table_gives(http_client, schema, house, everybody, turn):
     world, chance = World.read(house), random.Random(turn)
     author, known = Author(schema, world, chance), [who for who in everybody if who.known]
     for _ in range(EACH):
         who, picks = chance.choice(known), author.query()
         query = f"{{ {' '.join(map(str, picks))} }}"
 
-        answer = client.post("/graphql", json={"query": query}, headers=who.headers).json()
+        answer = http_client.post("/graphql", json={"query": query}, headers=who.headers).json()
 
         errors = answer.get("errors", [])
         if any(not who.within(kind, "read") for kind in kinds_in(picks)):
@@ -376,7 +376,7 @@ def kinds_in(picks):
 
 
 @pytest.mark.parametrize("turn", range(10))
-def test_rest_shows_what_the_table_gives(client, house, everybody, turn):
+def test_rest_shows_what_the_table_gives(http_client, house, everybody, turn):
     world, chance = World.read(house), random.Random(turn)
     for _ in range(EACH):
         who, kind = chance.choice(everybody), chance.choice(KINDS)
@@ -386,7 +386,7 @@ def test_rest_shows_what_the_table_gives(client, house, everybody, turn):
         if below and path.endswith(id):
             path += f"/{below}"
 
-        answer = client.get(
+        answer = http_client.get(
             f"{path}{'' if path.count('/') != 1 or path == '/me' else '?limit=50'}", headers=who.headers
         )
 
@@ -446,7 +446,7 @@ def refusal(who, kind):
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
-def test_what_one_may_not_see_one_cannot_ask_by(client, house, everybody, document, operator):
+def test_what_one_may_not_see_one_cannot_ask_by(http_client, house, everybody, document, operator):
     """Not even whether it would have found anybody: the refusal is the same for a guess that is right."""
     parameters = {it["name"] for it in document["paths"]["/users"]["get"]["parameters"]}
     for who in everybody:
@@ -457,7 +457,7 @@ def test_what_one_may_not_see_one_cannot_ask_by(client, house, everybody, docume
                     asked = {"sort": f"{operator[4:]}{name}"}
                 if next(iter(asked)) not in parameters or not private:
                     continue
-                answer = client.get("/users", params=asked, headers=who.headers)
+                answer = http_client.get("/users", params=asked, headers=who.headers)
 
                 if not who.known:
                     assert answer.status_code == 401
@@ -490,14 +490,14 @@ def fresh(template, tmp_path):
     path = Path(shutil.copy(template, tmp_path / "tandem.db"))
     furnish(path, random.Random(4))
     everybody = cast(path)
-    with TestClient(create_app(production(path)), base_url=BASE, client=HERE) as client:
-        yield path, everybody, client
+    with TestClient(create_app(production(path)), base_url=BASE, client=HERE) as http_client:
+        yield path, everybody, http_client
 
 
-@pytest.mark.parametrize("door", ["rest", "graphql"])
-def test_everybody_does_what_the_table_lets_them_and_nothing_else(fresh, door):
-    path, everybody, client = fresh
-    chance, done = random.Random(door), {"allowed": 0, "refused": 0}
+@pytest.mark.parametrize("client", ["rest", "graphql"])
+def test_everybody_does_what_the_table_lets_them_and_nothing_else(fresh, client):
+    path, everybody, http_client = fresh
+    chance, done = random.Random(client), {"allowed": 0, "refused": 0}
     for who in everybody:
         for deed in WRITES:
             for body in BODIES.get(deed, [{}]):
@@ -507,10 +507,10 @@ def test_everybody_does_what_the_table_lets_them_and_nothing_else(fresh, door):
                 own = who.person if deed == "update User" and chance.random() < 0.5 else None
                 id = own or chance.choice([*spared(world, kind), UNKNOWN])
                 far = chance.choice([*world.records["User"], UNKNOWN])
-                if (door, deed) == ("rest", "set role"):
+                if (client, deed) == ("rest", "set role"):
                     continue
 
-                status = write(client, who, door, deed, id, far, body)
+                status = write(http_client, who, client, deed, id, far, body)
 
                 expected = outcome(who, world, deed, kind, id, far, body)
                 assert status in expected, (who.name, deed, body, id == who.person)
@@ -545,10 +545,10 @@ def outcome(who, world, deed, kind, id, far, body):
     return {"done", "CONFLICT"} if who.staff else {"done"}
 
 
-def write(client, who, door, deed, id, far, body):
+def write(http_client, who, client, deed, id, far, body):
     """The code that it is refused with, or that it is done."""
-    if door == "rest":
-        answer = rest(client, who, deed, id, far, body)
+    if client == "rest":
+        answer = rest(http_client, who, deed, id, far, body)
         return "done" if answer.status_code < 400 else answer.json()["code"]
     name = WRITES[deed][1]
     given = {camel(key): value.upper() if key == "role" else value for key, value in body.items()}
@@ -559,34 +559,34 @@ def write(client, who, door, deed, id, far, body):
     type_name = f"{name[0].upper()}{name[1:]}Input"
     query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename }} }}"
     sent = {"query": query, "variables": {"input": given}}
-    answer = client.post("/graphql", json=sent, headers=who.headers).json()
+    answer = http_client.post("/graphql", json=sent, headers=who.headers).json()
     return answer["errors"][0]["extensions"]["code"] if "errors" in answer else "done"
 
 
-def rest(client, who, deed, id, far, body):
-    verb, kind = deed.split()
+def rest(http_client, who, deed, id, far, body):
+    action, kind = deed.split()
     if kind == "member":
-        send = client.put if verb == "add" else client.delete
-        more = {"json": body} if verb == "add" and body else {}
+        send = http_client.put if action == "add" else http_client.delete
+        more = {"json": body} if action == "add" and body else {}
         return send(f"/groups/{id}/members/{far}", headers=who.headers, **more)
     place = f"/{RESOURCES[kind]}"
-    match verb:
+    match action:
         case "create":
-            return client.post(place, json=body, headers=who.headers)
+            return http_client.post(place, json=body, headers=who.headers)
         case "update":
-            return client.patch(f"{place}/{id}", json=body, headers=who.headers)
+            return http_client.patch(f"{place}/{id}", json=body, headers=who.headers)
         case "delete":
-            return client.delete(f"{place}/{id}", headers=who.headers)
+            return http_client.delete(f"{place}/{id}", headers=who.headers)
         case _:
-            return client.post(f"{place}/{id}/{verb}", json={}, headers=who.headers)
+            return http_client.post(f"{place}/{id}/{action}", json={}, headers=who.headers)
 
 
-def test_nobody_learns_by_a_conflict_what_they_may_not_see(client, everybody):
+def test_nobody_learns_by_a_conflict_what_they_may_not_see(http_client, everybody):
     """Who may not set an e-mail address is told so, whether it is somebody's or nobody's."""
     for who in everybody:
         if who.person and not who.staff:
             answers = [
-                client.patch(f"/users/{who.person}", json={field: value}, headers=who.headers).json()
+                http_client.patch(f"/users/{who.person}", json={field: value}, headers=who.headers).json()
                 for field, taken, free in (
                     ("email", "PERSON0@example.com", "free@x.y"),
                     ("external_id", "ext-1", "free"),
@@ -597,11 +597,11 @@ def test_nobody_learns_by_a_conflict_what_they_may_not_see(client, everybody):
             assert answers[0]["detail"] == answers[1]["detail"]
 
 
-def test_a_page_s_cursor_holds_nothing_private(client, everybody):
+def test_a_page_s_cursor_holds_nothing_private(http_client, everybody):
     for who in everybody:
         if who.known and who.sees("User") and who.within("User", "read"):
-            page = client.get("/users?limit=2", headers=who.headers).json()
+            page = http_client.get("/users?limit=2", headers=who.headers).json()
             for field, private in FIELDS["User"].items():
-                answer = client.get(f"/users?sort={field}&after={page['next']}", headers=who.headers)
+                answer = http_client.get(f"/users?sort={field}&after={page['next']}", headers=who.headers)
                 if private and not who.staff:
                     assert answer.status_code in (400, 403, 422)

@@ -102,9 +102,9 @@ def left(answer):
 
 
 def test_an_address_may_ask_so_often_and_then_has_to_wait(start, clock):
-    client = start(TANDEM_RATE="3")
+    http_client = start(TANDEM_RATE="3")
 
-    answers = [client.get("/users") for _ in range(5)]
+    answers = [http_client.get("/users") for _ in range(5)]
 
     assert [it.status_code for it in answers] == [401, 401, 401, 429, 429]
     assert [left(it)[0] for it in answers] == [2, 1, 0, 0, 0]
@@ -114,13 +114,13 @@ def test_an_address_may_ask_so_often_and_then_has_to_wait(start, clock):
 
 
 def test_after_a_minute_it_may_ask_again(start, clock):
-    client = start(TANDEM_RATE="1")
-    client.get("/users")
+    http_client = start(TANDEM_RATE="1")
+    http_client.get("/users")
     clock.now += 45
 
-    late = client.get("/users")
+    late = http_client.get("/users")
     clock.now += 15
-    again = client.get("/users")
+    again = http_client.get("/users")
 
     assert (late.status_code, late.headers["retry-after"]) == (429, "15")
     assert again.status_code == 401
@@ -139,19 +139,19 @@ def test_after_a_minute_it_may_ask_again(start, clock):
     ],
 )
 def test_addresses_are_told_apart_by_what_one_customer_gets(start, clock, one, other, same):
-    client = start(TANDEM_RATE="1")
-    client.get("/users", headers=at(one))
+    http_client = start(TANDEM_RATE="1")
+    http_client.get("/users", headers=at(one))
 
-    answer = client.get("/users", headers=at(other))
+    answer = http_client.get("/users", headers=at(other))
 
     assert answer.status_code == (429 if same else 401)
 
 
 def test_at_the_door_of_graphql_it_is_said_in_its_words(start, clock):
-    client = start(TANDEM_RATE="1")
-    client.get("/users")
+    http_client = start(TANDEM_RATE="1")
+    http_client.get("/users")
 
-    answer = client.post("/graphql", json={"query": "{ __typename }"})
+    answer = http_client.post("/graphql", json={"query": "{ __typename }"})
 
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "60"
@@ -175,27 +175,27 @@ def test_at_the_door_of_graphql_it_is_said_in_its_words(start, clock):
     ids=lambda it: str(it)[:30],
 )
 def test_a_mutation_costs_five(start, clock, method, path, body, points):
-    client = start(TANDEM_RATE="100")
+    http_client = start(TANDEM_RATE="100")
 
-    answer = client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
+    answer = http_client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
 
     assert left(answer) == (100 - points, 60)
 
 
 def test_mutations_that_cannot_be_paid_for_are_not_done(start, clock):
-    client = start()
+    http_client = start()
 
-    answer = client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
+    answer = http_client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
 
     assert answer.status_code == 429
-    assert client.get("/users", headers=at("192.0.2.1", "good-bob")).json()["items"] == []
+    assert http_client.get("/users", headers=at("192.0.2.1", "good-bob")).json()["items"] == []
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/nothing", "/static/own/tandem.css"])
 def test_pages_and_mistakes_count_by_address(start, clock, path):
-    client = start(TANDEM_RATE="1")
+    http_client = start(TANDEM_RATE="1")
 
-    first, second = client.get(path), client.get(path)
+    first, second = http_client.get(path), http_client.get(path)
 
     assert first.status_code in (200, 404)
     assert left(first) == (0, 60)
@@ -204,18 +204,18 @@ def test_pages_and_mistakes_count_by_address(start, clock, path):
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
 def test_checks_of_health_are_free(start, clock, path):
-    client = start(TANDEM_RATE="1")
+    http_client = start(TANDEM_RATE="1")
 
-    answers = [client.get(path) for _ in range(3)]
+    answers = [http_client.get(path) for _ in range(3)]
 
     assert [it.status_code for it in answers] == [200, 200, 200]
     assert "ratelimit" not in answers[0].headers
 
 
 def test_a_credential_without_a_rate_is_not_counted_at_all(start, clock):
-    client = start(TANDEM_RATE="1")
+    http_client = start(TANDEM_RATE="1")
 
-    answers = [client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
+    answers = [http_client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
 
     assert {it.status_code for it in answers} == {200}
     assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
@@ -223,10 +223,10 @@ def test_a_credential_without_a_rate_is_not_counted_at_all(start, clock):
 
 @pytest.mark.parametrize("key, more", [("good-ada-2", {}), ("good-ada", {"TANDEM_CREDENTIAL_RATE": "2"})])
 def test_a_credential_with_a_rate_is_counted_wherever_it_comes_from(start, clock, key, more):
-    client = start(**more)
+    http_client = start(**more)
 
-    answers = [client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
-    other = client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
+    answers = [http_client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
+    other = http_client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
 
     assert [it.status_code for it in answers] == [200, 200, 429]
     assert answers[0].headers["ratelimit-policy"] == POLICY % 2
@@ -235,12 +235,12 @@ def test_a_credential_with_a_rate_is_counted_wherever_it_comes_from(start, clock
 
 def test_guesses_count_against_the_address_and_are_not_looked_at_past_its_limit(start, clock):
     authenticate = Gatekeeper(known={"good-ada"})
-    client = start(authenticate, TANDEM_RATE="3")
+    http_client = start(authenticate, TANDEM_RATE="3")
 
-    guesses = [client.get("/users", headers=at("192.0.2.1", f"bad-{number}")) for number in range(6)]
-    unknown = client.get("/users", headers=at("192.0.2.1", "good-bob"))
-    known = client.get("/users", headers=at("192.0.2.1", "good-ada"))
-    elsewhere = client.get("/users", headers=at("192.0.2.2", "good-bob"))
+    guesses = [http_client.get("/users", headers=at("192.0.2.1", f"bad-{number}")) for number in range(6)]
+    unknown = http_client.get("/users", headers=at("192.0.2.1", "good-bob"))
+    known = http_client.get("/users", headers=at("192.0.2.1", "good-ada"))
+    elsewhere = http_client.get("/users", headers=at("192.0.2.2", "good-bob"))
 
     assert [it.status_code for it in guesses] == [401, 401, 401, 429, 429, 429]
     assert len([key for key in authenticate.asked if key.startswith("bad")]) == 4
@@ -249,9 +249,13 @@ def test_guesses_count_against_the_address_and_are_not_looked_at_past_its_limit(
 
 @pytest.mark.parametrize("more", [{"TANDEM_ENV": "development"}, {"TANDEM_RATE": "0"}])
 def test_where_there_is_no_limit_nothing_is_said_of_one(start, more):
-    client = start(**more)
+    http_client = start(**more)
 
-    answers = [client.get("/users"), client.get("/docs"), client.post("/graphql", json={"query": "{ __typename }"})]
+    answers = [
+        http_client.get("/users"),
+        http_client.get("/docs"),
+        http_client.post("/graphql", json={"query": "{ __typename }"}),
+    ]
 
     assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
 
@@ -287,7 +291,7 @@ def test_processes_share_their_counts(start, redis):
     one = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     other = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
 
-    answers = [client.get("/users") for client in (one, other, one, other)]
+    answers = [http_client.get("/users") for http_client in (one, other, one, other)]
 
     assert [it.status_code for it in answers] == [401, 401, 401, 429]
     assert [left(it)[0] for it in answers] == [2, 1, 0, 0]
@@ -296,11 +300,11 @@ def test_processes_share_their_counts(start, redis):
 
 def test_while_the_shared_counts_are_gone_each_process_counts_alone(start, caplog):
     with Redis() as running:
-        client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
-        client.get("/users")
+        http_client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
+        http_client.get("/users")
 
     with caplog.at_level(logging.WARNING):
-        answers = [client.get("/users") for _ in range(3)]
+        answers = [http_client.get("/users") for _ in range(3)]
 
     assert [it.status_code for it in answers] == [401, 401, 429]
     assert len([it for it in caplog.records if "counting alone" in it.message]) == 1
@@ -309,10 +313,10 @@ def test_while_the_shared_counts_are_gone_each_process_counts_alone(start, caplo
 
 def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
     redis.silent = True
-    client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     began = time.monotonic()
 
-    answers = [client.get("/users") for _ in range(10)]
+    answers = [http_client.get("/users") for _ in range(10)]
 
     assert {it.status_code for it in answers} == {401}
     # Not a matter of speed: it would wait for ever, and again each time.
@@ -322,10 +326,10 @@ def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
 def test_when_the_shared_counts_are_back_they_are_shared_again(start, redis, monkeypatch):
     monkeypatch.setattr("api.middleware.rate_limit.PAUSE_SECONDS", 0.0)
     redis.silent = True
-    client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
-    client.get("/users")
+    http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    http_client.get("/users")
     redis.silent = False
 
-    client.get("/users")
+    http_client.get("/users")
 
     assert [count for count, _ in redis.counts.values()] == [1]

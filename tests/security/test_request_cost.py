@@ -138,16 +138,16 @@ FREE = [
 class Caller:
     """Whoever calls from one address, which nobody else in these tests has."""
 
-    client: TestClient
+    http_client: TestClient
     address: str
     credential: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, kind: Kind) -> Response:
         body = chunks(kind.body) if isinstance(kind.body, int) else kind.body
-        return self.client.request(kind.method, kind.path, headers={**self.headers, **kind.headers}, content=body)
+        return self.http_client.request(kind.method, kind.path, headers={**self.headers, **kind.headers}, content=body)
 
     def get(self, path: str, **more: str) -> Response:
-        return self.client.get(path, headers={**self.headers, **more})
+        return self.http_client.get(path, headers={**self.headers, **more})
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -269,7 +269,7 @@ def test_exactly_these_are_free(spent, kind):
 
 
 def test_a_handshake_costs_a_point_and_says_so(caller):
-    with caller.client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=caller.headers) as session:
+    with caller.http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=caller.headers) as session:
         told = dict(session.extra_headers or [])
         after = left(caller.get("/nothing"))
 
@@ -291,7 +291,7 @@ def test_guesses_are_not_looked_at_past_the_limit(spent, monkeypatch, path):
 
 
 def test_a_known_credential_is_answered_though_its_address_is_spent(spent, database):
-    elsewhere = Caller(spent.client, "198.51.100.1", bearer(key(database, "reader")))
+    elsewhere = Caller(spent.http_client, "198.51.100.1", bearer(key(database, "reader")))
     elsewhere.get("/users")
 
     answers = [spent.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
@@ -300,7 +300,7 @@ def test_a_known_credential_is_answered_though_its_address_is_spent(spent, datab
 
 
 def test_the_reason_is_a_problem_document(spent):
-    answer = spent.client.options("/users", headers=spent.headers)
+    answer = spent.http_client.options("/users", headers=spent.headers)
 
     assert answer.status_code == 429
     assert answer.headers["content-type"] == "application/problem+json"

@@ -69,7 +69,7 @@ def house(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(house, jwks_file):
+def http_client(house, jwks_file):
     """The service in production: HS256 under our secret, the others under the issuer's keys."""
     more = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory", "TANDEM_JWKS_FILE": str(jwks_file)}
     with TestClient(create_app(production(house, **more)), base_url=BASE, client=HERE) as opened:
@@ -96,8 +96,8 @@ def forged(header, payload, secret=None, digest=hashlib.sha256):
     return f"{signed}.{part(signature)}"
 
 
-def status(client, credential):
-    answer = client.get("/me", headers={"authorization": f"Bearer {credential}".encode("latin-1", "replace")})
+def status(http_client, credential):
+    answer = http_client.get("/me", headers={"authorization": f"Bearer {credential}".encode("latin-1", "replace")})
     if answer.status_code == 401:
         assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
         assert answer.json()["detail"] == "the credential is not valid"
@@ -129,8 +129,8 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_token_speaks_for_its_person(client, name):
-    answer = client.get("/me", headers=bearer(GOOD[name]))
+def test_a_good_token_speaks_for_its_person(http_client, name):
+    answer = http_client.get("/me", headers=bearer(GOOD[name]))
 
     assert (answer.status_code, answer.json()["id"]) == (200, ADA["id"])
     assert answer.json()["email"] == ADA["email"]
@@ -321,18 +321,18 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_no_forgery_is_believed(client, name):
-    assert status(client, ATTACKS[name]) == 401
+def test_no_forgery_is_believed(http_client, name):
+    assert status(http_client, ATTACKS[name]) == 401
 
 
 def test_there_are_forgeries_enough():
     assert len(ATTACKS) > 250
 
 
-def test_no_forgery_reaches_the_other_door(client):
+def test_no_forgery_reaches_the_other_door(http_client):
     for attack in list(ATTACKS.values())[::7]:
         header = {"authorization": f"Bearer {attack}".encode("latin-1", "replace")}
-        assert client.post("/graphql", json={"query": "{ __typename }"}, headers=header).status_code == 401
+        assert http_client.post("/graphql", json={"query": "{ __typename }"}, headers=header).status_code == 401
 
 
 @pytest.fixture(scope="module")
@@ -351,37 +351,37 @@ def served(house):
 
 
 def test_without_a_secret_hs256_is_off(served):
-    client = served(SECRET_KEY="")
+    http_client = served(SECRET_KEY="")
 
-    assert status(client, token()) == 401
-    assert status(client, forged(OURS, claims(), b"")) == 401
+    assert status(http_client, token()) == 401
+    assert status(http_client, forged(OURS, claims(), b"")) == 401
 
 
 def test_without_an_issuer_its_algorithms_are_off(served):
-    client = served()
+    http_client = served()
 
     for credential in (issued(), issued(EC, "ES256", "ec"), issued(ED, "EdDSA", "ed"), issued(kid=None)):
-        assert status(client, credential) == 401
+        assert status(http_client, credential) == 401
 
 
 def test_secrets_are_turned_over_by_their_names(served):
     new, old, lost = ("n" * 32, "o" * 32, "l" * 32)
-    client = served(SECRET_KEY=f"new:{new},old:{old}")
+    http_client = served(SECRET_KEY=f"new:{new},old:{old}")
 
-    assert status(client, token(new, {"kid": "new"})) == 200
-    assert status(client, token(old, {"kid": "old"})) == 200
-    assert status(client, token(old)) == 200  # from before secrets had names
-    assert status(client, token(old, {"kid": "new"})) == 401
-    assert status(client, token(new, {"kid": "old"})) == 401
-    assert status(client, token(new, {"kid": "other"})) == 401
-    assert status(client, token(lost, {"kid": "new"})) == 401
+    assert status(http_client, token(new, {"kid": "new"})) == 200
+    assert status(http_client, token(old, {"kid": "old"})) == 200
+    assert status(http_client, token(old)) == 200  # from before secrets had names
+    assert status(http_client, token(old, {"kid": "new"})) == 401
+    assert status(http_client, token(new, {"kid": "old"})) == 401
+    assert status(http_client, token(new, {"kid": "other"})) == 401
+    assert status(http_client, token(lost, {"kid": "new"})) == 401
 
 
 def test_the_audience_is_what_the_settings_say(served):
-    client = served(TANDEM_JWT_AUDIENCE="people")
+    http_client = served(TANDEM_JWT_AUDIENCE="people")
 
-    assert status(client, token(aud="people")) == 200
-    assert status(client, token()) == 401
+    assert status(http_client, token(aud="people")) == 200
+    assert status(http_client, token()) == 401
 
 
 def test_a_subject_is_matched_with_one_field_and_no_other(served):
@@ -437,15 +437,15 @@ def shown(credential, directory):
     return {"type": "http", "headers": [(b"authorization", f"Bearer {credential}".encode())], "app": app}
 
 
-def test_a_subject_without_a_person_has_its_roles_and_nothing_else(client):
+def test_a_subject_without_a_person_has_its_roles_and_nothing_else(http_client):
     stranger = bearer(token(sub="ext-Zed"))
     reader = bearer(token(sub="ext-Zed", roles=["reader"]))
 
-    assert client.get("/me", headers=stranger).status_code == 404
-    assert client.get("/users", headers=stranger).status_code == 403
-    assert client.get(f"/users/{ADA['id']}", headers=stranger).status_code == 404
-    assert client.get("/users", headers=reader).status_code == 200
-    assert client.get(f"/users/{ADA['id']}", headers=reader).json()["email"] is None
+    assert http_client.get("/me", headers=stranger).status_code == 404
+    assert http_client.get("/users", headers=stranger).status_code == 403
+    assert http_client.get(f"/users/{ADA['id']}", headers=stranger).status_code == 404
+    assert http_client.get("/users", headers=reader).status_code == 200
+    assert http_client.get(f"/users/{ADA['id']}", headers=reader).json()["email"] is None
 
 
 @pytest.fixture
@@ -456,26 +456,26 @@ def clock(monkeypatch):
     return clock
 
 
-def test_who_is_switched_off_is_let_in_no_more(client):
+def test_who_is_switched_off_is_let_in_no_more(http_client):
     admin, bob = bearer(token(sub="ext-Zed", roles=["admin"])), bearer(token(sub="ext-Bob", roles=["editor"]))
-    assert client.get("/me", headers=bob).status_code == 200
+    assert http_client.get("/me", headers=bob).status_code == 200
 
-    client.post(f"/users/{BOB['id']}/deactivate", json={}, headers=admin)
-    off = client.get("/me", headers=bob).status_code
-    client.post(f"/users/{BOB['id']}/activate", json={}, headers=admin)
+    http_client.post(f"/users/{BOB['id']}/deactivate", json={}, headers=admin)
+    off = http_client.get("/me", headers=bob).status_code
+    http_client.post(f"/users/{BOB['id']}/activate", json={}, headers=admin)
 
-    assert (off, client.get("/me", headers=bob).status_code) == (401, 200)
+    assert (off, http_client.get("/me", headers=bob).status_code) == (401, 200)
 
 
-def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(client, house, clock):
+def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(http_client, house, clock):
     bob = bearer(token(sub="ext-Bob"))
-    assert client.get("/me", headers=bob).status_code == 200
+    assert http_client.get("/me", headers=bob).status_code == 200
 
     with closing(sqlite3.connect(house)) as connection:
         connection.execute("UPDATE user SET active = 0 WHERE id = ?", [BOB["id"]])
         connection.commit()
     clock.ahead += 5
-    off = client.get("/me", headers=bob).status_code
+    off = http_client.get("/me", headers=bob).status_code
     with closing(sqlite3.connect(house)) as connection:
         connection.execute("UPDATE user SET active = 1 WHERE id = ?", [BOB["id"]])
         connection.commit()
@@ -483,14 +483,14 @@ def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(clie
     assert off == 401
 
 
-def test_a_token_is_good_until_it_expires_and_not_longer(client, clock):
+def test_a_token_is_good_until_it_expires_and_not_longer(http_client, clock):
     ada = bearer(token(exp=time.time() + 100))
 
-    assert client.get("/me", headers=ada).status_code == 200
+    assert http_client.get("/me", headers=ada).status_code == 200
     clock.ahead += 99
-    assert client.get("/me", headers=ada).status_code == 200
+    assert http_client.get("/me", headers=ada).status_code == 200
     clock.ahead += 1
-    assert client.get("/me", headers=ada).status_code == 401
+    assert http_client.get("/me", headers=ada).status_code == 401
 
 
 async def test_a_token_seen_a_moment_ago_is_not_verified_again(house, monkeypatch):
@@ -715,8 +715,8 @@ def test_settings_that_do_not_fit_together_end_the_start(house, settings, said):
 def test_in_development_a_good_token_is_honoured_and_a_bad_one_refused(tmp_path):
     migrate(str(tmp_path / "t.db"))
     settings = production(tmp_path / "t.db", TANDEM_ENV="development")
-    with TestClient(create_app(settings), base_url="http://example.com", client=("8.8.8.8", 1)) as client:
-        assert client.get("/users").status_code == 403
-        assert client.get("/users", headers=bearer(token(roles=["reader"]))).status_code == 200
-        assert client.post("/users", json={}, headers=bearer(token(roles=["reader"]))).status_code in (403, 422)
-        assert client.get("/users", headers=bearer(token(exp=1))).status_code == 401
+    with TestClient(create_app(settings), base_url="http://example.com", client=("8.8.8.8", 1)) as http_client:
+        assert http_client.get("/users").status_code == 403
+        assert http_client.get("/users", headers=bearer(token(roles=["reader"]))).status_code == 200
+        assert http_client.post("/users", json={}, headers=bearer(token(roles=["reader"]))).status_code in (403, 422)
+        assert http_client.get("/users", headers=bearer(token(exp=1))).status_code == 401

@@ -85,8 +85,8 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("method, path, status, headers", ANSWERS, ids=lambda it: str(it)[:30])
-def test_every_answer_has_the_headers_that_keep_browsers_in_check(client, method, path, status, headers):
-    answer = client.request(method, path, headers=headers)
+def test_every_answer_has_the_headers_that_keep_browsers_in_check(http_client, method, path, status, headers):
+    answer = http_client.request(method, path, headers=headers)
 
     given = answer.headers
     assert answer.status_code == status
@@ -103,8 +103,8 @@ def test_every_answer_has_the_headers_that_keep_browsers_in_check(client, method
 @pytest.mark.parametrize(
     "method, path, status, headers", [it for it in ANSWERS if it[2] >= 400], ids=lambda it: str(it)[:30]
 )
-def test_what_was_refused_is_not_kept(client, method, path, status, headers):
-    answer = client.request(method, path, headers=headers)
+def test_what_was_refused_is_not_kept(http_client, method, path, status, headers):
+    answer = http_client.request(method, path, headers=headers)
 
     assert "no-store" in answer.headers["cache-control"]
 
@@ -119,8 +119,8 @@ def test_what_was_refused_is_not_kept(client, method, path, status, headers):
         ("/health", "no-store"),
     ],
 )
-def test_what_is_answered_is_kept_by_nobody_without_asking(client, path, kept):
-    assert client.get(path).headers["cache-control"] == kept
+def test_what_is_answered_is_kept_by_nobody_without_asking(http_client, path, kept):
+    assert http_client.get(path).headers["cache-control"] == kept
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_what_is_answered_is_kept_by_nobody_without_asking(client, path, kept):
 )
 @pytest.mark.parametrize("path", ["/users", "/nothing", "/docs", "/graphql?query={__typename}"])
 def test_browsers_that_came_by_https_stay_with_it(share, production, base, headers, secure, path):
-    client = share(production=production, base=base, TANDEM_TRUSTED_PROXIES="127.0.0.1")
+    http_client = share(production=production, base=base, TANDEM_TRUSTED_PROXIES="127.0.0.1")
 
-    answer = client.get(path, headers=headers)
+    answer = http_client.get(path, headers=headers)
 
     assert ("strict-transport-security" in answer.headers) is secure
 
@@ -168,10 +168,10 @@ def test_browsers_that_came_by_https_stay_with_it(share, production, base, heade
 )
 @pytest.mark.parametrize("path", ["/users", "/graphql?query={__typename}", "/docs", "/nothing"])
 def test_only_the_names_that_are_listed_are_answered_to(share, host, let_in, path):
-    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org,*.team.example,[::1]")
+    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org,*.team.example,[::1]")
 
     for _ in range(2):
-        answer = client.get(path, headers={"host": host})
+        answer = http_client.get(path, headers={"host": host})
 
         assert (answer.status_code != 400) is let_in
         assert let_in or "BAD_REQUEST" in answer.text
@@ -187,23 +187,23 @@ def test_what_names_no_host_is_refused_though_any_name_is_allowed(share, host, p
 
 
 def test_checks_of_health_come_under_any_name(share):
-    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
-    assert client.get("/health/live", headers={"host": "10.0.0.7:8000"}).status_code == 200
+    assert http_client.get("/health/live", headers={"host": "10.0.0.7:8000"}).status_code == 200
 
 
 def test_a_foreign_name_is_refused_in_the_words_of_graphql_at_its_door(share):
-    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
-    answer = client.post("/graphql", json={"query": "{ __typename }"}, headers={"host": "evil.example"})
+    answer = http_client.post("/graphql", json={"query": "{ __typename }"}, headers={"host": "evil.example"})
 
     assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
 
 def test_a_websocket_under_a_foreign_name_is_none(share):
-    client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
-    opening = client.websocket_connect("/graphql", headers={"host": "evil.example"})
+    opening = http_client.websocket_connect("/graphql", headers={"host": "evil.example"})
     with pytest.raises(WebSocketDenialResponse) as refused, opening:
         pass
 
@@ -252,7 +252,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.
         ((), "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
     ],
 )  # fmt: skip
-def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
+def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, http_client):
     scope = {
         "type": "http",
         "scheme": "http",
@@ -263,7 +263,7 @@ def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
     if unveil := unveiling(trusted):
         unveil(scope)
 
-    assert scope["client"][0] == client
+    assert scope["client"][0] == http_client
 
 
 @pytest.mark.parametrize(
@@ -321,9 +321,9 @@ def cors(answer):
     ids=lambda it: str(it)[:30],
 )
 def test_only_pages_of_listed_origins_may_read_an_answer(share, origin, let_in, path, headers):
-    client = share(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
+    http_client = share(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
 
-    answer = client.get(path, headers={"origin": origin, **headers})
+    answer = http_client.get(path, headers={"origin": origin, **headers})
 
     assert "Origin" in answer.headers["vary"]
     assert answer.headers.get("access-control-allow-origin") == (origin if let_in else None)
@@ -340,10 +340,10 @@ def test_a_preflight_is_answered_before_anybody_is_asked_who_they_are(start):
         asked.append(scope["path"])
         return ADMIN
 
-    client = start(authenticate, TANDEM_CORS_ORIGINS=APP)
+    http_client = start(authenticate, TANDEM_CORS_ORIGINS=APP)
     headers = {"origin": APP, "access-control-request-method": "PATCH", "access-control-request-headers": "if-match"}
 
-    answer = client.options("/users/some", headers=headers)
+    answer = http_client.options("/users/some", headers=headers)
 
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == APP
@@ -357,18 +357,18 @@ def test_a_preflight_is_answered_before_anybody_is_asked_who_they_are(start):
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {}])
 def test_a_preflight_of_a_foreign_origin_hears_nothing_of_the_kind(share, headers):
-    client = share(TANDEM_CORS_ORIGINS=APP)
+    http_client = share(TANDEM_CORS_ORIGINS=APP)
 
-    answer = client.options("/users", headers={"access-control-request-method": "POST", **headers})
+    answer = http_client.options("/users", headers={"access-control-request-method": "POST", **headers})
 
     assert cors(answer) == set()
     assert answer.headers["allow"]
 
 
 def test_without_a_list_no_page_of_another_site_is_let_in(share):
-    client = share()
+    http_client = share()
 
-    answer = client.get("/users", headers={"origin": APP})
+    answer = http_client.get("/users", headers={"origin": APP})
 
     assert cors(answer) == set()
     assert "Origin" not in answer.headers["vary"]
@@ -385,13 +385,13 @@ TRICKS = ["text/plain; application/json", "text/plain, application/json", "appli
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
 @pytest.mark.parametrize("production", [True, False])
 def test_what_a_form_can_send_changes_nothing(share, production, path, body, media):
-    client = share(production=production)
+    http_client = share(production=production)
     headers = {} if media is None else {"content-type": media}
 
-    answer = client.post(path, content=body.encode(), headers=headers)
+    answer = http_client.post(path, content=body.encode(), headers=headers)
 
     assert answer.status_code == 415
-    assert client.get("/users").json()["items"] == []
+    assert http_client.get("/users").json()["items"] == []
 
 
 @pytest.mark.parametrize(
@@ -405,24 +405,24 @@ def test_what_a_form_can_send_changes_nothing(share, production, path, body, med
     ],
 )
 def test_what_a_link_can_ask_for_changes_nothing(start, method, path, status):
-    client = start()
-    ada = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+    http_client = start()
+    ada = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
-    answer = client.request(method, path.replace("{id}", ada["id"]))
+    answer = http_client.request(method, path.replace("{id}", ada["id"]))
 
     assert answer.status_code == status
-    assert client.get("/users").json()["items"] == [ada]
+    assert http_client.get("/users").json()["items"] == [ada]
 
 
 @pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
 def test_a_method_is_what_it_is(start, name):
-    client = start()
-    ada = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+    http_client = start()
+    ada = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
-    client.get(f"/users/{ada['id']}", headers={name: "DELETE"})
-    client.post(f"/users/{ada['id']}/deactivate?_method=DELETE", headers={name: "DELETE"})
+    http_client.get(f"/users/{ada['id']}", headers={name: "DELETE"})
+    http_client.post(f"/users/{ada['id']}/deactivate?_method=DELETE", headers={name: "DELETE"})
 
-    assert [it["id"] for it in client.get("/users").json()["items"]] == [ada["id"]]
+    assert [it["id"] for it in http_client.get("/users").json()["items"]] == [ada["id"]]
 
 
 @pytest.mark.parametrize(
@@ -441,12 +441,12 @@ def test_a_method_is_what_it_is(start, name):
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
 def test_in_development_pages_of_other_sites_change_and_learn_nothing(template, tmp_path, path, body, headers):
     database = Path(shutil.copy(template, tmp_path / "development.db"))
-    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as client:
-        answer = client.post(path, content=body.encode(), headers={"content-type": "application/json", **headers})
-        learnt = client.get("/users", headers=headers)
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as http_client:
+        answer = http_client.post(path, content=body.encode(), headers={"content-type": "application/json", **headers})
+        learnt = http_client.get("/users", headers=headers)
 
         assert (answer.status_code, learnt.status_code) == (403, 403)
-        assert client.get("/users").json()["items"] == []
+        assert http_client.get("/users").json()["items"] == []
 
 
 def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(template, tmp_path):
@@ -455,8 +455,8 @@ def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(templat
     shown = {"origin": APP, **bearer(key(database, "reader"))}
     with TestClient(
         in_process_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE, client=HERE
-    ) as client:
-        answers = [client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
+    ) as http_client:
+        answers = [http_client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
 
         assert [answer.status_code for answer in answers] == [403, 200]
         assert {answer.headers["access-control-allow-origin"] for answer in answers} == {APP}

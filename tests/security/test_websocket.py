@@ -104,7 +104,7 @@ class Peer:
 
     def __init__(
         self,
-        door: WebSocketHandler,
+        client: WebSocketHandler,
         directory: Directory,
         *,
         unread: int = 0,
@@ -123,10 +123,10 @@ class Peer:
             "client": ("127.0.0.1", 50000),
             "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_gate(64))),
         }
-        self.task = asyncio.create_task(self._run(door, {**usual, **scope}))
+        self.task = asyncio.create_task(self._run(client, {**usual, **scope}))
 
-    async def _run(self, door: WebSocketHandler, scope: Scope) -> None:
-        await door(scope, self.frames.get, self.received.put)
+    async def _run(self, client: WebSocketHandler, scope: Scope) -> None:
+        await client(scope, self.frames.get, self.received.put)
         if not self.received.full():
             self.received.put_nowait({"type": "the end"})
 
@@ -168,8 +168,8 @@ async def open_socket(directory: Directory, guard: Guard) -> AsyncIterator[Openi
     """Opens sockets; at the end none of their tasks may be left."""
     peers: list[Peer] = []
 
-    def opened(door: WebSocketHandler | None = None, **scope: Any) -> Peer:
-        peers.append(Peer(door or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
+    def opened(client: WebSocketHandler | None = None, **scope: Any) -> Peer:
+        peers.append(Peer(client or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
         return peers[-1]
 
     yield opened
@@ -543,11 +543,11 @@ async def initialised(peer: Peer) -> Peer:
 
 
 async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
-    door = WebSocketHandler(executor(), guard, sockets=2)
-    first, _ = [await initialised(open_socket(door)) for _ in range(2)]
+    client = WebSocketHandler(executor(), guard, sockets=2)
+    first, _ = [await initialised(open_socket(client)) for _ in range(2)]
 
-    with_answer = open_socket(door, extensions={"websocket.http.response": {}})
-    without = open_socket(door)
+    with_answer = open_socket(client, extensions={"websocket.http.response": {}})
+    without = open_socket(client)
 
     start, body, _ = await with_answer.hear_all(3)
     assert (start["status"], json.loads(body["body"])["code"]) == (503, "OVERLOADED")
@@ -555,33 +555,33 @@ async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
     assert await without.code() == 1013
     first.leave()
     await first.task
-    assert (await open_socket(door).hear())["type"] == "websocket.accept"
+    assert (await open_socket(client).hear())["type"] == "websocket.accept"
 
 
 async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(open_socket, guard):
-    door = WebSocketHandler(executor(), guard, sockets=3)
-    lasting = await initialised(open_socket(door))
-    idle = [open_socket(door) for _ in range(2)]
+    client = WebSocketHandler(executor(), guard, sockets=3)
+    lasting = await initialised(open_socket(client))
+    idle = [open_socket(client) for _ in range(2)]
     assert [(await peer.hear())["type"] for peer in idle] == ["websocket.accept"] * 2
 
-    newcomers = [open_socket(door) for _ in range(2)]
+    newcomers = [open_socket(client) for _ in range(2)]
 
     assert [(await peer.hear())["type"] for peer in newcomers] == ["websocket.accept"] * 2
     for peer in idle:
         assert await peer.hear() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
     lasting.say(subscribe())
     assert await lasting.hear_all(2) == [TYPENAME, over()]
-    assert door.open == 3
+    assert client.open == 3
 
 
 async def test_a_socket_that_ends_is_not_evicted_again(open_socket, guard):
     """One whose initialisation has failed waits for its close frame to be taken."""
-    door = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
-    late = open_socket(door, unread=1)
-    await until(lambda: late.received.full() and door.open == 1)
+    client = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
+    late = open_socket(client, unread=1)
+    await until(lambda: late.received.full() and client.open == 1)
     await asyncio.sleep(0.05)
 
-    newcomer = open_socket(door)
+    newcomer = open_socket(client)
 
     assert (await newcomer.hear())["type"] == "websocket.accept"
 
@@ -596,19 +596,19 @@ class Known(Guard):
 
 
 async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
-    door = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
-    first, _ = [open_socket(door) for _ in range(2)]
-    await until(lambda: door.open == 2)
+    client = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
+    first, _ = [open_socket(client) for _ in range(2)]
+    await until(lambda: client.open == 2)
 
-    start, body, _ = await open_socket(door, **REFUSING).hear_all(3)
+    start, body, _ = await open_socket(client, **REFUSING).hear_all(3)
     first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
     await first.hear_all(2)
-    others = [open_socket(door, client=("192.0.2.1", 1)), open_socket(door)]
+    others = [open_socket(client, http_client=("192.0.2.1", 1)), open_socket(client)]
 
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
     assert [(await peer.hear())["type"] for peer in others] == ["websocket.accept"] * 2
-    assert (await open_socket(door, **REFUSING).hear())["status"] == 429
+    assert (await open_socket(client, **REFUSING).hear())["status"] == 429
 
 
 class Named(Guard):
@@ -623,10 +623,10 @@ class Named(Guard):
 
 async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
     """It may have a quarter, and more as long as fewer than half of all are open."""
-    door = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
+    client = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
 
     async def ends_with(credential: str) -> list[Any]:
-        peer = open_socket(door)
+        peer = open_socket(client)
         peer.say({**INIT, "payload": {"Authorization": credential}})
         return [frame.get("code") for frame in await peer.hear_all(2)]
 
@@ -635,38 +635,38 @@ async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
 
     assert greedy == [[None, None]] * 4 + [[None, 1013]] * 2
     assert others == [[None, None]] * 2 + [[None, 1013]] + [[None, None]] * 2
-    assert door.open == 8
+    assert client.open == 8
 
 
 async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
-    door = WebSocketHandler(executor(), Known(), sockets=8)
+    client = WebSocketHandler(executor(), Known(), sockets=8)
     known = {"credential": SimpleNamespace(name="greedy"), "extensions": {"websocket.http.response": {}}}
-    peers = [open_socket(door, **known) for _ in range(4)]
-    await until(lambda: door.open == 4)
+    peers = [open_socket(client, **known) for _ in range(4)]
+    await until(lambda: client.open == 4)
 
-    refused = await open_socket(door, **known).hear()
+    refused = await open_socket(client, **known).hear()
     peers[0].leave()
     await peers[0].task
 
     assert refused["status"] == 429
-    assert (await open_socket(door, **known).hear())["type"] == "websocket.accept"
+    assert (await open_socket(client, **known).hear())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize("initialises", [True, False])
 async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
     """In development it may be initialised all the same."""
-    door = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
-    peer = open_socket(door)
+    client = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
+    peer = open_socket(client)
     if initialises:
         await initialised(peer)
-    await until(lambda: door.open == 1)
+    await until(lambda: client.open == 1)
 
-    refused = await open_socket(door, **REFUSING).hear()
+    refused = await open_socket(client, **REFUSING).hear()
     peer.leave()
     await peer.task
 
     assert refused["status"] == 429
-    assert (await open_socket(door, **REFUSING).hear())["type"] == "websocket.accept"
+    assert (await open_socket(client, **REFUSING).hear())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize(
@@ -678,26 +678,26 @@ async def test_a_socket_without_a_credential_counts_for_good(open_socket, initia
     ],
 )
 async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
-    door = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
-    open_socket(door, client=(one, 1))
-    await until(lambda: door.open == 1)
+    client = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
+    open_socket(client, http_client=(one, 1))
+    await until(lambda: client.open == 1)
 
-    heard = await open_socket(door, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
+    heard = await open_socket(client, http_client=(other, 1), extensions={"websocket.http.response": {}}).hear()
 
     assert heard.get("status") == (429 if same else None)
 
 
 async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, guard):
     """Neither does what is left to be said keep the socket."""
-    door = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
-    peer = open_socket(door, unread=1)
+    client = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
+    peer = open_socket(client, unread=1)
     peer.say(*[{"type": "ping"}] * 10)
     began = time.monotonic()
 
     await asyncio.wait_for(peer.task, SAFE)
 
     assert time.monotonic() - began < SAFE
-    assert door.open == 0
+    assert client.open == 0
 
 
 async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
@@ -713,8 +713,8 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
 
 
 async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
-    door, turns = WebSocketHandler(executor(), guard, sockets=30), 0
-    peers = [await initialised(open_socket(door)) for _ in range(30)]
+    client, turns = WebSocketHandler(executor(), guard, sockets=30), 0
+    peers = [await initialised(open_socket(client)) for _ in range(30)]
     for peer in peers:
         peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
 
@@ -726,9 +726,9 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
 
 
 async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
-    door, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
-    greedy = [await initialised(open_socket(door, client=("192.0.2.1", 1))) for _ in range(40)]
-    other = await initialised(open_socket(door, client=("192.0.2.2", 1)))
+    client, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
+    greedy = [await initialised(open_socket(client, http_client=("192.0.2.1", 1))) for _ in range(40)]
+    other = await initialised(open_socket(client, http_client=("192.0.2.2", 1)))
     for peer in greedy:
         peer.say(large)
     for peer in (greedy[0], other):
@@ -744,12 +744,12 @@ async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, 
 
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
-    door = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
-    peer = open_socket(door, unread=3)
+    client = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
+    peer = open_socket(client, unread=3)
     peer.say(INIT, *(subscribe(str(number)) for number in range(10)))
 
-    await until(lambda: door.open == 1)
-    await until(lambda: door.open == 0)
+    await until(lambda: client.open == 1)
+    await until(lambda: client.open == 0)
 
     assert peer.received.qsize() == 3
 
@@ -777,15 +777,15 @@ def request(query: str) -> Any:
 
 
 async def test_who_vanishes_leaves_room(open_socket, guard):
-    door = WebSocketHandler(executor(), guard, sockets=1)
+    client = WebSocketHandler(executor(), guard, sockets=1)
     for moment in range(4):
-        peer = open_socket(door)
+        peer = open_socket(client)
         peer.say(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
         await peer.hear()
         peer.leave()
         await asyncio.wait_for(peer.task, SAFE)
 
-    assert door.open == 0
+    assert client.open == 0
 
 
 _json = st.recursive(

@@ -42,8 +42,8 @@ def service(database: Path, **more: str) -> Iterator[TestClient]:
 
 
 @contextlib.contextmanager
-def opened(client: TestClient, credential: str) -> Iterator[WebSocketTestSession]:
-    with client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
+def opened(http_client: TestClient, credential: str) -> Iterator[WebSocketTestSession]:
+    with http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
         session.send_json({"type": "connection_init", "payload": {"Authorization": f"Bearer {credential}"}})
         yield session
 
@@ -57,9 +57,9 @@ def ask(session: WebSocketTestSession, query: str) -> Any:
     return first
 
 
-def remaining(client: TestClient) -> int:
+def remaining(http_client: TestClient) -> int:
     """The points that the client's address has left, of which this request takes one."""
-    found = re.search(r"r=(\d+)", client.get("/nothing").headers["ratelimit"])
+    found = re.search(r"r=(\d+)", http_client.get("/nothing").headers["ratelimit"])
     assert found
     return int(found[1])
 
@@ -67,15 +67,15 @@ def remaining(client: TestClient) -> int:
 def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database):
     """The handshake is a point, and so is the init."""
     good, codes = key(database, "reader"), []
-    with service(database, TANDEM_RATE="6") as client:
+    with service(database, TANDEM_RATE="6") as http_client:
         for number in range(3):
-            with opened(client, f"guess-{number}") as session, pytest.raises(WebSocketDisconnect) as ended:
+            with opened(http_client, f"guess-{number}") as session, pytest.raises(WebSocketDisconnect) as ended:
                 session.receive_json()
             codes.append(ended.value.code)
 
-        with pytest.raises(WebSocketDenialResponse) as refused, opened(client, good):
+        with pytest.raises(WebSocketDenialResponse) as refused, opened(http_client, good):
             pass
-        other_door = client.get("/users", headers=bearer("guess-5"))
+        other_door = http_client.get("/users", headers=bearer("guess-5"))
 
     assert codes == [4403] * 3
     assert refused.value.status_code == other_door.status_code == 429
@@ -85,14 +85,14 @@ def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database)
 
 def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it(database):
     good = key(database, "reader", rate=10)
-    with service(database, TANDEM_RATE="3") as client:
-        client.get("/users", headers=bearer(good))
-        while client.get("/nothing").status_code != 429:
+    with service(database, TANDEM_RATE="3") as http_client:
+        http_client.get("/users", headers=bearer(good))
+        while http_client.get("/nothing").status_code != 429:
             pass
-        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=bearer(good)) as session:
+        with http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=bearer(good)) as session:
             session.send_json({"type": "connection_init"})
             ack = session.receive_json()
-        answer = client.get("/users", headers=bearer(good))
+        answer = http_client.get("/users", headers=bearer(good))
 
     assert ack == ACK
     assert answer.headers["ratelimit"].startswith('"default";r=6;')  # two requests, a handshake, an init
@@ -109,16 +109,16 @@ def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it
     ],
 )
 def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
-    with service(database, TANDEM_RATE="100", TANDEM_ALLOWED_HOSTS="127.0.0.1,testserver") as client:
-        before = remaining(client)
+    with service(database, TANDEM_RATE="100", TANDEM_ALLOWED_HOSTS="127.0.0.1,testserver") as http_client:
+        before = remaining(http_client)
 
         with (
             pytest.raises(WebSocketDisconnect),
-            client.websocket_connect(path, subprotocols=[PROTOCOL], headers=headers),
+            http_client.websocket_connect(path, subprotocols=[PROTOCOL], headers=headers),
         ):
             pass
 
-        assert remaining(client) == before - 2
+        assert remaining(http_client) == before - 2
 
 
 @pytest.mark.parametrize(
@@ -134,15 +134,15 @@ def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
     ids=["ping", "pong", "7 kB", "no JSON", "nothing", "too early"],
 )
 def test_a_message_before_the_init_is_paid_for_by_the_address(database, sent, ends):
-    with service(database, TANDEM_RATE="1000") as client:
-        before = remaining(client)
-        with client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
+    with service(database, TANDEM_RATE="1000") as http_client:
+        before = remaining(http_client)
+        with http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
             session.send_text(sent)
             session.send_text("[]")
             with contextlib.suppress(WebSocketDisconnect):
                 while session.receive_json():
                     pass
-        after = remaining(client)
+        after = remaining(http_client)
 
     handshake, messages, last_request = 1, 1 if ends else 2, 1
     assert before - after == handshake + messages + last_request
@@ -152,14 +152,14 @@ def test_messages_are_paid_for_by_size(database):
     """By the credential's own rate, once the socket has shown one."""
     good = key(database, "reader", rate=1000)
     sizes = {1: 1, 16_000: 1, 17_000: 2, 100_000: 7}
-    with service(database, TANDEM_RATE="1000") as client, opened(client, good) as session:
+    with service(database, TANDEM_RATE="1000") as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
         points = []
         for size in sizes:
-            before = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            before = http_client.get("/users", headers=bearer(good)).headers["ratelimit"]
             session.send_json({"type": "ping", "payload": {"a": "x" * size}})
             session.receive_json()
-            after = client.get("/users", headers=bearer(good)).headers["ratelimit"]
+            after = http_client.get("/users", headers=bearer(good)).headers["ratelimit"]
             points.append(int(before.split("r=")[1].split(";")[0]) - int(after.split("r=")[1].split(";")[0]) - 1)
 
     assert points == list(sizes.values())
@@ -169,7 +169,7 @@ def test_operations_are_paid_for(database):
     """A query is a point, a mutation five."""
     good = key(database, "admin", rate=7)
     group = 'mutation { createGroup(input: {name: "A"}) { group { name } } }'
-    with service(database) as client, opened(client, good) as session:
+    with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
 
         answers = [ask(session, query) for query in ("{ __typename }", group, "{ __typename }", "{ __typename }")]
@@ -190,7 +190,7 @@ def test_operations_are_paid_for(database):
 )
 def test_without_points_all_but_a_small_operation_ends_the_socket(database, message):
     good = key(database, "admin", rate=2)
-    with service(database) as client, opened(client, good) as session:
+    with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
         assert [ask(session, "{ __typename }")["type"] for _ in range(3)] == ["next", "next", "error"]
         session.send_json(message)
@@ -203,9 +203,9 @@ def test_without_points_all_but_a_small_operation_ends_the_socket(database, mess
 
 def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
     good = key(database, "admin", rate=1)
-    with service(database) as client, opened(client, good) as session:
+    with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
-        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+        http_client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
 
         answers = [ask(session, "{ __typename }") for _ in range(2)]
 
@@ -215,7 +215,7 @@ def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
 def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "check_seconds", 0.01)
     good = key(database, "admin", rate=1)
-    with service(database) as client, opened(client, good) as session:
+    with service(database) as http_client, opened(http_client, good) as session:
         session.receive_json()
         time.sleep(0.2)
 
@@ -223,14 +223,14 @@ def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch
 
 
 def test_where_there_is_no_place_an_operation_is_turned_away(database):
-    with service(database) as client, opened(client, key(database, "reader")) as session:
+    with service(database) as http_client, opened(http_client, key(database, "reader")) as session:
         session.receive_json()
-        gate = client.app.state.gate  # type: ignore[attr-defined]
+        gate = http_client.app.state.gate  # type: ignore[attr-defined]
         usual = gate.free
 
         ask(session, "{ __typename }")
         left = gate.free
-        client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+        http_client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
         refused = ask(session, "{ __typename }")
 
     assert (left, refused["type"]) == (usual, "error")

@@ -51,25 +51,25 @@ def server(database: Path, *wrapped: str, **more: str) -> Iterator[tuple[subproc
     command = [*(wrapped or [sys.executable, "-m", "api"]), "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment(database, **more), stdout=subprocess.PIPE, text=True)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-            wait_until(lambda: answers(client))
-            yield process, client
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http_client:
+            wait_until(lambda: answers(http_client))
+            yield process, http_client
     finally:
         process.kill()
         process.communicate(timeout=30)
 
 
-def answers(client: httpx2.Client) -> bool:
+def answers(http_client: httpx2.Client) -> bool:
     try:
-        return client.get("/health").status_code == 200
+        return http_client.get("/health").status_code == 200
     except httpx2.HTTPError:
         return False
 
 
-def goes_unready(client: httpx2.Client) -> bool:
+def goes_unready(http_client: httpx2.Client) -> bool:
     """Under writing, for only a failure of late says how the next write will end."""
-    client.post("/users", json={"first_name": "P", "last_name": "x" * 100, "age": 1})
-    return not answers(client)
+    http_client.post("/users", json={"first_name": "P", "last_name": "x" * 100, "age": 1})
+    return not answers(http_client)
 
 
 def wait_until(holds: Any, seconds: float = 30) -> None:
@@ -94,7 +94,7 @@ def told(answer: httpx2.Response) -> None:
 
 
 async def make(directory: Directory, **fields: Any) -> str:
-    return (await create(directory.work(ADMIN), USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
+    return (await create(directory.unit_of_work(ADMIN), USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
 
 
 # The process
@@ -106,22 +106,22 @@ def test_after_a_kill_in_mid_write_all_that_was_acknowledged_is_there(database):
     asked: dict[str, str] = {}
 
     def write(number: int, base: str) -> None:
-        with httpx2.Client(base_url=base, trust_env=False, timeout=10) as client:
-            group = client.post("/groups", json={"name": f"G{number}"}).json()["id"]
+        with httpx2.Client(base_url=base, trust_env=False, timeout=10) as http_client:
+            group = http_client.post("/groups", json={"name": f"G{number}"}).json()["id"]
             for count in range(100_000):
                 key = f"{number}-{count}"
                 person = {"first_name": key, "age": 1, "email": f"{key}@Example.com"}
                 try:
-                    made = client.post("/users", json=person, headers={"idempotency-key": key}).json()["id"]
+                    made = http_client.post("/users", json=person, headers={"idempotency-key": key}).json()["id"]
                     acknowledged.append(("user", made))
                     asked[key] = made
-                    client.put(f"/groups/{group}/members/{made}").raise_for_status()
+                    http_client.put(f"/groups/{group}/members/{made}").raise_for_status()
                     acknowledged.append(("membership", made))
                 except (httpx2.HTTPError, json.JSONDecodeError):
                     return
 
-    with server(database) as (process, client):
-        base = str(client.base_url)
+    with server(database) as (process, http_client):
+        base = str(http_client.base_url)
         threads = [threading.Thread(target=write, args=(number, base)) for number in range(4)]
         for thread in threads:
             thread.start()
@@ -167,20 +167,20 @@ def test_a_second_server_over_the_same_file_is_refused(database):
 
 
 def test_a_lock_that_another_process_holds_is_told_in_time_and_service_resumes(database):
-    with server(database, TANDEM_REQUEST_TIMEOUT="1.5") as (_, client):
+    with server(database, TANDEM_REQUEST_TIMEOUT="1.5") as (_, http_client):
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             began = time.monotonic()
-            refused = client.post("/users", json={"first_name": "Ada", "age": 36})
+            refused = http_client.post("/users", json={"first_name": "Ada", "age": 36})
             seconds = time.monotonic() - began
-            wait_until(lambda: not answers(client), 5)
-            live, listed = client.get("/health/live"), client.get("/users")
-        made = client.post("/users", json={"first_name": "Ada", "age": 36})
+            wait_until(lambda: not answers(http_client), 5)
+            live, listed = http_client.get("/health/live"), http_client.get("/users")
+        made = http_client.post("/users", json={"first_name": "Ada", "age": 36})
 
         told(refused)
         assert seconds < 4
         assert (live.status_code, listed.status_code, made.status_code) == (200, 200, 201)
-        wait_until(lambda: answers(client), 5)
+        wait_until(lambda: answers(http_client), 5)
 
 
 async def test_who_comes_while_others_wait_for_a_lock_is_in_time_too(database):
@@ -255,22 +255,22 @@ async def test_a_damaged_page_is_told_and_stays_told(database):
 
 
 def test_a_damaged_or_missing_database_is_503_at_both_doors_and_in_health(database):
-    with server(database) as (_, client):
-        client.post("/users", json={"first_name": "Ada", "age": 36})
+    with server(database) as (_, http_client):
+        http_client.post("/users", json={"first_name": "Ada", "age": 36})
         database.rename(f"{database}.away")
         time.sleep(0.15)
 
-        for answer in (client.get("/users"), client.post("/users", json={"first_name": "Ada", "age": 36})):
+        for answer in (http_client.get("/users"), http_client.post("/users", json={"first_name": "Ada", "age": 36})):
             told(answer)
-        asked = client.post("/graphql", json={"query": "{ users { nodes { id } } }"})
+        asked = http_client.post("/graphql", json={"query": "{ users { nodes { id } } }"})
         assert asked.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
-        wait_until(lambda: not answers(client), 5)
-        assert client.get("/health/live").status_code == 200
+        wait_until(lambda: not answers(http_client), 5)
+        assert http_client.get("/health/live").status_code == 200
 
         Path(f"{database}.away").rename(database)
         time.sleep(0.15)
-        wait_until(lambda: answers(client), 5)
-        assert len(client.get("/users").json()["items"]) == 1
+        wait_until(lambda: answers(http_client), 5)
+        assert len(http_client.get("/users").json()["items"]) == 1
 
 
 # The disk
@@ -322,19 +322,19 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(datab
     script.write_text(LIMITED.format(limit=limit))
     acknowledged = []
 
-    with server(database, sys.executable, str(script)) as (process, client):
+    with server(database, sys.executable, str(script)) as (process, http_client):
         for number in range(2000):
-            answer = client.post("/users", json={"first_name": f"P{number}", "last_name": "x" * 100, "age": 1})
+            answer = http_client.post("/users", json={"first_name": f"P{number}", "last_name": "x" * 100, "age": 1})
             if answer.status_code != 201:
                 break
             acknowledged.append(answer.json()["id"])
         told(answer)
-        assert client.get("/users").status_code == 200
-        wait_until(lambda: goes_unready(client), 5)
+        assert http_client.get("/users").status_code == 200
+        wait_until(lambda: goes_unready(http_client), 5)
         resource = pytest.importorskip("resource")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        wait_until(lambda: answers(client), 5)
-        made = client.post("/users", json={"first_name": "Last", "age": 1})
+        wait_until(lambda: answers(http_client), 5)
+        made = http_client.post("/users", json={"first_name": "Last", "age": 1})
         assert made.status_code == 201
 
     with closing(sqlite3.connect(database)) as connection:

@@ -34,7 +34,8 @@ class Service:
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fixtures.draining_app", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "tests.fixtures.draining_app",
+            *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout
@@ -75,7 +76,7 @@ def service() -> Iterator[Service]:
         yield service
 
 
-async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
+async def http_client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
     """Asks again and again, over one connection or always a new one, and counts how it ends."""
     while True:
         try:
@@ -101,7 +102,7 @@ async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event)
 async def rush(service: Service) -> Counter[str]:
     """What becomes of the requests of many clients, when in their midst the service is told to leave."""
     seen, told = Counter[str](), asyncio.Event()
-    clients = [asyncio.create_task(client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
+    clients = [asyncio.create_task(http_client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
     async with asyncio.timeout(15):
         while seen["answered"] < 200:  # noqa: ASYNC110 what is waited for tells nobody
             await asyncio.sleep(0.01)

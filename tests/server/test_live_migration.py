@@ -63,17 +63,17 @@ def test_old_and_new_run_side_by_side_under_load(database, room):
     ended = threading.Event()
 
     def call(base: str) -> None:
-        with httpx2.Client(base_url=base, trust_env=False, timeout=30) as client:
+        with httpx2.Client(base_url=base, trust_env=False, timeout=30) as http_client:
             while not ended.is_set():
-                made = client.post("/users", json={"first_name": "P", "age": 1})
+                made = http_client.post("/users", json={"first_name": "P", "age": 1})
                 statuses.append(made.status_code)
                 if made.status_code == 201:
-                    statuses.append(client.get(made.headers["location"]).status_code)
-                    changed = client.patch(made.headers["location"], json={"age": 2})
+                    statuses.append(http_client.get(made.headers["location"]).status_code)
+                    changed = http_client.patch(made.headers["location"], json={"age": 2})
                     statuses.append(changed.status_code)
 
-    with server(database) as (_, client):
-        threads = [threading.Thread(target=call, args=(str(client.base_url),)) for _ in range(4)]
+    with server(database) as (_, http_client):
+        threads = [threading.Thread(target=call, args=(str(http_client.base_url),)) for _ in range(4)]
         for thread in threads:
             thread.start()
         wait_until(lambda: len(statuses) > 10)

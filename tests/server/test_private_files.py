@@ -53,7 +53,7 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
     with alone(str(path), "serving"):
         async with Directory(str(path)) as directory:
             selection = Selection((("id", Scalar("id")),))
-            await create(directory.work(ADMIN), USER, {"first_name": "Ada", "age": 36}, selection)
+            await create(directory.unit_of_work(ADMIN), USER, {"first_name": "Ada", "age": 36}, selection)
             assert {f"var/lib/tandem.db{end}" for end in ("", "-wal", "-shm", "-serving", "-migrating")} <= set(
                 modes(tmp_path)
             )

@@ -94,7 +94,9 @@ def new_key(url: str) -> tuple[str, str]:
 
     async def made() -> tuple[str, str]:
         async with Directory(url) as directory:
-            id, found = await create(directory.work(ANYBODY), resource_of(Key), {"name": "load", "role": "admin"}, ID)
+            id, found = await create(
+                directory.unit_of_work(ANYBODY), resource_of(Key), {"name": "load", "role": "admin"}, ID
+            )
             return id, str(found.once)
 
     return asyncio.run(made())
@@ -142,7 +144,7 @@ class Load:
     when: list[float] = field(default_factory=list)
     bare: int = 0
 
-    async def client(self, number: int) -> None:
+    async def http_client(self, number: int) -> None:
         at, count = number, 0
         lines: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self.stopped:
@@ -199,7 +201,7 @@ class Load:
     @contextlib.asynccontextmanager
     async def running(self, after: float) -> AsyncIterator[None]:
         """Load while the block runs, and for so long after it."""
-        clients = [asyncio.create_task(self.client(number)) for number in range(CLIENTS)]
+        clients = [asyncio.create_task(self.http_client(number)) for number in range(CLIENTS)]
         try:
             await self.until(lambda: len(self.made) > 2 * CLIENTS)
             yield

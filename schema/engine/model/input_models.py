@@ -108,11 +108,11 @@ def link_input(relation: Relation) -> InputModel:
 
 
 @cache
-def action_input(resource: Resource, verb: Action) -> InputModel:
+def action_input(resource: Resource, action: Action) -> InputModel:
     """What a model's own verb is given. A parameter that is called like a field has the field's bounds."""
-    given = verb.parameters.items()
+    given = action.parameters.items()
     kinds = {name: (_argument(resource.fields.get(name), kind), default is ...) for name, (kind, default) in given}
-    return InputModel(verb.name, kinds)
+    return InputModel(action.name, kinds)
 
 
 def kind_of(field: ResourceField) -> Any:

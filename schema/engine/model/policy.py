@@ -84,8 +84,12 @@ class ActorProfile:
         """
         grantable = self.grantable_scopes
         if grantable is not None and not (scopes and grantable.issuperset(scopes.split())):
-            fault = FieldError(("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden")
-            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}, and so are its keys", [fault])
+            field_error = FieldError(
+                ("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden"
+            )
+            raise Forbidden(
+                f"the credential is kept to {' '.join(sorted(self.scopes))}, and so are its keys", [field_error]
+            )
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Relation:
         return f"{self.name[:-3]}y" if self.name.endswith("ies") else self.name.removesuffix("s")
 
     @property
-    def pascal_case(self) -> str:
+    def pascal_name(self) -> str:
         """Its name inside a longer one: `Members`."""
         return pascal_case(self.name)
 
@@ -77,7 +77,7 @@ class Resource:
     rules: Rules
     fields: Mapping[str, ResourceField]
     relations: Mapping[str, Relation]
-    verbs: Mapping[str, Action]
+    actions: Mapping[str, Action]
     sorts: tuple[tuple[str, ...], ...]
     once: ShownOnce | None = None
 
@@ -123,7 +123,7 @@ def resource_of(model: type[Record]) -> Resource:
         rules=model.rules,
         fields=fields,
         relations=relations,
-        verbs={name: value for name, value in vars(model).items() if isinstance(value, Action)},
+        actions={name: value for name, value in vars(model).items() if isinstance(value, Action)},
         sorts=(*((name,) for name, field in fields.items() if field.sortable), *model.sorts),
         once=next((value for value in vars(model).values() if isinstance(value, ShownOnce)), None),
     )

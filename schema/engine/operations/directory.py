@@ -84,7 +84,7 @@ class Directory:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def work(self, actor: Actor, repeat: IdempotencyKey | None = None) -> UnitOfWork:
+    def unit_of_work(self, actor: Actor, repeat: IdempotencyKey | None = None) -> UnitOfWork:
         """What one actor does in one transaction; under a key, if it is to be done once."""
         return UnitOfWork(self, actor, repeat)
 

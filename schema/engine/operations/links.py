@@ -24,7 +24,7 @@ from schema.engine.sql.statement import Counted, Statement, compiled
 
 
 async def link(
-    work: UnitOfWork,
+    unit_of_work: UnitOfWork,
     relation: Relation,
     id: str,
     far: str,
@@ -44,37 +44,39 @@ async def link(
     bound = write_statements.columns_of(fields, {name: value for name, value in row.items() if name in fields})
     make = _changing if only_change else _joining
     rule = _rules(relation).update if only_change else _rules(relation).create
-    statement = work.directory.plans.get((make, relation, frozenset(data)), lambda: make(relation, frozenset(data)))
+    statement = unit_of_work.directory.plans.get(
+        (make, relation, frozenset(data)), lambda: make(relation, frozenset(data))
+    )
 
     def job() -> QueryGenerator:
-        yield from _both_there(work, relation, id, far, rule)
+        yield from _both_there(unit_of_work, relation, id, far, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
-            yield from _is_joined(work, relation, id, far, bound)
+            yield from _is_joined(unit_of_work, relation, id, far, bound)
         answers = yield from _each(then)
         return TransactionResult(answers, _changes(relation, id, far) if rows else ())
 
-    return await work.write(job)  # type: ignore[no-any-return]
+    return await unit_of_work.write(job)  # type: ignore[no-any-return]
 
 
-async def unlink(work: UnitOfWork, relation: Relation, id: str, far: str, then: list[Query]) -> list[Rows]:
+async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, then: list[Query]) -> list[Rows]:
     """Part two records, if they are joined; the rows of the steps `then`, which are taken before they part."""
-    statement = work.directory.plans.get(("unlink", relation), lambda: _parting(relation))
+    statement = unit_of_work.directory.plans.get(("unlink", relation), lambda: _parting(relation))
     bound = write_statements.columns_of(_fields(relation), {relation.near: id, relation.far: far})
 
     def job() -> QueryGenerator:
-        yield from _both_there(work, relation, id, far, _rules(relation).delete)
+        yield from _both_there(unit_of_work, relation, id, far, _rules(relation).delete)
         answers = yield from _each(then)
         rows = yield statement.sql, statement.bind(bound)
         return TransactionResult(answers, _changes(relation, id, far) if rows else ())
 
-    return await work.write(job)  # type: ignore[no-any-return]
+    return await unit_of_work.write(job)  # type: ignore[no-any-return]
 
 
-async def get_link(work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection) -> bytes:
+async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection) -> bytes:
     """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
-    step, finish = reading_link(work, relation, id, far, item)
-    (rows,) = await work.read([step])
+    step, finish = reading_link(unit_of_work, relation, id, far, item)
+    (rows,) = await unit_of_work.read([step])
     if not rows:
         raise write_statements.missing(resource_of(relation.source), id)
     found = finish(rows)
@@ -84,15 +86,15 @@ async def get_link(work: UnitOfWork, relation: Relation, id: str, far: str, item
 
 
 def reading_link(
-    work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
+    unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
 ) -> tuple[Query, Callable[[Rows], bytes | None]]:
     """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
     branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
-    plan = work.record_plan(resource_of(relation.source), branch)
-    values = {"far": far, "one": 1, "key": id, "actor": work.actor.id}
+    plan = unit_of_work.record_plan(resource_of(relation.source), branch)
+    values = {"far": far, "one": 1, "key": id, "actor": unit_of_work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
-        text = plan.finish(rows[0][0], values, work.directory.signing.at_hand) if rows else b""
+        text = plan.finish(rows[0][0], values, unit_of_work.directory.signing.at_hand) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
     return (plan.statement.sql, plan.statement.bind(values)), finish
@@ -106,20 +108,20 @@ def apart(relation: Relation, id: str, far: str) -> NotFound:
     )
 
 
-def _both_there(work: UnitOfWork, relation: Relation, id: str, far: str, rule: Rule) -> QueryGenerator:
+def _both_there(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, rule: Rule) -> QueryGenerator:
     """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
     near, target = resource_of(relation.source), resource_of(relation.target)
-    work.actor.kind.keep_within(near.plural, "write")
-    work.actor.kind.keep_within(target.plural, "read")
+    unit_of_work.actor.kind.keep_within(near.plural, "write")
+    unit_of_work.actor.kind.keep_within(target.plural, "read")
     for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
-        asked = _asking(work, made, asked_rule)
-        rows = yield asked.sql, asked.bind({"key": key, "actor": work.actor.id})
+        asked = _asking(unit_of_work, made, asked_rule)
+        rows = yield asked.sql, asked.bind({"key": key, "actor": unit_of_work.actor.id})
         write_statements.permitted(made, key, rows, f"change the {relation.name} of")
 
 
-def _asking(work: UnitOfWork, resource: Resource, rule: Rule) -> Statement:
-    kind = work.actor.kind
-    return work.directory.plans.get(
+def _asking(unit_of_work: UnitOfWork, resource: Resource, rule: Rule) -> Statement:
+    kind = unit_of_work.actor.kind
+    return unit_of_work.directory.plans.get(
         ("ask", resource, kind, rule), lambda: write_statements.asking(resource, kind, rule)
     )
 
@@ -157,9 +159,11 @@ def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnEleme
     return or_(false(), *(table.c[name].is_distinct_from(value) for name, value in new.items()))
 
 
-def _is_joined(work: UnitOfWork, relation: Relation, id: str, far: str, bound: Mapping[str, Any]) -> QueryGenerator:
+def _is_joined(
+    unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, bound: Mapping[str, Any]
+) -> QueryGenerator:
     """`NotFound` unless they are."""
-    asked = work.directory.plans.get(("joined", relation), lambda: _finding(relation))
+    asked = unit_of_work.directory.plans.get(("joined", relation), lambda: _finding(relation))
     rows = yield asked.sql, asked.bind(bound)
     if not rows:
         raise apart(relation, id, far)

@@ -16,7 +16,7 @@ from schema.engine.changes import Change
 from schema.engine.driver import ListQuery, Query, QueryGenerator, SingleQuery, UnboundedWrite
 from schema.engine.errors import UNCOUNTED, Forbidden, NotFound, QueryTimeout, QueryTooComplex
 from schema.engine.model.action import Action
-from schema.engine.model.action import action as verb
+from schema.engine.model.action import action as action
 from schema.engine.model.policy import Rule
 from schema.engine.model.record import new_id, now
 from schema.engine.model.resource import Relation, Resource
@@ -39,80 +39,90 @@ class PageResult:
     next: str | None = None
 
 
-async def find(work: UnitOfWork, resource: Resource, branch: Branch, values: Values) -> PageResult:
+async def find(unit_of_work: UnitOfWork, resource: Resource, branch: Branch, values: Values) -> PageResult:
     """A page of a model's records."""
-    plan = work.known_list_plan(resource, branch)
+    plan = unit_of_work.known_list_plan(resource, branch)
     if plan is None:
-        plan = await work.compile(lambda: work.list_plan(resource, branch))
-    signer = await work.directory.signing.signer()
-    ((row,),) = await _read(work, plan, ListQuery(plan.statement.sql, plan.statement.bind(_bound(work, values))))
+        plan = await unit_of_work.compile(lambda: unit_of_work.list_plan(resource, branch))
+    signer = await unit_of_work.directory.signing.signer()
+    ((row,),) = await _read(
+        unit_of_work, plan, ListQuery(plan.statement.sql, plan.statement.bind(_bound(unit_of_work, values)))
+    )
     return _page(plan.finish, row[0], values, signer)
 
 
-async def find_below(work: UnitOfWork, resource: Resource, id: str, branch: Branch, values: Values) -> PageResult:
+async def find_below(
+    unit_of_work: UnitOfWork, resource: Resource, id: str, branch: Branch, values: Values
+) -> PageResult:
     """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
-    plan = work.known_record_plan(resource, branch)
+    plan = unit_of_work.known_record_plan(resource, branch)
     if plan is None:
-        plan = await work.compile(lambda: work.record_plan(resource, branch))
-    signer = await work.directory.signing.signer()
-    (rows,) = await _read(work, plan, (plan.statement.sql, plan.statement.bind(_bound(work, values, key=id))))
+        plan = await unit_of_work.compile(lambda: unit_of_work.record_plan(resource, branch))
+    signer = await unit_of_work.directory.signing.signer()
+    (rows,) = await _read(
+        unit_of_work, plan, (plan.statement.sql, plan.statement.bind(_bound(unit_of_work, values, key=id)))
+    )
     if not rows:
         raise write_statements.missing(resource, id)
     return _page(plan.finish, rows[0][0], values, signer)
 
 
 async def get_one_below(
-    work: UnitOfWork, resource: Resource, id: str, relation: Relation, selection: Selection
+    unit_of_work: UnitOfWork, resource: Resource, id: str, relation: Relation, selection: Selection
 ) -> bytes:
     """The one record that a relation leads to; `NotFound` where there is none."""
     asked = Selection((("one", ToOne(relation.name, selection)),))
-    found = (await get(work, resource, id, asked)).json.removeprefix(b'{"one":').removesuffix(b"}")
+    found = (await get(unit_of_work, resource, id, asked)).json.removeprefix(b'{"one":').removesuffix(b"}")
     if found == b"null":
         raise NotFound(f"the {resource.singular} {id} has no {relation.name}")
     return found
 
 
 async def get(
-    work: UnitOfWork, resource: Resource, id: str, selection: Selection, values: Values | None = None
+    unit_of_work: UnitOfWork, resource: Resource, id: str, selection: Selection, values: Values | None = None
 ) -> RecordResult:
     """One record, or `NotFound`."""
-    plan = work.known_record_plan(resource, selection)
+    plan = unit_of_work.known_record_plan(resource, selection)
     if plan is None:
-        plan = await work.compile(lambda: work.record_plan(resource, selection))
-    given, signer = values or {}, await _signer(work, selection)
-    (rows,) = await _read(work, plan, work.looking_up(plan, id, given))
+        plan = await unit_of_work.compile(lambda: unit_of_work.record_plan(resource, selection))
+    given, signer = values or {}, await _signer(unit_of_work, selection)
+    (rows,) = await _read(unit_of_work, plan, unit_of_work.looking_up(plan, id, given))
     return found(plan, resource, id, rows, given, signer)
 
 
 async def create(
-    work: UnitOfWork, resource: Resource, data: Mapping[str, Any], selection: Selection, values: Values | None = None
+    unit_of_work: UnitOfWork,
+    resource: Resource,
+    data: Mapping[str, Any],
+    selection: Selection,
+    values: Values | None = None,
 ) -> tuple[str, RecordResult]:
     """A new record's id, and the record. `Forbidden`, or `Conflict` where something unique is taken."""
-    id, moment, kind = new_id(), now(), work.actor.kind
+    id, moment, kind = new_id(), now(), unit_of_work.actor.kind
     kind.keep_within(resource.plural, "write")
     once, own = resource.once.made_for(id) if resource.once else (None, {})
     row = {**resource.blank, **data, **own, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
-    plans = work.directory.plans
+    plans = unit_of_work.directory.plans
     verdict = plans.get(
         ("verdict", resource, kind, "create"), lambda: resource.rules.create.where(resource.table, kind)
     )
     if verdict is False:
         raise Forbidden(f"you may not create {resource.plural}")
     resource.rules.check_grant(kind, data, new=True)
-    signer = await _signer(work, selection)
+    signer = await _signer(unit_of_work, selection)
     insertion = plans.get(("insert", resource), lambda: write_statements.insertion(resource))
 
     def job() -> QueryGenerator:
-        yield from write_statements.referring(work.directory.plans, resource, kind, work.actor.id, data)
+        yield from write_statements.referring(unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data)
         yield insertion.sql, insertion.bind(write_statements.columns_of(resource.fields, row))
         if verdict is not True:
             asking = plans.get(
                 ("ask", resource, kind, "create"),
                 lambda: write_statements.asking(resource, kind, resource.rules.create),
             )
-            yield from write_statements.why_not(resource, asking, _bound(work, {}, key=id), "create")
-        plan = work.record_plan(resource, selection)
-        return told(plan, (yield work.looking_up(plan, id, values or {})))
+            yield from write_statements.why_not(resource, asking, _bound(unit_of_work, {}, key=id), "create")
+        plan = unit_of_work.record_plan(resource, selection)
+        return told(plan, (yield unit_of_work.looking_up(plan, id, values or {})))
 
     def told(plan: Plan, rows: Rows) -> TransactionResult:
         shown = found(plan, resource, id, rows, values or {}, signer)
@@ -122,25 +132,25 @@ async def create(
             (id, given), (Change(resource.name, id, "created", frozenset(data)),), secret=once is not None
         )
 
-    if verdict is True and (plan := _at_once(work, resource, selection)):
+    if verdict is True and (plan := _at_once(unit_of_work, resource, selection)):
         bound = plan.statement.bind(
-            _bound(work, {**(values or {}), **write_statements.columns_of(resource.fields, row)})
+            _bound(unit_of_work, {**(values or {}), **write_statements.columns_of(resource.fields, row)})
         )
-        return await work.write(SingleQuery(plan.statement.sql, bound, partial(told, plan)), apart=True)  # type: ignore[no-any-return]
-    return await work.write(job, apart=True)  # type: ignore[no-any-return]
+        return await unit_of_work.write(SingleQuery(plan.statement.sql, bound, partial(told, plan)), apart=True)  # type: ignore[no-any-return]
+    return await unit_of_work.write(job, apart=True)  # type: ignore[no-any-return]
 
 
-def _at_once(work: UnitOfWork, resource: Resource, selection: Selection) -> Plan | Literal[False]:
+def _at_once(unit_of_work: UnitOfWork, resource: Resource, selection: Selection) -> Plan | Literal[False]:
     """The plan that writes a new record and shows it; False where the two are a statement each."""
-    if not work.directory.shared:
+    if not unit_of_work.directory.shared:
         return False
-    kind = work.actor.kind
+    kind = unit_of_work.actor.kind
     make = lambda: plan_new(resource, write_statements.inserting(resource), selection, kind)  # noqa: E731
-    return work.directory.plans.get(("new", resource, selection, kind), make)
+    return unit_of_work.directory.plans.get(("new", resource, selection, kind), make)
 
 
 async def update(
-    work: UnitOfWork,
+    unit_of_work: UnitOfWork,
     resource: Resource,
     id: str,
     data: Mapping[str, Any],
@@ -155,41 +165,41 @@ async def update(
     `VersionMismatch` unless the record has one of `versions`, where they are given. `rule` stands in for the model's
     own update rule.
     """
-    kind, rule, fields = work.actor.kind, rule or resource.rules.update, frozenset(data)
+    kind, rule, fields = unit_of_work.actor.kind, rule or resource.rules.update, frozenset(data)
     kind.keep_within(resource.plural, "write")
     resource.rules.check_grant(kind, data)
     key = (resource, kind, rule, fields, versions is not None)
-    plans = work.directory.plans
+    plans = unit_of_work.directory.plans
     changing = plans.get(
         ("update", *key),
         lambda: write_statements.changing(resource, kind, rule, fields, versioned=versions is not None),
     )
     asking = plans.get(("ask", *key), lambda: write_statements.asking(resource, kind, rule, fields))
-    signer = await _signer(work, selection)
+    signer = await _signer(unit_of_work, selection)
     bound = _bound(
-        work,
+        unit_of_work,
         {**write_statements.columns_of(resource.fields, data), "expected": _listed(versions), "now": now()},
         key=id,
     )
 
     def job() -> QueryGenerator:
-        yield from write_statements.referring(work.directory.plans, resource, kind, work.actor.id, data)
+        yield from write_statements.referring(unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data)
         changed = yield changing.sql, changing.bind(bound)
         if not changed:
             barred = frozenset(name for name in fields if rule.where(resource.table, kind, frozenset([name])) is False)
             yield from write_statements.why_not(resource, asking, bound, "change", barred)
-        plan = work.record_plan(resource, selection)
-        rows = yield work.looking_up(plan, id, values or {})
+        plan = unit_of_work.record_plan(resource, selection)
+        rows = yield unit_of_work.looking_up(plan, id, values or {})
         changes = (Change(resource.name, id, "updated", fields),) if changed else ()
         return TransactionResult(found(plan, resource, id, rows, values or {}, signer), changes)
 
-    return await work.write(job)  # type: ignore[no-any-return]
+    return await unit_of_work.write(job)  # type: ignore[no-any-return]
 
 
 async def call(
-    work: UnitOfWork,
+    unit_of_work: UnitOfWork,
     resource: Resource,
-    verb: Action,
+    action: Action,
     id: str,
     arguments: Mapping[str, Any],
     selection: Selection,
@@ -199,20 +209,22 @@ async def call(
 ) -> RecordResult:
     """The record after one of its model's own verbs."""
     return await update(
-        work, resource, id, verb.changes(arguments), selection, values, versions=versions, rule=verb.rule
+        unit_of_work, resource, id, action.changes(arguments), selection, values, versions=versions, rule=action.rule
     )
 
 
-async def delete(work: UnitOfWork, resource: Resource, id: str, *, versions: frozenset[int] | None = None) -> None:
+async def delete(
+    unit_of_work: UnitOfWork, resource: Resource, id: str, *, versions: frozenset[int] | None = None
+) -> None:
     """Delete a record, and with it its links. `Conflict` where other records refer to it."""
-    kind, plans = work.actor.kind, work.directory.plans
+    kind, plans = unit_of_work.actor.kind, unit_of_work.directory.plans
     kind.keep_within(resource.plural, "write")
     key = (resource, kind, versions is not None)
     deletion = plans.get(
         ("delete", *key), lambda: write_statements.deletion(resource, kind, versioned=versions is not None)
     )
     asking = plans.get(("ask", *key, "delete"), lambda: write_statements.asking(resource, kind, resource.rules.delete))
-    bound = _bound(work, {"expected": _listed(versions)}, key=id)
+    bound = _bound(unit_of_work, {"expected": _listed(versions)}, key=id)
 
     def job() -> QueryGenerator:
         rows = yield deletion.sql, deletion.bind(bound)
@@ -220,7 +232,7 @@ async def delete(work: UnitOfWork, resource: Resource, id: str, *, versions: fro
             yield from write_statements.why_not(resource, asking, bound, "delete")
         return TransactionResult(None, (Change(resource.name, id, "deleted"),))
 
-    await work.write(UnboundedWrite(job))
+    await unit_of_work.write(UnboundedWrite(job))
 
 
 def found(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, signer: Signer) -> RecordResult:
@@ -231,24 +243,24 @@ def found(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, s
     return RecordResult(plan.finish(text, values, signer), version, bool(whole))
 
 
-async def _signer(work: UnitOfWork, selection: Selection) -> Signer:
+async def _signer(unit_of_work: UnitOfWork, selection: Selection) -> Signer:
     """What signs the cursors of lists below a record; it is not waited for where there are none."""
-    signer = work.directory.signing.at_hand
-    return await work.directory.signing.signer() if signer is UNKNOWN and has_lists(selection) else signer
+    signer = unit_of_work.directory.signing.at_hand
+    return await unit_of_work.directory.signing.signer() if signer is UNKNOWN and has_lists(selection) else signer
 
 
-async def _read(work: UnitOfWork, plan: Plan, step: Query) -> list[Rows]:
+async def _read(unit_of_work: UnitOfWork, plan: Plan, step: Query) -> list[Rows]:
     """The rows of a plan's statement; `TooComplex` where a total could not be counted in time."""
     try:
-        return await work.read([step])
+        return await unit_of_work.read([step])
     except QueryTimeout:
         if plan.counts:
             raise QueryTooComplex(UNCOUNTED) from None
         raise
 
 
-def _bound(work: UnitOfWork, values: Values, **more: Any) -> dict[str, Any]:
-    return {**values, **more, "actor": work.actor.id}
+def _bound(unit_of_work: UnitOfWork, values: Values, **more: Any) -> dict[str, Any]:
+    return {**values, **more, "actor": unit_of_work.actor.id}
 
 
 def _listed(versions: frozenset[int] | None) -> str | None:

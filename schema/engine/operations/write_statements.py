@@ -127,8 +127,8 @@ def permitted(resource: Resource, id: str, rows: Rows, deed: str, forbidden: fro
     version, may = rows[0]
     if not may:
         named = f"{', '.join(sorted(forbidden))} of " if forbidden else ""
-        faults = [FieldError((name,), "you may not change it", "forbidden") for name in sorted(forbidden)]
-        raise Forbidden(f"you may not {deed} {named}this {resource.singular}", faults)
+        field_errors = [FieldError((name,), "you may not change it", "forbidden") for name in sorted(forbidden)]
+        raise Forbidden(f"you may not {deed} {named}this {resource.singular}", field_errors)
     return int(version)
 
 
@@ -145,8 +145,8 @@ def referring(
             asked = plans.get(("ask", target, kind, rule), partial(asking, target, kind, rule))
             rows = yield asked.sql, asked.bind({"key": id, "actor": actor})
             if not rows:
-                fault = FieldError((relation.near,), f"there is no {target.singular} {id}", "unknown")
-                raise Conflict(f"there is no {target.singular} {id}", [fault])
+                field_error = FieldError((relation.near,), f"there is no {target.singular} {id}", "unknown")
+                raise Conflict(f"there is no {target.singular} {id}", [field_error])
 
 
 def missing(resource: Resource, id: str) -> NotFound:

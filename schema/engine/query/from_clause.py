@@ -128,5 +128,5 @@ def _allowed(
 
 def _must_see(resource: Resource, field: ResourceField, kind: ActorProfile, deed: str) -> None:
     if resource.rules.sight(field.name).where(resource.table, kind) is not True:
-        fault = FieldError((field.name,), f"you may not {deed} by it", "forbidden", "parameter")
-        raise Forbidden(f"you may not {deed} {resource.plural} by {field.name}, which you may not see", [fault])
+        field_error = FieldError((field.name,), f"you may not {deed} by it", "forbidden", "parameter")
+        raise Forbidden(f"you may not {deed} {resource.plural} by {field.name}, which you may not see", [field_error])

@@ -83,8 +83,10 @@ def _page(arguments: Mapping[str, Any], named: Named) -> Page:
     backward = last is not None
     size = first if last is None else last
     if size is not None and not 0 <= size <= MOST:
-        fault = FieldError(("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid")
-        raise ValidationFailed.of(fault)
+        field_error = FieldError(
+            ("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid"
+        )
+        raise ValidationFailed.of(field_error)
     name = named.name()
     named.values[name] = DEFAULT_SIZE if size is None else size
     after, before = arguments.get("after") is not None, arguments.get("before") is not None

@@ -33,15 +33,15 @@ class Root:
     lasting: bool
     sites: list[Site] | None = None
 
-    def compile(self, work: UnitOfWork, operation: Operation) -> Prepared:
+    def compile(self, unit_of_work: UnitOfWork, operation: Operation) -> Prepared:
         """What is to be read for it this time, its plans made where there are none yet."""
         assert self.known is not None
         assert self.definition is not None
         if isinstance(self.known, PlannedField):
-            return self._planned(work, operation, self.known)
-        return self.known.prepare(work, operation, self.definition, self.details)
+            return self._planned(unit_of_work, operation, self.known)
+        return self.known.prepare(unit_of_work, operation, self.definition, self.details)
 
-    def prepare(self, work: UnitOfWork, operation: Operation) -> Prepared | None:
+    def prepare(self, unit_of_work: UnitOfWork, operation: Operation) -> Prepared | None:
         """The same, if its plan is known; else it is to be compiled."""
         assert self.definition is not None
         if not isinstance(self.known, PlannedField) or self.sites is None:
@@ -49,22 +49,22 @@ class Root:
         before = operation.tally.conditions
         named = Named(operation.tally)
         stretches = tuple([site.read(operation, named) for site in self.sites])
-        plan: Plan | None = work.directory.plans.known((self, work.actor.kind, stretches))
+        plan: Plan | None = unit_of_work.directory.plans.known((self, unit_of_work.actor.kind, stretches))
         if plan is None:
             operation.tally.conditions = before  # They are read once more.
             return None
-        found = self.known.bound(work, operation, self.definition, self.details, plan, named.values)
+        found = self.known.bound(unit_of_work, operation, self.definition, self.details, plan, named.values)
         found.records = records_of(self.sites, stretches, named.values)
         return found
 
-    def _planned(self, work: UnitOfWork, operation: Operation, known: PlannedField) -> Prepared:
+    def _planned(self, unit_of_work: UnitOfWork, operation: Operation, known: PlannedField) -> Prepared:
         assert self.definition is not None
         selecting = SelectionBuilder(operation)
-        plan = known.plan(work, selecting, self.definition, self.details)
+        plan = known.plan(unit_of_work, selecting, self.definition, self.details)
         self.sites = selecting.sites
         if self.lasting:
-            work.directory.plans.get((self, work.actor.kind, tuple(selecting.stretches)), lambda: plan)
-        found = known.bound(work, operation, self.definition, self.details, plan, selecting.named.values)
+            unit_of_work.directory.plans.get((self, unit_of_work.actor.kind, tuple(selecting.stretches)), lambda: plan)
+        found = known.bound(unit_of_work, operation, self.definition, self.details, plan, selecting.named.values)
         found.records = selecting.records()
         return found
 

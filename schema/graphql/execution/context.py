@@ -22,6 +22,6 @@ class Context:
     kinds: dict[str, list[str | None]] = field(default_factory=dict)
 
     @property
-    def work(self) -> UnitOfWork:
+    def unit_of_work(self) -> UnitOfWork:
         """A transaction of the actor's own."""
-        return self.directory.work(self.actor)
+        return self.directory.unit_of_work(self.actor)

@@ -68,9 +68,11 @@ def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dic
 
 def graphql_error(error: DirectoryError) -> dict[str, Any]:
     """An error's code and faults; and, for tools that go by graphql-java's classes, whether the request is to blame."""
-    faults = [_fault(fault.path, fault.message, fault.code) for fault in error.faults]
+    field_errors = [
+        _fault(field_error.path, field_error.message, field_error.code) for field_error in error.field_errors
+    ]
     blamed = {"classification": "ValidationError"} if isinstance(error, RequestError) else {}
-    return {"code": error.code, "errors": faults, **blamed}
+    return {"code": error.code, "errors": field_errors, **blamed}
 
 
 def _once(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:

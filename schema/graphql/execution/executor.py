@@ -171,7 +171,7 @@ def _may_see_schema(actor: Actor) -> bool:
 
 async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     """The answers of all root fields that the planner knows, of one moment; `most` is how many records they may be."""
-    work, known = context.work, [root for root in roots if root.known]
+    work, known = context.unit_of_work, [root for root in roots if root.known]
     if known:
         try:
             context.operation.signer = await context.directory.signing.signer()

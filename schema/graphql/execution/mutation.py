@@ -43,21 +43,23 @@ async def perform(mutation: Mutation, context: Context, key: str, given: Mapping
 
 async def _write(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
     """Create, update, or a model's own verb."""
-    resource, work, selecting = mutation.resource, context.work, SelectionBuilder(context.operation)
+    resource, unit_of_work, selecting = mutation.resource, context.unit_of_work, SelectionBuilder(context.operation)
     selection = _payload(mutation, context, key, selecting)
     values = selecting.named.values
     _check(context, selecting)
     id, versions = str(data.pop("id", "")).lower(), _versions(data.pop("if_version", None))
     if mutation.deed == "create":
-        work = _work(context, key, data)
+        unit_of_work = _work(context, key, data)
         accepted = input_models.create_input(resource).read(data)
-        _, found = await records.create(work, resource, accepted, selection, values)
-    elif mutation.verb:
-        accepted = input_models.action_input(resource, mutation.verb).read(data)
-        found = await records.call(work, resource, mutation.verb, id, accepted, selection, values, versions=versions)
+        _, found = await records.create(unit_of_work, resource, accepted, selection, values)
+    elif mutation.action:
+        accepted = input_models.action_input(resource, mutation.action).read(data)
+        found = await records.call(
+            unit_of_work, resource, mutation.action, id, accepted, selection, values, versions=versions
+        )
     else:
         accepted = input_models.update_input(resource).read(data)
-        found = await records.update(work, resource, id, accepted, selection, values, versions=versions)
+        found = await records.update(unit_of_work, resource, id, accepted, selection, values, versions=versions)
     payload: dict[str, Any] = orjson.loads(found.json)
     if resource.once and mutation.deed == "create":
         payload |= {name: found.once for name, _ in _below(mutation, context, key, camel_case(resource.once.name))}
@@ -68,7 +70,7 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> UnitOfWork:
     """A transaction of the actor's own; one that is done once, if the input has a key."""
     chosen = data.pop("idempotency_key", None)
     if chosen is None:
-        return context.work
+        return context.unit_of_work
     try:
         checked = checked_key(chosen)
     except ValueError as error:
@@ -77,17 +79,17 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> UnitOfWork:
     location, operation = context.roots[key][0].node.loc, context.operation
     document, name = location.source.body if location else "", operation.node.name
     request = ("graphql", key, document, name and name.value, operation.variables.coerced, data)
-    return context.directory.work(context.actor, idempotency_key(checked, *request))
+    return context.directory.unit_of_work(context.actor, idempotency_key(checked, *request))
 
 
 async def _delete(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
     id = str(data["id"]).lower()
-    await records.delete(context.work, mutation.resource, id, versions=_versions(data.get("if_version")))
+    await records.delete(context.unit_of_work, mutation.resource, id, versions=_versions(data.get("if_version")))
     return {name: id for name, _ in _below(mutation, context, key, "deletedId")}
 
 
 async def _link(mutation: Mutation, context: Context, key: str, data: dict[str, Any]) -> dict[str, Any]:
-    relation, work = mutation.relation, context.work
+    relation, unit_of_work = mutation.relation, context.unit_of_work
     assert relation is not None
     id, far = str(data.pop(relation.near)).lower(), str(data.pop(relation.far)).lower()
     reads = [
@@ -97,10 +99,10 @@ async def _link(mutation: Mutation, context: Context, key: str, data: dict[str, 
     ]
     steps = [step for step, _ in reads]
     if mutation.deed == "unlink":
-        brought = await unlink(work, relation, id, far, steps)
+        brought = await unlink(unit_of_work, relation, id, far, steps)
     else:
         accepted = input_models.link_input(relation).read(data)
-        brought = await link(work, relation, id, far, accepted, steps, only_change=mutation.deed == "set")
+        brought = await link(unit_of_work, relation, id, far, accepted, steps, only_change=mutation.deed == "set")
     payload: dict[str, Any] = {}
     for (_, finish), rows in zip(reads, brought, strict=True):
         payload |= finish(rows)
@@ -114,8 +116,8 @@ def _ends(resource: Resource, id: str, mutation: Mutation, context: Context, key
         selection = selecting.record(resource, context.operation.type(resource.name), found)
         values = selecting.named.values
         _check(context, selecting)
-        plan = context.work.record_plan(resource, selection)
-        step = context.work.looking_up(plan, id, values)
+        plan = context.unit_of_work.record_plan(resource, selection)
+        step = context.unit_of_work.looking_up(plan, id, values)
         yield step, partial(_record, name, plan, values, context.operation.signer)
 
 
@@ -131,7 +133,7 @@ def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Con
         for name, _ in _below(mutation, context, key, camel_case(field.name))
     ]
     if picks:
-        step, finish = reading_link(context.work, relation, id, far, Selection(tuple(picks)))
+        step, finish = reading_link(context.unit_of_work, relation, id, far, Selection(tuple(picks)))
         empty = dict.fromkeys((name for name, _ in picks), None)
         yield step, lambda rows: empty if (found := finish(rows)) is None else orjson.loads(found)
 
@@ -169,14 +171,14 @@ def _versions(version: int | None) -> frozenset[int] | None:
 
 def _in_graphql_words(error: DirectoryError) -> DirectoryError:
     """The same error, its faults pointing into the arguments."""
-    faults = [
+    field_errors = [
         FieldError(
-            ("input", *(camel_case(part) if isinstance(part, str) else part for part in fault.path)),
-            fault.message,
-            fault.code,
+            ("input", *(camel_case(part) if isinstance(part, str) else part for part in field_error.path)),
+            field_error.message,
+            field_error.code,
         )
-        for fault in error.faults
+        for field_error in error.field_errors
     ]
     if isinstance(error, ValidationFailed):
-        return ValidationFailed.of(*faults)
-    return type(error)(error.detail, faults)
+        return ValidationFailed.of(*field_errors)
+    return type(error)(error.detail, field_errors)

@@ -47,29 +47,35 @@ class RootField(ABC):
     member: Member
 
     @abstractmethod
-    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(
+        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
+    ) -> Prepared:
         """What is to be read for one occurrence of the field; raises what is wrong with it."""
 
 
 class PlannedField(RootField):
     """One with a plan, which can be kept: it depends on the document and on the stretches of its connections alone."""
 
-    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(
+        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
+    ) -> Prepared:
         """One statement, whatever is nested in it."""
         selecting = SelectionBuilder(operation)
-        plan = self.plan(work, selecting, definition, details)
-        found = self.bound(work, operation, definition, details, plan, selecting.named.values)
+        plan = self.plan(unit_of_work, selecting, definition, details)
+        found = self.bound(unit_of_work, operation, definition, details, plan, selecting.named.values)
         found.records = selecting.records()
         return found
 
     @abstractmethod
-    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
+    def plan(
+        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
+    ) -> Plan:
         """The plan for one occurrence of the field."""
 
     @abstractmethod
     def bound(
         self,
-        work: UnitOfWork,
+        unit_of_work: UnitOfWork,
         operation: Operation,
         definition: GraphQLField,
         details: Details,
@@ -86,13 +92,15 @@ class ListField(PlannedField):
     resource: Resource
     member: Member
 
-    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
+    def plan(
+        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
+    ) -> Plan:
         """That of the list."""
-        return work.list_plan(self.resource, selecting.branch(self.resource, definition, details))
+        return unit_of_work.list_plan(self.resource, selecting.branch(self.resource, definition, details))
 
     def bound(
         self,
-        work: UnitOfWork,
+        unit_of_work: UnitOfWork,
         operation: Operation,
         definition: GraphQLField,
         details: Details,
@@ -100,7 +108,7 @@ class ListField(PlannedField):
         values: Values,
     ) -> Prepared:
         """Its one row is the page."""
-        given = {**values, "actor": work.actor.id}
+        given = {**values, "actor": unit_of_work.actor.id}
         step = ListQuery(plan.statement.sql, plan.statement.bind(given))
         finish = lambda rows: plan.finish(rows[0][0][0], given, operation.signer)  # noqa: E731
         return Prepared([step], finish, counts=plan.counts)
@@ -114,14 +122,16 @@ class RecordField(PlannedField):
     member: Member
     own: bool = False
 
-    def plan(self, work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details) -> Plan:
+    def plan(
+        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
+    ) -> Plan:
         """That of the record."""
         kind = selecting.operation.type(self.resource.name)
-        return work.record_plan(self.resource, selecting.record(self.resource, kind, details))
+        return unit_of_work.record_plan(self.resource, selecting.record(self.resource, kind, details))
 
     def bound(
         self,
-        work: UnitOfWork,
+        unit_of_work: UnitOfWork,
         operation: Operation,
         definition: GraphQLField,
         details: Details,
@@ -129,8 +139,8 @@ class RecordField(PlannedField):
         values: Values,
     ) -> Prepared:
         """Its row, if there is one, is the record."""
-        id = work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return Prepared((), lambda rows: NULL) if id is None else _one(work, operation, plan, id, values)
+        id = unit_of_work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
+        return Prepared((), lambda rows: NULL) if id is None else _one(unit_of_work, operation, plan, id, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +150,19 @@ class NodeField(RootField):
     resources: Sequence[Resource]
     member: Member
 
-    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(
+        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
+    ) -> Prepared:
         """One statement for each model."""
         id = _well_formed(operation.arguments(definition, details)["id"])
         tried: list[tuple[str, Prepared]] = []
         for resource in self.resources:
             selecting = SelectionBuilder(operation)
             selection = selecting.record(resource, operation.type(resource.name), details)
-            if id is not None and _reads(resource, work):
-                found = _one(work, operation, work.record_plan(resource, selection), id, selecting.named.values)
+            if id is not None and _reads(resource, unit_of_work):
+                found = _one(
+                    unit_of_work, operation, unit_of_work.record_plan(resource, selection), id, selecting.named.values
+                )
                 found.records = selecting.records()
                 tried.append((resource.name, found))
 
@@ -172,7 +186,9 @@ class NodesField(RootField):
     resources: Sequence[Resource]
     member: Member
 
-    def prepare(self, work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details) -> Prepared:
+    def prepare(
+        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
+    ) -> Prepared:
         """One statement for each model."""
         ids = operation.arguments(definition, details)["ids"]
         if len(ids) > MOST_VALUES:
@@ -181,7 +197,8 @@ class NodesField(RootField):
             )
         asked = [_well_formed(id) for id in ids]
         lists = [
-            self._list(work, resource, operation, details, [id for id in asked if id]) for resource in self.resources
+            self._list(unit_of_work, resource, operation, details, [id for id in asked if id])
+            for resource in self.resources
         ]
 
         def finish(rows: Sequence[ResultRows]) -> bytes:
@@ -200,17 +217,17 @@ class NodesField(RootField):
         return whole
 
     def _list(
-        self, work: UnitOfWork, resource: Resource, operation: Operation, details: Details, ids: list[str]
+        self, unit_of_work: UnitOfWork, resource: Resource, operation: Operation, details: Details, ids: list[str]
     ) -> Prepared:
-        if not _reads(resource, work):
+        if not _reads(resource, unit_of_work):
             return Prepared((), lambda rows: b'{"items":[]}')
         selecting = SelectionBuilder(operation)
         record = selecting.record(resource, operation.type(resource.name), details)
         item = Selection((("id", Scalar("id")), ("node", LinkedRecord(record))))
         branch = Branch((("items", Items(item)),), Page("most"), where=Compare("id", "in", "ids"))
         values = {**selecting.named.values, **bound(resource.fields["id"], "in", "ids", ids), "most": len(ids)}
-        values["actor"] = work.actor.id
-        plan = work.list_plan(resource, branch)
+        values["actor"] = unit_of_work.actor.id
+        plan = unit_of_work.list_plan(resource, branch)
         step = ListQuery(plan.statement.sql, plan.statement.bind(values))
         most = len(ids) + selecting.records(len(ids))
         finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer)  # noqa: E731
@@ -237,14 +254,14 @@ def root_fields(resources: Sequence[Resource], me: Resource, types: Types) -> di
     return {field.member.name: field for field in found}
 
 
-def _reads(resource: Resource, work: UnitOfWork) -> bool:
+def _reads(resource: Resource, unit_of_work: UnitOfWork) -> bool:
     """Whether there may be a record that the actor sees."""
-    kind = work.actor.kind
+    kind = unit_of_work.actor.kind
     return kind.within(resource.plural, "read") and resource.rules.read.where(resource.table, kind) is not False
 
 
-def _one(work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
-    step = work.looking_up(plan, id, values)
+def _one(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
+    step = unit_of_work.looking_up(plan, id, values)
     finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
     return Prepared([step], finish, counts=plan.counts)
 

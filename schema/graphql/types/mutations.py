@@ -31,7 +31,7 @@ class Mutation:
     deed: Deed
     resource: Resource
     member: Member
-    verb: Action | None = None
+    action: Action | None = None
     relation: Relation | None = None
 
     @property
@@ -69,15 +69,15 @@ def mutations_of(resource: Resource, types: Types) -> Iterator[Mutation]:
         resource,
         make(f"delete{name}", f"Delete a {one} and its links.", [id, version], ["id"], [gone]),
     )
-    for verb in resource.verbs.values():
+    for action in resource.actions.values():
         asked = [
             Member(camel_case(key), kind, f"{key.replace('_', ' ').capitalize()}.")
-            for key, (kind, _) in verb.parameters.items()
+            for key, (kind, _) in action.parameters.items()
         ]
-        must = ["id", *(camel_case(key) for key, (_, default) in verb.parameters.items() if default is ...)]
-        called = f"{camel_case(verb.name)}{name}"
+        must = ["id", *(camel_case(key) for key, (_, default) in action.parameters.items() if default is ...)]
+        called = f"{camel_case(action.name)}{name}"
         yield Mutation(
-            called, "call", resource, make(called, verb.description, [id, version, *asked], must, [whose]), verb
+            called, "call", resource, make(called, action.description, [id, version, *asked], must, [whose]), action
         )
     for relation in resource.relations.values():
         if relation.link and relation.owning:

@@ -26,7 +26,7 @@ MINE = {"query": "{ me { id } }"}
 
 
 @pytest.fixture
-def client(database):
+def http_client(database):
     with TestClient(create_app(production(database)), base_url=BASE, client=HERE) as opened:
         yield opened
 
@@ -37,9 +37,9 @@ def admin():
 
 
 @contextmanager
-def socket(client, headers):
+def socket(http_client, headers):
     """An open socket, and what it says that `me` is."""
-    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
+    with http_client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
         opened.send_json({"type": "connection_init"})
         assert opened.receive_json() == {"type": "connection_ack"}
 
@@ -53,52 +53,58 @@ def socket(client, headers):
         yield me
 
 
-def test_a_person_counts_as_soon_as_there_is_one_and_no_longer(client, admin):
+def test_a_person_counts_as_soon_as_there_is_one_and_no_longer(http_client, admin):
     headers = bearer(token(sub="ext-New"))
-    with socket(client, headers) as me:
-        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
+    with socket(http_client, headers) as me:
+        assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
 
-        made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
+        made = http_client.post(
+            "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
+        ).json()
         path = f"/users/{made['id']}"
-        assert (client.get("/me", headers=headers).json()["id"], me()) == (made["id"], made["id"])
+        assert (http_client.get("/me", headers=headers).json()["id"], me()) == (made["id"], made["id"])
 
-        client.patch(path, json={"external_id": None}, headers=admin).raise_for_status()
-        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
-        client.patch(path, json={"external_id": "ext-New"}, headers=admin).raise_for_status()
-        assert (client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+        http_client.patch(path, json={"external_id": None}, headers=admin).raise_for_status()
+        assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
+        http_client.patch(path, json={"external_id": "ext-New"}, headers=admin).raise_for_status()
+        assert (http_client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
 
-        client.delete(path, headers=admin).raise_for_status()
-        assert (client.get("/me", headers=headers).status_code, me()) == (404, None)
+        http_client.delete(path, headers=admin).raise_for_status()
+        assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
 
 
-def test_who_is_switched_off_and_on_is_let_in_as_the_last_word_says(client, admin):
+def test_who_is_switched_off_and_on_is_let_in_as_the_last_word_says(http_client, admin):
     headers = bearer(token(sub="ext-New"))
-    made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
+    made = http_client.post(
+        "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
+    ).json()
     path = f"/users/{made['id']}"
 
     for _ in range(3):
-        with socket(client, headers) as me:
-            assert (client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
-            client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
-            assert client.get("/me", headers=headers).status_code == 401
+        with socket(http_client, headers) as me:
+            assert (http_client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+            http_client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
+            assert http_client.get("/me", headers=headers).status_code == 401
             with pytest.raises(WebSocketDisconnect) as closed:
                 me()
             assert closed.value.code == 4403
-        client.post(f"{path}/activate", json={}, headers=admin).raise_for_status()
-    client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
-    assert client.get("/me", headers=headers).status_code == 401
-    client.delete(path, headers=admin).raise_for_status()
-    assert client.get("/me", headers=headers).status_code == 404
+        http_client.post(f"{path}/activate", json={}, headers=admin).raise_for_status()
+    http_client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
+    assert http_client.get("/me", headers=headers).status_code == 401
+    http_client.delete(path, headers=admin).raise_for_status()
+    assert http_client.get("/me", headers=headers).status_code == 404
 
 
-def test_an_idle_socket_of_who_is_switched_off_ends(client, admin):
+def test_an_idle_socket_of_who_is_switched_off_ends(http_client, admin):
     headers = bearer(token(sub="ext-New"))
-    made = client.post("/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin).json()
-    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
+    made = http_client.post(
+        "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
+    ).json()
+    with http_client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
         opened.send_json({"type": "connection_init"})
         opened.receive_json()
 
-        client.post(f"/users/{made['id']}/deactivate", json={}, headers=admin).raise_for_status()
+        http_client.post(f"/users/{made['id']}/deactivate", json={}, headers=admin).raise_for_status()
 
         with pytest.raises(WebSocketDisconnect) as closed:
             opened.receive_json()
@@ -108,29 +114,29 @@ def test_an_idle_socket_of_who_is_switched_off_ends(client, admin):
 def test_a_subject_that_is_an_id_is_noticed_too(database):
     admin = bearer(token(sub="ext-Zed", roles=["admin"]))
     app = create_app(production(database, TANDEM_JWT_SUBJECT="id"))
-    with TestClient(app, base_url=BASE, client=HERE) as client:
-        made = client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
+    with TestClient(app, base_url=BASE, client=HERE) as http_client:
+        made = http_client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
         headers, path = bearer(token(sub=made["id"])), f"/users/{made['id']}"
         statuses = []
         for deed in ("activate", "deactivate", "activate"):
-            client.post(f"{path}/{deed}", json={}, headers=admin).raise_for_status()
-            statuses.append(client.get("/me", headers=headers).status_code)
-        client.delete(path, headers=admin)
-        assert [*statuses, client.get("/me", headers=headers).status_code] == [200, 401, 200, 404]
+            http_client.post(f"{path}/{deed}", json={}, headers=admin).raise_for_status()
+            statuses.append(http_client.get("/me", headers=headers).status_code)
+        http_client.delete(path, headers=admin)
+        assert [*statuses, http_client.get("/me", headers=headers).status_code] == [200, 401, 200, 404]
 
 
-def test_a_key_is_good_and_bad_as_the_last_word_says(client, admin):
-    made = client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
+def test_a_key_is_good_and_bad_as_the_last_word_says(http_client, admin):
+    made = http_client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
     path, headers = f"/keys/{made['id']}", bearer(made["secret"])
 
-    assert client.get("/users", headers=headers).status_code == 200
+    assert http_client.get("/users", headers=headers).status_code == 200
     for expires, status in ((moment(days=-1), 401), (moment(days=1), 200), (moment(days=-1), 401), (None, 200)):
-        client.patch(path, json={"expires_at": expires}, headers=admin).raise_for_status()
-        assert client.get("/users", headers=headers).status_code == status
-    client.patch(path, json={"role": "admin"}, headers=admin).raise_for_status()
-    assert client.get("/keys", headers=headers).status_code == 200
-    client.post(f"{path}/revoke", json={}, headers=admin).raise_for_status()
-    assert client.get("/users", headers=headers).status_code == 401
+        http_client.patch(path, json={"expires_at": expires}, headers=admin).raise_for_status()
+        assert http_client.get("/users", headers=headers).status_code == status
+    http_client.patch(path, json={"role": "admin"}, headers=admin).raise_for_status()
+    assert http_client.get("/keys", headers=headers).status_code == 200
+    http_client.post(f"{path}/revoke", json={}, headers=admin).raise_for_status()
+    assert http_client.get("/users", headers=headers).status_code == 401
 
 
 class Held(Directory):
@@ -168,13 +174,13 @@ async def begun(held, credential):
 
 
 async def person(held, **fields):
-    work = held.work(ADMIN)
-    id, _ = await records.create(work, USER, {"first_name": "N", "age": 1, **fields}, ID)
+    unit_of_work = held.unit_of_work(ADMIN)
+    id, _ = await records.create(unit_of_work, USER, {"first_name": "N", "age": 1, **fields}, ID)
     return id
 
 
-async def turn(held, made, verb, id):
-    await records.call(held.work(ADMIN), made, made.verbs[verb], id, {}, ID)
+async def turn(held, made, action, id):
+    await records.call(held.unit_of_work(ADMIN), made, made.actions[action], id, {}, ID)
 
 
 async def test_a_look_under_way_does_not_keep_a_person_who_is_switched_off(held):

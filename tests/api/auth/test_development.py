@@ -15,9 +15,10 @@ from tests.fixtures.in_process import in_process_app, no_peer
 
 SMALLEST = {"first_name": "Ada", "age": 36}
 ASKED = [
-    pytest.param(lambda client, **more: client.get("/users", **more), id="rest"),
+    pytest.param(lambda http_client, **more: http_client.get("/users", **more), id="rest"),
     pytest.param(
-        lambda client, **more: client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more), id="graphql"
+        lambda http_client, **more: http_client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more),
+        id="graphql",
     ),
 ]
 
@@ -26,8 +27,8 @@ ASKED = [
 def local(template, tmp_path_factory):
     """The service in development, as this machine finds it."""
     database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
-    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as client:
-        yield client
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as http_client:
+        yield http_client
 
 
 def code_of(answer):
@@ -153,8 +154,8 @@ def test_what_names_no_host_is_a_bad_request(local, ask, host):
     ],
 )  # fmt: skip
 def test_only_this_machine_is_let_in(settings, ask, address, status):
-    with TestClient(in_process_app(settings), base_url=BASE, client=(address, 50000)) as client:
-        assert ask(client).status_code == status
+    with TestClient(in_process_app(settings), base_url=BASE, client=(address, 50000)) as http_client:
+        assert ask(http_client).status_code == status
 
 
 @pytest.mark.parametrize("ask", ASKED)

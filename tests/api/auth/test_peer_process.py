@@ -113,10 +113,10 @@ def judged_of(read: Callable[[], SocketTable], code: str) -> Verdict:
         program = f"import os, socket, sys; port = {listener.getsockname()[1]}\n{code}\nsys.stdin.read()"
         with running([sys.executable, "-c", program], stdin=subprocess.PIPE):
             listener.settimeout(20)
-            connection, client = listener.accept()
+            connection, http_client = listener.accept()
             with connection:
                 assert connection.recv(1) == b"x"
-                return judge(read, client, connection.getsockname())
+                return judge(read, http_client, connection.getsockname())
 
 
 CONNECT = "s = socket.create_connection(('127.0.0.1', port))"
@@ -178,9 +178,9 @@ def test_ipv6_and_mapped_addresses_are_recognised(read, target):
         socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
         socket.create_connection((target, listener.getsockname()[1])),
     ):
-        connection, client = listener.accept()
+        connection, http_client = listener.accept()
         with connection:
-            assert judge(read, client[:2], connection.getsockname()[:2]).reason == ""
+            assert judge(read, http_client[:2], connection.getsockname()[:2]).reason == ""
 
 
 @pytest.mark.parametrize("read", TABLES)
@@ -215,9 +215,9 @@ def test_connections_that_come_at_once_share_a_look(read):
 def test_a_program_that_has_gone_is_refused(read):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()):
-            connection, client = listener.accept()
+            connection, http_client = listener.accept()
         with connection:
-            assert "cannot be determined" in judge(read, client, connection.getsockname()).reason
+            assert "cannot be determined" in judge(read, http_client, connection.getsockname()).reason
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="only root runs programs as somebody else")
@@ -251,7 +251,7 @@ def test_a_server_that_listens_no_more_serves_the_connections_it_has(read):
             assert accepted[0][0].recv(1) == b"x"
             listener.close()
 
-            verdicts = [judge(read, client, connection.getsockname()) for connection, client in accepted]
+            verdicts = [judge(read, http_client, connection.getsockname()) for connection, http_client in accepted]
 
     assert [verdict.reason for verdict in verdicts] == ["", ""]
 

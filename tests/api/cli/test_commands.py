@@ -75,12 +75,12 @@ def test_one_bad_row_and_nothing_is_imported(run, folder):
     trial = run("import", "data/users.csv", "--dry-run", "--skip-bad")
     skipped = run("import", "data/users.csv", "--skip-bad")
 
-    fault = "data/users.csv:3: age: input should be less than or equal to 150\n"
+    field_error = "data/users.csv:3: age: input should be less than or equal to 150\n"
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert refused.stderr == f"{fault}One row is bad, so nothing was imported. --skip-bad leaves such rows out.\n"
-    assert (trial.exit_code, trial.stderr) == (0, fault)
+    assert refused.stderr == f"{field_error}One row is bad, so nothing was imported. --skip-bad leaves such rows out.\n"
+    assert (trial.exit_code, trial.stderr) == (0, field_error)
     assert trial.stdout.startswith("Nothing was changed; this is what an import would do, found out in ")
-    assert (skipped.exit_code, skipped.stderr) == (0, fault)
+    assert (skipped.exit_code, skipped.stderr) == (0, field_error)
     assert "created  changed  unchanged  skipped\nusers        1        0          0        1\n" in skipped.stdout
     assert run("export", "-", "--kind", "users").stdout.count("\n") == 2
 

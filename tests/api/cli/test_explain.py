@@ -123,8 +123,8 @@ def test_it_says_which_way_a_request_takes_and_how_often_it_goes(explain, store,
 @pytest.mark.parametrize(
     "path", ["/users?sort=-age&limit=50", "/users?age__gte=3&active=true&count=exact", f"/users/{ID}/groups"]
 )
-def test_the_sql_is_the_services_own(explain, crowded, client, statements, path):
-    client.get(path).raise_for_status()
+def test_the_sql_is_the_services_own(explain, crowded, http_client, statements, path):
+    http_client.get(path).raise_for_status()
     told = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
 
     text, _ = explain(path)
@@ -246,7 +246,7 @@ def test_nothing_of_a_postgresql_is_changed_by_what_it_is_tried_on(url):
 async def test_a_trial_whose_session_is_lost_can_write_to_nothing(url):
     async with Directory(explain_postgres.guarded(url), pool=1) as directory:
         await explain_postgres.furnish(directory, [USER], [ID])
-        await delete(directory.work(ADMIN), USER, ID)
+        await delete(directory.unit_of_work(ADMIN), USER, ID)
         fill(url, PEOPLE)
         postgres.run(
             url,
@@ -255,7 +255,7 @@ async def test_a_trial_whose_session_is_lost_can_write_to_nothing(url):
         )
 
         with pytest.raises(DatabaseUnavailable):
-            await delete(directory.work(ADMIN), USER, ID)
+            await delete(directory.unit_of_work(ADMIN), USER, ID)
 
     assert postgres.run(url, 'SELECT count(*) FROM "user"')[0][0] == len(PEOPLE)
 

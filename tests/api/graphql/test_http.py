@@ -15,10 +15,10 @@ HELLO_ADA = {"data": {"greeting": "Hello, Ada!"}}
 MAKE = 'mutation { createGroup(input: {name: "Engine"}) { group { name } } }'
 
 
-def post(client, body, **headers):
+def post(http_client, body, **headers):
     """A request as it was written, to the last byte."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return client.post("/graphql", content=content, headers={"content-type": JSON, **headers})
+    return http_client.post("/graphql", content=content, headers={"content-type": JSON, **headers})
 
 
 def media_type(answer):
@@ -43,18 +43,18 @@ def media_type(answer):
         (f"{JSON};q=0, {RESPONSE}", RESPONSE),
     ],
 )
-def test_the_answer_is_in_the_media_type_that_is_wanted_most(client, accept, media):
+def test_the_answer_is_in_the_media_type_that_is_wanted_most(http_client, accept, media):
     headers = {} if accept is None else {"accept": accept}
 
-    answer = post(client, {"query": HELLO}, **headers)
+    answer = post(http_client, {"query": HELLO}, **headers)
 
     assert (answer.status_code, media_type(answer), answer.json()) == (200, media, HELLO_ADA)
     assert answer.headers["content-type"].endswith("; charset=utf-8")
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", f"{JSON};q=0", "image/*"])
-def test_a_media_type_that_we_do_not_have_is_406(client, accept):
-    assert post(client, {"query": HELLO}, accept=accept).status_code == 406
+def test_a_media_type_that_we_do_not_have_is_406(http_client, accept):
+    assert post(http_client, {"query": HELLO}, accept=accept).status_code == 406
 
 
 NO_REQUEST = {
@@ -90,8 +90,8 @@ NO_REQUEST = {
 
 @pytest.mark.parametrize("body", NO_REQUEST.values(), ids=NO_REQUEST)
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
-def test_what_is_no_request_is_400_and_a_sentence(client, body, media):
-    answer = post(client, body, accept=media)
+def test_what_is_no_request_is_400_and_a_sentence(http_client, body, media):
+    answer = post(http_client, body, accept=media)
 
     assert (answer.status_code, media_type(answer)) == (413 if len(body) > 128 * 1024 else 400, media)
     (error,) = answer.json()["errors"]
@@ -125,8 +125,8 @@ NOT_RUN = {
 
 @pytest.mark.parametrize("request_body, code", NOT_RUN.values(), ids=NOT_RUN)
 @pytest.mark.parametrize("media, status", [(JSON, 200), (RESPONSE, 400)], ids=["json", "response"])
-def test_what_cannot_be_run_has_errors_and_no_data(client, request_body, code, media, status):
-    answer = post(client, request_body, accept=media)
+def test_what_cannot_be_run_has_errors_and_no_data(http_client, request_body, code, media, status):
+    answer = post(http_client, request_body, accept=media)
 
     assert (answer.status_code, media_type(answer)) == (status, media)
     assert "data" not in answer.json()
@@ -143,40 +143,40 @@ def test_what_cannot_be_run_has_errors_and_no_data(client, request_body, code, m
         ('mutation { deleteUser(input: {id: "x"}) { deletedId } }', None),
     ],
 )  # fmt: skip
-def test_what_is_run_is_200_whether_or_not_all_of_it_went_well(client, query, data, media):
-    answer = post(client, {"query": query}, accept=media)
+def test_what_is_run_is_200_whether_or_not_all_of_it_went_well(http_client, query, data, media):
+    answer = post(http_client, {"query": query}, accept=media)
 
     assert (answer.status_code, answer.json()["data"]) == (200, data)
     assert ("errors" in answer.json()) == (data is None)
 
 
-def test_an_error_says_where_it_is_and_what_it_is(client):
+def test_an_error_says_where_it_is_and_what_it_is(http_client):
     query = '{\n  ok: greeting(name: "A")\n  bad: users(first: 101) { totalCount }\n}'
 
-    (error,) = post(client, {"query": query}).json()["errors"]
+    (error,) = post(http_client, {"query": query}).json()["errors"]
 
     assert error["path"] == ["bad"]
     assert error["locations"] == [{"line": 3, "column": 3}]
     assert error["extensions"]["code"] == "VALIDATION_FAILED"
-    assert [fault["pointer"] for fault in error["extensions"]["errors"]] == ["/first"]
+    assert [field_error["pointer"] for field_error in error["extensions"]["errors"]] == ["/first"]
 
 
-def test_get_is_for_queries(client):
+def test_get_is_for_queries(http_client):
     params = {"query": "query Q($n: String!) { greeting(name: $n) }", "variables": '{"n": "Ada"}', "operationName": "Q"}
 
-    assert client.get("/graphql", params=params).json() == HELLO_ADA
-    assert client.get("/graphql", params={"query": HELLO}, headers={"accept": "text/html"}).status_code == 406
-    head = client.head("/graphql", params={"query": HELLO})
+    assert http_client.get("/graphql", params=params).json() == HELLO_ADA
+    assert http_client.get("/graphql", params={"query": HELLO}, headers={"accept": "text/html"}).status_code == 406
+    head = http_client.head("/graphql", params={"query": HELLO})
     assert (head.status_code, head.content) == (200, b"")
 
 
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
-def test_get_changes_nothing(client, media):
-    answer = client.get("/graphql", params={"query": MAKE}, headers={"accept": media})
+def test_get_changes_nothing(http_client, media):
+    answer = http_client.get("/graphql", params={"query": MAKE}, headers={"accept": media})
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.json()["errors"][0]["extensions"]["code"] == "METHOD_NOT_ALLOWED"
-    assert client.get("/groups?count=exact").json()["total"] == 0
+    assert http_client.get("/groups?count=exact").json()["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,8 @@ def test_get_changes_nothing(client, media):
     ],
     ids=str,
 )
-def test_a_query_string_that_is_no_request_is_400(client, params):
-    answer = client.get("/graphql", params=params, headers={"accept": RESPONSE})
+def test_a_query_string_that_is_no_request_is_400(http_client, params):
+    answer = http_client.get("/graphql", params=params, headers={"accept": RESPONSE})
 
     assert (answer.status_code, media_type(answer)) == (400, RESPONSE)
 
@@ -203,8 +203,8 @@ def test_a_query_string_that_is_no_request_is_400(client, params):
     [{"operationName": None}, {"variables": None}, {"extensions": None}, {"extensions": {"a": 1}}, {"id": "x"}],
     ids=str,
 )
-def test_what_may_be_missing_may_be_null_and_what_is_more_is_ignored(client, members):
-    assert post(client, {"query": HELLO, **members}).json() == HELLO_ADA
+def test_what_may_be_missing_may_be_null_and_what_is_more_is_ignored(http_client, members):
+    assert post(http_client, {"query": HELLO, **members}).json() == HELLO_ADA
 
 
 @pytest.mark.parametrize(
@@ -218,31 +218,31 @@ def test_what_may_be_missing_may_be_null_and_what_is_more_is_ignored(client, mem
         "",
     ],
 )
-def test_a_body_of_another_type_is_415(client, media):
+def test_a_body_of_another_type_is_415(http_client, media):
     """Which also keeps a form of another site from sending one."""
-    answer = client.post("/graphql", content=json.dumps({"query": MAKE}), headers={"content-type": media})
+    answer = http_client.post("/graphql", content=json.dumps({"query": MAKE}), headers={"content-type": media})
 
     assert (answer.status_code, answer.headers["accept-post"]) == (415, JSON)
-    assert client.get("/groups?count=exact").json()["total"] == 0
+    assert http_client.get("/groups?count=exact").json()["total"] == 0
 
 
 @pytest.mark.parametrize("media", [JSON, "Application/JSON", f"{JSON}; charset=utf-8", f'{JSON};charset="UTF-8"'])
-def test_json_is_json_however_it_is_spelled(client, media):
+def test_json_is_json_however_it_is_spelled(http_client, media):
     assert (
-        client.post("/graphql", content=json.dumps({"query": HELLO}), headers={"content-type": media}).json()
+        http_client.post("/graphql", content=json.dumps({"query": HELLO}), headers={"content-type": media}).json()
         == HELLO_ADA
     )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-def test_other_methods_are_405(client, method):
-    answer = client.request(method, "/graphql")
+def test_other_methods_are_405(http_client, method):
+    answer = http_client.request(method, "/graphql")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
-def test_options_says_what_there_is(client):
-    answer = client.options("/graphql")
+def test_options_says_what_there_is(http_client):
+    answer = http_client.options("/graphql")
 
     assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
 
@@ -258,21 +258,21 @@ def test_options_says_what_there_is(client):
         ("*/*", False),
     ],
 )
-def test_a_page_comes_only_where_it_is_wanted_more_than_json(client, accept, page):
-    answer = client.get("/graphql", headers={"accept": accept})
+def test_a_page_comes_only_where_it_is_wanted_more_than_json(http_client, accept, page):
+    answer = http_client.get("/graphql", headers={"accept": accept})
 
     assert (media_type(answer) == "text/html") == page
     assert answer.status_code == (200 if page else 400)
-    assert post(client, {"query": HELLO}, accept=f"{accept}, {JSON};q=0.1").json() == HELLO_ADA
+    assert post(http_client, {"query": HELLO}, accept=f"{accept}, {JSON};q=0.1").json() == HELLO_ADA
 
 
-def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(client, monkeypatch, caplog):
+def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(http_client, monkeypatch, caplog):
     def fail(*_, **__):
         raise RuntimeError("secret/path")
 
     monkeypatch.setattr("schema.graphql.execution.mutation.operations.create", fail)
 
-    answer = post(client, {"query": MAKE})
+    answer = post(http_client, {"query": MAKE})
 
     (error,) = answer.json()["errors"]
     assert error["extensions"]["code"] == "INTERNAL"
@@ -280,8 +280,8 @@ def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(client, monkeypatch, ca
     assert "secret/path" in caplog.text
 
 
-def test_answers_are_kept_by_nobody_else(client):
-    answer = post(client, {"query": HELLO})
+def test_answers_are_kept_by_nobody_else(http_client):
+    answer = post(http_client, {"query": HELLO})
 
     assert "private" in answer.headers["cache-control"]
     assert answer.headers["vary"] == "Accept, Authorization"

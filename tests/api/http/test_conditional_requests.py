@@ -11,50 +11,52 @@ from tests.fixtures.clients import READER, Refused, person
 
 
 @pytest.fixture
-def ada(client):
+def ada(http_client):
     """A user at version 2."""
-    made = client.post("/users", json={"first_name": "Ada", "age": 35}).json()
-    return client.patch(f"/users/{made['id']}", json={"age": 36}).json()
+    made = http_client.post("/users", json={"first_name": "Ada", "age": 35}).json()
+    return http_client.patch(f"/users/{made['id']}", json={"age": 36}).json()
 
 
 DEEDS = [
-    pytest.param(lambda door, id, version: door.update("user", id, if_version=version, age=37), id="update"),
-    pytest.param(lambda door, id, version: door.update("user", id, if_version=version, age=36), id="update nothing"),
-    pytest.param(lambda door, id, version: door.call("deactivate", "user", id, if_version=version), id="call"),
-    pytest.param(lambda door, id, version: door.delete("user", id, if_version=version), id="delete"),
+    pytest.param(lambda client, id, version: client.update("user", id, if_version=version, age=37), id="update"),
+    pytest.param(
+        lambda client, id, version: client.update("user", id, if_version=version, age=36), id="update nothing"
+    ),
+    pytest.param(lambda client, id, version: client.call("deactivate", "user", id, if_version=version), id="call"),
+    pytest.param(lambda client, id, version: client.delete("user", id, if_version=version), id="delete"),
 ]
 
 
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("version", [1, 3, 2147483647])
-def test_a_stale_change_is_refused_and_changes_nothing(door, ada, deed, version):
+def test_a_stale_change_is_refused_and_changes_nothing(client, ada, deed, version):
     with pytest.raises(Refused, match="VERSION_MISMATCH"):
-        deed(door, ada["id"], version)
+        deed(client, ada["id"], version)
 
-    assert door.get("user", ada["id"]) == ada
+    assert client.get("user", ada["id"]) == ada
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_fresh_change_is_made(door, ada, deed):
-    deed(door, ada["id"], 2)
+def test_a_fresh_change_is_made(client, ada, deed):
+    deed(client, ada["id"], 2)
 
 
-def test_of_two_changes_to_one_version_one_is_made(door, ada):
-    door.update("user", ada["id"], if_version=2, age=40)
+def test_of_two_changes_to_one_version_one_is_made(client, ada):
+    client.update("user", ada["id"], if_version=2, age=40)
 
     with pytest.raises(Refused, match="VERSION_MISMATCH"):
-        door.update("user", ada["id"], if_version=2, age=50)
+        client.update("user", ada["id"], if_version=2, age=50)
 
-    assert door.get("user", ada["id"])["age"] == 40
+    assert client.get("user", ada["id"])["age"] == 40
 
 
-def test_what_is_not_there_or_not_allowed_outranks_a_stale_version(door, ada):
-    reader = door.by(READER)
+def test_what_is_not_there_or_not_allowed_outranks_a_stale_version(client, ada):
+    reader = client.by(READER)
 
     with pytest.raises(Refused, match="FORBIDDEN"):
         reader.update("user", ada["id"], if_version=1, age=37)
     with pytest.raises(Refused, match="NOT_FOUND"):
-        door.update("user", ada["id"][:-1] + "x", if_version=1, age=37)
+        client.update("user", ada["id"][:-1] + "x", if_version=1, age=37)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE", "POST"])
@@ -87,7 +89,7 @@ def test_if_match_compares_the_version_alone(rest, ada, method, if_match, status
     path = f"/users/{ada['id']}" + ("/deactivate" if method == "POST" else "")
     body = {} if method == "DELETE" else {"json": {"age": 37} if method == "PATCH" else {}}
 
-    answer = rest.client.request(method, path, headers={"if-match": if_match}, **body)
+    answer = rest.http_client.request(method, path, headers={"if-match": if_match}, **body)
 
     assert answer.status_code == (204 if (method, status) == ("DELETE", 200) else status)
     assert (status == 412) == (answer.headers.get("content-type") == "application/problem+json")

@@ -35,18 +35,18 @@ from tests.fixtures.clients import Refused
     ids=lambda it: None if isinstance(it, set) else ascii(it)[:40],
 )
 @pytest.mark.parametrize("deed", ["create", "update"])
-def test_a_value_out_of_bounds_is_blamed_on_its_field(door, deed, fields, blamed):
-    made = door.create("user", first_name="Ada", age=36)
+def test_a_value_out_of_bounds_is_blamed_on_its_field(client, deed, fields, blamed):
+    made = client.create("user", first_name="Ada", age=36)
     deeds = {
-        "create": lambda: door.create("user", **{"first_name": "Ada", "age": 36, **fields}),
-        "update": lambda: door.update("user", made["id"], **fields),
+        "create": lambda: client.create("user", **{"first_name": "Ada", "age": 36, **fields}),
+        "update": lambda: client.update("user", made["id"], **fields),
     }
 
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
         deeds[deed]()
 
     assert refused.value.names == blamed
-    assert door.find("user").items == [made]
+    assert client.find("user").items == [made]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_value_out_of_bounds_is_blamed_on_its_field(door, deed, fields, blamed
     ],
     ids=lambda it: ascii(it)[:40],
 )
-def test_the_bounds_themselves_are_within_bounds(door, fields):
-    made = door.create("user", **{"first_name": "Ada", "age": 36, **fields})
+def test_the_bounds_themselves_are_within_bounds(client, fields):
+    made = client.create("user", **{"first_name": "Ada", "age": 36, **fields})
 
     assert {**made, **fields} == made
 
@@ -84,55 +84,55 @@ def test_the_bounds_themselves_are_within_bounds(door, fields):
     ],
     ids=lambda it: ascii(it)[:40],
 )
-def test_a_filter_out_of_bounds_is_blamed_on_its_field(door, asked, blamed):
+def test_a_filter_out_of_bounds_is_blamed_on_its_field(client, asked, blamed):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        door.find("user", **asked)
+        client.find("user", **asked)
 
-    assert refused.value.names == {{"rest": "limit", "graphql": "first"}[door.name] if blamed == "size" else blamed}
+    assert refused.value.names == {{"rest": "limit", "graphql": "first"}[client.name] if blamed == "size" else blamed}
 
 
 @pytest.mark.parametrize(
     "time", ["yesterday", "2026-11-22", "2026-11-22T09:30:00", "2026-02-30T00:00:00Z", "1795339800"]
 )
-def test_a_time_that_is_none_is_refused(door, time):
+def test_a_time_that_is_none_is_refused(client, time):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.find("user", created_at__gt=time)
+        client.find("user", created_at__gt=time)
 
 
-def test_a_whole_number_with_a_point_is_an_integer(door):
-    made = door.create("user", first_name="Ada", age=36.0)
+def test_a_whole_number_with_a_point_is_an_integer(client):
+    made = client.create("user", first_name="Ada", age=36.0)
 
     assert made["age"] == 36
     assert isinstance(made["age"], int)
 
 
 @pytest.mark.parametrize("value", ["36", True, 36.5, [36], {"a": 36}], ids=repr)
-def test_what_is_no_integer_is_refused(door, value):
+def test_what_is_no_integer_is_refused(client, value):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.create("user", first_name="Ada", age=value)
+        client.create("user", first_name="Ada", age=value)
 
 
 @pytest.mark.parametrize("value", [36, True, ["Ada"], {"a": "Ada"}], ids=repr)
-def test_what_is_no_text_is_refused(door, value):
+def test_what_is_no_text_is_refused(client, value):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.create("user", first_name=value, age=36)
+        client.create("user", first_name=value, age=36)
 
 
 READ_ONLY = ["created_at", "updated_at", "version", "first_name_key", "nickname"]
 
 
 @pytest.mark.parametrize("field", ["id", *READ_ONLY])
-def test_what_may_not_be_written_is_no_field_of_a_new_record(door, field):
+def test_what_may_not_be_written_is_no_field_of_a_new_record(client, field):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.create("user", first_name="Ada", age=36, **{field: 1})
+        client.create("user", first_name="Ada", age=36, **{field: 1})
 
 
 @pytest.mark.parametrize("field", READ_ONLY)
-def test_what_may_not_be_written_is_no_field_of_a_change(door, field):
-    made = door.create("user", first_name="Ada", age=36)
+def test_what_may_not_be_written_is_no_field_of_a_change(client, field):
+    made = client.create("user", first_name="Ada", age=36)
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.update("user", made["id"], **{field: 1})
+        client.update("user", made["id"], **{field: 1})
 
 
 def test_an_id_cannot_be_changed(rest):
@@ -143,9 +143,9 @@ def test_an_id_cannot_be_changed(rest):
 
 
 @pytest.mark.parametrize("missing", ["first_name", "age"])
-def test_what_is_required_has_to_be_sent(door, missing):
+def test_what_is_required_has_to_be_sent(client, missing):
     given = {"first_name": "Ada", "age": 36}
     del given[missing]
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.create("user", **given)
+        client.create("user", **given)

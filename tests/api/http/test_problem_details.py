@@ -27,7 +27,7 @@ LIMIT = 256 * 1024
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("problems") / "tandem.db"
     migrate(str(path))
     app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
@@ -36,8 +36,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def ada(client: TestClient) -> str:
-    return str(client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"])
+def ada(http_client: TestClient) -> str:
+    return str(http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"])
 
 
 def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
@@ -60,23 +60,23 @@ def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
     "path", ["/nothing", "/users/x/y", "/groups/a/members/b/c", "/api/users", "/health/x", "/.env"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "TRACE"])
-def test_an_unknown_path_is_not_found(client, method, path):
-    told = problem(client.request(method, path), 404, "NOT_FOUND")
+def test_an_unknown_path_is_not_found(http_client, method, path):
+    told = problem(http_client.request(method, path), 404, "NOT_FOUND")
 
     assert told["instance"] == path
 
 
 @pytest.mark.parametrize("path", ["/users/", "/users/{id}/", "/groups/", "/docs/"])
-def test_a_slash_too_many_is_not_found_and_the_right_address_is_named(client, ada, path):
-    told = problem(client.get(path.format(id=ada)), 404, "NOT_FOUND")
+def test_a_slash_too_many_is_not_found_and_the_right_address_is_named(http_client, ada, path):
+    told = problem(http_client.get(path.format(id=ada)), 404, "NOT_FOUND")
 
     assert f"did you mean {path.format(id=ada).rstrip('/')}?" in told["detail"]
-    assert client.get(path.format(id=ada).rstrip("/")).status_code == 200
+    assert http_client.get(path.format(id=ada).rstrip("/")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/a b", "/ä/ö", "/%00", '/"<x>', "/%zz", "/x|y"])
-def test_a_path_is_told_as_a_reference(client, path):
-    told = problem(client.get(path), 404, "NOT_FOUND")
+def test_a_path_is_told_as_a_reference(http_client, path):
+    told = problem(http_client.get(path), 404, "NOT_FOUND")
 
     assert told["instance"].isascii()
     assert not set(told["instance"]) & set(' "<>|')
@@ -94,28 +94,30 @@ def test_a_path_is_told_as_a_reference(client, path):
         ("/greetings", "OPTIONS, POST"),
     ],
 )
-def test_the_methods_of_a_path_are_listed(client, ada, path, allowed):
+def test_the_methods_of_a_path_are_listed(http_client, ada, path, allowed):
     path = path.format(id=ada)
-    options = client.options(path)
+    options = http_client.options(path)
 
     assert (options.status_code, options.content, options.headers["allow"]) == (204, b"", allowed)
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY", "BREW"} - set(allowed.split(", ")):
-        refused = client.request(method, path, content=b"\xff", headers={"content-type": "text/plain", "accept": "x/y"})
+        refused = http_client.request(
+            method, path, content=b"\xff", headers={"content-type": "text/plain", "accept": "x/y"}
+        )
         problem(refused, 405, "METHOD_NOT_ALLOWED")
         assert refused.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("path", ["/docs", "/health", "/openapi.json"])
-def test_pages_and_checks_have_methods_too(client, path):
-    refused = client.post(path)
+def test_pages_and_checks_have_methods_too(http_client, path):
+    refused = http_client.post(path)
 
     problem(refused, 405, "METHOD_NOT_ALLOWED")
     assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("path", ["/users", "/users/{id}", "/users/{id}/groups", "/nothing", "/users?nonsense=1"])
-def test_head_is_get_without_its_body(client, ada, path):
-    whole, head = client.get(path.format(id=ada)), client.head(path.format(id=ada))
+def test_head_is_get_without_its_body(http_client, ada, path):
+    whole, head = http_client.get(path.format(id=ada)), http_client.head(path.format(id=ada))
 
     changing = {"x-request-id", "date"}
     assert head.content == b""
@@ -127,30 +129,30 @@ def _of(name: str, *answers: Any) -> list[str]:
     return [answer.headers[name] for answer in answers if name in answer.headers]
 
 
-def test_a_url_may_have_8_kib(client):
+def test_a_url_may_have_8_kib(http_client):
     fits = "/users?" + "x" * (LONGEST_URL - len("/users?") + 1)
 
-    assert client.get(fits).status_code == 422
-    problem(client.get(f"{fits}x"), 414, "URI_TOO_LONG")
+    assert http_client.get(fits).status_code == 422
+    problem(http_client.get(f"{fits}x"), 414, "URI_TOO_LONG")
 
 
 @pytest.mark.parametrize("query", ["first_name=%ff", "first_name=%c3", "x=%ed%a0%80"])
-def test_a_query_that_is_no_utf_8_cannot_be_read(client, query):
-    problem(client.get(f"/users?{query}"), 400, "BAD_REQUEST")
+def test_a_query_that_is_no_utf_8_cannot_be_read(http_client, query):
+    problem(http_client.get(f"/users?{query}"), 400, "BAD_REQUEST")
 
 
-def test_a_parameter_that_stands_twice_cannot_be_read(client):
-    told = problem(client.get("/users?limit=1&limit=1"), 400, "BAD_REQUEST")
+def test_a_parameter_that_stands_twice_cannot_be_read(http_client):
+    told = problem(http_client.get("/users?limit=1&limit=1"), 400, "BAD_REQUEST")
 
-    assert [fault["parameter"] for fault in told["errors"]] == ["limit"]
+    assert [field_error["parameter"] for field_error in told["errors"]] == ["limit"]
 
 
-def test_an_unknown_parameter_is_named_and_so_are_those_that_there_are(client, ada):
-    told = problem(client.get("/users?agee=3&first_name=Ada&%00=1"), 422, "VALIDATION_FAILED")
+def test_an_unknown_parameter_is_named_and_so_are_those_that_there_are(http_client, ada):
+    told = problem(http_client.get("/users?agee=3&first_name=Ada&%00=1"), 422, "VALIDATION_FAILED")
 
-    assert [fault["parameter"] for fault in told["errors"]] == ["agee", "\x00"]
+    assert [field_error["parameter"] for field_error in told["errors"]] == ["agee", "\x00"]
     assert "age__gte" in told["errors"][0]["message"]
-    problem(client.get(f"/users/{ada}?fields=age"), 422, "VALIDATION_FAILED")
+    problem(http_client.get(f"/users/{ada}?fields=age"), 422, "VALIDATION_FAILED")
 
 
 # Forms
@@ -159,15 +161,15 @@ def test_an_unknown_parameter_is_named_and_so_are_those_that_there_are(client, a
 @pytest.mark.parametrize(
     "accept", ["application/json", "*/*", "application/*", "text/html, */*;q=0.1", "TEXT/*,application/JSON;q=1"]
 )
-def test_an_answer_is_json_where_that_is_taken(client, accept):
-    assert client.get("/users", headers={"accept": accept}).headers["content-type"] == "application/json"
+def test_an_answer_is_json_where_that_is_taken(http_client, accept):
+    assert http_client.get("/users", headers={"accept": accept}).headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "application/json;q=0", "*/*;q=0", "x", "application/json;q=0, */*"]
 )
-def test_another_form_is_not_to_be_had(client, accept):
-    told = problem(client.get("/users", headers={"accept": accept}), 406, "NOT_ACCEPTABLE")
+def test_another_form_is_not_to_be_had(http_client, accept):
+    told = problem(http_client.get("/users", headers={"accept": accept}), 406, "NOT_ACCEPTABLE")
 
     assert "application/json" in told["detail"]
 
@@ -176,8 +178,8 @@ def test_another_form_is_not_to_be_had(client, accept):
     "media",
     ["application/json", "Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"'],
 )
-def test_a_body_is_taken_as_json_in_utf_8(client, media):
-    assert client.post("/greetings", content=b'{"name": "\xc3\x85"}', headers={"content-type": media}).is_success
+def test_a_body_is_taken_as_json_in_utf_8(http_client, media):
+    assert http_client.post("/greetings", content=b'{"name": "\xc3\x85"}', headers={"content-type": media}).is_success
 
 
 FORMS = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""]
@@ -193,24 +195,24 @@ FORMS = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "
         ("PUT", "/groups/{id}/members/{id}", "accept", "application/json"),
     ],
 )
-def test_a_body_in_another_form_is_not_read(client, ada, method, path, header, taken, media):
-    answer = client.request(method, path.format(id=ada), content=b"{}", headers={"content-type": media})
+def test_a_body_in_another_form_is_not_read(http_client, ada, method, path, header, taken, media):
+    answer = http_client.request(method, path.format(id=ada), content=b"{}", headers={"content-type": media})
 
     problem(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
     assert answer.headers[header] == taken
 
 
-def test_a_patch_is_a_merge_patch_under_either_name(client, ada):
+def test_a_patch_is_a_merge_patch_under_either_name(http_client, ada):
     for media in ("application/json", "application/merge-patch+json"):
-        assert client.patch(f"/users/{ada}", content=b"{}", headers={"content-type": media}).is_success
+        assert http_client.patch(f"/users/{ada}", content=b"{}", headers={"content-type": media}).is_success
 
 
-def test_a_body_may_have_256_kib(client):
+def test_a_body_may_have_256_kib(http_client):
     fits = json.dumps({"first_name": "Ada", "age": 36}).encode().ljust(LIMIT)
 
-    assert client.post("/users", content=fits, headers=JSON).status_code == 201
-    problem(client.post("/users", content=fits + b" ", headers=JSON), 413, "PAYLOAD_TOO_LARGE")
-    problem(client.post("/users", content=iter([fits, b" "]), headers=JSON), 413, "PAYLOAD_TOO_LARGE")
+    assert http_client.post("/users", content=fits, headers=JSON).status_code == 201
+    problem(http_client.post("/users", content=fits + b" ", headers=JSON), 413, "PAYLOAD_TOO_LARGE")
+    problem(http_client.post("/users", content=iter([fits, b" "]), headers=JSON), 413, "PAYLOAD_TOO_LARGE")
 
 
 # What is wrong in a body
@@ -225,15 +227,17 @@ def test_a_body_may_have_256_kib(client):
         ({"first_name": 1, "age": "x", "id": NOBODY}, {"/first_name", "/age", "/id"}),
     ],
 )
-def test_a_fault_points_to_where_it_is(client, body, pointers):
-    told = problem(client.post("/users", json=body), 422, "VALIDATION_FAILED")
+def test_a_fault_points_to_where_it_is(http_client, body, pointers):
+    told = problem(http_client.post("/users", json=body), 422, "VALIDATION_FAILED")
 
-    assert {fault["pointer"] for fault in told["errors"]} == pointers
-    assert all(fault["message"] and fault["code"] for fault in told["errors"])
+    assert {field_error["pointer"] for field_error in told["errors"]} == pointers
+    assert all(field_error["message"] and field_error["code"] for field_error in told["errors"])
 
 
-def test_a_hundred_faults_are_enough(client):
-    told = problem(client.post("/users", json={f"x{number}": 1 for number in range(150)}), 422, "VALIDATION_FAILED")
+def test_a_hundred_faults_are_enough(http_client):
+    told = problem(
+        http_client.post("/users", json={f"x{number}": 1 for number in range(150)}), 422, "VALIDATION_FAILED"
+    )
 
     assert len(told["errors"]) == 100
     assert len(told["detail"]) <= 4000
@@ -242,38 +246,38 @@ def test_a_hundred_faults_are_enough(client):
 # The order of refusals: what is not valid is never told to be merely stale or fresh
 
 
-def test_a_stale_version_is_told_after_what_is_wrong(client, ada):
+def test_a_stale_version_is_told_after_what_is_wrong(http_client, ada):
     stale = {"if-match": '"999"'}
 
-    problem(client.patch(f"/users/{ada}", json={"age": 37}, headers=stale), 412, "VERSION_MISMATCH")
-    problem(client.patch(f"/users/{ada}", json={"age": 999}, headers=stale), 422, "VALIDATION_FAILED")
-    problem(client.delete(f"/users/{ada}?x=1", headers=stale), 422, "VALIDATION_FAILED")
-    problem(client.patch(f"/users/{NOBODY}", json={"age": 37}, headers=stale), 404, "NOT_FOUND")
+    problem(http_client.patch(f"/users/{ada}", json={"age": 37}, headers=stale), 412, "VERSION_MISMATCH")
+    problem(http_client.patch(f"/users/{ada}", json={"age": 999}, headers=stale), 422, "VALIDATION_FAILED")
+    problem(http_client.delete(f"/users/{ada}?x=1", headers=stale), 422, "VALIDATION_FAILED")
+    problem(http_client.patch(f"/users/{NOBODY}", json={"age": 37}, headers=stale), 404, "NOT_FOUND")
 
 
-def test_what_is_still_the_same_is_told_after_what_is_wrong(client, ada):
+def test_what_is_still_the_same_is_told_after_what_is_wrong(http_client, ada):
     fresh = {"if-none-match": "*"}
 
-    unchanged = client.get(f"/users/{ada}", headers=fresh)
+    unchanged = http_client.get(f"/users/{ada}", headers=fresh)
 
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert {"etag", "vary", "cache-control"} <= unchanged.headers.keys()
     assert not {"content-type", "content-length"} & unchanged.headers.keys()
-    problem(client.get(f"/users/{ada}?x=1", headers=fresh), 422, "VALIDATION_FAILED")
-    problem(client.get(f"/users/{NOBODY}", headers=fresh), 404, "NOT_FOUND")
+    problem(http_client.get(f"/users/{ada}?x=1", headers=fresh), 422, "VALIDATION_FAILED")
+    problem(http_client.get(f"/users/{NOBODY}", headers=fresh), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", ["/users?limit=1&sort=-created_at", "/groups", "/users/{id}/groups"])
-def test_a_list_is_sent_again_only_when_it_has_changed(client, path):
-    user = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+def test_a_list_is_sent_again_only_when_it_has_changed(http_client, path):
+    user = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
     path = path.format(id=user["id"])
-    first = client.get(path)
+    first = http_client.get(path)
 
-    again = client.get(path, headers={"if-none-match": f'"x", W/{first.headers["etag"]}'})
-    client.patch(f"/users/{user['id']}", json={"age": 37})
-    group = client.post("/groups", json={"name": f"For {path}"}).json()
-    client.put(f"/groups/{group['id']}/members/{user['id']}")
-    changed = client.get(path, headers={"if-none-match": first.headers["etag"]})
+    again = http_client.get(path, headers={"if-none-match": f'"x", W/{first.headers["etag"]}'})
+    http_client.patch(f"/users/{user['id']}", json={"age": 37})
+    group = http_client.post("/groups", json={"name": f"For {path}"}).json()
+    http_client.put(f"/groups/{group['id']}/members/{user['id']}")
+    changed = http_client.get(path, headers={"if-none-match": first.headers["etag"]})
 
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
     assert changed.status_code == 200
@@ -281,49 +285,53 @@ def test_a_list_is_sent_again_only_when_it_has_changed(client, path):
 
 
 @pytest.mark.parametrize("method, header", [("PATCH", "If-Match"), ("GET", "If-None-Match")])
-def test_a_header_has_its_bounds(client, ada, method, header):
-    answers = [client.request(method, f"/users/{ada}", json={}, headers={header: "x" * size}) for size in (1000, 1001)]
+def test_a_header_has_its_bounds(http_client, ada, method, header):
+    answers = [
+        http_client.request(method, f"/users/{ada}", json={}, headers={header: "x" * size}) for size in (1000, 1001)
+    ]
 
     assert answers[0].status_code in (200, 412)
-    assert [fault["parameter"] for fault in problem(answers[1], 422, "VALIDATION_FAILED")["errors"]] == [header]
+    assert [field_error["parameter"] for field_error in problem(answers[1], 422, "VALIDATION_FAILED")["errors"]] == [
+        header
+    ]
 
 
 # Who may, and what is our own fault
 
 
-def test_a_credential_that_proves_nothing_is_told_what_would(client):
-    answer = client.get("/users", headers={"authorization": "Bearer x"})
+def test_a_credential_that_proves_nothing_is_told_what_would(http_client):
+    answer = http_client.get("/users", headers={"authorization": "Bearer x"})
 
     problem(answer, 401, "UNAUTHENTICATED")
     assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert client.get("/users").is_success
+    assert http_client.get("/users").is_success
 
 
-def test_a_page_of_another_site_is_not_served(client):
-    problem(client.get("/users", headers={"origin": "https://example.org"}), 403, "FORBIDDEN")
+def test_a_page_of_another_site_is_not_served(http_client):
+    problem(http_client.get("/users", headers={"origin": "https://example.org"}), 403, "FORBIDDEN")
 
-    assert client.get("/users", headers={"origin": "http://127.0.0.1:8000"}).is_success
+    assert http_client.get("/users", headers={"origin": "http://127.0.0.1:8000"}).is_success
 
 
-def test_what_nobody_foresaw_is_a_fixed_sentence_and_the_cause_is_in_the_log(client, monkeypatch, caplog):
+def test_what_nobody_foresaw_is_a_fixed_sentence_and_the_cause_is_in_the_log(http_client, monkeypatch, caplog):
     async def broken(*_: object) -> None:
         raise RuntimeError("the password is swordfish")
 
-    monkeypatch.setattr(client.app.state.directory, "read", broken)
+    monkeypatch.setattr(http_client.app.state.directory, "read", broken)
     with caplog.at_level(logging.ERROR):
-        told = problem(client.get("/users"), 500, "INTERNAL")
+        told = problem(http_client.get("/users"), 500, "INTERNAL")
 
     assert "swordfish" not in json.dumps(told)
     assert told["request_id"] in caplog.text
     assert "swordfish" in caplog.text
 
 
-def test_what_may_work_later_says_when(client, monkeypatch):
+def test_what_may_work_later_says_when(http_client, monkeypatch):
     async def busy(*_: object) -> None:
         raise Overloaded("too many requests wait")
 
-    monkeypatch.setattr(client.app.state.directory, "read", busy)
-    answer = client.get("/users")
+    monkeypatch.setattr(http_client.app.state.directory, "read", busy)
+    answer = http_client.get("/users")
 
     problem(answer, 503, "OVERLOADED")
     assert int(answer.headers["retry-after"]) > 0
@@ -342,16 +350,16 @@ def kinds(kind: type[DirectoryError]) -> Iterator[type[DirectoryError]]:
 
 
 @pytest.mark.parametrize("kind", list(kinds(DirectoryError)), ids=lambda it: it.code)
-def test_every_kind_of_error_has_its_status_and_its_page(client, kind):
+def test_every_kind_of_error_has_its_status_and_its_page(http_client, kind):
     pages = {code: (title, status) for code, title, status, _, _ in PAGES}
 
     assert pages[kind.code] == (kind.title, problem_details.status_of(kind))
-    assert client.get(problem_details.type_of(kind.code)).status_code == 200
+    assert http_client.get(problem_details.type_of(kind.code)).status_code == 200
 
 
-def test_every_page_has_words_for_what_it_means_and_what_to_do(client):
+def test_every_page_has_words_for_what_it_means_and_what_to_do(http_client):
     for code, title, _, meaning, remedy in PAGES:
-        page = client.get(problem_details.type_of(code))
+        page = http_client.get(problem_details.type_of(code))
 
         assert page.status_code == 200
         assert all(word.endswith((".", "?")) for word in (meaning, remedy))

@@ -34,8 +34,8 @@ HANDSHAKE = ["Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Ve
 @pytest.fixture(scope="module")
 def local(template) -> Iterator[TestClient]:
     app = in_process_app(settings_for(template, TANDEM_CORS_ORIGINS="https://app.example.org"))
-    with TestClient(app, base_url=BASE, client=HERE) as client:
-        yield client
+    with TestClient(app, base_url=BASE, client=HERE) as http_client:
+        yield http_client
 
 
 @pytest.fixture(scope="module", params=["wire", "h11"])

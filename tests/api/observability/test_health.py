@@ -36,44 +36,44 @@ def revise(path, revision):
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
-def test_all_is_well(client, path):
-    answer = client.get(path)
+def test_all_is_well(http_client, path):
+    answer = http_client.get(path)
 
     assert answer.status_code == 200
     assert answer.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_it_lives_whatever_the_database_does(client):
-    client.portal.call(client.app.state.directory.close)
+def test_it_lives_whatever_the_database_does(http_client):
+    http_client.portal.call(http_client.app.state.directory.close)
 
-    assert client.get("/health/live").json() == {"status": "alive"}
+    assert http_client.get("/health/live").json() == {"status": "alive"}
 
 
-def test_a_database_that_does_not_answer_is_nothing_to_serve_from(client):
-    client.portal.call(client.app.state.directory.close)
+def test_a_database_that_does_not_answer_is_nothing_to_serve_from(http_client):
+    http_client.portal.call(http_client.app.state.directory.close)
 
-    answer = client.get("/health/ready")
+    answer = http_client.get("/health/ready")
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
 
 
-def test_a_schema_that_is_behind_is_nothing_to_serve_from(client, monkeypatch):
+def test_a_schema_that_is_behind_is_nothing_to_serve_from(http_client, monkeypatch):
     monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9998"))
 
-    answer = client.get("/health/ready")
+    answer = http_client.get("/health/ready")
 
     assert answer.status_code == 503
     assert answer.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
 
 
 @pytest.mark.sqlite
-def test_a_schema_that_is_ahead_is_served(client, database):
+def test_a_schema_that_is_ahead_is_served(http_client, database):
     revise(database, "9999")
 
-    assert client.get("/health/ready").status_code == 200
+    assert http_client.get("/health/ready").status_code == 200
 
 
 def test_a_database_without_any_table_is_behind(service, tmp_path):
@@ -85,15 +85,15 @@ def test_a_database_without_any_table_is_behind(service, tmp_path):
         assert service.get("/health/ready").json()["checks"] == {"database": "ok", "migrations": "behind"}
 
 
-def test_it_is_ready_as_soon_as_the_migration_is_there(client, monkeypatch):
+def test_it_is_ready_as_soon_as_the_migration_is_there(http_client, monkeypatch):
     monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
-    revisions = revisions.REVISIONS
-    monkeypatch.setattr(revisions, "REVISIONS", (*revisions, "9998"))
-    before = client.get("/health/ready").status_code
+    known = revisions.REVISIONS
+    monkeypatch.setattr(revisions, "REVISIONS", (*known, "9998"))
+    before = http_client.get("/health/ready").status_code
 
-    monkeypatch.setattr(revisions, "REVISIONS", revisions)
+    monkeypatch.setattr(revisions, "REVISIONS", known)
 
-    assert (before, client.get("/health/ready").status_code) == (503, 200)
+    assert (before, http_client.get("/health/ready").status_code) == (503, 200)
 
 
 async def test_the_database_is_not_asked_more_often_than_need_be(watched, monkeypatch):

@@ -56,9 +56,9 @@ def served(crowded):
         yield opened
 
 
-def figures(client, **headers):
+def figures(http_client, **headers):
     """All samples by their names, each with its labels as a frozen set."""
-    text = client.get("/metrics", headers=headers).raise_for_status().text
+    text = http_client.get("/metrics", headers=headers).raise_for_status().text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -66,44 +66,47 @@ def figures(client, **headers):
     }
 
 
-def figure(client, name, **labels):
-    return figures(client).get((name, frozenset(labels.items())), 0)
+def figure(http_client, name, **labels):
+    return figures(http_client).get((name, frozenset(labels.items())), 0)
 
 
-def ask(client, query):
-    return client.post("/graphql", json={"query": query})
+def ask(http_client, query):
+    return http_client.post("/graphql", json={"query": query})
 
 
 CALLS = {
-    "a list": (lambda client: client.get("/users?sort=-age"), "rest", "listUsers", "200"),
-    "a list in vain": (lambda client: client.get("/users?sort=color"), "rest", "listUsers", "422"),
-    "a record that is not there": (lambda client: client.get("/groups/nothing"), "rest", "getGroup", "404"),
-    "a list below": (lambda client: client.get("/users/secret-name/groups"), "rest", "listUserGroups", "404"),
-    "a creation": (lambda client: client.post("/groups", json={"name": "New"}), "rest", "createGroup", "201"),
+    "a list": (lambda http_client: http_client.get("/users?sort=-age"), "rest", "listUsers", "200"),
+    "a list in vain": (lambda http_client: http_client.get("/users?sort=color"), "rest", "listUsers", "422"),
+    "a record that is not there": (lambda http_client: http_client.get("/groups/nothing"), "rest", "getGroup", "404"),
+    "a list below": (lambda http_client: http_client.get("/users/secret-name/groups"), "rest", "listUserGroups", "404"),
+    "a creation": (lambda http_client: http_client.post("/groups", json={"name": "New"}), "rest", "createGroup", "201"),
     "without credential": (
-        lambda client: client.get("/users", headers={"authorization": "Bearer nobody"}), "rest", "listUsers", "401",
+        lambda http_client: http_client.get("/users", headers={"authorization": "Bearer nobody"}), "rest",
+        "listUsers", "401",
     ),
-    "a query": (lambda client: ask(client, "query Mine { users { totalCount } }"), "graphql", "compiledQuery", "200"),
-    "introspection": (lambda client: ask(client, "{ __schema { description } }"), "graphql", "interpretedQuery", "200"),
+    "a query": (lambda http_client: ask(http_client, "query Mine { users { totalCount } }"), "graphql",
+        "compiledQuery", "200"),
+    "introspection": (lambda http_client: ask(http_client, "{ __schema { description } }"), "graphql",
+        "interpretedQuery", "200"),
     "a mutation": (
-        lambda client: ask(client, 'mutation { deleteUser(input: {id: "x"}) { deletedId } }'),
+        lambda http_client: ask(http_client, 'mutation { deleteUser(input: {id: "x"}) { deletedId } }'),
         "graphql", "mutation", "200",
     ),
-    "what is no query": (lambda client: ask(client, "{ nobody }"), "graphql", "refusedOperation", "200"),
-    "nothing known": (lambda client: client.get("/users/a/b/c/d"), "other", "other", "404"),
-    "a long way": (lambda client: client.get("/" + "x" * 9000), "other", "other", "414"),
-    "a method that is not there": (lambda client: client.patch("/users"), "other", "other", "405"),
+    "what is no query": (lambda http_client: ask(http_client, "{ nobody }"), "graphql", "refusedOperation", "200"),
+    "nothing known": (lambda http_client: http_client.get("/users/a/b/c/d"), "other", "other", "404"),
+    "a long way": (lambda http_client: http_client.get("/" + "x" * 9000), "other", "other", "414"),
+    "a method that is not there": (lambda http_client: http_client.patch("/users"), "other", "other", "405"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("call, door, operation, status", CALLS.values(), ids=CALLS)
-def test_a_request_is_counted_under_its_door_operation_and_status(served, call, door, operation, status):
-    before = figure(served, "tandem_requests_total", door=door, operation=operation, status=status)
+def test_a_request_is_counted_under_its_door_operation_and_status(served, call, client, operation, status):
+    before = figure(served, "tandem_requests_total", client=client, operation=operation, status=status)
 
     call(served)
 
     after = figures(served)
-    labels = {"door": door, "operation": operation}
+    labels = {"client": client, "operation": operation}
     assert after["tandem_requests_total", frozenset({**labels, "status": status}.items())] == before + 1
     assert after["tandem_request_seconds_count", frozenset(labels.items())] >= 1
     assert after["tandem_request_seconds_bucket", frozenset({**labels, "le": "+Inf"}.items())] >= 1

@@ -47,20 +47,20 @@ def test_a_trace_is_read_as_the_recommendation_has_it(header, expected):
     assert trace_id_of(header.encode()) == expected
 
 
-def test_a_callers_trace_is_the_requests_id(client):
-    answer = client.get("/users?color=red", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
+def test_a_callers_trace_is_the_requests_id(http_client):
+    answer = http_client.get("/users?color=red", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
     assert answer.headers["x-request-id"] == answer.json()["request_id"] == TRACE
 
 
 @pytest.mark.parametrize("sent", [[], [("traceparent", "nonsense")], [("traceparent", PARENT)] * 2])
-def test_without_a_trace_of_its_own_a_request_gets_an_id(client, sent):
-    assert re.fullmatch("[0-9a-f]{16}", client.get("/users", headers=sent).headers["x-request-id"])
+def test_without_a_trace_of_its_own_a_request_gets_an_id(http_client, sent):
+    assert re.fullmatch("[0-9a-f]{16}", http_client.get("/users", headers=sent).headers["x-request-id"])
 
 
 @pytest.mark.parametrize("prefer", ["server-timing", "respond-async, Server-Timing", "handling=strict,server-timing"])
-def test_who_prefers_to_know_is_told_how_long_it_took(client, prefer):
-    answer = client.get("/users", headers={"prefer": prefer})
+def test_who_prefers_to_know_is_told_how_long_it_took(http_client, prefer):
+    answer = http_client.get("/users", headers={"prefer": prefer})
 
     found = re.fullmatch(r'db;dur=([\d.]+);desc="1 trip", total;dur=([\d.]+)', answer.headers["server-timing"])
     assert found
@@ -68,21 +68,21 @@ def test_who_prefers_to_know_is_told_how_long_it_took(client, prefer):
     assert answer.headers["preference-applied"] == "server-timing"
 
 
-def test_every_trip_is_in_the_time_of_its_own_request_alone(client):
+def test_every_trip_is_in_the_time_of_its_own_request_alone(http_client):
     fields = (f'{name}: createGroup(input: {{name: "{name}"}}) {{ group {{ id }} }}' for name in "ab")
     query = f"mutation {{ {' '.join(fields)} }}"
     timed = {"prefer": "server-timing"}
 
-    several = client.post("/graphql", json={"query": query}, headers=timed)
-    none = client.get("/users?color=red", headers=timed)
+    several = http_client.post("/graphql", json={"query": query}, headers=timed)
+    none = http_client.get("/users?color=red", headers=timed)
 
     assert 'desc="2 trips"' in several.headers["server-timing"]
     assert 'desc="0 trips"' in none.headers["server-timing"]
 
 
 @pytest.mark.parametrize("prefer", [None, "return=minimal", "server-timings"])
-def test_who_does_not_ask_is_not_told(client, prefer):
-    answer = client.get("/users", headers={"prefer": prefer} if prefer else {})
+def test_who_does_not_ask_is_not_told(http_client, prefer):
+    answer = http_client.get("/users", headers={"prefer": prefer} if prefer else {})
 
     assert "server-timing" not in answer.headers
     assert "preference-applied" not in answer.headers
@@ -156,10 +156,10 @@ def test_both_may_be_wanted_at_once(traced, spans):
     assert [span.name for span in spans.get_finished_spans()] == ["database glance", "listUsers"]
 
 
-def test_tracing_is_off_unless_asked_for(client, spans):
+def test_tracing_is_off_unless_asked_for(http_client, spans):
     spans.clear()
 
-    client.get("/users")
+    http_client.get("/users")
 
     assert spans.get_finished_spans() == ()
 

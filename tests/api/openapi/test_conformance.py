@@ -32,12 +32,12 @@ numbers = itertools.count(1)
 class Service:
     """The service, asked only what its document knows, and judged by it."""
 
-    def __init__(self, client: TestClient) -> None:
-        self.client = client
-        self.document: dict[str, Any] = client.get("/openapi.json").json()
-        self.user = client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
-        self.group = client.post("/groups", json={"name": "Engine"}).json()["id"]
-        client.put(f"/groups/{self.group}/members/{self.user}")
+    def __init__(self, http_client: TestClient) -> None:
+        self.http_client = http_client
+        self.document: dict[str, Any] = http_client.get("/openapi.json").json()
+        self.user = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
+        self.group = http_client.post("/groups", json={"name": "Engine"}).json()["id"]
+        http_client.put(f"/groups/{self.group}/members/{self.user}")
 
     def operation(self, method: str, path: str) -> dict[str, Any]:
         return dict(self.document["paths"][path][method.lower()])
@@ -46,7 +46,7 @@ class Service:
         """An answer that is what the document says of it."""
         own = self.user if path.startswith("/users") else self.group
         url = path.format(id=own, user_id=self.user)
-        answer = self.client.request(method, url, **request)
+        answer = self.http_client.request(method, url, **request)
         responses = self.operation(method, path)["responses"]
         assert str(answer.status_code) in responses, (answer.status_code, answer.text)
         self.check(self.whole(responses[str(answer.status_code)]), answer)
@@ -86,8 +86,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("document") / "tandem.db"
     migrate(str(path))
     app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
-    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as client:
-        yield Service(client)
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as http_client:
+        yield Service(http_client)
 
 
 def inside(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -200,7 +200,7 @@ def test_a_list_refuses_what_its_parameters_leave_out(service, path):
             answer = service.ask("GET", path, params={parameter["name"]: texts})
             assert answer.status_code == 422, (parameter["name"], texts)
             assert answer.json()["code"] == "VALIDATION_FAILED"
-            assert {fault["parameter"] for fault in answer.json()["errors"]} == {parameter["name"]}
+            assert {field_error["parameter"] for field_error in answer.json()["errors"]} == {parameter["name"]}
             asked += 1
 
     assert asked > 50
@@ -241,7 +241,7 @@ def test_a_body_is_refused_if_it_does_not_fit(service, method, path):
     for name, value in wrong:
         answer = service.ask(method, path, json=body_of(properties, required, **{name: value}))
         assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED"), (name, value, answer.text)
-        assert {fault["pointer"] for fault in answer.json()["errors"]} == {f"/{name}"}
+        assert {field_error["pointer"] for field_error in answer.json()["errors"]} == {f"/{name}"}
 
 
 @pytest.mark.parametrize("method, path", BODIES)
@@ -265,7 +265,7 @@ def test_every_operation_answers_as_promised(service):
 
 
 def test_a_record_goes_as_promised(service):
-    service.user = service.client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
+    service.user = service.http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
 
     for path in ("/groups/{id}/members/{user_id}", "/users/{id}"):
         assert service.ask("DELETE", path, headers={"if-match": "*"}).status_code == 204
@@ -273,9 +273,9 @@ def test_a_record_goes_as_promised(service):
 
 
 def test_a_link_leads_on(service):
-    made = service.client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+    made = service.http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
     links = service.operation("POST", "/users")["responses"]["201"]["links"]
 
     assert {"getUser", "updateUser", "deleteUser", "listUserGroups", "deactivateUser"} <= links.keys()
     assert {link["parameters"]["id"] for link in links.values()} == {"$response.body#/id"}
-    assert service.client.get(f"/users/{made['id']}").json() == made
+    assert service.http_client.get(f"/users/{made['id']}").json() == made

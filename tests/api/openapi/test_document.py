@@ -275,12 +275,14 @@ def test_the_document_says_what_this_process_enforces(environment, security, wor
 
 def test_it_is_served_packed_and_only_when_it_has_changed():
     settings = read({"TANDEM_ENV": "production", "DATABASE_URL": "sqlite:///nowhere.db"})
-    client = TestClient(api.app.create_app(settings), base_url=BASE)
+    http_client = TestClient(api.app.create_app(settings), base_url=BASE)
 
-    plain = client.get("/openapi.json", headers={"accept-encoding": "identity"})
-    with client.stream("GET", "/openapi.json", headers={"accept-encoding": "gzip"}) as answer:
+    plain = http_client.get("/openapi.json", headers={"accept-encoding": "identity"})
+    with http_client.stream("GET", "/openapi.json", headers={"accept-encoding": "gzip"}) as answer:
         packed, raw = answer, b"".join(answer.iter_raw())
-    again = client.get("/openapi.json", headers={"if-none-match": plain.headers["etag"], "accept-encoding": "identity"})
+    again = http_client.get(
+        "/openapi.json", headers={"if-none-match": plain.headers["etag"], "accept-encoding": "identity"}
+    )
 
     assert json.loads(gzip.decompress(raw)) == plain.json()
     assert packed.headers["content-encoding"] == "gzip"

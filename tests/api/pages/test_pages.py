@@ -39,7 +39,7 @@ def vendor(tmp_path):
 
 
 @pytest.fixture
-def client(vendor):
+def http_client(vendor):
     return TestClient(service(vendor), base_url="http://localhost:8000")
 
 
@@ -70,8 +70,8 @@ class Reader(HTMLParser):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_guarded(client, path):
-    response = client.get(path)
+def test_a_page_is_guarded(http_client, path):
+    response = http_client.get(path)
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -80,8 +80,8 @@ def test_a_page_is_guarded(client, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_has_what_a_screen_reader_goes_by(client, path):
-    page = Reader(client.get(path).text)
+def test_a_page_has_what_a_screen_reader_goes_by(http_client, path):
+    page = Reader(http_client.get(path).text)
 
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("title")) == len(page.all("main")) == len(page.all("header")) == len(page.all("nav")) == 1
@@ -91,8 +91,8 @@ def test_a_page_has_what_a_screen_reader_goes_by(client, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_nothing_on_a_page_is_inline(client, path):
-    text = client.get(path).text
+def test_nothing_on_a_page_is_inline(http_client, path):
+    text = http_client.get(path).text
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|javascript:", text)
 
 
@@ -100,52 +100,52 @@ def test_nothing_on_a_page_is_inline(client, path):
 @pytest.mark.parametrize("path", PAGES)
 def test_every_link_leads_somewhere_on_this_server(vendor, prefix, path):
     app = Starlette(routes=[Mount(prefix, app=service(vendor))]) if prefix else service(vendor)
-    client = TestClient(app, base_url="http://localhost:8000")
+    http_client = TestClient(app, base_url="http://localhost:8000")
 
-    page = Reader(client.get(prefix + path).text)
+    page = Reader(http_client.get(prefix + path).text)
 
     for link in page.links:
         target = urljoin(f"http://localhost:8000{prefix}{path}", link)
         assert urlsplit(target).netloc == "localhost:8000"
-        assert client.get(target).status_code == 200, target
+        assert http_client.get(target).status_code == 200, target
 
 
 @pytest.mark.parametrize("path, here", [("/docs", "docs"), ("/redoc", "redoc"), ("/graphql", "graphql"), ("/", None)])
-def test_the_bar_says_where_one_is(client, path, here):
-    page = Reader(client.get(path).text)
+def test_the_bar_says_where_one_is(http_client, path, here):
+    page = Reader(http_client.get(path).text)
     current = [link["href"] for link in page.all("a") if "aria-current" in link]
     assert current == ([here] if here else [])
     assert {"docs", "redoc", "graphql", "openapi.json"} <= set(page.links)
 
 
-def test_the_front_page_shows_three_calls_to_this_very_server(client):
-    text = client.get("/", headers={"Host": "directory.example.org"}).text
+def test_the_front_page_shows_three_calls_to_this_very_server(http_client):
+    text = http_client.get("/", headers={"Host": "directory.example.org"}).text
 
     assert len(re.findall(r"""curl '?<span class="base">http://directory\.example\.org</span>/""", text)) == 3
 
 
 @pytest.mark.parametrize("host", ["a`id`.example", "x$(id)", "a;id", "a'b", "<b>", "a b"])
-def test_a_host_that_a_shell_could_run_is_not_repeated(client, host):
-    text = client.get("/", headers={"Host": host}).text
+def test_a_host_that_a_shell_could_run_is_not_repeated(http_client, host):
+    text = http_client.get("/", headers={"Host": host}).text
     assert host not in text
     assert re.search(r'class="base">http://(localhost|testserver)[:\d]*</span>/users', text)
 
 
-def test_a_problem_has_a_page_that_says_what_to_do(client):
-    text = client.get("/problems/not-found").text
+def test_a_problem_has_a_page_that_says_what_to_do(http_client):
+    text = http_client.get("/problems/not-found").text
 
     assert "<h1>Nothing is here</h1>" in text
     assert "HTTP 404" in text
     assert "There is no such thing." in text
     assert "Look for &lt;another&gt; one." in text
-    assert "problems/not-found" in Reader(client.get("/problems").text).links
+    assert "problems/not-found" in Reader(http_client.get("/problems").text).links
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/graphql"])
 def test_without_the_explorers_a_page_says_how_to_fetch_them(tmp_path, path):
-    client = TestClient(service(tmp_path / "nowhere"))
+    http_client = TestClient(service(tmp_path / "nowhere"))
 
-    response = client.get(path)
+    response = http_client.get(path)
 
     assert response.status_code == 200
     assert response.headers["content-security-policy"] == POLICY
@@ -171,8 +171,8 @@ MEDIA_TYPES = """
 
 
 @pytest.mark.parametrize("path, media_type", [line.split(maxsplit=1) for line in MEDIA_TYPES.strip().splitlines()])
-def test_a_file_says_what_it_is(client, path, media_type):
-    response = client.get(path)
+def test_a_file_says_what_it_is(http_client, path, media_type):
+    response = http_client.get(path)
 
     assert response.status_code == 200
     assert response.headers["content-type"] == media_type
@@ -181,45 +181,45 @@ def test_a_file_says_what_it_is(client, path, media_type):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/graphql"])
-def test_what_a_page_links_may_be_kept_for_ever(client, path):
-    links = [link for link in Reader(client.get(path).text).links if link.startswith("static/")]
+def test_what_a_page_links_may_be_kept_for_ever(http_client, path):
+    links = [link for link in Reader(http_client.get(path).text).links if link.startswith("static/")]
 
-    kept = {client.get(f"/{link}").headers["cache-control"] for link in links}
+    kept = {http_client.get(f"/{link}").headers["cache-control"] for link in links}
 
     assert kept == {"public, max-age=31536000, immutable"}
-    assert client.get("/static/own/tandem.css?v=stale").headers["cache-control"] == "no-cache"
+    assert http_client.get("/static/own/tandem.css?v=stale").headers["cache-control"] == "no-cache"
 
 
-def test_a_new_file_has_a_new_address(client, vendor):
+def test_a_new_file_has_a_new_address(http_client, vendor):
     script = vendor / "redoc/redoc.standalone.js"
-    before = Reader(client.get("/redoc").text).links
+    before = Reader(http_client.get("/redoc").text).links
 
     script.write_text("/* other */")
     os.utime(script, ns=(1, 1))
 
-    changed = set(Reader(client.get("/redoc").text).links) - set(before)
+    changed = set(Reader(http_client.get("/redoc").text).links) - set(before)
     assert [link.partition("?")[0] for link in changed] == ["static/vendor/redoc/redoc.standalone.js"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems/not-found", "/static/own/tandem.css"])
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_who_has_it_already_gets_it_no_more(client, path, encoding):
+def test_who_has_it_already_gets_it_no_more(http_client, path, encoding):
     headers = {"Accept-Encoding": encoding}
-    etag = client.get(path, headers=headers).headers["etag"]
+    etag = http_client.get(path, headers=headers).headers["etag"]
 
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
-        response = client.get(path, headers={**headers, "If-None-Match": known})
+        response = http_client.get(path, headers={**headers, "If-None-Match": known})
         assert (response.status_code, response.content) == (304, b"")
         assert response.headers["etag"] == etag
-    assert client.get(path, headers={**headers, "If-None-Match": '"other"'}).status_code == 200
+    assert http_client.get(path, headers={**headers, "If-None-Match": '"other"'}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "accepted, encoding",
     [("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("gzip; q=0.0, br", None)],
 )
-def test_text_is_packed_for_who_takes_it_so(client, accepted, encoding):
-    response = client.get("/static/own/tandem.css", headers={"Accept-Encoding": accepted})
+def test_text_is_packed_for_who_takes_it_so(http_client, accepted, encoding):
+    response = http_client.get("/static/own/tandem.css", headers={"Accept-Encoding": accepted})
 
     assert response.headers.get("content-encoding") == encoding
     assert response.headers["vary"] == "Accept-Encoding"
@@ -237,13 +237,13 @@ NOTHING_HERE = """
 
 
 @pytest.mark.parametrize("path", NOTHING_HERE.split())
-def test_nothing_else_is_given_away(client, path):
-    assert client.get(path).status_code == 404
+def test_nothing_else_is_given_away(http_client, path):
+    assert http_client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/static/own/tandem.css"])
-def test_pages_are_for_reading(client, path):
-    refused = client.post(path)
-    assert client.head(path).status_code == 200
+def test_pages_are_for_reading(http_client, path):
+    refused = http_client.post(path)
+    assert http_client.head(path).status_code == 200
     assert refused.status_code == 405
     assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}

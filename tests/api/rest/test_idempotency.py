@@ -84,9 +84,9 @@ TWO_OPERATIONS = """
 """
 
 
-def test_another_operation_of_the_same_document_is_another_request(client, graphql, database):
+def test_another_operation_of_the_same_document_is_another_request(http_client, graphql, database):
     def run(name):
-        return client.post("/graphql", json={"query": TWO_OPERATIONS, "operationName": name}).json()
+        return http_client.post("/graphql", json={"query": TWO_OPERATIONS, "operationName": name}).json()
 
     first = run("First")
     assert run("First") == first
@@ -265,8 +265,8 @@ def grow_old(database):
 
 
 async def make(directory, key="k", **fields):
-    work = directory.work(ADMIN, idempotency_key(key, fields))
-    return await create(work, USER, {"first_name": "P", "age": 1, **fields}, SHORT)
+    unit_of_work = directory.unit_of_work(ADMIN, idempotency_key(key, fields))
+    return await create(unit_of_work, USER, {"first_name": "P", "age": 1, **fields}, SHORT)
 
 
 async def test_fifty_at_once_make_one(directory, database):
@@ -312,7 +312,7 @@ async def test_a_write_that_fails_keeps_nothing(directory, database):
         raise NotFound("there is none")
 
     with pytest.raises(NotFound):
-        await directory.work(ADMIN, idempotency_key("k")).write(job)
+        await directory.unit_of_work(ADMIN, idempotency_key("k")).write(job)
 
     assert count(database, "kept_answer") == 0
 
@@ -323,12 +323,12 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(directory, database):
         return TransactionResult(secret, secret=True)
 
     secret = (await make(directory, "other"))[1]
-    first = await directory.work(ADMIN, idempotency_key("k")).write(job)
+    first = await directory.unit_of_work(ADMIN, idempotency_key("k")).write(job)
 
     with pytest.raises(Conflict, match="to be had once only"):
-        await directory.work(ADMIN, idempotency_key("k")).write(job)
+        await directory.unit_of_work(ADMIN, idempotency_key("k")).write(job)
     with pytest.raises(IdempotencyMismatch):
-        await directory.work(ADMIN, idempotency_key("k", "else")).write(job)
+        await directory.unit_of_work(ADMIN, idempotency_key("k", "else")).write(job)
     assert first == secret
     assert told(database, "SELECT answer FROM kept_answer WHERE key = 'k'") == [(None,)]
 
@@ -349,12 +349,12 @@ def test_an_api_key_is_made_once_and_shown_once(rest, graphql, database):
     assert count(database, "kept_answer WHERE answer IS NOT NULL") == 0
 
 
-def test_the_document_tells_of_it(client):
-    paths = client.get("/openapi.json").json()["paths"]
+def test_the_document_tells_of_it(http_client):
+    paths = http_client.get("/openapi.json").json()["paths"]
 
     for path in ("/users", "/groups", "/users/{id}/deactivate"):
         operation = paths[path]["post"]
         assert "Idempotency-Key" in [parameter["name"] for parameter in operation["parameters"]]
         assert {"409", "422"} <= operation["responses"].keys()
-    conflict = client.get("/openapi.json").json()["components"]["responses"]["Conflict"]
+    conflict = http_client.get("/openapi.json").json()["components"]["responses"]["Conflict"]
     assert "IDEMPOTENCY_IN_PROGRESS" in conflict["content"]["application/problem+json"]["examples"]

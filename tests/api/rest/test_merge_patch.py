@@ -27,44 +27,44 @@ ADA = {
     ],
     ids=str,
 )
-def test_what_is_not_sent_stays(door, change):
-    made = door.create("user", **ADA)
+def test_what_is_not_sent_stays(client, change):
+    made = client.create("user", **ADA)
 
-    changed = door.update("user", made["id"], **change)
+    changed = client.update("user", made["id"], **change)
 
     assert {**changed, "updated_at": ""} == {**made, **change, "version": 2, "updated_at": ""}
 
 
 @pytest.mark.parametrize("field", ["first_name", "age", "active"])
-def test_what_may_not_be_empty_cannot_be_cleared(door, field):
-    made = door.create("user", **ADA)
+def test_what_may_not_be_empty_cannot_be_cleared(client, field):
+    made = client.create("user", **ADA)
 
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        door.update("user", made["id"], **{field: None})
+        client.update("user", made["id"], **{field: None})
 
     assert refused.value.names == {field}
-    assert door.get("user", made["id"]) == made
+    assert client.get("user", made["id"]) == made
 
 
-def test_a_cleared_field_is_found_as_empty_and_by_nothing_else(door):
-    made = door.create("user", **ADA)
+def test_a_cleared_field_is_found_as_empty_and_by_nothing_else(client):
+    made = client.create("user", **ADA)
 
-    door.update("user", made["id"], email=None, last_name=None)
+    client.update("user", made["id"], email=None, last_name=None)
 
-    assert door.find("user", email__isnull=True).ids == [made["id"]]
-    assert door.find("user", last_name__isnull=True).ids == [made["id"]]
-    assert door.find("user", email="ada@example.com").ids == []
-    assert door.find("user", email__startswith="ada").ids == []
-    assert door.find("user", last_name__startswith="love").ids == []
+    assert client.find("user", email__isnull=True).ids == [made["id"]]
+    assert client.find("user", last_name__isnull=True).ids == [made["id"]]
+    assert client.find("user", email="ada@example.com").ids == []
+    assert client.find("user", email__startswith="ada").ids == []
+    assert client.find("user", last_name__startswith="love").ids == []
 
 
-def test_a_changed_name_is_found_by_its_new_beginning(door):
-    made = door.create("user", **ADA)
+def test_a_changed_name_is_found_by_its_new_beginning(client):
+    made = client.create("user", **ADA)
 
-    door.update("user", made["id"], first_name="Éva")
+    client.update("user", made["id"], first_name="Éva")
 
-    assert door.find("user", first_name__startswith="éV").ids == [made["id"]]
-    assert door.find("user", first_name__startswith="ad").ids == []
+    assert client.find("user", first_name__startswith="éV").ids == [made["id"]]
+    assert client.find("user", first_name__startswith="ad").ids == []
 
 
 @pytest.mark.parametrize(

@@ -190,15 +190,15 @@ async def who(actor: Actor, call: EndpointRequest, directory: Directory) -> Said
 
 
 @get("/ages/{id}", summary="Say how old somebody is", errors=(NotFound,))
-async def age(id: UUID, work: UnitOfWork) -> dict[str, int]:
+async def age(id: UUID, unit_of_work: UnitOfWork) -> dict[str, int]:
     """Says how old somebody is."""
-    found = await records.get(work, resource_of(User), str(id), Selection((("age", Scalar("age")),)))
+    found = await records.get(unit_of_work, resource_of(User), str(id), Selection((("age", Scalar("age")),)))
     answer: dict[str, int] = json.loads(found.json)
     return answer
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("typed") / "tandem.db"
     migrate(str(path))
     with pytest.MonkeyPatch.context() as patched:
@@ -209,8 +209,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="module")
-def document(client: TestClient) -> dict[str, Any]:
-    made: dict[str, Any] = client.get("/openapi.json").json()
+def document(http_client: TestClient) -> dict[str, Any]:
+    made: dict[str, Any] = http_client.get("/openapi.json").json()
     return made
 
 
@@ -218,10 +218,10 @@ def parameters(document: dict[str, Any], path: str) -> dict[str, Any]:
     return {it["name"]: it for it in document["paths"][path]["get"]["parameters"]}
 
 
-def test_the_founding_example_is_as_short_here(client, document):
-    assert client.get("/items/5", params={"q": "x"}).json() == {"item_id": 5, "q": "x"}
-    assert client.get("/items/5").json() == {"item_id": 5, "q": None}
-    assert client.put("/items/5", json={"name": "Bar", "price": 1}).json() == {"item_name": "Bar", "item_id": 5}
+def test_the_founding_example_is_as_short_here(http_client, document):
+    assert http_client.get("/items/5", params={"q": "x"}).json() == {"item_id": 5, "q": "x"}
+    assert http_client.get("/items/5").json() == {"item_id": 5, "q": None}
+    assert http_client.put("/items/5", json={"name": "Bar", "price": 1}).json() == {"item_name": "Bar", "item_id": 5}
     assert document["paths"]["/items/{item_id}"]["get"]["operationId"] == "readItem"
     assert document["components"]["schemas"]["Item"]["required"] == ["name", "price"]
 
@@ -247,8 +247,8 @@ def test_the_founding_example_is_as_short_here(client, document):
         ("either=x7", " 'x7')"),
     ],
 )
-def test_plain_values_are_read_by_their_types(client, query, understood):
-    answer = client.get(f"/plain?{query}")
+def test_plain_values_are_read_by_their_types(http_client, query, understood):
+    answer = http_client.get(f"/plain?{query}")
 
     assert answer.status_code == 200
     assert understood in answer.json()["said"]
@@ -266,11 +266,11 @@ def test_plain_values_are_read_by_their_types(client, query, understood):
         f"either={'x' * 1001}", f"either=1{'0' * 1000}",
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_and_named(client, query):
-    answer = client.get(f"/plain?{query}")
+def test_what_does_not_fit_is_refused_and_named(http_client, query):
+    answer = http_client.get(f"/plain?{query}")
 
     assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED")
-    assert [fault["parameter"] for fault in answer.json()["errors"]] == [query.partition("=")[0]]
+    assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [query.partition("=")[0]]
     assert answer.json()["errors"][0]["message"]
 
 
@@ -304,8 +304,8 @@ def test_what_a_type_leaves_open_is_bounded(document):
         ("words=a&few=5,5,1", "[5, 5, 1]"),
     ],
 )
-def test_a_list_is_parted_by_commas_or_repeated(client, query, understood):
-    assert understood in client.get(f"/lists?{query}").json()["said"]
+def test_a_list_is_parted_by_commas_or_repeated(http_client, query, understood):
+    assert understood in http_client.get(f"/lists?{query}").json()["said"]
 
 
 @pytest.mark.parametrize(
@@ -320,11 +320,11 @@ def test_a_list_is_parted_by_commas_or_repeated(client, query, understood):
         (f"words={','.join('a' * 51)}", "words"),
     ],
 )
-def test_a_list_has_its_bounds(client, query, blamed):
-    answer = client.get(f"/lists?{query}")
+def test_a_list_has_its_bounds(http_client, query, blamed):
+    answer = http_client.get(f"/lists?{query}")
 
     assert answer.status_code == 422
-    assert [fault["parameter"] for fault in answer.json()["errors"]] == [blamed]
+    assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [blamed]
 
 
 def test_a_list_is_declared_as_it_is_taken(document):
@@ -334,13 +334,13 @@ def test_a_list_is_declared_as_it_is_taken(document):
     assert (few["schema"]["minItems"], few["schema"]["maxItems"], few["schema"]["items"]["maximum"]) == (2, 3, 5)
 
 
-def test_a_value_in_the_path_is_read_by_its_type_too(client):
+def test_a_value_in_the_path_is_read_by_its_type_too(http_client):
     for path, blamed in [("/items/x", "item_id"), ("/items/1.5", "item_id"), ("/ages/x", "id")]:
-        answer = client.get(path)
+        answer = http_client.get(path)
         assert answer.status_code == 422
-        assert [fault["parameter"] for fault in answer.json()["errors"]] == [blamed]
-    assert client.patch("/animals/rex").status_code == 422
-    assert client.patch("/animals/Rex").status_code == 200
+        assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [blamed]
+    assert http_client.patch("/animals/rex").status_code == 422
+    assert http_client.patch("/animals/Rex").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -368,59 +368,59 @@ def test_a_value_in_the_path_is_read_by_its_type_too(client):
         ('{"name": "Rex"}', 409),
     ],
 )
-def test_a_body_is_read_as_strictly_as_its_schema_says(client, body, status):
-    assert client.post("/animals", content=body, headers=JSON).status_code == status
+def test_a_body_is_read_as_strictly_as_its_schema_says(http_client, body, status):
+    assert http_client.post("/animals", content=body, headers=JSON).status_code == status
 
 
-def test_a_fault_in_a_body_is_pointed_to(client):
-    answer = client.post("/points", json=[{"x": 1}, {"x": "1", "y": None}])
+def test_a_fault_in_a_body_is_pointed_to(http_client):
+    answer = http_client.post("/points", json=[{"x": 1}, {"x": "1", "y": None}])
 
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/1/x", "/1/y"]
-    cats = client.post("/animals", json={"name": "Tom"}).json()["errors"]
+    assert [field_error["pointer"] for field_error in answer.json()["errors"]] == ["/1/x", "/1/y"]
+    cats = http_client.post("/animals", json={"name": "Tom"}).json()["errors"]
     assert cats == [{"pointer": "/name", "message": "cats are not taken", "code": "invalid"}]
 
 
-def test_a_body_may_be_left_out_where_it_has_a_default(client):
-    assert client.patch("/animals/Tux").json() is None
-    assert client.patch("/animals/Tux", content="null", headers=JSON).json() is None
-    assert client.patch("/animals/Tux", json={"name": "Tux"}).json() == {"name": "Tux", "legs": 4}
+def test_a_body_may_be_left_out_where_it_has_a_default(http_client):
+    assert http_client.patch("/animals/Tux").json() is None
+    assert http_client.patch("/animals/Tux", content="null", headers=JSON).json() is None
+    assert http_client.patch("/animals/Tux", json={"name": "Tux"}).json() == {"name": "Tux", "legs": 4}
 
 
 @pytest.mark.parametrize("steps, status", [("2", 202), ('"2"', 422), ("true", 422), ("2.0", 202), ("null", 422)])
-def test_a_sqlmodel_is_as_strict_as_any_other(client, steps, status):
-    answer = client.post("/plans", content=f'{{"title": "x", "steps": {steps}}}', headers=JSON)
+def test_a_sqlmodel_is_as_strict_as_any_other(http_client, steps, status):
+    answer = http_client.post("/plans", content=f'{{"title": "x", "steps": {steps}}}', headers=JSON)
 
     assert answer.status_code == status
     assert status != 202 or answer.json() == {"title": "x", "steps": 2}
 
 
-def test_nothing_is_204_and_no_content(client, document):
-    gone = client.delete("/animals/Tux")
+def test_nothing_is_204_and_no_content(http_client, document):
+    gone = http_client.delete("/animals/Tux")
 
     assert (gone.status_code, gone.content) == (204, b"")
     assert "content-type" not in gone.headers
-    assert client.delete("/animals/nobody").json()["code"] == "NOT_FOUND"
+    assert http_client.delete("/animals/nobody").json()["code"] == "NOT_FOUND"
     assert {"204", "404"} <= document["paths"]["/animals/{name}"]["delete"]["responses"].keys()
 
 
-def test_an_answer_has_the_form_of_its_annotation_and_no_more(client):
-    assert client.get("/rows").json() == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+def test_an_answer_has_the_form_of_its_annotation_and_no_more(http_client):
+    assert http_client.get("/rows").json() == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 
 
-def test_an_answer_that_breaks_its_promise_is_our_fault(client):
-    assert client.get("/broken").json()["code"] == "INTERNAL"
+def test_an_answer_that_breaks_its_promise_is_our_fault(http_client):
+    assert http_client.get("/broken").json()["code"] == "INTERNAL"
 
 
-def test_who_asks_and_the_directory_are_handed_in(client, document):
-    assert client.get("/who").json()["said"] == "(['admin'], True, True, '/who')"
+def test_who_asks_and_the_directory_are_handed_in(http_client, document):
+    assert http_client.get("/who").json()["said"] == "(['admin'], True, True, '/who')"
     assert document["paths"]["/who"]["get"]["parameters"] == []
 
 
-def test_a_work_reads_what_the_actor_may_see(client):
-    made = client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+def test_a_work_reads_what_the_actor_may_see(http_client):
+    made = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
-    assert client.get(f"/ages/{made['id']}").json() == {"age": 36}
-    assert client.get("/ages/00000000-0000-7000-8000-000000000000").json()["code"] == "NOT_FOUND"
+    assert http_client.get(f"/ages/{made['id']}").json() == {"age": 36}
+    assert http_client.get("/ages/00000000-0000-7000-8000-000000000000").json()["code"] == "NOT_FOUND"
 
 
 def test_it_is_documented_like_every_other(document):
@@ -492,7 +492,7 @@ def test_a_name_a_place_and_a_tag_are_settled_at_the_start(monkeypatch, made, wo
         api.app.create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}))
 
 
-def test_a_moment_keeps_its_offset(client):
-    said = client.get("/plain", params={"moment": datetime(2026, 11, 22, tzinfo=UTC).isoformat()}).json()["said"]
+def test_a_moment_keeps_its_offset(http_client):
+    said = http_client.get("/plain", params={"moment": datetime(2026, 11, 22, tzinfo=UTC).isoformat()}).json()["said"]
 
     assert "TzInfo(0)" in said or "timezone.utc" in said

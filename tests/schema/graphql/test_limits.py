@@ -44,8 +44,8 @@ SPREAD += " ".join(f"fragment F{n} on User {{ id }}" for n in range(101))
         ("{ users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } }", "10100 records; 10000 are allowed"),
     ],
 )
-def test_too_much_is_refused_with_its_sum(client, query, said):
-    answer = client.post("/graphql", json={"query": query}).json()
+def test_too_much_is_refused_with_its_sum(http_client, query, said):
+    answer = http_client.post("/graphql", json={"query": query}).json()
 
     assert "data" not in answer
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["QUERY_TOO_COMPLEX"]
@@ -69,25 +69,25 @@ def test_too_much_is_refused_with_its_sum(client, query, said):
         '{ users(filter: {firstName: {eq: """' + 'a "" ' * 3000 + '"""}}) { totalCount } }',
     ],
 )
-def test_what_is_just_allowed_is_answered(client, query):
-    assert "data" in client.post("/graphql", json={"query": query}).json()
+def test_what_is_just_allowed_is_answered(http_client, query):
+    assert "data" in http_client.post("/graphql", json={"query": query}).json()
 
 
-def test_a_page_size_in_a_variable_counts_with_its_value(client):
+def test_a_page_size_in_a_variable_counts_with_its_value(http_client):
     query = "query($n: Int) { users(first: $n) { nodes { groups(first: $n) { nodes { id } } } } }"
 
-    few = client.post("/graphql", json={"query": query, "variables": {"n": 10}}).json()
-    many = client.post("/graphql", json={"query": query, "variables": {"n": 100}}).json()
+    few = http_client.post("/graphql", json={"query": query, "variables": {"n": 10}}).json()
+    many = http_client.post("/graphql", json={"query": query, "variables": {"n": 100}}).json()
 
     assert "data" in few
     assert "10100 records" in many["errors"][0]["message"]
 
 
-def test_values_are_counted_before_anybody_looks_at_them(client):
+def test_values_are_counted_before_anybody_looks_at_them(http_client):
     query = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
 
-    many = client.post("/graphql", json={"query": query, "variables": {"ids": ["x"] * 2501}})
-    text = client.post("/graphql", json={"query": "{ __typename } #" + "," * 3000})
+    many = http_client.post("/graphql", json={"query": query, "variables": {"ids": ["x"] * 2501}})
+    text = http_client.post("/graphql", json={"query": "{ __typename } #" + "," * 3000})
 
     assert many.status_code == 400
     assert many.json()["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
@@ -102,34 +102,34 @@ def test_values_are_counted_before_anybody_looks_at_them(client):
     ],
 )
 def test_depth_and_records_are_settings(template, name, value, query):
-    with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as client:
-        answer = client.post("/graphql", json={"query": query}).json()
+    with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as http_client:
+        answer = http_client.post("/graphql", json={"query": query}).json()
 
     assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
-def test_a_payload_counts_too_and_nothing_is_done(client):
+def test_a_payload_counts_too_and_nothing_is_done(http_client):
     payload = "user { groups(first: 100) { nodes { members(first: 100) { nodes { id } } } } }"
     query = f'mutation {{ createUser(input: {{firstName: "Ada", age: 36}}) {{ {payload} }} }}'
 
-    answer = client.post("/graphql", json={"query": query}).json()
+    answer = http_client.post("/graphql", json={"query": query}).json()
 
     assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
-    assert client.get("/users").json()["items"] == []
+    assert http_client.get("/users").json()["items"] == []
 
 
-def test_fragments_that_contain_themselves_are_left_to_validation(client):
+def test_fragments_that_contain_themselves_are_left_to_validation(http_client):
     query = "{ users { nodes { ...A } } } fragment A on User { id ...B } fragment B on User { ...A }"
 
-    answer = client.post("/graphql", json={"query": query}).json()
+    answer = http_client.post("/graphql", json={"query": query}).json()
 
     assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
-def test_doubling_fragments_are_refused_at_once(client):
+def test_doubling_fragments_are_refused_at_once(http_client):
     started = time.process_time()
 
-    client.post("/graphql", json={"query": DOUBLING + " fragment F60 on User { a: id }"})
+    http_client.post("/graphql", json={"query": DOUBLING + " fragment F60 on User { a: id }"})
 
     # Not a matter of speed: unfolded, this is 2 to the power of 60 fields, and would never end.
     assert time.process_time() - started < 60

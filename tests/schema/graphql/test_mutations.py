@@ -32,7 +32,7 @@ def test_one_that_fails_changes_nothing_and_is_the_last(graphql):
 
     (error,) = answer["errors"]
     assert (answer["data"], error["path"], error["extensions"]["code"]) == (None, ["b"], "CONFLICT")
-    assert [fault["pointer"] for fault in error["extensions"]["errors"]] == ["/input/email"]
+    assert [field_error["pointer"] for field_error in error["extensions"]["errors"]] == ["/input/email"]
     assert [row["first_name"] for row in graphql.find("user").items] == ["A"]
 
 

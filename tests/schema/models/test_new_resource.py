@@ -150,28 +150,28 @@ def call(root: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def client(house: Path) -> Iterator[httpx2.Client]:
+def http_client(house: Path) -> Iterator[httpx2.Client]:
     """The service, in a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
     with (
         (house / "log").open("w") as log,
         subprocess.Popen(command, cwd=house, env=environment(house), stdout=log, stderr=log) as process,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http_client,
     ):
         try:
-            wait_for(client, process, house / "log")
-            yield client
+            wait_for(http_client, process, house / "log")
+            yield http_client
         finally:
             process.terminate()
 
 
-def wait_for(client: httpx2.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(http_client: httpx2.Client, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text()
         try:
-            client.get("/health/ready").raise_for_status()
+            http_client.get("/health/ready").raise_for_status()
         except httpx2.TransportError:
             time.sleep(0.05)
         else:
@@ -179,15 +179,15 @@ def wait_for(client: httpx2.Client, process: subprocess.Popen[bytes], log: Path)
     raise AssertionError(log.read_text())
 
 
-def ask(client, query, **variables):
-    answer = client.post("/graphql", json={"query": query, "variables": variables}).json()
+def ask(http_client, query, **variables):
+    answer = http_client.post("/graphql", json={"query": query, "variables": variables}).json()
     assert "errors" not in answer, answer
     return answer["data"]
 
 
 @pytest.fixture(scope="module")
-def ada(client):
-    return client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+def ada(http_client):
+    return http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
 
 def test_the_migration_is_read_like_any_other(house):
@@ -204,30 +204,30 @@ def test_the_migration_is_read_like_any_other(house):
     )
 
 
-def test_teams_are_at_rest(client, ada):
-    made = client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
+def test_teams_are_at_rest(http_client, ada):
+    made = http_client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
     path = made.headers["location"]
 
     assert made.status_code == 201
-    assert client.get(path).json() == made.json() == client.get("/teams?name=Builders").json()["items"][0]
-    assert client.get(f"{path}/lead").json() == ada
-    assert client.get(f"/users/{ada['id']}/leads").json()["items"] == [made.json()]
-    assert client.patch(path, json={"name": "Menders"}).json()["version"] == 2
-    assert client.delete(path, headers={"if-match": '"1"'}).status_code == 412
-    assert client.delete(path).status_code == 204
-    assert client.get(path).status_code == 404
+    assert http_client.get(path).json() == made.json() == http_client.get("/teams?name=Builders").json()["items"][0]
+    assert http_client.get(f"{path}/lead").json() == ada
+    assert http_client.get(f"/users/{ada['id']}/leads").json()["items"] == [made.json()]
+    assert http_client.patch(path, json={"name": "Menders"}).json()["version"] == 2
+    assert http_client.delete(path, headers={"if-match": '"1"'}).status_code == 412
+    assert http_client.delete(path).status_code == 204
+    assert http_client.get(path).status_code == 404
 
 
-def test_teams_are_in_graphql(client, ada):
+def test_teams_are_in_graphql(http_client, ada):
     made = ask(
-        client,
+        http_client,
         """mutation($input: CreateTeamInput!) { createTeam(input: $input) { team {
            id name lead { firstName leads { nodes { name } } } } } }""",
         input={"name": "Singers", "leadId": ada["id"]},
     )["createTeam"]["team"]
 
     found = ask(
-        client,
+        http_client,
         """query($id: ID!, $user: ID!) { team(id: $id) { name } node(id: $id) { __typename ... on Team { lead { id } } }
            teams(filter: {name: {startswith: "sing"}, leadId: {eq: $user}}, sort: [{field: NAME}]) {
                totalCount nodes { lead { age } } }
@@ -244,34 +244,34 @@ def test_teams_are_in_graphql(client, ada):
         "user": {"leads": {"totalCount": 1, "nodes": [{"name": "Singers"}], "pageInfo": {"hasNextPage": False}}},
     }
     changed = ask(
-        client,
+        http_client,
         'mutation($id: ID!) { updateTeam(input: {id: $id, name: "Players"}) { team { version } } }',
         id=made["id"],
     )
-    gone = ask(client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=made["id"])
+    gone = ask(http_client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=made["id"])
     assert changed["updateTeam"]["team"]["version"] == 2
     assert gone["deleteTeam"]["deletedId"] == made["id"]
 
 
-def test_a_lead_has_to_be_there_and_cannot_leave(client, ada):
+def test_a_lead_has_to_be_there_and_cannot_leave(http_client, ada):
     unknown = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
-    nobody = client.post("/teams", json={"name": "Headless", "lead_id": unknown})
-    malformed = client.post("/teams", json={"name": "Headless", "lead_id": "x"})
-    team = client.post("/teams", json={"name": "Led", "lead_id": ada["id"]}).json()
-    moved = client.patch(f"/teams/{team['id']}", json={"lead_id": unknown})
-    gone = client.delete(f"/users/{ada['id']}")
+    nobody = http_client.post("/teams", json={"name": "Headless", "lead_id": unknown})
+    malformed = http_client.post("/teams", json={"name": "Headless", "lead_id": "x"})
+    team = http_client.post("/teams", json={"name": "Led", "lead_id": ada["id"]}).json()
+    moved = http_client.patch(f"/teams/{team['id']}", json={"lead_id": unknown})
+    gone = http_client.delete(f"/users/{ada['id']}")
 
     assert (nobody.status_code, nobody.json()["errors"][0]["pointer"]) == (409, "/lead_id")
     assert (malformed.status_code, malformed.json()["errors"][0]["pointer"]) == (422, "/lead_id")
     assert (moved.status_code, gone.status_code) == (409, 409)
-    assert client.get(f"/teams/{team['id']}").json() == team
-    client.delete(f"/teams/{team['id']}")
+    assert http_client.get(f"/teams/{team['id']}").json() == team
+    http_client.delete(f"/teams/{team['id']}")
 
 
-def test_teams_are_in_the_documents(client):
-    document = client.get("/openapi.json").json()
-    types = {it["name"] for it in ask(client, "{ __schema { types { name } } }")["__schema"]["types"]}
+def test_teams_are_in_the_documents(http_client):
+    document = http_client.get("/openapi.json").json()
+    types = {it["name"] for it in ask(http_client, "{ __schema { types { name } } }")["__schema"]["types"]}
 
     assert {"/teams", "/teams/{id}", "/teams/{id}/lead", "/users/{id}/leads"} <= set(document["paths"])
     assert {"Team", "TeamCreate", "TeamUpdate", "TeamPage"} <= set(document["components"]["schemas"])
@@ -318,35 +318,35 @@ def test_a_lead_who_is_hidden_is_null(seen):
     }
 
 
-def test_awkward_names_are_names_like_any_other(client):
+def test_awkward_names_are_names_like_any_other(http_client):
     """Words of SQL, and words that the engine's own statements use."""
     fields = {"order": 1, "v": "x", "seen": False, "k0": 7, "due": "2026-11-22T09:30:00.000000Z", "colour": "dark-blue"}
 
-    made = client.post("/entries", json={**fields, "secret": "s"})
-    shown = client.get(made.headers["location"])
+    made = http_client.post("/entries", json={**fields, "secret": "s"})
+    shown = http_client.get(made.headers["location"])
 
     assert made.headers["etag"].startswith('"1-')
     assert {**shown.json(), **fields, "version": 1} == shown.json() == made.json()
     assert "secret" not in shown.json()
     query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
         entries(sort: [{field: K0}]) { nodes { k0 v } } }"""
-    found = ask(client, query, id=made.json()["id"])
+    found = ask(http_client, query, id=made.json()["id"])
     assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
     assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
-    moved = client.post(f"{made.headers['location']}/move", json={"order": 5})
+    moved = http_client.post(f"{made.headers['location']}/move", json={"order": 5})
     assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"][:3]) == (5, 2, '"2-')
-    client.delete(made.headers["location"])
+    http_client.delete(made.headers["location"])
 
 
-def test_what_is_missing_is_least_and_like_nothing(client):
+def test_what_is_missing_is_least_and_like_nothing(http_client):
     rows = [
-        client.post("/entries", json=entry).json()
+        http_client.post("/entries", json=entry).json()
         for entry in ({}, {"order": -(2**31)}, {"order": 0}, {"order": 2**31 - 1})
     ]
     ids = [row["id"] for row in rows]
 
     def found(**asked):
-        return [ids.index(row["id"]) for row in client.get("/entries", params=asked).json()["items"]]
+        return [ids.index(row["id"]) for row in http_client.get("/entries", params=asked).json()["items"]]
 
     assert found(sort="order") == [0, 1, 2, 3]
     assert found(sort="-order") == [3, 2, 1, 0]
@@ -359,4 +359,4 @@ def test_what_is_missing_is_least_and_like_nothing(client):
     assert found(order__lte=-(2**31)) == [1]
     assert found(order__lt=0) == [1]
     for id in ids:
-        client.delete(f"/entries/{id}")
+        http_client.delete(f"/entries/{id}")

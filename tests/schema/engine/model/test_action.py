@@ -21,7 +21,7 @@ def rename(self, first_name: str, last_name: str | None = None, age: int = 1, wh
     self.first_name, self.last_name, self.age = first_name, last_name, age
 
 
-VERB = action(everybody)(rename)
+ACTION = action(everybody)(rename)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ VERB = action(everybody)(rename)
     ],
 )
 def test_what_fits_the_fields_is_taken(given):
-    face = input_models.action_input(MADE, VERB)
+    face = input_models.action_input(MADE, ACTION)
 
     assert face.read(given) == face.read_json(json.dumps(given).encode()) == given
 
@@ -58,16 +58,16 @@ def test_what_fits_the_fields_is_taken(given):
     ],
 )
 def test_what_does_not_is_refused(given, blamed):
-    face = input_models.action_input(MADE, VERB)
+    face = input_models.action_input(MADE, ACTION)
 
     for read in (lambda: face.read(given), lambda: face.read_json(json.dumps(given).encode())):
         with pytest.raises(ValidationFailed) as refused:
             read()
-        assert [fault.path for fault in refused.value.faults] == [(blamed,)]
+        assert [field_error.path for field_error in refused.value.field_errors] == [(blamed,)]
 
 
 def test_the_document_says_so():
-    schema = action_schema(MADE, VERB)
+    schema = action_schema(MADE, ACTION)
     members = schema["properties"]
 
     assert (schema["required"], schema["additionalProperties"]) == (["first_name"], False)

@@ -134,7 +134,7 @@ def kinds():
 def every_rule():
     for rules in (*(model.rules for model in MODELS), Membership.rules):
         yield from (rules.read, rules.create, rules.update, rules.delete, *rules.private.values())
-    yield from (verb.rule for verb in USER.verbs.values())
+    yield from (action.rule for action in USER.actions.values())
 
 
 def fits(rule, model):
@@ -155,8 +155,8 @@ PRIVATE = {"User": {"email", "age", "external_id"}}
 OPEN_TO_ALL = {"greet"}
 
 
-def test_every_field_at_rest_has_a_rule(client):
-    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+def test_every_field_at_rest_has_a_rule(http_client):
+    schemas = http_client.get("/openapi.json").json()["components"]["schemas"]
     ends = {"user", "group"}
 
     for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
@@ -191,8 +191,8 @@ def test_what_is_private_is_so_by_the_model_s_rules():
         assert private == PRIVATE.get(model.__name__, set())
 
 
-def test_every_operation_at_rest_has_a_rule(client):
-    paths = client.get("/openapi.json").json()["paths"]
+def test_every_operation_at_rest_has_a_rule(http_client):
+    paths = http_client.get("/openapi.json").json()["paths"]
     operations = {it["operationId"]: (method, path) for path, item in paths.items() for method, it in item.items()}
 
     unruled = {name for name, (method, path) in operations.items() if rule_of_operation(method, path) is None}
@@ -210,7 +210,7 @@ def rule_of_operation(method, path):
     relation = resource.relations.get((found[3] or "/")[1:])
     rules = relation.link.rules if relation and relation.link and relation.owning else resource.rules
     if method == "post" and found[3]:
-        return resource.verbs[found[3][1:]].rule
+        return resource.actions[found[3][1:]].rule
     return {
         "get": rules.read,
         "post": rules.create,
@@ -239,9 +239,9 @@ def rule_of_mutation(name):
         ):
             if name == f"{deed}{resource.name}":
                 return rule
-        for verb in resource.verbs.values():
-            if name == f"{verb.camel}{resource.name}":
-                return verb.rule
+        for action in resource.actions.values():
+            if name == f"{action.camel}{resource.name}":
+                return action.rule
         for relation in resource.relations.values():
             if (
                 relation.link

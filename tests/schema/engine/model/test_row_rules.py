@@ -70,20 +70,20 @@ def rules():
 
 @pytest.fixture
 def ada(directory):
-    return directory.work(ACTORS["owner"])
+    return directory.unit_of_work(ACTORS["owner"])
 
 
 @pytest.fixture
 def admin(directory):
-    return directory.work(ACTORS["admin"])
+    return directory.unit_of_work(ACTORS["admin"])
 
 
-async def listed(work, made, branch, id=None, **values):
+async def listed(unit_of_work, made, branch, id=None, **values):
     """A list, or one below a record, as it is answered."""
     values = {"size": 10, **values}
     if id is None:
-        return json.loads((await records.find(work, made, branch, values)).json)
-    return json.loads((await records.find_below(work, made, id, branch, values)).json)
+        return json.loads((await records.find(unit_of_work, made, branch, values)).json)
+    return json.loads((await records.find_below(unit_of_work, made, id, branch, values)).json)
 
 
 def ids(answer):
@@ -142,7 +142,7 @@ async def test_lists_below_hold_only_what_is_not_hidden(ada, admin, rules):
 async def test_hidden_links_join_nothing(directory, ada, admin, rules):
     """Who belongs is told to members of the group and to the administrator; asked from either end."""
     rules(Membership, read=linked(Membership, role="owner") | role("admin"))
-    bob = directory.work(ACTORS["member"])
+    bob = directory.unit_of_work(ACTORS["member"])
 
     assert ids(await listed(ada, GROUP, MEMBERS, ENGINE["id"])) == [ADA["id"], BOB["id"]]
     assert ids(await listed(ada, USER, GROUPS, BOB["id"])) == [ENGINE["id"]]

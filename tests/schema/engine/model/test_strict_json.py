@@ -21,7 +21,7 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("json") / "tandem.db"
     migrate(str(path))
     app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
@@ -67,8 +67,8 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 @pytest.mark.parametrize("path", ["/users", "/greetings"])
-def test_json_that_cannot_be_read_is_refused_with_a_reason(client, path, body):
-    answer = client.post(path, content=body, headers=JSON)
+def test_json_that_cannot_be_read_is_refused_with_a_reason(http_client, path, body):
+    answer = http_client.post(path, content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
     assert answer.json()["detail"].startswith(("the body is ", "the key "))
@@ -86,8 +86,8 @@ READABLE = {
 
 
 @pytest.mark.parametrize("body", READABLE.values(), ids=READABLE.keys())
-def test_json_in_any_right_spelling_is_read(client, body):
-    assert client.post("/users", content=body, headers=JSON).status_code == 201
+def test_json_in_any_right_spelling_is_read(http_client, body):
+    assert http_client.post("/users", content=body, headers=JSON).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ MANY = {
 
 @pytest.mark.parametrize("body", MANY.values(), ids=MANY.keys())
 @pytest.mark.parametrize("path", ["/users", "/greetings", "/graphql"])
-def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(client, path, body):
-    answer = client.post(path, content=body, headers=JSON)
+def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(http_client, path, body):
+    answer = http_client.post(path, content=body, headers=JSON)
 
     told = answer.json() if path != "/graphql" else answer.json()["errors"][0]["extensions"]
     assert (answer.status_code, told["code"]) == (400, "QUERY_TOO_COMPLEX")
@@ -155,19 +155,19 @@ def test_json_that_is_nested_too_deeply_is_refused_however_long_it_is(body):
 
 
 @pytest.mark.parametrize("name", ["variables", "extensions"])
-def test_a_query_string_is_kept_to_the_same_limits(client, name):
-    many = client.get(f"/graphql?query=%7B__typename%7D&{name}=[{'1,' * 2500}1]")
-    deep = client.get("/graphql", params={"query": "{ __typename }", name: '{"a":' * 33 + "1" + "}" * 33})
+def test_a_query_string_is_kept_to_the_same_limits(http_client, name):
+    many = http_client.get(f"/graphql?query=%7B__typename%7D&{name}=[{'1,' * 2500}1]")
+    deep = http_client.get("/graphql", params={"query": "{ __typename }", name: '{"a":' * 33 + "1" + "}" * 33})
 
     assert [it.status_code for it in (many, deep)] == [400, 400]
     assert "2500 values" in many.text
     assert "32 levels" in deep.text
 
 
-def test_of_thousands_of_faults_a_hundred_are_told(client):
+def test_of_thousands_of_faults_a_hundred_are_told(http_client):
     body = json.dumps({f"k{n}": 1 for n in range(2000)}).encode()
 
-    answer = client.post("/users", content=body, headers=JSON)
+    answer = http_client.post("/users", content=body, headers=JSON)
 
     assert answer.status_code == 422
     assert len(answer.json()["errors"]) == 100

@@ -11,46 +11,46 @@ from tests.fixtures.clients import READER, Refused
 
 
 @pytest.fixture
-def told(client):
+def told(http_client):
     """The changes that have been told of."""
     heard: list[Change] = []
-    client.app.state.directory.feed.listeners.append(heard.append)
+    http_client.app.state.directory.feed.listeners.append(heard.append)
     return heard
 
 
-def test_each_change_is_told_once(door, told):
-    made = door.create("user", first_name="Ada", age=36)
-    door.update("user", made["id"], age=37)
-    door.call("deactivate", "user", made["id"])
-    door.delete("user", made["id"])
+def test_each_change_is_told_once(client, told):
+    made = client.create("user", first_name="Ada", age=36)
+    client.update("user", made["id"], age=37)
+    client.call("deactivate", "user", made["id"])
+    client.delete("user", made["id"])
 
     assert told == [Change("User", made["id"], deed) for deed in ("created", "updated", "updated", "deleted")]
 
 
-def test_a_link_is_a_change_of_both_its_ends(door, told):
-    user, group = door.create("user", first_name="Ada", age=36), door.create("group", name="Engine")
+def test_a_link_is_a_change_of_both_its_ends(client, told):
+    user, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
     told.clear()
 
-    door.link("group", group["id"], "members", user["id"])
+    client.link("group", group["id"], "members", user["id"])
     joined = list(told)
-    door.unlink("group", group["id"], "members", user["id"])
+    client.unlink("group", group["id"], "members", user["id"])
 
     assert joined == [Change("Group", group["id"], "updated"), Change("User", user["id"], "updated")]
     assert told == joined * 2
 
 
-def test_what_is_refused_is_not_told(door, told):
-    made = door.create("user", first_name="Ada", age=36, email="ada@example.com")
+def test_what_is_refused_is_not_told(client, told):
+    made = client.create("user", first_name="Ada", age=36, email="ada@example.com")
     told.clear()
 
     for deed in (
-        lambda: door.create("user", first_name="Ada", age=36, email="ADA@example.com"),
-        lambda: door.create("user", first_name="Ada", age=-1),
-        lambda: door.by(READER).update("user", made["id"], age=1),
-        lambda: door.update("user", made["id"], if_version=7, age=1),
-        lambda: door.delete("user", made["id"], if_version=7),
-        lambda: door.delete("user", made["id"][:-1]),
-        lambda: door.link("group", made["id"], "members", made["id"]),
+        lambda: client.create("user", first_name="Ada", age=36, email="ADA@example.com"),
+        lambda: client.create("user", first_name="Ada", age=-1),
+        lambda: client.by(READER).update("user", made["id"], age=1),
+        lambda: client.update("user", made["id"], if_version=7, age=1),
+        lambda: client.delete("user", made["id"], if_version=7),
+        lambda: client.delete("user", made["id"][:-1]),
+        lambda: client.link("group", made["id"], "members", made["id"]),
     ):
         with pytest.raises(Refused):
             deed()
@@ -58,30 +58,30 @@ def test_what_is_refused_is_not_told(door, told):
     assert told == []
 
 
-def test_what_changes_nothing_is_not_told(door, told):
-    made, group = door.create("user", first_name="Ada", age=36), door.create("group", name="Engine")
+def test_what_changes_nothing_is_not_told(client, told):
+    made, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
     told.clear()
 
-    door.update("user", made["id"], age=36)
-    door.update("user", made["id"])
-    door.unlink("group", group["id"], "members", made["id"])
+    client.update("user", made["id"], age=36)
+    client.update("user", made["id"])
+    client.unlink("group", group["id"], "members", made["id"])
 
     assert told == []
 
 
-def test_a_link_that_is_there_already_is_not_told(door, told):
-    user, group = door.create("user", first_name="Ada", age=36), door.create("group", name="Engine")
-    door.link("group", group["id"], "members", user["id"], role="owner")
+def test_a_link_that_is_there_already_is_not_told(client, told):
+    user, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
+    client.link("group", group["id"], "members", user["id"], role="owner")
     told.clear()
 
-    door.link("group", group["id"], "members", user["id"])
-    door.link("group", group["id"], "members", user["id"], role="owner")
+    client.link("group", group["id"], "members", user["id"])
+    client.link("group", group["id"], "members", user["id"], role="owner")
 
     assert told == []
 
 
 @pytest.mark.sqlite
-def test_a_listener_finds_what_it_is_told_of(client, door, database):
+def test_a_listener_finds_what_it_is_told_of(http_client, client, database):
     """Told after the commit: another connection sees it already."""
     seen = []
 
@@ -90,28 +90,28 @@ def test_a_listener_finds_what_it_is_told_of(client, door, database):
             seen.extend(other.execute("SELECT age, version FROM user WHERE id = ?", (change.id,)).fetchall())
         other.close()
 
-    client.app.state.directory.feed.listeners.append(look)
-    made = door.create("user", first_name="Ada", age=36)
-    door.update("user", made["id"], age=37)
+    http_client.app.state.directory.feed.listeners.append(look)
+    made = client.create("user", first_name="Ada", age=36)
+    client.update("user", made["id"], age=37)
 
     assert seen == [(36, 1), (37, 2)]
 
 
-def test_the_caller_is_answered_after_the_change_is_told(door, told):
-    made = door.create("user", first_name="Ada", age=36)
+def test_the_caller_is_answered_after_the_change_is_told(client, told):
+    made = client.create("user", first_name="Ada", age=36)
 
     assert told == [Change("User", made["id"], "created")]
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_listener_that_fails_holds_nothing_up(client, door, told, caplog):
+def test_a_listener_that_fails_holds_nothing_up(http_client, client, told, caplog):
     def fail(change):
         raise RuntimeError("a listener of no use")
 
-    client.app.state.directory.feed.listeners.insert(0, fail)
+    http_client.app.state.directory.feed.listeners.insert(0, fail)
 
-    made = door.create("user", first_name="Ada", age=36)
-    changed = door.update("user", made["id"], age=37)
+    made = client.create("user", first_name="Ada", age=36)
+    changed = client.update("user", made["id"], age=37)
 
     assert changed["age"] == 37
     assert [change.deed for change in told] == ["created", "updated"]

@@ -54,63 +54,63 @@ def signed(signer, keys, relation=None, order=Order(), where=None, values=None):
 
 
 @pytest.fixture
-def signer(crowded, client):
-    return client.app.state.directory.signing.at_hand
+def signer(crowded, http_client):
+    return http_client.app.state.directory.signing.at_hand
 
 
 @pytest.mark.parametrize("way", ["after", "before"])
 @pytest.mark.parametrize("sort, key", CASES, ids=ascii)
-def test_a_key_that_its_field_cannot_hold_is_refused(signer, door, sort, key, way):
+def test_a_key_that_its_field_cannot_hold_is_refused(signer, client, sort, key, way):
     cursor = signed(signer, [key, ID], order=Order((sort,)))
     if len(cursor) > cursors.MAX_LENGTH:
         pytest.skip("no cursor is that long")
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("user", sort=sort, **{way: cursor})
+        client.find("user", sort=sort, **{way: cursor})
 
 
 @pytest.mark.parametrize("id", BAD_IDS, ids=ascii)
-def test_an_id_that_is_none_is_refused(signer, door, id):
+def test_an_id_that_is_none_is_refused(signer, client, id):
     group = GROUPS[0]["id"]
 
     for below, cursor in ((None, signed(signer, [id])), (("members", group), signed(signer, [id], "members"))):
         with pytest.raises(Refused, match="BAD_REQUEST"):
-            door.find("group" if below else "user", below, after=cursor)
+            client.find("group" if below else "user", below, after=cursor)
 
 
 @pytest.mark.parametrize("key", [2**63, 151, "x", None])
-def test_a_key_of_a_sorted_list_below_a_record_is_checked(signer, door, key):
+def test_a_key_of_a_sorted_list_below_a_record_is_checked(signer, client, key):
     cursor = signed(signer, [key, ID], "members", Order(("age",)))
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("group", ("members", GROUPS[0]["id"]), sort="age", after=cursor)
+        client.find("group", ("members", GROUPS[0]["id"]), sort="age", after=cursor)
 
 
 @pytest.mark.parametrize("key", ["a" * 201, "\x00", None, 1])
-def test_a_key_in_lower_case_is_checked(signer, door, key):
+def test_a_key_in_lower_case_is_checked(signer, client, key):
     where = Compare("first_name", "startswith", "begun")
     cursor = signed(signer, [key, ID], None, Order(("first_name",), folded=True), where, {"begun": "a"})
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("user", first_name__startswith="a", after=cursor)
+        client.find("user", first_name__startswith="a", after=cursor)
 
 
 @pytest.mark.parametrize("keys", [[], [36], [36, ID, ID], {"0": 36}, "36", None])
-def test_another_number_of_keys_is_refused(signer, door, keys):
+def test_another_number_of_keys_is_refused(signer, client, keys):
     if keys in ("36", None):
         keys = [keys]
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("user", sort="age", after=signed(signer, keys, order=Order(("age",))))
+        client.find("user", sort="age", after=signed(signer, keys, order=Order(("age",))))
 
 
-def test_what_the_fields_can_hold_is_taken(signer, door):
+def test_what_the_fields_can_hold_is_taken(signer, client):
     for sort, key in (("age", 0), ("age", 150), ("last_name", ""), ("last_name", "\U0010ffff" * 100), ("email", "")):
         cursor = signed(signer, [key, ID], order=Order((sort,)))
-        assert door.find("user", sort=sort, after=cursor)
+        assert client.find("user", sort=sort, after=cursor)
     where = Compare("first_name", "startswith", "begun")
     longest = signed(signer, ["i̇" * 100, ID], None, Order(("first_name",), folded=True), where, {"begun": "a"})
-    assert door.find("user", first_name__startswith="a", after=longest)
+    assert client.find("user", first_name__startswith="a", after=longest)
 
 
 @pytest.mark.sqlite
@@ -147,23 +147,23 @@ def test_each_kind_of_field_has_keys_of_its_own(name, key, good):
             cursors.read(cursor, seal, fields)
 
 
-def test_a_checksum_is_no_signature(door, crowded):
+def test_a_checksum_is_no_signature(client, crowded):
     """Cursors were once closed with a CRC-32, which anybody can work out."""
     keys, order = f'["{ID}"]'.encode(), Order()
     sum = crc32(f"User.None{order.fields}{order.descending}{order.folded}".encode())
     for size in (4, 8):
         forged = base64.urlsafe_b64encode(keys + crc32(keys, sum).to_bytes(size, "big")).rstrip(b"=").decode()
         with pytest.raises(Refused, match="BAD_REQUEST"):
-            door.find("user", after=forged)
+            client.find("user", after=forged)
 
 
 @pytest.mark.parametrize("secret", [b"", b"\0" * 32, b"x" * 32, b"tandem"])
-def test_another_secret_s_signature_is_refused(signer, door, secret):
+def test_another_secret_s_signature_is_refused(signer, client, secret):
     other = Signer(secret or bytes(1))
 
-    assert door.find("user", after=signed(signer, [ID]))
+    assert client.find("user", after=signed(signer, [ID]))
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("user", after=signed(other, [ID]))
+        client.find("user", after=signed(other, [ID]))
 
 
 # Where the secret is kept
@@ -179,12 +179,12 @@ def execute(database, sql):
 async def first(directory, after=None):
     """The page after a cursor, or the first."""
     if after is None:
-        page = await find(directory.work(ADMIN), USER, LIST, {"size": 1})
+        page = await find(directory.unit_of_work(ADMIN), USER, LIST, {"size": 1})
     else:
         values = {"size": 1}
         signer = await directory.signing.signer()
         values |= cursors.keys_of(after, "after", USER, None, Order(), None, values, signer)
-        page = await find(directory.work(ADMIN), USER, LATER, values)
+        page = await find(directory.unit_of_work(ADMIN), USER, LATER, values)
     return json.loads(page.json)
 
 
@@ -231,15 +231,15 @@ async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(c
         execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
 
 
-def test_without_the_table_both_doors_say_503(door, crowded, client):
+def test_without_the_table_both_doors_say_503(client, crowded, http_client):
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
-    directory = client.app.state.directory
+    directory = http_client.app.state.directory
     usual, directory.signing = directory.signing, type(directory.signing)(directory.database, directory.plans._dialect)
     try:
         for asked in ({}, {"after": signed(Signer(b"x"), [ID])}):
             with pytest.raises(Refused, match="DB_UNAVAILABLE"):
-                door.find("user", **asked)
-        assert client.get("/health/ready").status_code == 503
+                client.find("user", **asked)
+        assert http_client.get("/health/ready").status_code == 503
     finally:
         directory.signing = usual
         execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
@@ -307,12 +307,12 @@ async def test_another_database_behind_the_same_url_brings_its_own_secret(migrat
         assert await until_other(directory, old) != old
 
 
-def test_neither_door_nor_an_export_shows_the_secret(client, database, monkeypatch):
+def test_neither_door_nor_an_export_shows_the_secret(http_client, database, monkeypatch):
     from api.cli.transfer import SHEETS
 
-    assert client.get("/cursor_keys").status_code == client.get("/cursor_key").status_code == 404
-    assert "cursor_key" not in client.get("/openapi.json").text.lower()
-    schema = client.post("/graphql", json={"query": "{ __schema { types { name fields { name } } } }"}).text
+    assert http_client.get("/cursor_keys").status_code == http_client.get("/cursor_key").status_code == 404
+    assert "cursor_key" not in http_client.get("/openapi.json").text.lower()
+    schema = http_client.post("/graphql", json={"query": "{ __schema { types { name fields { name } } } }"}).text
     assert "cursorkey" not in schema.lower()
     assert "cursor_keys" not in SHEETS
     assert all(sheet.table.name != "cursor_key" for sheet in SHEETS.values())

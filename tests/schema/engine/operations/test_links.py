@@ -11,24 +11,24 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
 @pytest.fixture
-def ada(door):
-    return door.create("user", first_name="Ada", age=36)
+def ada(client):
+    return client.create("user", first_name="Ada", age=36)
 
 
 @pytest.fixture
-def engine(door):
-    return door.create("group", name="Engine")
+def engine(client):
+    return client.create("group", name="Engine")
 
 
-def members(door, group):
-    return {row["id"]: row["link_role"] for row in door.find("group", ("members", group["id"])).items}
+def members(client, group):
+    return {row["id"]: row["link_role"] for row in client.find("group", ("members", group["id"])).items}
 
 
-def test_a_link_is_seen_from_both_ends(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"], role="owner")
+def test_a_link_is_seen_from_both_ends(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"], role="owner")
 
-    (member,) = door.find("group", ("members", engine["id"])).items
-    (group,) = door.find("user", ("groups", ada["id"])).items
+    (member,) = client.find("group", ("members", engine["id"])).items
+    (group,) = client.find("user", ("groups", ada["id"])).items
 
     since = member["link_created_at"]
     assert member == {**ada, "link_role": "owner", "link_created_at": since}
@@ -36,114 +36,116 @@ def test_a_link_is_seen_from_both_ends(door, ada, engine):
     assert since > ada["created_at"]
 
 
-def test_a_new_member_is_a_member(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"])
+def test_a_new_member_is_a_member(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"])
 
-    assert members(door, engine) == {ada["id"]: "member"}
-
-
-def test_who_is_added_again_stays_as_they_are(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"], role="owner")
-    before = door.find("group", ("members", engine["id"])).items
-
-    door.link("group", engine["id"], "members", ada["id"])
-
-    assert door.find("group", ("members", engine["id"])).items == before
+    assert members(client, engine) == {ada["id"]: "member"}
 
 
-def test_a_role_can_be_changed_and_nothing_else_is(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"], role="owner")
-    (before,) = door.find("group", ("members", engine["id"])).items
+def test_who_is_added_again_stays_as_they_are(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"], role="owner")
+    before = client.find("group", ("members", engine["id"])).items
 
-    door.link("group", engine["id"], "members", ada["id"], role="member")
+    client.link("group", engine["id"], "members", ada["id"])
 
-    assert door.find("group", ("members", engine["id"])).items == [{**before, "link_role": "member"}]
-
-
-def test_joining_changes_nobody_s_version(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"])
-    door.link("group", engine["id"], "members", ada["id"], role="owner")
-    door.unlink("group", engine["id"], "members", ada["id"])
-
-    assert door.get("user", ada["id"]) == ada
-    assert door.get("group", engine["id"]) == engine
+    assert client.find("group", ("members", engine["id"])).items == before
 
 
-def test_parting_can_be_repeated(door, ada, engine):
-    door.link("group", engine["id"], "members", ada["id"])
+def test_a_role_can_be_changed_and_nothing_else_is(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"], role="owner")
+    (before,) = client.find("group", ("members", engine["id"])).items
 
-    door.unlink("group", engine["id"], "members", ada["id"])
-    door.unlink("group", engine["id"], "members", ada["id"])
+    client.link("group", engine["id"], "members", ada["id"], role="member")
 
-    assert members(door, engine) == {}
-    assert door.find("user", ("groups", ada["id"])).items == []
+    assert client.find("group", ("members", engine["id"])).items == [{**before, "link_role": "member"}]
+
+
+def test_joining_changes_nobody_s_version(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"])
+    client.link("group", engine["id"], "members", ada["id"], role="owner")
+    client.unlink("group", engine["id"], "members", ada["id"])
+
+    assert client.get("user", ada["id"]) == ada
+    assert client.get("group", engine["id"]) == engine
+
+
+def test_parting_can_be_repeated(client, ada, engine):
+    client.link("group", engine["id"], "members", ada["id"])
+
+    client.unlink("group", engine["id"], "members", ada["id"])
+    client.unlink("group", engine["id"], "members", ada["id"])
+
+    assert members(client, engine) == {}
+    assert client.find("user", ("groups", ada["id"])).items == []
 
 
 @pytest.mark.parametrize("missing", ["group", "user"])
 @pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_both_ends_have_to_be_there(door, ada, engine, deed, missing):
+def test_both_ends_have_to_be_there(client, ada, engine, deed, missing):
     group, user = (UNKNOWN if missing == "group" else engine["id"]), (UNKNOWN if missing == "user" else ada["id"])
 
     with pytest.raises(Refused, match="NOT_FOUND") as refused:
-        getattr(door, deed)("group", group, "members", user)
+        getattr(client, deed)("group", group, "members", user)
 
     assert f"no {missing} {UNKNOWN}" in refused.value.detail
 
 
 @pytest.mark.parametrize("role", ["boss", "", None, 1, "OWNERS"])
-def test_a_role_that_is_none_is_refused(door, ada, engine, role):
+def test_a_role_that_is_none_is_refused(client, ada, engine, role):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.link("group", engine["id"], "members", ada["id"], role=role)
+        client.link("group", engine["id"], "members", ada["id"], role=role)
 
-    assert members(door, engine) == {}
+    assert members(client, engine) == {}
 
 
 @pytest.mark.parametrize("kind", ["user", "group"])
-def test_who_goes_takes_their_links_along(door, ada, engine, kind):
-    door.link("group", engine["id"], "members", ada["id"])
+def test_who_goes_takes_their_links_along(client, ada, engine, kind):
+    client.link("group", engine["id"], "members", ada["id"])
 
-    door.delete(kind, (ada if kind == "user" else engine)["id"])
+    client.delete(kind, (ada if kind == "user" else engine)["id"])
 
     if kind == "user":
-        assert members(door, engine) == {}
+        assert members(client, engine) == {}
     else:
-        assert door.find("user", ("groups", ada["id"])).items == []
+        assert client.find("user", ("groups", ada["id"])).items == []
 
 
-def test_lists_below_are_each_record_s_own(door):
-    people = [door.create("user", first_name=f"P{number}", age=number) for number in range(6)]
-    groups = [door.create("group", name=f"G{number}") for number in range(3)]
+def test_lists_below_are_each_record_s_own(client):
+    people = [client.create("user", first_name=f"P{number}", age=number) for number in range(6)]
+    groups = [client.create("group", name=f"G{number}") for number in range(3)]
     belonging = {0: [0, 1, 2], 1: [2, 3], 2: []}
     for group, numbers in belonging.items():
         for number in numbers:
-            door.link("group", groups[group]["id"], "members", people[number]["id"])
+            client.link("group", groups[group]["id"], "members", people[number]["id"])
 
     for group, numbers in belonging.items():
-        assert list(members(door, groups[group])) == [people[number]["id"] for number in numbers]
-    assert door.find("user", ("groups", people[2]["id"])).ids == [groups[0]["id"], groups[1]["id"]]
-    assert door.find("user", ("groups", people[5]["id"])).ids == []
+        assert list(members(client, groups[group])) == [people[number]["id"] for number in numbers]
+    assert client.find("user", ("groups", people[2]["id"])).ids == [groups[0]["id"], groups[1]["id"]]
+    assert client.find("user", ("groups", people[5]["id"])).ids == []
 
 
 @pytest.fixture
-def crew(door, engine):
+def crew(client, engine):
     """Twelve members, by name, joined in no order of theirs."""
-    made = [door.create("user", first_name=f"P{number % 4}", age=number, active=number % 3 > 0) for number in range(12)]
+    made = [
+        client.create("user", first_name=f"P{number % 4}", age=number, active=number % 3 > 0) for number in range(12)
+    ]
     for number in (7, 3, 11, 0, 5, 1, 9, 2, 10, 4, 8, 6):
-        door.link("group", engine["id"], "members", made[number]["id"])
+        client.link("group", engine["id"], "members", made[number]["id"])
     return made
 
 
 @pytest.mark.parametrize(
     "sort", ["", "id", "-id", "age", "-age", "first_name", "-first_name", "-last_name,-first_name"]
 )
-def test_a_list_below_one_record_is_paged_in_any_order(door, engine, crew, sort):
+def test_a_list_below_one_record_is_paged_in_any_order(client, engine, crew, sort):
     expected = in_order(crew, sort or "id")
     asked = {"sort": sort} if sort else {}
 
-    page = door.find("group", ("members", engine["id"]), size=5, count="exact", **asked)
-    following = door.find("group", ("members", engine["id"]), size=5, after=page.next, **asked)
-    last = door.find("group", ("members", engine["id"]), size=5, after=following.next, **asked)
-    back = door.find("group", ("members", engine["id"]), size=5, before=last.previous, **asked)
+    page = client.find("group", ("members", engine["id"]), size=5, count="exact", **asked)
+    following = client.find("group", ("members", engine["id"]), size=5, after=page.next, **asked)
+    last = client.find("group", ("members", engine["id"]), size=5, after=following.next, **asked)
+    back = client.find("group", ("members", engine["id"]), size=5, before=last.previous, **asked)
 
     assert page.ids + following.ids + last.ids == [row["id"] for row in expected]
     assert (page.previous, last.next, page.total) == (None, None, 12)
@@ -160,11 +162,11 @@ def test_a_list_below_one_record_is_paged_in_any_order(door, engine, crew, sort)
     ],
     ids=lambda it: None if callable(it) else ascii(it),
 )
-def test_a_list_below_is_filtered_and_counted(door, engine, crew, asked, fits):
-    door.create("user", first_name="P1", age=6)
+def test_a_list_below_is_filtered_and_counted(client, engine, crew, asked, fits):
+    client.create("user", first_name="P1", age=6)
     expected = [row["id"] for row in crew if fits(row)]
 
-    page = door.find("group", ("members", engine["id"]), size=100, count="exact", **asked)
+    page = client.find("group", ("members", engine["id"]), size=100, count="exact", **asked)
 
     assert (page.ids, page.total) == (expected, len(expected))
 

@@ -31,24 +31,26 @@ def words_of_ours(statements):
 
 
 READS = {
-    "one": lambda door, user: door.get("user", user["id"]),
-    "a list of 50": lambda door, user: door.find("user", size=50),
-    "a counted one": lambda door, user: door.find("user", size=50, count="exact"),
-    "a filtered, sorted one": lambda door, user: door.find("user", sort="-age", age__gte=3, first_name__startswith="p"),
-    "a later page": lambda door, user: door.find(
-        "user", sort="-age", after=door.find("user", sort="-age", size=5).next
+    "one": lambda client, user: client.get("user", user["id"]),
+    "a list of 50": lambda client, user: client.find("user", size=50),
+    "a counted one": lambda client, user: client.find("user", size=50, count="exact"),
+    "a filtered, sorted one": lambda client, user: client.find(
+        "user", sort="-age", age__gte=3, first_name__startswith="p"
     ),
-    "a list below": lambda door, user: door.find("user", ("groups", user["id"]), size=50, count="exact"),
-    "me": lambda door, user: door.by(person(user)).me(),
+    "a later page": lambda client, user: client.find(
+        "user", sort="-age", after=client.find("user", sort="-age", size=5).next
+    ),
+    "a list below": lambda client, user: client.find("user", ("groups", user["id"]), size=50, count="exact"),
+    "me": lambda client, user: client.by(person(user)).me(),
 }
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_read_is_one_statement(door, statements, read):
-    read(door, ADA)
+def test_a_read_is_one_statement(client, statements, read):
+    read(client, ADA)
     statements.clear()
 
-    read(door, BOB)
+    read(client, BOB)
 
     assert words(statements) in (["SELECT"], ["SELECT", "SELECT"] if read is READS["a later page"] else [])
 
@@ -110,40 +112,40 @@ def test_what_is_not_asked_for_is_not_read(graphql, statements):
 
 OPEN, CLOSE = ["BEGIN", "SAVEPOINT"], ["RELEASE", "COMMIT"]
 WRITES = {
-    "create": (lambda door, user: door.create("user", first_name="Ada", age=1), ["INSERT", "SELECT"]),
-    "update": (lambda door, user: door.update("user", user["id"], age=99), ["UPDATE", "SELECT"]),
-    "update nothing": (lambda door, user: door.update("user", user["id"]), ["UPDATE", "SELECT", "SELECT"]),
-    "call": (lambda door, user: door.call("deactivate", "user", user["id"]), ["UPDATE", "SELECT"]),
-    "delete": (lambda door, user: door.delete("user", user["id"]), ["DELETE"]),
+    "create": (lambda client, user: client.create("user", first_name="Ada", age=1), ["INSERT", "SELECT"]),
+    "update": (lambda client, user: client.update("user", user["id"], age=99), ["UPDATE", "SELECT"]),
+    "update nothing": (lambda client, user: client.update("user", user["id"]), ["UPDATE", "SELECT", "SELECT"]),
+    "call": (lambda client, user: client.call("deactivate", "user", user["id"]), ["UPDATE", "SELECT"]),
+    "delete": (lambda client, user: client.delete("user", user["id"]), ["DELETE"]),
 }
 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("deed, inside", WRITES.values(), ids=WRITES)
-def test_a_write_is_one_transaction(door, statements, deed, inside):
+def test_a_write_is_one_transaction(client, statements, deed, inside):
     statements.clear()
 
-    deed(door, BOB)
+    deed(client, BOB)
 
     assert words_of_ours(statements) == [*OPEN, *inside, *CLOSE]
 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["update", "call", "delete"])
-def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(door, statements, deed):
+def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(client, statements, deed):
     statements.clear()
 
-    WRITES[deed][0](door, BOB)
+    WRITES[deed][0](client, BOB)
 
     assert not [statement for statement in statements if "RETURNING" in statement]
 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_joining_and_parting_is_one_transaction(door, statements, deed):
+def test_joining_and_parting_is_one_transaction(client, statements, deed):
     statements.clear()
 
-    getattr(door, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
+    getattr(client, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
 
     said = words(statements)
     assert (said[:2], said[-2:]) == (OPEN, CLOSE)
@@ -152,18 +154,18 @@ def test_joining_and_parting_is_one_transaction(door, statements, deed):
 
 
 @pytest.mark.sqlite
-def test_a_write_that_is_refused_leaves_its_savepoint_empty(door, statements):
-    door.create("user", first_name="Ada", age=1, email="ada@example.com")
+def test_a_write_that_is_refused_leaves_its_savepoint_empty(client, statements):
+    client.create("user", first_name="Ada", age=1, email="ada@example.com")
     statements.clear()
 
     with pytest.raises(Refused, match="CONFLICT"):
-        door.create("user", first_name="Ada", age=1, email="ada@example.com")
+        client.create("user", first_name="Ada", age=1, email="ada@example.com")
 
     assert words_of_ours(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
 
 
-def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, statements):
-    nobody = door.by(person("nobody"))
+def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(client, statements):
+    nobody = client.by(person("nobody"))
     statements.clear()
 
     with pytest.raises(Refused, match="FORBIDDEN"):
@@ -173,18 +175,18 @@ def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(door, s
 
 
 @pytest.mark.sqlite
-def test_writes_that_wait_together_share_one_commit(client, statements):
+def test_writes_that_wait_together_share_one_commit(http_client, statements):
     async def create_many():
-        works = (client.app.state.directory.work(ADMIN) for _ in range(100))
+        works = (http_client.app.state.directory.unit_of_work(ADMIN) for _ in range(100))
         return await asyncio.gather(
             *(
-                records.create(work, USER, {"first_name": "P", "age": number}, WHOLE)
-                for number, work in enumerate(works)
+                records.create(unit_of_work, USER, {"first_name": "P", "age": number}, WHOLE)
+                for number, unit_of_work in enumerate(works)
             )
         )
 
     statements.clear()
-    made = client.portal.call(create_many)
+    made = http_client.portal.call(create_many)
 
     assert len({id for id, _ in made}) == 100
     assert words(statements).count("COMMIT") == words(statements).count("BEGIN") == 1

@@ -32,65 +32,65 @@ FREE = [
 ]
 
 
-def new(door, kind, **fields):
+def new(client, kind, **fields):
     required: dict[str, Row] = {"user": {"first_name": "Somebody", "age": 1}, "group": {"name": "Some group"}}
-    return door.create(kind, **{**required[kind], **fields})
+    return client.create(kind, **{**required[kind], **fields})
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_is_taken_cannot_be_taken_again(door, kind, field, first, second):
-    new(door, kind, **{field: first})
+def test_what_is_taken_cannot_be_taken_again(client, kind, field, first, second):
+    new(client, kind, **{field: first})
 
     with pytest.raises(Refused, match="CONFLICT") as refused:
-        new(door, kind, **{field: second})
+        new(client, kind, **{field: second})
 
     assert refused.value.names == {field}
-    assert door.find(kind, count="exact").total == 1
+    assert client.find(kind, count="exact").total == 1
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_is_taken_cannot_be_moved_to(door, kind, field, first, second):
-    new(door, kind, **{field: first})
-    other = new(door, kind)
+def test_what_is_taken_cannot_be_moved_to(client, kind, field, first, second):
+    new(client, kind, **{field: first})
+    other = new(client, kind)
 
     with pytest.raises(Refused, match="CONFLICT") as refused:
-        door.update(kind, other["id"], **{field: second})
+        client.update(kind, other["id"], **{field: second})
 
     assert refused.value.names == {field}
-    assert door.get(kind, other["id"]) == other
+    assert client.get(kind, other["id"]) == other
 
 
 @pytest.mark.parametrize("kind, field, first, second", FREE)
-def test_what_only_looks_alike_is_free(door, kind, field, first, second):
-    new(door, kind, **{field: first})
+def test_what_only_looks_alike_is_free(client, kind, field, first, second):
+    new(client, kind, **{field: first})
 
-    assert new(door, kind, **{field: second})[field] == second
+    assert new(client, kind, **{field: second})[field] == second
 
 
-def test_the_case_of_one_s_own_email_can_be_changed(door):
-    made = new(door, "user", email="ada@example.com")
+def test_the_case_of_one_s_own_email_can_be_changed(client):
+    made = new(client, "user", email="ada@example.com")
 
-    assert door.update("user", made["id"], email="Ada@Example.com")["email"] == "Ada@Example.com"
+    assert client.update("user", made["id"], email="Ada@Example.com")["email"] == "Ada@Example.com"
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_its_owner_gave_up_is_free(door, kind, field, first, second):
-    changed = new(door, kind, **{field: first})
-    door.update(kind, changed["id"], **{field: "Another name" if field == "name" else None})
-    deleted = new(door, kind, **{field: second})
-    door.delete(kind, deleted["id"])
+def test_what_its_owner_gave_up_is_free(client, kind, field, first, second):
+    changed = new(client, kind, **{field: first})
+    client.update(kind, changed["id"], **{field: "Another name" if field == "name" else None})
+    deleted = new(client, kind, **{field: second})
+    client.delete(kind, deleted["id"])
 
-    assert new(door, kind, **{field: first})[field] == first
+    assert new(client, kind, **{field: first})[field] == first
 
 
-def test_of_two_that_want_one_email_at_the_same_time_one_has_it(client):
+def test_of_two_that_want_one_email_at_the_same_time_one_has_it(http_client):
     async def both():
-        directory, moves = client.app.state.directory, []
+        directory, moves = http_client.app.state.directory, []
         for name in ("Ada", "Grace"):
             data = {"first_name": name, "age": 1, "email": "one@example.com"}
-            moves.append(create(directory.work(ADMIN), USER, data, WHOLE))
+            moves.append(create(directory.unit_of_work(ADMIN), USER, data, WHOLE))
         return await asyncio.gather(*moves, return_exceptions=True)
 
-    outcomes = client.portal.call(both)
+    outcomes = http_client.portal.call(both)
 
     assert [type(outcome) for outcome in outcomes] == [tuple, Conflict]

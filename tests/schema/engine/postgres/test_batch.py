@@ -38,13 +38,13 @@ def directory(watched):
 
 async def people(directory, *names):
     """The ids of new users with these names."""
-    made = [create(directory.work(ADMIN), USER, {"first_name": name, "age": 1}, NAME) for name in names]
+    made = [create(directory.unit_of_work(ADMIN), USER, {"first_name": name, "age": 1}, NAME) for name in names]
     return [id for id, _ in await asyncio.gather(*made)]
 
 
-def reading(work, id, what):
+def reading(unit_of_work, id, what):
     """The step that reads so much of one person."""
-    return work.looking_up(work.record_plan(USER, what), id, {})
+    return unit_of_work.looking_up(unit_of_work.record_plan(USER, what), id, {})
 
 
 async def ask(directory, sql, *given):
@@ -74,11 +74,11 @@ async def test_lists_by_the_same_statement_are_one_trip_once_it_is_known_to_be_s
 
 async def test_each_gets_the_page_that_they_asked_for(directory):
     await people(directory, *"abcdefgh")
-    work = directory.work(ADMIN)
+    unit_of_work = directory.unit_of_work(ADMIN)
     sizes = [size % 9 for size in range(50)]
-    alone = [(await find(work, USER, LIST, {"size": size})).json for size in sizes]
+    alone = [(await find(unit_of_work, USER, LIST, {"size": size})).json for size in sizes]
 
-    together = await asyncio.gather(*(find(work, USER, LIST, {"size": size}) for size in sizes))
+    together = await asyncio.gather(*(find(unit_of_work, USER, LIST, {"size": size}) for size in sizes))
 
     assert [page.json for page in together] == alone
 
@@ -125,8 +125,8 @@ async def test_who_has_gone_takes_nobody_along(directory):
 async def test_lists_and_records_of_one_read_are_one_statement(watched):
     directory, said = watched
     ids = await people(directory, "Ada", "Bob")
-    work = directory.work(ADMIN)
-    records = [reading(work, id, what) for id in (ids[1], UNKNOWN, ids[0]) for what in (NAME, AGE)]
+    unit_of_work = directory.unit_of_work(ADMIN)
+    records = [reading(unit_of_work, id, what) for id in (ids[1], UNKNOWN, ids[0]) for what in (NAME, AGE)]
     lists = [ListQuery("SELECT $2::text || $1::text", ("1", "2")), ListQuery("SELECT $1::text", ("3",))]
     said.clear()
 
@@ -176,13 +176,13 @@ async def test_the_same_single_rows_are_of_one_moment(directory):
 async def test_records_of_one_read_go_along_with_those_of_others(watched):
     directory, said = watched
     ids = await people(directory, *"abcdefghij")
-    work = directory.work(ADMIN)
-    several = [directory.read([reading(work, id, NAME) for id in reversed(ids)]) for _ in range(10)]
+    unit_of_work = directory.unit_of_work(ADMIN)
+    several = [directory.read([reading(unit_of_work, id, NAME) for id in reversed(ids)]) for _ in range(10)]
     for _ in range(20):  # after which it is known to be short, however busy the machine is
-        await get(work, USER, ids[0], NAME)
+        await get(unit_of_work, USER, ids[0], NAME)
     said.clear()
 
-    found, alone = await asyncio.gather(asyncio.gather(*several), get(work, USER, ids[3], NAME))
+    found, alone = await asyncio.gather(asyncio.gather(*several), get(unit_of_work, USER, ids[3], NAME))
 
     assert len(said) <= 2
     assert [rows[0][0] for rows in found[0]] == [b'{"first_name":"%c"}' % letter for letter in b"jihgfedcba"]
@@ -191,7 +191,7 @@ async def test_records_of_one_read_go_along_with_those_of_others(watched):
 
 
 async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_they_are_read(directory):
-    work = directory.work(ADMIN)
+    unit_of_work = directory.unit_of_work(ADMIN)
     given = [(USER, {"first_name": f'{n} "\\é', "age": n}) for n in range(9)] + [
         (GROUP, {"name": f"Group {n}"}) for n in range(9)
     ]
@@ -199,9 +199,11 @@ async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_
         resource: Selection(tuple((it.name, Scalar(it.name)) for it in resource.shown)) for resource in (USER, GROUP)
     }
 
-    resource = await asyncio.gather(*(create(work, model, data, whole[model]) for model, data in given))
+    resource = await asyncio.gather(*(create(unit_of_work, model, data, whole[model]) for model, data in given))
 
-    read = [(await get(work, model, id, whole[model])) for (model, _), (id, _) in zip(given, resource, strict=True)]
+    read = [
+        (await get(unit_of_work, model, id, whole[model])) for (model, _), (id, _) in zip(given, resource, strict=True)
+    ]
     assert [answer for _, answer in resource] == read
 
 

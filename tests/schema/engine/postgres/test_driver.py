@@ -52,8 +52,8 @@ async def watched(url):
         yield directory, said
 
 
-async def make(work, **fields):
-    return (await create(work, USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
+async def make(unit_of_work, **fields):
+    return (await create(unit_of_work, USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
 
 
 async def kill(url, pid=None):
@@ -84,14 +84,14 @@ async def test_a_session_has_its_limits_and_its_name(url):
 
 async def test_records_looked_up_at_the_same_moment_are_one_statement(watched):
     directory, said = watched
-    work = directory.work(ADMIN)
-    ids = [await make(work, age=age) for age in range(10)]
+    unit_of_work = directory.unit_of_work(ADMIN)
+    ids = [await make(unit_of_work, age=age) for age in range(10)]
     for _ in range(20):  # after which it is known to be short, however busy the machine is
-        await get(work, USER, ids[0], SHORT)
+        await get(unit_of_work, USER, ids[0], SHORT)
     said.clear()
 
     found = await asyncio.gather(
-        *(get(work, USER, id, SHORT) for id in [*ids, UNKNOWN_ID, *ids]), return_exceptions=True
+        *(get(unit_of_work, USER, id, SHORT) for id in [*ids, UNKNOWN_ID, *ids]), return_exceptions=True
     )
 
     assert words(said) == ["SELECT"]
@@ -104,21 +104,23 @@ async def test_records_looked_up_at_the_same_moment_are_one_statement(watched):
 
 async def test_new_records_made_at_the_same_moment_are_one_transaction(watched):
     directory, said = watched
-    work = directory.work(ADMIN)
+    unit_of_work = directory.unit_of_work(ADMIN)
 
-    ids = await asyncio.gather(*(make(work, age=age) for age in range(20)))
+    ids = await asyncio.gather(*(make(unit_of_work, age=age) for age in range(20)))
 
     assert len(set(ids)) == 20
     assert words(said) == ["WITH"]
 
 
 async def test_of_new_records_one_that_fails_fails_alone(watched):
-    work = watched[0].work(ADMIN)
+    unit_of_work = watched[0].unit_of_work(ADMIN)
 
-    made = await asyncio.gather(*(make(work, email=f"{n % 7}@example.com") for n in range(10)), return_exceptions=True)
+    made = await asyncio.gather(
+        *(make(unit_of_work, email=f"{n % 7}@example.com") for n in range(10)), return_exceptions=True
+    )
 
     assert sorted(type(it).__name__ for it in made) == ["Conflict"] * 3 + ["str"] * 7
-    assert next(it for it in made if isinstance(it, Conflict)).faults[0].path == ("email",)
+    assert next(it for it in made if isinstance(it, Conflict)).field_errors[0].path == ("email",)
     assert len({id for id in made if isinstance(id, str)}) == 7
 
 
@@ -129,7 +131,7 @@ async def test_several_statements_of_one_read_see_one_moment(watched):
 
     under_way = asyncio.create_task(directory.read([before, slow, before]))
     await asyncio.sleep(0.1)
-    await make(directory.work(ADMIN))
+    await make(directory.unit_of_work(ADMIN))
     first, _, last = await under_way
 
     assert [tuple(row) for row in first] == [tuple(row) for row in last] == [(0,)]
@@ -137,22 +139,22 @@ async def test_several_statements_of_one_read_see_one_moment(watched):
 
 
 async def test_of_many_who_read_change_and_write_none_is_lost(watched):
-    work = watched[0].work(ADMIN)
-    id = await make(work, age=0)
+    unit_of_work = watched[0].unit_of_work(ADMIN)
+    id = await make(unit_of_work, age=0)
 
     async def count_one():
         while True:
-            found = await get(work, USER, id, SHORT)
+            found = await get(unit_of_work, USER, id, SHORT)
             try:
                 more = {"last_name": f"{found.version + 1}"}
-                await update(work, USER, id, more, SHORT, versions=frozenset({found.version}))
+                await update(unit_of_work, USER, id, more, SHORT, versions=frozenset({found.version}))
             except VersionMismatch:
                 continue
             return
 
     await asyncio.gather(*(count_one() for _ in range(40)))
 
-    assert (await get(work, USER, id, SHORT)).version == 41
+    assert (await get(unit_of_work, USER, id, SHORT)).version == 41
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
@@ -174,17 +176,17 @@ async def test_a_transaction_is_tried_again_where_that_helps(watched, code):
 
 async def test_a_lock_that_does_not_come_free_is_a_503(url):
     async with Directory(url, deadline=1) as directory:
-        work = directory.work(ADMIN)
-        id = await make(work)
+        unit_of_work = directory.unit_of_work(ADMIN)
+        id = await make(unit_of_work)
         other = await asyncpg.connect(url)
         async with other.transaction():
             await other.execute('SELECT 1 FROM "user" FOR UPDATE')
 
             with pytest.raises(DatabaseUnavailable):
-                await update(work, USER, id, {"age": 2}, SHORT)
+                await update(unit_of_work, USER, id, {"age": 2}, SHORT)
         await other.close()
 
-        assert (await update(work, USER, id, {"age": 3}, SHORT)).version == 2
+        assert (await update(unit_of_work, USER, id, {"age": 3}, SHORT)).version == 2
 
 
 async def test_what_takes_too_long_is_broken_off_and_harms_nobody(url):
@@ -211,15 +213,15 @@ async def test_who_goes_away_while_reading_gives_the_connection_back(url):
 
 async def test_a_read_survives_the_loss_of_its_connection(watched, url):
     directory, _ = watched
-    work = directory.work(ADMIN)
-    id = await make(work)
+    unit_of_work = directory.unit_of_work(ADMIN)
+    id = await make(unit_of_work)
     await kill(url)
 
-    assert (await get(work, USER, id, SHORT)).version == 1
+    assert (await get(unit_of_work, USER, id, SHORT)).version == 1
     await kill(url)
-    assert (await find(work, USER, LIST, {"size": 5})).json == b'{"items":[{"age":1,"version":1}]}'
+    assert (await find(unit_of_work, USER, LIST, {"size": 5})).json == b'{"items":[{"age":1,"version":1}]}'
     await kill(url)
-    assert (await update(work, USER, id, {"age": 2}, SHORT)).version == 2
+    assert (await update(unit_of_work, USER, id, {"age": 2}, SHORT)).version == 2
 
 
 async def test_a_read_is_repeated_once_when_its_connection_is_lost_in_the_midst(watched, url):
@@ -235,7 +237,7 @@ async def test_a_read_is_repeated_once_when_its_connection_is_lost_in_the_midst(
 
 async def test_a_write_whose_fate_is_unknown_says_so(watched, monkeypatch):
     directory, _ = watched
-    id = await make(directory.work(ADMIN))
+    id = await make(directory.unit_of_work(ADMIN))
     database = directory.database
     run = database._run
 
@@ -246,7 +248,7 @@ async def test_a_write_whose_fate_is_unknown_says_so(watched, monkeypatch):
 
     monkeypatch.setattr(type(database), "_run", lambda self, connection, sql: lose(connection, sql))
     with pytest.raises(DatabaseUnavailable, match=UNKNOWN):
-        await update(directory.work(ADMIN), USER, id, {"age": 2}, SHORT)
+        await update(directory.unit_of_work(ADMIN), USER, id, {"age": 2}, SHORT)
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -259,13 +261,13 @@ async def test_a_creation_is_begun_anew_only_where_the_database_said_that_it_was
 
     monkeypatch.setattr(reads, "connect", noted)
     async with Directory(url, deadline=5) as directory:
-        work = directory.work(ADMIN)
-        await make(work)
+        unit_of_work = directory.unit_of_work(ADMIN)
+        await make(unit_of_work)
         other = await asyncpg.connect(url)
         held = other.transaction()
         await held.start()
         await other.execute('LOCK TABLE "user" IN SHARE MODE')
-        under_way = [asyncio.create_task(make(work)) for _ in range(3)]
+        under_way = [asyncio.create_task(make(unit_of_work)) for _ in range(3)]
         await asyncio.sleep(0.2)
 
         if told:
@@ -313,19 +315,23 @@ async def test_the_service_comes_back_with_the_database():
         await asyncio.to_thread(migrate, cluster.url)
         await asyncio.to_thread(cluster.stop)
         async with Directory(cluster.url, deadline=5) as directory:
-            work = directory.work(ADMIN)
+            unit_of_work = directory.unit_of_work(ADMIN)
             with pytest.raises(DatabaseUnavailable):
-                await find(work, USER, LIST, {"size": 5})
+                await find(unit_of_work, USER, LIST, {"size": 5})
             await asyncio.to_thread(cluster.start)
-            id = await make(work)
+            id = await make(unit_of_work)
 
             await asyncio.to_thread(cluster.stop, "immediate")
-            for doing in (find(work, USER, LIST, {"size": 5}), get(work, USER, id, SHORT), make(work)):
+            for doing in (
+                find(unit_of_work, USER, LIST, {"size": 5}),
+                get(unit_of_work, USER, id, SHORT),
+                make(unit_of_work),
+            ):
                 with pytest.raises(DatabaseUnavailable):
                     await asyncio.wait_for(doing, 6)
             await asyncio.to_thread(cluster.start)
 
-            assert (await get(work, USER, id, SHORT)).version == 1
+            assert (await get(unit_of_work, USER, id, SHORT)).version == 1
         await asyncio.to_thread(cluster.stop)
 
 
@@ -349,19 +355,19 @@ async def test_who_has_written_reads_where_it_was_written_and_others_from_the_re
     behind = postgres.named(url, "behind")
     await asyncio.to_thread(migrate, behind)
     async with Directory(url, replica=behind) as directory:
-        id = await make(directory.work(ADMIN))
+        id = await make(directory.unit_of_work(ADMIN))
 
-        assert (await get(directory.work(ADMIN), USER, id, SHORT)).version == 1
+        assert (await get(directory.unit_of_work(ADMIN), USER, id, SHORT)).version == 1
         with pytest.raises(NotFound):
-            await get(directory.work(EDITOR), USER, id, SHORT)
+            await get(directory.unit_of_work(EDITOR), USER, id, SHORT)
 
 
 async def test_without_prepared_statements_the_answers_are_the_same(url):
     async with Directory(f"{url}&pgbouncer=true") as directory:
-        work = directory.work(ADMIN)
-        id = await make(work)
+        unit_of_work = directory.unit_of_work(ADMIN)
+        id = await make(unit_of_work)
 
-        found = await asyncio.gather(*(get(work, USER, id, SHORT) for _ in range(5)))
+        found = await asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5)))
 
         assert {it.json for it in found} == {b'{"age":1,"version":1}'}
 

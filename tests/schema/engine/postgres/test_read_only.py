@@ -43,7 +43,7 @@ def url(migrated):
 
 
 @pytest.fixture
-def client(url, monkeypatch):
+def http_client(url, monkeypatch):
     monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
     with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as opened:
@@ -62,13 +62,15 @@ def take_changes(url):
     postgres.run(told_otherwise, SETTING.format("RESET", ""))
 
 
-def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(client, url):
-    client.post("/users", json=ADA).raise_for_status()
+def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(http_client, url):
+    http_client.post("/users", json=ADA).raise_for_status()
     take_none(url)
 
-    refused = [client.post("/users", json=ADA), client.post("/groups", json={"name": "New"})]
-    asked = client.post("/graphql", json={"query": 'mutation { createGroup(input: {name: "A"}) { group { id } } }'})
-    listed, ready = client.get("/users"), client.get("/health/ready")
+    refused = [http_client.post("/users", json=ADA), http_client.post("/groups", json={"name": "New"})]
+    asked = http_client.post(
+        "/graphql", json={"query": 'mutation { createGroup(input: {name: "A"}) { group { id } } }'}
+    )
+    listed, ready = http_client.get("/users"), http_client.get("/health/ready")
 
     assert [(it.status_code, it.headers["retry-after"], it.json()["detail"]) for it in refused] == [
         (503, "1", READS_ALONE)
@@ -79,10 +81,10 @@ def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(
 
     take_changes(url)
     until = time.monotonic() + 5
-    while client.get("/health/ready").status_code != 200 and time.monotonic() < until:
+    while http_client.get("/health/ready").status_code != 200 and time.monotonic() < until:
         time.sleep(0.02)
 
-    assert [client.post("/users", json=ADA).status_code for _ in range(4)] == [201] * 4
+    assert [http_client.post("/users", json=ADA).status_code for _ in range(4)] == [201] * 4
 
 
 async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url):
@@ -93,10 +95,10 @@ async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url)
             await directory.read([("SELECT 1", ())])
         take_changes(url)
 
-        refused = [create(directory.work(ADMIN), USER, ADA, SHORT) for _ in range(5)]
+        refused = [create(directory.unit_of_work(ADMIN), USER, ADA, SHORT) for _ in range(5)]
         assert {str(error) for error in await asyncio.gather(*refused, return_exceptions=True)} == {READS_ALONE}
         for _ in range(4):
-            await create(directory.work(ADMIN), USER, ADA, SHORT)
+            await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
 
 
 @pytest.mark.parametrize("code", ["53100", "58030"])
@@ -112,5 +114,5 @@ async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(ur
         assert refused.value.detail == DISK
         with pytest.raises(DatabaseUnavailable, match=DISK):
             await directory.check()
-        await create(directory.work(ADMIN), USER, ADA, SHORT)
+        await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
         await directory.check()  # What has gone well since says more than what did not.

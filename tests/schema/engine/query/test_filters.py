@@ -72,12 +72,12 @@ def values_for(field, operator, chance):
 
 
 @pytest.mark.parametrize("field, operator", OPERATORS)
-def test_each_operator_finds_what_it_says(door, field, operator):
+def test_each_operator_finds_what_it_says(client, field, operator):
     for value in values_for(field, operator, random.Random(f"{field} {operator}")):
         rows = [row for row in PEOPLE if holds(row, field, operator, value)]
         expected = [row["id"] for row in in_default_order(rows, [(field, operator, value)])]
 
-        found = door.find(
+        found = client.find(
             "user", size=100, count="exact", **{f"{field}__{operator}" if operator != "eq" else field: value}
         )
 
@@ -85,7 +85,7 @@ def test_each_operator_finds_what_it_says(door, field, operator):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_filters_said_together_all_hold(door, seed):
+def test_filters_said_together_all_hold(client, seed):
     chance = random.Random(seed)
 
     for _ in range(10):
@@ -98,7 +98,7 @@ def test_filters_said_together_all_hold(door, seed):
         ]
         named = {f"{field}__{operator}" if operator != "eq" else field: it for (field, operator), it in asked.items()}
 
-        found = door.find("user", size=100, sort=sort, count="exact", **named)
+        found = client.find("user", size=100, sort=sort, count="exact", **named)
 
         assert (found.items, found.total) == (rows, len(rows)), named
 
@@ -113,11 +113,11 @@ PLANS = {(way, store): empty_plans(store) for way in WAYS for store in ("sqlite"
 
 
 @pytest.fixture(params=WAYS)
-def way(request, monkeypatch, crowded, client, store):
+def way(request, monkeypatch, crowded, http_client, store):
     """Each of the ways to a page of a filtered list, which otherwise only large directories take."""
     for name, value in WAYS[request.param].items():
         monkeypatch.setattr(search, name, value)
-    client.app.state.directory.plans = PLANS[request.param, store]
+    http_client.app.state.directory.plans = PLANS[request.param, store]
 
 
 @pytest.mark.usefixtures("way")
@@ -137,16 +137,16 @@ def test_whichever_way_it_is_gone_the_pages_of_a_filtered_list_are_the_list(rest
         )
 
 
-def check_pages(door, expected, asked, sort, size=5):
+def check_pages(client, expected, asked, sort, size=5):
     """The pages of a list are as expected, and each leads back to the one before it."""
-    page, seen = door.find("user", size=size, sort=sort, **asked), list[str]()
+    page, seen = client.find("user", size=size, sort=sort, **asked), list[str]()
     assert page.previous is None
     while True:
         before, seen = seen, [*seen, *page.ids]
         if page.next is None:
             break
-        page = door.find("user", size=size, sort=sort, after=page.next, **asked)
-        back = door.find("user", size=size, sort=sort, before=page.previous, **asked)
+        page = client.find("user", size=size, sort=sort, after=page.next, **asked)
+        back = client.find("user", size=size, sort=sort, before=page.previous, **asked)
         assert back.ids == [*before, *seen[len(before) :]][-size:], asked
         assert back.next is not None
     assert seen == expected, asked
@@ -324,11 +324,11 @@ def test_filters_can_be_nested_ten_levels_deep(graphql, word):
         "2026-01-02T00:00:00.000001-00:00",
     ],
 )
-def test_a_moment_may_be_spelled_in_any_zone(door, spelled):
+def test_a_moment_may_be_spelled_in_any_zone(client, spelled):
     expected = sorted(row["id"] for row in PEOPLE if row["created_at"] == "2026-01-02T00:00:00.000001Z")
 
     assert expected
-    assert door.find("user", size=100, created_at=spelled).ids == expected
+    assert client.find("user", size=100, created_at=spelled).ids == expected
 
 
 @pytest.mark.parametrize("query", ["age__in=35,37", "age__in=35&age__in=37", "age__in=35,37&age__in=35"])
@@ -380,7 +380,7 @@ def test_a_parameter_that_is_none_is_named(rest, query, blamed):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
         rest.send("GET", f"/users?{query}")
 
-    assert [fault["parameter"] for fault in refused.value.faults] == [blamed]
+    assert [field_error["parameter"] for field_error in refused.value.field_errors] == [blamed]
 
 
 @pytest.mark.parametrize("name", ["age", "limit", "sort", "after", "first_name__startswith"])

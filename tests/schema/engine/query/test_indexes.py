@@ -54,11 +54,11 @@ def sorted_in_memory(steps):
 
 
 @pytest.mark.parametrize("sort", sorts())
-def test_every_sort_follows_an_index_both_ways(door, plan, sort):
-    first = plan(lambda: door.find("user", sort=sort, size=5))
-    page = door.find("user", sort=sort, size=5)
-    later = plan(lambda: door.find("user", sort=sort, size=5, after=page.next))
-    back = plan(lambda: door.find("user", sort=sort, size=5, before=page.next))
+def test_every_sort_follows_an_index_both_ways(client, plan, sort):
+    first = plan(lambda: client.find("user", sort=sort, size=5))
+    page = client.find("user", sort=sort, size=5)
+    later = plan(lambda: client.find("user", sort=sort, size=5, after=page.next))
+    back = plan(lambda: client.find("user", sort=sort, size=5, before=page.next))
 
     assert not sorted_in_memory([*first, *later, *back])
     assert [
@@ -89,12 +89,12 @@ COMPARISONS = list(comparisons())
 
 
 @pytest.mark.parametrize("made, field, operator, value", COMPARISONS)
-def test_every_filter_finds_its_rows_by_an_index(door, plan, made, field, operator, value):
+def test_every_filter_finds_its_rows_by_an_index(client, plan, made, field, operator, value):
     asked = {f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value}
     if (field.name,) in made.sorts:
         asked["sort"] = field.name
 
-    steps = plan(lambda: door.find(made.singular, **asked))
+    steps = plan(lambda: client.find(made.singular, **asked))
 
     assert not walks(steps) or is_known_beforehand(field, operator)
     if operator not in ("startswith", "in") and not field.folded:
@@ -104,10 +104,10 @@ def test_every_filter_finds_its_rows_by_an_index(door, plan, made, field, operat
 @pytest.mark.parametrize(
     "made, field, operator, value", [it for it in COMPARISONS if it.values[2] in ("eq", "in", "startswith")]
 )
-def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(door, plan, made, field, operator, value):
+def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(client, plan, made, field, operator, value):
     asked = {f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value}
 
-    steps = plan(lambda: door.find(made.singular, **asked))
+    steps = plan(lambda: client.find(made.singular, **asked))
 
     assert not walks(steps)
     assert operator != "eq" or not sorted_in_memory(steps)
@@ -116,16 +116,16 @@ def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(door, plan, 
 @pytest.mark.parametrize(
     "read",
     [
-        lambda door: door.get("user", ADA["id"]),
-        lambda door: door.find("user", ("groups", ADA["id"]), size=5),
-        lambda door: door.find("group", ("members", ENGINE), size=5),
-        lambda door: door.find("group", ("members", ENGINE), size=5, count="exact", id=ADA["id"]),
-        lambda door: door.everything("group", ("members", ENGINE), size=20),
+        lambda client: client.get("user", ADA["id"]),
+        lambda client: client.find("user", ("groups", ADA["id"]), size=5),
+        lambda client: client.find("group", ("members", ENGINE), size=5),
+        lambda client: client.find("group", ("members", ENGINE), size=5, count="exact", id=ADA["id"]),
+        lambda client: client.everything("group", ("members", ENGINE), size=20),
     ],
     ids=["a record", "groups of one", "members of one", "one member", "more members"],
 )  # fmt: skip
-def test_what_is_below_a_record_is_found_by_its_key(door, plan, read):
-    steps = plan(lambda: read(door))
+def test_what_is_below_a_record_is_found_by_its_key(client, plan, read):
+    steps = plan(lambda: read(client))
 
     assert not walks(steps)
     assert not sorted_in_memory(steps)
@@ -145,17 +145,17 @@ def test_lists_inside_lists_are_found_by_their_keys(graphql, plan):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda door: door.create("user", first_name="P", age=1, email="p@example.com", external_id="p"),
-        lambda door: door.update("user", ADA["id"], if_version=1, age=2, email="q@example.com"),
-        lambda door: door.delete("user", ADA["id"], if_version=1),
-        lambda door: door.delete("group", ENGINE),
-        lambda door: door.link("group", ENGINE, "members", ADA["id"], role="owner"),
-        lambda door: door.unlink("group", ENGINE, "members", ADA["id"]),
+        lambda client: client.create("user", first_name="P", age=1, email="p@example.com", external_id="p"),
+        lambda client: client.update("user", ADA["id"], if_version=1, age=2, email="q@example.com"),
+        lambda client: client.delete("user", ADA["id"], if_version=1),
+        lambda client: client.delete("group", ENGINE),
+        lambda client: client.link("group", ENGINE, "members", ADA["id"], role="owner"),
+        lambda client: client.unlink("group", ENGINE, "members", ADA["id"]),
     ],
     ids=["create", "update", "delete user", "delete group", "link", "unlink"],
 )  # fmt: skip
-def test_what_is_written_is_found_by_its_key(door, plan, write):
-    steps = plan(lambda: write(door))
+def test_what_is_written_is_found_by_its_key(client, plan, write):
+    steps = plan(lambda: write(client))
 
     assert not walks(steps)
 

@@ -15,54 +15,54 @@ pytestmark = pytest.mark.usefixtures("crowded")
 
 
 @every_sort
-def test_pages_forward_are_the_list(door, sort):
+def test_pages_forward_are_the_list(client, sort):
     expected = [row["id"] for row in in_order(PEOPLE, sort)]
 
     for size in (2, 46, 47, 100):
         seen: list[str] = []
-        page = door.find("user", sort=sort, size=size)
+        page = client.find("user", sort=sort, size=size)
         while True:
             assert (page.previous is not None) == bool(seen)
             seen += page.ids
             if page.next is None:
                 break
             assert len(page.items) == size
-            page = door.find("user", sort=sort, size=size, after=page.next)
+            page = client.find("user", sort=sort, size=size, after=page.next)
 
         assert seen == expected
 
 
 @every_sort
-def test_pages_backward_are_the_list(door, sort):
+def test_pages_backward_are_the_list(client, sort):
     expected = [row["id"] for row in in_order(PEOPLE, sort)]
-    end = door.find("user", sort=sort, after=door.find("user", sort=sort, size=46).next)
+    end = client.find("user", sort=sort, after=client.find("user", sort=sort, size=46).next)
 
     for size in (3, 45, 46, 100):
-        page, seen = door.find("user", sort=sort, size=size, before=end.previous), end.ids
+        page, seen = client.find("user", sort=sort, size=size, before=end.previous), end.ids
         while True:
             assert page.next is not None
             seen = page.ids + seen
             if page.previous is None:
                 break
             assert len(page.items) == size
-            page = door.find("user", sort=sort, size=size, before=page.previous)
+            page = client.find("user", sort=sort, size=size, before=page.previous)
 
         assert seen == expected
 
 
-def test_the_records_come_whole_and_in_order(door):
-    assert door.find("user", sort="-age", size=100).items == in_order(PEOPLE, "-age")
+def test_the_records_come_whole_and_in_order(client):
+    assert client.find("user", sort="-age", size=100).items == in_order(PEOPLE, "-age")
 
 
-def test_by_default_there_are_twenty_by_id(door):
-    assert door.find("user").ids == sorted(row["id"] for row in PEOPLE)[:20]
+def test_by_default_there_are_twenty_by_id(client):
+    assert client.find("user").ids == sorted(row["id"] for row in PEOPLE)[:20]
 
 
 @every_sort
-def test_a_cursor_keeps_its_place_while_records_come_and_go(door, database, sort):
+def test_a_cursor_keeps_its_place_while_records_come_and_go(client, database, sort):
     chance, rows = random.Random(sort), list(PEOPLE)
     fields = [name.removeprefix("-") for name in sort.split(",")]
-    page = door.find("user", sort=sort, size=5)
+    page = client.find("user", sort=sort, size=5)
 
     for number in range(8):
         here, place = page.next, key_of(page.items[-1], fields)
@@ -75,7 +75,7 @@ def test_a_cursor_keeps_its_place_while_records_come_and_go(door, database, sort
         rows += come
         later = [row for row in in_order(rows, sort) if _is_later(key_of(row, fields), place, sort)]
 
-        page = door.find("user", sort=sort, size=5, after=here)
+        page = client.find("user", sort=sort, size=5, after=here)
 
         assert page.items == later[:5]
         assert (page.next is not None) == (len(later) > 5)
@@ -166,10 +166,10 @@ def test_the_links_of_a_page_lead_to_its_neighbours(rest):
     assert set(back.links) == {"next"}
 
 
-def test_a_filtered_list_is_paged_within_its_filter(door):
+def test_a_filtered_list_is_paged_within_its_filter(client):
     expected = [row["id"] for row in in_order(PEOPLE, "last_name") if row["age"] == 36]
 
-    found = door.everything("user", sort="last_name", size=2, age=36)
+    found = client.everything("user", sort="last_name", size=2, age=36)
 
     assert [row["id"] for row in found] == expected
 
@@ -182,9 +182,9 @@ def test_first_and_last_exclude_one_another(graphql):
 @pytest.mark.parametrize(
     "sort", ["nickname", "active", "-age,first_name", "last_name,-first_name", "first_name,last_name"]
 )
-def test_an_order_that_is_not_offered_is_refused(door, sort):
+def test_an_order_that_is_not_offered_is_refused(client, sort):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        door.find("user", sort=sort)
+        client.find("user", sort=sort)
 
 
 def test_the_people_are_awkward_enough():

@@ -137,26 +137,26 @@ def filled(asked, number, text, id):
     return {name: fill(value) for name, value in asked.items()}
 
 
-def requests(door, number, text, id):
+def requests(client, number, text, id):
     """One of each kind of request, with these values; whether it is granted does not matter."""
 
     def find(asked):
-        page = door.find("user", **filled(asked, number, text, id))
+        page = client.find("user", **filled(asked, number, text, id))
         if page.next:
-            door.find("user", **filled(asked, number, text, id), after=page.next)
+            client.find("user", **filled(asked, number, text, id), after=page.next)
 
     deeds: list[Callable[..., Any]] = [
         *(partial(find, asked) for asked in ASKED),
-        lambda: door.get("user", id),
-        lambda: door.find("user", ("groups", id), size=number),
-        lambda: door.update("user", id, if_version=number, first_name=text),
-        lambda: door.update("user", id, last_name=text, age=number),
-        lambda: door.delete("user", id, if_version=number),
-        lambda: door.call("deactivate", "user", id, if_version=number),
-        lambda: door.link("group", ENGINE["id"], "members", id),
-        lambda: door.link("group", ENGINE["id"], "members", id, role="owner"),
-        lambda: door.unlink("group", ENGINE["id"], "members", id),
-        lambda: door.create("user", first_name=text, age=number, email=f"{text}@example.com"),
+        lambda: client.get("user", id),
+        lambda: client.find("user", ("groups", id), size=number),
+        lambda: client.update("user", id, if_version=number, first_name=text),
+        lambda: client.update("user", id, last_name=text, age=number),
+        lambda: client.delete("user", id, if_version=number),
+        lambda: client.call("deactivate", "user", id, if_version=number),
+        lambda: client.link("group", ENGINE["id"], "members", id),
+        lambda: client.link("group", ENGINE["id"], "members", id, role="owner"),
+        lambda: client.unlink("group", ENGINE["id"], "members", id),
+        lambda: client.create("user", first_name=text, age=number, email=f"{text}@example.com"),
     ]
     for deed in deeds:
         with contextlib.suppress(Refused):
@@ -171,10 +171,10 @@ QUAGGA = (91, "quagga", "00000002-2222-7222-8222-222222222222")
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("name", ["admin", "owner"])
-def test_nothing_of_a_request_is_in_a_plan(door, client, name):
-    requests(door.by(ACTORS[name]), *ZEBRA)
+def test_nothing_of_a_request_is_in_a_plan(client, http_client, name):
+    requests(client.by(ACTORS[name]), *ZEBRA)
 
-    planned = statements_of(client.app.state.directory.plans)
+    planned = statements_of(http_client.app.state.directory.plans)
     assert len(planned) > 5
     for key, statement in planned.items():
         bound = statement.bind(Anything())
@@ -184,27 +184,27 @@ def test_nothing_of_a_request_is_in_a_plan(door, client, name):
             assert not re.search(r"zebra|\b73\b|\b00000001\b", text)
 
 
-def test_other_values_need_no_other_plan(door, client):
-    plans = client.app.state.directory.plans
-    requests(door, *ZEBRA)
+def test_other_values_need_no_other_plan(client, http_client):
+    plans = http_client.app.state.directory.plans
+    requests(client, *ZEBRA)
     planned = set(statements_of(plans))
 
-    requests(door, *QUAGGA)
+    requests(client, *QUAGGA)
 
     assert set(statements_of(plans)) == planned
 
 
-def test_another_person_needs_no_other_plan(door, client):
-    plans = client.app.state.directory.plans
-    requests(door.by(ACTORS["owner"]), *ZEBRA)
+def test_another_person_needs_no_other_plan(client, http_client):
+    plans = http_client.app.state.directory.plans
+    requests(client.by(ACTORS["owner"]), *ZEBRA)
     planned = set(statements_of(plans))
 
-    requests(door.by(ACTORS["person"]), *ZEBRA)
+    requests(client.by(ACTORS["person"]), *ZEBRA)
 
     assert set(statements_of(plans)) == planned
 
 
-def answers(door):
+def answers(client):
     """What an actor is told to one question about each rule; nothing is changed by it."""
 
     def told(deed):
@@ -214,30 +214,30 @@ def answers(door):
             return refused.code, refused.detail
 
     deeds: list[Callable[..., Any]] = [
-        door.me,
-        lambda: door.find("user", count="exact").items,
-        lambda: door.find("user", sort="-age").items,
-        lambda: door.find("user", email__startswith="a").items,
-        lambda: door.find("group").items,
-        lambda: door.find("group", ("members", ENGINE["id"])).items,
-        lambda: door.create("user", first_name="Ada", age=1, email=ADA["email"]),
-        lambda: door.create("group", name=ENGINE["name"]),
-        lambda: door.update("group", ENGINE["id"]),
-        lambda: door.delete("group", ENGINE["id"], if_version=2),
+        client.me,
+        lambda: client.find("user", count="exact").items,
+        lambda: client.find("user", sort="-age").items,
+        lambda: client.find("user", email__startswith="a").items,
+        lambda: client.find("group").items,
+        lambda: client.find("group", ("members", ENGINE["id"])).items,
+        lambda: client.create("user", first_name="Ada", age=1, email=ADA["email"]),
+        lambda: client.create("group", name=ENGINE["name"]),
+        lambda: client.update("group", ENGINE["id"]),
+        lambda: client.delete("group", ENGINE["id"], if_version=2),
     ]
     for user in (ADA, BOB, EVE):
         for_each: list[Any] = [
-            lambda user=user: door.get("user", user["id"]),
-            lambda user=user: door.find("user", ("groups", user["id"])).items,
-            lambda user=user: door.update("user", user["id"]),
-            lambda user=user: door.update("user", user["id"], age=user["age"]),
-            lambda user=user: door.update("user", user["id"], email=user["email"]),
-            lambda user=user: door.delete("user", user["id"], if_version=2),
-            lambda user=user: door.call("activate", "user", user["id"]),
+            lambda user=user: client.get("user", user["id"]),
+            lambda user=user: client.find("user", ("groups", user["id"])).items,
+            lambda user=user: client.update("user", user["id"]),
+            lambda user=user: client.update("user", user["id"], age=user["age"]),
+            lambda user=user: client.update("user", user["id"], email=user["email"]),
+            lambda user=user: client.delete("user", user["id"], if_version=2),
+            lambda user=user: client.call("activate", "user", user["id"]),
             lambda user=user: (
-                door.unlink("group", access_table.CHOIR["id"], "members", user["id"]) if user is not BOB else None
+                client.unlink("group", access_table.CHOIR["id"], "members", user["id"]) if user is not BOB else None
             ),
-            lambda: door.link("group", ENGINE["id"], "members", BOB["id"]),
+            lambda: client.link("group", ENGINE["id"], "members", BOB["id"]),
         ]
         deeds += for_each
     return [told(deed) for deed in deeds]
@@ -247,11 +247,11 @@ def answers(door):
 def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, actors, database):
     people = {name: kind(service, actors, actor) for name, actor in ACTORS.items() if actor}
     alone = {}
-    for name, door in people.items():
+    for name, client in people.items():
         with over(service, Directory(str(database))):
-            alone[name] = answers(door)
+            alone[name] = answers(client)
 
-    kin = [name for name, door in people.items() if door.actor in KIN]
+    kin = [name for name, client in people.items() if client.actor in KIN]
     for order in (list(people), *(kin[number:] + kin[:number] for number in range(len(kin)))):
         with over(service, Directory(str(database))):
             for name in order:

@@ -33,11 +33,11 @@ def words_of(search):
 
 
 @pytest.fixture(params=["few", "many"])
-def hits(request, monkeypatch, client, store):
+def hits(request, monkeypatch, http_client, store):
     """Hits are sorted where they are few, and walked to where they are many: both ways are tried."""
     if request.param == "many":
         monkeypatch.setattr(search, "MANY", 0)
-        client.app.state.directory.plans = PLANS_FOR_MANY[store]
+        http_client.app.state.directory.plans = PLANS_FOR_MANY[store]
         monkeypatch.setattr(search, "WALKED", 40)
     return request.param
 
@@ -51,49 +51,49 @@ def crowd_of_names(database):
 
 @pytest.mark.usefixtures("crowd_of_names")
 @pytest.mark.parametrize("search", [it for it in SEARCHES if words_of(it)])
-def test_q_finds_all_who_have_each_word_in_a_name(door, hits, search):
+def test_q_finds_all_who_have_each_word_in_a_name(client, hits, search):
     expected = [row["id"] for row in in_order(CROWD, "id") if has_words(row, search)]
 
-    found = door.find("user", q=search, size=100, count="exact")
+    found = client.find("user", q=search, size=100, count="exact")
 
     assert (found.ids, found.total) == (expected[:100], len(expected))
 
 
 @pytest.mark.parametrize("search", [it for it in SEARCHES if not words_of(it)] + ["a", "ab cd ef", "", "   "])
-def test_a_search_without_a_word_of_three_characters_is_refused(door, search):
+def test_a_search_without_a_word_of_three_characters_is_refused(client, search):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        door.find("user", q=search)
+        client.find("user", q=search)
 
     assert refused.value.names == {"q"}
-    assert "at least 3" in str(refused.value.faults)
+    assert "at least 3" in str(refused.value.field_errors)
 
 
 @pytest.mark.parametrize("search", ["ada\n", "\x00ada", "a" * 101, "ada\u0085"])
-def test_a_search_has_bounds(door, search):
+def test_a_search_has_bounds(client, search):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        door.find("user", q=search)
+        client.find("user", q=search)
 
     assert refused.value.names == {"q"}
 
 
 @pytest.mark.parametrize("part", ["ad", "a", ""])
-def test_contains_takes_three_characters(door, part):
+def test_contains_takes_three_characters(client, part):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        door.find("user", first_name__contains=part)
+        client.find("user", first_name__contains=part)
 
-    assert "3" in str(refused.value.faults)
+    assert "3" in str(refused.value.field_errors)
 
 
 @pytest.mark.usefixtures("crowd_of_names")
 @pytest.mark.parametrize("sort", [*sorts(), None])
-def test_a_search_has_pages_in_every_order_both_ways(door, hits, sort):
+def test_a_search_has_pages_in_every_order_both_ways(client, hits, sort):
     order = {"sort": sort} if sort else {}
     expected = [row["id"] for row in in_order(CROWD, sort or "id") if has_words(row, "ada")]
 
-    forwards = [row["id"] for row in door.everything("user", q="ada", size=7, **order)]
-    last = door.find("user", q="ada", size=100, **order)
-    middle = door.find("user", q="ada", size=7, after=door.find("user", q="ada", size=20, **order).next, **order)
-    back = door.find("user", q="ada", size=7, before=middle.previous, **order)
+    forwards = [row["id"] for row in client.everything("user", q="ada", size=7, **order)]
+    last = client.find("user", q="ada", size=100, **order)
+    middle = client.find("user", q="ada", size=7, after=client.find("user", q="ada", size=20, **order).next, **order)
+    back = client.find("user", q="ada", size=7, before=middle.previous, **order)
 
     assert forwards == expected
     assert last.ids == expected[:100]
@@ -102,7 +102,7 @@ def test_a_search_has_pages_in_every_order_both_ways(door, hits, sort):
 
 
 @pytest.mark.usefixtures("crowd_of_names")
-def test_search_and_filters_hold_together(door, hits):
+def test_search_and_filters_hold_together(client, hits):
     for asked, holds in (
         ({"q": "ada", "active": True}, lambda row: row["active"] and has_words(row, "ada")),
         ({"q": "ada", "first_name__contains": "dam"}, lambda row: "dam" in row["first_name"].lower()),
@@ -111,7 +111,7 @@ def test_search_and_filters_hold_together(door, hits):
     ):
         rows = [row for row in in_order(CROWD, "id") if holds(row) and ("q" not in asked or has_words(row, "ada"))]
 
-        found = door.find("user", size=100, count="exact", **asked)
+        found = client.find("user", size=100, count="exact", **asked)
 
         assert (found.ids, found.total) == ([row["id"] for row in rows][:100], len(rows))
 
@@ -128,31 +128,31 @@ def test_search_and_filters_hold_together(door, hits):
     ],
     ids=["a stretch", "an age", "active", "a beginning"],
 )
-def test_a_search_within_a_stretch_has_pages_in_every_order(door, hits, asked, holds, sort):
+def test_a_search_within_a_stretch_has_pages_in_every_order(client, hits, asked, holds, sort):
     expected = [row["id"] for row in in_order(CROWD, sort) if holds(row) and has_words(row, "ada")]
 
-    found = [row["id"] for row in door.everything("user", q="ada", size=7, sort=sort, **asked)]
+    found = [row["id"] for row in client.everything("user", q="ada", size=7, sort=sort, **asked)]
 
     assert found == expected
 
 
 @pytest.mark.usefixtures("crowd_of_names")
-def test_a_cursor_belongs_to_its_search(door):
-    cursor = door.find("user", q="ada", size=3).next
+def test_a_cursor_belongs_to_its_search(client):
+    cursor = client.find("user", q="ada", size=3).next
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        door.find("user", q="adam", size=3, after=cursor)
+        client.find("user", q="adam", size=3, after=cursor)
 
 
 @pytest.mark.usefixtures("crowded")
-def test_lists_below_a_record_are_searched_alike(door):
+def test_lists_below_a_record_are_searched_alike(client):
     for group in GROUPS:
         members = [row["id"] for row in in_order(MEMBERS.get(group["id"], []), "id") if has_words(row, "ada")]
 
-        found = door.find("group", ("members", group["id"]), q="ada", size=100, count="exact")
+        found = client.find("group", ("members", group["id"]), q="ada", size=100, count="exact")
 
         assert (found.ids, found.total) == (members, len(members))
-    assert door.find("user", ("groups", PEOPLE[0]["id"]), q="group 0").ids == [GROUPS[0]["id"]]
+    assert client.find("user", ("groups", PEOPLE[0]["id"]), q="group 0").ids == [GROUPS[0]["id"]]
 
 
 @pytest.mark.usefixtures("crowded")
@@ -169,46 +169,46 @@ def test_each_list_of_a_query_has_a_search_of_its_own(graphql):
     ]
 
 
-def test_groups_are_found_by_what_they_are_for(door):
-    engine = door.create("group", name="Engine", description="Builds the FIRST computer.")
-    door.create("group", name="Choir", description="Sings.")
+def test_groups_are_found_by_what_they_are_for(client):
+    engine = client.create("group", name="Engine", description="Builds the FIRST computer.")
+    client.create("group", name="Choir", description="Sings.")
 
-    assert door.find("group", q="engine first").ids == [engine["id"]]
-    assert door.find("group", description__contains="computer").ids == [engine["id"]]
-    assert door.find("group", name__contains="first").ids == []
+    assert client.find("group", q="engine first").ids == [engine["id"]]
+    assert client.find("group", description__contains="computer").ids == [engine["id"]]
+    assert client.find("group", name__contains="first").ids == []
 
 
-def test_nobody_searches_in_what_they_may_not_see(door, database):
+def test_nobody_searches_in_what_they_may_not_see(client, database):
     access_table.furnish(database)
 
-    assert door.find("user", q="example.com").ids == []
-    assert door.find("user", email__contains="ada@ex").ids == [ADA["id"]]
+    assert client.find("user", q="example.com").ids == []
+    assert client.find("user", email__contains="ada@ex").ids == [ADA["id"]]
     for actor in (READER, person(ADA)):
-        assert door.by(actor).find("user", q="ada").ids == [ADA["id"]]
+        assert client.by(actor).find("user", q="ada").ids == [ADA["id"]]
         with pytest.raises(Refused, match="FORBIDDEN") as refused:
-            door.by(actor).find("user", email__contains="ada@ex")
+            client.by(actor).find("user", email__contains="ada@ex")
         assert refused.value.names == {"email"}
     with pytest.raises(Refused, match="FORBIDDEN"):
-        door.by(ACTORS["nobody"]).find("user", q="ada")
+        client.by(ACTORS["nobody"]).find("user", q="ada")
 
 
-def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(door):
+def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(client):
     """Before a batch is indexed, and after."""
-    people = [door.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH + 3)]
+    people = [client.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH + 3)]
 
     for number, id in enumerate(people):
-        assert door.find("user", q=f"person{number:03}").ids == [id]
+        assert client.find("user", q=f"person{number:03}").ids == [id]
     for number in (0, BATCH - 1, BATCH, BATCH + 2):
-        door.update("user", people[number], first_name=f"Somebody{number}", age=2)
-        door.update("user", people[number], age=3)
-        assert door.find("user", q=f"somebody{number}").ids == [people[number]]
-        assert door.find("user", q=f"person{number:03}").ids == []
-        door.delete("user", people[number])
-        assert door.find("user", q=f"somebody{number}").ids == []
+        client.update("user", people[number], first_name=f"Somebody{number}", age=2)
+        client.update("user", people[number], age=3)
+        assert client.find("user", q=f"somebody{number}").ids == [people[number]]
+        assert client.find("user", q=f"person{number:03}").ids == []
+        client.delete("user", people[number])
+        assert client.find("user", q=f"somebody{number}").ids == []
     for number in range(BATCH):
-        door.create("user", first_name=f"Late{number}", age=1)
-    assert door.find("user", q="person", size=100, count="exact").total == BATCH - 1
-    assert door.find("user", q="late", count="exact").total == BATCH
+        client.create("user", first_name=f"Late{number}", age=1)
+    assert client.find("user", q="person", size=100, count="exact").total == BATCH - 1
+    assert client.find("user", q="late", count="exact").total == BATCH
 
 
 @pytest.mark.sqlite
@@ -245,30 +245,30 @@ def test_the_index_is_what_the_table_is_whatever_is_written(database):
         assert numbers == connection.execute("SELECT count(*) FROM user").fetchone()
 
 
-def test_a_change_of_anything_else_does_not_touch_the_index(door, statements):
-    user = door.create("user", first_name="Ada", age=36)
+def test_a_change_of_anything_else_does_not_touch_the_index(client, statements):
+    user = client.create("user", first_name="Ada", age=36)
     statements.clear()
 
-    door.update("user", user["id"], age=37)
+    client.update("user", user["id"], age=37)
     assert not [sql for sql in statements if "user_search" in sql]
 
-    door.update("user", user["id"], first_name="Ada", age=38)
+    client.update("user", user["id"], first_name="Ada", age=38)
     assert not [sql for sql in statements if "user_search" in sql]
 
 
-def service_plans(door):
-    return door.client.app.state.directory.plans
+def service_plans(client):
+    return client.http_client.app.state.directory.plans
 
 
-def test_words_are_bound_and_plans_are_shared(door, store):
-    door.client.app.state.directory.plans = empty_plans(store)
-    door.find("user", q="ada love", size=3)
-    before = len(service_plans(door))
+def test_words_are_bound_and_plans_are_shared(client, store):
+    client.http_client.app.state.directory.plans = empty_plans(store)
+    client.find("user", q="ada love", size=3)
+    before = len(service_plans(client))
 
-    door.find("user", q="some body", size=3)
-    door.find("user", q='" OR1', size=3)
+    client.find("user", q="some body", size=3)
+    client.find("user", q='" OR1', size=3)
 
-    assert len(service_plans(door)) == before
+    assert len(service_plans(client)) == before
 
 
 def test_a_migration_indexes_who_is_there(tmp_path):

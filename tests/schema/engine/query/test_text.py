@@ -8,12 +8,12 @@ from tests.fixtures.people import NAMES, fill, made_up
 
 
 @pytest.fixture
-def names(door, database):
+def names(client, database):
     """There is one person for each awkward name; gives the names that a list has, in its order."""
     people = made_up(len(NAMES))
     fill(database, [{**row, "first_name": name} for row, name in zip(people, NAMES, strict=True)])
 
-    return lambda **asked: [row["first_name"] for row in door.find("user", size=100, **asked).items]
+    return lambda **asked: [row["first_name"] for row in client.find("user", size=100, **asked).items]
 
 
 def test_text_sorts_by_code_point(names):
@@ -63,9 +63,9 @@ def test_a_beginning_ignores_case(names, beginning, found):
 
 
 @pytest.mark.parametrize("spelled", ["ñandú@example.com", "ÑANDÚ@EXAMPLE.COM", "Ñandú@Example.com"])
-def test_an_email_is_found_whatever_its_case(door, spelled):
-    made = door.create("user", first_name="Ada", age=36, email="Ñandú@Example.com")
+def test_an_email_is_found_whatever_its_case(client, spelled):
+    made = client.create("user", first_name="Ada", age=36, email="Ñandú@Example.com")
 
-    assert door.find("user", email=spelled).items == [made]
-    assert door.find("user", email__in=["x@example.com", spelled]).items == [made]
-    assert door.find("user", email__startswith=spelled[:3]).items == [made]
+    assert client.find("user", email=spelled).items == [made]
+    assert client.find("user", email__in=["x@example.com", spelled]).items == [made]
+    assert client.find("user", email__startswith=spelled[:3]).items == [made]

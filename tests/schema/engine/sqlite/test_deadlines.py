@@ -133,7 +133,7 @@ async def test_a_write_under_way_is_let_be_and_one_that_waits_is_given_up(hasty,
     monkeypatch.setattr(hasty.database._writer, "_deadline", 0.05)
     under_way = asyncio.create_task(timed(hasty.write(slow_job)))
     await asyncio.sleep(0.02)
-    outcome, _ = await timed(create(hasty.work(ADMIN), USER, {"first_name": "P", "age": 1}, SHORT))
+    outcome, _ = await timed(create(hasty.unit_of_work(ADMIN), USER, {"first_name": "P", "age": 1}, SHORT))
 
     assert isinstance(outcome, Timeout)
     assert not under_way.done()
@@ -147,18 +147,18 @@ async def test_a_write_that_was_given_up_is_never_made(hasty, monkeypatch):
     slow = asyncio.create_task(hasty.write(slow_job))
     await asyncio.sleep(0.02)
     with pytest.raises(Timeout):
-        await create(hasty.work(ADMIN), USER, {"first_name": "P", "age": 1}, SHORT)
+        await create(hasty.unit_of_work(ADMIN), USER, {"first_name": "P", "age": 1}, SHORT)
     await slow
 
-    id, _ = await create(hasty.work(ADMIN), USER, {"first_name": "Q", "age": 1}, SHORT)
+    id, _ = await create(hasty.unit_of_work(ADMIN), USER, {"first_name": "Q", "age": 1}, SHORT)
 
     assert await hasty.read([("SELECT id FROM user", ())]) == [[(id,)]]
 
 
 async def test_records_looked_up_together_are_answered_though_one_has_gone(hasty):
-    work = hasty.work(ADMIN)
-    ids = [(await create(work, USER, {"first_name": "P", "age": number}, SHORT))[0] for number in range(4)]
-    tasks = [asyncio.create_task(get(work, USER, id, SHORT)) for id in ids]
+    unit_of_work = hasty.unit_of_work(ADMIN)
+    ids = [(await create(unit_of_work, USER, {"first_name": "P", "age": number}, SHORT))[0] for number in range(4)]
+    tasks = [asyncio.create_task(get(unit_of_work, USER, id, SHORT)) for id in ids]
     await asyncio.sleep(0)
 
     tasks[1].cancel()
@@ -173,7 +173,7 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
     monkeypatch.setattr(hasty.database._readers, "_gate", request_gate(1))
 
     outcomes = await asyncio.gather(
-        *(find(hasty.work(ADMIN), USER, LIST, {"size": 1}) for _ in range(8)), return_exceptions=True
+        *(find(hasty.unit_of_work(ADMIN), USER, LIST, {"size": 1}) for _ in range(8)), return_exceptions=True
     )
 
     assert sum(isinstance(outcome, Overloaded) for outcome in outcomes) == 5
@@ -182,28 +182,28 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
 ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw)
 
 
-def test_both_doors_say_that_the_time_is_up(door, service, database, monkeypatch):
+def test_both_doors_say_that_the_time_is_up(client, service, database, monkeypatch):
     monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: ENDLESS)
 
     with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="TIMEOUT"):
-        door.find("user")
+        client.find("user")
 
 
 UNBOUNDED = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw, counts=True)
 
 
-def test_a_total_that_cannot_be_counted_in_time_is_too_complex(door, service, database, monkeypatch):
+def test_a_total_that_cannot_be_counted_in_time_is_too_complex(client, service, database, monkeypatch):
     monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: UNBOUNDED)
 
     with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
-        door.find("user")
+        client.find("user")
 
 
 def test_who_is_too_late_is_told_when_to_come_back(rest, service, database, monkeypatch):
     monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: ENDLESS)
 
     with over(service, Directory(str(database), deadline=0.1)):
-        answer = rest.client.get("/users")
+        answer = rest.http_client.get("/users")
 
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0

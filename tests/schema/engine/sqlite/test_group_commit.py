@@ -22,13 +22,13 @@ SHORT = Selection((("age", Scalar("age")), ("version", Scalar("version"))))
 
 
 @pytest.fixture
-def work(directory):
-    return directory.work(ADMIN)
+def unit_of_work(directory):
+    return directory.unit_of_work(ADMIN)
 
 
-async def make(work, **fields):
+async def make(unit_of_work, **fields):
     """A user's id."""
-    return (await create(work, USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
+    return (await create(unit_of_work, USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
 
 
 async def rows_of(directory, sql="SELECT count(*) FROM user"):
@@ -36,33 +36,33 @@ async def rows_of(directory, sql="SELECT count(*) FROM user"):
     return rows
 
 
-async def test_one_that_fails_fails_alone(directory, work):
+async def test_one_that_fails_fails_alone(directory, unit_of_work):
     outcomes = await asyncio.gather(
-        *(make(work, email=f"{number % 7}@example.com") for number in range(10)), return_exceptions=True
+        *(make(unit_of_work, email=f"{number % 7}@example.com") for number in range(10)), return_exceptions=True
     )
 
     assert [type(outcome) for outcome in outcomes] == [str] * 7 + [Conflict] * 3
     assert await rows_of(directory) == [(7,)]
 
 
-async def test_a_write_that_fails_half_way_leaves_nothing_of_it(directory, work):
+async def test_a_write_that_fails_half_way_leaves_nothing_of_it(directory, unit_of_work):
     """A job's steps are one savepoint: what the first has done goes when the second is refused."""
-    id = await make(work)
+    id = await make(unit_of_work)
 
     def job():
         yield "UPDATE user SET age = 99 WHERE id = ?", (id,)
         yield "UPDATE user SET age = 151 WHERE id = ?", (id,)
         return TransactionResult(None, (Change("User", id, "updated"),))
 
-    outcomes = await asyncio.gather(directory.write(job), make(work), return_exceptions=True)
+    outcomes = await asyncio.gather(directory.write(job), make(unit_of_work), return_exceptions=True)
 
     assert isinstance(outcomes[0], sqlite3.IntegrityError)
     assert isinstance(outcomes[1], str)
     assert await rows_of(directory, f"SELECT age FROM user WHERE id = '{id}'") == [(1,)]
 
 
-async def test_a_job_learns_how_many_rows_it_has_changed(directory, work):
-    await asyncio.gather(make(work), make(work), make(work, age=2))
+async def test_a_job_learns_how_many_rows_it_has_changed(directory, unit_of_work):
+    await asyncio.gather(make(unit_of_work), make(unit_of_work), make(unit_of_work, age=2))
 
     def job():
         changed = yield "UPDATE user SET age = 3 WHERE age = 1", ()
@@ -72,18 +72,20 @@ async def test_a_job_learns_how_many_rows_it_has_changed(directory, work):
     assert (await directory.write(job)).result == ([(), ()], [])
 
 
-async def test_an_error_of_our_own_fails_alone_too(directory, work):
+async def test_an_error_of_our_own_fails_alone_too(directory, unit_of_work):
     def job():
         yield "SELECT 1", ()
         raise KeyError("a mistake")
 
-    outcomes = await asyncio.gather(make(work), directory.write(job), make(work), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        make(unit_of_work), directory.write(job), make(unit_of_work), return_exceptions=True
+    )
 
     assert [type(outcome) for outcome in outcomes] == [str, KeyError, str]
     assert await rows_of(directory) == [(2,)]
 
 
-async def test_a_job_whose_error_ends_the_transaction_fails_alone(directory, work):
+async def test_a_job_whose_error_ends_the_transaction_fails_alone(directory, unit_of_work):
     told: list[Change] = []
     directory.feed.listeners.append(told.append)
 
@@ -92,27 +94,29 @@ async def test_a_job_whose_error_ends_the_transaction_fails_alone(directory, wor
         yield "ROLLBACK", ()
         yield "SELECT * FROM no_such_table", ()
 
-    outcomes = await asyncio.gather(make(work), directory.write(job), make(work), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        make(unit_of_work), directory.write(job), make(unit_of_work), return_exceptions=True
+    )
 
     assert [type(outcome) for outcome in outcomes] == [str, DatabaseUnavailable, str]
     assert await rows_of(directory) == [(2,)]
     assert sorted(change.id for change in told) == sorted(id for id in outcomes if isinstance(id, str))
 
 
-async def test_two_jobs_that_end_the_transaction_fail_alone(directory, work):
+async def test_two_jobs_that_end_the_transaction_fail_alone(directory, unit_of_work):
     def job():
         yield "ROLLBACK", ()
         yield "SELECT * FROM no_such_table", ()
 
     outcomes = await asyncio.gather(
-        directory.write(job), make(work), directory.write(job), make(work), return_exceptions=True
+        directory.write(job), make(unit_of_work), directory.write(job), make(unit_of_work), return_exceptions=True
     )
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable, str, DatabaseUnavailable, str]
     assert await rows_of(directory) == [(2,)]
 
 
-async def test_a_commit_that_fails_fails_everybody(directory, work):
+async def test_a_commit_that_fails_fails_everybody(directory, unit_of_work):
     told: list[Change] = []
     directory.feed.listeners.append(told.append)
 
@@ -121,22 +125,24 @@ async def test_a_commit_that_fails_fails_everybody(directory, work):
         yield "INSERT INTO membership VALUES ('no group', 'nobody', 'member', '2026-01-01T00:00:00.000000Z')", ()
         return TransactionResult(None)
 
-    outcomes = await asyncio.gather(make(work), directory.write(job), make(work), return_exceptions=True)
+    outcomes = await asyncio.gather(
+        make(unit_of_work), directory.write(job), make(unit_of_work), return_exceptions=True
+    )
 
     assert [type(outcome) for outcome in outcomes] == [Conflict] * 3
     assert await rows_of(directory) == [(0,)]
     assert told == []
-    assert isinstance(await make(work), str)
+    assert isinstance(await make(unit_of_work), str)
 
 
-async def test_a_later_job_sees_what_an_earlier_one_did(work):
-    id = await make(work)
+async def test_a_later_job_sees_what_an_earlier_one_did(unit_of_work):
+    id = await make(unit_of_work)
 
     first, second, gone, third = await asyncio.gather(
-        update(work, USER, id, {"age": 2}, SHORT, versions=frozenset({1})),
-        update(work, USER, id, {"age": 3}, SHORT, versions=frozenset({2})),
-        delete(work, USER, id, versions=frozenset({2})),
-        update(work, USER, id, {"age": 4}, SHORT, versions=frozenset({3})),
+        update(unit_of_work, USER, id, {"age": 2}, SHORT, versions=frozenset({1})),
+        update(unit_of_work, USER, id, {"age": 3}, SHORT, versions=frozenset({2})),
+        delete(unit_of_work, USER, id, versions=frozenset({2})),
+        update(unit_of_work, USER, id, {"age": 4}, SHORT, versions=frozenset({3})),
         return_exceptions=True,
     )
 
@@ -145,18 +151,18 @@ async def test_a_later_job_sees_what_an_earlier_one_did(work):
 
 
 @pytest.mark.parametrize("moments", range(6))
-async def test_who_goes_away_takes_nobody_along_and_leaves_no_lock(directory, work, moments):
+async def test_who_goes_away_takes_nobody_along_and_leaves_no_lock(directory, unit_of_work, moments):
     """Cancelled before it departs, while it runs, or after: all or nothing of it is there, and all of the others."""
     told: list[Change] = []
     directory.feed.listeners.append(told.append)
-    tasks = [asyncio.create_task(make(work, age=number)) for number in range(20)]
+    tasks = [asyncio.create_task(make(unit_of_work, age=number)) for number in range(20)]
     for _ in range(moments):
         await asyncio.sleep(0)
 
     for task in tasks[::2]:
         task.cancel()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    later = await asyncio.wait_for(make(work, age=99), 5)
+    later = await asyncio.wait_for(make(unit_of_work, age=99), 5)
 
     there = {id for (id,) in await rows_of(directory, "SELECT id FROM user")}
     assert all(isinstance(outcome, str) for outcome in outcomes[1::2])
@@ -165,7 +171,7 @@ async def test_who_goes_away_takes_nobody_along_and_leaves_no_lock(directory, wo
     assert len(told) == len(there)
 
 
-async def test_a_write_whose_caller_has_gone_is_committed_and_told_if_it_had_begun(directory, work):
+async def test_a_write_whose_caller_has_gone_is_committed_and_told_if_it_had_begun(directory, unit_of_work):
     told: list[Change] = []
     begun = asyncio.Event()
     directory.feed.listeners.append(told.append)
@@ -186,44 +192,44 @@ async def test_a_write_whose_caller_has_gone_is_committed_and_told_if_it_had_beg
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await make(work)
+    await make(unit_of_work)
 
     assert await rows_of(directory) == [(2,)]
     assert told[0] == Change("User", "x", "created")
 
 
-async def test_of_two_hundred_who_read_change_and_write_none_is_lost(work):
-    id = await make(work, age=0)
+async def test_of_two_hundred_who_read_change_and_write_none_is_lost(unit_of_work):
+    id = await make(unit_of_work, age=0)
 
     async def count_one():
         while True:
-            found = await get(work, USER, id, SHORT)
+            found = await get(unit_of_work, USER, id, SHORT)
             with_one_more = {"last_name": f"{found.version + 1}"}
             try:
-                await update(work, USER, id, with_one_more, SHORT, versions=frozenset({found.version}))
+                await update(unit_of_work, USER, id, with_one_more, SHORT, versions=frozenset({found.version}))
             except VersionMismatch:
                 continue
             return
 
     await asyncio.gather(*(count_one() for _ in range(200)))
 
-    assert (await get(work, USER, id, SHORT)).version == 201
+    assert (await get(unit_of_work, USER, id, SHORT)).version == 201
 
 
 async def test_closing_finishes_what_is_under_way(database):
     """Those who travel, and those who wait for the next trip."""
     directory = await Directory(str(database)).open()
-    tasks = [asyncio.create_task(make(directory.work(ADMIN))) for _ in range(5)]
+    tasks = [asyncio.create_task(make(directory.unit_of_work(ADMIN))) for _ in range(5)]
     for _ in range(3):
         await asyncio.sleep(0)
-    tasks += [asyncio.create_task(make(directory.work(ADMIN))) for _ in range(5)]
+    tasks += [asyncio.create_task(make(directory.unit_of_work(ADMIN))) for _ in range(5)]
     await asyncio.sleep(0)
 
     await asyncio.wait_for(directory.close(), 10)
 
     assert all(isinstance(task.result(), str) for task in tasks)
     with pytest.raises(DatabaseUnavailable):
-        await make(directory.work(ADMIN))
+        await make(directory.unit_of_work(ADMIN))
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM user").fetchone() == (10,)
     connection.close()
@@ -231,10 +237,10 @@ async def test_closing_finishes_what_is_under_way(database):
 
 async def test_who_comes_while_it_closes_is_told_so_and_does_not_hang(database):
     directory = await Directory(str(database)).open()
-    first = asyncio.create_task(make(directory.work(ADMIN)))
+    first = asyncio.create_task(make(directory.unit_of_work(ADMIN)))
     await asyncio.sleep(0)
     later = []
-    first.add_done_callback(lambda _: later.append(asyncio.create_task(make(directory.work(ADMIN)))))
+    first.add_done_callback(lambda _: later.append(asyncio.create_task(make(directory.unit_of_work(ADMIN)))))
 
     await directory.close()
     outcomes = await asyncio.wait_for(asyncio.gather(*later, return_exceptions=True), 5)
@@ -242,11 +248,11 @@ async def test_who_comes_while_it_closes_is_told_so_and_does_not_hang(database):
     assert isinstance(outcomes[0], str | DatabaseUnavailable)
 
 
-async def test_another_process_that_holds_the_lock_is_waited_for(directory, work, database):
+async def test_another_process_that_holds_the_lock_is_waited_for(directory, unit_of_work, database):
     other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
 
-    task = asyncio.create_task(make(work))
+    task = asyncio.create_task(make(unit_of_work))
     await asyncio.sleep(0.05)
     assert not task.done()
     other.execute("COMMIT")
@@ -255,18 +261,18 @@ async def test_another_process_that_holds_the_lock_is_waited_for(directory, work
     assert isinstance(await task, str)
 
 
-async def test_a_lock_that_is_never_given_up_is_told_as_such(directory, work, database):
+async def test_a_lock_that_is_never_given_up_is_told_as_such(directory, unit_of_work, database):
     """Nothing of the wait is left behind."""
     await directory.write(lambda: _pragma("busy_timeout=20"))
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    outcomes = await asyncio.gather(make(work), make(work), return_exceptions=True)
+    outcomes = await asyncio.gather(make(unit_of_work), make(unit_of_work), return_exceptions=True)
     other.execute("ROLLBACK")
     other.close()
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
-    assert isinstance(await make(work), str)
+    assert isinstance(await make(unit_of_work), str)
 
 
 def _pragma(words):
@@ -280,15 +286,15 @@ async def test_a_group_of_writes_under_a_lock_comes_to_its_deadline(database):
         await directory.write(lambda: _pragma("busy_timeout=1200"))
         other = sqlite3.connect(database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        travelling = asyncio.create_task(make(directory.work(ADMIN)))
+        travelling = asyncio.create_task(make(directory.unit_of_work(ADMIN)))
         await asyncio.sleep(0.02)
-        waiting = asyncio.create_task(make(directory.work(ADMIN)))
+        waiting = asyncio.create_task(make(directory.unit_of_work(ADMIN)))
         outcomes = await asyncio.gather(travelling, waiting, return_exceptions=True)
         other.execute("ROLLBACK")
         other.close()
 
         assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable, Timeout]
-        assert isinstance(await make(directory.work(ADMIN)), str)
+        assert isinstance(await make(directory.unit_of_work(ADMIN)), str)
         assert await rows_of(directory) == [(1,)]
 
 
@@ -298,10 +304,10 @@ def patient(monkeypatch):
     monkeypatch.setattr(writer, "A_WHILE", 60.0)
 
 
-async def test_those_who_come_back_one_by_one_are_committed_together_again(directory, work, patient):
+async def test_those_who_come_back_one_by_one_are_committed_together_again(directory, unit_of_work, patient):
     async def come_back(late):
         for number in range(5):
-            await make(work, age=number)
+            await make(unit_of_work, age=number)
             for _ in range(late):
                 await asyncio.sleep(0)
 
@@ -311,14 +317,14 @@ async def test_those_who_come_back_one_by_one_are_committed_together_again(direc
     assert sum(directory.groups.counts) == 5
 
 
-async def test_a_stream_of_writes_is_not_waited_for_to_its_end(work, patient):
-    await asyncio.gather(*(make(work) for _ in range(10)))
-    first = asyncio.create_task(make(work))
+async def test_a_stream_of_writes_is_not_waited_for_to_its_end(unit_of_work, patient):
+    await asyncio.gather(*(make(unit_of_work) for _ in range(10)))
+    first = asyncio.create_task(make(unit_of_work))
     stream = [first]
 
     async with asyncio.timeout(10):
         while not first.done():
-            stream.append(asyncio.create_task(make(work)))
+            stream.append(asyncio.create_task(make(unit_of_work)))
             await asyncio.sleep(0)
 
     assert len(set(await asyncio.gather(*stream))) == len(stream)
@@ -343,11 +349,11 @@ async def test_what_a_deletion_would_put_back_is_kept_in_a_file(database, repeat
     """All that refer to a record go with it, and what is put back of a hundred thousand rows is 64 MiB."""
     said: list[str] = []
     async with Directory(str(database), watch=said.append) as directory:
-        id = await make(directory.work(ADMIN))
+        id = await make(directory.unit_of_work(ADMIN))
         said.clear()
 
-        await delete(directory.work(ADMIN, repeat), USER, id)
-        await make(directory.work(ADMIN))
+        await delete(directory.unit_of_work(ADMIN, repeat), USER, id)
+        await make(directory.unit_of_work(ADMIN))
 
     told = [it for it in said if it.startswith(("PRAGMA", "BEGIN", "COMMIT"))]
     assert told[:4] == ["PRAGMA temp_store=FILE", "BEGIN IMMEDIATE", "COMMIT", "PRAGMA temp_store=MEMORY"]

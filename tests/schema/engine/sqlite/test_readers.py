@@ -34,8 +34,10 @@ def database(database):
 
 async def look_up(directory, *asked):
     """What comes of looking up these users (whose eyes, whose record, what of it), all at the same moment."""
-    works = ((directory.work(ACTORS[name]), id, selection) for name, id, selection in asked)
-    answers = await asyncio.gather(*(get(work, USER, id, what) for work, id, what in works), return_exceptions=True)
+    works = ((directory.unit_of_work(ACTORS[name]), id, selection) for name, id, selection in asked)
+    answers = await asyncio.gather(
+        *(get(unit_of_work, USER, id, what) for unit_of_work, id, what in works), return_exceptions=True
+    )
     return [answer.json if isinstance(answer, RecordResult) else answer for answer in answers]
 
 
@@ -77,10 +79,10 @@ async def test_who_is_not_there_is_missing_for_those_alone_who_ask(watched):
 
 async def test_lists_and_records_go_together(watched):
     directory, _ = watched
-    work = directory.work(ACTORS["reader"])
+    unit_of_work = directory.unit_of_work(ACTORS["reader"])
 
-    pages = [asyncio.create_task(find(work, USER, LIST, {"size": size})) for size in (0, 1, 2, 3)]
-    records = [asyncio.create_task(get(work, USER, user["id"], SHORT)) for user in (ADA, BOB)]
+    pages = [asyncio.create_task(find(unit_of_work, USER, LIST, {"size": size})) for size in (0, 1, 2, 3)]
+    records = [asyncio.create_task(get(unit_of_work, USER, user["id"], SHORT)) for user in (ADA, BOB)]
 
     assert [(await page).json.count(b'"id"') for page in pages] == [0, 1, 2, 3]
     assert [(await record).json.count(b'"id"') for record in records] == [1, 1]
