@@ -13,7 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import graphql_route
-from api.graphql.socket import WebSocketHandler, socket_routes
+from api.graphql.websocket.handler import WebSocketHandler, socket_routes
 from api.http.problem_pages import PAGES
 from api.http.router import FastRouter
 from api.middleware.client_identity import identifier

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.graphql import http, socket_handshake
+from api.graphql import http
+from api.graphql.websocket import handshake
 from api.http import problem_details
 from api.http.paths import HEALTH_PATHS, PRIORITY_PATHS
 from api.http.problem_details import TooManyRequests
@@ -136,7 +137,7 @@ class RequestMiddleware:
                 await self._charge_handshake(scope)
             except DirectoryError as error:
                 if (await receive())["type"] == "websocket.connect":
-                    await socket_handshake.refuse(error, scope, send)
+                    await handshake.refuse(error, scope, send)
                 return
         await self._app(scope, receive, send)
 

@@ -15,8 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
-from api.graphql.socket_messages import LARGEST, LARGEST_BEFORE
-from api.graphql.socket_session import PROTOCOL
+from api.graphql.websocket.messages import LARGEST, LARGEST_BEFORE
+from api.graphql.websocket.session import PROTOCOL
 from api.settings import read
 from schema.migrations.commands import migrate
 from tests.conftest import settings_for

@@ -18,7 +18,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.graphql.socket_session import PROTOCOL
+from api.graphql.websocket.session import PROTOCOL
 from api.middleware.request_cost import price_of_size
 from tests.conftest import BASE
 from tests.fixtures.credentials import bearer, key, production

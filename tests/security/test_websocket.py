@@ -30,10 +30,10 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
-from api.graphql.socket import WebSocketHandler
-from api.graphql.socket_handshake import check_origin
-from api.graphql.socket_messages import LARGEST
-from api.graphql.socket_session import AT_A_TIME, PROTOCOL
+from api.graphql.websocket.handler import WebSocketHandler
+from api.graphql.websocket.handshake import check_origin
+from api.graphql.websocket.messages import LARGEST
+from api.graphql.websocket.session import AT_A_TIME, PROTOCOL
 from api.middleware.response import request_gate
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential

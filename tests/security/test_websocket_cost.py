@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
-from api.graphql.socket import WebSocketHandler
-from api.graphql.socket_session import PROTOCOL
+from api.graphql.websocket.handler import WebSocketHandler
+from api.graphql.websocket.session import PROTOCOL
 from api.middleware.response import request_gate
 from api.server.http.websocket import Socket
 from tests.conftest import BASE, settings_for

@@ -21,7 +21,7 @@ from websockets.frames import CTRL_OPCODES, CloseCode, Frame
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from api.graphql.socket_handshake import MESSAGE_SIZE
+from api.graphql.websocket.handshake import MESSAGE_SIZE
 
 # So long after the last word the other side may take to read it and to hang up; so many may do so at a time.
 PARTING_SECONDS = 5.0

@@ -13,9 +13,9 @@ from graphql import GraphQLField, GraphQLObjectType
 
 from schema.engine.operations.directory import UnitOfWork
 from schema.engine.query.planner import Plan
-from schema.graphql.execution.arguments import Named
+from schema.graphql.execution.connection_arguments import Named
 from schema.graphql.execution.root_fields import PlannedField, Prepared, RootField
-from schema.graphql.execution.selections import Details, Operation, SelectionBuilder, Site, records_of
+from schema.graphql.execution.selection_builder import Details, Operation, SelectionBuilder, Site, records_of
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory, UnitOfWork
-from schema.graphql.execution.selections import Details, Operation
+from schema.graphql.execution.selection_builder import Details, Operation
 
 
 @dataclass(slots=True)

@@ -35,7 +35,7 @@ from schema.graphql.execution.coercion import Variables
 from schema.graphql.execution.compiled_query import Root
 from schema.graphql.execution.errors import RequestRefused
 from schema.graphql.execution.limits import Limits, parsed
-from schema.graphql.execution.selections import KnownArguments, fragments_of
+from schema.graphql.execution.selection_builder import KnownArguments, fragments_of
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 MOST_ERRORS = 20

@@ -26,7 +26,7 @@ from schema.graphql.execution.documents import MOST_ERRORS, Document, Documents
 from schema.graphql.execution.errors import NotAQuery, RequestRefused, failure, too_many
 from schema.graphql.execution.limits import Limits
 from schema.graphql.execution.root_fields import Prepared
-from schema.graphql.execution.selections import Operation
+from schema.graphql.execution.selection_builder import Operation
 from schema.graphql.schema import DirectorySchema
 
 RECIPES_KEPT = 50

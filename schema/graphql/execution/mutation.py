@@ -21,7 +21,7 @@ from schema.engine.query.planner import Plan
 from schema.engine.query.selection import LinkedRecord, Scalar, Selection, Values
 from schema.engine.sql.record_lookup import Rows
 from schema.graphql.execution.context import Context
-from schema.graphql.execution.selections import Details, SelectionBuilder
+from schema.graphql.execution.selection_builder import Details, SelectionBuilder
 from schema.graphql.types.declarations import camel_case, snake_case
 from schema.graphql.types.mutations import Mutation
 

@@ -19,7 +19,7 @@ from schema.engine.query.filters import MOST_VALUES, UUID, bound
 from schema.engine.query.planner import Plan
 from schema.engine.query.selection import Branch, Compare, Items, LinkedRecord, Page, Scalar, Selection, Values
 from schema.engine.sql.record_lookup import Rows as ResultRows
-from schema.graphql.execution.selections import Details, Operation, SelectionBuilder
+from schema.graphql.execution.selection_builder import Details, Operation, SelectionBuilder
 from schema.graphql.types.declarations import Argument, Member, camel_case
 from schema.graphql.types.records import Types
 

@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from api.app import create_app
-from api.graphql.socket import WebSocketHandler
+from api.graphql.websocket.handler import WebSocketHandler
 from api.server.http import websocket
 from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, Socket
 from tests.conftest import settings_for

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from api.graphql.socket_admission import Admission
-from api.graphql.socket_handshake import TRY_AGAIN, check_origin, refuse
-from api.graphql.socket_messages import Closing
-from api.graphql.socket_session import Session
+from api.graphql.websocket.admission import Admission
+from api.graphql.websocket.handshake import TRY_AGAIN, check_origin, refuse
+from api.graphql.websocket.messages import Closing
+from api.graphql.websocket.session import Session
 from api.middleware.client_identity import address_of, credential_of, identifier
 from api.middleware.rate_limit import RateLimiter
 from schema.engine.concurrency import QUARTER, ConcurrencyLimit

@@ -37,8 +37,8 @@ from schema.engine.query.selection import (  # fmt: skip
     ToOne,
     Total,
 )
-from schema.graphql.execution.arguments import ListArguments, Named, Tally, list_arguments
 from schema.graphql.execution.coercion import Arguments
+from schema.graphql.execution.connection_arguments import ListArguments, Named, Tally, list_arguments
 from schema.graphql.types.declarations import camel_case
 
 Details = list[FieldDetails]

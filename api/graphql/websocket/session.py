@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from starlette.types import Message as Frame
 from starlette.types import Receive, Scope, Send
 
-from api.graphql import socket_messages
-from api.graphql.socket_admission import Opening
-from api.graphql.socket_handshake import MESSAGE_SIZE, introduced
-from api.graphql.socket_messages import Closing, Complete, Init, Message, Ping, Subscribe
+from api.graphql.websocket import messages
+from api.graphql.websocket.admission import Opening
+from api.graphql.websocket.handshake import MESSAGE_SIZE, introduced
+from api.graphql.websocket.messages import Closing, Complete, Init, Message, Ping, Subscribe
 from api.http.problem_details import PayloadTooLarge, TooManyRequests
 from api.middleware.client_identity import credential_of
 from api.middleware.request_cost import POINT_BYTES, price_of_size, size_of_text
@@ -30,7 +30,7 @@ from schema.graphql.execution.errors import INTERNAL, RequestRefused, graphql_er
 from schema.graphql.execution.executor import Request
 
 if TYPE_CHECKING:
-    from api.graphql.socket import WebSocketHandler
+    from api.graphql.websocket.handler import WebSocketHandler
 
 PROTOCOL = "graphql-transport-ws"
 AT_A_TIME = 20
@@ -67,14 +67,14 @@ class Session:
             end = next(error for error in several.exceptions if isinstance(error, Closing))
         except* Exception:
             log.exception("a socket failed")
-            end = Closing(socket_messages.INTERNAL, "Internal server error")
+            end = Closing(messages.INTERNAL, "Internal server error")
         if end is not None:
             with contextlib.suppress(Gone):
                 await self._pass({"type": "websocket.close", "code": end.code, "reason": end.reason})
 
     async def _live(self) -> NoReturn:
         await self._initialise()
-        await self._say(socket_messages.ACKNOWLEDGEMENT)
+        await self._say(messages.ACKNOWLEDGEMENT)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             while True:
@@ -91,27 +91,27 @@ class Session:
                 self._scope = introduced(self._scope, init.payload)
                 await self._authenticate()
         except Unauthenticated:
-            raise Closing(socket_messages.FORBIDDEN, "Forbidden") from None
+            raise Closing(messages.FORBIDDEN, "Forbidden") from None
         except TimeoutError:
             if self._opening.evicted or begun:
-                raise Closing(socket_messages.TRY_AGAIN, "Try again later") from None
-            raise Closing(socket_messages.LATE, "Connection initialisation timeout") from None
+                raise Closing(messages.TRY_AGAIN, "Try again later") from None
+            raise Closing(messages.LATE, "Connection initialisation timeout") from None
         finally:
             self._opening.deadline = None
-        self._bound_messages(socket_messages.LARGEST)
+        self._bound_messages(messages.LARGEST)
         try:
             self._door.admission.initialised(self._opening, credential_of(self._scope))
         except TooManyRequests as refusal:
-            raise Closing(socket_messages.TRY_AGAIN, refusal.detail) from None
+            raise Closing(messages.TRY_AGAIN, refusal.detail) from None
         self._send_seconds = self._door.send_seconds
 
     async def _accept(self) -> None:
         agreed = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
         headers = {"headers": list(given)} if (given := self._scope.get("answer_headers")) else {}
-        self._bound_messages(socket_messages.LARGEST_BEFORE)
+        self._bound_messages(messages.LARGEST_BEFORE)
         await self._pass({"type": "websocket.accept", "subprotocol": agreed, **headers})
         if agreed is None:
-            raise Closing(socket_messages.SUBPROTOCOL, "Subprotocol not acceptable")
+            raise Closing(messages.SUBPROTOCOL, "Subprotocol not acceptable")
 
     def _bound_messages(self, most: int) -> None:
         """Have the server end the socket at a larger message, before it is all there. Other servers read it first."""
@@ -124,14 +124,14 @@ class Session:
         while True:
             frame, _, refusal = await self._next()
             if refusal is not None:
-                raise Closing(socket_messages.TRY_AGAIN, refusal.title)
-            match await self._read(frame, socket_messages.LARGEST_BEFORE):
+                raise Closing(messages.TRY_AGAIN, refusal.title)
+            match await self._read(frame, messages.LARGEST_BEFORE):
                 case Init() as init:
                     return init
                 case Ping(payload):
-                    await self._say(socket_messages.pong(payload))
+                    await self._say(messages.pong(payload))
                 case Subscribe():
-                    raise Closing(socket_messages.UNAUTHORIZED, "Unauthorized")
+                    raise Closing(messages.UNAUTHORIZED, "Unauthorized")
 
     async def _watch(self) -> NoReturn:
         """See to it that the credential is still good."""
@@ -143,22 +143,22 @@ class Session:
         """Do as the next message says. Without points, an operation is answered with an error; all else is the end."""
         frame, scope, refusal = await self._next()
         if refusal is not None and _size(frame) > POINT_BYTES:
-            raise Closing(socket_messages.TRY_AGAIN, refusal.title)
+            raise Closing(messages.TRY_AGAIN, refusal.title)
         match await self._read(frame):
             case Subscribe(id) if refusal is not None and id not in self._running:
-                await self._say(socket_messages.failed(id, [_told(refusal)]))
+                await self._say(messages.failed(id, [_told(refusal)]))
             case _ if refusal is not None:
-                raise Closing(socket_messages.TRY_AGAIN, refusal.title)
+                raise Closing(messages.TRY_AGAIN, refusal.title)
             case Init():
-                raise Closing(socket_messages.TOO_MANY, "Too many initialisation requests")
+                raise Closing(messages.TOO_MANY, "Too many initialisation requests")
             case Ping(payload):
-                await self._say(socket_messages.pong(payload))
+                await self._say(messages.pong(payload))
             case Complete(id):
                 if task := self._running.pop(id, None):
                     task.cancel()
             case Subscribe(id, request):
                 if id in self._running:
-                    raise Closing(socket_messages.TAKEN, f"Subscriber for {id} already exists")
+                    raise Closing(messages.TAKEN, f"Subscriber for {id} already exists")
                 # Where there is no room, this waits, and all that the other side sends waits unread behind it.
                 await self._room.acquire()
                 task = self._running[id] = group.create_task(self._serve(id, request, scope))
@@ -169,17 +169,17 @@ class Session:
         try:
             async with contextlib.aclosing(self._answers(request, scope)) as answers:
                 async for answer in answers:
-                    await self._say(socket_messages.following(id, answer))
-            last = socket_messages.completed(id)
+                    await self._say(messages.following(id, answer))
+            last = messages.completed(id)
         except (Closing, Gone):
             raise
         except RequestRefused as error:
-            last = socket_messages.failed(id, error.errors)
+            last = messages.failed(id, error.errors)
         except DirectoryError as error:
-            last = socket_messages.failed(id, [_told(error)])
+            last = messages.failed(id, [_told(error)])
         except Exception:
             log.exception("an operation failed")
-            last = socket_messages.failed(id, [{"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}])
+            last = messages.failed(id, [{"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}])
         # Its id is free again as soon as the other side hears that it is over.
         self._running.pop(id, None)
         await self._say(last)
@@ -202,9 +202,9 @@ class Session:
         try:
             return await self._door.authenticate(self._scope)
         except (Unauthenticated, Forbidden):
-            raise Closing(socket_messages.FORBIDDEN, "Forbidden") from None
+            raise Closing(messages.FORBIDDEN, "Forbidden") from None
         except DirectoryError as error:
-            raise Closing(socket_messages.TRY_AGAIN, error.title) from error
+            raise Closing(messages.TRY_AGAIN, error.title) from error
 
     async def _next(self) -> tuple[Frame, Scope, TooManyRequests | None]:
         """The next message unread, the scope that it was charged in, and why it cannot be paid for, if it cannot."""
@@ -220,12 +220,12 @@ class Session:
             return frame, scope, refusal
         return frame, scope, None
 
-    async def _read(self, frame: Frame, most: int = socket_messages.LARGEST) -> Message:
+    async def _read(self, frame: Frame, most: int = messages.LARGEST) -> Message:
         """The message in a frame; a large one when it is its owner's turn."""
         if _size(frame) <= POINT_BYTES:
-            return socket_messages.read(frame, most)
+            return messages.read(frame, most)
         async with self._door.turn(self._scope):
-            return socket_messages.read(frame, most)
+            return messages.read(frame, most)
 
     async def _say(self, text: str) -> None:
         await self._pass({"type": "websocket.send", "text": text})
