@@ -8,7 +8,7 @@ from api.server import startup as lean
 
 if __name__ == "__main__":
     # A server starts without what only the other commands need, unless its options are unusual.
-    lean.start_at_once(sys.argv[1:])
+    lean.start_directly(sys.argv[1:])
 
 import typer
 

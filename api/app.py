@@ -16,15 +16,15 @@ from api.graphql.http import graphql_route
 from api.graphql.websocket.handler import WebSocketHandler, socket_routes
 from api.http.problem_pages import PAGES
 from api.http.router import FastRouter
-from api.middleware.client_identity import identifier
+from api.middleware.client_identity import client_identifier
 from api.middleware.cors import Cors
 from api.middleware.hosts import host_check
-from api.middleware.proxies import unveiling
+from api.middleware.proxies import proxy_headers
 from api.middleware.rate_limit import RateLimiter
-from api.middleware.rate_limit_storage import redis
-from api.middleware.request import RequestMiddleware, handlers
-from api.middleware.request_cost import price_of_call, price_of_document
-from api.middleware.response import request_gate
+from api.middleware.rate_limit_storage import redis_storage
+from api.middleware.request import RequestMiddleware, exception_handlers
+from api.middleware.request_cost import cost_of_graphql_request, cost_of_rest_request
+from api.middleware.response import request_limit
 from api.observability import health, metrics
 from api.observability.request_metrics import Observer, RequestMetrics
 from api.openapi import document as openapi
@@ -52,14 +52,14 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     endpoints = _endpoints(resources)
     authenticate = authenticate or Authenticator(settings)
     figures, executor = RequestMetrics(), _executor(settings, resources)
-    rates = RateLimiter(authenticate, settings.rate, settings.credential_rate, redis(settings.rate_limit_url))
-    gate = request_gate(settings.running, settings.credential_share)
+    rates = RateLimiter(authenticate, settings.rate, settings.credential_rate, redis_storage(settings.rate_limit_url))
+    gate = request_limit(settings.running, settings.credential_share)
     document = openapi.document(endpoints, resources, _topics(), development=settings.development)
-    counted = rates.counted(price_of_document)
+    counted = rates.metered(cost_of_graphql_request)
 
     doors = [
         graphql_route(executor, counted, routes.graphiql_page, settings.graphql_body_limit),
-        *endpoint_routes(endpoints, rates.counted(price_of_call), settings.body_limit),
+        *endpoint_routes(endpoints, rates.metered(cost_of_rest_request), settings.body_limit),
     ]
     app = Starlette(
         routes=[
@@ -71,11 +71,15 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             *_sockets(settings, executor, authenticate, rates),
         ],
         middleware=_around(settings, figures, _envelope(settings, gate, rates, authenticate), doors),
-        exception_handlers=handlers(),
+        exception_handlers=exception_handlers(),
         lifespan=_lifespan(settings, authenticate, figures, rates),
     )
     app.router.redirect_slashes = False
-    app.state.gate, app.state.figures, app.state.on_refusal = gate, figures, _on_refusal(figures, rates)
+    app.state.concurrency_limit, app.state.request_metrics, app.state.on_refusal = (
+        gate,
+        figures,
+        _on_refusal(figures, rates),
+    )
     return app
 
 
@@ -154,12 +158,12 @@ def _sockets(
 
 def _envelope(settings: Settings, gate: ConcurrencyLimit, rates: RateLimiter, authenticate: Authenticate) -> Middleware:
     """What is round every answer, as the settings have it."""
-    unveil = unveiling(settings.trusted_proxies)
+    unveil = proxy_headers(settings.trusted_proxies)
     return Middleware(
         RequestMiddleware,
         gate=gate,
         rates=rates,
-        identify=identifier(authenticate),
+        identify=client_identifier(authenticate),
         checks=[*([unveil] if unveil else []), host_check(settings.allowed_hosts)],
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         production=not settings.development,

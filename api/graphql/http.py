@@ -79,7 +79,7 @@ class GraphQLHandler:
         request = await self._posted(scope, receive, headers) if method == "POST" else _asked(scope)
         directory: Directory = scope["app"].state.directory
         graphql_error = partial(scope.__setitem__, "operation")
-        spend = scope.get("spend")  # where the caller's points are counted
+        spend = scope.get("charge_mutations")  # where the caller's points are counted
         body = await self._executor.run(
             request, directory, actor, queries_only=method != "POST", told=graphql_error, spend=spend
         )

@@ -22,8 +22,8 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
     A server that has made them before, for the same head, leaves them in the scope as `named`.
     """
-    if "named" in scope:
-        return cast(dict[str, str], scope["named"])
+    if "headers_by_name" in scope:
+        return cast(dict[str, str], scope["headers_by_name"])
     made: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")

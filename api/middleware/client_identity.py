@@ -16,7 +16,7 @@ ADDRESS = "address:"
 Identify = Callable[[Scope], Hashable]
 
 
-def identifier(authenticate: Any) -> Identify:
+def client_identifier(authenticate: Any) -> Identify:
     """The function that names a request's owner.
 
     Where `authenticate` has a function `name_of`, that names a request's credential if it was good when last looked
@@ -26,18 +26,18 @@ def identifier(authenticate: Any) -> Identify:
 
     def owner(scope: Scope) -> Hashable:
         name = name_of(scope) if name_of is not None else None
-        return address_of(scope) if name is None else name
+        return client_address(scope) if name is None else name
 
     return owner
 
 
-def credential_of(scope: Scope) -> str | None:
+def credential_name(scope: Scope) -> str | None:
     """The name of the credential that was found good in a request."""
     credential = scope.get("credential")
     return None if credential is None else str(credential.name)
 
 
-def address_of(scope: Scope) -> str:
+def client_address(scope: Scope) -> str:
     """What a request's address is counted by: an IPv4 address, or the network (/64) of an IPv6 one."""
     return _address_key((scope.get("client") or ("", 0))[0])
 

@@ -35,7 +35,7 @@ class Cors:
         """Note which headers the answer is to have, whatever it will be."""
         origin = self._let_in(scope)
         shown = ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", SHOWN)) if origin else ()
-        scope["answer_headers"] = (*scope.get("answer_headers", ()), VARY, *shown)
+        scope["response_headers"] = (*scope.get("response_headers", ()), VARY, *shown)
 
     def preflight(self, scope: Scope) -> Headers | None:
         """The answer to a browser that asks beforehand; None where nobody asks, or somebody who is not let in."""

@@ -34,7 +34,7 @@ def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
     known: set[str] = set()
 
     def check(scope: Scope) -> None:
-        host = scope["named"].get("host")
+        host = scope["headers_by_name"].get("host")
         if host in known or (host is None and every):
             return
         name = _name(host) if host is not None else ""

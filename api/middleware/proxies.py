@@ -21,7 +21,7 @@ _LONGEST_CHAIN = 20
 _LONGEST_KEPT = 500
 
 
-def unveiling(trusted: Trusted) -> Callable[[Scope], None] | None:
+def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
     """The function that puts a request's client and scheme right; none where no proxy is trusted."""
     if not trusted:
         return None

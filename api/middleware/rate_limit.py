@@ -24,8 +24,8 @@ from starlette.types import Scope
 
 from api.auth.actors import Credential
 from api.http.problem_details import TooManyRequests
-from api.middleware.client_identity import ADDRESS, address_of
-from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, spent
+from api.middleware.client_identity import ADDRESS, client_address
+from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, count_points
 from api.middleware.request_cost import MUTATION
 from schema.engine.errors import DirectoryError, RequestError
 from schema.engine.model.policy import Actor
@@ -57,7 +57,7 @@ class RateLimiter:
         self._spent: OrderedDict[str, float] = OrderedDict()
         self._charging: set[asyncio.Task[None]] = set()
 
-    def counted(self, price: Callable[[Scope], int]) -> Authenticate:
+    def metered(self, price: Callable[[Scope], int]) -> Authenticate:
         """`authenticate`, with each request paid for by who turns out to ask."""
         authenticate = self._authenticate
 
@@ -84,9 +84,9 @@ class RateLimiter:
     def check(self, scope: Scope) -> None:
         """Raise `TooManyRequests` for an address with nothing left, unless the credential is known to be good."""
         if self._spent and not self._knows(scope):
-            self._check_spent(scope, address_of(scope))
+            self._check_spent(scope, client_address(scope))
 
-    async def charge_unseen(self, scope: Scope) -> None:
+    async def charge_request(self, scope: Scope) -> None:
         """Charge a request whose credential nobody has looked at: to it if it is known to be good, or to the address.
 
         Raises:
@@ -145,7 +145,7 @@ class RateLimiter:
         scope["charged"] = True
         if not self.rate:
             return
-        key = address_of(scope)
+        key = client_address(scope)
         if self._spent:
             self._check_spent(scope, key)
         await self._charge(scope, key, self.rate, points)
@@ -167,18 +167,18 @@ class RateLimiter:
         async def spend(mutations: int) -> None:
             await self._charge(scope, key, rate, MUTATION * mutations - 1)
 
-        scope["charge"], scope["spend"] = charge, spend
+        scope["charge"], scope["charge_mutations"] = charge, spend
 
     async def _count(self, key: str, points: int) -> tuple[int, int]:
         """How much has been spent, these points included, and in how many seconds the window ends."""
         now = time.monotonic()
         if self._shared is not None and now >= self._paused_until:
             try:
-                return await spent(self._shared, key, points)
+                return await count_points(self._shared, key, points)
             except Exception as error:
                 self._paused_until = now + PAUSE_SECONDS
                 log.warning("the shared counts cannot be reached; counting alone", extra={"kind": type(error).__name__})
-        return await spent(self._own, key, points)
+        return await count_points(self._own, key, points)
 
     def _check_spent(self, scope: Scope, key: str) -> None:
         until = self._spent.get(key)
@@ -194,9 +194,9 @@ class RateLimiter:
 
     def _tell(self, scope: Scope, rate: int, left: int, seconds: int) -> None:
         """Note the headers that the answer is to have, in place of those of an earlier charge."""
-        kept = [header for header in scope.get("answer_headers", ()) if not header[0].startswith(b"ratelimit")]
+        kept = [header for header in scope.get("response_headers", ()) if not header[0].startswith(b"ratelimit")]
         told = (b"ratelimit", b'"default";r=%d;t=%d' % (left, seconds))
-        scope["answer_headers"] = (*kept, told, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
+        scope["response_headers"] = (*kept, told, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
 
 
 def _nobody(scope: Scope) -> None:

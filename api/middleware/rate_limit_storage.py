@@ -14,7 +14,7 @@ REDIS_SECONDS = 0.25
 MOST_COUNTED = 100_000
 
 
-def redis(url: str | None) -> Storage | None:
+def redis_storage(url: str | None) -> Storage | None:
     """Counts that several processes share, if there is a place for them."""
     if url is None:
         return None
@@ -33,7 +33,7 @@ def redis(url: str | None) -> Storage | None:
     )
 
 
-async def spent(storage: Storage, key: str, points: int) -> tuple[int, int]:
+async def count_points(storage: Storage, key: str, points: int) -> tuple[int, int]:
     """How much has been spent under a key, these points included, and in how many seconds its window ends."""
     count = await storage.incr(key, WINDOW, points)
     ends = await storage.get_expiry(key)

@@ -25,7 +25,7 @@ from api.http.requests import headers_of
 from api.middleware.client_identity import Identify
 from api.middleware.cors import Cors
 from api.middleware.rate_limit import RateLimiter
-from api.middleware.response import HEADERS, SECURE, ResponseWriter, Terms
+from api.middleware.response import HEADERS, SECURE, ResponseOptions, ResponseWriter
 from api.observability.logs import REQUEST_ID
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound
@@ -57,7 +57,7 @@ class RequestMiddleware:
     ) -> None:
         self._app = app
         self._rates = rates
-        self._terms = Terms(gate, identify, rates.charge_unseen, SECURE if production else HEADERS)
+        self._terms = ResponseOptions(gate, identify, rates.charge_request, SECURE if production else HEADERS)
         self._checks = tuple(checks)
         self._cors = cors
         self._chatty = chatty
@@ -113,9 +113,9 @@ class RequestMiddleware:
 
     def _check(self, scope: Scope) -> Mapping[str, str]:
         """Let the checks look at a request; its headers by name, which stay in the scope as `named`."""
-        named: Mapping[str, str] | None = scope.get("named")
+        named: Mapping[str, str] | None = scope.get("headers_by_name")
         if named is None:
-            scope["named"] = named = headers_of(scope)
+            scope["headers_by_name"] = named = headers_of(scope)
         # Fewer names than headers: one was sent more than once, as in few requests.
         if len(named) < len(scope["headers"]):
             check_repeated(scope["headers"])
@@ -148,7 +148,7 @@ class RequestMiddleware:
             self._check(scope)
         except DirectoryError as error:
             refused = error
-        await self._rates.charge_unseen(scope)
+        await self._rates.charge_request(scope)
         if refused is not None:
             raise refused
 
@@ -182,7 +182,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
         await _response(error, scope)(scope, _nothing, send)
 
 
-def handlers() -> Mapping[Any, Callable[[Request, Exception], Response]]:
+def exception_handlers() -> Mapping[Any, Callable[[Request, Exception], Response]]:
     """What answers where no endpoint did."""
     return {HTTPException: _http}
 

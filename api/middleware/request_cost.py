@@ -14,17 +14,17 @@ MUTATION: Final = 5
 _READING = {"GET", "HEAD", "OPTIONS"}
 
 
-def price_of_call(scope: Scope) -> int:
+def cost_of_rest_request(scope: Scope) -> int:
     """The points for a REST request before its body is read."""
     return 1 if scope["method"] in _READING else MUTATION
 
 
-def price_of_document(scope: Scope) -> int:
+def cost_of_graphql_request(scope: Scope) -> int:
     """The points for a GraphQL request before it is read; its mutations are charged when they are known (`spend`)."""
     return 1
 
 
-def price_of_size(size: int) -> int:
+def cost_of_size(size: int) -> int:
     """The points for so many bytes: one for each 16 KiB begun, and at least one."""
     return max(1, -(-size // POINT_BYTES))
 
@@ -36,9 +36,9 @@ async def charge_size(scope: Scope, size: int) -> None:
         TooManyRequests: the caller has too few points left.
     """
     if size > POINT_BYTES and (charge := scope.get("charge")):
-        await charge(price_of_size(size) - 1)
+        await charge(cost_of_size(size) - 1)
 
 
-def size_of_text(text: str) -> int:
+def text_size(text: str) -> int:
     """The bytes of a text message in UTF-8."""
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

@@ -24,7 +24,7 @@ WAIT_SECONDS = 0.25
 _NAMES = frozenset(name for name, _ in SECURE)
 
 
-def request_gate(places: int, percent: int = QUARTER) -> ConcurrencyLimit:
+def request_limit(places: int, percent: int = QUARTER) -> ConcurrencyLimit:
     """The places for requests that run, and twice as many for those that wait."""
     late = "no request has ended in time to make room for this one"
     return ConcurrencyLimit(
@@ -33,7 +33,7 @@ def request_gate(places: int, percent: int = QUARTER) -> ConcurrencyLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ResponseOptions:
     """What all answers of a server share. `charge` has a request pay that was not charged before its answer begins."""
 
     gate: ConcurrencyLimit
@@ -51,7 +51,7 @@ class ResponseWriter:
 
     __slots__ = ("_held", "_owner", "_scope", "_send", "_terms", "outside", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, terms: Terms) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, terms: ResponseOptions) -> None:
         self.outside = receive
         self.status = 0
         self._scope = scope
@@ -119,6 +119,6 @@ class ResponseWriter:
                 break
         made += standard
         made.append((b"x-request-id", scope["request_id"].encode()))
-        if "answer_headers" in scope:
-            made += scope["answer_headers"]
+        if "response_headers" in scope:
+            made += scope["response_headers"]
         return made

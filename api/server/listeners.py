@@ -56,7 +56,7 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
     return listener
 
 
-def let_nobody_new_in(listener: socket.socket) -> None:
+def block_new_connections(listener: socket.socket) -> None:
     """Who knocks from now on hears nothing, and knocks again in a second; who has knocked is let in.
 
     A listener that closes resets whoever stands in its queue, and in the moment between a last look at the queue and
@@ -69,7 +69,7 @@ def let_nobody_new_in(listener: socket.socket) -> None:
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter)
 
 
-def waiting(listener: socket.socket) -> Iterator[socket.socket]:
+def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
     """Those who stand in the listener's queue."""
     while True:
         try:

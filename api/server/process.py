@@ -26,9 +26,9 @@ from typing import Any, NoReturn
 import uvicorn
 from starlette.types import ASGIApp
 
-from api.server.http.limits import Limits, OnRefusal
-from api.server.listeners import let_nobody_new_in, waiting
-from api.server.protocol import protocol, socket_protocol
+from api.server.http.limits import ConnectionLimits, OnRefusal
+from api.server.listeners import accept_pending, block_new_connections
+from api.server.protocol import http_protocol, websocket_protocol
 from api.settings import Settings
 
 # Seconds for answers, for what is cut off after them, and for closing the database: together less than the alarm's.
@@ -62,8 +62,8 @@ def serve(
     sys.setswitchinterval(TURN_SECONDS)
     config = uvicorn.Config(
         app,
-        http=protocol(limits_of(settings), on_refusal),
-        ws=socket_protocol(),
+        http=http_protocol(connection_limits(settings), on_refusal),
+        ws=websocket_protocol(),
         ws_max_size=WEBSOCKET_MESSAGE,
         ws_per_message_deflate=False,  # sixty bytes would become a megabyte, for callers without a credential too
         log_config=None,
@@ -78,10 +78,10 @@ def serve(
     Server(config, lifeline).run(list(listeners))
 
 
-def limits_of(settings: Settings) -> Limits:
+def connection_limits(settings: Settings) -> ConnectionLimits:
     """What the settings say of connections."""
     body = 8 * max(settings.body_limit, settings.graphql_body_limit)
-    return Limits(
+    return ConnectionLimits(
         body=body, request=settings.request_timeout + 1, idle=KEEP_ALIVE_SECONDS, connections=settings.connections
     )
 
@@ -131,18 +131,18 @@ class Server(uvicorn.Server):
         """Close them, and take in whoever stands in their queues."""
         own = [listener.dup() for listener in listeners]
         for listener in own:
-            let_nobody_new_in(listener)
+            block_new_connections(listener)
         for server in self.servers:
             server.close()
         for listener in listeners:
             listener.close()
         until = time.monotonic() + KNOCKING_SECONDS
         while time.monotonic() < until:
-            await self._take_in([arrived for listener in own for arrived in waiting(listener)])
+            await self._take_in([arrived for listener in own for arrived in accept_pending(listener)])
             await asyncio.sleep(KNOCKING_SECONDS / 5)
         last: list[socket.socket] = []
         for listener in own:
-            last += waiting(listener)
+            last += accept_pending(listener)
             listener.close()
         await self._take_in(last)
 

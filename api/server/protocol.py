@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import asyncio
 
-from api.server.http.limits import ConnectionSweeper, Limits, OnRefusal
+from api.server.http.limits import ConnectionLimits, ConnectionSweeper, OnRefusal
 
 try:
     from api.server.http.connection import Connection
 except ImportError:  # where there is no httptools, uvicorn reads by h11, which is stricter and slower
     Connection = None  # type: ignore[assignment, misc]
 try:
-    from api.server.http.websocket import Socket
+    from api.server.http.websocket import WebSocketProtocol
 except ImportError:  # where there is no websockets, there are none
-    Socket = None  # type: ignore[assignment, misc]
+    WebSocketProtocol = None  # type: ignore[assignment, misc]
 
 
-def protocol(limits: Limits | None = None, on_refusal: OnRefusal | None = None) -> type[asyncio.Protocol] | str:
+def http_protocol(
+    limits: ConnectionLimits | None = None, on_refusal: OnRefusal | None = None
+) -> type[asyncio.Protocol] | str:
     """What uvicorn is to read by: a class whose `watch` looks after its connections, and says whom it refuses."""
     if Connection is None:
         return "auto"
-    return type("Protocol", (Connection,), {"watch": ConnectionSweeper(limits or Limits(), on_refusal)})
+    return type("Protocol", (Connection,), {"watch": ConnectionSweeper(limits or ConnectionLimits(), on_refusal)})
 
 
-def socket_protocol() -> type[asyncio.Protocol] | str:
+def websocket_protocol() -> type[asyncio.Protocol] | str:
     """What uvicorn is to serve WebSockets by."""
-    return "none" if Socket is None else Socket
+    return "none" if WebSocketProtocol is None else WebSocketProtocol

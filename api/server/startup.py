@@ -32,7 +32,7 @@ _PLAIN = re.compile(
 )
 
 
-def start_at_once(arguments: Sequence[str]) -> None:
+def start_directly(arguments: Sequence[str]) -> None:
     """Serve, and end with this process, if that and nothing unusual is asked for; else do nothing."""
     if found := _PLAIN.fullmatch("\0".join(arguments)):
         sys.exit(start(found["host"], int(found["port"]) if found["port"] else None))
@@ -58,14 +58,14 @@ def start(host: str | None, port: int | None) -> int:
             return 2 if isinstance(error, InvalidSetting) else 1
         logs.begin(settings.log_level, development=settings.development)
         if settings.development:  # elsewhere every line is one of the log's
-            print(f"Tandem's front page is {address(settings.host, settings.port)}", flush=True)
+            print(f"Tandem's front page is {local_url(settings.host, settings.port)}", flush=True)
         if settings.workers > 1:
             return Workers(settings.workers, lambda lifeline: _work(settings, listeners, lifeline), listeners).run()
         _work(settings, listeners, None)
     return 0
 
 
-def address(host: str, port: int) -> str:
+def local_url(host: str, port: int) -> str:
     """Where a browser on this machine finds it."""
     name = "localhost" if host in ("::", "0.0.0.0", "*") else f"[{host}]" if ":" in host else host  # noqa: S104
     return f"http://{name}:{port}/"

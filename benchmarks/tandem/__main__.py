@@ -15,7 +15,7 @@ endpoints.TOPICS = (*endpoints.TOPICS, kinds)
 
 if __name__ == "__main__":
     # As `python -m api` has it: a server starts without what only the other commands need.
-    startup.start_at_once(sys.argv[1:])
+    startup.start_directly(sys.argv[1:])
     from api.__main__ import app
 
     app(prog_name="python -m benchmarks.tandem")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from api.auth.authenticator import Authenticator
-from api.middleware.client_identity import identifier
+from api.middleware.client_identity import client_identifier
 from schema.engine.driver import ListQuery
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
@@ -106,7 +106,7 @@ def test_a_plan_says_whether_it_counts():
 
 async def test_a_credential_is_one_owner_however_it_is_spelled(directory, database):
     authenticate = Authenticator(production(database))
-    identify = identifier(authenticate)
+    identify = client_identifier(authenticate)
     app = SimpleNamespace(state=SimpleNamespace(directory=directory))
 
     async def owners(*values):

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from api.server.http.limits import Limits
-from api.server.protocol import protocol
+from api.server.http.limits import ConnectionLimits
+from api.server.protocol import http_protocol
 from tests.fixtures.protocol_harness import Echo
 from tests.fixtures.raw_http import Answer, all_answers, connected, problem, read_answer, say, serving
 
-pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
 HOST = "Host: 127.0.0.1"
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
@@ -34,7 +34,9 @@ def echo() -> Echo:
 
 @pytest.fixture(scope="module")
 def port(echo: Echo) -> Iterator[int]:
-    with serving(echo, Limits(reading=2, request=5, idle=5, every=0.05, url=200, head=2000, body=1000)) as port:
+    with serving(
+        echo, ConnectionLimits(reading=2, request=5, idle=5, every=0.05, url=200, head=2000, body=1000)
+    ) as port:
         yield port
 
 

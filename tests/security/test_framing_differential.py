@@ -13,12 +13,12 @@ import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.server.http.limits import Limits
-from api.server.protocol import protocol
+from api.server.http.limits import ConnectionLimits
+from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import NEXT, mutations, sequences
 from tests.fixtures.protocol_harness import Seen, Wire
 
-pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
 Framing = tuple[str, str, bytes]
 SEQUENCES = sequences()
@@ -54,7 +54,7 @@ class Peers:
     """The same bytes to all. `OPTIONS *` does not count: here the server answers it, with uvicorn the application."""
 
     def __init__(self) -> None:
-        self.own = Wire(protocol(Limits()))
+        self.own = Wire(http_protocol(ConnectionLimits()))
         self.uvicorn_httptools, self.uvicorn_h11 = Wire(HttpToolsProtocol), Wire(H11Protocol)
 
     async def differences(self, sent: bytes) -> list[str]:

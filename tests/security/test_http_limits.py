@@ -15,16 +15,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
 from api.middleware.response import HEADERS
-from api.server.http.limits import ConnectionSweeper, Limits
-from api.server.protocol import protocol
+from api.server.http.limits import ConnectionLimits, ConnectionSweeper
+from api.server.protocol import http_protocol
 from api.settings import read
 from schema.migrations.commands import migrate
 from tests.fixtures.raw_http import all_answers, connected, problem, read_answer, request, say, serving
 
-pytestmark = pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
+pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
 
 # As in service, but that time runs faster.
-LIMITS = Limits(reading=0.5, request=1, idle=1, farewell=0.3, taking=0.3, every=0.05, connections=300, pipelined=20)
+LIMITS = ConnectionLimits(
+    reading=0.5, request=1, idle=1, farewell=0.3, taking=0.3, every=0.05, connections=300, pipelined=20
+)
 LARGE = 8 * 2**20
 GOOD = request("GET", "/health/live")
 
@@ -395,7 +397,7 @@ class Sitter:
 
 
 async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
-    watch, loop = ConnectionSweeper(Limits(connections=201)), asyncio.get_running_loop()
+    watch, loop = ConnectionSweeper(ConnectionLimits(connections=201)), asyncio.get_running_loop()
     busy = [Sitter(idle=False) for _ in range(200)]
     idle = Sitter(idle=True)
     for guest in [*busy, idle]:

@@ -190,7 +190,7 @@ def test_what_took_long_is_told(begin, written, monkeypatch):
 def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
     http_client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
-    gate = http_client.app.state.gate
+    gate = http_client.app.state.concurrency_limit
     while gate.enter_at_once(Slot(object())):
         pass
     for _ in range(20):

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from api.app import create_app
-from api.middleware.response import request_gate
+from api.middleware.response import request_limit
 from schema.engine.concurrency import ConcurrencyLimit, Slot
 from schema.engine.errors import Overloaded
 from tests.conftest import settings_for
@@ -115,7 +115,7 @@ async def test_at_the_door_of_graphql_it_is_said_in_its_words(database):
 
 async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(database):
     async with opened(database) as house:
-        gate = house.app.state.gate
+        gate = house.app.state.concurrency_limit
         writing = house.asking(1, "/users", "POST", BODY)
         await settle()
         taken = [Slot("another"), Slot("another")]
@@ -150,7 +150,7 @@ async def test_when_it_is_over_all_is_as_before(database):
 
         assert statuses == [200] * 6 + [503] * 44
         assert [it[0] for it in await asyncio.gather(*house.asking(6))] == [200] * 6
-        gate = house.app.state.gate
+        gate = house.app.state.concurrency_limit
         assert (gate.free, gate.waiting, gate.turned_away) == (2, 0, 44)
 
 
@@ -162,10 +162,10 @@ async def test_who_sends_slowly_takes_no_place(database):
         await settle()
 
         assert (await house.ask())[0] == 200
-        assert house.app.state.gate.free == 2
+        assert house.app.state.concurrency_limit.free == 2
         arrives.set()
         assert {it[0] for it in await asyncio.gather(*slow)} <= {201, 503}
-        assert house.app.state.gate.free == 2
+        assert house.app.state.concurrency_limit.free == 2
 
 
 async def test_who_reads_slowly_takes_no_place(database):
@@ -177,7 +177,7 @@ async def test_who_reads_slowly_takes_no_place(database):
             slow += house.asking(1, taken=taken)
             await asyncio.sleep(0.01)
         async with asyncio.timeout(15):
-            while house.app.state.gate.free < 2:  # noqa: ASYNC110 nobody is told
+            while house.app.state.concurrency_limit.free < 2:  # noqa: ASYNC110 nobody is told
                 await asyncio.sleep(0.01)
 
         assert (await house.ask())[0] == 200
@@ -194,7 +194,7 @@ async def test_who_goes_away_leaves_the_place_to_others(database):
             one.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
 
-        gate = house.app.state.gate
+        gate = house.app.state.concurrency_limit
         assert (gate.free, gate.waiting) == (2, 0)
 
 
@@ -202,7 +202,7 @@ ANYBODY = "anybody"
 
 
 async def test_places_are_given_in_the_order_of_arrival():
-    gate, order, first = request_gate(1), [], Slot(ANYBODY)
+    gate, order, first = request_limit(1), [], Slot(ANYBODY)
     await gate.enter(first, 1)
 
     async def come(number):
@@ -221,7 +221,7 @@ async def test_places_are_given_in_the_order_of_arrival():
 
 
 async def test_nobody_overtakes_those_who_wait():
-    gate, first, second = request_gate(1), Slot(ANYBODY), Slot(ANYBODY)
+    gate, first, second = request_limit(1), Slot(ANYBODY), Slot(ANYBODY)
     await gate.enter(first, 1)
     waiting = asyncio.create_task(gate.enter(second, 1))
     await settle()
@@ -236,7 +236,7 @@ async def test_nobody_overtakes_those_who_wait():
 
 
 async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
-    gate, first = request_gate(1), Slot(ANYBODY)
+    gate, first = request_limit(1), Slot(ANYBODY)
     await gate.enter(first, 1)
     waiting = asyncio.create_task(gate.enter(Slot(ANYBODY), 1))
     await settle()
@@ -249,7 +249,7 @@ async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is
 
 
 async def test_the_wait_has_an_end_and_leaves_nothing_behind():
-    gate, first = request_gate(1), Slot(ANYBODY)
+    gate, first = request_limit(1), Slot(ANYBODY)
     await gate.enter(first, 1)
 
     for _ in range(5):
@@ -266,14 +266,14 @@ def takes(gate: ConcurrencyLimit, owner: str, number: int) -> int:
 
 
 def test_an_owner_alone_may_have_half_of_the_places_and_others_find_some_at_once():
-    gate = request_gate(64)
+    gate = request_limit(64)
 
     assert takes(gate, "greedy", 100) == 32
     assert [takes(gate, f"other {number}", 100) for number in range(3)] == [16, 16, 0]
 
 
 def test_where_half_is_taken_an_owner_may_have_a_quarter():
-    gate = request_gate(64)
+    gate = request_limit(64)
 
     assert takes(gate, "one", 10) + takes(gate, "two", 30) == 32
     assert takes(gate, "one", 100) == 6
@@ -299,7 +299,7 @@ async def test_owners_who_wait_are_served_in_turn():
 
 
 async def test_an_owner_may_fill_half_of_the_line():
-    gate = request_gate(4)
+    gate = request_limit(4)
     await gate.enter(Slot("greedy"), 1)
     await gate.enter(Slot("greedy"), 1)
     line = [asyncio.create_task(gate.enter(Slot("greedy"), 1)) for _ in range(10)]

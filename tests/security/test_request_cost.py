@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.graphql.websocket.session import PROTOCOL
-from api.middleware.request_cost import price_of_size
+from api.middleware.request_cost import cost_of_size
 from tests.conftest import BASE
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, serving
@@ -121,9 +121,9 @@ KNOWN = [
     Kind("no JSON", "POST", "/graphql", 400, body="{", headers=JSON),
     Kind("415 of GraphQL", "POST", "/graphql", 415, body=QUERY),
     Kind("mutation of GraphQL", "POST", "/graphql", 200, 5, body=MUTATION, headers=JSON),
-    Kind("large", "POST", "/graphql", 400, price_of_size(50_000), body=b"[" * 50_000, headers=JSON),
-    Kind("large in chunks", "POST", "/graphql", 400, price_of_size(50_000), body=50_000, headers=JSON),
-    Kind("large at REST", "POST", "/users", 400, 4 + price_of_size(100_000), body=b" " * 100_000, headers=JSON),
+    Kind("large", "POST", "/graphql", 400, cost_of_size(50_000), body=b"[" * 50_000, headers=JSON),
+    Kind("large in chunks", "POST", "/graphql", 400, cost_of_size(50_000), body=50_000, headers=JSON),
+    Kind("large at REST", "POST", "/users", 400, 4 + cost_of_size(100_000), body=b" " * 100_000, headers=JSON),
 ]
 FREE = [
     Kind("health", "GET", "/health", 200),

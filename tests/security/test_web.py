@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from api.app import create_app
-from api.middleware.proxies import unveiling
+from api.middleware.proxies import proxy_headers
 from api.settings import read
 from tests.conftest import BASE, HERE, settings_for
 from tests.fixtures.clients import ADMIN
@@ -260,7 +260,7 @@ def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, http_client):
         "headers": [(b"x-forwarded-for", value.encode()) for value in sent],
     }
 
-    if unveil := unveiling(trusted):
+    if unveil := proxy_headers(trusted):
         unveil(scope)
 
     assert scope["client"][0] == http_client
@@ -283,7 +283,7 @@ def test_a_scheme_is_what_the_nearest_trusted_hop_says(peer, sent, scheme):
     forwarded = [(b"x-forwarded-proto", value.encode()) for value in sent]
     scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": forwarded}
 
-    unveil = unveiling(NETWORKS)
+    unveil = proxy_headers(NETWORKS)
     assert unveil
     unveil(scope)
 

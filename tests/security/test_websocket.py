@@ -34,7 +34,7 @@ from api.graphql.websocket.handler import WebSocketHandler
 from api.graphql.websocket.handshake import check_origin
 from api.graphql.websocket.messages import LARGEST
 from api.graphql.websocket.session import AT_A_TIME, PROTOCOL
-from api.middleware.response import request_gate
+from api.middleware.response import request_limit
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
 from schema.engine.model.policy import Actor
@@ -121,7 +121,7 @@ class Peer:
             "headers": [(b"host", b"localhost")],
             "subprotocols": [PROTOCOL],
             "client": ("127.0.0.1", 50000),
-            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_gate(64))),
+            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_limit(64))),
         }
         self.task = asyncio.create_task(self._run(client, {**usual, **scope}))
 

@@ -20,8 +20,8 @@ from starlette.websockets import WebSocketDisconnect
 from api.app import create_app
 from api.graphql.websocket.handler import WebSocketHandler
 from api.graphql.websocket.session import PROTOCOL
-from api.middleware.response import request_gate
-from api.server.http.websocket import Socket
+from api.middleware.response import request_limit
+from api.server.http.websocket import WebSocketProtocol
 from tests.conftest import BASE, settings_for
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, read_answer, serving
@@ -205,7 +205,7 @@ def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
     good = key(database, "admin", rate=1)
     with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
-        http_client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+        http_client.app.state.concurrency_limit = request_limit(0)  # type: ignore[attr-defined]
 
         answers = [ask(session, "{ __typename }") for _ in range(2)]
 
@@ -225,12 +225,12 @@ def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch
 def test_where_there_is_no_place_an_operation_is_turned_away(database):
     with service(database) as http_client, opened(http_client, key(database, "reader")) as session:
         session.receive_json()
-        gate = http_client.app.state.gate  # type: ignore[attr-defined]
+        gate = http_client.app.state.concurrency_limit  # type: ignore[attr-defined]
         usual = gate.free
 
         ask(session, "{ __typename }")
         left = gate.free
-        http_client.app.state.gate = request_gate(0)  # type: ignore[attr-defined]
+        http_client.app.state.concurrency_limit = request_limit(0)  # type: ignore[attr-defined]
         refused = ask(session, "{ __typename }")
 
     assert (left, refused["type"]) == (usual, "error")
@@ -265,7 +265,7 @@ async def flood(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_who_reads_nothing_does_not_keep_the_connection(monkeypatch):
-    monkeypatch.setattr(Socket, "parting", 0.1)
+    monkeypatch.setattr(WebSocketProtocol, "parting", 0.1)
 
     with serving(flood) as port, connected(port) as connection:
         connection.sendall(UPGRADE)

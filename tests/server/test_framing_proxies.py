@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from api.server.http.limits import Limits
-from api.server.protocol import protocol
+from api.server.http.limits import ConnectionLimits
+from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import TAG, sequences
 from tests.fixtures.protocol_harness import Echo, Seen
 from tests.fixtures.proxies import PROXIES, Proxy
 from tests.fixtures.raw_http import serving
 
-pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
 SEQUENCES = sequences()
 CALLERS = 12
@@ -47,7 +47,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path, echo: Echo) -> Iterato
     if program is None:
         pytest.skip(f"there is no {request.param.partition(' ')[0]} here")
     with (
-        serving(echo, Limits(reading=60, request=60)) as upstream,
+        serving(echo, ConnectionLimits(reading=60, request=60)) as upstream,
         Proxy(request.param, tmp_path, upstream).running(program) as proxy,
     ):
         yield proxy

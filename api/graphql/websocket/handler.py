@@ -13,7 +13,7 @@ from api.graphql.websocket.admission import Admission
 from api.graphql.websocket.handshake import TRY_AGAIN, check_origin, refuse
 from api.graphql.websocket.messages import Closing
 from api.graphql.websocket.session import Session
-from api.middleware.client_identity import address_of, credential_of, identifier
+from api.middleware.client_identity import client_address, client_identifier, credential_name
 from api.middleware.rate_limit import RateLimiter
 from schema.engine.concurrency import QUARTER, ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound, Overloaded
@@ -56,7 +56,7 @@ class WebSocketHandler:
         self.executor = executor
         self.authenticate = authenticate
         self.rates = rates or RateLimiter(authenticate)
-        self.identify = identifier(authenticate)
+        self.identify = client_identifier(authenticate)
         self.admission = Admission(sockets, sockets_per_address, share)
         self.document_limit = document_limit
         self.init_seconds = init_seconds
@@ -91,8 +91,8 @@ class WebSocketHandler:
             return
         try:
             check_origin(scope, self._origins)
-            credential = credential_of(scope)
-            opening = self.admission.enter(address_of(scope) if credential is None else None, credential)
+            credential = credential_name(scope)
+            opening = self.admission.enter(client_address(scope) if credential is None else None, credential)
         except DirectoryError as error:
             await refuse(error, scope, send)
             return

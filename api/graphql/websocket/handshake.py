@@ -37,7 +37,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
         return
     request_id = scope.get("request_id", "")
     answer = problem_details.answer(error, scope["path"], request_id)
-    headers = [*answer.headers, *HEADERS, (b"x-request-id", request_id.encode()), *scope.get("answer_headers", ())]
+    headers = [*answer.headers, *HEADERS, (b"x-request-id", request_id.encode()), *scope.get("response_headers", ())]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})
 
@@ -51,7 +51,7 @@ def introduced(scope: Scope, payload: Mapping[str, Any]) -> Scope:
     headers = [header for header in scope["headers"] if header[0] != b"authorization"]
     headers += [(b"authorization", value) for value in sent[:1]]
     # The headers by name, as the handshake had them, are no longer all.
-    kept = {name: value for name, value in scope.items() if name != "named"}
+    kept = {name: value for name, value in scope.items() if name != "headers_by_name"}
     return {**kept, "scheme": "https" if scope["scheme"] == "wss" else "http", "headers": headers}
 
 

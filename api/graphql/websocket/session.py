@@ -21,8 +21,8 @@ from api.graphql.websocket.admission import Opening
 from api.graphql.websocket.handshake import MESSAGE_SIZE, introduced
 from api.graphql.websocket.messages import Closing, Complete, Init, Message, Ping, Subscribe
 from api.http.problem_details import PayloadTooLarge, TooManyRequests
-from api.middleware.client_identity import credential_of
-from api.middleware.request_cost import POINT_BYTES, price_of_size, size_of_text
+from api.middleware.client_identity import credential_name
+from api.middleware.request_cost import POINT_BYTES, cost_of_size, text_size
 from api.middleware.response import WAIT_SECONDS
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
 from schema.engine.model.policy import Actor
@@ -100,14 +100,14 @@ class Session:
             self._opening.deadline = None
         self._bound_messages(messages.LARGEST)
         try:
-            self._door.admission.initialised(self._opening, credential_of(self._scope))
+            self._door.admission.initialised(self._opening, credential_name(self._scope))
         except TooManyRequests as refusal:
             raise Closing(messages.TRY_AGAIN, refusal.detail) from None
         self._send_seconds = self._door.send_seconds
 
     async def _accept(self) -> None:
         agreed = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
-        headers = {"headers": list(given)} if (given := self._scope.get("answer_headers")) else {}
+        headers = {"headers": list(given)} if (given := self._scope.get("response_headers")) else {}
         self._bound_messages(messages.LARGEST_BEFORE)
         await self._pass({"type": "websocket.accept", "subprotocol": agreed, **headers})
         if agreed is None:
@@ -193,9 +193,9 @@ class Session:
     async def _run(self, request: Request, scope: Scope) -> bytes:
         """Its answer, once there is a place for it among all that runs."""
         state = scope["app"].state
-        async with state.gate.hold(self._door.identify(scope), WAIT_SECONDS):
+        async with state.concurrency_limit.hold(self._door.identify(scope), WAIT_SECONDS):
             actor = await self._authenticate()
-            return await self._door.executor.run(request, state.directory, actor, spend=scope.get("spend"))
+            return await self._door.executor.run(request, state.directory, actor, spend=scope.get("charge_mutations"))
 
     async def _authenticate(self) -> Actor:
         """Who asks, as of now; the socket ends where that cannot be said."""
@@ -215,7 +215,7 @@ class Session:
             raise Gone
         scope = dict(self._scope)
         try:
-            await self._door.rates.charge(scope, price_of_size(_size(frame)))
+            await self._door.rates.charge(scope, cost_of_size(_size(frame)))
         except TooManyRequests as refusal:
             return frame, scope, refusal
         return frame, scope, None
@@ -246,4 +246,4 @@ def _told(error: DirectoryError) -> Mapping[str, Any]:
 
 def _size(frame: Frame) -> int:
     text = frame.get("text")
-    return len(frame.get("bytes") or b"") if text is None else size_of_text(text)
+    return len(frame.get("bytes") or b"") if text is None else text_size(text)

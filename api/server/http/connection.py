@@ -15,7 +15,7 @@ import httptools
 
 from api.server.http import head, websocket_handshake
 from api.server.http.body import NO_END, BodyReader
-from api.server.http.exchange import DRAINED, Exchange
+from api.server.http.request_response_cycle import DRAINED, Exchange
 from api.server.http.visit import BODY, DEAF, HEAD
 from schema.engine.errors import BadRequest, DirectoryError
 
@@ -156,7 +156,7 @@ class Connection(BodyReader):
             "state": self.app_state.copy(),
         }
         if fields.named is not None and self.headers is fields.headers:
-            self.scope["named"] = fields.named  # type: ignore[typeddict-unknown-key]
+            self.scope["headers_by_name"] = fields.named  # type: ignore[typeddict-unknown-key]
 
     def _start(self, exchange: Exchange, app: Any) -> None:
         """Run the application for a request, or queue it behind those that are not answered yet."""

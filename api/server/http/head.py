@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from api.http import problem_details
 from api.middleware.response import HEADERS
-from api.server.http.limits import Limits
+from api.server.http.limits import ConnectionLimits
 from schema.engine.errors import BadRequest, DirectoryError
 
 Headers = list[tuple[bytes, bytes]]
@@ -54,7 +54,7 @@ class Fields:
     expects: bool
 
 
-def fields(text: bytes, version: bytes, limits: Limits) -> Fields:
+def fields(text: bytes, version: bytes, limits: ConnectionLimits) -> Fields:
     """The header fields in `text`, whose syntax the parser has accepted.
 
     Raises:
@@ -98,7 +98,7 @@ def not_a_line(head: bytes) -> DirectoryError:
     return BadRequest("invalid request line: expected a method, a target and HTTP/1.1 with single spaces between them")
 
 
-def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: Limits) -> bool:
+def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: ConnectionLimits) -> bool:
     """Refuse an incomplete head that cannot become a good one; what is before `start` has been looked at before.
 
     Returns whether its request line has been seen and is good.
@@ -129,7 +129,7 @@ def target_in(head: bytes | bytearray) -> bytes:
     return bytes(found[1]) if found else b""
 
 
-def check_size(target: bytes, head: bytes | bytearray, limits: Limits) -> None:
+def check_size(target: bytes, head: bytes | bytearray, limits: ConnectionLimits) -> None:
     """`UriTooLong` or `HeadersTooLarge` for a head of too many bytes."""
     if len(target) > limits.url:
         raise url_too_long(limits)
@@ -137,12 +137,12 @@ def check_size(target: bytes, head: bytes | bytearray, limits: Limits) -> None:
         raise head_too_large(limits)
 
 
-def url_too_long(limits: Limits) -> DirectoryError:
+def url_too_long(limits: ConnectionLimits) -> DirectoryError:
     """What a URL of too many bytes is told."""
     return problem_details.UriTooLong(f"a URL may have {limits.url} bytes")
 
 
-def head_too_large(limits: Limits) -> DirectoryError:
+def head_too_large(limits: ConnectionLimits) -> DirectoryError:
     """What a head of too many bytes is told."""
     return problem_details.HeadersTooLarge(f"the head of a request may have {limits.head} bytes")
 
@@ -190,7 +190,7 @@ def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = Fal
     return answer.status, STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
 
 
-def _check_hosts(headers: Headers, http_1_1: bool, limits: Limits) -> None:
+def _check_hosts(headers: Headers, http_1_1: bool, limits: ConnectionLimits) -> None:
     """One `Host`, well spelled, and not too many headers."""
     if len(headers) > limits.headers:
         raise problem_details.HeadersTooLarge(f"a request may have {limits.headers} headers")

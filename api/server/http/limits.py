@@ -12,13 +12,13 @@ from itertools import islice
 from typing import Protocol
 
 # How many may have made room for others and not have hung up yet.
-MOST_PARTING = 256
+MOST_CLOSING = 256
 # Gets the status of the answer, and the address that is to pay for it: none where the request is paid for.
 OnRefusal = Callable[[int, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """What one connection may take up, in bytes, in seconds, in pieces; and how many connections there may be."""
 
     url: int = 8192
@@ -60,7 +60,7 @@ class ConnectionSweeper:
     `on_refusal` hears of each answer to what no endpoint got to see, or not in time.
     """
 
-    def __init__(self, limits: Limits, on_refusal: OnRefusal | None = None) -> None:
+    def __init__(self, limits: ConnectionLimits, on_refusal: OnRefusal | None = None) -> None:
         self.limits = limits
         self.on_refusal = on_refusal or _ignored
         self.now = 0.0
@@ -112,7 +112,7 @@ class ConnectionSweeper:
                 self.forget(guest)
                 self._parting[guest] = None
                 guest.make_room()
-                if len(self._parting) > MOST_PARTING:
+                if len(self._parting) > MOST_CLOSING:
                     next(iter(self._parting)).cut()
                 return True
             self.guests[guest] = self.guests.pop(guest)

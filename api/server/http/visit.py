@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.http import problem_details
 from api.server.http import head
-from api.server.http.exchange import Exchange
 from api.server.http.limits import ConnectionSweeper
+from api.server.http.request_response_cycle import Exchange
 from schema.engine.errors import DirectoryError, Overloaded, Timeout
 
 # Bytes a second: who takes an answer more slowly than this has left.

@@ -57,12 +57,12 @@ class FrameParser(ServerProtocol):
         super().recv_frame(frame)
 
 
-class Socket(WebSocketsSansIOProtocol):
+class WebSocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket."""
 
     parting = PARTING_SECONDS
     # Those whose last word has been said, the oldest first.
-    _leaving: ClassVar[OrderedDict[Socket, None]] = OrderedDict()
+    _leaving: ClassVar[OrderedDict[WebSocketProtocol, None]] = OrderedDict()
     _end: asyncio.TimerHandle | None = None
     _turn: asyncio.Handle | None = None
     _dropped = 0

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from api.__main__ import app
-from api.server.startup import address
+from api.server.startup import local_url
 from schema.migrations.commands import newest
 from tests.fixtures.raw_http import free_port
 
@@ -213,7 +213,7 @@ def test_the_documents_need_no_database(run, folder, environment):
     "host, expected", [("127.0.0.1", "http://127.0.0.1:1/"), ("::", "http://localhost:1/"), ("::1", "http://[::1]:1/")]
 )
 def test_the_front_page_is_where_it_is_said_to_be(host, expected):
-    assert address(host, 1) == expected
+    assert local_url(host, 1) == expected
 
 
 def test_serve_migrates_serves_and_leaves(folder):

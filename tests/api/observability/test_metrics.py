@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.observability.request_metrics import RequestMetrics
-from api.server.http.limits import Limits
+from api.server.http.limits import ConnectionLimits
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
@@ -138,11 +138,11 @@ def test_what_is_refused_before_it_is_a_request_is_counted_too(crowded, sent, st
 def test_who_is_too_slow_to_ask_is_counted_too(crowded):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
     made = create_app(settings, authenticate)
-    with serving(made, Limits(reading=0.1, every=0.05)) as port:
+    with serving(made, ConnectionLimits(reading=0.1, every=0.05)) as port:
         (refused,) = say(port, b"GET / HT", answers=1)
 
     assert refused[0] == 408
-    assert made.state.figures.refused == {408: 1}
+    assert made.state.request_metrics.refused == {408: 1}
 
 
 def test_nothing_that_a_caller_names_becomes_a_label(served):

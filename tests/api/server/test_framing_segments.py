@@ -12,17 +12,17 @@ from typing import Any
 import httptools
 import pytest
 
-from api.server.http.limits import Limits
-from api.server.protocol import protocol
+from api.server.http.limits import ConnectionLimits
+from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import mutations, sequences
 from tests.fixtures.protocol_harness import Outcome, Wire
 
-pytestmark = [pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
 SEQUENCES = sequences()
 HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-TIGHT = Limits(url=30, head=180, headers=5, body=40)
+TIGHT = ConnectionLimits(url=30, head=180, headers=5, body=40)
 
 
 def cut(sent: bytes, places: Sequence[int]) -> list[bytes]:
@@ -44,7 +44,7 @@ def depends_on_time(outcome: Outcome) -> bool:
 
 @pytest.fixture
 def wire() -> Wire:
-    return Wire(protocol(Limits()))
+    return Wire(http_protocol(ConnectionLimits()))
 
 
 async def test_bytes_one_by_one_and_in_pieces_of_any_size_are_the_same_requests(wire):
@@ -79,7 +79,7 @@ async def test_it_changes_nothing_that_answers_are_given_in_between(wire):
 
 
 async def test_where_limits_are_reached_the_same_requests_are_accepted():
-    wire = Wire(protocol(TIGHT))
+    wire = Wire(http_protocol(TIGHT))
     for name, sent in {**SEQUENCES, **mutations(1000, 4)}.items():
         whole, pieces = await wire.send(sent), await wire.send(*by_bytes(sent))
 
@@ -114,7 +114,7 @@ async def test_an_application_may_change_the_headers_that_it_is_given(wire):
         scope["headers"].append((b"authorization", b"mine"))
         await wire.echo(scope, receive, send)
 
-    await Wire(protocol(Limits()), changes).send(sent, sent, answering=True)
+    await Wire(http_protocol(ConnectionLimits()), changes).send(sent, sent, answering=True)
 
     assert given == [[(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]] * 2
 
@@ -154,7 +154,7 @@ GROWING: dict[str, Callable[[int], list[bytes]]] = {
 async def test_eight_times_the_bytes_take_eight_times_the_steps(monkeypatch, growing):
     """Steps are calls, and bytes given to the parser. A head is bounded, and a packet, for what one call does."""
     monkeypatch.setattr(httptools, "HttpRequestParser", Parser)
-    wire = Wire(protocol(Limits(url=64 * 1024, head=64 * 1024)))
+    wire = Wire(http_protocol(ConnectionLimits(url=64 * 1024, head=64 * 1024)))
 
     few, many = [await _steps(wire, GROWING[growing](size)) for size in (500, 4000)]
 

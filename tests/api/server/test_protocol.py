@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from api.app import create_app
-from api.server.protocol import protocol
+from api.server.protocol import http_protocol
 from api.settings import read
 from schema.migrations.commands import migrate
 from tests.fixtures.raw_http import request, say, serving
 
 SMALLEST = b'{"first_name": "Ada", "age": 36}'
 
-pytestmark = pytest.mark.skipif(protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
+pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
 
 
 @pytest.fixture(scope="module")

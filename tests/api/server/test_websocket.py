@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from api.app import create_app
 from api.graphql.websocket.handler import WebSocketHandler
 from api.server.http import websocket
-from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, Socket
+from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, WebSocketProtocol
 from tests.conftest import settings_for
 from tests.fixtures.raw_http import connected, say, serving
 from tests.fixtures.websocket_frames import (
@@ -48,7 +48,7 @@ BEGUN = frame(TEXT, b"{", fin=False)
 def port(database, monkeypatch) -> Iterator[int]:
     """Where the service listens, in which nothing takes long."""
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
-    monkeypatch.setattr(Socket, "parting", 0.2)
+    monkeypatch.setattr(WebSocketProtocol, "parting", 0.2)
     with serving(create_app(settings_for(database))) as port:
         yield port
 
@@ -167,7 +167,7 @@ async def test_of_many_messages_at_once_few_are_parsed_until_those_are_taken():
 
     config = uvicorn.Config(app, lifespan="off", log_config=None)
     config.load()
-    protocol, transport = Socket(config, ServerState(), {}), Transport()
+    protocol, transport = WebSocketProtocol(config, ServerState(), {}), Transport()
     protocol.connection_made(transport)
     protocol.data_received(handshake())
     await asyncio.sleep(0.01)
@@ -236,7 +236,7 @@ def _ended(connection: socket.socket, seconds: float = 10) -> bool:
 
 
 def test_of_those_that_do_not_hang_up_only_so_many_are_waited_for(port, monkeypatch):
-    monkeypatch.setattr(Socket, "parting", 3600)
+    monkeypatch.setattr(WebSocketProtocol, "parting", 3600)
     monkeypatch.setattr(websocket, "MOST_PARTING", 2)
     with ExitStack() as stack:
         connections = []

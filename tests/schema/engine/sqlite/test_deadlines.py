@@ -8,7 +8,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from api.middleware.response import request_gate
+from api.middleware.response import request_limit
 from schema.engine.errors import Overloaded, QueryTimeout, Timeout
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import RecordResult, create, find, get
@@ -170,7 +170,7 @@ async def test_records_looked_up_together_are_answered_though_one_has_gone(hasty
 
 
 async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
-    monkeypatch.setattr(hasty.database._readers, "_gate", request_gate(1))
+    monkeypatch.setattr(hasty.database._readers, "_gate", request_limit(1))
 
     outcomes = await asyncio.gather(
         *(find(hasty.unit_of_work(ADMIN), USER, LIST, {"size": 1}) for _ in range(8)), return_exceptions=True
