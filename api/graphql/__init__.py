@@ -1,1 +1,1 @@
-"""GraphQL over HTTP (`http.py`) and over WebSocket (`websocket/`); the schema and its execution are in `schema/graphql`."""
+"""GraphQL over HTTP (`http.py`) and WebSocket (`websocket/`); schema and execution are in `schema/graphql`."""
