@@ -57,8 +57,8 @@ def cursor_at(resource: Resource, order: Order, database: str, place: int) -> st
     sql = f'SELECT {", ".join(columns)} FROM "user" ORDER BY {directed} LIMIT 1 OFFSET {place}'
     keys = json.dumps(stores.row(database, sql), separators=(",", ":"), ensure_ascii=False)
     (secret,) = stores.row(database, "SELECT secret FROM cursor_key")
-    seal = cursors.Signer(secret).seal(resource.name, None, order, None, {})
-    return cursors.make(keys.encode(), seal).decode()
+    seal = cursors.Signer(secret).list_hash(resource.name, None, order, None, {})
+    return cursors.encode_cursor(keys.encode(), seal).decode()
 
 
 def _sorted(resource: Resource, database: str, size: Size) -> Iterator[Question]:

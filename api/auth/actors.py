@@ -18,8 +18,8 @@ from schema.engine.model.policy import SERVICE, Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
 from schema.engine.operations.directory import Directory
-from schema.engine.query.filters import UUID, bound
-from schema.engine.query.selection import Branch, Compare, Items, Page, Scalar, Selection
+from schema.engine.query.filters import UUID, filter_values
+from schema.engine.query.selection import Compare, Items, ListSelection, Page, Scalar, Selection
 from schema.models import Key, User
 
 KEY, USER = resource_of(Key), resource_of(User)
@@ -109,14 +109,14 @@ async def _person(subject: str, directory: Directory, field: str) -> dict[str, o
     """The person whose `field` is the subject."""
     if field == "id" and not UUID.fullmatch(subject):
         return None
-    found = Branch((("items", Items(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
-    values = {**bound(USER.fields[field], "eq", "subject", subject), "size": 1}
+    found = ListSelection((("items", Items(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
+    values = {**filter_values(USER.fields[field], "eq", "subject", subject), "size": 1}
     page = await records.find(directory.unit_of_work(SERVICE), USER, found, values)
     return next(iter(orjson.loads(page.json)["items"]), None)
 
 
 async def is_there_a_key(directory: Directory) -> bool:
     """Whether anybody has ever made one."""
-    first = Branch((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
+    first = ListSelection((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
     page = await records.find(directory.unit_of_work(SERVICE), KEY, first, {"size": 1})
     return bool(orjson.loads(page.json)["items"])

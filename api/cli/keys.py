@@ -22,7 +22,7 @@ from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
 from schema.engine.operations.directory import Directory, UnitOfWork
-from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
+from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from schema.models import Key
 
 KEY = resource_of(Key)
@@ -93,8 +93,8 @@ def revoke(id: Annotated[str, typer.Argument(help="The key's id, as `keys list` 
 async def _all(unit_of_work: UnitOfWork) -> list[dict[str, Any]]:
     """All keys: as many as pages of a hundred can bring."""
     last, rows = "", list[dict[str, Any]]()
-    page = Branch((("items", Items(WHOLE)),), Page("size"))
-    later = Branch((("items", Items(WHOLE)),), Page("size", after="after"))
+    page = ListSelection((("items", Items(WHOLE)),), Page("size"))
+    later = ListSelection((("items", Items(WHOLE)),), Page("size", after="after"))
     for _ in range(MOST_PAGES):
         asked = (later, {"size": 100, "after_0": last}) if last else (page, {"size": 100})
         found = json.loads((await records.find(unit_of_work, KEY, *asked)).json)["items"]

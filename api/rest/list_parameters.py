@@ -10,28 +10,27 @@ from typing import Any, cast
 from api.openapi.schemas import CURSOR
 from api.rest.endpoint import Parameter
 from api.rest.url_values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
-from schema.engine.model.field import ResourceField
+from schema.engine.model.field import Operator, ResourceField
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query import search
-from schema.engine.query.cursors import Signer, keys_of
-from schema.engine.query.filters import FOLLOWING, bound, following
-from schema.engine.query.selection import (  # fmt: skip
-    Branch,
+from schema.engine.query.cursors import Signer, cursor_values
+from schema.engine.query.filters import DEFAULT_ORDER, default_order, filter_values
+from schema.engine.query.selection import (
     Compare,
     Condition,
     Items,
     Junction,
     LinkedRecord,
+    ListSelection,
     NextCursor,
-    Operator,
     Order,
     Page,
     Scalar,
     Search,
     Selection,
     Total,
-    Values,
 )
+from schema.engine.sql.statement import Values
 
 DEFAULT_LIMIT, MOST_LIMIT = 20, 100
 LIST_WORDS = frozenset(
@@ -59,7 +58,7 @@ def item_of(relation: Relation) -> Selection:
 def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     """What a list of records takes."""
     filters = (_filter(field, operator) for field in resource.filters for operator in field.operators)
-    searches = [_search(resource)] if search.looked_into(resource) else []
+    searches = [_search(resource)] if search.searched_fields(resource) else []
     found = (*_paging(resource), *searches, *filters)
     names = [parameter.name for parameter in found]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -71,28 +70,30 @@ def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
 
 def listing(
     resource: Resource, relation: Relation | None, query: Mapping[str, Any], signer: Signer
-) -> tuple[Branch, Values]:
+) -> tuple[ListSelection, Values]:
     """The branch that a list's parameters ask for, and its values; `signer` verifies the cursors among them."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
     compared = [_compared(resource, name, query[name], values) for name in query if name not in LIST_WORDS]
     searched = _searched(resource, query["q"], values) if "q" in query else ()
     where = _joined((*compared, *searched))
-    order = query["sort"] if "sort" in query else following(resource, where, alone=relation is None)
+    order = query["sort"] if "sort" in query else default_order(resource, where, alone=relation is None)
     branch = _branch(resource, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
     for name in ("after", "before"):
         if name in query:
-            values |= keys_of(query[name], name, resource, branch.relation, branch.order, branch.where, values, signer)
+            values |= cursor_values(
+                query[name], name, resource, branch.relation, branch.order, branch.where, values, signer
+            )
     return branch, values
 
 
 @lru_cache(maxsize=1000)
 def _branch(
     resource: Resource, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
-) -> Branch:
+) -> ListSelection:
     """The branch of all lists with this filter, in this order, whose parameters have these words among them."""
     item = item_of(relation) if relation else whole_record(resource)
     counted = (("total", Total()),) if "count" in words else ()
-    return Branch(
+    return ListSelection(
         picks=(("items", Items(item)), ("next", NextCursor()), *counted),
         page=Page(
             "limit",
@@ -132,7 +133,7 @@ def _paging(resource: Resource) -> Iterable[Parameter]:
     sentence = (
         "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties. "
     )
-    sentence += FOLLOWING
+    sentence += DEFAULT_ORDER
     yield _parameter("sort", offered, sentence)
     yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
 
@@ -157,15 +158,15 @@ def _filter(field: ResourceField, operator: Operator) -> Parameter:
 
 
 def _search(resource: Resource) -> Parameter:
-    fields = [resource.fields[name] for name in search.looked_into(resource)]
+    fields = [resource.fields[name] for name in search.searched_fields(resource)]
     listed = ", ".join(f"`{field.name}`" for field in fields)
     sentence = (
         f"Only those who have each of these words somewhere in {listed}, in upper or lower case. Words are parted by "
-        f"blanks; one of them has at least {search.SHORTEST} characters."
+        f"blanks; one of them has at least {search.MIN_LENGTH} characters."
     )
-    schema = {"type": "string", "minLength": search.SHORTEST, "maxLength": search.LONGEST}
+    schema = {"type": "string", "minLength": search.MIN_LENGTH, "maxLength": search.MAX_LENGTH}
     example = next((field.example for field in fields if field.example), None)
-    value = Value({**schema, "pattern": search.WORDS}, search.read, example)
+    value = Value({**schema, "pattern": search.WORDS_PATTERN}, search.parse_words, example)
     return _parameter("q", value, sentence)
 
 
@@ -177,13 +178,13 @@ def _compared(resource: Resource, name: str, value: Any, values: dict[str, Any])
     """A filter as a comparison; its values are added to `values`."""
     field_name, _, spelled = name.partition("__")
     field, operator = resource.fields[field_name], cast(Operator, spelled or "eq")
-    values |= bound(field, operator, name, value)
+    values |= filter_values(field, operator, name, value)
     return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
 
 
 def _searched(resource: Resource, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
     """What `q` asks for; its words are added to `values`."""
-    values |= search.words_bound(resource, "q", words)
+    values |= search.search_values(resource, "q", words)
     return (Search("q", len(words)),)
 
 

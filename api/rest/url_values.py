@@ -14,7 +14,7 @@ from api.openapi.schemas import MOMENT, UUID
 from api.rest.endpoint import Schema
 from schema.engine.model.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, ResourceField
 from schema.engine.model.input_models import moment
-from schema.engine.query.search import SHORTEST
+from schema.engine.query.search import MIN_LENGTH
 
 # How many values a list may have: so many that an ordinary one fits into a URL.
 MOST_VALUES: Mapping[FieldKind, int] = {"id": 100, "integer": 50, "time": 20, "text": 20, "enum": 20, "boolean": 20}
@@ -51,8 +51,8 @@ def value_of(field: ResourceField) -> Value:
 
 def part_of(field: ResourceField) -> Value:
     """A part of a text that is to be looked for."""
-    example = str(field.example)[:SHORTEST] if field.example else None
-    return _text(TEXT, field.max_length or 0, example, SHORTEST)
+    example = str(field.example)[:MIN_LENGTH] if field.example else None
+    return _text(TEXT, field.max_length or 0, example, MIN_LENGTH)
 
 
 def list_of(field: ResourceField) -> Value:

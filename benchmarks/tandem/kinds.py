@@ -22,14 +22,14 @@ from schema.engine.model.record import now
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records, write_statements
 from schema.engine.operations.directory import TransactionResult
-from schema.engine.query.selection import Branch, Constant, Items, Page, Scalar, Selection
+from schema.engine.query.selection import Constant, Items, ListSelection, Page, Scalar, Selection
 
 Respond = Callable[[EndpointRequest], Awaitable[EndpointResponse]]
 PLACES = 10_000
 _WORLD, _FORTUNE = resource_of(World), resource_of(Fortune)
 _ROW = Selection((("id", Scalar("place")), ("randomNumber", Scalar("random_number"))))
 _TOLD = Selection((("place", Scalar("place")), ("message", Scalar("message"))))
-_ALL = Branch((("items", Items(_TOLD)), ("next", Constant("null"))), Page("size"))
+_ALL = ListSelection((("items", Items(_TOLD)), ("next", Constant("null"))), Page("size"))
 _NUMBER = frozenset({"random_number"})
 _TEXT, _HTML = b"text/plain; charset=utf-8", b"text/html; charset=utf-8"
 _PAGE = (

@@ -105,7 +105,7 @@ def batches(steps: Sequence[Query], *, insertions: bool = False) -> list[list[in
     for place, step in enumerate(steps):
         key: Hashable = place
         if isinstance(step, RecordQuery):
-            key = step.company
+            key = step.batch_key
         elif isinstance(step, RowQuery):
             key = step.sql
         elif insertions and step[0].startswith("INSERT") and "RETURNING" not in step[0]:

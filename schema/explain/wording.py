@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.selection import (
-    Branch,
     Compare,
     Condition,
     Items,
     Junction,
     LinkedRecord,
+    ListSelection,
     NextCursor,
     Page,
     PageInfo,
@@ -26,32 +26,32 @@ _SIGNS = {"eq": "is", "in": "is one of", "lt": "<", "lte": "<=", "gt": ">", "gte
 _STEP = "  "
 
 
-def in_words(resource: Resource, asked: Selection | Branch, *, of_one: bool) -> list[str]:
+def in_words(resource: Resource, asked: Selection | ListSelection, *, of_one: bool) -> list[str]:
     """The lines that say what is asked of a model's records; `of_one`: of one of them."""
     if not of_one:
-        assert isinstance(asked, Branch)
+        assert isinstance(asked, ListSelection)
         return list(_list(resource.plural, resource, asked, ""))
-    below = Selection((("", asked),)) if isinstance(asked, Branch) else asked
+    below = Selection((("", asked),)) if isinstance(asked, ListSelection) else asked
     return [f"one {resource.singular}, by its id", *_record(resource, below, _STEP)]
 
 
-def narrowed(resource: Resource, asked: Selection | Branch) -> set[str]:
+def narrowed(resource: Resource, asked: Selection | ListSelection) -> set[str]:
     """The tables of whose rows some are looked for, or all of them counted."""
     found: set[str] = set()
     inner = [asked] if isinstance(asked, Selection) else [it.item for _, it in asked.picks if isinstance(it, Items)]
-    if isinstance(asked, Branch) and (asked.where or any(isinstance(it, Total) for _, it in asked.picks)):
+    if isinstance(asked, ListSelection) and (asked.where or any(isinstance(it, Total) for _, it in asked.picks)):
         link = resource.relations[asked.relation].link if asked.relation else None
         target = resource_of(resource.relations[asked.relation].target) if asked.relation else resource
         found = {target.table.name, *([str(link.__tablename__)] if link else [])}
     below = (
         resource_of(resource.relations[asked.relation].target)
-        if isinstance(asked, Branch) and asked.relation
+        if isinstance(asked, ListSelection) and asked.relation
         else resource
     )
     for selection in inner:
         for _, source in selection.picks:
             match source:
-                case Branch():
+                case ListSelection():
                     found |= narrowed(below, source)
                 case ToOne():
                     found |= narrowed(resource_of(below.relations[source.relation].target), source.selection)
@@ -60,7 +60,7 @@ def narrowed(resource: Resource, asked: Selection | Branch) -> set[str]:
     return found
 
 
-def _list(name: str, resource: Resource, asked: Branch, indent: str) -> Iterator[str]:
+def _list(name: str, resource: Resource, asked: ListSelection, indent: str) -> Iterator[str]:
     where = f", where {_condition(asked.where)}" if asked.where else ""
     yield f"{indent}{name}: {_page(asked.page)}{where}, sorted by {_order(asked)}"
     for _, source in asked.picks:
@@ -88,7 +88,7 @@ def _record(resource: Resource, asked: Selection, indent: str) -> Iterator[str]:
                 relation = resource.relations[source.relation]
                 yield f"{indent}the {source.relation}:"
                 yield from _record(resource_of(relation.target), source.selection, indent + _STEP)
-            case Branch():
+            case ListSelection():
                 assert source.relation is not None
                 relation = resource.relations[source.relation]
                 yield from _list(f"the {source.relation}", resource_of(relation.target), source, indent)
@@ -99,7 +99,7 @@ def _page(page: Page) -> str:
     return f"the {'last' if page.backward else 'first'} :{page.size}{bounds}"
 
 
-def _order(asked: Branch) -> str:
+def _order(asked: ListSelection) -> str:
     order = asked.order
     if asked.relation and not order.fields:
         return "the key of what joins them"

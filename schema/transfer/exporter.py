@@ -25,7 +25,7 @@ from sqlalchemy import ColumnElement, case, func, literal_column, select
 from schema.engine.errors import BadRequest
 from schema.engine.model.field import ResourceField
 from schema.engine.private_file import create, make_folders
-from schema.engine.sql.statement import Statement, compiled
+from schema.engine.sql.statement import Statement
 from schema.transfer import Tell
 from schema.transfer.session import Row, Session, explained, session
 from schema.transfer.sheet import Sheet
@@ -135,7 +135,7 @@ def _give_mode(file: IO[bytes], path: Path) -> None:
 
 def _listing(sheet: Sheet, for_spreadsheets: bool) -> Statement:
     columns = [_cell(sheet, field, for_spreadsheets) for field in sheet.shown]
-    return compiled(select(*columns).order_by(*(sheet.table.c[name] for name in sheet.identity)))
+    return Statement(select(*columns).order_by(*(sheet.table.c[name] for name in sheet.identity)))
 
 
 def _cell(sheet: Sheet, field: ResourceField, for_spreadsheets: bool) -> ColumnElement[object]:

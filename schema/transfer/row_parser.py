@@ -20,7 +20,7 @@ from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.field import lowered
 from schema.engine.model.record import new_id
 from schema.engine.operations.write_statements import columns_of, setting
-from schema.engine.sql.statement import compiled
+from schema.engine.sql.statement import Statement
 from schema.transfer.sheet import Column, Sheet
 from schema.transfer.source import Heading, Line
 from schema.transfer.staging_tables import Stage
@@ -43,8 +43,8 @@ class Intake:
         self._bits = {column.name: sheet.bits[column.about] for column in heading.columns}
         nothing = {f"set_{column.name}": None for column in table.columns}
         self._blank = {**nothing, "set__known": 0, **columns_of(sheet.fields, sheet.blank)}
-        self._staging = compiled(insert(table).values(setting(table, table.columns.keys())))
-        self._blaming = compiled(insert(stage.faults).values(setting(stage.faults, stage.faults.columns.keys())))
+        self._staging = Statement(insert(table).values(setting(table, table.columns.keys())))
+        self._blaming = Statement(insert(stage.faults).values(setting(stage.faults, stage.faults.columns.keys())))
 
     def take(self, lines: Iterable[tuple[int, Line]]) -> None:
         """Stage some rows, each under its number."""

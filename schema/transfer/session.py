@@ -19,7 +19,7 @@ from schema.engine.database_url import is_postgres, postgres_address
 from schema.engine.errors import DatabaseUnavailable, DirectoryError
 from schema.engine.postgres import session as postgres_session
 from schema.engine.sql.dialect import SQLITE, postgres
-from schema.engine.sql.statement import Statement, compiled
+from schema.engine.sql.statement import Statement
 from schema.engine.sqlite import connection
 
 PATIENCE = 30_000  # milliseconds until it gives up waiting for other writers
@@ -44,7 +44,7 @@ class Session(ABC):
         return self._run(asked, {})[1]
 
     def _written(self, asked: Executable | Statement) -> Statement:
-        return (asked if isinstance(asked, Statement) else compiled(asked)).on(self.dialect)
+        return (asked if isinstance(asked, Statement) else Statement(asked)).on(self.dialect)
 
     def define(self, *elements: ExecutableDDLElement) -> None:
         """Run definitions."""

@@ -15,7 +15,7 @@ from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find, get
 from schema.engine.query.planner import plan_list
-from schema.engine.query.selection import Branch, Compare, Items, Page, Scalar, Selection, Total
+from schema.engine.query.selection import Compare, Items, ListSelection, Page, Scalar, Selection, Total
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import new_key, production, token
@@ -23,7 +23,7 @@ from tests.fixtures.people import PEOPLE, fill
 
 GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
 SHORT = Selection((("id", Scalar("id")),))
-LIST = Branch((("items", Items(SHORT)),), Page("size"))
+LIST = ListSelection((("items", Items(SHORT)),), Page("size"))
 FOREVER = {
     "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
     "postgres": "SELECT count(*) FROM generate_series(1, 100000000000)",
@@ -98,7 +98,7 @@ async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(
 def test_a_plan_says_whether_it_counts():
     kind = GREEDY.kind
     counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
-    below = Branch((("total", Total()),), Page("size"), relation="groups")
+    below = ListSelection((("total", Total()),), Page("size"), relation="groups")
     nested = replace(LIST, picks=(("items", Items(Selection((("groups", below),)))),))
 
     assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]

@@ -14,9 +14,8 @@ from sqlalchemy import Boolean, Integer, String
 from sqlalchemy.types import TypeEngine
 from sqlmodel import SQLModel
 
-from schema.engine.query.selection import Operator
-
 FieldKind = Literal["id", "enum", "boolean", "integer", "time", "text"]
+Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "contains", "isnull", "notnull"]
 
 # Not blank, no control characters. What it leaves open (lone surrogates) is no JSON and no UTF-8 to begin with.
 CONTROL = r"\u0000-\u001f\u007f-\u009f"

@@ -16,8 +16,8 @@ from sqlmodel import SQLModel
 
 from schema.engine.changes import TransactionResult
 from schema.engine.driver import Driver, QueryGenerator
-from schema.engine.query.cursors import UNKNOWN, Signer
-from schema.engine.sql.statement import compiled
+from schema.engine.query.cursors import NO_SIGNER, Signer
+from schema.engine.sql.statement import Statement
 
 SECRET_BYTES = 32
 CURSOR_KEY = Table(
@@ -37,19 +37,19 @@ class CursorKey:
 
     def __init__(self, database: Driver, dialect: Dialect) -> None:
         self._database = database
-        self._make = compiled(_MAKE).on(dialect)
-        self._signer = UNKNOWN
+        self._make = Statement(_MAKE).on(dialect)
+        self._signer = NO_SIGNER
         self._generation: Hashable = None
         self._reading: asyncio.Task[None] | None = None
 
     @property
     def at_hand(self) -> Signer:
         """The signer, if its secret has been read from the database that is there now; else `UNKNOWN`."""
-        return self._signer if self._database.generation() == self._generation else UNKNOWN
+        return self._signer if self._database.generation() == self._generation else NO_SIGNER
 
     async def signer(self) -> Signer:
         """The signer; `DatabaseUnavailable` while its secret cannot be read. Those who need it at once share a look."""
-        if (signer := self.at_hand) is not UNKNOWN:
+        if (signer := self.at_hand) is not NO_SIGNER:
             return signer
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())

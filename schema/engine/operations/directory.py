@@ -20,10 +20,10 @@ from schema.engine.operations.cursor_key import CursorKey
 from schema.engine.operations.idempotency import IdempotencyKey, only_once, owner, under_way
 from schema.engine.query.plan_cache import PlanCache
 from schema.engine.query.planner import Plan, plan_list, plan_record
-from schema.engine.query.selection import Branch, Selection, Values
+from schema.engine.query.selection import ListSelection, Selection
 from schema.engine.sql.dialect import SQLITE, postgres
 from schema.engine.sql.record_lookup import Rows, record_query
-from schema.engine.sql.statement import compiled
+from schema.engine.sql.statement import Statement, Values
 from schema.engine.sqlite.driver import SQLiteDriver
 
 # How many queries may wait to be compiled, and for how long.
@@ -150,21 +150,21 @@ class UnitOfWork(NamedTuple):
     actor: Actor
     repeat: IdempotencyKey | None = None
 
-    def list_plan(self, resource: Resource, branch: Branch) -> Plan:
+    def list_plan(self, resource: Resource, branch: ListSelection) -> Plan:
         """The plan for a page of a model's records."""
         kind = self.actor.kind
         return self.directory.plans.get((resource, branch, kind), lambda: plan_list(resource, branch, kind))
 
-    def record_plan(self, resource: Resource, asked: Selection | Branch) -> Plan:
+    def record_plan(self, resource: Resource, asked: Selection | ListSelection) -> Plan:
         """The plan for one record, or for a list below it."""
         kind = self.actor.kind
         return self.directory.plans.get(("one", resource, asked, kind), lambda: plan_record(resource, asked, kind))
 
-    def known_list_plan(self, resource: Resource, branch: Branch) -> Plan | None:
+    def known_list_plan(self, resource: Resource, branch: ListSelection) -> Plan | None:
         """The same, if it has been compiled before."""
         return self.directory.plans.known((resource, branch, self.actor.kind))
 
-    def known_record_plan(self, resource: Resource, asked: Selection | Branch) -> Plan | None:
+    def known_record_plan(self, resource: Resource, asked: Selection | ListSelection) -> Plan | None:
         """The same, if it has been compiled before."""
         return self.directory.plans.known(("one", resource, asked, self.actor.kind))
 
@@ -175,8 +175,8 @@ class UnitOfWork(NamedTuple):
 
     def looking_up(self, plan: Plan, id: str, values: Values) -> Query:
         """The step of a record's plan, for the record with this id."""
-        assert plan.several is not None
-        return record_query(plan.statement, plan.several, {**values, "key": id, "actor": self.actor.id})
+        assert plan.batch is not None
+        return record_query(plan.statement, plan.batch, {**values, "key": id, "actor": self.actor.id})
 
     def read(self, steps: Sequence[Query]) -> Coroutine[Any, Any, list[Rows]]:
         """The rows of each step, all of one moment."""
@@ -198,7 +198,7 @@ class UnitOfWork(NamedTuple):
         marks.add(mark)
         try:
             plans = self.directory.plans
-            compile = lambda it: plans.get(("repeat", it), lambda: compiled(it))  # noqa: E731
+            compile = lambda it: plans.get(("repeat", it), lambda: Statement(it))  # noqa: E731
             once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
             return await self.directory.write(
                 UnboundedWrite(once) if isinstance(job, UnboundedWrite) else once, self.actor

@@ -17,10 +17,10 @@ from schema.engine.model.record import Link, now
 from schema.engine.model.resource import Relation, Resource, fields_by_name, resource_of, table_of
 from schema.engine.operations import write_statements
 from schema.engine.operations.directory import TransactionResult, UnitOfWork
-from schema.engine.query.selection import Branch, Compare, Page, Selection
+from schema.engine.query.selection import Compare, ListSelection, Page, Selection
 from schema.engine.query.selection import Items as RowsOf
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sql.statement import Counted, Statement, compiled
+from schema.engine.sql.statement import CountedStatement, Statement
 
 
 async def link(
@@ -89,12 +89,12 @@ def reading_link(
     unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
 ) -> tuple[Query, Callable[[Rows], bytes | None]]:
     """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
-    branch = Branch((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
+    branch = ListSelection((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
     plan = unit_of_work.record_plan(resource_of(relation.source), branch)
     values = {"far": far, "one": 1, "key": id, "actor": unit_of_work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
-        text = plan.finish(rows[0][0], values, unit_of_work.directory.signing.at_hand) if rows else b""
+        text = plan.encode(rows[0][0], values, unit_of_work.directory.signing.at_hand) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
     return (plan.statement.sql, plan.statement.bind(values)), finish
@@ -144,14 +144,14 @@ def _joining(relation: Relation, given: frozenset[str]) -> Statement:
         if changed
         else fresh.on_conflict_do_nothing(index_elements=keys)
     )
-    return compiled(joining.returning(table.c[relation.far]))
+    return Statement(joining.returning(table.c[relation.far]))
 
 
 def _changing(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
     new = write_statements.setting(table, [it.name for it in table.columns if it.name.removesuffix("_key") in given])
     changing = update(table).where(*_here(relation), _differs(table, new)).values(new)
-    return Counted(changing, table.c[relation.far])
+    return CountedStatement(changing, table.c[relation.far])
 
 
 def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
@@ -170,12 +170,12 @@ def _is_joined(
 
 
 def _finding(relation: Relation) -> Statement:
-    return compiled(select(_table(relation).c[relation.far]).where(*_here(relation)))
+    return Statement(select(_table(relation).c[relation.far]).where(*_here(relation)))
 
 
 def _parting(relation: Relation) -> Statement:
     table = _table(relation)
-    return Counted(delete(table).where(*_here(relation)), table.c[relation.far])
+    return CountedStatement(delete(table).where(*_here(relation)), table.c[relation.far])
 
 
 def _here(relation: Relation) -> list[ColumnElement[bool]]:

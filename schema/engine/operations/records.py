@@ -22,12 +22,13 @@ from schema.engine.model.record import new_id, now
 from schema.engine.model.resource import Relation, Resource
 from schema.engine.operations import write_statements
 from schema.engine.operations.directory import TransactionResult, UnitOfWork
-from schema.engine.query.cursors import UNKNOWN, Signer
-from schema.engine.query.pagination import PageFinish
-from schema.engine.query.planner import Plan, plan_new
-from schema.engine.query.selection import Branch, Selection, ToOne, Values, has_lists
+from schema.engine.query.cursors import NO_SIGNER, Signer
+from schema.engine.query.pagination import PageEncoder
+from schema.engine.query.planner import Plan, plan_insert
+from schema.engine.query.selection import ListSelection, Selection, ToOne, has_lists
 from schema.engine.sql.record_lookup import RecordResult as RecordResult
 from schema.engine.sql.record_lookup import Rows
+from schema.engine.sql.statement import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class PageResult:
     next: str | None = None
 
 
-async def find(unit_of_work: UnitOfWork, resource: Resource, branch: Branch, values: Values) -> PageResult:
+async def find(unit_of_work: UnitOfWork, resource: Resource, branch: ListSelection, values: Values) -> PageResult:
     """A page of a model's records."""
     plan = unit_of_work.known_list_plan(resource, branch)
     if plan is None:
@@ -48,11 +49,11 @@ async def find(unit_of_work: UnitOfWork, resource: Resource, branch: Branch, val
     ((row,),) = await _read(
         unit_of_work, plan, ListQuery(plan.statement.sql, plan.statement.bind(_bound(unit_of_work, values)))
     )
-    return _page(plan.finish, row[0], values, signer)
+    return _page(plan.encode, row[0], values, signer)
 
 
 async def find_below(
-    unit_of_work: UnitOfWork, resource: Resource, id: str, branch: Branch, values: Values
+    unit_of_work: UnitOfWork, resource: Resource, id: str, branch: ListSelection, values: Values
 ) -> PageResult:
     """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
     plan = unit_of_work.known_record_plan(resource, branch)
@@ -64,7 +65,7 @@ async def find_below(
     )
     if not rows:
         raise write_statements.missing(resource, id)
-    return _page(plan.finish, rows[0][0], values, signer)
+    return _page(plan.encode, rows[0][0], values, signer)
 
 
 async def get_one_below(
@@ -145,7 +146,7 @@ def _at_once(unit_of_work: UnitOfWork, resource: Resource, selection: Selection)
     if not unit_of_work.directory.shared:
         return False
     kind = unit_of_work.actor.kind
-    make = lambda: plan_new(resource, write_statements.inserting(resource), selection, kind)  # noqa: E731
+    make = lambda: plan_insert(resource, write_statements.inserting(resource), selection, kind)  # noqa: E731
     return unit_of_work.directory.plans.get(("new", resource, selection, kind), make)
 
 
@@ -240,13 +241,13 @@ def found(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, s
     if not rows:
         raise write_statements.missing(resource, id)
     text, version, whole = rows[0]
-    return RecordResult(plan.finish(text, values, signer), version, bool(whole))
+    return RecordResult(plan.encode(text, values, signer), version, bool(whole))
 
 
 async def _signer(unit_of_work: UnitOfWork, selection: Selection) -> Signer:
     """What signs the cursors of lists below a record; it is not waited for where there are none."""
     signer = unit_of_work.directory.signing.at_hand
-    return await unit_of_work.directory.signing.signer() if signer is UNKNOWN and has_lists(selection) else signer
+    return await unit_of_work.directory.signing.signer() if signer is NO_SIGNER and has_lists(selection) else signer
 
 
 async def _read(unit_of_work: UnitOfWork, plan: Plan, step: Query) -> list[Rows]:
@@ -268,9 +269,9 @@ def _listed(versions: frozenset[int] | None) -> str | None:
 
 
 def _page(finish: Any, text: bytes, values: Values, signer: Signer) -> PageResult:
-    if not isinstance(finish, PageFinish):
+    if not isinstance(finish, PageEncoder):
         return PageResult(finish(text, values, signer))
-    page = finish.stretch(text, values, signer)
+    page = finish.page_content(text, values, signer)
     previous = page.cursor(0) if page.has_previous else None
     following = page.cursor(-1) if page.has_next else None
     return PageResult(finish.json(page), _text(previous), _text(following))

@@ -32,11 +32,11 @@ from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, Vers
 from schema.engine.model.field import ResourceField, lowered
 from schema.engine.model.policy import ActorProfile, Rule, both
 from schema.engine.model.resource import Resource, resource_of
-from schema.engine.query.filters import among
-from schema.engine.query.from_clause import opened
+from schema.engine.query.filters import in_json_array
+from schema.engine.query.from_clause import where_clauses
 from schema.engine.query.plan_cache import PlanCache
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sql.statement import Counted, Statement, compiled
+from schema.engine.sql.statement import CountedStatement, Statement
 
 
 def columns_of(fields: Mapping[str, ResourceField], data: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,17 +57,17 @@ def inserting(resource: Resource) -> Insert:
 
 def insertion(resource: Resource) -> Statement:
     """That as a statement of its own."""
-    return compiled(inserting(resource))
+    return Statement(inserting(resource))
 
 
 def deletion(resource: Resource, kind: ActorProfile, *, versioned: bool) -> Statement:
     """The record `key` gone, if its version is among `expected`."""
     table = resource.table
     allowed = both(resource.rules.read.where(table, kind), resource.rules.delete.where(table, kind))
-    statement = delete(table).where(table.c.id == bindparam("key"), *opened(allowed))
+    statement = delete(table).where(table.c.id == bindparam("key"), *where_clauses(allowed))
     if versioned:
         statement = statement.where(_expected(table))
-    return Counted(statement, table.c.id)
+    return CountedStatement(statement, table.c.id)
 
 
 def changing(
@@ -81,12 +81,12 @@ def changing(
     differs = or_(false(), *(table.c[name].is_distinct_from(new[name]) for name in sorted(fields)))
     statement = (
         update(table)
-        .where(table.c.id == bindparam("key"), differs, *opened(allowed))
+        .where(table.c.id == bindparam("key"), differs, *where_clauses(allowed))
         .values({**new, "version": table.c.version + literal_column("1"), "updated_at": bindparam("now")})
     )
     if versioned:
         statement = statement.where(_expected(table))
-    return Counted(statement, table.c.id)
+    return CountedStatement(statement, table.c.id)
 
 
 def setting(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
@@ -99,8 +99,8 @@ def asking(resource: Resource, kind: ActorProfile, rule: Rule, fields: frozenset
     table = resource.table
     verdict = rule.where(table, kind, fields)
     may = literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
-    seen = opened(resource.rules.read.where(table, kind))
-    return compiled(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *seen))
+    seen = where_clauses(resource.rules.read.where(table, kind))
+    return Statement(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *seen))
 
 
 def why_not(
@@ -117,7 +117,7 @@ def why_not(
 
 
 def _expected(table: Table) -> ColumnElement[bool]:
-    return among(table.c.version, "expected", Integer())
+    return in_json_array(table.c.version, "expected", Integer())
 
 
 def permitted(resource: Resource, id: str, rows: Rows, deed: str, forbidden: frozenset[str] = frozenset()) -> int:

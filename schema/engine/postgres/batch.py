@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from schema.engine.postgres.pool import QueuedCall
-from schema.engine.sql.record_lookup import RecordQuery, SQLQuery, together
+from schema.engine.sql.record_lookup import RecordQuery, SQLQuery, combine
 
 NUL = "\0"
 MOST_TOGETHER = 250
@@ -15,10 +15,10 @@ MOST_TOGETHER = 250
 
 def alike(waiting: deque[QueuedCall]) -> list[QueuedCall]:
     """The first, and all that look up records in the same way."""
-    company, room = waiting[0].task[0].company, MOST_TOGETHER
+    company, room = waiting[0].task[0].batch_key, MOST_TOGETHER
     along: list[QueuedCall] = []
     for errand in waiting:
-        if errand.task[0].company == company and (not along or len(errand.task) <= room):
+        if errand.task[0].batch_key == company and (not along or len(errand.task) <= room):
             along.append(errand)
             room -= len(errand.task)
     return taken(waiting, along)
@@ -34,7 +34,7 @@ def taken(waiting: deque[QueuedCall], some: list[QueuedCall]) -> list[QueuedCall
 
 def joint(members: Sequence[Any]) -> SQLQuery:
     """Look-ups that are alike, or a list, as a statement that brings one value."""
-    return together(members, storable) if isinstance(members[0], RecordQuery) else members[0]
+    return combine(members, storable) if isinstance(members[0], RecordQuery) else members[0]
 
 
 def unstorable(parameters: tuple[Any, ...]) -> bool:

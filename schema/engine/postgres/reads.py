@@ -22,8 +22,8 @@ from schema.engine.postgres.batch import alike, joint, storable, taken, unstorab
 from schema.engine.postgres.pool import LostBefore, Outcome, Pool, QueuedCall
 from schema.engine.postgres.session import LAG, Connection, connect, is_loss, meaning
 from schema.engine.postgres.statement_timing import StatementTiming
-from schema.engine.sql.record_lookup import RecordQuery, Rows, apart, together
-from schema.engine.sql.scalar_batch import bundled
+from schema.engine.sql.record_lookup import RecordQuery, Rows, combine, split_rows
+from schema.engine.sql.scalar_batch import combine_scalars
 
 LOOKUPS, LISTS = 2, 3  # trips at a time
 PATIENCE = 0.1  # seconds until a trip of several lists is broken off
@@ -176,11 +176,13 @@ class Reading:
     ) -> list[Rows]:
         """Lists and look-ups, as one statement."""
         found: dict[int, Rows] = {}
-        (row,) = await self._rows(connection, *bundled([joint([steps[place] for place in it]) for it in parties]))
+        (row,) = await self._rows(
+            connection, *combine_scalars([joint([steps[place] for place in it]) for it in parties])
+        )
         for places, value in zip(parties, row, strict=True):
             members = [steps[place] for place in places]
             alone = isinstance(members[0], ListQuery)
-            found |= zip(places, [[(value,)]] if alone else apart(members, [(value,)]), strict=True)
+            found |= zip(places, [[(value,)]] if alone else split_rows(members, [(value,)]), strict=True)
         return [found[place] for place in range(len(steps))]
 
     async def _company(self, connection: Connection, steps: Sequence[Query]) -> list[Rows]:
@@ -212,7 +214,7 @@ class Reading:
         try:
             if len(lookups) == 1:
                 return [await self._rows(connection, lookups[0].sql, lookups[0].parameters, patience)]
-            return apart(lookups, await self._rows(connection, *together(lookups, storable), patience))
+            return split_rows(lookups, await self._rows(connection, *combine(lookups, storable), patience))
         finally:
             self._pace.note(lookups[0].sql, len(lookups), perf_counter() - began)
 

@@ -20,7 +20,8 @@ from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.field import NO_INTEGER, TIME, ResourceField
 from schema.engine.model.resource import Resource
 from schema.engine.query.filters import READABLE, UUID
-from schema.engine.query.selection import Compare, Condition, Junction, Order, Values
+from schema.engine.query.selection import Compare, Condition, Junction, Order
+from schema.engine.sql.statement import Values
 
 MAX_LENGTH = 2048
 DIGEST_SIZE = 8
@@ -30,7 +31,7 @@ _PURPOSE = b"tandem cursors"
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _TIME = re.compile(TIME, re.ASCII)
-Seal = blake2b
+ListHash = blake2b
 
 
 class Signer:
@@ -40,9 +41,11 @@ class Signer:
 
     def __init__(self, secret: bytes | None) -> None:
         self._begun = blake2b(digest_size=DIGEST_SIZE, key=secret, person=_PURPOSE) if secret else None
-        self._lists: dict[tuple[str, str | None, Order], Seal] = {}
+        self._lists: dict[tuple[str, str | None, Order], ListHash] = {}
 
-    def seal(self, model: str, relation: str | None, order: Order, where: Condition | None, values: Values) -> Seal:
+    def list_hash(
+        self, model: str, relation: str | None, order: Order, where: Condition | None, values: Values
+    ) -> ListHash:
         """What ties a cursor to its list: the hash of the list, which the keys of each row continue."""
         unfiltered = self._lists.get((model, relation, order)) or self._unfiltered(model, relation, order)
         if where is None:
@@ -52,7 +55,7 @@ class Signer:
         seal.update(b"%b\0" % _spelled(where, values).encode())
         return seal
 
-    def _unfiltered(self, model: str, relation: str | None, order: Order) -> Seal:
+    def _unfiltered(self, model: str, relation: str | None, order: Order) -> ListHash:
         if self._begun is None:
             raise DatabaseUnavailable("the key that signs cursors could not be read from the database yet")
         seal = self._lists[model, relation, order] = self._begun.copy()
@@ -60,17 +63,17 @@ class Signer:
         return seal
 
 
-UNKNOWN = Signer(None)
+NO_SIGNER = Signer(None)
 
 
-def make(keys: bytes, seal: Seal) -> bytes:
+def encode_cursor(keys: bytes, seal: ListHash) -> bytes:
     """The cursor of a row: `keys` is a JSON array, as the database wrote it, or the id where there is nothing else."""
     if not keys.startswith(b"["):
         keys = b'["%b"]' % keys
     return _encoded(keys + _signature(keys, seal))
 
 
-def keys_of(
+def cursor_values(
     cursor: str,
     name: str,
     resource: Resource,
@@ -82,12 +85,12 @@ def keys_of(
 ) -> dict[str, Any]:
     """The keys in a cursor of a list, as the values that a page's `after` or `before` of that name stands for."""
     fields = [resource.fields[field] for field in order.fields if field != "id"]
-    seal = signer.seal(resource.name, relation, order, where, values)
-    keys = read(cursor, seal, [*fields, resource.fields["id"]], folded=order.folded)
+    seal = signer.list_hash(resource.name, relation, order, where, values)
+    keys = decode_cursor(cursor, seal, [*fields, resource.fields["id"]], folded=order.folded)
     return {f"{name}_{number}": key for number, key in enumerate(keys)}
 
 
-def read(cursor: str, seal: Seal, fields: Sequence[ResourceField], *, folded: bool = False) -> list[Any]:
+def decode_cursor(cursor: str, seal: ListHash, fields: Sequence[ResourceField], *, folded: bool = False) -> list[Any]:
     """The keys that a cursor holds, one for each of `fields`; `BadRequest` for one that this list never gave.
 
     `folded`: texts are in lower case.
@@ -111,7 +114,7 @@ def read(cursor: str, seal: Seal, fields: Sequence[ResourceField], *, folded: bo
     return [bool(key) if field.kind == "boolean" else key for key, field in zip(found, fields, strict=True)]
 
 
-def _signature(keys: bytes, seal: Seal) -> bytes:
+def _signature(keys: bytes, seal: ListHash) -> bytes:
     signing = seal.copy()
     signing.update(keys)
     return signing.digest()

@@ -29,16 +29,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from schema.engine.model.field import NO_INTEGER, ResourceField, lowered
+from schema.engine.model.field import NO_INTEGER, Operator, ResourceField, lowered
 from schema.engine.model.resource import Resource
 from schema.engine.query.prefix_ranges import end, spellings, stretches
-from schema.engine.query.search import SHORTEST, holds, phrase
-from schema.engine.query.selection import Compare, Condition, Operator, Order, required
-from schema.engine.sql.predicates import Among, Listed
+from schema.engine.query.search import MIN_LENGTH, holds, phrase
+from schema.engine.query.selection import Compare, Condition, Order, required
+from schema.engine.sql.dialect import InJsonArray, JsonArrayType
 
-MOST_VALUES = 250
+MAX_VALUES = 250
 UNSORTED = Order()
-FOLLOWING = (
+DEFAULT_ORDER = (
     "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
     "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
 )
@@ -48,7 +48,7 @@ UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.AS
 READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 
 
-def bound(field: ResourceField, operator: Operator, name: str, value: Any) -> dict[str, Any]:
+def filter_values(field: ResourceField, operator: Operator, name: str, value: Any) -> dict[str, Any]:
     """The values, by name, that `predicate` will look for; `value` has been validated."""
     if operator == "isnull":
         return {}
@@ -62,16 +62,16 @@ def bound(field: ResourceField, operator: Operator, name: str, value: Any) -> di
     return {name: next(_plain(field, [value]))}
 
 
-def checked(field: ResourceField, operator: Operator, value: Any) -> Any:
+def check_filter_value(field: ResourceField, operator: Operator, value: Any) -> Any:
     """The value, in our spelling, if it can be compared with the field; else a `ValueError` that says why not."""
     if operator == "isnull":
         return bool(value)
     if operator == "in":
-        if len(value) > MOST_VALUES:
-            raise ValueError(f"it may have {MOST_VALUES} values, and has {len(value)}")
+        if len(value) > MAX_VALUES:
+            raise ValueError(f"it may have {MAX_VALUES} values, and has {len(value)}")
         return [_checked(field, item) for item in value]
-    if operator == "contains" and len(value) < SHORTEST:
-        raise ValueError(f"it has to be at least {SHORTEST} characters")
+    if operator == "contains" and len(value) < MIN_LENGTH:
+        raise ValueError(f"it has to be at least {MIN_LENGTH} characters")
     return _checked(field, value)
 
 
@@ -84,7 +84,7 @@ def predicate(field: ResourceField, compare: Compare, row: FromClause) -> Column
         case "eq":
             return column == value
         case "in":
-            return among(column, compare.value, bind_type(field))
+            return in_json_array(column, compare.value, bind_type(field))
         case "lt" | "lte":
             below = column < value if compare.operator == "lt" else column <= value
             return and_(column > least, below) if field.sort_column != field.name else below
@@ -102,7 +102,7 @@ def predicate(field: ResourceField, compare: Compare, row: FromClause) -> Column
             return row.c[field.sort_column] > least if field.nullable else true()
 
 
-def following(resource: Resource, where: Condition | None, *, alone: bool) -> Order:
+def default_order(resource: Resource, where: Condition | None, *, alone: bool) -> Order:
     """The order of a list that none was asked of: that of the first field which is filtered by a stretch of values.
 
     So the index that finds the rows is the one that sorts them. Below a record, `alone` is false: there the order is
@@ -220,9 +220,9 @@ def beginning(field: ResourceField, compare: Compare, row: FromClause, *, down: 
             return true() if down else predicate(field, compare, row)
 
 
-def among(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> ColumnElement[bool]:
+def in_json_array(column: ColumnElement[Any], name: str, kind: TypeEngine[Any]) -> ColumnElement[bool]:
     """Whether a column is one of the values, of this type, in the JSON array called `name`."""
-    return Among(column, bindparam(name, type_=Listed(kind)))
+    return InJsonArray(column, bindparam(name, type_=JsonArrayType(kind)))
 
 
 def bind_type(field: ResourceField) -> TypeEngine[Any]:

@@ -14,7 +14,7 @@ from schema.engine.model.resource import Relation, Resource, table_of
 from schema.engine.query import search
 from schema.engine.query.filters import predicate, sorted_by, sought, spread, stretch
 from schema.engine.query.index_walk import ONE, Found, Part, Predicate
-from schema.engine.query.selection import Branch, Compare, Condition, Search, parts
+from schema.engine.query.selection import Compare, Condition, ListSelection, Search, parts
 from schema.engine.query.sort import Matching, Spread
 
 
@@ -34,7 +34,7 @@ class Outer:
 
 
 def matching(
-    branch: Branch, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
+    branch: ListSelection, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
 ) -> Matching:
     """The rows of `made` that a branch asks for: all, or those that `relation` leads to from `parent`."""
     found = _matching(branch, resource, kind, relation, parent)
@@ -47,7 +47,7 @@ def matching(
 
 
 def _matching(
-    branch: Branch, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
+    branch: ListSelection, resource: Resource, kind: ActorProfile, relation: Relation | None, parent: Outer
 ) -> Matching:
     row = resource.table.alias()
     link = table_of(relation.link).alias() if relation and relation.link else None
@@ -90,14 +90,14 @@ def condition(asked: Condition, resource: Resource, row: FromClause, kind: Actor
             return and_(true(), *parts).is_not(true())
 
 
-def opened(verdict: Verdict) -> list[Predicate]:
+def where_clauses(verdict: Verdict) -> list[Predicate]:
     """A verdict as conditions of a WHERE clause."""
     if isinstance(verdict, bool):
         return [] if verdict else [false()]
     return [verdict]
 
 
-def _found(branch: Branch, resource: Resource) -> Found | None:
+def _found(branch: ListSelection, resource: Resource) -> Found | None:
     """What an index finds for the branch's filter in another order than its own."""
     many, more = search.MANY, search.MANY * search.SORTED
     if searches := search.hits(resource, branch.where):
@@ -123,7 +123,7 @@ def _allowed(
     elif relation:
         # Who may not see the foreign key of a record does not learn it from the list that it puts the record on.
         verdict = both(verdict, resource.rules.sight(relation.near).where(row, kind))
-    return opened(verdict)
+    return where_clauses(verdict)
 
 
 def _must_see(resource: Resource, field: ResourceField, kind: ActorProfile, deed: str) -> None:

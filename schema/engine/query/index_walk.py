@@ -12,7 +12,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from schema.engine.query import search
 from schema.engine.query.search import Hits
 from schema.engine.query.selection import Compare, Condition
-from schema.engine.sql.predicates import Either
+from schema.engine.sql.dialect import PerDialect
 
 Predicate = ColumnElement[bool]
 ONE = literal_column("1", Integer())
@@ -71,7 +71,7 @@ class Walk:
 
 def _so_many(less: int) -> ColumnElement[int]:
     sqlite, postgres = search.WALKED * search.EASIER, search.WALKED
-    return Either(*(literal_column(str(number - less), Integer()) for number in (sqlite, postgres)))
+    return PerDialect(*(literal_column(str(number - less), Integer()) for number in (sqlite, postgres)))
 
 
 class Ways(CompoundSelect[Any]):
@@ -101,7 +101,7 @@ def one_after_the_other(*ways: Select[Any]) -> Ways:
 
 def bare(key: ColumnElement[Any]) -> ColumnElement[Any]:
     """A key as a value, which to SQLite is no column: of two columns it compares the first alone by an index."""
-    return Either(func.coalesce(key, key), key)
+    return PerDialect(func.coalesce(key, key), key)
 
 
 def loose(part: Part) -> Predicate:
@@ -109,4 +109,4 @@ def loose(part: Part) -> Predicate:
     everybody cannot know, and takes it for shorter than what a search finds.
     """
     stretched = isinstance(part.said, Compare) and part.said.operator not in ("eq", "in", "contains")
-    return Either(part.holds, part.holds.is_(true())) if stretched else part.holds
+    return PerDialect(part.holds, part.holds.is_(true())) if stretched else part.holds

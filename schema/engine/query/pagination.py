@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from schema.engine.query import cursors
-from schema.engine.query.cursors import Seal, Signer
-from schema.engine.query.selection import Branch, Constant, Cursor, Items, NextCursor, PageInfo, Total, Values
+from schema.engine.query.cursors import ListHash, Signer
+from schema.engine.query.selection import Constant, Cursor, Items, ListSelection, NextCursor, PageInfo, Total
 from schema.engine.sql.json_text import Encoder, Expression, Hole, Place
+from schema.engine.sql.statement import Values
 
 Columns = Sequence[Expression | Hole | Place]
 
@@ -54,11 +55,11 @@ class Keys:
     """The sort keys of some rows, and what signs the cursors that are made of them; a record alone has none."""
 
     rows: Sequence[bytes] = ()
-    seal: Seal | None = None
+    seal: ListHash | None = None
 
     def cursors(self) -> list[bytes]:
         """Each row's cursor as JSON."""
-        return [b'"%b"' % cursors.make(key, self.seal) for key in self.rows] if self.seal else []
+        return [b'"%b"' % cursors.encode_cursor(key, self.seal) for key in self.rows] if self.seal else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ class PageContent:
 
     def cursor(self, place: int) -> bytes | None:
         """The cursor of the first (0) or the last (-1) row."""
-        return cursors.make(self.keys.rows[place], self.keys.seal) if self.keys.seal else None
+        return cursors.encode_cursor(self.keys.rows[place], self.keys.seal) if self.keys.seal else None
 
 
-def layout(branch: Branch, items: Sequence[Columns]) -> Layout:
+def layout(branch: ListSelection, items: Sequence[Columns]) -> Layout:
     """The columns that a branch needs."""
     wanted = [name for _, source in branch.picks if isinstance(source, PageInfo) for _, name in source.picks]
     previous = branch.around or "has_previous" in wanted
@@ -95,17 +96,17 @@ def layout(branch: Branch, items: Sequence[Columns]) -> Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class PageFinish:
+class PageEncoder:
     """From the text of a page to its JSON."""
 
     model: str
-    branch: Branch
+    branch: ListSelection
     layout: Layout
     separator: bytes
 
     def __call__(self, raw: bytes, values: Values, signer: Signer) -> bytes:
         """The JSON alone."""
-        return self.json(self.stretch(raw, values, signer))
+        return self.json(self.page_content(raw, values, signer))
 
     def json(self, page: PageContent) -> bytes:
         """The page as the branch's picks want it."""
@@ -113,7 +114,7 @@ class PageFinish:
         members = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.branch.picks]
         return b"{%b}" % b",".join(members)
 
-    def stretch(self, raw: bytes, values: Values, signer: Signer) -> PageContent:
+    def page_content(self, raw: bytes, values: Values, signer: Signer) -> PageContent:
         """The page, without the row too many that told whether there are more."""
         layout, branch, backward = self.layout, self.branch, self.branch.page.backward
         head, _, rows = raw.partition(_HEAD) if layout.head or layout.keyed else (b"", b"", raw)
@@ -125,7 +126,7 @@ class PageFinish:
         more = len(keys) > size
         keys = keys[:size][::-1] if backward else keys[:size]
         # Without a row there is no cursor, and nothing to be signed.
-        seal = signer.seal(self.model, branch.relation, branch.order, branch.where, values) if keys else None
+        seal = signer.list_hash(self.model, branch.relation, branch.order, branch.where, values) if keys else None
         kept = Keys(keys, seal)
         lists = [self._plain(rows, more)] if self._quick else list(self._lists(rows, kept, values, signer))
         return PageContent(lists, kept, total, after or (more and not backward), before or (more and backward))
@@ -154,7 +155,7 @@ class PageFinish:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordFinish:
+class RecordEncoder:
     """From the text of a record with holes to its JSON; no text is no record."""
 
     columns: Columns

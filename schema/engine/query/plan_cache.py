@@ -38,5 +38,5 @@ class PlanCache(Cache[Hashable, Any]):
 
 def size_of(plan: Any) -> int:
     """How many bytes a plan or a statement takes, by estimate."""
-    statements = (getattr(plan, "statement", plan), getattr(plan, "several", None))
+    statements = (getattr(plan, "statement", plan), getattr(plan, "batch", None))
     return PLAN_BYTES + BYTES_A_CHARACTER * sum(len(getattr(it, "sql", "")) for it in statements)

@@ -20,29 +20,28 @@ from schema.engine.model.policy import ActorProfile
 from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.columns import Pick, label, needed, sees_all
 from schema.engine.query.cursors import Signer
-from schema.engine.query.filters import among
-from schema.engine.query.from_clause import matching, opened
-from schema.engine.query.pagination import HEAD, Layout, PageFinish, RecordFinish, layout
+from schema.engine.query.filters import in_json_array
+from schema.engine.query.from_clause import matching, where_clauses
+from schema.engine.query.pagination import HEAD, Layout, PageEncoder, RecordEncoder, layout
 from schema.engine.query.scope import Scope
 from schema.engine.query.selection import (
-    Branch,
     Constant,
     Cursor,
     Items,
     LinkedRecord,
+    ListSelection,
     Order,
     Scalar,
     Selection,
     Source,
     ToOne,
     Total,
-    Values,
 )
 from schema.engine.query.sort import Bound, Matching
-from schema.engine.sql.dialect import Aggregate, Array, Character, Octets, quoted
+from schema.engine.sql.dialect import Char, JsonArray, StringAgg, Utf8, quoted
 from schema.engine.sql.json_text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
 from schema.engine.sql.record_lookup import FIELD, RECORD
-from schema.engine.sql.statement import Statement, compiled
+from schema.engine.sql.statement import Statement, Values
 
 Expression = ColumnElement[Any]
 
@@ -57,52 +56,52 @@ class Plan:
     """
 
     statement: Statement
-    finish: Encoder
-    several: Statement | None = None
+    encode: Encoder
+    batch: Statement | None = None
     counts: bool = False
 
     def on(self, dialect: Dialect) -> Plan:
         """The same plan for another database."""
-        return Plan(self.statement.on(dialect), self.finish, self.several and self.several.on(dialect), self.counts)
+        return Plan(self.statement.on(dialect), self.encode, self.batch and self.batch.on(dialect), self.counts)
 
 
-def plan_list(resource: Resource, branch: Branch, kind: ActorProfile) -> Plan:
+def plan_list(resource: Resource, branch: ListSelection, kind: ActorProfile) -> Plan:
     """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
     if resource.rules.read.where(resource.table, kind) is False:
         raise Forbidden(f"you may not see {resource.plural}")
     text, finish = _page(branch, Scope(resource, kind, -1, True))
-    return Plan(compiled(select(Octets(text))), finish or _as_it_is, counts=_counts(branch))
+    return Plan(Statement(select(Utf8(text))), finish or _as_it_is, counts=_counts(branch))
 
 
-def plan_record(resource: Resource, asked: Selection | Branch, kind: ActorProfile) -> Plan:
+def plan_record(resource: Resource, asked: Selection | ListSelection, kind: ActorProfile) -> Plan:
     """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
     scope = Scope(resource, kind, 0, True)
-    if isinstance(asked, Branch):
+    if isinstance(asked, ListSelection):
         text, finish = _page(asked, scope)
         text = scope.nest(text)
     else:
         text, finish = _record(asked, scope)
     row = resource.table.alias()
-    needs = [] if isinstance(asked, Branch) else asked.picks
+    needs = [] if isinstance(asked, ListSelection) else asked.picks
     columns = [
         *needed(needs, resource, kind, row),
         row.c.version.label("_v"),
         sees_all(resource, row, kind).label("_seen"),
     ]
-    seen = select(*columns).where(*opened(resource.rules.read.where(row, kind)))
+    seen = select(*columns).where(*where_clauses(resource.rules.read.where(row, kind)))
     found = scope.query(seen.where(row.c.id == bindparam("key")))
-    some = scope.query(seen.where(among(row.c.id, "keys", String())))
+    some = scope.query(seen.where(in_json_array(row.c.id, "keys", String())))
     parts = [some.c.id, some.c["_v"], some.c["_seen"], text]
-    joint = Aggregate(joined(_between(parts, _character(FIELD))), _character(RECORD))
+    joint = StringAgg(joined(_between(parts, _character(FIELD))), _character(RECORD))
     return Plan(
-        compiled(select(Octets(text), found.c["_v"], found.c["_seen"])),
+        Statement(select(Utf8(text), found.c["_v"], found.c["_seen"])),
         finish or _as_it_is,
-        compiled(select(Octets(joint)).select_from(some)),
+        Statement(select(Utf8(joint)).select_from(some)),
         _counts(asked),
     )
 
 
-def plan_new(resource: Resource, inserting: Insert, asked: Selection, kind: ActorProfile) -> Plan | Literal[False]:
+def plan_insert(resource: Resource, inserting: Insert, asked: Selection, kind: ActorProfile) -> Plan | Literal[False]:
     """A new record, written and shown by one statement, which PostgreSQL has.
 
     False where the statement could show anything else than a reading afterwards: it does not see itself what it writes.
@@ -119,10 +118,10 @@ def plan_new(resource: Resource, inserting: Insert, asked: Selection, kind: Acto
         sees_all(resource, row, kind).label("_seen"),
     ]
     new = inserting.returning(*columns).cte("q0")
-    return Plan(compiled(select(Octets(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
+    return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
 
 
-def _counts(asked: Selection | Branch) -> bool:
+def _counts(asked: Selection | ListSelection) -> bool:
     """Whether a total is asked for, at any depth."""
     for _, source in asked.picks:
         match source:
@@ -130,14 +129,14 @@ def _counts(asked: Selection | Branch) -> bool:
                 return True
             case Items() if _counts(source.item):
                 return True
-            case Branch() if _counts(source):
+            case ListSelection() if _counts(source):
                 return True
             case LinkedRecord() | ToOne() if _counts(source.selection):
                 return True
     return False
 
 
-def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
+def _page(branch: ListSelection, scope: Scope) -> tuple[Expression, Encoder | None]:
     """A list as text; without an encoder, the text is the JSON already."""
     relation = scope.resource.relations[branch.relation] if branch.relation else None
     resource = resource_of(relation.target) if relation else scope.resource
@@ -156,10 +155,10 @@ def _page(branch: Branch, scope: Scope) -> tuple[Expression, Encoder | None]:
         texts = iter([text_of(pieces) for _, pieces in lists])
         return select(_written(branch, found, texts)).select_from(rows).scalar_subquery(), None
     text = select(_joined(branch, found, below, columns)).select_from(rows).scalar_subquery()
-    return text, PageFinish(resource.name, branch, columns, below.separator.encode())
+    return text, PageEncoder(resource.name, branch, columns, below.separator.encode())
 
 
-def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
+def _rows(branch: ListSelection, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
     """The rows of the page, and if it must be known whether there are more, one beyond."""
     keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
     cursors = ((branch.page.after, True), (branch.page.before, False))
@@ -170,19 +169,19 @@ def _rows(branch: Branch, found: Matching, below: Scope, needs: Iterable[Pick], 
     return below.query(found.page(columns, limit, within=within, backward=branch.page.backward))
 
 
-def _written(branch: Branch, found: Matching, texts: Iterator[Expression]) -> Expression:
+def _written(branch: ListSelection, found: Matching, texts: Iterator[Expression]) -> Expression:
     """The page as JSON, which SQL can write alone."""
     parts: list[str | Expression] = ["{"]
     for number, (key, source) in enumerate(branch.picks):
         parts.append(f'{"," if number else ""}"{key}":')
         if isinstance(source, Items):
-            parts += ["[", func.coalesce(Aggregate(next(texts), quoted(",")), quoted("")), "]"]
+            parts += ["[", func.coalesce(StringAgg(next(texts), quoted(",")), quoted("")), "]"]
         else:
             parts.append(source.json if isinstance(source, Constant) else found.count())
     return joined([*parts, "}"])
 
 
-def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> Expression:
+def _joined(branch: ListSelection, found: Matching, below: Scope, columns: Layout) -> Expression:
     """The page as text: what is known of the list, the keys of its rows, and then the columns of each row."""
     separator = _character(below.level + 1)
     texts = [
@@ -191,11 +190,11 @@ def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> E
         for column in row
         if not isinstance(column, Place)
     ]
-    listed = Aggregate(joined(_between(texts, separator)), separator)
+    listed = StringAgg(joined(_between(texts, separator)), separator)
     rows = func.coalesce(listed, quoted("")) if texts else quoted("")
     known = list(_between(list(_known(branch, found, columns)), separator))
     if columns.keyed:
-        keys = Aggregate(_keys(found, below), separator)
+        keys = StringAgg(_keys(found, below), separator)
         known.append(func.coalesce(joined([separator, keys]) if known else keys, quoted("")))
     return joined([*known, _character(HEAD), rows]) if known else rows
 
@@ -203,10 +202,10 @@ def _joined(branch: Branch, found: Matching, below: Scope, columns: Layout) -> E
 def _keys(found: Matching, below: Scope) -> Expression:
     """What a row's cursor is made of, as `cursors.make` takes it."""
     keys = [(field, below.shown[f"_k{number}"]) for number, field in enumerate(found.key_fields)]
-    return Array(*keys) if len(keys) > 1 else keys[0][1]
+    return JsonArray(*keys) if len(keys) > 1 else keys[0][1]
 
 
-def _known(branch: Branch, found: Matching, columns: Layout) -> Iterator[Expression]:
+def _known(branch: ListSelection, found: Matching, columns: Layout) -> Iterator[Expression]:
     if columns.total:
         yield found.count()
     for wanted, cursor, later in (
@@ -236,7 +235,7 @@ def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
             return _object(source.selection, scope)
         case ToOne():
             return [_one(source, scope)]
-        case Branch():
+        case ListSelection():
             page, finish = _page(source, scope)
             text = scope.nest(page)
             return [text if finish is None else Hole(text, finish)]
@@ -247,7 +246,7 @@ def _one(asked: ToOne, scope: Scope) -> Piece:
     relation = scope.resource.relations[asked.relation]
     resource = resource_of(relation.target)
     below, row = scope.below(resource, relation), resource.table.alias()
-    allowed = opened(resource.rules.read.where(row, scope.kind))
+    allowed = where_clauses(resource.rules.read.where(row, scope.kind))
     found = select(*needed(asked.selection.picks, resource, scope.kind, row)).where(
         row.c.id == scope.row[relation.near], *allowed
     )
@@ -264,7 +263,7 @@ def _record(asked: Selection, scope: Scope) -> tuple[Expression, Encoder | None]
         return text_of(pieces), None
     columns = cut(pieces)
     texts = [column.raw if isinstance(column, Hole) else column for column in columns if not isinstance(column, Place)]
-    return joined(_between(texts, _character(scope.level + 1))), RecordFinish(columns, scope.separator.encode())
+    return joined(_between(texts, _character(scope.level + 1))), RecordEncoder(columns, scope.separator.encode())
 
 
 def _between(parts: list[Expression], separator: Expression) -> list[Expression]:
@@ -273,7 +272,7 @@ def _between(parts: list[Expression], separator: Expression) -> list[Expression]
 
 
 def _character(code: int) -> Expression:
-    return Character(literal_column(str(code)))
+    return Char(literal_column(str(code)))
 
 
 def _as_it_is(raw: bytes, values: Values, signer: Signer) -> bytes:

@@ -34,12 +34,14 @@ from schema.engine.model.field import BLANK, CONTROL, lowered
 from schema.engine.model.resource import Resource
 from schema.engine.model.trigram_index import index_of, indexed_up_to, numbers_of
 from schema.engine.query.selection import Condition, Search, required
-from schema.engine.sql.predicates import Either, Within
+from schema.engine.sql.dialect import Contains, PerDialect
 
-SHORTEST = 3  # of a text that is looked for; of several words, at least one is as long
-LONGEST = 100
-WORDS = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}]{{{SHORTEST}}}[^{CONTROL}]*$"
-WHY_NOT = f"it has to be 3 to {LONGEST} characters, one of its words at least {SHORTEST}, and none a control character"
+MIN_LENGTH = 3  # of a text that is looked for; of several words, at least one is as long
+MAX_LENGTH = 100
+WORDS_PATTERN = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}]{{{MIN_LENGTH}}}[^{CONTROL}]*$"
+WHY_NOT = (
+    f"it has to be 3 to {MAX_LENGTH} characters, one of its words at least {MIN_LENGTH}, and none a control character"
+)
 MANY = 4000  # rows found up to which they are sorted at once; beyond, a page is sooner met walking in the list's order
 WALKED = 4000  # rows that are walked in the list's order before what was found beyond them is sorted
 EASIER = 3  # times as many are walked on SQLite, where a row costs less
@@ -47,41 +49,41 @@ SORTED = 10  # times as many are sorted at most; the walk goes on where more are
 _READABLE = re.compile(rf"[^{CONTROL}\ud800-\udfff]*")
 
 
-def looked_into(resource: Resource) -> tuple[str, ...]:
+def searched_fields(resource: Resource) -> tuple[str, ...]:
     """The fields that `q` looks into: searchable, and private to nobody."""
     return tuple(field.name for field in resource.shown if field.searchable and not resource.masked(field))
 
 
-def read(sent: str) -> tuple[str, ...]:
+def parse_words(sent: str) -> tuple[str, ...]:
     """The words of a search, in lower case; `ValueError` if they cannot be looked for."""
-    words = sent.split() if len(sent) <= LONGEST and _READABLE.fullmatch(sent) else []
-    if not any(len(word) >= SHORTEST for word in words):
+    words = sent.split() if len(sent) <= MAX_LENGTH and _READABLE.fullmatch(sent) else []
+    if not any(len(word) >= MIN_LENGTH for word in words):
         raise ValueError(WHY_NOT)
     return tuple(dict.fromkeys(map(lowered, words)))
 
 
-def words_bound(resource: Resource, name: str, words: Sequence[str]) -> dict[str, Any]:
+def search_values(resource: Resource, name: str, words: Sequence[str]) -> dict[str, Any]:
     """The values, by name, that a `Search` will look for."""
     each = {f"{name}_{number}": word for number, word in enumerate(words)}
-    return {name: words, f"{name}_match": phrase(looked_into(resource), words), **each}
+    return {name: words, f"{name}_match": phrase(searched_fields(resource), words), **each}
 
 
 def phrase(fields: Iterable[str], words: Iterable[str]) -> str:
     """FTS5's way to say: each of these words, in any of these fields. Shorter ones than trigrams it cannot find."""
-    quoted = ['"' + word.replace('"', '""') + '"' for word in words if len(word) >= SHORTEST]
+    quoted = ['"' + word.replace('"', '""') + '"' for word in words if len(word) >= MIN_LENGTH]
     return f"({{{' '.join(fields)}}} : ({' AND '.join(quoted)}))"
 
 
 def holds(texts: Iterable[ColumnElement[Any]], words: Iterable[ColumnElement[Any]]) -> ColumnElement[bool]:
     """Whether each word is found in any of the lower-case texts: rows matching these words."""
     found = list(texts)
-    return and_(*(or_(*(Within(word, text) for text in found)) for word in words))
+    return and_(*(or_(*(Contains(word, text) for text in found)) for word in words))
 
 
 def searched(asked: Search, resource: Resource, row: FromClause) -> ColumnElement[bool]:
     """The condition of a search on a row."""
     words = [bindparam(f"{asked.value}_{number}", type_=String()) for number in range(asked.words)]
-    return holds([row.c[f"{name}_key"] for name in looked_into(resource)], words)
+    return holds([row.c[f"{name}_key"] for name in searched_fields(resource)], words)
 
 
 def hits(resource: Resource, asked: Condition | None) -> Hits | None:
@@ -115,7 +117,7 @@ class Hits:
             f"SELECT id FROM {self._numbers} WHERE number IN (SELECT rowid {self._found}) UNION ALL"
             f" SELECT id FROM {self._numbers} WHERE number > coalesce({self._latest}, 0)"
         )
-        return Either(id.in_(self._bound(found)), true())
+        return PerDialect(id.in_(self._bound(found)), true())
 
     def fewer(self, most: int) -> ColumnElement[bool]:
         """Whether SQLite finds no more."""

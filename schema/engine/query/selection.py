@@ -7,12 +7,11 @@ look alike are therefore equal, and share a plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-Values = Mapping[str, Any]
-Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "contains", "isnull", "notnull"]
+from schema.engine.model.field import Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class PageInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class ListSelection:
     """A list of records: all of a model, or (`relation`) those that belong to a record above.
 
     `around`: whether there are further pages is to be known even if nothing picked says so.
@@ -164,7 +163,7 @@ class Branch:
         return self._hash
 
 
-Source = Constant | Scalar | Cursor | LinkedRecord | ToOne | Branch
+Source = Constant | Scalar | Cursor | LinkedRecord | ToOne | ListSelection
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +186,6 @@ class Selection:
 def has_lists(asked: Selection) -> bool:
     """Whether lists are asked for below the record, at any depth."""
     return any(
-        isinstance(source, Branch) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
+        isinstance(source, ListSelection) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
         for _, source in asked.picks
     )

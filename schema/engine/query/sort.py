@@ -34,8 +34,7 @@ from schema.engine.model.field import NO_INTEGER, ResourceField
 from schema.engine.query.filters import beginning, bind_type, predicate
 from schema.engine.query.index_walk import ONE, Found, Part, Predicate, Walk, Ways, bare, loose, one_after_the_other
 from schema.engine.query.selection import Compare
-from schema.engine.sql.dialect import quoted
-from schema.engine.sql.predicates import Either
+from schema.engine.sql.dialect import PerDialect, quoted
 
 NOTHING = literal_column("0", Integer())
 
@@ -149,7 +148,7 @@ class Matching:
         near = walk.walked.with_only_columns(*columns, and_(true(), *self.where).label("_holds")).subquery()
         met = select(*(column for column in near.c if column.key != "_holds")).where(near.c["_holds"])
         far = self._rows(*columns).where(*self.given, *self._beyond(found, walk, within))
-        keys = [Either(func.coalesce(key, key), func.greatest(key)) for key in self.keys]
+        keys = [PerDialect(func.coalesce(key, key), func.greatest(key)) for key in self.keys]
         led = {it for _, it in self.stretch}
         by_order = (part.holds if part.said in led else part.holds.is_(true()) for part in self.asked)
         rest = self._rows(*columns).where(*within, *self.given, *by_order, walk.passed)
@@ -157,10 +156,10 @@ class Matching:
         more = case((walk.ended(*there), NOTHING), else_=size)
         sorted_ = case((found.few, size), (found.some, more), else_=NOTHING)
         return one_after_the_other(
-            met.limit(Either(case((found.few, NOTHING), else_=size), size)),
-            far.order_by(*_turned(keys, down=down)).limit(Either(sorted_, more)),
+            met.limit(PerDialect(case((found.few, NOTHING), else_=size), size)),
+            far.order_by(*_turned(keys, down=down)).limit(PerDialect(sorted_, more)),
             rest.order_by(*_turned(self.keys, down=down)).limit(
-                Either(case((found.some, NOTHING), else_=more), NOTHING)
+                PerDialect(case((found.some, NOTHING), else_=more), NOTHING)
             ),
         )
 
@@ -173,7 +172,7 @@ class Matching:
         beyond = or_(found.few, walk.passed).self_group(against=operators.and_)
         if found.hits is not None:
             yield from (*within, *map(loose, self.asked))
-            yield Either(and_(found.hits.among(self.row.c.id), beyond), walk.passed.is_(true()))
+            yield PerDialect(and_(found.hits.among(self.row.c.id), beyond), walk.passed.is_(true()))
         else:
             yield from (bound.is_(true()) for bound in within)
             yield from (part.holds if part.said == found.said else part.holds.is_(true()) for part in self.asked)
@@ -194,7 +193,7 @@ class Matching:
         page = page.order_by(*_turned(rows.keys, down=down)).limit(size).correlate(stretches)
         ids = select(each.c.id).select_from(stretches.join(each, each.c.id.in_(page)))
         plain = and_(true(), *map(self.beyond, within), *self.where)
-        gathered = self._rows(*columns).where(Either(self.row.c.id.in_(ids), plain))
+        gathered = self._rows(*columns).where(PerDialect(self.row.c.id.in_(ids), plain))
         return gathered.order_by(*_turned(map(bare, self.keys), down=down)).limit(size)
 
     def _inside(self, stretches: CTE, within: Sequence[Bound]) -> Iterator[Predicate]:

@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, String, case, type_coerce
 
 from schema.engine.model.field import ResourceField
 from schema.engine.query.cursors import Signer
-from schema.engine.query.selection import Values
-from schema.engine.sql.dialect import Object, Value, quoted
+from schema.engine.sql.dialect import JsonObject, JsonValue, quoted
+from schema.engine.sql.statement import Values
 
 Expression = ColumnElement[Any]
 Encoder = Callable[[bytes, Values, Signer], bytes]
@@ -68,7 +68,7 @@ def named(field: ResourceField, column: Expression) -> Expression:
 def object_of(members: Sequence[Member]) -> list[Piece]:
     """The pieces of a JSON object."""
     if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:
-        return [Object([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
+        return [JsonObject([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
     pieces: list[Piece] = []
     for leaves, run in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
         for part in (
@@ -81,8 +81,8 @@ def object_of(members: Sequence[Member]) -> list[Piece]:
 def _some(members: Sequence[tuple[str, Leaf]]) -> list[list[Piece]]:
     """Members of an object, without its braces."""
     if 1 < len(members) < 60:
-        return [[Object([(key, leaf.field, leaf.column) for key, leaf in members], bare=True)]]
-    return [[f'"{key}":', Value(leaf.field, leaf.column)] for key, leaf in members]
+        return [[JsonObject([(key, leaf.field, leaf.column) for key, leaf in members], bare=True)]]
+    return [[f'"{key}":', JsonValue(leaf.field, leaf.column)] for key, leaf in members]
 
 
 def _one(member: Member) -> list[Piece]:

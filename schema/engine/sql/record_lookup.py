@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from schema.engine.query.selection import Values
-from schema.engine.sql.statement import Statement
+from schema.engine.sql.statement import Statement, Values
 
 Rows = list[tuple[Any, ...]]
 SQLQuery = tuple[str, tuple[Any, ...]]
@@ -50,7 +49,7 @@ class RecordQuery(NamedTuple):
         return self.several.bind({**self.values, "keys": KEYS})
 
     @property
-    def company(self) -> tuple[str, tuple[Any, ...]]:
+    def batch_key(self) -> tuple[str, tuple[Any, ...]]:
         """What those that can be looked up together have in common."""
         return self.several.sql, self.shared
 
@@ -60,13 +59,13 @@ def record_query(statement: Statement, several: Statement, values: Values) -> Re
     return RecordQuery(statement.sql, statement.bind(values), several, values)
 
 
-def together(lookups: Sequence[RecordQuery], spelled: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
+def combine(lookups: Sequence[RecordQuery], spelled: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
     """One step for all of them; `spelled` makes of their keys what the driver takes: SQLite's takes JSON."""
     keys, first = spelled([one.values["key"] for one in lookups]), lookups[0]
     return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
 
 
-def apart(lookups: Iterable[RecordQuery], rows: Rows) -> list[Rows]:
+def split_rows(lookups: Iterable[RecordQuery], rows: Rows) -> list[Rows]:
     """What each of them would have brought alone."""
     (joint,) = rows[0]
     found: dict[str, Rows] = {}

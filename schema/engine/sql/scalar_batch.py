@@ -16,7 +16,7 @@ KEPT = 500
 _PLACE = re.compile(r"\$(\d+)")
 
 
-def bundled(statements: Sequence[SQLQuery]) -> SQLQuery:
+def combine_scalars(statements: Sequence[SQLQuery]) -> SQLQuery:
     """The one statement, a column for each of them."""
     sql = _bundled(tuple([(sql, len(parameters)) for sql, parameters in statements]))
     return sql, tuple([value for _, parameters in statements for value in parameters])

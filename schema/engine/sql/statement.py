@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -13,10 +13,9 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from schema.engine.query.selection import Values
-from schema.engine.sql.dialect import SQLITE
-from schema.engine.sql.predicates import Listed
+from schema.engine.sql.dialect import SQLITE, JsonArrayType
 
+Values = Mapping[str, Any]
 Binder = Callable[[Values], tuple[Any, ...]]
 
 
@@ -57,11 +56,15 @@ class Statement:
         assert "[POSTCOMPILE" not in str(written), "an expanding IN breaks the order of the parameters: use `among`"
         names = tuple(written.positiontup or ())
         constants = {name: value for name, value in written.params.items() if value is not None}
-        lists = {name for name in names if self._dialect is not SQLITE and isinstance(written.binds[name].type, Listed)}
+        lists = {
+            name
+            for name in names
+            if self._dialect is not SQLITE and isinstance(written.binds[name].type, JsonArrayType)
+        }
         return str(written), _unlisted(names, lists, _binder(names, constants)), names
 
 
-class Counted(Statement):
+class CountedStatement(Statement):
     """One that changes rows and brings a row for each: PostgreSQL is asked for a column, SQLite's driver counts them.
 
     To SQLite, RETURNING is a trigger and a table in memory: a fifth of what an UPDATE of one row costs.
@@ -74,11 +77,6 @@ class Counted(Statement):
     def on(self, dialect: Dialect) -> Statement:
         """The same change for another database."""
         return self if dialect is SQLITE else Statement(self._returning, dialect)
-
-
-def compiled(executable: Executable) -> Statement:
-    """The statement as a driver takes it."""
-    return Statement(executable)
 
 
 def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Binder:

@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from schema.engine.errors import FieldError, QueryTooComplex, ValidationFailed
+from schema.engine.model.field import Operator
 from schema.engine.model.resource import Resource
 from schema.engine.query import search
-from schema.engine.query.cursors import Signer, keys_of
-from schema.engine.query.filters import bound, checked, following
-from schema.engine.query.selection import Compare, Condition, Junction, Operator, Order, Page, Search
+from schema.engine.query.cursors import Signer, cursor_values
+from schema.engine.query.filters import check_filter_value, default_order, filter_values
+from schema.engine.query.selection import Compare, Condition, Junction, Order, Page, Search
 from schema.graphql.types.declarations import camel_case
 
 DEFAULT_SIZE, MOST = 20, 100
@@ -69,10 +70,10 @@ def list_arguments(
         search = _search(arguments["q"], resource, named)
         where = search if where is None else Junction("and", (where, search))
     sorted_by = arguments.get("sort")
-    order = order_of(arguments, resource) if sorted_by else following(resource, where, alone=relation is None)
+    order = order_of(arguments, resource) if sorted_by else default_order(resource, where, alone=relation is None)
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
-            named.values |= keys_of(cursor, name, resource, relation, order, where, named.values, signer)
+            named.values |= cursor_values(cursor, name, resource, relation, order, where, named.values, signer)
     return ListArguments(page, where, order)
 
 
@@ -113,11 +114,11 @@ def order_of(arguments: Mapping[str, Any], resource: Resource) -> Order:
 
 def _search(sent: str, resource: Resource, named: Named) -> Search:
     try:
-        words = search.read(sent)
+        words = search.parse_words(sent)
     except ValueError as error:
         raise ValidationFailed.of(FieldError(("q",), str(error), "invalid")) from None
     name = named.name()
-    named.values |= search.words_bound(resource, name, words)
+    named.values |= search.search_values(resource, name, words)
     return Search(name, len(words))
 
 
@@ -151,11 +152,11 @@ def _comparisons(
             raise ValidationFailed.of(FieldError((*path, spelled), "null is no value: ask isnull", "invalid"))
         plain = [getattr(item, "value", item) for item in value] if operator == "in" else getattr(value, "value", value)
         try:
-            plain = checked(field, operator, plain)
+            plain = check_filter_value(field, operator, plain)
         except ValueError as error:
             raise ValidationFailed.of(FieldError((*path, spelled), str(error), "invalid")) from None
         new = named.name()
         named.values.setdefault(new, None)
-        named.values |= bound(field, operator, new, plain)
+        named.values |= filter_values(field, operator, new, plain)
         found.append(Compare(field.name, "notnull" if operator == "isnull" and not plain else operator, new))
     return found

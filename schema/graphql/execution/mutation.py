@@ -18,8 +18,9 @@ from schema.engine.operations.idempotency import checked_key, idempotency_key
 from schema.engine.operations.links import link, reading_link, unlink
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import LinkedRecord, Scalar, Selection, Values
+from schema.engine.query.selection import LinkedRecord, Scalar, Selection
 from schema.engine.sql.record_lookup import Rows
+from schema.engine.sql.statement import Values
 from schema.graphql.execution.context import Context
 from schema.graphql.execution.selection_builder import Details, SelectionBuilder
 from schema.graphql.types.declarations import camel_case, snake_case
@@ -122,7 +123,7 @@ def _ends(resource: Resource, id: str, mutation: Mutation, context: Context, key
 
 
 def _record(name: str, plan: Plan, values: Values, signer: Signer, rows: Rows) -> dict[str, Any]:
-    return {name: orjson.loads(plan.finish(rows[0][0], values, signer)) if rows else None}
+    return {name: orjson.loads(plan.encode(rows[0][0], values, signer)) if rows else None}
 
 
 def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Context, key: str) -> Iterator[Read]:

@@ -15,10 +15,11 @@ from schema.engine.driver import ListQuery, Query
 from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.resource import Resource
 from schema.engine.operations.directory import UnitOfWork
-from schema.engine.query.filters import MOST_VALUES, UUID, bound
+from schema.engine.query.filters import MAX_VALUES, UUID, filter_values
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import Branch, Compare, Items, LinkedRecord, Page, Scalar, Selection, Values
+from schema.engine.query.selection import Compare, Items, LinkedRecord, ListSelection, Page, Scalar, Selection
 from schema.engine.sql.record_lookup import Rows as ResultRows
+from schema.engine.sql.statement import Values
 from schema.graphql.execution.selection_builder import Details, Operation, SelectionBuilder
 from schema.graphql.types.declarations import Argument, Member, camel_case
 from schema.graphql.types.records import Types
@@ -110,7 +111,7 @@ class ListField(PlannedField):
         """Its one row is the page."""
         given = {**values, "actor": unit_of_work.actor.id}
         step = ListQuery(plan.statement.sql, plan.statement.bind(given))
-        finish = lambda rows: plan.finish(rows[0][0][0], given, operation.signer)  # noqa: E731
+        finish = lambda rows: plan.encode(rows[0][0][0], given, operation.signer)  # noqa: E731
         return Prepared([step], finish, counts=plan.counts)
 
 
@@ -191,9 +192,9 @@ class NodesField(RootField):
     ) -> Prepared:
         """One statement for each model."""
         ids = operation.arguments(definition, details)["ids"]
-        if len(ids) > MOST_VALUES:
+        if len(ids) > MAX_VALUES:
             raise ValidationFailed.of(
-                FieldError(("ids",), f"it may have {MOST_VALUES} values, and has {len(ids)}", "invalid")
+                FieldError(("ids",), f"it may have {MAX_VALUES} values, and has {len(ids)}", "invalid")
             )
         asked = [_well_formed(id) for id in ids]
         lists = [
@@ -224,13 +225,13 @@ class NodesField(RootField):
         selecting = SelectionBuilder(operation)
         record = selecting.record(resource, operation.type(resource.name), details)
         item = Selection((("id", Scalar("id")), ("node", LinkedRecord(record))))
-        branch = Branch((("items", Items(item)),), Page("most"), where=Compare("id", "in", "ids"))
-        values = {**selecting.named.values, **bound(resource.fields["id"], "in", "ids", ids), "most": len(ids)}
+        branch = ListSelection((("items", Items(item)),), Page("most"), where=Compare("id", "in", "ids"))
+        values = {**selecting.named.values, **filter_values(resource.fields["id"], "in", "ids", ids), "most": len(ids)}
         values["actor"] = unit_of_work.actor.id
         plan = unit_of_work.list_plan(resource, branch)
         step = ListQuery(plan.statement.sql, plan.statement.bind(values))
         most = len(ids) + selecting.records(len(ids))
-        finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer)  # noqa: E731
+        finish = lambda rows: plan.encode(rows[0][0][0], values, operation.signer)  # noqa: E731
         return Prepared([step], finish, most, counts=plan.counts)
 
 
@@ -262,7 +263,7 @@ def _reads(resource: Resource, unit_of_work: UnitOfWork) -> bool:
 
 def _one(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
     step = unit_of_work.looking_up(plan, id, values)
-    finish = lambda rows: plan.finish(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
+    finish = lambda rows: plan.encode(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
     return Prepared([step], finish, counts=plan.counts)
 
 

@@ -22,14 +22,14 @@ from graphql.execution.collect_fields import FieldDetails, FragmentDetails, coll
 from graphql.execution.values import VariableValues, get_argument_values
 
 from schema.engine.model.resource import Relation, Resource, resource_of
-from schema.engine.query.cursors import UNKNOWN, Signer
+from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.engine.query.selection import (  # fmt: skip
-    Branch,
     Constant,
     Cursor,
     InfoName,
     Items,
     LinkedRecord,
+    ListSelection,
     PageInfo,
     Scalar,
     Selection,
@@ -63,7 +63,7 @@ class Operation:
     variables: VariableValues
     known: KnownArguments | None = None
     tally: Tally = field(default_factory=Tally)
-    signer: Signer = UNKNOWN
+    signer: Signer = NO_SIGNER
 
     def roots(self) -> dict[str, Details]:
         """The root fields by the keys that they are answered under."""
@@ -157,7 +157,7 @@ class SelectionBuilder:
 
     def branch(
         self, resource: Resource, definition: GraphQLField, details: Details, relation: Relation | None = None
-    ) -> Branch:
+    ) -> ListSelection:
         """A connection of records of `made`."""
         kind = get_named_type(definition.type)
         assert isinstance(kind, GraphQLObjectType)
@@ -169,7 +169,7 @@ class SelectionBuilder:
         below = self.operation.below(kind, details).items()
         picks = tuple((key, self._part(resource, kind, found, relation)) for key, found in below)
         self._above = outer
-        return Branch(picks, stretch.page, site.relation, stretch.where, stretch.order)
+        return ListSelection(picks, stretch.page, site.relation, stretch.where, stretch.order)
 
     def _source(self, resource: Resource, kind: GraphQLObjectType, name: str, details: Details) -> Source:
         for relation in resource.relations.values():

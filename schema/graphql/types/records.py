@@ -8,12 +8,11 @@ from typing import Any
 
 from strawberry.scalars import ID
 
-from schema.engine.model.field import ResourceField
+from schema.engine.model.field import Operator, ResourceField
 from schema.engine.model.policy import ACTOR_PROFILES
 from schema.engine.model.resource import Relation, Resource, resource_of
-from schema.engine.query.filters import FOLLOWING
-from schema.engine.query.search import LONGEST, SHORTEST, looked_into
-from schema.engine.query.selection import Operator
+from schema.engine.query.filters import DEFAULT_ORDER
+from schema.engine.query.search import MAX_LENGTH, MIN_LENGTH, searched_fields
 from schema.graphql.types.declarations import (  # fmt: skip
     Argument,
     Member,
@@ -79,16 +78,18 @@ class Types:
 
     def arguments(self, resource: Resource) -> tuple[Argument, ...]:
         """What a connection takes."""
-        listed = ", ".join(f"`{camel_case(name)}`" for name in looked_into(resource))
+        listed = ", ".join(f"`{camel_case(name)}`" for name in searched_fields(resource))
         words = f"Only those who have each of these words somewhere in {listed}, in upper or lower case. "
-        words += f"Words are parted by blanks; one has at least {SHORTEST} characters, all together at most {LONGEST}."
+        words += (
+            f"Words are parted by blanks; one has at least {MIN_LENGTH} characters, all together at most {MAX_LENGTH}."
+        )
         return (
             *([Argument("q", str, words)] if listed else []),
             Argument("filter", self.bare(f"{resource.name}Filter"), "Only those that are like this."),
             Argument(
                 "sort",
                 list[self.bare(f"{resource.name}Sort")],  # type: ignore[misc]
-                "What to sort by; the id decides ties. " + FOLLOWING,
+                "What to sort by; the id decides ties. " + DEFAULT_ORDER,
             ),
             Argument("first", int, "How many to give from the beginning: 20 unless said otherwise, at most 100."),
             Argument("after", str, "Give what comes after this cursor."),

@@ -11,7 +11,7 @@ from sqlalchemy import case, select
 
 from schema.engine.model.policy import Actor, ActorProfile, Rule, Rules, everybody, linked, nobody, own, role, signed_in
 from schema.engine.model.resource import resource_of
-from schema.engine.sql.statement import compiled
+from schema.engine.sql.statement import Statement
 from schema.models import MODELS, Group, Membership, User
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ADA, BOB, ENGINE, EVE
@@ -34,7 +34,7 @@ def holds(database):
         verdict = rule.where(table, actor.kind, frozenset(changed))
         if isinstance(verdict, bool):
             return verdict
-        asked = compiled(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
+        asked = Statement(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
         ((answer,),) = connection.execute(asked.sql, asked.bind({"actor": actor.id})).fetchall()
         return bool(answer)
 

@@ -16,11 +16,11 @@ from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.model.policy import Rule, Rules, linked, own, role
 from schema.engine.model.resource import Resource
 from schema.engine.operations import links, records
-from schema.engine.query.cursors import keys_of
+from schema.engine.query.cursors import cursor_values
 from schema.engine.query.selection import (
-    Branch,
     Items,
     LinkedRecord,
+    ListSelection,
     NextCursor,
     Page,
     PageInfo,
@@ -35,7 +35,7 @@ from tests.fixtures.clients import GROUP, USER
 
 ID = Selection((("id", Scalar("id")),))
 INFO = PageInfo((("next", "has_next"), ("previous", "has_previous")))
-LIST = Branch((("items", Items(ID)), ("total", Total()), ("next", NextCursor()), ("info", INFO)), Page("size"))
+LIST = ListSelection((("items", Items(ID)), ("total", Total()), ("next", NextCursor()), ("info", INFO)), Page("size"))
 MEMBERS = replace(LIST, relation="members")
 GROUPS = replace(LIST, relation="groups")
 FRESH = {"last_name": None, "email": None, "active": True}
@@ -105,7 +105,10 @@ async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules)
     rules(USER, read=own("id") | role("admin"))
     cursor = (await listed(admin, USER, LIST, size=2))["next"]
     after = replace(LIST, page=Page("size", after="cursor"))
-    values = {"size": 5, **keys_of(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.signing.at_hand)}
+    values = {
+        "size": 5,
+        **cursor_values(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.signing.at_hand),
+    }
 
     mine = await listed(ada, USER, after, **values)
 
@@ -154,7 +157,7 @@ async def test_hidden_links_join_nothing(directory, ada, admin, rules):
 async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
     rules(USER, read=own("id") | role("admin"))
     members = Selection((("members", replace(MEMBERS, page=Page("size"))),))
-    groups = Branch((("items", Items(members)),), Page("size"))
+    groups = ListSelection((("items", Items(members)),), Page("size"))
 
     answer = await listed(ada, GROUP, groups)
 

@@ -21,8 +21,8 @@ from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find
 from schema.engine.query import cursors
-from schema.engine.query.cursors import UNKNOWN, Signer
-from schema.engine.query.selection import Branch, Compare, Items, NextCursor, Order, Page, Scalar, Selection
+from schema.engine.query.cursors import NO_SIGNER, Signer
+from schema.engine.query.selection import Compare, Items, ListSelection, NextCursor, Order, Page, Scalar, Selection
 from schema.engine.sqlite.connection import connect
 from schema.maintenance.backup import back_up
 from schema.models import Key
@@ -43,14 +43,14 @@ FORGED = {
 }
 CASES = [(sort, key) for sort, keys in FORGED.items() for key in keys]
 BAD_IDS = ["", "x", f"{ID}\n", ID.replace("-", ""), 1, *OTHERS]
-LIST = Branch((("items", Items(Selection((("id", Scalar("id")),)))), ("next", NextCursor())), Page("size"))
+LIST = ListSelection((("items", Items(Selection((("id", Scalar("id")),)))), ("next", NextCursor())), Page("size"))
 LATER = replace(LIST, page=Page("size", after="after"))
 
 
 def signed(signer, keys, relation=None, order=Order(), where=None, values=None):  # noqa: B008  it is frozen
     """A cursor over any keys at all, signed as the service signs its own."""
-    seal = signer.seal("User", relation, order, where, values or {})
-    return cursors.make(json.dumps(keys, separators=(",", ":"), ensure_ascii=False).encode(), seal).decode()
+    seal = signer.list_hash("User", relation, order, where, values or {})
+    return cursors.encode_cursor(json.dumps(keys, separators=(",", ":"), ensure_ascii=False).encode(), seal).decode()
 
 
 @pytest.fixture
@@ -136,15 +136,15 @@ def test_what_the_fields_can_hold_is_taken(signer, client):
     ],
 )
 def test_each_kind_of_field_has_keys_of_its_own(name, key, good):
-    seal = Signer(b"s").seal("Key", None, Order((name,)), None, {})
-    cursor = cursors.make(json.dumps([key, ID], separators=(",", ":")).encode(), seal).decode()
+    seal = Signer(b"s").list_hash("Key", None, Order((name,)), None, {})
+    cursor = cursors.encode_cursor(json.dumps([key, ID], separators=(",", ":")).encode(), seal).decode()
     fields = [resource_of(Key).fields[it] for it in (name, "id")]
 
     if good:
-        assert cursors.read(cursor, seal, fields) == [key, ID]
+        assert cursors.decode_cursor(cursor, seal, fields) == [key, ID]
     else:
         with pytest.raises(BadRequest):
-            cursors.read(cursor, seal, fields)
+            cursors.decode_cursor(cursor, seal, fields)
 
 
 def test_a_checksum_is_no_signature(client, crowded):
@@ -183,7 +183,7 @@ async def first(directory, after=None):
     else:
         values = {"size": 1}
         signer = await directory.signing.signer()
-        values |= cursors.keys_of(after, "after", USER, None, Order(), None, values, signer)
+        values |= cursors.cursor_values(after, "after", USER, None, Order(), None, values, signer)
         page = await find(directory.unit_of_work(ADMIN), USER, LATER, values)
     return json.loads(page.json)
 
@@ -219,7 +219,7 @@ async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(c
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     try:
         async with Directory(str(crowded)) as directory:
-            assert directory.signing.at_hand is UNKNOWN
+            assert directory.signing.at_hand is NO_SIGNER
             for after in (None, "WyJhIl0", signed(Signer(b"x"), [ID])):
                 with pytest.raises(DatabaseUnavailable):
                     await first(directory, after)

@@ -10,14 +10,14 @@ from schema.engine.driver import ListQuery, RowQuery
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find, get
 from schema.engine.postgres.statement_timing import LONGEST, MOST, SHORT, StatementTiming
-from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
+from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, GROUP, USER
 
 pytestmark = pytest.mark.postgres
 NAME = Selection((("first_name", Scalar("first_name")),))
 AGE = Selection((("age", Scalar("age")),))
-LIST = Branch((("items", Items(NAME)),), Page("size"))
+LIST = ListSelection((("items", Items(NAME)),), Page("size"))
 WHEN = "SELECT transaction_timestamp()::text || $1"
 NAP = "SELECT $1::float8::text || pg_sleep($1::float8)::text"
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"

@@ -26,14 +26,14 @@ from schema.engine.operations.records import RecordResult, create, find, get, up
 from schema.engine.postgres import reads
 from schema.engine.postgres.driver import UNKNOWN
 from schema.engine.postgres.session import connect
-from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
+from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from schema.migrations.commands import migrate
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, EDITOR, USER
 
 pytestmark = pytest.mark.postgres
 SHORT = Selection((("age", Scalar("age")), ("version", Scalar("version"))))
-LIST = Branch((("items", Items(SHORT)),), Page("size"))
+LIST = ListSelection((("items", Items(SHORT)),), Page("size"))
 UNKNOWN_ID = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 

@@ -225,7 +225,7 @@ def steps(path, query, *, after=None, before=None):
     with closing(sqlite3.connect(path)) as connection:
         connection.set_progress_handler(count, 10)
         ((text,),) = connection.execute(plan.statement.sql, plan.statement.bind(values)).fetchall()
-    return calls * 10, json.loads(plan.finish(text, values, SIGNER))
+    return calls * 10, json.loads(plan.encode(text, values, SIGNER))
 
 
 def alone():
@@ -254,7 +254,7 @@ SEARCHES = ["ada", "zuse", "zzqxj", "ada zuse", "person", "person 11"]
 @pytest.mark.usefixtures("soon_many")
 @pytest.mark.parametrize(
     "query",
-    list({str(it): it for it in [*alone(), *({"q": search.read(word)} for word in SEARCHES)]}.values()),
+    list({str(it): it for it in [*alone(), *({"q": search.parse_words(word)} for word in SEARCHES)]}.values()),
     ids=str,
 )
 def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
@@ -265,13 +265,13 @@ def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
 @pytest.mark.parametrize("sort", sorted(orders(USER)))
 @pytest.mark.parametrize("search", [None, "zuse", "zzqxj"])
 def test_every_order_costs_as_much_whatever_the_size(sizes, sort, search):
-    check_flat(sizes, {"sort": orders(USER)[sort], **({"q": search.read(search)} if search else {})})
+    check_flat(sizes, {"sort": orders(USER)[sort], **({"q": search.parse_words(search)} if search else {})})
 
 
 @pytest.mark.usefixtures("soon_many")
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
 def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_from_the_rest(sizes, sort):
-    check_flat(sizes, {"sort": orders(USER)[sort], "q": search.read("ada")})
+    check_flat(sizes, {"sort": orders(USER)[sort], "q": search.parse_words("ada")})
 
 
 @pytest.mark.usefixtures("soon_many")

@@ -17,10 +17,10 @@ from schema.engine.query import planner
 from schema.engine.query.plan_cache import PlanCache
 from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import (
-    Branch,
     Compare,
     Items,
     Junction,
+    ListSelection,
     NextCursor,
     Order,
     Page,
@@ -38,11 +38,11 @@ from tests.fixtures.clients import USER, GraphQLClient, Refused, RestClient
 IDENTIFIED = ActorProfile(identified=True)
 ADMIN = ActorProfile(frozenset({"admin"}))
 ITEM = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
-NESTED = Branch((("nodes", Items(ITEM)), ("total", Total())), Page("m"), "members")
-GROUPS = Branch(
+NESTED = ListSelection((("nodes", Items(ITEM)), ("total", Total())), Page("m"), "members")
+GROUPS = ListSelection(
     (("nodes", Items(Selection((("name", Scalar("name")), ("members", NESTED))))),), Page("n", "after"), "groups"
 )
-BRANCH = Branch(
+BRANCH = ListSelection(
     (
         ("items", Items(Selection((*ITEM.picks, ("groups", GROUPS))))),
         ("next", NextCursor()),
@@ -93,7 +93,7 @@ def test_a_rule_changes_the_plan_only_by_the_kind_of_actor():
     )
 
 
-GROUPS_OF_ALL = Branch((("items", Items(ITEM)),), Page("n"))
+GROUPS_OF_ALL = ListSelection((("items", Items(ITEM)),), Page("n"))
 
 
 class Anything(dict[str, Any]):
@@ -111,7 +111,7 @@ def statements_of(plans: PlanCache):
     """Everything that was planned, by what it was planned for."""
     found: dict[Any, Statement] = {}
     for key, plan in plans.items():
-        several = [plan.statement, plan.several] if isinstance(plan, Plan) else [plan]
+        several = [plan.statement, plan.batch] if isinstance(plan, Plan) else [plan]
         found |= {(key, number): it for number, it in enumerate(several) if isinstance(it, Statement)}
     return found
 

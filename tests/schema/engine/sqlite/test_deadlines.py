@@ -13,8 +13,8 @@ from schema.engine.errors import Overloaded, QueryTimeout, Timeout
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import RecordResult, create, find, get
 from schema.engine.query.planner import Plan
-from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
-from schema.engine.sql.statement import compiled
+from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
+from schema.engine.sql.statement import Statement
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.conftest import over
 from tests.fixtures.clients import ADMIN, USER, Refused
@@ -22,7 +22,7 @@ from tests.fixtures.clients import ADMIN, USER, Refused
 pytestmark = pytest.mark.sqlite
 
 SHORT = Selection((("id", Scalar("id")),))
-LIST = Branch((("items", Items(SHORT)),), Page("size"))
+LIST = ListSelection((("items", Items(SHORT)),), Page("size"))
 FOREVER = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
 A_WHILE = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 6000000) SELECT count(*) FROM n"
 DEADLINE = 0.8
@@ -179,7 +179,7 @@ async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
     assert sum(isinstance(outcome, Overloaded) for outcome in outcomes) == 5
 
 
-ENDLESS = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw)
+ENDLESS = Plan(Statement(text(FOREVER)), lambda raw, values, signer: raw)
 
 
 def test_both_doors_say_that_the_time_is_up(client, service, database, monkeypatch):
@@ -189,7 +189,7 @@ def test_both_doors_say_that_the_time_is_up(client, service, database, monkeypat
         client.find("user")
 
 
-UNBOUNDED = Plan(compiled(text(FOREVER)), lambda raw, values, signer: raw, counts=True)
+UNBOUNDED = Plan(Statement(text(FOREVER)), lambda raw, values, signer: raw, counts=True)
 
 
 def test_a_total_that_cannot_be_counted_in_time_is_too_complex(client, service, database, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from schema.engine.errors import NotFound
 from schema.engine.operations.records import RecordResult, find, get
-from schema.engine.query.selection import Branch, Items, Page, Scalar, Selection
+from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, EVE, PEOPLE
@@ -16,7 +16,7 @@ from tests.fixtures.clients import USER
 
 WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.shown))
 SHORT = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
-LIST = Branch((("items", Items(SHORT)),), Page("size"))
+LIST = ListSelection((("items", Items(SHORT)),), Page("size"))
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
