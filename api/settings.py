@@ -1,6 +1,6 @@
-"""What this process is to do, as the environment has it. Nothing else reads the environment.
+"""The settings of this process, read from environment variables. No other module reads the environment.
 
-`read()` gives the settings or raises `WrongSetting`, whose sentence names the setting, what it got and what it takes.
+A new setting is a field of `Settings`. `python -m api settings` lists them all.
 """
 
 from __future__ import annotations
@@ -9,112 +9,343 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from api.knobs import KNOBS, Knob
-from schema.engine.database_url import is_postgres
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schema.engine.database_url import is_postgres, postgres_address
+
+DEVELOPMENT_DEFAULTS = {"HOST": "127.0.0.1", "DATABASE_URL": "sqlite:///tandem.db", "TANDEM_RATE": "0"}
 
 
 class InvalidSetting(Exception):
     """A setting that Tandem cannot start with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What this process is to do. `knobs.py` says of each what it means."""
+def _digits(text: str) -> str:
+    """Stricter than pydantic, which also takes `80.0`, `8_0` and `+80`."""
+    if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
+        raise ValueError
+    return text
 
-    environment: Literal["production", "development"]
-    host: str
-    port: int
-    database: str
-    read_database: str | None
-    pool: int
-    workers: int
-    log_level: str
-    body_limit: int
-    graphql_body_limit: int
-    request_timeout: float
-    secret_keys: tuple[tuple[str | None, bytes], ...]
-    jwt_audience: str
-    jwt_subject: Literal["external_id", "id"]
-    jwt_roles_claim: str
-    oidc_issuer: str | None
-    oidc_audience: str | None
-    jwks_file: str | None
-    allowed_hosts: tuple[str, ...]
-    cors_origins: tuple[str, ...]
-    trusted_proxies: int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
-    rate: int
-    credential_rate: int
-    rate_limit_url: str | None
-    running: int
-    credential_share: int
-    connections: int
-    sockets: int
-    sockets_per_address: int
-    graphql_depth: int
-    graphql_records: int
-    metrics_token: str | None
-    tracing: Literal["off", "on"]
+
+def _seconds(text: str) -> str:
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?", text, re.ASCII):
+        raise ValueError
+    return text
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    names = _parts(text.lower())
+    if not all(name == "*" or re.fullmatch(r"(\*\.)?[a-z0-9.-]+|\[[0-9a-f:.]+\]", name) for name in names):
+        raise ValueError
+    return names
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers send them (RFC 6454, 6.2): scheme, host, and port unless it is the default."""
+    origins = _parts(text.lower())
+    if not all(re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin) for origin in origins):
+        raise ValueError
+    return origins
+
+
+def _proxies(text: str) -> int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    is_count = re.fullmatch("[1-9]", text)
+    return int(text) if is_count else tuple(ipaddress.ip_network(part) for part in _parts(text))
+
+
+def _secrets(text: str) -> tuple[tuple[str | None, bytes], ...]:
+    """One secret without a `kid`, or `kid:secret` pairs; a single secret may contain colons and commas itself."""
+    pairs: list[tuple[str | None, bytes]]
+    pairs = [(kid, secret.encode()) for kid, _, secret in (part.partition(":") for part in _parts(text))]
+    if not all(kid and secret for kid, secret in pairs) or (len(pairs) == 1 and len(pairs[0][1]) < 32):
+        pairs = [(None, text.encode())]
+    if len({kid for kid, _ in pairs}) < len(pairs) or any(len(secret) < 32 for _, secret in pairs):
+        raise ValueError
+    return tuple(pairs)
+
+
+def _database(text: str) -> str:
+    """The path of an SQLite file, or the URL of a PostgreSQL server."""
+    if is_postgres(text):
+        return _postgres(text)
+    match = re.fullmatch(r"sqlite(?:\+aiosqlite)?:///(?P<path>[^?#]+)", text)
+    if match is None or ":memory:" in text:
+        raise ValueError
+    return unquote(match["path"])
+
+
+def _postgres(text: str) -> str:
+    postgres_address(text)
+    return text
+
+
+def _https(text: str) -> str:
+    """Plain HTTP is accepted on loopback alone."""
+    url = urlsplit(text)
+    local = url.scheme == "http" and url.hostname in ("localhost", "127.0.0.1", "::1")
+    if not url.hostname or not (url.scheme == "https" or local):
+        raise ValueError
+    return text
+
+
+def _redis(text: str) -> str:
+    if not re.match(r"(rediss?|redis\+unix)://.+", text):
+        raise ValueError
+    return text
+
+
+def _token(text: str) -> str:
+    """The token syntax of RFC 6750, section 2.1."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
+        raise ValueError
+    return text
+
+
+def _switch(text: str) -> str:
+    if text == "on" and not find_spec("opentelemetry"):
+        raise ValueError
+    return text
+
+
+def _setting(name: str, default: Any, takes: str, meaning: str, *, secret: bool = False, **bounds: Any) -> Any:
+    """A field read from the variable `name`. `takes` completes the error message; a secret's value is never shown."""
+    extra: dict[str, Any] = {"takes": takes}
+    return Field(
+        default, validation_alias=name, description=meaning, json_schema_extra=extra, repr=not secret, **bounds
+    )
+
+
+def _integer(name: str, default: int, least: int, most: int, meaning: str, unit: str = "a number") -> Any:
+    return _setting(name, default, f"{unit}, {least} to {most}", meaning, ge=least, le=most)
+
+
+Integer = Annotated[int, BeforeValidator(_digits)]
+LOWER = BeforeValidator(str.lower)
+
+
+class Settings(BaseSettings):
+    """Each field is one environment variable; its annotation is how the text is checked and parsed."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        case_sensitive=True,
+        enable_decoding=False,
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    # fmt: off
+    environment: Annotated[Literal["production", "development"], LOWER] = _setting(
+        "TANDEM_ENV", "production", "production or development",
+        "In development the server listens on loopback, and local requests without a credential act as administrator."
+    )
+    host: str = _setting(
+        "HOST", "::", "an address to listen on",
+        "The address to listen on: loopback in development, all addresses in production."
+    )
+    port: Integer = _integer("PORT", 8000, 1, 65535, "The port to listen on.", "a port")
+    database: Annotated[str, BeforeValidator(_database)] = _setting(
+        "DATABASE_URL", ..., "sqlite:///path, with a fourth slash for an absolute path, or postgresql://…",
+        "The database; in development a file in the working folder by default.", secret=True
+    )
+    read_database: Annotated[str | None, BeforeValidator(_postgres)] = _setting(
+        "TANDEM_READ_DATABASE_URL", None, "postgresql://…",
+        "A PostgreSQL replica for reads; an actor that has just written reads from DATABASE_URL.", secret=True
+    )
+    pool: Integer = _integer("TANDEM_POOL", 10, 1, 1000, "Maximum PostgreSQL connections per process.")
+    workers: Integer = _integer("WEB_CONCURRENCY", 1, 1, 256, "The number of server processes; SQLite supports one.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LOWER] = _setting(
+        "LOG_LEVEL", "info", "debug, info, warning or error", "The least severe level that is logged."
+    )
+    body_limit: Integer = _integer(
+        "TANDEM_BODY_LIMIT", 256 * 1024, 1024, 2**26, "Maximum size of a REST request body.", "bytes"
+    )
+    graphql_body_limit: Integer = _integer(
+        "TANDEM_GRAPHQL_BODY_LIMIT", 128 * 1024, 1024, 2**26, "Maximum size of a GraphQL request body.", "bytes"
+    )
+    request_timeout: Annotated[float, BeforeValidator(_seconds)] = _setting(
+        "TANDEM_REQUEST_TIMEOUT", 15.0, "seconds, 0.1 to 300",
+        "Maximum time for a request's database work; after that the response is 503.", ge=0.1, le=300
+    )
+    secret_keys: Annotated[tuple[tuple[str | None, bytes], ...], BeforeValidator(_secrets)] = _setting(
+        "SECRET_KEY", (), "a secret of at least 32 bytes, or comma-separated kid:secret pairs",
+        "Signs and verifies HS256 tokens; the first of several signs, all verify. Unset, HS256 is off.", secret=True
+    )
+    jwt_audience: str = _setting(
+        "TANDEM_JWT_AUDIENCE", "tandem", "a name", "The audience (`aud`) that HS256 tokens must have."
+    )
+    jwt_subject: Annotated[Literal["external_id", "id"], LOWER] = _setting(
+        "TANDEM_JWT_SUBJECT", "external_id", "external_id or id", "The field of a user that a token's `sub` must equal."
+    )
+    jwt_roles_claim: str = _setting(
+        "TANDEM_JWT_ROLES_CLAIM", "roles", "the name of a claim", "The claim that holds a token's roles."
+    )
+    oidc_issuer: Annotated[str | None, BeforeValidator(_https)] = _setting(
+        "TANDEM_OIDC_ISSUER", None, "an https:// URL",
+        "The OpenID issuer whose tokens are accepted: RS256, ES256 or EdDSA."
+    )
+    oidc_audience: str | None = _setting(
+        "TANDEM_OIDC_AUDIENCE", None, "a name", "The audience (`aud`) that the issuer's tokens must have."
+    )
+    jwks_file: str | None = _setting(
+        "TANDEM_JWKS_FILE", None, "the path of a file",
+        "A file with the issuer's keys (RFC 7517), where the issuer cannot be reached over the network."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_hosts)] = _setting(
+        "TANDEM_ALLOWED_HOSTS", ("*",), "comma-separated host names, *.example.com or *",
+        "The host names that this server answers to; by default any."
+    )
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_origins)] = _setting(
+        "TANDEM_CORS_ORIGINS", (), "comma-separated origins, such as https://app.example.com",
+        "The origins whose pages may call this server from a browser."
+    )
+    trusted_proxies: Annotated[
+        int | tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], BeforeValidator(_proxies)
+    ] = _setting(
+        "TANDEM_TRUSTED_PROXIES", (), "comma-separated addresses or networks, or a number, 1 to 9",
+        "The proxies whose X-Forwarded-For and -Proto are trusted, or their number (docs/limits.md)."
+    )
+    rate: Integer = _integer(
+        "TANDEM_RATE", 600, 0, 10**9,
+        "Rate limit by address for requests without a valid credential; a mutation costs 5; 0 turns it off.",
+        "points a minute"
+    )
+    credential_rate: Integer = _integer(
+        "TANDEM_CREDENTIAL_RATE", 0, 0, 10**9, "Rate limit by credential, unless a key has its own; 0 turns it off.",
+        "points a minute"
+    )
+    rate_limit_url: Annotated[str | None, BeforeValidator(_redis)] = _setting(
+        "TANDEM_RATE_LIMIT_URL", None, "a redis:// or rediss:// URL",
+        "The Redis in which several processes share their counts.", secret=True
+    )
+    running: Integer = _integer(
+        "TANDEM_RUNNING", 64, 1, 100_000,
+        "Maximum concurrent requests; twice as many wait for up to 250 ms, the rest get 503."
+    )
+    credential_share: Integer = _integer(
+        "TANDEM_CREDENTIAL_SHARE", 25, 1, 100,
+        "The part of concurrent requests, readers and connections that one credential may hold while others wait.",
+        "percent"
+    )
+    connections: Integer = _integer("TANDEM_CONNECTIONS", 4096, 1, 1_000_000, "Maximum open connections.")
+    sockets: Integer = _integer("TANDEM_SOCKETS", 1000, 0, 1_000_000, "Maximum open WebSockets.")
+    sockets_per_address: Integer = _integer(
+        "TANDEM_SOCKETS_PER_ADDRESS", 20, 0, 1_000_000,
+        "Maximum open WebSockets of one address without a valid credential; 0 for no limit."
+    )
+    graphql_depth: Integer = _integer("TANDEM_GRAPHQL_DEPTH", 15, 1, 100, "Maximum nesting of a GraphQL document.")
+    graphql_records: Integer = _integer(
+        "TANDEM_GRAPHQL_RECORDS", 10_000, 1, 10**9, "Maximum records that one GraphQL query could return."
+    )
+    metrics_token: Annotated[str | None, BeforeValidator(_token)] = _setting(
+        "TANDEM_METRICS_TOKEN", None, "at least 16 letters, digits or -._~+/=",
+        "A bearer token for /metrics alone; administrators' keys are accepted there in any case.", secret=True
+    )
+    tracing: Annotated[Literal["off", "on"], BeforeValidator(_switch), LOWER] = _setting(
+        "TANDEM_TRACING", "off", "off, or on where opentelemetry-api is installed",
+        "Whether requests and their database queries are traced with OpenTelemetry."
+    )
+    # fmt: on
 
     @property
     def development(self) -> bool:
-        """Whether the service runs on its developer's own machine."""
+        """Whether TANDEM_ENV is `development`."""
         return self.environment == "development"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, texts: dict[str, str]) -> dict[str, str]:
+        """Treat blank variables as unset, and apply the defaults of the environment."""
+        stripped = {name: text.strip() for name, text in texts.items() if text.strip()}
+        development = stripped.get("TANDEM_ENV", "").lower() == "development"
+        return DEVELOPMENT_DEFAULTS | stripped if development else stripped
+
+
+FIELDS = {str(field.validation_alias): field for field in Settings.model_fields.values()}
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings that the environment holds."""
-    given = os.environ if environment is None else environment
-    settings = Settings(**{name: _value(knob, given) for name, knob in KNOBS.items()})
-    for name, goes_with in (("oidc_issuer", "oidc_audience"), ("jwks_file", "oidc_issuer")):
-        if getattr(settings, name) and not getattr(settings, goes_with):
-            knob, missing = KNOBS[name], KNOBS[goes_with]
-            raise InvalidSetting(f"{missing.name} is not set, though {knob.name} is; it takes {missing.takes}")
-    if settings.jwks_file and not Path(settings.jwks_file).is_file():
-        knob = KNOBS["jwks_file"]
-        raise InvalidSetting(f"{knob.name} is {settings.jwks_file!r}; it takes {knob.takes}")
-    _check_together(settings)
+    """Read the settings from the process's environment, or from a mapping in its place.
+
+    Raises:
+        InvalidSetting: one sentence with the setting's name, the value and what it takes.
+    """
+    # What is passed takes precedence over the process's environment, so a mapping is passed with all names.
+    texts = {} if environment is None else {name: environment.get(name, "") for name in FIELDS}
+    try:
+        settings = Settings.model_validate(texts)
+    except ValidationError as error:
+        raise InvalidSetting(_message(error)) from None
+    _check_combinations(settings)
     return settings
 
 
-def listed(given: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
-    """Each setting's name, present value and meaning; secrets masked."""
-    environment = os.environ if given is None else given
-    return [(knob.name, _shown(knob, environment), knob.meaning) for knob in KNOBS.values()]
+def listed(environment: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+    """List each setting's name, present value and meaning; secrets are masked."""
+    environment = os.environ if environment is None else environment
+    rows = []
+    development = environment.get("TANDEM_ENV", "").strip().lower() == "development"
+    for name, field in FIELDS.items():
+        default = DEVELOPMENT_DEFAULTS.get(name) if development else None
+        text = environment.get(name, "").strip() or default or _text(field.default)
+        rows.append((name, text if field.repr else _masked(text), field.description or ""))
+    return rows
 
 
-def _check_together(settings: Settings) -> None:
-    """What no setting says alone."""
+def _message(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0])
+    if first["type"] == "missing":
+        return f"{name} is not set; it takes {_takes(name)}"
+    return f"{name} is {repr(first['input']) if FIELDS[name].repr else 'invalid'}; it takes {_takes(name)}"
+
+
+def _takes(name: str) -> str:
+    extra = FIELDS[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return str(extra["takes"])
+
+
+def _check_combinations(settings: Settings) -> None:
+    if settings.oidc_issuer and not settings.oidc_audience:
+        raise InvalidSetting("TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is; it takes a name")
+    if settings.jwks_file and not settings.oidc_issuer:
+        raise InvalidSetting("TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is; it takes an https:// URL")
+    if settings.jwks_file and not Path(settings.jwks_file).is_file():
+        raise InvalidSetting(f"TANDEM_JWKS_FILE is {settings.jwks_file!r}; it takes the path of a file")
     if is_postgres(settings.database):
         return
     if settings.workers > 1:
         raise InvalidSetting(
-            f"WEB_CONCURRENCY is {settings.workers}, but SQLite serves one process: set it to 1, or take a PostgreSQL"
+            f"WEB_CONCURRENCY is {settings.workers}, but SQLite supports one process: set it to 1, or use PostgreSQL"
         )
     if settings.read_database:
         raise InvalidSetting(
-            "TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL: SQLite has no replicas"
+            "TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is not a PostgreSQL server: SQLite has no replicas"
         )
 
 
-def _value(knob: Knob, given: Mapping[str, str]) -> Any:
-    text = knob.text(given)
-    if text is None:
-        raise InvalidSetting(f"{knob.name} is not set; it takes {knob.takes}")
-    try:
-        return knob.read(text)
-    except ValueError:
-        got = "something else" if knob.secret else repr(text)
-        raise InvalidSetting(f"{knob.name} is {got}; it takes {knob.takes}") from None
+def _text(default: object) -> str:
+    """Write a default as it would be set."""
+    if default is None or default is PydanticUndefined:
+        return ""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def _shown(knob: Knob, given: Mapping[str, str]) -> str:
-    text = knob.text(given) or ""
-    if not knob.secret:
-        return text
+def _masked(text: str) -> str:
+    """Hide a secret; of a URL only the credentials in it."""
     if "://" not in text:
         return "***" if text else ""
     return re.sub(r"password=[^&]*", "password=***", re.sub(r"//.*@", "//***@", text))

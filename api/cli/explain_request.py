@@ -62,7 +62,9 @@ async def rehearse(
             raise Unauthenticated("send a credential: Authorization: Bearer …")
         return Actor(id=SAMPLE) if who is Who.person else Actor(roles=frozenset({who.value}))
 
-    trying = replace(settings, database=place, read_database=None, allowed_hosts=("*",), rate=0, tracing="off")
+    trying = settings.model_copy(
+        update={"database": place, "read_database": None, "allowed_hosts": ("*",), "rate": 0, "tracing": "off"}
+    )
     app = create_app(trying, authenticate)
     recorder = Recorder(place)
     async with app.router.lifespan_context(app), recorder:

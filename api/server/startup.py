@@ -12,7 +12,6 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 from api.observability import logs
@@ -43,7 +42,7 @@ def start(host: str | None, port: int | None) -> int:
     with ExitStack() as held:
         try:
             settings = read()
-            settings = replace(settings, host=host or settings.host, port=port or settings.port)
+            settings = settings.model_copy(update={"host": host or settings.host, "port": port or settings.port})
             if settings.workers > 1 and not is_postgres(settings.database):
                 raise InvalidSetting(
                     f"WEB_CONCURRENCY is {settings.workers}; on SQLite, which has one writer, it takes 1"

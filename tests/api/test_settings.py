@@ -1,8 +1,7 @@
-"""Every setting has a default or is asked for; a wrong one stops the start with one sentence; secrets are not shown."""
+"""Settings: defaults, parsing, the sentence for an invalid value, and secrets that are never shown."""
 
 from __future__ import annotations
 
-from dataclasses import fields
 from ipaddress import ip_network
 
 import pytest
@@ -13,21 +12,21 @@ DEVELOPMENT = {"TANDEM_ENV": "development"}
 PRODUCTION = {"DATABASE_URL": "sqlite:////srv/tandem.db"}
 
 
-def test_in_development_nothing_needs_to_be_set():
+def test_development_needs_no_settings():
     settings = read(DEVELOPMENT)
 
     assert settings.development
     assert (settings.host, settings.port, settings.database) == ("127.0.0.1", 8000, "tandem.db")
 
 
-def test_production_is_what_one_gets_without_asking():
+def test_production_is_the_default_environment():
     settings = read(PRODUCTION)
 
     assert not settings.development
     assert (settings.environment, settings.host, settings.workers) == ("production", "::", 1)
 
 
-def test_production_does_not_start_without_a_database():
+def test_production_requires_a_database():
     with pytest.raises(InvalidSetting, match=r"DATABASE_URL is not set; it takes sqlite:///path"):
         read({})
 
@@ -66,7 +65,7 @@ def test_production_does_not_start_without_a_database():
         ("TANDEM_REQUEST_TIMEOUT", "300", "request_timeout", 300.0),
     ],
 )
-def test_a_setting_is_read(name, value, field, expected):
+def test_a_setting_is_parsed(name, value, field, expected):
     assert getattr(read({**DEVELOPMENT, "TANDEM_OIDC_AUDIENCE": "directory", name: value}), field) == expected
 
 
@@ -106,13 +105,13 @@ def test_a_setting_is_read(name, value, field, expected):
         ("TANDEM_RUNNING", "0"),
         ("TANDEM_GRAPHQL_DEPTH", "101"),
     ],
-    ids=lambda it: ascii(it)[:30],
+    ids=lambda value: ascii(value)[:30],
 )
-def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value):
-    with pytest.raises(InvalidSetting) as wrong:
+def test_an_invalid_setting_is_reported_with_its_value_and_what_it_takes(name, value):
+    with pytest.raises(InvalidSetting) as error:
         read({**DEVELOPMENT, name: value})
 
-    sentence = str(wrong.value)
+    sentence = str(error.value)
     assert sentence.startswith(f"{name} is {value!r}; it takes ")
     assert "\n" not in sentence
 
@@ -131,46 +130,46 @@ def test_a_wrong_setting_is_named_with_what_it_got_and_what_it_takes(name, value
         "secret",
     ],
 )
-def test_a_wrong_database_is_refused_without_showing_it(value):
-    with pytest.raises(InvalidSetting) as wrong:
+def test_an_invalid_database_url_is_not_shown(value):
+    with pytest.raises(InvalidSetting) as error:
         read({**DEVELOPMENT, "DATABASE_URL": value})
 
-    assert str(wrong.value).startswith("DATABASE_URL is something else; it takes sqlite:///path")
-    assert "secret" not in str(wrong.value)
+    assert str(error.value).startswith("DATABASE_URL is invalid; it takes sqlite:///path")
+    assert "secret" not in str(error.value)
 
 
-def test_several_processes_and_replicas_are_for_postgresql_alone():
+def test_workers_and_replicas_require_postgresql():
     server = "postgres://h/d"
 
     assert read({"DATABASE_URL": server, "WEB_CONCURRENCY": "4"}).workers == 4
     assert (
         read({"DATABASE_URL": server, "TANDEM_READ_DATABASE_URL": "postgres://r/d"}).read_database == "postgres://r/d"
     )
-    with pytest.raises(InvalidSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite serves one process"):
+    with pytest.raises(InvalidSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite supports one process"):
         read({**PRODUCTION, "WEB_CONCURRENCY": "4"})
-    with pytest.raises(InvalidSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is no PostgreSQL"):
+    with pytest.raises(InvalidSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is not a PostgreSQL"):
         read({**PRODUCTION, "TANDEM_READ_DATABASE_URL": server})
 
 
 @pytest.mark.parametrize("value", ["short", "s" * 31, f"a:{'s' * 32},b:short", f"a:{'s' * 32},a:{'t' * 32}"])
-def test_a_weak_secret_is_refused_without_showing_it(value):
-    with pytest.raises(InvalidSetting) as wrong:
+def test_a_weak_secret_is_not_shown(value):
+    with pytest.raises(InvalidSetting) as error:
         read({**DEVELOPMENT, "SECRET_KEY": value})
 
-    assert str(wrong.value).startswith("SECRET_KEY is something else; it takes a secret of at least 32 bytes")
+    assert str(error.value).startswith("SECRET_KEY is invalid; it takes a secret of at least 32 bytes")
 
 
-@pytest.mark.parametrize("spelled", ["development", "Development", " DEVELOPMENT "])
-def test_development_is_development_however_it_is_spelled(spelled):
-    assert read({"TANDEM_ENV": spelled}) == read(DEVELOPMENT)
+@pytest.mark.parametrize("value", ["development", "Development", " DEVELOPMENT "])
+def test_the_environment_ignores_case_and_spaces(value):
+    assert read({"TANDEM_ENV": value}) == read(DEVELOPMENT)
 
 
-def test_all_settings_are_listed_with_what_they_are_and_mean():
+def test_all_settings_are_listed_with_value_and_meaning():
     shown = {name: (value, meaning) for name, value, meaning in listed({**DEVELOPMENT, "PORT": "81"})}
 
     assert shown["PORT"][0] == "81"
     assert shown["HOST"][0] == "127.0.0.1"
-    assert len(shown) == len(fields(Settings))
+    assert len(shown) == len(Settings.model_fields)
     assert all(meaning.endswith(".") for _, meaning in shown.values())
     assert all(
         name.startswith("TANDEM_")
@@ -190,19 +189,26 @@ def test_all_settings_are_listed_with_what_they_are_and_mean():
         ("postgres://ada:secret@x@db.example.com/tandem", "postgres://***@db.example.com/tandem"),
     ],
 )
-def test_what_is_secret_is_not_listed(url, shown):
+def test_credentials_in_a_url_are_masked(url, shown):
     values = {name: value for name, value, _ in listed({"DATABASE_URL": url})}
 
     assert values["DATABASE_URL"] == shown
 
 
-def test_a_secret_is_not_listed():
+def test_a_secret_is_masked():
     values = {name: value for name, value, _ in listed({**DEVELOPMENT, "SECRET_KEY": "s" * 32})}
 
     assert values["SECRET_KEY"] == "***"
 
 
-def test_only_what_is_handed_in_is_read(monkeypatch):
+def test_the_representation_of_settings_holds_no_secrets():
+    settings = read({**DEVELOPMENT, "SECRET_KEY": "s" * 32, "DATABASE_URL": "postgres://ada:hidden@h/d"})
+
+    assert "ssss" not in repr(settings)
+    assert "hidden" not in repr(settings)
+
+
+def test_a_given_mapping_replaces_the_environment(monkeypatch):
     monkeypatch.setenv("PORT", "81")
     monkeypatch.setenv("TANDEM_ENV", "development")
 

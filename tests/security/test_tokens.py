@@ -702,7 +702,7 @@ GOES_ALONG = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
             "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file",
         ),
         ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "it takes an https:// URL"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY is something else"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is invalid"),
     ],
 )
 def test_settings_that_do_not_fit_together_end_the_start(house, settings, said):
