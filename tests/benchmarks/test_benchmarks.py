@@ -298,12 +298,12 @@ from benchmarks.tandem import __main__, unguarded
 from api.app import create_app
 from api.settings import read
 from benchmarks import answers, databases, effort, people, questions, stores, workloads
-from schema.engine import glance
-from schema.engine.database import Directory
-from schema.engine.place import is_postgres
-from tests.in_process import in_process_app
+from schema.engine.sqlite import inline_reader
+from schema.engine.operations.directory import Directory
+from schema.engine.database_url import is_postgres
+from tests.fixtures.in_process import in_process_app
 
-glance.LONGEST = glance.MOST_STEPS = 10**9  # what is broken off at a glance and goes to a lane counts twice
+inline_reader.LONGEST = inline_reader.MOST_STEPS = 10**9  # an inline read that is interrupted and read again counts twice
 databases.KEPT, size = Path(sys.argv[1]), people.Size(600)
 
 async def main(database):

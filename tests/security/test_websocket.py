@@ -603,7 +603,7 @@ async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(
     start, body, _ = await open_socket(client, **REFUSING).hear_all(3)
     first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
     await first.hear_all(2)
-    others = [open_socket(client, http_client=("192.0.2.1", 1)), open_socket(client)]
+    others = [open_socket(client, client=("192.0.2.1", 1)), open_socket(client)]
 
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
@@ -679,10 +679,10 @@ async def test_a_socket_without_a_credential_counts_for_good(open_socket, initia
 )
 async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
     client = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
-    open_socket(client, http_client=(one, 1))
+    open_socket(client, client=(one, 1))
     await until(lambda: client.open == 1)
 
-    heard = await open_socket(client, http_client=(other, 1), extensions={"websocket.http.response": {}}).hear()
+    heard = await open_socket(client, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
 
     assert heard.get("status") == (429 if same else None)
 
@@ -727,8 +727,8 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
 
 async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
     client, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
-    greedy = [await initialised(open_socket(client, http_client=("192.0.2.1", 1))) for _ in range(40)]
-    other = await initialised(open_socket(client, http_client=("192.0.2.2", 1)))
+    greedy = [await initialised(open_socket(client, client=("192.0.2.1", 1))) for _ in range(40)]
+    other = await initialised(open_socket(client, client=("192.0.2.2", 1)))
     for peer in greedy:
         peer.say(large)
     for peer in (greedy[0], other):

@@ -340,7 +340,7 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(datab
     with closing(sqlite3.connect(database)) as connection:
         ids = {id for (id,) in connection.execute("SELECT id FROM user")}
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert ids >= {*acknowledged, resource.json()["id"]}
+    assert ids >= {*acknowledged, made.json()["id"]}
 
 
 # The write-ahead log

@@ -281,7 +281,7 @@ def test_a_server_is_started_without_what_it_does_not_need(database):
 import sys
 sys.modules.update(dict.fromkeys(("typer", "rich", "alembic")))
 sys.argv[1:] = ["serve", "--host", "127.0.0.1", "--port", "1"]
-import api.serving
+import api.server.startup
 api.server.startup.listen = lambda *address: sys.exit(7)
 import runpy
 runpy.run_module("api", run_name="__main__")

@@ -63,14 +63,14 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
 def test_a_new_database_is_private_at_every_moment(tmp_path):
     """Another process looks all the time: what it can open once, it can read for ever."""
     script = (
-        "import os, sys; os.umask(0); from schema.migrations import run; from pathlib import Path\n"
+        "import os, sys; os.umask(0); from schema.migrations import commands; from pathlib import Path\n"
         "seen = set()\n"
         "def look(name, given):\n"
         "    if name in ('sqlite3.connect', 'open', 'os.rename'):\n"
         "        for path in Path(sys.argv[1]).rglob('*'):\n"
         "            seen.add((path.suffix, oct(path.stat().st_mode & 0o777)))\n"
         "sys.addaudithook(look)\n"
-        "run.migrate(sys.argv[1] + '/new/tandem.db')\n"
+        "commands.migrate(sys.argv[1] + '/new/tandem.db')\n"
         "print({mode for _, mode in seen})\n"
     )
     done = subprocess.run(

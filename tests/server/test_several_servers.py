@@ -299,7 +299,7 @@ def test_a_server_on_postgresql_is_started_without_what_it_does_not_need(url):
 import sys
 sys.modules.update(dict.fromkeys({UNNEEDED}))
 sys.argv[1:] = ["serve", "--host", "127.0.0.1", "--port", "1"]
-import api.serving
+import api.server.startup
 api.server.startup.listen = lambda *address: sys.exit(7)
 import runpy
 runpy.run_module("api", run_name="__main__")

@@ -270,7 +270,7 @@ def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(http_client, monkeypatc
     def fail(*_, **__):
         raise RuntimeError("secret/path")
 
-    monkeypatch.setattr("schema.graphql.execution.mutation.operations.create", fail)
+    monkeypatch.setattr("schema.graphql.execution.mutation.records.create", fail)
 
     answer = post(http_client, {"query": MAKE})
 

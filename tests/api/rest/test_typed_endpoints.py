@@ -428,7 +428,7 @@ def test_it_is_documented_like_every_other(document):
     body = operation["requestBody"]["content"]["application/json"]
 
     assert (operation["summary"], operation["description"]) == ("Take in an animal", "Takes in an animal.")
-    assert (operation["operationId"], operation["tags"]) == ("takeIn", ["test_typed"])
+    assert (operation["operationId"], operation["tags"]) == ("takeIn", ["test_typed_endpoints"])
     assert {"201", "400", "401", "409", "413", "415", "422", "500", "503"} <= operation["responses"].keys()
     assert body["schema"] == {"$ref": "#/components/schemas/AnimalInput"}
     assert body["examples"]["whole"]["value"] == {"name": "Rex"}

@@ -33,9 +33,9 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.policy import Rules, everybody, own, signed_in
-from schema.engine.record import Record, extra
-from schema.engine.verb import verb
+from schema.engine.model.policy import Rules, everybody, own, signed_in
+from schema.engine.model.record import Record, extra
+from schema.engine.model.action import action
 
 
 class Colour(StrEnum):
@@ -58,7 +58,7 @@ class Entry(Record, table=True):
     colour: Colour | None = Field(default=None, index=True, description="Its colour.")
     secret: str | None = Field(default=None, max_length=9, schema_extra=extra(write_only=True), description="Hidden.")
 
-    @verb(signed_in)
+    @action(signed_in)
     def move(self, order: int) -> None:
         """Put it elsewhere."""
         self.order = order
@@ -69,23 +69,23 @@ class Entry(Record, table=True):
 HIDDEN = """
 import asyncio, json, sys
 from dataclasses import replace
-from schema.engine.database import Directory
-from schema.engine.operations import create, find_below, get
-from schema.engine.policy import Actor, own, role
-from schema.engine.selection import Branch, One, Page, Rows, Scalar, Selection, Total
-from schema.engine.shape import shape
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.records import create, find_below, get
+from schema.engine.model.policy import Actor, own, role
+from schema.engine.query.selection import Branch, Items, Page, ToOne, Scalar, Selection, Total
+from schema.engine.model.resource import resource_of
 from schema.graphql.schema import make_schema
-from schema.models import RESOURCES, Team, User
-from schema.migrations.run import migrate
+from schema.models import MODELS, Team, User
+from schema.migrations.commands import migrate
 
-USER, TEAM = shape(User), shape(Team)
+USER, TEAM = resource_of(User), resource_of(Team)
 ID = Selection((("id", Scalar("id")),))
-LEAD = Selection((("lead", One("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
-LEADS = Branch((("items", Rows(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
+LEAD = Selection((("lead", ToOne("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
+LEADS = Branch((("items", Items(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
 
 async def main():
     async with Directory(sys.argv[1]) as directory:
-        admin = directory.work(Actor(roles=frozenset({"admin"})))
+        admin = directory.unit_of_work(Actor(roles=frozenset({"admin"})))
         fresh = {"last_name": None, "email": None, "external_id": None, "active": True, "age": 1}
         (ada, _), (bob, _) = [await create(admin, USER, {"first_name": name, **fresh}, ID) for name in ("Ada", "Bob")]
         team, _ = await create(admin, TEAM, {"name": "Builders", "lead_id": ada}, ID)
@@ -99,12 +99,12 @@ async def main():
             object.__setattr__(owner, "rules", replace(before, **more))
             for name, actor in (("ada", Actor(ada)), ("bob", Actor(bob)), ("admin", admin.actor)):
                 directory.plans.__init__()
-                work = directory.work(actor)
+                work = directory.unit_of_work(actor)
                 found = json.loads((await get(work, TEAM, team, LEAD)).json)
                 seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
-            leads = json.loads((await find_below(directory.work(Actor(ada)), USER, ada, LEADS, {"size": 9})).json)
+            leads = json.loads((await find_below(directory.unit_of_work(Actor(ada)), USER, ada, LEADS, {"size": 9})).json)
             seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
-            sdl = make_schema([shape(model) for model in RESOURCES], USER).sdl()
+            sdl = make_schema([resource_of(model) for model in MODELS], USER).sdl()
             seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"
             object.__setattr__(owner, "rules", before)
         print(json.dumps(seen))

@@ -222,7 +222,7 @@ def test_bad_rows_are_counted_and_only_the_first_are_kept(bring, tmp_path, monke
     report = bring([tmp_path / "users.csv"], most_told=7, skip_bad=skip_bad, dry_run=True)
 
     assert max(kept) == 7
-    assert [it.line for it in report.blemishes] == [3 + 2 * (number // faults) for number in range(7)]
+    assert [it.line for it in report.row_errors] == [3 + 2 * (number // faults) for number in range(7)]
     assert (report.bad, report.found) == (6_000, faults * 6_000)
 
 
@@ -240,8 +240,8 @@ def test_long_rows_are_staged_a_few_at_a_time(tmp_path, bring):
 
     report, memory = peak(lambda: bring([tmp_path / "users.csv"], dry_run=True))
 
-    assert (report.bad, len(report.blemishes)) == (200, 50)
-    assert all(len(str(it)) < 700 for it in report.blemishes)
+    assert (report.bad, len(report.row_errors)) == (200, 50)
+    assert all(len(str(it)) < 700 for it in report.row_errors)
     assert memory < 30_000_000
 
 

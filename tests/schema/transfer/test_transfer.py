@@ -589,8 +589,8 @@ def test_a_new_model_has_a_sheet_and_its_foreign_keys_are_named_like_any(tmp_pat
 TEAM = """
 from typing import ClassVar
 from sqlmodel import Field, Relationship
-from schema.engine.policy import Rules, role
-from schema.engine.record import Record
+from schema.engine.model.policy import Rules, role
+from schema.engine.model.record import Record
 from schema.models import User
 
 class Team(Record, table=True):
@@ -608,20 +608,20 @@ import os, sqlite3, tempfile
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 from team import Team
-from schema.engine.shape import shape
-from schema.models import RESOURCES
-from schema.transfer.importing import Wish, import_files
+from schema.engine.model.resource import resource_of
+from schema.models import MODELS
+from schema.transfer.importer import ImportOptions, import_files
 from schema.transfer.sheet import sheets_of
 from schema.transfer.source import sources_of
 
 os.chdir(tempfile.mkdtemp())
 SQLModel.metadata.create_all(create_engine("sqlite:///toy.db"))
-sheets = sheets_of(shape(model) for model in (Team, *RESOURCES))
+sheets = sheets_of(resource_of(model) for model in (Team, *MODELS))
 
 def bring(**files):
     for name, text in files.items():
         open(f"{name}.csv", "w").write(text)
-    return import_files("toy.db", sheets, sources_of([f"{it}.csv" for it in files], None), Wish(), lambda *_: None)
+    return import_files("toy.db", sheets, sources_of([f"{it}.csv" for it in files], None), ImportOptions(), lambda *_: None)
 
 bring(
     users="external_id,first_name,age,email\\nada,Ada,36,ada@example.com\\nbob,Bob,41,bob@example.com\\n",
