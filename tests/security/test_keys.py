@@ -60,8 +60,8 @@ def admin(house):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for room in ("keyring", "standing", "tokens"):
-        monkeypatch.setattr(f"api.{room}.time", clock)
+    for room in ("credential_cache", "actors", "tokens"):
+        monkeypatch.setattr(f"api.auth.{room}.time", clock)
     return clock
 
 

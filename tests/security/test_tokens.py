@@ -451,8 +451,8 @@ def test_a_subject_without_a_person_has_its_roles_and_nothing_else(http_client):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for room in ("keyring", "standing", "tokens", "jwks"):
-        monkeypatch.setattr(f"api.{room}.time", clock)
+    for room in ("credential_cache", "actors", "tokens", "jwks"):
+        monkeypatch.setattr(f"api.auth.{room}.time", clock)
     return clock
 
 

@@ -252,7 +252,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.
         ((), "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
     ],
 )  # fmt: skip
-def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, http_client):
+def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
     scope = {
         "type": "http",
         "scheme": "http",
@@ -263,7 +263,7 @@ def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, http_client):
     if unveil := proxy_headers(trusted):
         unveil(scope)
 
-    assert scope["client"][0] == http_client
+    assert scope["client"][0] == client
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ class Peer:
 
     def __init__(
         self,
-        client: WebSocketHandler,
+        handler: WebSocketHandler,
         directory: Directory,
         *,
         unread: int = 0,
@@ -123,10 +123,10 @@ class Peer:
             "client": ("127.0.0.1", 50000),
             "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_limit(64))),
         }
-        self.task = asyncio.create_task(self._run(client, {**usual, **scope}))
+        self.task = asyncio.create_task(self._run(handler, {**usual, **scope}))
 
-    async def _run(self, client: WebSocketHandler, scope: Scope) -> None:
-        await client(scope, self.frames.get, self.received.put)
+    async def _run(self, handler: WebSocketHandler, scope: Scope) -> None:
+        await handler(scope, self.frames.get, self.received.put)
         if not self.received.full():
             self.received.put_nowait({"type": "the end"})
 
@@ -168,8 +168,8 @@ async def open_socket(directory: Directory, guard: Guard) -> AsyncIterator[Openi
     """Opens sockets; at the end none of their tasks may be left."""
     peers: list[Peer] = []
 
-    def opened(client: WebSocketHandler | None = None, **scope: Any) -> Peer:
-        peers.append(Peer(client or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
+    def opened(handler: WebSocketHandler | None = None, **scope: Any) -> Peer:
+        peers.append(Peer(handler or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
         return peers[-1]
 
     yield opened
@@ -543,11 +543,11 @@ async def initialised(peer: Peer) -> Peer:
 
 
 async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
-    client = WebSocketHandler(executor(), guard, sockets=2)
-    first, _ = [await initialised(open_socket(client)) for _ in range(2)]
+    handler = WebSocketHandler(executor(), guard, sockets=2)
+    first, _ = [await initialised(open_socket(handler)) for _ in range(2)]
 
-    with_answer = open_socket(client, extensions={"websocket.http.response": {}})
-    without = open_socket(client)
+    with_answer = open_socket(handler, extensions={"websocket.http.response": {}})
+    without = open_socket(handler)
 
     start, body, _ = await with_answer.hear_all(3)
     assert (start["status"], json.loads(body["body"])["code"]) == (503, "OVERLOADED")
@@ -555,33 +555,33 @@ async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
     assert await without.code() == 1013
     first.leave()
     await first.task
-    assert (await open_socket(client).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler).hear())["type"] == "websocket.accept"
 
 
 async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(open_socket, guard):
-    client = WebSocketHandler(executor(), guard, sockets=3)
-    lasting = await initialised(open_socket(client))
-    idle = [open_socket(client) for _ in range(2)]
+    handler = WebSocketHandler(executor(), guard, sockets=3)
+    lasting = await initialised(open_socket(handler))
+    idle = [open_socket(handler) for _ in range(2)]
     assert [(await peer.hear())["type"] for peer in idle] == ["websocket.accept"] * 2
 
-    newcomers = [open_socket(client) for _ in range(2)]
+    newcomers = [open_socket(handler) for _ in range(2)]
 
     assert [(await peer.hear())["type"] for peer in newcomers] == ["websocket.accept"] * 2
     for peer in idle:
         assert await peer.hear() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
     lasting.say(subscribe())
     assert await lasting.hear_all(2) == [TYPENAME, over()]
-    assert client.open == 3
+    assert handler.open == 3
 
 
 async def test_a_socket_that_ends_is_not_evicted_again(open_socket, guard):
     """One whose initialisation has failed waits for its close frame to be taken."""
-    client = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
-    late = open_socket(client, unread=1)
-    await until(lambda: late.received.full() and client.open == 1)
+    handler = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
+    late = open_socket(handler, unread=1)
+    await until(lambda: late.received.full() and handler.open == 1)
     await asyncio.sleep(0.05)
 
-    newcomer = open_socket(client)
+    newcomer = open_socket(handler)
 
     assert (await newcomer.hear())["type"] == "websocket.accept"
 
@@ -596,19 +596,19 @@ class Known(Guard):
 
 
 async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
-    client = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
-    first, _ = [open_socket(client) for _ in range(2)]
-    await until(lambda: client.open == 2)
+    handler = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
+    first, _ = [open_socket(handler) for _ in range(2)]
+    await until(lambda: handler.open == 2)
 
-    start, body, _ = await open_socket(client, **REFUSING).hear_all(3)
+    start, body, _ = await open_socket(handler, **REFUSING).hear_all(3)
     first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
     await first.hear_all(2)
-    others = [open_socket(client, client=("192.0.2.1", 1)), open_socket(client)]
+    others = [open_socket(handler, client=("192.0.2.1", 1)), open_socket(handler)]
 
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
     assert [(await peer.hear())["type"] for peer in others] == ["websocket.accept"] * 2
-    assert (await open_socket(client, **REFUSING).hear())["status"] == 429
+    assert (await open_socket(handler, **REFUSING).hear())["status"] == 429
 
 
 class Named(Guard):
@@ -623,10 +623,10 @@ class Named(Guard):
 
 async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
     """It may have a quarter, and more as long as fewer than half of all are open."""
-    client = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
+    handler = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
 
     async def ends_with(credential: str) -> list[Any]:
-        peer = open_socket(client)
+        peer = open_socket(handler)
         peer.say({**INIT, "payload": {"Authorization": credential}})
         return [frame.get("code") for frame in await peer.hear_all(2)]
 
@@ -635,38 +635,38 @@ async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
 
     assert greedy == [[None, None]] * 4 + [[None, 1013]] * 2
     assert others == [[None, None]] * 2 + [[None, 1013]] + [[None, None]] * 2
-    assert client.open == 8
+    assert handler.open == 8
 
 
 async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
-    client = WebSocketHandler(executor(), Known(), sockets=8)
+    handler = WebSocketHandler(executor(), Known(), sockets=8)
     known = {"credential": SimpleNamespace(name="greedy"), "extensions": {"websocket.http.response": {}}}
-    peers = [open_socket(client, **known) for _ in range(4)]
-    await until(lambda: client.open == 4)
+    peers = [open_socket(handler, **known) for _ in range(4)]
+    await until(lambda: handler.open == 4)
 
-    refused = await open_socket(client, **known).hear()
+    refused = await open_socket(handler, **known).hear()
     peers[0].leave()
     await peers[0].task
 
     assert refused["status"] == 429
-    assert (await open_socket(client, **known).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler, **known).hear())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize("initialises", [True, False])
 async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
     """In development it may be initialised all the same."""
-    client = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
-    peer = open_socket(client)
+    handler = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
+    peer = open_socket(handler)
     if initialises:
         await initialised(peer)
-    await until(lambda: client.open == 1)
+    await until(lambda: handler.open == 1)
 
-    refused = await open_socket(client, **REFUSING).hear()
+    refused = await open_socket(handler, **REFUSING).hear()
     peer.leave()
     await peer.task
 
     assert refused["status"] == 429
-    assert (await open_socket(client, **REFUSING).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler, **REFUSING).hear())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize(
@@ -678,26 +678,26 @@ async def test_a_socket_without_a_credential_counts_for_good(open_socket, initia
     ],
 )
 async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
-    client = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
-    open_socket(client, client=(one, 1))
-    await until(lambda: client.open == 1)
+    handler = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
+    open_socket(handler, client=(one, 1))
+    await until(lambda: handler.open == 1)
 
-    heard = await open_socket(client, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
+    heard = await open_socket(handler, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
 
     assert heard.get("status") == (429 if same else None)
 
 
 async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, guard):
     """Neither does what is left to be said keep the socket."""
-    client = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
-    peer = open_socket(client, unread=1)
+    handler = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
+    peer = open_socket(handler, unread=1)
     peer.say(*[{"type": "ping"}] * 10)
     began = time.monotonic()
 
     await asyncio.wait_for(peer.task, SAFE)
 
     assert time.monotonic() - began < SAFE
-    assert client.open == 0
+    assert handler.open == 0
 
 
 async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
@@ -713,8 +713,8 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
 
 
 async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
-    client, turns = WebSocketHandler(executor(), guard, sockets=30), 0
-    peers = [await initialised(open_socket(client)) for _ in range(30)]
+    handler, turns = WebSocketHandler(executor(), guard, sockets=30), 0
+    peers = [await initialised(open_socket(handler)) for _ in range(30)]
     for peer in peers:
         peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
 
@@ -726,9 +726,9 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
 
 
 async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
-    client, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
-    greedy = [await initialised(open_socket(client, client=("192.0.2.1", 1))) for _ in range(40)]
-    other = await initialised(open_socket(client, client=("192.0.2.2", 1)))
+    handler, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
+    greedy = [await initialised(open_socket(handler, client=("192.0.2.1", 1))) for _ in range(40)]
+    other = await initialised(open_socket(handler, client=("192.0.2.2", 1)))
     for peer in greedy:
         peer.say(large)
     for peer in (greedy[0], other):
@@ -744,12 +744,12 @@ async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, 
 
 async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     """Nor is room kept for them."""
-    client = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
-    peer = open_socket(client, unread=3)
+    handler = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
+    peer = open_socket(handler, unread=3)
     peer.say(INIT, *(subscribe(str(number)) for number in range(10)))
 
-    await until(lambda: client.open == 1)
-    await until(lambda: client.open == 0)
+    await until(lambda: handler.open == 1)
+    await until(lambda: handler.open == 0)
 
     assert peer.received.qsize() == 3
 
@@ -777,15 +777,15 @@ def request(query: str) -> Any:
 
 
 async def test_who_vanishes_leaves_room(open_socket, guard):
-    client = WebSocketHandler(executor(), guard, sockets=1)
+    handler = WebSocketHandler(executor(), guard, sockets=1)
     for moment in range(4):
-        peer = open_socket(client)
+        peer = open_socket(handler)
         peer.say(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
         await peer.hear()
         peer.leave()
         await asyncio.wait_for(peer.task, SAFE)
 
-    assert client.open == 0
+    assert handler.open == 0
 
 
 _json = st.recursive(

@@ -145,9 +145,9 @@ def test_what_stopped_in_the_middle_goes_on_where_it_was(database, room):
 SLOW = """
 import sys
 from pathlib import Path
-from schema.migrations import run, turns
-run.HERE = Path(sys.argv[2])
-run.migrate(sys.argv[1])
+from schema.migrations import commands
+commands.HERE = Path(sys.argv[2])
+commands.migrate(sys.argv[1])
 """
 
 

@@ -29,7 +29,7 @@ from api.auth.development.socket_table import SocketTable
 from tests.fixtures.raw_http import free_port, read_answer
 
 ROOT = Path(__file__).parents[3]
-RELAY = ROOT / "tests" / "relay.py"
+RELAY = ROOT / "tests" / "fixtures" / "relay.py"
 RESET = struct.pack("ii", 1, 0)
 TABLES: list[Callable[[], SocketTable]] = [PsutilTable]
 if sys.platform == "linux":

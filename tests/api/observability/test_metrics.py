@@ -100,13 +100,13 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call, door, operation, status", CALLS.values(), ids=CALLS)
-def test_a_request_is_counted_under_its_door_operation_and_status(served, call, client, operation, status):
-    before = figure(served, "tandem_requests_total", client=client, operation=operation, status=status)
+def test_a_request_is_counted_under_its_door_operation_and_status(served, call, door, operation, status):
+    before = figure(served, "tandem_requests_total", door=door, operation=operation, status=status)
 
     call(served)
 
     after = figures(served)
-    labels = {"client": client, "operation": operation}
+    labels = {"door": door, "operation": operation}
     assert after["tandem_requests_total", frozenset({**labels, "status": status}.items())] == before + 1
     assert after["tandem_request_seconds_count", frozenset(labels.items())] >= 1
     assert after["tandem_request_seconds_bucket", frozenset({**labels, "le": "+Inf"}.items())] >= 1
