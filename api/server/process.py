@@ -82,7 +82,10 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
     """What the settings say of connections."""
     body = 8 * max(settings.body_limit, settings.graphql_body_limit)
     return ConnectionLimits(
-        body=body, request=settings.request_timeout + 1, idle=KEEP_ALIVE_SECONDS, connections=settings.connections
+        body=body,
+        request_timeout=settings.request_timeout + 1,
+        idle_timeout=KEEP_ALIVE_SECONDS,
+        connections=settings.connections,
     )
 
 
@@ -118,9 +121,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve whoever has come until now, and close."""
         log.info("Shutting down")
-        watch = getattr(self.config.http_protocol_class, "watch", None)
-        if watch is not None:
-            watch.leaving = True
+        sweeper = getattr(self.config.http_protocol_class, "sweeper", None)
+        if sweeper is not None:
+            sweeper.draining = True
         await self._close_listeners(sockets or [])
         await self._see_everybody_off()
         await self._cut_off()
@@ -203,8 +206,8 @@ class Server(uvicorn.Server):
 
 def _see_off(connection: Any, now: float, spent: float) -> None:
     """Tell a connection to go; a WebSocket has been told, and is shown the door if it does not."""
-    if hasattr(connection, "depart"):
-        connection.depart(now)
+    if hasattr(connection, "drain"):
+        connection.drain(now)
     elif spent > 2 * GRACE_SECONDS:
         connection.transport.abort()
 

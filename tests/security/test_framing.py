@@ -34,9 +34,10 @@ def echo() -> Echo:
 
 @pytest.fixture(scope="module")
 def port(echo: Echo) -> Iterator[int]:
-    with serving(
-        echo, ConnectionLimits(reading=2, request=5, idle=5, every=0.05, url=200, head=2000, body=1000)
-    ) as port:
+    limits = ConnectionLimits(
+        read_timeout=2, request_timeout=5, idle_timeout=5, sweep_interval=0.05, url=200, head=2000, body=1000
+    )
+    with serving(echo, limits) as port:
         yield port
 
 

@@ -25,7 +25,14 @@ pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no h
 
 # As in service, but that time runs faster.
 LIMITS = ConnectionLimits(
-    reading=0.5, request=1, idle=1, farewell=0.3, taking=0.3, every=0.05, connections=300, pipelined=20
+    read_timeout=0.5,
+    request_timeout=1,
+    idle_timeout=1,
+    close_timeout=0.3,
+    write_timeout=0.3,
+    sweep_interval=0.05,
+    connections=300,
+    pipelined=20,
 )
 LARGE = 8 * 2**20
 GOOD = request("GET", "/health/live")
@@ -164,7 +171,7 @@ def test_what_is_refused_is_in_the_log_with_its_id(port, caplog):
 
     ((_, headers, _),) = say(port, head(HOST, start="GET /users?a=b HTTP/3"))
 
-    (record,) = [it for it in caplog.records if it.getMessage() == "refused before it was a request"]
+    (record,) = [it for it in caplog.records if it.getMessage() == "request refused by the HTTP server"]
     assert (vars(record)["request_id"], vars(record)["status"]) == (headers["x-request-id"], 505)
 
 
@@ -381,19 +388,19 @@ def test_those_who_made_room_and_do_not_hang_up_are_cut_off(port):
 class Sitter:
     """A connection that has something to do, or has not."""
 
+    transport: asyncio.Transport
+
     def __init__(self, *, idle: bool) -> None:
         self._idle = idle
-        self.gone = False
+        self.evicted = False
 
     def check(self, now: float) -> None: ...
 
-    def evictable(self) -> bool:
+    def is_evictable(self) -> bool:
         return self._idle
 
-    def make_room(self) -> None:
-        self.gone = True
-
-    def cut(self) -> None: ...
+    def evict(self) -> None:
+        self.evicted = True
 
 
 async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
@@ -404,14 +411,14 @@ async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
         assert watch.admit(guest, loop)
 
     assert [watch.admit(Sitter(idle=False), loop) for _ in range(3)].count(True) == 1
-    assert idle.gone
+    assert idle.evicted
 
 
 def test_bodies_that_do_not_come_make_room(tmp_path):
     path = tmp_path / "tandem.db"
     migrate(str(path))
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
-    limits = replace(LIMITS, reading=30, request=30, connections=50, upload=0.1)
+    limits = replace(LIMITS, read_timeout=30, request_timeout=30, connections=50, upload_timeout=0.1)
     half = head(HOST, "Content-Type: application/json", "Content-Length: 100") + b"{"
     with serving(create_app(settings), limits) as port:
         slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(limits.connections)]

@@ -285,7 +285,9 @@ def test_a_spent_address_has_no_page_read_for_it(spent, monkeypatch):
 
 @pytest.mark.parametrize("path", ["/metrics", "/users"])
 def test_guesses_are_not_looked_at_past_the_limit(spent, monkeypatch, path):
-    monkeypatch.setattr("api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("it is looked at"))
+    monkeypatch.setattr(
+        "api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("it is looked at")
+    )
 
     assert spent.get(path, **bearer("another")).status_code == 429
 

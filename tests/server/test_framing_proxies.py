@@ -47,7 +47,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path, echo: Echo) -> Iterato
     if program is None:
         pytest.skip(f"there is no {request.param.partition(' ')[0]} here")
     with (
-        serving(echo, ConnectionLimits(reading=60, request=60)) as upstream,
+        serving(echo, ConnectionLimits(read_timeout=60, request_timeout=60)) as upstream,
         Proxy(request.param, tmp_path, upstream).running(program) as proxy,
     ):
         yield proxy

@@ -1,4 +1,7 @@
-"""What a request's head must be, beyond what the parser sees to (RFC 9112), and what is said where it is not so."""
+"""The head of a request: request line, target and header fields (RFC 9112), beyond what the parser checks.
+
+Also formats the responses to requests that are refused before the application gets them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LONGEST_METHOD = 60
 _HIGHEST_PORT = 65_535
 _EMPTY = 4
-# Hosts that have been found to be well spelled: most requests name one of a few.
+_ONLY_CHUNKED = "unsupported transfer coding: only chunked is supported"
+# Hosts that have been checked: most requests name one of a few.
 HOSTS: set[bytes] = set()
 _MOST_HOSTS = 1000
 _FEW = 50
@@ -40,163 +44,161 @@ _LONGEST_PATH = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
-    """The header fields of a request, and what they say of its framing. `length` is None for a chunked body.
+class HeaderFields:
+    """The header fields of a request and what they say of its framing. `length` is None for a chunked body.
 
-    `named` are the fields by name, as text; None where a name is repeated.
+    `by_name` is None if a name is repeated.
     """
 
     text: bytes
     headers: Headers
-    named: dict[str, str] | None
+    by_name: dict[str, str] | None
     length: int | None
     closes: bool
     expects: bool
 
 
-def fields(text: bytes, version: bytes, limits: ConnectionLimits) -> Fields:
-    """The header fields in `text`, whose syntax the parser has accepted.
+def parse_fields(text: bytes, version: bytes, limits: ConnectionLimits) -> HeaderFields:
+    """Parse header fields whose syntax the parser has accepted.
 
     Raises:
-        BadRequest: `Host` or the framing is not as RFC 9112 (3.2, 6) has it.
-        HeadersTooLarge: there are too many.
+        BadRequest: `Host` or the framing violates RFC 9112 (3.2, 6).
+        HeadersTooLarge: there are too many fields.
         NotImplementedHere: a transfer coding other than chunked.
     """
     parts = [line.partition(b":") for line in text[:-4].split(b"\r\n")] if len(text) > _EMPTY else []
     headers = [(name.lower(), value.strip(b" \t")) for name, _, value in parts]
-    named = dict(headers)
+    values = dict(headers)
     http_1_1 = version == b"1.1"
-    if named.get(b"host") not in HOSTS or not http_1_1 or len(named) < len(headers) or len(headers) > _FEW:
+    if values.get(b"host") not in HOSTS or not http_1_1 or len(values) < len(headers) or len(headers) > _FEW:
         _check_hosts(headers, http_1_1, limits)
     length: int | None = 0
-    if b"transfer-encoding" in named:
+    if b"transfer-encoding" in values:
         _check_coding(headers, http_1_1)
         length = None
-    elif b"content-length" in named:
-        length = int(named[b"content-length"])
+    elif b"content-length" in values:
+        length = int(values[b"content-length"])
     by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-    # A client of HTTP/1.0 would take 100 Continue for the answer (RFC 9110, 10.1.1).
-    expects = http_1_1 and named.get(b"expect", b"").lower() == b"100-continue"
-    once = by_name if len(by_name) == len(headers) else None
-    return Fields(text, headers, once, length, not http_1_1 or b"close" in connection_options(headers), expects)
+    # An HTTP/1.0 client would take 100 Continue for the response (RFC 9110, 10.1.1).
+    expects = http_1_1 and values.get(b"expect", b"").lower() == b"100-continue"
+    closes = not http_1_1 or b"close" in connection_options(headers)
+    return HeaderFields(text, headers, by_name if len(by_name) == len(headers) else None, length, closes, expects)
 
 
 def connection_options(headers: Headers) -> list[bytes]:
-    """What `Connection` lists, in lower case (RFC 9110, 7.6.1)."""
+    """The options that `Connection` lists, in lower case (RFC 9110, 7.6.1)."""
     listed = b",".join([value.lower() for name, value in headers if name == b"connection"])
     return [option.strip(b" \t") for option in listed.split(b",")]
 
 
-def not_a_line(head: bytes) -> DirectoryError:
-    """What is wrong with a head that does not begin with a `REQUEST_LINE`."""
+def request_line_error(head: bytes) -> DirectoryError:
+    """The error for a head that does not begin with a valid `REQUEST_LINE`."""
     if _CONNECT.match(head):
-        return problem_details.NotImplementedHere("CONNECT is for proxies")
+        return problem_details.NotImplementedHere("CONNECT is not supported: this server is not a proxy")
     if _OTHER_VERSION.match(head):
-        return problem_details.VersionNotSupported("HTTP/1.1 is spoken here")
+        return problem_details.VersionNotSupported("unsupported HTTP version: use HTTP/1.1")
     if _NOT_ASCII.match(head):
-        return BadRequest("a URL is spelled in ASCII; all else is percent-encoded")
+        return BadRequest("invalid request target: characters outside ASCII must be percent-encoded")
     return BadRequest("invalid request line: expected a method, a target and HTTP/1.1 with single spaces between them")
 
 
-def check_partial(partial: bytearray, start: int, line_is_good: bool, limits: ConnectionLimits) -> bool:
-    """Refuse an incomplete head that cannot become a good one; what is before `start` has been looked at before.
+def check_partial(partial: bytearray, start: int, line_is_valid: bool, limits: ConnectionLimits) -> bool:
+    """Check an incomplete head, of which the bytes before `start` have been checked; raise if it cannot become valid.
 
-    Returns whether its request line has been seen and is good.
+    Returns whether its request line is complete, and so valid.
     """
-    if not line_is_good:
+    if not line_is_valid:
         if partial.find(b"\r\n", max(0, start - 1)) >= 0:
             line = REQUEST_LINE.match(partial)
             if line is None:
-                raise not_a_line(bytes(partial[: limits.head]))
+                raise request_line_error(bytes(partial[: limits.head]))
             check_size(line[2], partial, limits)
-            line_is_good = True
+            line_is_valid = True
         elif not _PART_OF_LINE.fullmatch(partial, max(0, start - 1)):
-            raise BadRequest("this is not HTTP/1.1")
+            raise BadRequest("not an HTTP/1.1 request")
         elif len(partial) > limits.url + _LONGEST_METHOD:
             if _PART_OF_TARGET.match(partial):
-                raise url_too_long(limits)
-            raise BadRequest("this is not HTTP/1.1")
+                raise _url_too_long(limits)
+            raise BadRequest("not an HTTP/1.1 request")
     if _BARE_LINE_FEED.search(partial, start):
-        raise BadRequest("a line of the head ends in CR LF")
+        raise BadRequest("invalid line ending in the head: expected CR LF")
     if len(partial) > limits.head:
-        raise head_too_large(limits)
-    return line_is_good
+        raise _head_too_large(limits)
+    return line_is_valid
 
 
-def target_in(head: bytes | bytearray) -> bytes:
-    """The beginning of the target in a head that is refused, for its problem document."""
-    found = _PART_OF_TARGET.match(head)
-    return bytes(found[1]) if found else b""
+def find_target(head: bytes | bytearray) -> bytes:
+    """The target in a head that is refused, at most its first 1,000 bytes, for the problem document."""
+    match = _PART_OF_TARGET.match(head)
+    return bytes(match[1]) if match else b""
 
 
 def check_size(target: bytes, head: bytes | bytearray, limits: ConnectionLimits) -> None:
-    """`UriTooLong` or `HeadersTooLarge` for a head of too many bytes."""
+    """Raise `UriTooLong` or `HeadersTooLarge` for a head of too many bytes."""
     if len(target) > limits.url:
-        raise url_too_long(limits)
+        raise _url_too_long(limits)
     if len(head) > limits.head:
-        raise head_too_large(limits)
+        raise _head_too_large(limits)
 
 
-def url_too_long(limits: ConnectionLimits) -> DirectoryError:
-    """What a URL of too many bytes is told."""
-    return problem_details.UriTooLong(f"a URL may have {limits.url} bytes")
-
-
-def head_too_large(limits: ConnectionLimits) -> DirectoryError:
-    """What a head of too many bytes is told."""
-    return problem_details.HeadersTooLarge(f"the head of a request may have {limits.head} bytes")
-
-
-def target(method: bytes, url: bytes, headers: Headers) -> tuple[bytes, bytes, Headers]:
+def parse_target(method: bytes, url: bytes, headers: Headers) -> tuple[bytes, bytes, Headers]:
     """Path, query and headers of a request; the host of an absolute target replaces `Host` (RFC 9112, 3.2.2)."""
-    if found := _ORIGIN.fullmatch(url):
-        return found[1], found[2] or b"", headers
+    if match := _ORIGIN.fullmatch(url):
+        return match[1], match[2] or b"", headers
     if url == b"*" and method == b"OPTIONS":
         return b"*", b"", headers
-    found = _ABSOLUTE.fullmatch(url)
-    if found is None:
+    match = _ABSOLUTE.fullmatch(url)
+    if match is None:
         raise BadRequest("invalid request target: expected an absolute path")
-    _check_host(found[1])
-    replaced = [(name, found[1] if name == b"host" else value) for name, value in headers]
-    return found[2] or b"/", found[3] or b"", replaced
+    _check_host(match[1])
+    replaced = [(name, match[1] if name == b"host" else value) for name, value in headers]
+    return match[2] or b"/", match[3] or b"", replaced
 
 
-def unreadable(error: Exception) -> DirectoryError:
-    """What is wrong with what the parser could not read."""
+def parser_error(error: Exception) -> DirectoryError:
+    """The error for what the parser rejects. With a context the failure is one of our callbacks."""
     if error.__context__ is not None:
-        log.error("a request could not be read", exc_info=error.__context__)
+        log.error("reading a request failed", exc_info=error.__context__)
         return problem_details.INTERNAL
     if "Request has invalid `Transfer-Encoding`" in str(error):  # which does not end in chunked
-        return problem_details.NotImplementedHere("of transfer codings chunked is known here, and no other")
-    return BadRequest(f"this is not HTTP/1.1: {error}")
+        return problem_details.NotImplementedHere(_ONLY_CHUNKED)
+    return BadRequest(f"not an HTTP/1.1 request: {error}")
 
 
-def refusal(error: DirectoryError, url: bytes, stamp: bytes, *, told: bool = False) -> tuple[int, bytes]:
-    """The status, and the whole answer, to a request that no endpoint gets to see; the connection ends with it.
+def refusal(error: DirectoryError, url: bytes, default_lines: bytes, *, logged: bool = False) -> tuple[int, bytes]:
+    """Status and complete response to a request that the application does not get; it ends the connection.
 
-    `told`: the log has heard of the like already.
+    `logged`: a refusal has been logged this second, so this one is logged at DEBUG.
     """
     path, request_id = url.partition(b"?")[0].decode("latin-1") or "/", os.urandom(8).hex()
-    answer = problem_details.answer(error, path, request_id)
-    level = logging.WARNING if answer.status >= 500 and answer.status != 505 and not told else logging.DEBUG
+    response = problem_details.answer(error, path, request_id)
+    level = logging.WARNING if response.status >= 500 and response.status != 505 and not logged else logging.DEBUG
     log.log(
         level,
-        "refused before it was a request",
-        extra={"path": path[:_LONGEST_PATH], "status": answer.status, "code": error.code, "request_id": request_id},
+        "request refused by the HTTP server",
+        extra={"path": path[:_LONGEST_PATH], "status": response.status, "code": error.code, "request_id": request_id},
     )
-    lines = [b": ".join(header) for header in (*answer.headers, *HEADERS)]
-    lines += [b"content-length: %d" % len(answer.body), b"cache-control: no-store", b"connection: close"]
+    lines = [b": ".join(header) for header in (*response.headers, *HEADERS)]
+    lines += [b"content-length: %d" % len(response.body), b"cache-control: no-store", b"connection: close"]
     lines += [b"x-request-id: " + request_id.encode()]
-    return answer.status, STATUS_LINE[answer.status] + stamp + b"\r\n".join([*lines, b"", answer.body])
+    return response.status, STATUS_LINE[response.status] + default_lines + b"\r\n".join([*lines, b"", response.body])
+
+
+def _url_too_long(limits: ConnectionLimits) -> DirectoryError:
+    return problem_details.UriTooLong(f"a URL may have at most {limits.url} bytes")
+
+
+def _head_too_large(limits: ConnectionLimits) -> DirectoryError:
+    return problem_details.HeadersTooLarge(f"the head of a request may have at most {limits.head} bytes")
 
 
 def _check_hosts(headers: Headers, http_1_1: bool, limits: ConnectionLimits) -> None:
-    """One `Host`, well spelled, and not too many headers."""
+    """Check that there is one valid `Host`, and not too many fields."""
     if len(headers) > limits.headers:
-        raise problem_details.HeadersTooLarge(f"a request may have {limits.headers} headers")
+        raise problem_details.HeadersTooLarge(f"a request may have at most {limits.headers} header fields")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and http_1_1):
-        raise BadRequest(f"a request has one Host; this has {len(hosts) or 'none'}")
+        raise BadRequest(f"a request must have exactly one Host, got {len(hosts) or 'none'}")
     for host in hosts:
         _check_host(host)
 
@@ -204,17 +206,17 @@ def _check_hosts(headers: Headers, http_1_1: bool, limits: ConnectionLimits) -> 
 def _check_host(host: bytes) -> None:
     if host in HOSTS:
         return
-    found = _HOST.fullmatch(host)
-    if found is None or int(found[1] or 0) > _HIGHEST_PORT:
-        raise BadRequest("Host is not the name or the address of a host, with a port of at most 65535 if there is one")
+    match = _HOST.fullmatch(host)
+    if match is None or int(match[1] or 0) > _HIGHEST_PORT:
+        raise BadRequest("invalid Host: expected a host name or address, and optionally a port of at most 65535")
     if len(HOSTS) < _MOST_HOSTS:
         HOSTS.add(host)
 
 
 def _check_coding(headers: Headers, http_1_1: bool) -> None:
-    """Where a body ends must be beyond doubt: else one request can be hidden in another (RFC 9112, 11.2)."""
+    """Refuse ambiguous framing, with which one request can be hidden in another (RFC 9112, 11.2)."""
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     if not http_1_1 or any(name == b"content-length" for name, _ in headers):
-        raise BadRequest("Transfer-Encoding stands neither in HTTP/1.0 nor beside Content-Length")
+        raise BadRequest("Transfer-Encoding is not allowed in HTTP/1.0 or beside Content-Length")
     if codings != [b"chunked"]:
-        raise problem_details.NotImplementedHere("of transfer codings chunked is known here, and no other")
+        raise problem_details.NotImplementedHere(_ONLY_CHUNKED)

@@ -1,123 +1,154 @@
-"""How much a connection may take up: bytes, headers, seconds. And the watch that looks at all connections every second.
+"""Limits on a connection (bytes, headers, seconds, connections) and the sweeper that enforces the timeouts.
 
-A good request pays nothing for it: no timer is its own, it only notes what time the watch has.
+One timer a second checks all connections: a request starts no timer of its own, it only notes the sweeper's clock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-# How many may have made room for others and not have hung up yet.
+# How many connections may be half closed by the server at a time; each holds a file descriptor until the client closes.
 MOST_CLOSING = 256
-# Gets the status of the answer, and the address that is to pay for it: none where the request is paid for.
+# Called with the status of a response that the application did not write, and with the client's address if it has to
+# pay for it: None where the request has been charged already.
 OnRefusal = Callable[[int, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What one connection may take up, in bytes, in seconds, in pieces; and how many connections there may be."""
+    """Limits in bytes, seconds and numbers. `body` includes the framing of chunks; the APIs limit the content."""
 
     url: int = 8192
     head: int = 32 * 1024
     headers: int = 100
-    # What a body may be on the wire, the framing of its chunks included; what it may hold, the doors say.
     body: int = 2 * 1024 * 1024
     pipelined: int = 100
     connections: int = 4096
-    reading: float = 10
-    request: float = 16
-    # Where connections are scarce, a body that has not come within this makes room for others.
-    upload: float = 2
-    idle: float = 95
-    farewell: float = 2
-    taking: float = 20
-    every: float = 1
+    # For a head, and then for a body.
+    read_timeout: float = 10
+    request_timeout: float = 16
+    # Once `connections` is reached, a request whose body takes longer than this is closed in favour of a new client.
+    upload_timeout: float = 2
+    idle_timeout: float = 95
+    # For the client to close after the server has.
+    close_timeout: float = 2
+    # For the client to read what waits to be sent, at 8 KiB a second or faster.
+    write_timeout: float = 20
+    sweep_interval: float = 1
 
 
-class SweptConnection(Protocol):
-    """What the watch looks after."""
+class Closable(Protocol):
+    """A connection that can be aborted."""
+
+    transport: asyncio.Transport
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class ClosingConnections(Generic[C]):
+    """Connections that the server has closed and the client has not, the oldest first; at most `most` are kept open."""
+
+    def __init__(self, most: int = MOST_CLOSING) -> None:
+        self._most = most
+        self._connections: dict[C, None] = {}
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._connections)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: C) -> None:
+        """Add a connection, and abort the oldest if there are too many."""
+        self._connections[connection] = None
+        if len(self._connections) > self._most:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.transport.abort()
+
+    def discard(self, connection: C) -> None:
+        """Remove a connection, if it is there."""
+        self._connections.pop(connection, None)
+
+
+class SweptConnection(Closable, Protocol):
+    """A connection that the sweeper checks."""
 
     def check(self, now: float) -> None:
-        """Do what is due."""
+        """Enforce the timeouts."""
 
-    def evictable(self) -> bool:
-        """Whether nothing is lost when it goes."""
+    def is_evictable(self) -> bool:
+        """Whether it may be closed in favour of a new connection."""
 
-    def make_room(self) -> None:
-        """Go, so that somebody else can come."""
-
-    def cut(self) -> None:
-        """Be gone at once."""
+    def evict(self) -> None:
+        """Close it in favour of a new connection."""
 
 
 class ConnectionSweeper:
-    """Looks at every connection once a second. `now` is the time of its last look, on the loop's clock.
+    """Checks every connection once a second, and closes one where there are too many.
 
-    `on_refusal` hears of each answer to what no endpoint got to see, or not in time.
+    `now` is the time of the last check on the event loop's clock. `draining` is set when a graceful shutdown begins.
     """
 
     def __init__(self, limits: ConnectionLimits, on_refusal: OnRefusal | None = None) -> None:
         self.limits = limits
-        self.on_refusal = on_refusal or _ignored
+        self.on_refusal = on_refusal or _ignore_refusal
         self.now = 0.0
-        # When somebody was refused last.
-        self.refused = -1.0
-        self.leaving = False
-        self.guests: dict[SweptConnection, None] = {}
-        # Those that have made room and are not gone yet, the oldest first: they hold a file each.
-        self._parting: dict[SweptConnection, None] = {}
+        self.last_refusal = -1.0
+        self.draining = False
+        self._connections: dict[SweptConnection, None] = {}
+        self._closing: ClosingConnections[SweptConnection] = ClosingConnections()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stamp: tuple[object, bytes] = (None, b"")
+        self._default_lines: tuple[object, bytes] = (None, b"")
 
-    def admit(self, guest: SweptConnection, loop: asyncio.AbstractEventLoop) -> bool:
-        """Take it in. Where the house is full, one of the oldest that ask for nothing goes, or else nobody comes in."""
+    def admit(self, connection: SweptConnection, loop: asyncio.AbstractEventLoop) -> bool:
+        """Add a connection; False if there are too many and none of the oldest can be evicted."""
         if self._loop is not loop:
             self._loop, self.now = loop, loop.time()
-            loop.call_later(self.limits.every, self._look)
-        full = len(self.guests) >= self.limits.connections
-        admitted = not full or self._evicted()
-        self.guests[guest] = None
+            loop.call_later(self.limits.sweep_interval, self._sweep)
+        full = len(self._connections) >= self.limits.connections
+        admitted = not full or self._evict_one()
+        self._connections[connection] = None
         return admitted
 
-    def forget(self, guest: SweptConnection) -> None:
-        """It is gone."""
-        self.guests.pop(guest, None)
-        self._parting.pop(guest, None)
+    def discard(self, connection: SweptConnection) -> None:
+        """Remove a connection, if it is there."""
+        self._connections.pop(connection, None)
+        self._closing.discard(connection)
 
-    def stamp(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """The headers that all answers have, as lines; written anew when the server has new ones, once a second."""
-        if self._stamp[0] is not headers:
-            self._stamp = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
-        return self._stamp[1]
+    def default_lines(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """uvicorn's default headers as header lines; formatted again only when uvicorn replaces the list."""
+        if self._default_lines[0] is not headers:
+            self._default_lines = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
+        return self._default_lines[1]
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         assert self._loop is not None
-        if not self.guests and not self._parting:
+        if not self._connections and not self._closing:
             self._loop = None
             return
         self.now = now = self._loop.time()
-        for guest in [*self._parting, *self.guests]:
-            guest.check(now)
-        self._loop.call_later(self.limits.every, self._look)
+        for connection in [*self._closing, *self._connections]:
+            connection.check(now)
+        self._loop.call_later(self.limits.sweep_interval, self._sweep)
 
-    def _evicted(self) -> bool:
-        # In the order of their arrival; a look at all of them for each that comes would be what an attacker wants. Who
-        # may stay goes to the end, so that the next look is at others.
-        for guest in list(islice(self.guests, 100)):
-            if guest.evictable():
-                self.forget(guest)
-                self._parting[guest] = None
-                guest.make_room()
-                if len(self._parting) > MOST_CLOSING:
-                    next(iter(self._parting)).cut()
+    def _evict_one(self) -> bool:
+        # Oldest first, at most 100 for each new connection: checking all of them would let an attacker buy much work
+        # with little. Those that stay move to the end, so the next call checks others.
+        for connection in list(islice(self._connections, 100)):
+            if connection.is_evictable():
+                self.discard(connection)
+                self._closing.add(connection)
+                connection.evict()
                 return True
-            self.guests[guest] = self.guests.pop(guest)
+            self._connections[connection] = self._connections.pop(connection)
         return False
 
 
-def _ignored(status: int, address: str | None) -> None:
-    """Where nobody counts."""
+def _ignore_refusal(status: int, address: str | None) -> None:
+    """Do nothing."""

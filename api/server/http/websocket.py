@@ -1,8 +1,7 @@
-"""A WebSocket as uvicorn has it, with what one connection may take up bounded, and nothing logged for each socket.
+"""uvicorn's WebSocket protocol with limits: parsing in slices, small frames a second, and time to close.
 
-Uvicorn parses all that has arrived at once, answers every ping, and waits for whoever reads nothing. Here a slice is
-parsed at a time, the next one once the application has taken the messages of the last; frames that carry next to
-nothing are counted; and a connection does not outlive what was said on it by much.
+uvicorn parses all bytes received at once, answers every ping, and waits for a client that does not read. Here one slice
+is parsed at a time, the next once the application has taken the messages of the last.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -22,29 +20,26 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from api.graphql.websocket.handshake import MESSAGE_SIZE
+from api.server.http.limits import ClosingConnections
 
-# So long after the last word the other side may take to read it and to hang up; so many may do so at a time.
-PARTING_SECONDS = 5.0
-MOST_PARTING: Final = 256
-# Parsing 4 KiB of the smallest frames takes some 5 ms.
+# Parsing 4 KiB of the smallest frames takes about 5 ms.
 SLICE: Final = 4096
-# Control frames, and fragments of less than 1 KiB, that a connection may send in a second.
+# Control frames and fragments of less than 1 KiB that a connection may send in a second.
 MOST_SMALL_FRAMES: Final = 100
 SMALL: Final = 1024
 log = logging.getLogger("tandem.websocket")
-# Lines for each socket, with path and query, come at a level that production has; and what is no text, as an error.
+# uvicorn logs each socket's path and query at INFO, which production has, and invalid UTF-8 of a client as an error.
 log.setLevel(logging.WARNING)
 log.addFilter(lambda record: "Invalid UTF-8" not in record.getMessage())
 
 
 class FrameParser(ServerProtocol):
-    """websockets' parser, which fails a connection with 1008 when it sends too many small frames in a second."""
+    """websockets' parser. It fails a connection with 1008 that sends too many small frames in a second."""
 
     _second = 0.0
     _small = 0
 
     def recv_frame(self, frame: Frame) -> None:
-        """Take a frame, unless it is one too many."""
         if frame.opcode in CTRL_OPCODES or (not frame.fin and len(frame.data) < SMALL):
             now = time.monotonic()
             if now - self._second >= 1:
@@ -52,73 +47,72 @@ class FrameParser(ServerProtocol):
             self._small += 1
             if self._small > MOST_SMALL_FRAMES:
                 self.parser_exc = ProtocolError("too many small frames")
-                self.fail(CloseCode.POLICY_VIOLATION, f"{MOST_SMALL_FRAMES} control frames or fragments a second")
+                self.fail(CloseCode.POLICY_VIOLATION, f"more than {MOST_SMALL_FRAMES} small frames a second")
                 return
         super().recv_frame(frame)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket."""
+    """One WebSocket connection. `websocket_protocol` makes subclasses with limits."""
 
-    parting = PARTING_SECONDS
-    # Those whose last word has been said, the oldest first.
-    _leaving: ClassVar[OrderedDict[WebSocketProtocol, None]] = OrderedDict()
-    _end: asyncio.TimerHandle | None = None
-    _turn: asyncio.Handle | None = None
-    _dropped = 0
+    close_seconds: ClassVar[float]
+    closing: ClassVar[ClosingConnections[WebSocketProtocol]]
+    _close_timer: asyncio.TimerHandle | None = None
+    _parse_handle: asyncio.Handle | None = None
+    _discarded = 0
 
-    def __init__(self, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.logger = log
         self.conn = FrameParser(extensions=self.conn.available_extensions, max_size=self.config.ws_max_size, logger=log)
-        self._unread = bytearray()
+        self._unparsed = bytearray()
 
     def data_received(self, data: bytes) -> None:
-        """Parse a slice now, and the rest in turn."""
         if self.close_sent:
-            self._dropped += len(data)
-            if self._dropped > self.config.ws_max_size:
+            self._discarded += len(data)
+            if self._discarded > self.config.ws_max_size:
                 self.transport.abort()
                 return
-        if not self._unread and len(data) <= SLICE:
+        if not self._unparsed and len(data) <= SLICE:
             super().data_received(data)
             return
-        self._unread += data
+        self._unparsed += data
         self.transport.pause_reading()
-        if self._turn is None:
-            self._turn = self.loop.call_soon(self._parse)
+        self._schedule_parse()
 
     async def receive(self) -> Any:
-        """The next message. When there is none left, more is parsed or read."""
+        """Return the next message; when it was the last, parse or read more."""
         message = await self.queue.get()
         if self.queue.empty():
-            self._go_on()
+            self._continue_reading()
         return message
 
     async def send(self, message: Any) -> None:
-        """Send a message; where the connection has failed meanwhile, the application learns that nobody is there."""
+        """Send a message.
+
+        Raises:
+            ClientDisconnected: the connection has failed.
+        """
         await self.writable.wait()
         if self.close_sent and self.handshake_complete:
             raise ClientDisconnected
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # refused with a response, which uvicorn would take for a failure and log
+            self.handshake_complete = True  # refused with a response, which uvicorn would log as a failure
 
     async def run_asgi(self) -> None:
-        """Serve. What is still to be sent then is thrown away, if it is not taken in a while."""
+        """Run the application, then close; abort if the client does not close in time."""
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[MESSAGE_SIZE] = partial(setattr, self.conn, "max_message_size")
         await super().run_asgi()
         if self.disconnected:
             return
-        self._go_on()
-        self._end = self.loop.call_later(self.parting, self.transport.abort)
-        self._leaving[self] = None
-        if len(self._leaving) > MOST_PARTING:
-            self._leaving.popitem(last=False)[0].transport.abort()
+        self._continue_reading()
+        self._close_timer = self.loop.call_later(self.close_seconds, self.transport.abort)
+        self.closing.add(self)
 
     def shutdown(self) -> None:
-        """Say that the server restarts, unless a close frame has been sent already."""
+        """Close with 1012 (service restart), unless a close frame has been sent."""
         if self.handshake_complete and self.conn.state is not State.OPEN:
             self.stop_keepalive()
             self.transport.close()
@@ -126,31 +120,33 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other side is gone."""
-        self._leaving.pop(self, None)
-        self._unread.clear()
-        if self._end is not None:
-            self._end.cancel()
+        self.closing.discard(self)
+        self._unparsed.clear()
+        if self._close_timer is not None:
+            self._close_timer.cancel()
         super().connection_lost(exc)
+
+    def _schedule_parse(self) -> None:
+        if self._parse_handle is None:
+            self._parse_handle = self.loop.call_soon(self._parse)
 
     def _parse(self) -> None:
         """Parse the next slice, unless messages wait to be taken; after the close frame they are dropped."""
-        self._turn = None
+        self._parse_handle = None
         if self.transport.is_closing():
-            self._unread.clear()
+            self._unparsed.clear()
         elif self.close_sent or self.queue.empty():
-            piece = bytes(self._unread[:SLICE])
-            del self._unread[:SLICE]
-            super().data_received(piece)
-            self._go_on()
+            part = bytes(self._unparsed[:SLICE])
+            del self._unparsed[:SLICE]
+            super().data_received(part)
+            self._continue_reading()
 
-    def _go_on(self) -> None:
-        """Parse what has come, or else read on, unless messages wait to be taken."""
+    def _continue_reading(self) -> None:
+        """Parse what has been received, or else read on, unless messages wait to be taken."""
         if self.transport.is_closing() or not (self.close_sent or self.queue.empty()):
             return
-        if self._unread:
-            if self._turn is None:
-                self._turn = self.loop.call_soon(self._parse)
+        if self._unparsed:
+            self._schedule_parse()
         else:
             self.read_paused = False
             self.transport.resume_reading()

@@ -138,7 +138,7 @@ def test_what_is_refused_before_it_is_a_request_is_counted_too(crowded, sent, st
 def test_who_is_too_slow_to_ask_is_counted_too(crowded):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
     made = create_app(settings, authenticate)
-    with serving(made, ConnectionLimits(reading=0.1, every=0.05)) as port:
+    with serving(made, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
         (refused,) = say(port, b"GET / HT", answers=1)
 
     assert refused[0] == 408

@@ -19,7 +19,8 @@ from uvicorn.server import ServerState
 from api.app import create_app
 from api.graphql.websocket.handler import WebSocketHandler
 from api.server.http import websocket
-from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE, WebSocketProtocol
+from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE
+from api.server.protocol import websocket_protocol
 from tests.conftest import settings_for
 from tests.fixtures.raw_http import connected, say, serving
 from tests.fixtures.websocket_frames import (
@@ -48,8 +49,7 @@ BEGUN = frame(TEXT, b"{", fin=False)
 def port(database, monkeypatch) -> Iterator[int]:
     """Where the service listens, in which nothing takes long."""
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
-    monkeypatch.setattr(WebSocketProtocol, "parting", 0.2)
-    with serving(create_app(settings_for(database))) as port:
+    with serving(create_app(settings_for(database)), websocket=websocket_protocol(close_seconds=0.2)) as port:
         yield port
 
 
@@ -165,9 +165,10 @@ async def test_of_many_messages_at_once_few_are_parsed_until_those_are_taken():
             heard.append(message["text"])
             await taken.acquire()
 
-    config = uvicorn.Config(app, lifespan="off", log_config=None)
+    config = uvicorn.Config(app, ws=websocket_protocol(), lifespan="off", log_config=None)
     config.load()
-    protocol, transport = WebSocketProtocol(config, ServerState(), {}), Transport()
+    make: Any = config.ws_protocol_class
+    protocol, transport = make(config, ServerState(), {}), Transport()
     protocol.connection_made(transport)
     protocol.data_received(handshake())
     await asyncio.sleep(0.01)
@@ -235,10 +236,10 @@ def _ended(connection: socket.socket, seconds: float = 10) -> bool:
     return False
 
 
-def test_of_those_that_do_not_hang_up_only_so_many_are_waited_for(port, monkeypatch):
-    monkeypatch.setattr(WebSocketProtocol, "parting", 3600)
-    monkeypatch.setattr(websocket, "MOST_PARTING", 2)
-    with ExitStack() as stack:
+def test_only_so_many_sockets_wait_for_their_client_to_close(database, monkeypatch):
+    monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
+    app, protocol = create_app(settings_for(database)), websocket_protocol(close_seconds=3600, most_closing=2)
+    with serving(app, websocket=protocol) as port, ExitStack() as stack:
         connections = []
         for _ in range(4):
             connections.append(opened(stack.enter_context(connected(port))))
