@@ -231,7 +231,10 @@ def test_in_development_people_can_read_it(written):
 
 
 def test_production_does_without_what_colours_the_console():
-    asked = "import sys; from api.observability import logs; logs.begin('info', development=False); print('structlog' in sys.modules)"
+    asked = (
+        "import sys; from api.observability import logs; "
+        "logs.begin('info', development=False); print('structlog' in sys.modules)"
+    )
 
     assert subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout == "False\n"
 

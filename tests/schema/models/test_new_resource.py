@@ -80,7 +80,8 @@ from schema.migrations.commands import migrate
 
 USER, TEAM = resource_of(User), resource_of(Team)
 ID = Selection((("id", Scalar("id")),))
-LEAD = Selection((("lead", ToOne("lead", Selection((("name", Scalar("first_name")),)))), ("lead_id", Scalar("lead_id"))))
+NAME = Selection((("name", Scalar("first_name")),))
+LEAD = Selection((("lead", ToOne("lead", NAME)), ("lead_id", Scalar("lead_id"))))
 LEADS = Branch((("items", Items(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
 
 async def main():
@@ -102,7 +103,8 @@ async def main():
                 work = directory.unit_of_work(actor)
                 found = json.loads((await get(work, TEAM, team, LEAD)).json)
                 seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
-            leads = json.loads((await find_below(directory.unit_of_work(Actor(ada)), USER, ada, LEADS, {"size": 9})).json)
+            unit_of_work = directory.unit_of_work(Actor(ada))
+            leads = json.loads((await find_below(unit_of_work, USER, ada, LEADS, {"size": 9})).json)
             seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
             sdl = make_schema([resource_of(model) for model in MODELS], USER).sdl()
             seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"

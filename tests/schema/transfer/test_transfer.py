@@ -621,7 +621,8 @@ sheets = sheets_of(resource_of(model) for model in (Team, *MODELS))
 def bring(**files):
     for name, text in files.items():
         open(f"{name}.csv", "w").write(text)
-    return import_files("toy.db", sheets, sources_of([f"{it}.csv" for it in files], None), ImportOptions(), lambda *_: None)
+    sources = sources_of([f"{name}.csv" for name in files], None)
+    return import_files("toy.db", sheets, sources, ImportOptions(), lambda *_: None)
 
 bring(
     users="external_id,first_name,age,email\\nada,Ada,36,ada@example.com\\nbob,Bob,41,bob@example.com\\n",
