@@ -14,7 +14,6 @@ from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import graphql_route
 from api.graphql.websocket.handler import WebSocketHandler, socket_routes
-from api.http.problem_pages import PAGES
 from api.http.router import FastRouter
 from api.middleware.client_identity import client_identifier
 from api.middleware.cors import Cors
@@ -63,7 +62,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     ]
     app = Starlette(
         routes=[
-            *routes.routes(routes.Problem(*page) for page in PAGES),
+            *routes.routes(),
             *health.routes(),
             openapi.route(document),
             metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),

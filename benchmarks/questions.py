@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from api.rest.list_parameters import list_parameters, orders
+from api.rest.list_parameters import list_parameters, sort_options
 from benchmarks import people, stores
 from benchmarks.people import Row, Size
 from benchmarks.workloads import LIST, NESTED, NUMBER, ONE, Ask, Dialect
@@ -63,7 +63,7 @@ def cursor_at(resource: Resource, order: Order, database: str, place: int) -> st
 
 def _sorted(resource: Resource, database: str, size: Size) -> Iterator[Question]:
     """A page of fifty half-way through each order."""
-    for name, order in orders(resource).items():
+    for name, order in sort_options(resource).items():
         cursor = cursor_at(resource, order, database, size.users // 2)
         yield Question(f"sort={name}, half-way", (Ask("GET", f"/users?limit=50&sort={name}&after={cursor}"),))
 
@@ -86,7 +86,7 @@ def _filtered(resource: Resource, numbers: Iterable[int]) -> Iterator[Question]:
         values = [_value(row, field, operator) for row in (rows if field in ORDERED else alike)]
         asks = [Ask("GET", f"/users?{name}={quote(value, safe=',')}") for value in values]
         yield Question(name, tuple(asks))
-        if operator in RANGES and field in orders(resource):
+        if operator in RANGES and field in sort_options(resource):
             yield Question(f"{name}, sort={field}", tuple(Ask("GET", f"{ask.path}&sort={field}") for ask in asks))
         if field == "q":
             yield from _searched()

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
-from api.http.requests import LONGEST_KEPT, headers_of, is_taken, quality_of, query_of, read_body
+from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches, quality_of, parse_query, read_body
 from api.middleware.request_cost import POINT_BYTES, charge_size
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
@@ -87,7 +87,7 @@ class GraphQLHandler:
 
     async def _posted(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Request:
         """The request that a body holds."""
-        if not is_taken(headers.get("content-type", ""), (JSON,)):
+        if not media_type_matches(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
         sent = await read_body(receive, headers, self._body_limit)
         if len(sent) > POINT_BYTES:
@@ -114,7 +114,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
 def _asked(scope: Scope) -> Request:
     """The request that a query string holds."""
     members: dict[str, Any] = {}
-    for name, values in query_of(scope["query_string"]).items():
+    for name, values in parse_query(scope["query_string"]).items():
         if name not in MEMBERS:
             continue
         if len(values) > 1:
@@ -140,14 +140,14 @@ def request_of(members: Mapping[str, Any]) -> Request:
 
 def _wants_page(scope: Scope, accept: str) -> bool:
     """Whether a browser has come to look: HTML outranks JSON, and nothing is asked yet."""
-    if scope["method"] not in ("GET", "HEAD") or "query" in query_of(scope["query_string"]):
+    if scope["method"] not in ("GET", "HEAD") or "query" in parse_query(scope["query_string"]):
         return False
     return quality_of(accept, HTML) > max(quality_of(accept, JSON), quality_of(accept, RESPONSE))
 
 
 def _media_type(accept: str) -> str | None:
     """The media type that is wanted most; JSON where both are as welcome, none where neither is."""
-    return (_preferred if len(accept) <= LONGEST_KEPT else _preferred.__wrapped__)(accept)
+    return (_preferred if len(accept) <= MAX_CACHED_HEADER else _preferred.__wrapped__)(accept)
 
 
 @lru_cache(maxsize=1000)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, and the only dictionary from what went wrong to a status code."""
+"""Problem details (RFC 9457): each error class's status code, and the document and headers that report an error."""
 
 from __future__ import annotations
 
@@ -8,35 +8,30 @@ from urllib.parse import quote
 
 import orjson
 
-from api.rest.endpoint import EndpointResponse, Schema
+from api.http.responses import HTTPResponse
 from schema.engine.errors import (
     MAX_FIELD_ERRORS,
     BadRequest,
     Conflict,
-    DatabaseUnavailable,
     DirectoryError,
     FieldError,
     Forbidden,
-    IdempotencyInProgress,
     IdempotencyMismatch,
-    InvalidCredential,
     NotFound,
-    Overloaded,
     QueryTooComplex,
     RequestError,
     ServiceUnavailable,
-    Timeout,
     Unauthenticated,
     ValidationFailed,
     VersionMismatch,
 )
 
 MEDIA_TYPE = b"application/problem+json"
-LONGEST, LONGEST_PATH = 4000, 300
+MAX_TEXT, MAX_PATH = 4000, 300
 
 
 class HttpError(RequestError):
-    """What only HTTP can get wrong. `headers` go with the answer."""
+    """An error that only HTTP has. `headers` are added to the response."""
 
     status: ClassVar[int]
 
@@ -46,146 +41,125 @@ class HttpError(RequestError):
 
 
 class MethodNotAllowed(HttpError):
-    """There is such a path, but not with this method."""
-
-    code, title, status = "METHOD_NOT_ALLOWED", "Not with this method", 405
+    code, title, status = "METHOD_NOT_ALLOWED", "Method not allowed", 405
+    description = "The path exists, but does not support this method."
+    remedy = "Use one of the methods in the header Allow."
 
 
 class NotAcceptable(HttpError):
-    """The caller takes no media type that we have."""
-
-    code, title, status = "NOT_ACCEPTABLE", "No answer in that form", 406
+    code, title, status = "NOT_ACCEPTABLE", "Not acceptable", 406
+    description = "The header Accept excludes every media type in which the response is available."
+    remedy = "Accept application/json, or leave the header out."
 
 
 class RequestTimeout(HttpError):
-    """The request did not arrive in time."""
-
-    code, title, status = "REQUEST_TIMEOUT", "The request took too long to arrive", 408
+    code, title, status = "REQUEST_TIMEOUT", "Request not received in time", 408
+    description = "The headers or the body did not arrive in time."
+    remedy = "Send the request again, without pauses."
 
 
 class PayloadTooLarge(HttpError):
-    """The body is larger than we take."""
-
-    code, title, status = "PAYLOAD_TOO_LARGE", "The body is too large", 413
+    code, title, status = "PAYLOAD_TOO_LARGE", "Body too large", 413
+    description = "The body is larger than this server accepts."
+    remedy = "Send less at a time."
 
 
 class UriTooLong(HttpError):
-    """The URL is longer than we take."""
-
-    code, title, status = "URI_TOO_LONG", "The URL is too long", 414
+    code, title, status = "URI_TOO_LONG", "URL too long", 414
+    description = "The URL is longer than this server accepts."
+    remedy = "Send fewer values at a time, or use GraphQL, which takes them in a body."
 
 
 class UnsupportedMediaType(HttpError):
-    """The body is in a form that we do not read."""
-
-    code, title, status = "UNSUPPORTED_MEDIA_TYPE", "No body in that form", 415
-
-
-class HeadersTooLarge(HttpError):
-    """The headers are larger than we take."""
-
-    code, title, status = "HEADERS_TOO_LARGE", "The headers are too large", 431
-
-
-class WebSocketRefused(HttpError, BadRequest):
-    """A WebSocket handshake of a version that is not supported; `headers` name the one that is (RFC 6455, 4.4)."""
-
-
-class NotImplementedHere(HttpError):
-    """HTTP that this server does not speak."""
-
-    code, title, status = "NOT_IMPLEMENTED", "Not spoken here", 501
-
-
-class VersionNotSupported(HttpError):
-    """A version of HTTP that this server does not speak."""
-
-    code, title, status = "HTTP_VERSION_NOT_SUPPORTED", "Not in that version of HTTP", 505
+    code, title, status = "UNSUPPORTED_MEDIA_TYPE", "Unsupported media type", 415
+    description = "The body has a media type or an encoding that this endpoint does not accept."
+    remedy = "Send JSON in UTF-8 with a Content-Type that the header Accept-Post or Accept-Patch lists."
 
 
 class TooManyRequests(HttpError):
-    """The caller has asked too often of late."""
-
     code, title, status = "RATE_LIMITED", "Too many requests", 429
+    description = "This client has sent more requests than its rate limit allows."
+    remedy = "Retry after the number of seconds in the header Retry-After."
+
+
+class HeadersTooLarge(HttpError):
+    code, title, status = "HEADERS_TOO_LARGE", "Headers too large", 431
+    description = "The headers together are larger than this server accepts."
+    remedy = "Send fewer or shorter headers. Cookies are the usual cause; the APIs need none."
+
+
+class NotImplementedHere(HttpError):
+    code, title, status = "NOT_IMPLEMENTED", "Not implemented", 501
+    description = "The request uses a part of HTTP that is not supported: CONNECT, or a transfer coding but chunked."
+    remedy = "Send the body with a Content-Length or chunked."
+
+
+class VersionNotSupported(HttpError):
+    code, title, status = "HTTP_VERSION_NOT_SUPPORTED", "HTTP version not supported", 505
+    description = "This server supports HTTP/1.1. HTTP/2 and HTTP/3 are left to the proxy in front of it."
+    remedy = "Send the request as HTTP/1.1."
+
+
+class WebSocketRefused(HttpError, BadRequest):
+    """A WebSocket handshake of an unsupported version; `headers` name the supported one (RFC 6455, 4.4)."""
+
+    status = 400
 
 
 STATUS: dict[type[DirectoryError], int] = {
-    DirectoryError: 500,
     BadRequest: 400,
     QueryTooComplex: 400,
     Unauthenticated: 401,
-    InvalidCredential: 401,
     Forbidden: 403,
     NotFound: 404,
-    MethodNotAllowed: 405,
-    NotAcceptable: 406,
-    RequestTimeout: 408,
     Conflict: 409,
-    IdempotencyInProgress: 409,
     VersionMismatch: 412,
-    PayloadTooLarge: 413,
-    UriTooLong: 414,
-    UnsupportedMediaType: 415,
     ValidationFailed: 422,
     IdempotencyMismatch: 422,
-    TooManyRequests: 429,
-    HeadersTooLarge: 431,
+    DirectoryError: 500,
     ServiceUnavailable: 503,
-    Overloaded: 503,
-    DatabaseUnavailable: 503,
-    Timeout: 503,
-    NotImplementedHere: 501,
-    VersionNotSupported: 505,
 }
 
-INTERNAL = DirectoryError("Something went wrong on our side. The request id will lead whoever runs this service to it.")
+INTERNAL_ERROR = DirectoryError(
+    "the server failed to process the request; report the request id to its operator, whose log has the cause"
+)
 
 
-def answer(error: DirectoryError, path: str, request_id: str) -> EndpointResponse:
-    """The problem document of an error, with its status and headers."""
+def problem_response(error: DirectoryError, path: str, request_id: str) -> HTTPResponse:
+    """Report an error as a problem document, with its status and headers."""
     status = status_of(type(error))
-    return EndpointResponse(status, orjson.dumps(document(error, status, path, request_id)), tuple(headers_for(error)))
+    body = orjson.dumps(problem_document(error, status, path, request_id))
+    return HTTPResponse(status, body, tuple(headers_for(error)))
 
 
-def status_of(kind: type[DirectoryError]) -> int:
-    """The status of a kind of error: its own, or that of the kind it is one of."""
-    return next(STATUS[known] for known in kind.__mro__ if known in STATUS)
+def status_of(error_type: type[DirectoryError]) -> int:
+    """Return the status code of an error class; a class without its own inherits that of its base class."""
+    if issubclass(error_type, HttpError):
+        return error_type.status
+    return next(STATUS[base] for base in error_type.__mro__ if base in STATUS)
 
 
-def document(error: DirectoryError, status: int, path: str, request_id: str) -> dict[str, Any]:
-    """The members of a problem document."""
+def problem_document(error: DirectoryError, status: int, path: str, request_id: str) -> dict[str, Any]:
+    """Return the members of the problem document. Texts from the request are cut to a fixed length."""
     return {
-        "type": type_of(error.code),
+        "type": problem_type(error.code),
         "title": error.title,
         "status": status,
-        "detail": error.detail[:LONGEST],
-        "instance": quote(path[:LONGEST_PATH]),
+        "detail": error.detail[:MAX_TEXT],
+        "instance": quote(path[:MAX_PATH]),
         "code": error.code,
         "request_id": request_id,
-        "errors": [_member(field_error) for field_error in error.field_errors[:MAX_FIELD_ERRORS]],
+        "errors": [_field_error(field_error) for field_error in error.field_errors[:MAX_FIELD_ERRORS]],
     }
 
 
-def type_of(code: str) -> str:
-    """The page about a kind of problem, which is its `type`."""
+def problem_type(code: str) -> str:
+    """Return the URI of a problem type: the path of its page."""
     return f"/problems/{code.lower().replace('_', '-')}"
 
 
-def _member(field_error: FieldError) -> dict[str, str]:
-    """One of its `errors`: where, what, and a code."""
-    if field_error.place == "parameter":
-        return {
-            "parameter": str(field_error.path[0])[:LONGEST],
-            "message": field_error.message[:LONGEST],
-            "code": field_error.code,
-        }
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in field_error.path)
-    pointer = "".join(f"/{part}" for part in parts)
-    return {"pointer": pointer[:LONGEST], "message": field_error.message[:LONGEST], "code": field_error.code}
-
-
 def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
-    """The headers that go with an error."""
+    """Yield the headers that a response with this error needs."""
     yield b"content-type", MEDIA_TYPE
     if isinstance(error, ServiceUnavailable):
         yield b"retry-after", str(error.retry_after).encode()
@@ -195,46 +169,10 @@ def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
         yield from error.headers
 
 
-_SOME: Schema = {"type": "string", "maxLength": LONGEST, "pattern": r"^[\s\S]*$"}
-PROBLEM: Schema = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457).",
-    "properties": {
-        "type": {**_SOME, "format": "uri-reference", "description": "A page of ours about this kind of problem."},
-        "title": {**_SOME, "description": "The kind of problem in a few words."},
-        "status": {
-            "type": "integer",
-            "format": "int32",
-            "minimum": 400,
-            "maximum": 599,
-            "description": "The HTTP status.",
-        },
-        "detail": {**_SOME, "description": "What went wrong this time."},
-        "instance": {**_SOME, "format": "uri-reference", "description": "The path that was asked for."},
-        "code": {
-            "type": "string",
-            "maxLength": 40,
-            "pattern": "^[A-Z_]+$",
-            "description": "The kind of problem, for programs.",
-        },
-        "request_id": {**_SOME, "description": "What the log knows this request by."},
-        "errors": {
-            "type": "array",
-            "maxItems": MAX_FIELD_ERRORS,
-            "description": "Each thing that is wrong with the request, and where.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "pointer": {**_SOME, "description": "A JSON Pointer (RFC 6901) into the body."},
-                    "parameter": {**_SOME, "description": "The name of a parameter."},
-                    "message": {**_SOME, "description": "What is wrong there."},
-                    "code": {**_SOME, "description": "What is wrong there, for programs."},
-                },
-                "required": ["message", "code"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["type", "title", "status", "detail", "instance", "code", "request_id", "errors"],
-    "additionalProperties": False,
-}
+def _field_error(error: FieldError) -> dict[str, str]:
+    """Render one of `errors`: a parameter's name or a JSON Pointer (RFC 6901), a message and a code."""
+    message = {"message": error.message[:MAX_TEXT], "code": error.code}
+    if error.location == "parameter":
+        return {"parameter": str(error.path[0])[:MAX_TEXT], **message}
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in error.path)
+    return {"pointer": "".join(f"/{part}" for part in parts)[:MAX_TEXT], **message}

@@ -81,7 +81,7 @@ class RequestMiddleware:
             log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
             if answer.status:
                 raise
-            await self._refuse(problem_details.INTERNAL, scope, answer)
+            await self._refuse(problem_details.INTERNAL_ERROR, scope, answer)
         finally:
             answer.leave()
             seconds = perf_counter() - began
@@ -200,7 +200,7 @@ def _http(request: Request, error: Exception) -> Response:
 
 
 def _response(error: DirectoryError, scope: Scope) -> Response:
-    answer = problem_details.answer(error, scope["path"], scope["request_id"])
+    answer = problem_details.problem_response(error, scope["path"], scope["request_id"])
     response = Response(answer.body, answer.status)
     response.raw_headers += answer.headers
     response.headers["cache-control"] = "no-store"

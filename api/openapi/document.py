@@ -1,10 +1,7 @@
-"""The OpenAPI 3.1 document, made from the same endpoints and shapes that answer the requests."""
+"""The OpenAPI 3.1 document, generated from the endpoints and resources that answer the requests."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,51 +10,59 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.http.conditional_requests import HEADERS, described
+from api.http.static_content import StaticContent
 from api.openapi import schema_names
 from api.openapi.examples import examples_of
+from api.openapi.headers import HEADERS, header_references
 from api.openapi.links import operation_links
 from api.openapi.problems import problem_components, problem_responses
-from api.rest.endpoint import JSON, Endpoint, Parameter, ResponseSpec, Schema
+from api.rest.endpoint import JSON, Endpoint, ResponseSpec
+from api.rest.parameters import Parameter, Schema
 from schema.engine.model.resource import Resource
 
 TITLE = "Tandem"
 VERSION = "0.1.0"
+SUMMARY = "A user directory: people, groups and memberships."
 DESCRIPTION = """\
-A user directory that a team runs itself: people, groups, and who belongs where.
+A self-hosted user directory: people, groups and memberships.
 
-Every record is shown whole and in one shape. Who wants fewer fields, or records inside records, asks GraphQL at
-`/graphql` on the same server. What goes wrong is told as a problem document (RFC 9457).
+Every record is returned whole, with the same members each time. To select fields, or records inside records, use GraphQL at
+`/graphql` on the same server. Errors are problem documents (RFC 9457).
 """
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key (`tdm_…`) or a JSON Web Token, verified as RFC8725 advises.",
+}
 
 
 def document(
     endpoints: Sequence[Endpoint], resources: Sequence[Resource], topics: Mapping[str, str], *, development: bool
 ) -> dict[str, Any]:
-    """The whole document. `topics` describes the tags that are no model's."""
-    place = "local development" if development else "production"
+    """Return the document. `topics` maps the tags of custom endpoints to their descriptions."""
+    environment = "local development" if development else "production"
     bearer: dict[str, list[str]] = {"bearer": []}
     tags = {resource.plural: resource.description for resource in resources} | dict(topics)
     _check(endpoints, tags)
-    settled = schema_names.settled(endpoints)
-    named = schema_names.named(settled, resources)
+    endpoints = schema_names.separate_inputs(endpoints)
+    schemas = schema_names.named_schemas(endpoints, resources)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": TITLE,
             "version": VERSION,
-            "summary": "People, groups, and who belongs where.",
+            "summary": SUMMARY,
             "description": DESCRIPTION,
-            "contact": {"name": "Whoever runs this server"},
+            "contact": {"name": "The operator of this server"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": ".", "description": f"This server, {place} environment", "x-internal": "false"}],
+        "servers": [{"url": ".", "description": f"This server, {environment} environment", "x-internal": "false"}],
         "security": [bearer, {}] if development else [bearer],
         "tags": [{"name": name, "description": text} for name, text in tags.items()],
-        "paths": _paths(settled, resources, named),
+        "paths": _paths(endpoints, resources, schemas),
         "components": {
-            "schemas": named,
-            "responses": problem_components(settled),
+            "schemas": schemas,
+            "responses": problem_components(endpoints),
             "headers": HEADERS,
             "securitySchemes": {"bearer": BEARER},
         },
@@ -65,93 +70,80 @@ def document(
 
 
 def route(document: Mapping[str, Any]) -> Route:
-    """`/openapi.json`, as it is and packed."""
-    plain = orjson.dumps(document)
-    packed = gzip.compress(plain, mtime=0)
-    digest = hashlib.sha256(plain).hexdigest()[:16]
+    """Return the route of `/openapi.json`."""
+    content = StaticContent.of(orjson.dumps(document))
 
-    async def show(request: Request) -> Response:
-        pack = bool(re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", request.headers.get("accept-encoding", "")))
-        etag = f'"{digest}-gzip"' if pack else f'"{digest}"'
-        headers = {"etag": etag, "cache-control": "no-cache", "vary": "Accept-Encoding"}
-        if re.search(rf"^\*$|{etag}", request.headers.get("if-none-match", "")):
-            return Response(status_code=304, headers=headers)
-        encoding = {"content-encoding": "gzip"} if pack else {}
-        return Response(packed if pack else plain, headers=headers | encoding, media_type="application/json")
+    async def get_document(request: Request) -> Response:
+        return content.response(request.headers, "application/json", {"Cache-Control": "no-cache"})
 
-    return Route("/openapi.json", show)
+    return Route("/openapi.json", get_document)
 
 
 def _check(endpoints: Sequence[Endpoint], tags: Mapping[str, str]) -> None:
-    """A programmer's mistakes end the start, not a request."""
+    """Stop at start on a programming error, before any request."""
     names = [endpoint.name for endpoint in endpoints]
-    places = [(endpoint.method, endpoint.path) for endpoint in endpoints]
+    operations = [(endpoint.method, endpoint.path) for endpoint in endpoints]
     for endpoint in endpoints:
-        assert names.count(endpoint.name) == 1, f"there are two endpoints called {endpoint.name}: give one a `name`"
-        place = (endpoint.method, endpoint.path)
-        assert places.count(place) == 1, f"there are two endpoints at {' '.join(place)}"
-        assert endpoint.tag in tags, f"{endpoint.name}: nothing describes the tag {endpoint.tag}"
+        assert names.count(endpoint.name) == 1, f"two endpoints have the name {endpoint.name}: give one another `name`"
+        operation = (endpoint.method, endpoint.path)
+        assert operations.count(operation) == 1, f"two endpoints are declared for {' '.join(operation)}"
+        assert endpoint.tag in tags, f"{endpoint.name}: the tag {endpoint.tag} has no description"
     for name, text in tags.items():
-        assert text, f"the tag {name} has no description: give its module a docstring"
+        assert text, f"the tag {name} has no description: add a docstring to its module"
 
 
-def _paths(endpoints: Sequence[Endpoint], resources: Sequence[Resource], named: Mapping[str, Schema]) -> dict[str, Any]:
+def _paths(
+    endpoints: Sequence[Endpoint], resources: Sequence[Resource], schemas: Mapping[str, Schema]
+) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        replies = {
-            str(reply.status): _reply(reply, named, operation_links(endpoint, reply, endpoints, resources))
-            for reply in endpoint.replies
+        responses = {
+            str(spec.status): _response(spec, schemas, operation_links(endpoint, spec, endpoints, resources))
+            for spec in endpoint.responses
         }
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, replies, named)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, responses, schemas)
     return paths
 
 
-def _operation(endpoint: Endpoint, replies: Schema, named: Mapping[str, Schema]) -> dict[str, Any]:
-    made = {
+def _operation(endpoint: Endpoint, responses: Schema, schemas: Mapping[str, Schema]) -> dict[str, Any]:
+    operation = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "description": endpoint.description,
         "tags": [endpoint.tag],
         "parameters": [_parameter(parameter) for parameter in endpoint.parameters],
-        "responses": dict(sorted({**replies, **problem_responses(endpoint)}.items())),
+        "responses": dict(sorted({**responses, **problem_responses(endpoint)}.items())),
     }
     if endpoint.body:
-        content = _content(endpoint.body.schema, endpoint.body.examples, named)
-        made["requestBody"] = {
-            "description": "What is sent.",
+        content = _content(endpoint.body.schema, endpoint.body.examples, schemas)
+        operation["requestBody"] = {
+            "description": "The request body.",
             "required": endpoint.body.required,
-            "content": dict.fromkeys(endpoint.body.media, content),
+            "content": dict.fromkeys(endpoint.body.media_types, content),
         }
-    return made
+    return operation
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    # Among the schema's words, where no explorer takes an example for what the caller wants to send.
+    # In the schema, where no explorer fills the example in as the value to send.
     examples = {} if parameter.example is None else {"examples": [parameter.example]}
-    made = {
+    described = {
         "name": parameter.name,
-        "in": parameter.place,
+        "in": parameter.location,
         "required": parameter.required,
         "description": parameter.description,
         "schema": {**parameter.schema, **examples},
     }
-    return made | ({"style": "form", "explode": True} if parameter.many else {})
+    return described | ({"style": "form", "explode": True} if parameter.many else {})
 
 
-def _reply(reply: ResponseSpec, named: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": reply.description, "headers": described(*reply.headers)}
-    if reply.schema is not None:
-        made["content"] = {JSON: _content(reply.schema, reply.examples, named)}
-    return {**made, "links": links} if links else made
+def _response(spec: ResponseSpec, schemas: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": spec.description, "headers": header_references(*spec.headers)}
+    if spec.schema is not None:
+        response["content"] = {JSON: _content(spec.schema, spec.examples, schemas)}
+    return {**response, "links": links} if links else response
 
 
-def _content(schema: Schema, given: Mapping[str, Any], named: Mapping[str, Schema]) -> dict[str, Any]:
-    examples = {name: {"value": value} for name, value in given.items()} or examples_of(schema, named)
+def _content(schema: Schema, declared: Mapping[str, Any], schemas: Mapping[str, Schema]) -> dict[str, Any]:
+    examples = {name: {"value": value} for name, value in declared.items()} or examples_of(schema, schemas)
     return {"schema": schema, **({"examples": examples} if examples else {})}
-
-
-BEARER = {
-    "type": "http",
-    "scheme": "bearer",
-    "description": "An API key (`tdm_…`) or a JSON Web Token, verified as RFC8725 advises.",
-}

@@ -1,7 +1,4 @@
-"""An example of what a schema describes, put together from the examples of its parts.
-
-What a field's declaration gives as an example therefore shows everywhere the field does.
-"""
+"""Examples of schemas, built from the examples of their parts, so that a field's example shows wherever the field does."""
 
 from __future__ import annotations
 
@@ -9,13 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from api.rest.endpoint import Schema
+from api.rest.parameters import Schema
 
-_UUID = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
-_MOMENT = "2026-11-22T09:30:00.000000Z"
 _FORMATS = {
-    "uuid": _UUID,
-    "date-time": _MOMENT,
+    "uuid": "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11",
+    "date-time": "2026-11-22T09:30:00.000000Z",
     "date": "2026-11-22",
     "time": "09:30:00Z",
     "email": "ada@example.com",
@@ -24,59 +19,60 @@ _FORMATS = {
 
 
 class NoExample(Exception):
-    """Nothing says what a value of this schema could look like."""
+    """No example can be built for a schema."""
 
 
-def examples_of(schema: Schema, named: Mapping[str, Schema]) -> dict[str, Any]:
-    """Examples as OpenAPI wants them: the smallest that will do, and the whole. `$ref` refers to `named`."""
+def examples_of(schema: Schema, schemas: Mapping[str, Schema]) -> dict[str, Any]:
+    """Return OpenAPI examples: the smallest valid value and a whole one. References are looked up in `schemas`."""
     try:
-        whole, smallest = example_of(schema, named), example_of(schema, named, only_required=True)
+        whole, smallest = example_of(schema, schemas), example_of(schema, schemas, only_required=True)
     except NoExample:
         return {}
-    return ({"smallest": {"value": smallest}} if smallest and smallest != whole else {}) | {"whole": {"value": whole}}
+    examples = {"smallest": {"value": smallest}} if smallest and smallest != whole else {}
+    return {**examples, "whole": {"value": whole}}
 
 
-def example_of(schema: Schema, named: Mapping[str, Schema], *, only_required: bool = False) -> Any:
-    """A value that fits, or `NoExample`."""
+def example_of(schema: Schema, schemas: Mapping[str, Schema], *, only_required: bool = False) -> Any:
+    """Return a valid value, or raise `NoExample`."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        if name not in named:
+        if name not in schemas:
             raise NoExample
-        # What refers to itself is shown once.
-        rest = {key: it for key, it in named.items() if key != name}
-        return example_of(named[name], rest, only_required=only_required)
+        # Without itself, so that a recursive schema ends.
+        others = {key: other for key, other in schemas.items() if key != name}
+        return example_of(schemas[name], others, only_required=only_required)
     if schema.get("examples"):
         return schema["examples"][0]
-    for word in ("const", "default"):
-        if word in schema:
-            return schema[word]
+    for keyword in ("const", "default"):
+        if keyword in schema:
+            return schema[keyword]
     if "enum" in schema:
         return schema["enum"][0]
     for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        return example_of(part, named)
+        return example_of(part, schemas)
     if "properties" in schema:
-        return _object(schema, named, only_required)
-    return _by_type(schema, named)
+        return _object(schema, schemas, only_required)
+    return _by_type(schema, schemas)
 
 
-def _object(schema: Schema, named: Mapping[str, Schema], only_required: bool) -> dict[str, Any]:
-    """With every member that must be there, and of the others those that have an example of their own."""
+def _object(schema: Schema, schemas: Mapping[str, Schema], only_required: bool) -> dict[str, Any]:
+    """Return the required members, and the others that have an example of their own."""
     required = schema.get("required", ())
-    chosen = {
+    members = {
         name: part
         for name, part in schema["properties"].items()
         if name in required or (part.get("examples") and not only_required)
     }
-    return {name: example_of(part, named) for name, part in chosen.items()}
+    return {name: example_of(part, schemas) for name, part in members.items()}
 
 
-def _by_type(schema: Schema, named: Mapping[str, Schema]) -> Any:
-    kind = schema.get("type")
-    match kind[0] if isinstance(kind, list) else kind:
+def _by_type(schema: Schema, schemas: Mapping[str, Schema]) -> Any:
+    type_ = schema.get("type")
+    match type_[0] if isinstance(type_, list) else type_:
         case "object":
             return {}
         case "array":
-            return _array(schema, named)
+            return _array(schema, schemas)
         case "integer" | "number":
             least, most = schema.get("minimum", 1), schema.get("maximum", 1)
             return least if least > 1 else min(1, most)
@@ -88,9 +84,9 @@ def _by_type(schema: Schema, named: Mapping[str, Schema]) -> Any:
             return None
 
 
-def _array(schema: Schema, named: Mapping[str, Schema]) -> list[Any]:
+def _array(schema: Schema, schemas: Mapping[str, Schema]) -> list[Any]:
     try:
-        return [example_of(schema["items"], named)] if "items" in schema else []
+        return [example_of(schema["items"], schemas)] if "items" in schema else []
     except NoExample:
         return []
 

@@ -1,4 +1,4 @@
-"""What an operation can refuse, as the document tells it: the problems it may answer with, and what they look like."""
+"""The problem responses of operations: which status codes each can return, with what they mean and an example."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from api.http import problem_details
-from api.http.conditional_requests import described
-from api.http.problem_pages import meaning_of
-from api.rest.endpoint import Endpoint, Schema
+from api.http.problem_details import MAX_TEXT, HttpError, status_of
+from api.openapi.headers import header_references
+from api.rest.endpoint import Endpoint
+from api.rest.parameters import Schema
 from schema.engine import errors
-from schema.engine.errors import DirectoryError, FieldError
+from schema.engine.errors import MAX_FIELD_ERRORS, DirectoryError, FieldError
 
-Kind = type[DirectoryError]
-ALWAYS: tuple[Kind, ...] = (
+ErrorType = type[DirectoryError]
+ALWAYS: tuple[ErrorType, ...] = (
     errors.BadRequest,
     errors.Unauthenticated,
     errors.Forbidden,
@@ -26,7 +27,7 @@ ALWAYS: tuple[Kind, ...] = (
     errors.DatabaseUnavailable,
     errors.Timeout,
 )
-WITH_BODY: tuple[Kind, ...] = (
+WITH_BODY: tuple[ErrorType, ...] = (
     errors.QueryTooComplex,
     problem_details.PayloadTooLarge,
     problem_details.UnsupportedMediaType,
@@ -37,54 +38,102 @@ HEADERS: Mapping[int, tuple[str, ...]] = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-# By the most general of its kinds.
-_NAMES = {status: kind.code.title().replace("_", "") for kind, status in reversed(problem_details.STATUS.items())}
-# What the examples say, where the meaning of the code would be too general.
-_SAMPLES: Mapping[str, DirectoryError] = {
+# The first error class with a status gives its component the name.
+_NAMES = {
+    status_of(error): error.code.title().replace("_", "")
+    for error in reversed([*problem_details.STATUS, *HttpError.__subclasses__()])
+}
+# Example errors, where the description of the class would be too general.
+_EXAMPLES: Mapping[str, DirectoryError] = {
     error.code: error
     for error in (
-        errors.BadRequest("the cursor 'WyJhIl0' was not given by this list with this order and these filters"),
+        errors.BadRequest("after: this cursor was not issued by this list with this sort and these filters"),
         errors.ValidationFailed.of(
             FieldError(("age",), "input should be less than or equal to 150", "less_than_equal")
         ),
         errors.NotFound("there is no user 019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"),
-        errors.Conflict("that email is taken", [FieldError(("email",), "it is taken", "taken")]),
-        errors.VersionMismatch("the user has version 2 by now, not the one expected: read it again"),
-        problem_details.NotAcceptable("this is to be had as application/json"),
-        problem_details.UnsupportedMediaType("a body is taken as application/json, in UTF-8"),
-        problem_details.INTERNAL,
+        errors.Conflict("that email is taken", [FieldError(("email",), "is taken", "taken")]),
+        errors.VersionMismatch("the user has version 2, expected 1: read it again"),
+        problem_details.NotAcceptable("Accept: must allow application/json"),
+        problem_details.UnsupportedMediaType("Content-Type: must be application/json, in UTF-8"),
+        problem_details.INTERNAL_ERROR,
     )
 }
 
 
 def problem_responses(endpoint: Endpoint) -> dict[str, Any]:
-    """The problems that an operation can answer with, by status."""
-    statuses = sorted({problem_details.status_of(kind) for kind in _raised(endpoint)})
+    """Return references to the problems that an operation can return, by status."""
+    statuses = sorted({status_of(error) for error in _errors(endpoint)})
     return {str(status): {"$ref": f"#/components/responses/{_NAMES[status]}"} for status in statuses}
 
 
 def problem_components(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """A response for each status that any of the operations refuses with."""
-    by_status: dict[int, list[Kind]] = {}
-    for kind in dict.fromkeys(kind for endpoint in endpoints for kind in _raised(endpoint)):
-        by_status.setdefault(problem_details.status_of(kind), []).append(kind)
-    return {_NAMES[status]: _response(status, kinds) for status, kinds in sorted(by_status.items())}
+    """Return a response for each status that any of the operations can return."""
+    by_status: dict[int, list[ErrorType]] = {}
+    for error in dict.fromkeys(error for endpoint in endpoints for error in _errors(endpoint)):
+        by_status.setdefault(status_of(error), []).append(error)
+    return {_NAMES[status]: _response(status, group) for status, group in sorted(by_status.items())}
 
 
-def _raised(endpoint: Endpoint) -> Iterable[Kind]:
+def _errors(endpoint: Endpoint) -> Iterable[ErrorType]:
     return (*ALWAYS, *endpoint.errors, *(WITH_BODY if endpoint.body else ()))
 
 
-def _response(status: int, kinds: list[Kind]) -> dict[str, Any]:
-    shown = {kind.code: {"summary": kind.title, "value": _example(kind, status)} for kind in kinds}
-    content: Schema = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": shown}
+def _response(status: int, group: list[ErrorType]) -> dict[str, Any]:
+    examples = {error.code: {"summary": error.title, "value": _example(error, status)} for error in group}
+    content: Schema = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
     return {
-        "description": " ".join(f"{kind.title}. {meaning_of(kind)}" for kind in kinds),
-        "headers": described(*HEADERS.get(status, ())),
+        "description": " ".join(f"{error.title}. {error.description}" for error in group),
+        "headers": header_references(*HEADERS.get(status, ())),
         "content": {problem_details.MEDIA_TYPE.decode(): content},
     }
 
 
-def _example(kind: Kind, status: int) -> dict[str, Any]:
-    raised = _SAMPLES.get(kind.code) or kind(meaning_of(kind))
-    return problem_details.document(raised, status, "/users", "4f1c2a9e5d7b4c36")
+def _example(error: ErrorType, status: int) -> dict[str, Any]:
+    example = _EXAMPLES.get(error.code) or error(error.description)
+    return problem_details.problem_document(example, status, "/users", "4f1c2a9e5d7b4c36")
+
+
+_TEXT: Schema = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[\s\S]*$"}
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "Problem details (RFC 9457).",
+    "properties": {
+        "type": {**_TEXT, "format": "uri-reference", "description": "The page of the problem type on this server."},
+        "title": {**_TEXT, "description": "The problem type in a few words."},
+        "status": {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 400,
+            "maximum": 599,
+            "description": "The HTTP status.",
+        },
+        "detail": {**_TEXT, "description": "What was wrong with this request."},
+        "instance": {**_TEXT, "format": "uri-reference", "description": "The path of the request."},
+        "code": {
+            "type": "string",
+            "maxLength": 40,
+            "pattern": "^[A-Z_]+$",
+            "description": "The problem type, for programs.",
+        },
+        "request_id": {**_TEXT, "description": "The id of this request in the server's log."},
+        "errors": {
+            "type": "array",
+            "maxItems": MAX_FIELD_ERRORS,
+            "description": "Each thing that is wrong with the request, and where.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {**_TEXT, "description": "A JSON Pointer (RFC 6901) into the body."},
+                    "parameter": {**_TEXT, "description": "The name of a parameter."},
+                    "message": {**_TEXT, "description": "What is wrong there, and what is valid."},
+                    "code": {**_TEXT, "description": "What is wrong there, for programs."},
+                },
+                "required": ["message", "code"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail", "instance", "code", "request_id", "errors"],
+    "additionalProperties": False,
+}

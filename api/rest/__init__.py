@@ -1,1 +1,1 @@
-"""The REST door: endpoints from models and from typed functions, and the OpenAPI document that describes them."""
+"""The REST API: endpoints from models and from typed functions."""

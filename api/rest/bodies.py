@@ -1,4 +1,4 @@
-"""From a type to the JSON that a request carries or an answer brings: its schema, its reader and its writer."""
+"""JSON bodies of typed endpoints: from a type to its schema, its reader and its writer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema
 
-from api.rest.endpoint import Schema
+from api.rest.parameters import Schema
 from schema.engine.errors import ValidationFailed
 from schema.engine.model.input_models import field_errors_of
 from schema.engine.model.strict_json import strict
@@ -19,72 +19,62 @@ Mode = Literal["validation", "serialization"]
 REFERENCE = "#/components/schemas/{model}"
 
 
-def described(hint: Any, mode: Mode) -> tuple[Schema, dict[str, Schema]]:
-    """A type's schema, under its own name where it has one, and all named schemas that belong to it."""
-    made = TypeAdapter(hint).json_schema(ref_template=REFERENCE, mode=mode, schema_generator=_Schemas)
-    reword(made, tell_defaults=mode == "validation")
-    named: dict[str, Schema] = made.pop("$defs", {})
-    if made.get("type") != "object" or not isinstance(hint, type) or "title" not in made:
-        return made, named
-    return {"$ref": REFERENCE.format(model=hint.__name__)}, {**named, hint.__name__: made}
+def json_schema_of(hint: Any, mode: Mode) -> tuple[Schema, dict[str, Schema]]:
+    """Return a type's schema and all named schemas that belong to it. The schema of a class is a reference to its name."""
+    schema = TypeAdapter(hint).json_schema(ref_template=REFERENCE, mode=mode, schema_generator=_SchemaGenerator)
+    complete_schema(schema, describe_defaults=mode == "validation")
+    named: dict[str, Schema] = schema.pop("$defs", {})
+    if schema.get("type") != "object" or not isinstance(hint, type) or "title" not in schema:
+        return schema, named
+    return {"$ref": REFERENCE.format(model=hint.__name__)}, {**named, hint.__name__: schema}
 
 
-class _Schemas(GenerateJsonSchema):
-    """Pydantic's generator, but that an answer is known to have all members, those with a default as well."""
+def complete_schema(schema: Any, *, describe_defaults: bool = False) -> None:
+    """Add integer formats, and move defaults into descriptions, in place.
 
-    def field_is_required(self, field: Any, total: bool) -> bool:
-        """Whether a member is always there."""
-        if self.mode == "validation" or field["type"] == "typed-dict-field":
-            return super().field_is_required(field, total)
-        return field.get("serialization_exclude_if") is None
-
-
-def reword(schema: Any, *, tell_defaults: bool = False) -> None:
-    """Say what a declaration has no word for: how many bits an integer takes. And tell a default in the description.
-
-    Generators of clients take a member with a `default` for one that is always sent.
+    Client generators treat a member with a `default` as one that is always sent.
     """
     if isinstance(schema, dict):
         if schema.get("type") == "integer" and {"minimum", "maximum"} <= schema.keys():
-            small = schema["minimum"] >= -(2**31) and schema["maximum"] < 2**31
-            schema.setdefault("format", "int32" if small else "int64")
+            fits = schema["minimum"] >= -(2**31) and schema["maximum"] < 2**31
+            schema.setdefault("format", "int32" if fits else "int64")
         for name, member in schema.get("properties", {}).items():
             default = member.pop("default", None)
-            if default is not None and tell_defaults:
-                words = member.get("description", f"{name.replace('_', ' ').capitalize()}.")
-                member["description"] = f"{words} Unless it is sent, `{json.dumps(default)}`."
+            if default is not None and describe_defaults:
+                text = member.get("description", f"{name.replace('_', ' ').capitalize()}.")
+                member["description"] = f"{text} Default: `{json.dumps(default)}`."
         schema = list(schema.values())
     if isinstance(schema, list):
         for part in schema:
-            reword(part, tell_defaults=tell_defaults)
+            complete_schema(part, describe_defaults=describe_defaults)
 
 
-def reader(hint: Any) -> Callable[[bytes], Any]:
-    """The function that makes a value of a body; it raises `BadRequest`, `TooComplex` or `Invalid`."""
-    adapter, twin = TypeAdapter[Any](hint), _twin(hint)
+def json_reader(hint: Any) -> Callable[[bytes], Any]:
+    """Return a function that converts a body; it raises `BadRequest`, `QueryTooComplex` or `ValidationFailed`."""
+    adapter, strict_adapter = TypeAdapter[Any](hint), _strict_adapter(hint)
     names = tuple(getattr(hint, "model_fields", ()))
 
     def read(body: bytes) -> Any:
         data = strict(body)
         with contextlib.suppress(ValidationError):
             return validated(body)
-        # What JSON Schema calls an integer may be spelled 36.0.
+        # JSON Schema counts 36.0 as an integer.
         try:
-            return validated(json.dumps(_whole(data)).encode())
+            return validated(json.dumps(_with_integers(data)).encode())
         except ValidationError as error:
             raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), names)) from None
 
     def validated(body: bytes) -> Any:
-        if twin is None:
+        if strict_adapter is None:
             return adapter.validate_json(body, strict=True)
-        twin.validate_json(body, strict=True)
+        strict_adapter.validate_json(body, strict=True)
         return adapter.validate_json(body)
 
     return read
 
 
-def writer(hint: Any) -> Callable[[Any], bytes]:
-    """The function that writes a value down; what is not of the type itself is made so first."""
+def json_writer(hint: Any) -> Callable[[Any], bytes]:
+    """Return a function that serialises a value, after converting it to the type if it is of another."""
     adapter: TypeAdapter[Any] = TypeAdapter(hint)
 
     def write(value: Any) -> bytes:
@@ -95,21 +85,33 @@ def writer(hint: Any) -> Callable[[Any], bytes]:
     return write
 
 
-def _twin(hint: Any) -> TypeAdapter[Any] | None:
-    """The same fields as a plain model, for classes with an `__init__` of their own, as SQLModel's: none is strict."""
+class _SchemaGenerator(GenerateJsonSchema):
+    """Pydantic's generator, except that in output the members with a default are required, too."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        if self.mode == "validation" or field["type"] == "typed-dict-field":
+            return super().field_is_required(field, total)
+        return field.get("serialization_exclude_if") is None
+
+
+def _strict_adapter(hint: Any) -> TypeAdapter[Any] | None:
+    """Return an adapter for a plain model with the same fields, if the class has its own `__init__`, as SQLModel's do.
+
+    Pydantic does not validate those strictly.
+    """
     if not getattr(hint, "__pydantic_custom_init__", False):
         return None
-    assert not hint.model_config.get("table"), f"{hint.__name__} is a table, and a table validates nothing"
+    assert not hint.model_config.get("table"), f"{hint.__name__} is a table, and SQLModel does not validate tables"
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in hint.model_fields.items()}
     return TypeAdapter(
         create_model(hint.__name__, __config__=ConfigDict(extra=hint.model_config.get("extra")), **fields)
     )
 
 
-def _whole(data: Any) -> Any:
-    """The same data, floats without a fraction as the integers they stand for."""
+def _with_integers(data: Any) -> Any:
+    """Replace floats without a fraction by integers."""
     if isinstance(data, dict):
-        return {key: _whole(value) for key, value in data.items()}
+        return {key: _with_integers(value) for key, value in data.items()}
     if isinstance(data, list):
-        return [_whole(value) for value in data]
+        return [_with_integers(value) for value in data]
     return int(data) if isinstance(data, float) and data.is_integer() and abs(data) < 2**63 else data

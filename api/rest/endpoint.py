@@ -1,7 +1,6 @@
-"""What an endpoint is: a method, a path, what it takes, what it answers, and the function that does it.
+"""What an endpoint is: a method, a path, what it takes, what it returns, and the function that handles it.
 
-The OpenAPI document and the checks on a request are both made from these words, so neither can promise what the other
-does not keep.
+The checks on a request and the OpenAPI document follow from the same declaration.
 """
 
 from __future__ import annotations
@@ -10,37 +9,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from api.http.responses import HTTPResponse
+from api.rest.parameters import Parameter, Schema
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory, UnitOfWork
 
-Schema = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the path, the query or the headers. `read` makes a value of the text, or raises `ValueError`."""
-
-    name: str
-    place: Literal["path", "query", "header"]
-    schema: Schema
-    read: Callable[[str], Any]
-    description: str
-    required: bool = False
-    many: bool = False
-    example: Any = None
-
-
-@dataclass(frozen=True, slots=True)
 class Body:
-    """What a request carries. `read` makes a value of the bytes, or raises what is wrong with them."""
+    """A request body. `read` converts its bytes, or raises a `RequestError`. `schemas` are those that `schema` refers to."""
 
     schema: Schema
     read: Callable[[bytes], Any]
-    media: tuple[str, ...] = (JSON,)
+    media_types: tuple[str, ...] = (JSON,)
     required: bool = True
     examples: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
@@ -48,7 +34,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """What a request is answered with when all goes well. No schema: no content."""
+    """A successful response. Without a schema it has no content."""
 
     status: int
     description: str
@@ -59,35 +45,34 @@ class ResponseSpec:
 
 
 class EndpointRequest(NamedTuple):
-    """A request whose every part has been read: what an endpoint's function is given."""
+    """A request whose parts have been read and checked, as the handler gets it.
+
+    `path`, `query` and `body` are converted values; `query_texts` are the parameters as sent. `url_path` is the path below
+    `root_path`.
+    """
 
     actor: Actor
     directory: Directory
-    base: str
+    root_path: str
     path: Mapping[str, Any]
     query: Mapping[str, Any]
     headers: Mapping[str, str]
-    sent: Mapping[str, list[str]]
-    url: str
+    query_texts: Mapping[str, list[str]]
+    url_path: str
     body: Any = None
 
     @property
     def unit_of_work(self) -> UnitOfWork:
-        """A transaction of the actor's own."""
+        """A new transaction of the actor."""
         return self.directory.unit_of_work(self.actor)
-
-
-class EndpointResponse(NamedTuple):
-    """Status, JSON and headers of an answer."""
-
-    status: int
-    body: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One operation of the REST door. A `confidential` answer may not be stored (`Cache-Control: no-store`)."""
+    """One operation of the REST API. `name` is its operationId.
+
+    A `confidential` response must not be stored (`Cache-Control: no-store`).
+    """
 
     method: Method
     path: str
@@ -95,8 +80,8 @@ class Endpoint:
     summary: str
     description: str
     tag: str
-    replies: tuple[ResponseSpec, ...]
-    call: Callable[[EndpointRequest], Awaitable[EndpointResponse]]
+    responses: tuple[ResponseSpec, ...]
+    handler: Callable[[EndpointRequest], Awaitable[HTTPResponse]]
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     errors: tuple[type[DirectoryError], ...] = ()

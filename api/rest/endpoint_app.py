@@ -1,4 +1,4 @@
-"""A path and its endpoints as an ASGI application: one method after another, from request to answer."""
+"""The endpoints of one path as an ASGI application: the way of a REST request from its headers to its response."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.http import problem_details
-from api.http.requests import Parameters, check_accept, check_media_type, headers_of, query_of, read_body
+from api.http.problem_details import MethodNotAllowed, problem_response
+from api.http.requests import check_accept, check_media_type, headers_of, parse_query, read_body
+from api.http.responses import HTTPResponse
 from api.middleware.request_cost import POINT_BYTES, charge_size
-from api.rest.endpoint import Body, Endpoint, EndpointRequest, EndpointResponse
+from api.rest.endpoint import Body, Endpoint, EndpointRequest
+from api.rest.parameters import ParameterReader
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
@@ -18,77 +20,80 @@ from schema.engine.operations.directory import Directory
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 VARY = (b"vary", b"Accept, Authorization")
 JSON = (b"content-type", b"application/json")
-KEPT, NOT_KEPT = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")
+REVALIDATE, NO_STORE = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")
+
+
+def endpoint_routes(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> list[Route]:
+    """Return a route for each path. `body_limit` is in bytes."""
+    paths: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, []).append(endpoint)
+    return [Route(path, EndpointApp(group, authenticate, body_limit)) for path, group in paths.items()]
 
 
 class EndpointApp:
     """All endpoints of one path."""
 
     def __init__(self, endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> None:
-        self._by_method: dict[str, tuple[Endpoint, Parameters]] = {}
+        self._by_method: dict[str, tuple[Endpoint, ParameterReader]] = {}
         for endpoint in endpoints:
-            found = self._by_method[endpoint.method] = (endpoint, Parameters(endpoint.parameters))
-            if endpoint.method == "GET":
-                self._by_method["HEAD"] = found
+            self._by_method[endpoint.method] = (endpoint, ParameterReader(endpoint.parameters))
+        if "GET" in self._by_method:
+            self._by_method["HEAD"] = self._by_method["GET"]
         self._confidential = {method for method, (endpoint, _) in self._by_method.items() if endpoint.confidential}
         self._authenticate = authenticate
         self._body_limit = body_limit
         self._allow = ", ".join(sorted((*self._by_method, "OPTIONS"))).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; what goes wrong is answered with a problem document."""
+        """Answer one request; an error becomes a problem document."""
         try:
-            answer = await self._answer(scope, receive)
-            caching = NOT_KEPT if scope["method"] in self._confidential else KEPT
+            response = await self._handle(scope, receive)
+            caching = NO_STORE if scope["method"] in self._confidential else REVALIDATE
         except DirectoryError as error:
-            answer, caching = problem_details.answer(error, scope["path"], scope.get("request_id", "")), NOT_KEPT
-        await respond(scope, send, answer, caching)
+            response, caching = problem_response(error, scope["path"], scope.get("request_id", "")), NO_STORE
+        await _send(scope, send, response, caching)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> EndpointResponse:
+    async def _handle(self, scope: Scope, receive: Receive) -> HTTPResponse:
+        """Check in the order that decides which error a client sees: method, Accept, credential, body, parameters."""
         method = scope["method"]
         if method == "OPTIONS":
-            return EndpointResponse(204, headers=((b"allow", self._allow),))
-        found = self._by_method.get(method)
-        if found is None:
-            raise problem_details.MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
-        endpoint, parameters = found
+            return HTTPResponse(204, headers=((b"allow", self._allow),))
+        if method not in self._by_method:
+            raise MethodNotAllowed(f"{method} is not supported at this path", [(b"allow", self._allow)])
+        endpoint, parameters = self._by_method[method]
         scope["operation"] = endpoint.name
         headers = headers_of(scope)
         check_accept(headers.get("accept"))
         actor = await self._authenticate(scope)
-        body = await self._body(endpoint.body, method, receive, headers) if endpoint.body else b""
+        body = await self._read_body(endpoint.body, method, receive, headers) if endpoint.body else b""
         if len(body) > POINT_BYTES:
             await charge_size(scope, len(body))
-        sent = query_of(scope["query_string"])
-        in_path, in_query = parameters.read(scope["path_params"], sent, headers)
+        query_texts = parse_query(scope["query_string"])
+        path_values, query_values = parameters.read(scope["path_params"], query_texts, headers)
         value = endpoint.body.read(body) if endpoint.body and (body or endpoint.body.required) else None
-        base = scope.get("root_path", "")
-        path = scope["path"].removeprefix(base)
+        root_path = scope.get("root_path", "")
+        url_path = scope["path"].removeprefix(root_path)
         directory: Directory = scope["app"].state.directory
-        return await endpoint.call(
-            EndpointRequest(actor, directory, base, in_path, in_query, headers, sent, path, value)
+        return await endpoint.handler(
+            EndpointRequest(
+                actor, directory, root_path, path_values, query_values, headers, query_texts, url_path, value
+            )
         )
 
-    async def _body(self, wanted: Body, method: str, receive: Receive, headers: dict[str, str]) -> bytes:
+    async def _read_body(self, spec: Body, method: str, receive: Receive, headers: dict[str, str]) -> bytes:
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        check_media_type(wanted, headers.get("content-type"), has_body, method)
+        if has_body or spec.required:
+            check_media_type(headers.get("content-type"), spec.media_types, method)
         return await read_body(receive, headers, self._body_limit)
 
 
-def endpoint_routes(endpoints: Iterable[Endpoint], authenticate: Authenticate, body_limit: int) -> list[Route]:
-    """A route for each path."""
-    paths: dict[str, list[Endpoint]] = {}
-    for endpoint in endpoints:
-        paths.setdefault(endpoint.path, []).append(endpoint)
-    return [Route(path, EndpointApp(found, authenticate, body_limit)) for path, found in paths.items()]
-
-
-async def respond(scope: Scope, send: Send, answer: EndpointResponse, caching: tuple[bytes, bytes]) -> None:
-    """Send an answer; to HEAD, all of it but the body."""
-    headers = [VARY, caching, *answer.headers]
-    if answer.status not in (204, 304):
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-        if b"content-type" not in dict(answer.headers):
+async def _send(scope: Scope, send: Send, response: HTTPResponse, caching: tuple[bytes, bytes]) -> None:
+    headers = [VARY, caching, *response.headers]
+    if response.status not in (204, 304):
+        headers.append((b"content-length", b"%d" % len(response.body)))
+        if b"content-type" not in dict(response.headers):
             headers.append(JSON)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

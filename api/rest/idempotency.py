@@ -1,25 +1,26 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is to be done once, however often sent.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is executed once, however often it is sent.
 
-The draft has the key in quotes, as a structured field; many clients send it bare, which is the same key.
+The draft has the key in quotes, as a structured field; many clients send it bare. Both are the same key.
 """
 
 from __future__ import annotations
 
 import re
 
-from api.rest.endpoint import EndpointRequest, Parameter, Schema
+from api.rest.endpoint import EndpointRequest
+from api.rest.parameters import Parameter, Schema
 from schema.engine.errors import DirectoryError, IdempotencyInProgress, IdempotencyMismatch
 from schema.engine.operations.directory import UnitOfWork
 from schema.engine.operations.idempotency import LONGEST_KEY, idempotency_key
 
-REPEATED: tuple[type[DirectoryError], ...] = (IdempotencyInProgress, IdempotencyMismatch)
+IDEMPOTENCY_ERRORS: tuple[type[DirectoryError], ...] = (IdempotencyInProgress, IdempotencyMismatch)
 _QUOTED, _BARE = r'"(?:[!#-\[\]-~]|\\["\\]){1,255}"', r"[!#-+\-.-:<-\[\]-~]{1,255}"
-_SENT = re.compile(f"{_QUOTED}|{_BARE}")
+_HEADER = re.compile(f"{_QUOTED}|{_BARE}")
 
 
 def _key(text: str) -> str:
-    if not _SENT.fullmatch(text):
-        raise ValueError(f'it has to be 1 to {LONGEST_KEY} visible characters, in quotes: "8e03978e-40d5-43dd-bc93"')
+    if not _HEADER.fullmatch(text):
+        raise ValueError(f'must be 1 to {LONGEST_KEY} visible characters in quotes: "8e03978e-40d5-43dd-bc93"')
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] == '"' else text
 
 
@@ -30,25 +31,24 @@ _SCHEMA: Schema = {
     "pattern": f"^(?:{_QUOTED}|{_BARE})$",
 }
 IDEMPOTENCY_KEY = Parameter(
-    "Idempotency-Key",
-    "header",
-    _SCHEMA,
-    _key,
-    "Any text that is new for each request, such as a UUID. Sent again with the same key within 24 hours, the request "
-    "is not done again: its first answer comes.",
+    name="Idempotency-Key",
+    location="header",
+    schema=_SCHEMA,
+    read=_key,
+    description="A text that is unique to this request, such as a UUID. A request that is sent again with the same key "
+    "within 24 hours is not executed again: it returns the first response.",
     example='"8e03978e-40d5-43dd-bc93-6894a57f9324"',
 )
 
 
-def repeatable(call: EndpointRequest, versions: frozenset[int] | None = None) -> UnitOfWork:
-    """A transaction of the actor's own; one that is done once, if the request has a key.
+def idempotent_unit_of_work(request: EndpointRequest, versions: frozenset[int] | None = None) -> UnitOfWork:
+    """Return a transaction of the actor, which is executed once if the request has a key.
 
-    `versions`: those that `If-Match` allows, where the endpoint honours it.
+    `versions` are those that `If-Match` allows, where the endpoint supports it.
     """
-    sent = call.headers.get("idempotency-key")
-    if sent is None:
-        return call.unit_of_work
+    header = request.headers.get("idempotency-key")
+    if header is None:
+        return request.unit_of_work
     allowed = None if versions is None else sorted(versions)
-    return call.directory.unit_of_work(
-        call.actor, idempotency_key(_key(sent), "POST", call.url, call.query, allowed, call.body)
-    )
+    key = idempotency_key(_key(header), "POST", request.url_path, request.query, allowed, request.body)
+    return request.directory.unit_of_work(request.actor, key)

@@ -1,71 +1,95 @@
-"""The endpoints of a link: one item of a relation's list, made, changed and cut from the side that it belongs to."""
+"""The endpoints of a link: get, add or change, and remove one item of a relation's list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from api.openapi.schemas import UUID, reference
-from api.rest.endpoint import Body, Endpoint, EndpointRequest, EndpointResponse, Parameter, ResponseSpec
-from api.rest.list_parameters import item_of
+from api.http.responses import HTTPResponse
+from api.rest.endpoint import Body, Endpoint, EndpointRequest, ResponseSpec
+from api.rest.json_schemas import UUID, reference
+from api.rest.list_parameters import item_selection
+from api.rest.parameters import Parameter
 from schema.engine.errors import Forbidden, NotFound
 from schema.engine.model import input_models
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import links
 
-DONE = ResponseSpec(204, "Done; there is nothing more to say.")
+NO_CONTENT = ResponseSpec(204, "Done.")
+
+
+def id_parameter(resource: Resource, name: str = "id") -> Parameter:
+    """Declare a record's id in a path. Its format is not checked: a malformed id is a 404, like an unknown one."""
+    return Parameter(
+        name=name,
+        location="path",
+        schema=UUID,
+        read=str.lower,
+        description=f"The {resource.singular}'s id.",
+        required=True,
+        example=resource.fields["id"].example,
+    )
 
 
 def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]:
-    """GET, PUT and DELETE of one member of a list."""
-    path, parameters = _path(resource, relation)
-    one, many = relation.singular, relation.name
+    """Yield GET, PUT and DELETE of one item of a list."""
+    near, item, far = resource.singular, relation.singular, relation.far
+    path = f"/{resource.plural}/{{id}}/{relation.name}/{{{far}}}"
+    parameters = (id_parameter(resource), id_parameter(resource_of(relation.target), far))
 
-    async def get(call: EndpointRequest) -> EndpointResponse:
-        far = call.path[relation.far]
-        return EndpointResponse(
-            200, await links.get_link(call.unit_of_work, relation, call.path["id"], far, item_of(relation))
-        )
+    async def get_link(request: EndpointRequest) -> HTTPResponse:
+        id, far_id = request.path["id"], request.path[far]
+        link = await links.get_link(request.unit_of_work, relation, id, far_id, item_selection(relation))
+        return HTTPResponse(200, link)
 
-    async def put(call: EndpointRequest) -> EndpointResponse:
-        await links.link(call.unit_of_work, relation, call.path["id"], call.path[relation.far], call.body or {}, [])
-        return EndpointResponse(204)
+    async def put_link(request: EndpointRequest) -> HTTPResponse:
+        id, far_id = request.path["id"], request.path[far]
+        await links.link(request.unit_of_work, relation, id, far_id, request.body or {}, [])
+        return HTTPResponse(204)
 
-    async def remove(call: EndpointRequest) -> EndpointResponse:
-        await links.unlink(call.unit_of_work, relation, call.path["id"], call.path[relation.far], [])
-        return EndpointResponse(204)
+    async def remove_link(request: EndpointRequest) -> HTTPResponse:
+        await links.unlink(request.unit_of_work, relation, request.path["id"], request.path[far], [])
+        return HTTPResponse(204)
 
-    name = f"{resource.name}{relation.singular_pascal_name}"
     yield Endpoint(
-        "GET", path, f"get{name}", f"Show a {one} of a {resource.singular}",
-        f"One of the {resource.singular}'s {many}.",
-        tag=resource.plural, call=get, parameters=parameters, errors=(NotFound,),
-        replies=(ResponseSpec(200, f"The {one}.", reference(relation.item_name)),),
-    )  # fmt: skip
-    yield Endpoint(
-        "PUT", path, f"put{name}", f"Add or change a {one} of a {resource.singular}",
-        f"Afterwards the {one} belongs to the {resource.singular}, whether or not it did before. "
-        "What is not sent stays.",
-        tag=resource.plural, call=put, parameters=parameters, errors=(Forbidden, NotFound), replies=(DONE,),
-        body=_body(relation),
-    )  # fmt: skip
-    yield Endpoint(
-        "DELETE", path, f"remove{name}", f"Remove a {one} from a {resource.singular}",
-        f"Afterwards the {one} does not belong to the {resource.singular}, whether or not it did before.",
-        tag=resource.plural, call=remove, parameters=parameters, errors=(Forbidden, NotFound), replies=(DONE,),
-    )  # fmt: skip
-
-
-def _path(resource: Resource, relation: Relation) -> tuple[str, tuple[Parameter, ...]]:
-    target = resource_of(relation.target)
-    ids = ((resource, "id"), (target, relation.far))
-    parameters = tuple(
-        Parameter(name, "path", UUID, str.lower, f"The {it.singular}'s id.", True, example=it.fields["id"].example)
-        for it, name in ids
+        method="GET",
+        path=path,
+        name=f"get{resource.name}{relation.singular_pascal_name}",
+        summary=f"Get a {item} of a {near}",
+        description=f"One of the {near}'s {relation.name}.",
+        tag=resource.plural,
+        parameters=parameters,
+        responses=(ResponseSpec(200, f"The {item}.", reference(relation.item_name)),),
+        errors=(NotFound,),
+        handler=get_link,
     )
-    return f"/{resource.plural}/{{id}}/{relation.name}/{{{relation.far}}}", parameters
+    yield Endpoint(
+        method="PUT",
+        path=path,
+        name=f"put{resource.name}{relation.singular_pascal_name}",
+        summary=f"Add or change a {item} of a {near}",
+        description=f"Adds the {item} to the {near}, or changes the fields that are sent if it is there already.",
+        tag=resource.plural,
+        parameters=parameters,
+        body=_body(relation),
+        responses=(NO_CONTENT,),
+        errors=(Forbidden, NotFound),
+        handler=put_link,
+    )
+    yield Endpoint(
+        method="DELETE",
+        path=path,
+        name=f"remove{resource.name}{relation.singular_pascal_name}",
+        summary=f"Remove a {item} from a {near}",
+        description=f"Removes the {item} from the {near}. Succeeds if it was not there.",
+        tag=resource.plural,
+        parameters=parameters,
+        responses=(NO_CONTENT,),
+        errors=(Forbidden, NotFound),
+        handler=remove_link,
+    )
 
 
 def _body(relation: Relation) -> Body | None:
-    if not any(not field.read_only for field in relation.link_fields):
+    if all(field.read_only for field in relation.link_fields):
         return None
     return Body(reference(f"{relation.item_name}Input"), input_models.link_input(relation).read_json, required=False)

@@ -1,4 +1,4 @@
-"""From a query string to a `Selection`: the parameters of a list, and what they mean."""
+"""The parameters of lists: their declaration, and from a query string to a `Branch` and its values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, cast
 
-from api.openapi.schemas import CURSOR
-from api.rest.endpoint import Parameter
+from api.rest.json_schemas import CURSOR
+from api.rest.parameters import Parameter
 from api.rest.url_values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
 from schema.engine.model.field import Operator, ResourceField
 from schema.engine.model.resource import Relation, Resource, resource_of
@@ -32,85 +32,60 @@ from schema.engine.query.selection import (
 )
 from schema.engine.sql.statement import Values
 
-DEFAULT_LIMIT, MOST_LIMIT = 20, 100
-LIST_WORDS = frozenset(
-    {"limit", "after", "before", "sort", "count", "q"}
-)  # a list's own parameters: the rest are filters
-
-
-@cache
-def whole_record(resource: Resource) -> Selection:
-    """Every field of a record, as REST always shows it."""
-    return Selection(tuple((field.name, Scalar(field.name)) for field in resource.shown))
-
-
-@cache
-def item_of(relation: Relation) -> Selection:
-    """An item of a relation's list: the record, and round it the link's own fields, if there are any."""
-    target = resource_of(relation.target)
-    if not relation.link_fields:
-        return whole_record(target)
-    own = ((field.name, Scalar(field.name, of_link=True)) for field in relation.link_fields if not field.write_only)
-    return Selection(((target.singular, LinkedRecord(whole_record(target))), *own))
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+# All other parameters of a list are filters.
+RESERVED_NAMES = frozenset({"limit", "after", "before", "sort", "count", "q"})
 
 
 @cache
 def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
-    """What a list of records takes."""
+    """Return the parameters of a list of records."""
     filters = (_filter(field, operator) for field in resource.filters for operator in field.operators)
-    searches = [_search(resource)] if search.searched_fields(resource) else []
-    found = (*_paging(resource), *searches, *filters)
-    names = [parameter.name for parameter in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    assert not twice, (
-        f"{resource.name}: {', '.join(twice)}: a list's own parameter has that name, so no field can be offered by it"
+    search_parameters = [_search_parameter(resource)] if search.searched_fields(resource) else []
+    parameters = (*_page_parameters(resource), *search_parameters, *filters)
+    names = [parameter.name for parameter in parameters]
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    assert not duplicates, (
+        f"{resource.name}: {', '.join(duplicates)}: a filter has the name of another parameter of the list"
     )
-    return found
+    return parameters
 
 
-def listing(
+def list_selection(
     resource: Resource, relation: Relation | None, query: Mapping[str, Any], signer: Signer
 ) -> tuple[ListSelection, Values]:
-    """The branch that a list's parameters ask for, and its values; `signer` verifies the cursors among them."""
+    """Return the selection of a list and its values. `query` are converted parameters; `signer` verifies cursors."""
     values: dict[str, Any] = {"limit": query.get("limit", DEFAULT_LIMIT)}
-    compared = [_compared(resource, name, query[name], values) for name in query if name not in LIST_WORDS]
-    searched = _searched(resource, query["q"], values) if "q" in query else ()
-    where = _joined((*compared, *searched))
+    filters = [_compare(resource, name, query[name], values) for name in query if name not in RESERVED_NAMES]
+    searches = [_search(resource, query["q"], values)] if "q" in query else []
+    where = _and((*filters, *searches))
     order = query["sort"] if "sort" in query else default_order(resource, where, alone=relation is None)
-    branch = _branch(resource, relation, where, order, frozenset(LIST_WORDS.intersection(query)))
+    selection = _selection(resource, relation, where, order, frozenset(RESERVED_NAMES.intersection(query)))
     for name in ("after", "before"):
         if name in query:
-            values |= cursor_values(
-                query[name], name, resource, branch.relation, branch.order, branch.where, values, signer
-            )
-    return branch, values
-
-
-@lru_cache(maxsize=1000)
-def _branch(
-    resource: Resource, relation: Relation | None, where: Condition | None, order: Order, words: frozenset[str]
-) -> ListSelection:
-    """The branch of all lists with this filter, in this order, whose parameters have these words among them."""
-    item = item_of(relation) if relation else whole_record(resource)
-    counted = (("total", Total()),) if "count" in words else ()
-    return ListSelection(
-        picks=(("items", Items(item)), ("next", NextCursor()), *counted),
-        page=Page(
-            "limit",
-            after="after" if "after" in words else None,
-            before="before" if "before" in words else None,
-            backward="before" in words and "after" not in words,
-        ),
-        relation=relation.name if relation else None,
-        where=where,
-        order=order,
-        around=True,
-    )
+            values |= cursor_values(query[name], name, resource, selection.relation, order, where, values, signer)
+    return selection, values
 
 
 @cache
-def orders(resource: Resource) -> dict[str, Order]:
-    """The orders that a list offers, as `sort` spells them."""
+def record_selection(resource: Resource) -> Selection:
+    """Select every field of a record, as REST always returns it."""
+    return Selection(tuple((field.name, Scalar(field.name)) for field in resource.shown))
+
+
+@cache
+def item_selection(relation: Relation) -> Selection:
+    """Select an item of a relation's list: the record and the link's own fields, if it has any."""
+    target = resource_of(relation.target)
+    if not relation.link_fields:
+        return record_selection(target)
+    fields = ((field.name, Scalar(field.name, of_link=True)) for field in relation.link_fields if not field.write_only)
+    return Selection(((target.singular, LinkedRecord(record_selection(target))), *fields))
+
+
+@cache
+def sort_options(resource: Resource) -> dict[str, Order]:
+    """Return the orders of a list by the values of `sort`."""
     return {
         ",".join(f"{minus}{name}" for name in fields): Order(
             tuple(name for name in fields if name != "id"), bool(minus)
@@ -120,88 +95,109 @@ def orders(resource: Resource) -> dict[str, Order]:
     }
 
 
-def _paging(resource: Resource) -> Iterable[Parameter]:
-    limit, offered = integer(1, MOST_LIMIT, DEFAULT_LIMIT), one_of(orders(resource), next(iter(orders(resource))))
-    limit.schema["default"], offered.schema["default"] = DEFAULT_LIMIT, offered.example
-    yield _parameter("limit", limit, "How many to give at most.")
+@lru_cache(maxsize=1000)
+def _selection(
+    resource: Resource, relation: Relation | None, where: Condition | None, order: Order, names: frozenset[str]
+) -> ListSelection:
+    """Cached, so that lists with the same filters and parameter names share one selection and its plan."""
+    item = item_selection(relation) if relation else record_selection(resource)
+    total = (("total", Total()),) if "count" in names else ()
+    return ListSelection(
+        picks=(("items", Items(item)), ("next", NextCursor()), *total),
+        page=Page(
+            "limit",
+            after="after" if "after" in names else None,
+            before="before" if "before" in names else None,
+            backward="before" in names and "after" not in names,
+        ),
+        relation=relation.name if relation else None,
+        where=where,
+        order=order,
+        around=True,
+    )
+
+
+def _page_parameters(resource: Resource) -> Iterable[Parameter]:
+    options = sort_options(resource)
+    limit, sort = integer(1, MAX_LIMIT, DEFAULT_LIMIT), one_of(options, next(iter(options)))
+    limit.schema["default"], sort.schema["default"] = DEFAULT_LIMIT, sort.example
+    yield _parameter("limit", limit, "The maximum number of items.")
+    yield _parameter("after", cursor(CURSOR), "The `next` cursor of a page of this list: return the page after it.")
     yield _parameter(
-        "after", cursor(CURSOR), "Give what comes after this cursor: the `next` of a page of this very list."
+        "before", cursor(CURSOR), "The cursor in the `prev` link of a page of this list: return the page before it."
     )
-    yield _parameter(
-        "before", cursor(CURSOR), "Give what comes before this cursor, which `Link` of a page has as `prev`."
-    )
-    sentence = (
-        "What to sort by; a minus before each name turns the order round. Null comes first, the id decides ties. "
-    )
-    sentence += DEFAULT_ORDER
-    yield _parameter("sort", offered, sentence)
-    yield _parameter("count", one_of({"exact": True}, "exact"), "With `exact`, count what there is on all pages.")
+    sort_text = "The fields to sort by; with a minus before each name, descending. Null sorts lowest, ties are in the order of "
+    yield _parameter("sort", sort, f"{sort_text}the id. {DEFAULT_ORDER}")
+    yield _parameter("count", one_of({"exact": True}, "exact"), "`exact` adds the number of items on all pages.")
 
 
 def _filter(field: ResourceField, operator: Operator) -> Parameter:
     name = field.name if operator == "eq" else f"{field.name}__{operator}"
-    sentence = f"Only those where `{field.name}` {_WORDS[operator]}."
+    description = f"Only items whose `{field.name}` {_OPERATORS[operator]}."
     match operator:
         case "isnull":
-            return _parameter(name, boolean(False), sentence)
+            return _parameter(name, boolean(False), description)
         case "in":
-            return _parameter(
-                name, list_of(field), f"{sentence} Part them by commas, or repeat the parameter.", many=True
-            )
+            description += " Separate them by commas, or repeat the parameter."
+            return _parameter(name, list_of(field), description, many=True)
         case "contains":
-            return _parameter(name, part_of(field), sentence)
+            return _parameter(name, part_of(field), description)
         case "startswith":
-            whole = value_of(field)
-            return _parameter(name, replace(whole, example=whole.example and whole.example[:2]), sentence)
+            value = value_of(field)
+            return _parameter(name, replace(value, example=value.example and value.example[:2]), description)
         case _:
-            return _parameter(name, value_of(field), sentence)
+            return _parameter(name, value_of(field), description)
 
 
-def _search(resource: Resource) -> Parameter:
+_OPERATORS: dict[str, str] = {
+    "eq": "equals this value",
+    "in": "is one of these values",
+    "lt": "is less than this value",
+    "lte": "is at most this value",
+    "gt": "is greater than this value",
+    "gte": "is at least this value",
+    "startswith": "starts with this text, ignoring case",
+    "contains": "contains this text, ignoring case",
+    "isnull": "is null (`true`) or not null (`false`)",
+}
+
+
+def _search_parameter(resource: Resource) -> Parameter:
     fields = [resource.fields[name] for name in search.searched_fields(resource)]
     listed = ", ".join(f"`{field.name}`" for field in fields)
-    sentence = (
-        f"Only those who have each of these words somewhere in {listed}, in upper or lower case. Words are parted by "
-        f"blanks; one of them has at least {search.MIN_LENGTH} characters."
+    description = (
+        f"Only items that contain each of these words somewhere in {listed}, ignoring case. Words are separated by "
+        f"spaces; one of them has at least {search.MIN_LENGTH} characters."
     )
-    schema = {"type": "string", "minLength": search.MIN_LENGTH, "maxLength": search.MAX_LENGTH}
+    schema = {
+        "type": "string",
+        "minLength": search.MIN_LENGTH,
+        "maxLength": search.MAX_LENGTH,
+        "pattern": search.WORDS_PATTERN,
+    }
     example = next((field.example for field in fields if field.example), None)
-    value = Value({**schema, "pattern": search.WORDS_PATTERN}, search.parse_words, example)
-    return _parameter("q", value, sentence)
+    return _parameter("q", Value(schema, search.parse_words, example), description)
 
 
-def _parameter(name: str, value: Value, sentence: str, *, many: bool = False) -> Parameter:
-    return Parameter(name, "query", value.schema, value.read, sentence, many=many, example=value.example)
+def _parameter(name: str, value: Value, description: str, *, many: bool = False) -> Parameter:
+    return Parameter(name, "query", value.schema, value.read, description, many=many, example=value.example)
 
 
-def _compared(resource: Resource, name: str, value: Any, values: dict[str, Any]) -> Compare:
-    """A filter as a comparison; its values are added to `values`."""
-    field_name, _, spelled = name.partition("__")
-    field, operator = resource.fields[field_name], cast(Operator, spelled or "eq")
+def _compare(resource: Resource, name: str, value: Any, values: dict[str, Any]) -> Compare:
+    """Return a filter as a comparison, and add its value to `values`."""
+    field_name, _, suffix = name.partition("__")
+    field, operator = resource.fields[field_name], cast(Operator, suffix or "eq")
     values |= filter_values(field, operator, name, value)
     return Compare(field.name, "notnull" if operator == "isnull" and not value else operator, name)
 
 
-def _searched(resource: Resource, words: tuple[str, ...], values: dict[str, Any]) -> tuple[Search]:
-    """What `q` asks for; its words are added to `values`."""
+def _search(resource: Resource, words: tuple[str, ...], values: dict[str, Any]) -> Search:
+    """Return the search of `q`, and add its words to `values`."""
     values |= search.search_values(resource, "q", words)
-    return (Search("q", len(words)),)
+    return Search("q", len(words))
 
 
-def _joined(parts: tuple[Condition, ...]) -> Condition | None:
-    if len(parts) > 1:
-        return Junction("and", tuple(sorted(parts, key=str)))
-    return parts[0] if parts else None
-
-
-_WORDS: dict[str, str] = {
-    "eq": "is this",
-    "in": "is one of these",
-    "lt": "is less than this",
-    "lte": "is this or less",
-    "gt": "is greater than this",
-    "gte": "is this or greater",
-    "startswith": "begins with this, in upper or lower case",
-    "contains": "has this somewhere in it, in upper or lower case",
-    "isnull": "is null (`true`) or is not (`false`)",
-}
+def _and(conditions: tuple[Condition, ...]) -> Condition | None:
+    if len(conditions) > 1:
+        return Junction("and", tuple(sorted(conditions, key=str)))
+    return conditions[0] if conditions else None

@@ -1,39 +1,24 @@
-"""The endpoints that follow from a model: its records, the lists below them, and its own verbs.
+"""The endpoints of a model: its records, the lists and records below them, and its own actions.
 
-They are made of the same stuff as an endpoint of one's own: each is an `Endpoint`, so the document and the checks hold.
-`linking.py` has the endpoints of links.
+`link_endpoints` has those of its links.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from functools import lru_cache
+from urllib.parse import urlencode
 
 import orjson
 
-from api.http.conditional_requests import (
-    IF_MATCH,
-    IF_NONE_MATCH,
-    etag,
-    etag_of_page,
-    expected_versions,
-    is_fresh,
-    link_header,
-)
-from api.openapi.schemas import UUID, action_schema, created_name, reference
-from api.rest.endpoint import (
-    JSON,
-    MERGE_PATCH,
-    Body,
-    Endpoint,
-    EndpointRequest,
-    EndpointResponse,
-    Parameter,
-    ResponseSpec,
-)
-from api.rest.idempotency import IDEMPOTENCY_KEY, REPEATED, repeatable
-from api.rest.link_endpoints import link_endpoints
-from api.rest.list_parameters import list_parameters, listing, whole_record
+from api.http.conditional_requests import expected_versions, is_not_modified, page_etag, record_etag
+from api.http.responses import HTTPResponse
+from api.rest.endpoint import JSON, MERGE_PATCH, Body, Endpoint, EndpointRequest, ResponseSpec
+from api.rest.idempotency import IDEMPOTENCY_ERRORS, IDEMPOTENCY_KEY, idempotent_unit_of_work
+from api.rest.json_schemas import action_schema, created_name, reference
+from api.rest.link_endpoints import NO_CONTENT, id_parameter, link_endpoints
+from api.rest.list_parameters import list_selection, list_parameters, record_selection
+from api.rest.parameters import IF_MATCH, IF_NONE_MATCH
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.model import input_models
 from schema.engine.model.action import Action
@@ -41,9 +26,11 @@ from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
 from schema.engine.operations.records import PageResult, RecordResult
 
+NOT_MODIFIED = ResponseSpec(304, "The client has the current version.", headers=("ETag", "Link"))
+
 
 def model_endpoints(resource: Resource) -> Iterator[Endpoint]:
-    """Everything that can be done with a model's records."""
+    """Yield every endpoint that follows from a model."""
     yield _list(resource)
     yield _create(resource)
     yield _get(resource)
@@ -58,201 +45,267 @@ def model_endpoints(resource: Resource) -> Iterator[Endpoint]:
 
 
 def me_endpoint(resource: Resource) -> Endpoint:
-    """`GET /me`: the actor's own user."""
+    """Return `GET /me`: the actor's own user."""
 
-    async def me(call: EndpointRequest) -> EndpointResponse:
-        if call.actor.id is None:
-            raise NotFound("there is no user behind this credential")
-        return _shown(call, await records.get(call.unit_of_work, resource, call.actor.id, whole_record(resource)))
+    async def get_me(request: EndpointRequest) -> HTTPResponse:
+        if request.actor.id is None:
+            raise NotFound("this credential does not belong to a user")
+        selection = record_selection(resource)
+        return _record(request, await records.get(request.unit_of_work, resource, request.actor.id, selection))
 
     return Endpoint(
-        "GET", "/me", "getMe", "Show who is asking", "The actor's own user, if the credential stands for one.",
-        tag=resource.plural, call=me, parameters=(IF_NONE_MATCH,), errors=(NotFound,), confidential=True,
-        replies=(_record_reply(resource, 200, "The actor's own user."), NOT_MODIFIED),
-    )  # fmt: skip
-
-
-NOT_MODIFIED = ResponseSpec(304, "What the caller has is still the same.", headers=("ETag", "Link"))
-NO_CONTENT = ResponseSpec(204, "Done; there is nothing more to say.")
-
-
-def id_parameter(resource: Resource, name: str = "id") -> Parameter:
-    """The id of a record in a path. One that is malformed is one that there is none of: 404."""
-    return Parameter(
-        name,
-        "path",
-        UUID,
-        str.lower,
-        f"The {resource.singular}'s id.",
-        required=True,
-        example=resource.fields["id"].example,
+        method="GET",
+        path="/me",
+        name="getMe",
+        summary="Get your own user",
+        description="The user that the credential belongs to, if any.",
+        tag=resource.plural,
+        parameters=(IF_NONE_MATCH,),
+        responses=(_record_spec(resource, "Your own user."), NOT_MODIFIED),
+        errors=(NotFound,),
+        handler=get_me,
+        confidential=True,
     )
 
 
 def _list(resource: Resource) -> Endpoint:
-    async def find(call: EndpointRequest) -> EndpointResponse:
-        asked = listing(resource, None, call.query, await call.directory.signing.signer())
-        return _page(call, await records.find(call.unit_of_work, resource, *asked))
+    async def list_records(request: EndpointRequest) -> HTTPResponse:
+        signer = await request.directory.signing.signer()
+        selection, values = list_selection(resource, None, request.query, signer)
+        return _page(request, await records.find(request.unit_of_work, resource, selection, values))
 
     return Endpoint(
-        "GET", f"/{resource.plural}", f"list{resource.plural_name}", f"List {resource.plural}",
-        f"A page of {resource.plural}, in a stable order: by id, unless `sort` says otherwise. "
-        "Filters may be combined.",
-        tag=resource.plural, call=find, parameters=(*list_parameters(resource), IF_NONE_MATCH), errors=(Forbidden,),
-        replies=(_page_reply(f"A page of {resource.plural}.", resource.name), NOT_MODIFIED),
-    )  # fmt: skip
+        method="GET",
+        path=f"/{resource.plural}",
+        name=f"list{resource.plural_name}",
+        summary=f"List {resource.plural}",
+        description=f"A page of {resource.plural} in a stable order: by id, unless `sort` is sent. Filters are combined "
+        "with AND.",
+        tag=resource.plural,
+        parameters=(*list_parameters(resource), IF_NONE_MATCH),
+        responses=(_page_spec(f"A page of {resource.plural}.", resource.name), NOT_MODIFIED),
+        errors=(Forbidden,),
+        handler=list_records,
+    )
 
 
 def _create(resource: Resource) -> Endpoint:
-    face = input_models.create_input(resource)
+    async def create_record(request: EndpointRequest) -> HTTPResponse:
+        unit_of_work = idempotent_unit_of_work(request)
+        id, record = await records.create(unit_of_work, resource, request.body, record_selection(resource))
+        location = f"{request.root_path}/{resource.plural}/{id}".encode()
+        body = record.json if resource.once is None else _with_once(record.json, resource.once.name, record.once)
+        return HTTPResponse(201, body, ((b"location", location), (b"etag", record_etag(record).encode())))
 
-    async def create(call: EndpointRequest) -> EndpointResponse:
-        id, found = await records.create(repeatable(call), resource, call.body, whole_record(resource))
-        location = f"{call.base}/{resource.plural}/{id}".encode()
-        body = found.json if resource.once is None else _with_once(found.json, resource.once.name, found.once)
-        return EndpointResponse(201, body, ((b"location", location), (b"etag", etag(found).encode())))
-
+    created = ResponseSpec(
+        201, f"The new {resource.singular}.", reference(created_name(resource)), headers=("ETag", "Location")
+    )
     return Endpoint(
-        "POST", f"/{resource.plural}", f"create{resource.name}", f"Create a {resource.singular}",
-        f"Adds a {resource.singular} to the directory.",
-        tag=resource.plural, call=create, parameters=(IDEMPOTENCY_KEY,), errors=(Forbidden, Conflict, *REPEATED),
-        body=Body(reference(f"{resource.name}Create"), face.read_json),
-        replies=(ResponseSpec(201, f"The new {resource.singular}.", reference(created_name(resource)), ("ETag",
-        "Location")),),
+        method="POST",
+        path=f"/{resource.plural}",
+        name=f"create{resource.name}",
+        summary=f"Create a {resource.singular}",
+        description=f"Adds a {resource.singular} to the directory.",
+        tag=resource.plural,
+        parameters=(IDEMPOTENCY_KEY,),
+        body=Body(reference(f"{resource.name}Create"), input_models.create_input(resource).read_json),
+        responses=(created,),
+        errors=(Forbidden, Conflict, *IDEMPOTENCY_ERRORS),
+        handler=create_record,
         confidential=resource.once is not None,
-    )  # fmt: skip
+    )
 
 
 def _get(resource: Resource) -> Endpoint:
-    async def get(call: EndpointRequest) -> EndpointResponse:
-        return _shown(call, await records.get(call.unit_of_work, resource, call.path["id"], whole_record(resource)))
+    async def get_record(request: EndpointRequest) -> HTTPResponse:
+        selection = record_selection(resource)
+        return _record(request, await records.get(request.unit_of_work, resource, request.path["id"], selection))
 
     return Endpoint(
-        "GET", f"/{resource.plural}/{{id}}", f"get{resource.name}", f"Show a {resource.singular}",
-        f"One {resource.singular}, whole.",
-        tag=resource.plural, call=get, parameters=(id_parameter(resource), IF_NONE_MATCH), errors=(NotFound,),
-        replies=(_record_reply(resource, 200, f"The {resource.singular}."), NOT_MODIFIED),
-    )  # fmt: skip
+        method="GET",
+        path=f"/{resource.plural}/{{id}}",
+        name=f"get{resource.name}",
+        summary=f"Get a {resource.singular}",
+        description=f"One {resource.singular}, with all its fields.",
+        tag=resource.plural,
+        parameters=(id_parameter(resource), IF_NONE_MATCH),
+        responses=(_record_spec(resource, f"The {resource.singular}."), NOT_MODIFIED),
+        errors=(NotFound,),
+        handler=get_record,
+    )
 
 
 def _update(resource: Resource) -> Endpoint:
-    face = input_models.update_input(resource)
-
-    async def update(call: EndpointRequest) -> EndpointResponse:
-        versions = expected_versions(call.headers)
-        whole = whole_record(resource)
+    async def update_record(request: EndpointRequest) -> HTTPResponse:
+        versions, selection = expected_versions(request.headers), record_selection(resource)
+        id, changes = request.path["id"], request.body
         return _changed(
-            await records.update(call.unit_of_work, resource, call.path["id"], call.body, whole, versions=versions)
+            await records.update(request.unit_of_work, resource, id, changes, selection, versions=versions)
         )
 
+    body = Body(
+        reference(f"{resource.name}Update"),
+        input_models.update_input(resource).read_json,
+        media_types=(MERGE_PATCH, JSON),
+        examples={"part": _example_of_change(resource)},
+    )
     return Endpoint(
-        "PATCH", f"/{resource.plural}/{{id}}", f"update{resource.name}", f"Change a {resource.singular}",
-        "A JSON merge patch (RFC 7396): a member that is not sent stays, null clears it. "
-        "What changes nothing is no change.",
-        tag=resource.plural, call=update, parameters=(id_parameter(resource), IF_MATCH),
+        method="PATCH",
+        path=f"/{resource.plural}/{{id}}",
+        name=f"update{resource.name}",
+        summary=f"Update a {resource.singular}",
+        description="Applies a JSON merge patch (RFC 7396): a member that is not sent keeps its value, null clears it. "
+        "A patch that changes nothing leaves the version as it is.",
+        tag=resource.plural,
+        parameters=(id_parameter(resource), IF_MATCH),
+        body=body,
+        responses=(_record_spec(resource, f"The updated {resource.singular}."),),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch),
-        body=Body(reference(f"{resource.name}Update"), face.read_json, (MERGE_PATCH, JSON),
-        examples={"part": _part(resource)}),
-        replies=(_record_reply(resource, 200, f"The {resource.singular} as it is now."),),
-    )  # fmt: skip
+        handler=update_record,
+    )
 
 
 def _delete(resource: Resource) -> Endpoint:
-    async def delete(call: EndpointRequest) -> EndpointResponse:
-        await records.delete(call.unit_of_work, resource, call.path["id"], versions=expected_versions(call.headers))
-        return EndpointResponse(204)
+    async def delete_record(request: EndpointRequest) -> HTTPResponse:
+        versions = expected_versions(request.headers)
+        await records.delete(request.unit_of_work, resource, request.path["id"], versions=versions)
+        return HTTPResponse(204)
 
     return Endpoint(
-        "DELETE", f"/{resource.plural}/{{id}}", f"delete{resource.name}", f"Delete a {resource.singular}",
-        f"Removes a {resource.singular} and its links for good.",
-        tag=resource.plural, call=delete, parameters=(id_parameter(resource), IF_MATCH), replies=(NO_CONTENT,),
+        method="DELETE",
+        path=f"/{resource.plural}/{{id}}",
+        name=f"delete{resource.name}",
+        summary=f"Delete a {resource.singular}",
+        description=f"Deletes a {resource.singular} and its links for good.",
+        tag=resource.plural,
+        parameters=(id_parameter(resource), IF_MATCH),
+        responses=(NO_CONTENT,),
         errors=(Forbidden, NotFound, Conflict, VersionMismatch),
-    )  # fmt: skip
+        handler=delete_record,
+    )
 
 
 def _call(resource: Resource, action: Action) -> Endpoint:
-    face = input_models.action_input(resource, action)
-
-    async def call_verb(call: EndpointRequest) -> EndpointResponse:
-        versions, whole = expected_versions(call.headers), whole_record(resource)
-        work = repeatable(call, versions)
-        found = await records.call(work, resource, action, call.path["id"], call.body, whole, versions=versions)
-        return _changed(found)
+    async def call_action(request: EndpointRequest) -> HTTPResponse:
+        versions, selection = expected_versions(request.headers), record_selection(resource)
+        unit_of_work = idempotent_unit_of_work(request, versions)
+        id, arguments = request.path["id"], request.body
+        return _changed(
+            await records.call(unit_of_work, resource, action, id, arguments, selection, versions=versions)
+        )
 
     return Endpoint(
-        "POST", f"/{resource.plural}/{{id}}/{action.name}", f"{action.camel}{resource.name}",
-        f"{action.name.replace('_', ' ').capitalize()} a {resource.singular}", action.description,
-        tag=resource.plural, call=call_verb, parameters=(id_parameter(resource), IF_MATCH, IDEMPOTENCY_KEY),
-        errors=(Forbidden, NotFound, Conflict, VersionMismatch, *REPEATED),
-        body=Body(action_schema(resource, action), face.read_json),
-        replies=(_record_reply(resource, 200, f"The {resource.singular} as it is now."),),
-    )  # fmt: skip
+        method="POST",
+        path=f"/{resource.plural}/{{id}}/{action.name}",
+        name=f"{action.camel}{resource.name}",
+        summary=f"{action.name.replace('_', ' ').capitalize()} a {resource.singular}",
+        description=action.description,
+        tag=resource.plural,
+        parameters=(id_parameter(resource), IF_MATCH, IDEMPOTENCY_KEY),
+        body=Body(action_schema(resource, action), input_models.action_input(resource, action).read_json),
+        responses=(_record_spec(resource, f"The updated {resource.singular}."),),
+        errors=(Forbidden, NotFound, Conflict, VersionMismatch, *IDEMPOTENCY_ERRORS),
+        handler=call_action,
+    )
 
 
 def _list_below(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
-    async def find_below(call: EndpointRequest) -> EndpointResponse:
-        asked = listing(target, relation, call.query, await call.directory.signing.signer())
-        return _page(call, await records.find_below(call.unit_of_work, resource, call.path["id"], *asked))
+    async def list_below(request: EndpointRequest) -> HTTPResponse:
+        signer = await request.directory.signing.signer()
+        selection, values = list_selection(target, relation, request.query, signer)
+        id = request.path["id"]
+        return _page(request, await records.find_below(request.unit_of_work, resource, id, selection, values))
 
     return Endpoint(
-        "GET", f"/{resource.plural}/{{id}}/{relation.name}", f"list{resource.name}{relation.pascal_name}",
-        f"List the {relation.name.replace('_', ' ')} of a {resource.singular}", relation.description,
-        tag=resource.plural, call=find_below, parameters=(id_parameter(resource), *list_parameters(target),
-        IF_NONE_MATCH),
+        method="GET",
+        path=f"/{resource.plural}/{{id}}/{relation.name}",
+        name=f"list{resource.name}{relation.pascal_name}",
+        summary=f"List the {relation.name.replace('_', ' ')} of a {resource.singular}",
+        description=relation.description,
+        tag=resource.plural,
+        parameters=(id_parameter(resource), *list_parameters(target), IF_NONE_MATCH),
+        responses=(_page_spec(relation.description, relation.item_name), NOT_MODIFIED),
         errors=(Forbidden, NotFound),
-        replies=(_page_reply(relation.description, relation.item_name), NOT_MODIFIED),
-    )  # fmt: skip
+        handler=list_below,
+    )
 
 
 def _get_below(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
-    async def get_below(call: EndpointRequest) -> EndpointResponse:
-        found = await records.get_one_below(
-            call.unit_of_work, resource, call.path["id"], relation, whole_record(target)
+    async def get_below(request: EndpointRequest) -> HTTPResponse:
+        id, selection = request.path["id"], record_selection(target)
+        return HTTPResponse(
+            200, await records.get_one_below(request.unit_of_work, resource, id, relation, selection)
         )
-        return EndpointResponse(200, found)
 
     return Endpoint(
-        "GET", f"/{resource.plural}/{{id}}/{relation.name}", f"get{resource.name}{relation.pascal_name}",
-        f"Show the {relation.name.replace('_', ' ')} of a {resource.singular}", relation.description,
-        tag=resource.plural, call=get_below, parameters=(id_parameter(resource),), errors=(NotFound,),
-        replies=(ResponseSpec(200, relation.description, reference(target.name)),),
-    )  # fmt: skip
+        method="GET",
+        path=f"/{resource.plural}/{{id}}/{relation.name}",
+        name=f"get{resource.name}{relation.pascal_name}",
+        summary=f"Get the {relation.name.replace('_', ' ')} of a {resource.singular}",
+        description=relation.description,
+        tag=resource.plural,
+        parameters=(id_parameter(resource),),
+        responses=(ResponseSpec(200, relation.description, reference(target.name)),),
+        errors=(NotFound,),
+        handler=get_below,
+    )
 
 
-def _shown(call: EndpointRequest, found: RecordResult) -> EndpointResponse:
-    tag = etag(found)
-    headers = ((b"etag", tag.encode()),)
-    return EndpointResponse(304, headers=headers) if is_fresh(call, tag) else EndpointResponse(200, found.json, headers)
+def _record(request: EndpointRequest, record: RecordResult) -> HTTPResponse:
+    etag = record_etag(record)
+    headers = ((b"etag", etag.encode()),)
+    if is_not_modified(request.headers, etag):
+        return HTTPResponse(304, headers=headers)
+    return HTTPResponse(200, record.json, headers)
+
+
+def _changed(record: RecordResult) -> HTTPResponse:
+    return HTTPResponse(200, record.json, ((b"etag", record_etag(record).encode()),))
 
 
 def _with_once(record: bytes, name: str, value: str | None) -> bytes:
-    """A new record's JSON, and in it what is given once."""
+    """Add the value that only the response to a creation shows to the record's JSON."""
     return b'%b,"%b":%b}' % (record.removesuffix(b"}"), name.encode(), orjson.dumps(value))
 
 
-def _page(call: EndpointRequest, page: PageResult) -> EndpointResponse:
-    tag = etag_of_page(page.json)
-    headers = ((b"etag", tag.encode()), *link_header(call, page))
-    return EndpointResponse(304, headers=headers) if is_fresh(call, tag) else EndpointResponse(200, page.json, headers)
+def _page(request: EndpointRequest, page: PageResult) -> HTTPResponse:
+    etag = page_etag(page.json)
+    headers = ((b"etag", etag.encode()), *_link_header(request, page))
+    if is_not_modified(request.headers, etag):
+        return HTTPResponse(304, headers=headers)
+    return HTTPResponse(200, page.json, headers)
 
 
-def _changed(found: RecordResult) -> EndpointResponse:
-    return EndpointResponse(200, found.json, ((b"etag", etag(found).encode()),))
+def _link_header(request: EndpointRequest, page: PageResult) -> tuple[tuple[bytes, bytes], ...]:
+    """Return `Link` (RFC 8288) with the next and the previous page, as far as they exist."""
+    cursors = (("next", "after", page.next), ("prev", "before", page.previous))
+    others = [(name, texts) for name, texts in request.query_texts.items() if name not in ("after", "before")]
+    start = f"<{request.root_path}{request.url_path}?" + _query(tuple([(name, it) for name, texts in others for it in texts]))
+    # A cursor is base64url, which a URL takes unencoded.
+    links = [f'{start}{name}={cursor}>; rel="{rel}"' for rel, name, cursor in cursors if cursor]
+    return ((b"link", ", ".join(links).encode()),) if links else ()
 
 
-def _record_reply(resource: Resource, status: int, description: str, *headers: str) -> ResponseSpec:
-    return ResponseSpec(status, description, reference(resource.name), ("ETag", *headers))
+@lru_cache(1000)
+def _query(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Encode the start of a query string, to which another parameter can be appended."""
+    return f"{urlencode(pairs)}&" if pairs else ""
 
 
-def _page_reply(description: str, item: str) -> ResponseSpec:
-    return ResponseSpec(200, description, reference(f"{item}Page"), ("ETag", "Link"))
+def _record_spec(resource: Resource, description: str) -> ResponseSpec:
+    return ResponseSpec(200, description, reference(resource.name), headers=("ETag",))
 
 
-def _part(resource: Resource) -> dict[str, object]:
-    """An example of a change: the first field that has one."""
+def _page_spec(description: str, item: str) -> ResponseSpec:
+    return ResponseSpec(200, description, reference(f"{item}Page"), headers=("ETag", "Link"))
+
+
+def _example_of_change(resource: Resource) -> dict[str, object]:
+    """Return a change of the first field that has an example."""
     fields = (field for field in resource.fields.values() if not field.read_only and field.example is not None)
-    return {field.name: field.example for field in islice(fields, 1)}
+    field = next(fields, None)
+    return {field.name: field.example} if field else {}

@@ -19,8 +19,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from api.openapi import schemas
-from api.rest.endpoint import Schema
+from api.rest import json_schemas
+from api.rest.parameters import Schema
 from api.rest.url_values import Value
 
 LONGEST_TEXT, MOST_ITEMS = 1000, 50

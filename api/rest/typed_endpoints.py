@@ -1,14 +1,14 @@
-"""An endpoint of one's own: a typed function, whose signature is read once.
+"""Custom endpoints: a typed function becomes an endpoint, by its signature.
 
     @post("/greetings", summary="Greet somebody")
     async def greet(greeting: Greeting) -> Message: ...
 
 - A parameter of a plain type (`str`, `int`, `bool`, `float`, a date, a UUID, an enum, a `Literal`, a list of these)
-  comes from the path if it is named there, else from the query; a default makes it optional, `Annotated[int,
-  Field(ge=1)]` bounds it. `hints.py` has the details.
-- One parameter of any other type (a pydantic or SQLModel class, a dataclass, a dictionary) is the body.
-- `Actor`, `Directory`, `Work` and `Call` are handed in as they are.
-- What the function returns is the answer, in the form of its annotation; `None` is 204 and no content.
+  is read from the path if it is named there, otherwise from the query; a default makes it optional, and
+  `Annotated[int, Field(ge=1)]` bounds it. `type_hints` has the details.
+- One parameter of another type (a pydantic or SQLModel class, a dataclass, a dictionary) is the body.
+- Parameters of type `Actor`, `Directory`, `UnitOfWork` and `EndpointRequest` are passed by the framework.
+- The return annotation is the schema of the response; `None` is 204 without content.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from functools import partial
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from api.rest.bodies import described, reader, writer
-from api.rest.endpoint import Body, Endpoint, EndpointRequest, EndpointResponse, Method, Parameter, ResponseSpec
+from api.http.responses import HTTPResponse
+from api.rest.bodies import json_reader, json_schema_of, json_writer
+from api.rest.endpoint import Body, Endpoint, EndpointRequest, Method, ResponseSpec
+from api.rest.parameters import Parameter
 from api.rest.type_hints import is_plain, value_of_hint
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory, UnitOfWork
 
-Handler = Callable[..., Awaitable[Any]]
-Declare = Callable[[Handler], Endpoint]
-Given = Callable[[EndpointRequest], Any]
+Function = Callable[..., Awaitable[Any]]
+Injected = Callable[[EndpointRequest], Any]
 Write = Callable[[Any], bytes]
-BODILESS = ("GET", "DELETE")
-_GIVEN: dict[type, Given] = {
-    EndpointRequest: lambda call: call,
-    Actor: lambda call: call.actor,
-    Directory: lambda call: call.directory,
-    UnitOfWork: lambda call: call.unit_of_work,
+WITHOUT_BODY = ("GET", "DELETE")
+_INJECTED: dict[type, Injected] = {
+    EndpointRequest: lambda request: request,
+    Actor: lambda request: request.actor,
+    Directory: lambda request: request.directory,
+    UnitOfWork: lambda request: request.unit_of_work,
 }
 
 
@@ -49,32 +50,37 @@ def endpoint(
     tag: str = "",
     name: str = "",
     errors: Iterable[type[DirectoryError]] = (),
-) -> Declare:
-    """Make a typed function an endpoint.
+) -> Callable[[Function], Endpoint]:
+    """Return a decorator that makes a typed function an endpoint.
 
-    Its docstring is the description. `tag` groups it in the document (by default, under its module's name), `name` is
-    its operationId (by default, the function's name in camelCase), `errors` are those that it raises itself.
+    Args:
+        status: of success; by default 201 for POST, 204 without content, otherwise 200.
+        tag: the group in the OpenAPI document; by default the module's name. The function's docstring is the description.
+        name: the operationId; by default the function's name in camelCase.
+        errors: those that the function raises itself.
     """
 
-    def declare(function: Handler) -> Endpoint:
+    def declare(function: Function) -> Endpoint:
         hints = get_type_hints(function, include_extras=True)
         _check(function, path, hints)
-        in_path = _names(path)
-        sources = {key: _source(it, hints[key], in_path) for key, it in inspect.signature(function).parameters.items()}
-        body = _only_body(function, method, sources)
-        reply, write = _reply(method, status, hints["return"])
+        path_names = _path_names(path)
+        sources = {
+            key: _source(parameter, hints[key], path_names)
+            for key, parameter in inspect.signature(function).parameters.items()
+        }
+        response, write = _response(method, status, hints["return"])
         return Endpoint(
             method=method,
             path=path,
-            name=name or _camel(function.__name__),
+            name=name or _camel_case(function.__name__),
             summary=summary,
             description=inspect.getdoc(function) or f"{summary}.",
             tag=tag or function.__module__.rpartition(".")[2],
-            replies=(reply,),
-            call=partial(_called, function, sources, reply.status, write),
-            parameters=tuple(it for it in sources.values() if isinstance(it, Parameter)),
-            body=body,
+            parameters=tuple(source for source in sources.values() if isinstance(source, Parameter)),
+            body=_body(function, method, sources),
+            responses=(response,),
             errors=tuple(errors),
+            handler=partial(_call, function, sources, response.status, write),
         )
 
     return declare
@@ -88,85 +94,84 @@ delete = partial(endpoint, "DELETE")
 
 
 def endpoints_of(module: ModuleType) -> list[Endpoint]:
-    """The endpoints that a module declares."""
-    return [found for found in vars(module).values() if isinstance(found, Endpoint)]
+    """Return the endpoints that a module declares."""
+    return [value for value in vars(module).values() if isinstance(value, Endpoint)]
 
 
-def _check(function: Handler, path: str, hints: dict[str, Any]) -> None:
-    """A programmer's mistakes end the import, not a request."""
-    who = function.__qualname__
-    assert inspect.iscoroutinefunction(function), f"{who}: an endpoint is an `async def`"
-    assert re.fullmatch(r"(/[\w.~-]+|/\{[a-z_]\w*\})+", path), f"{who}: {path!r} is no path: like /things/{{id}}"
-    assert "return" in hints, f"{who}: say what it answers, `-> None` if nothing"
+def _check(function: Function, path: str, hints: dict[str, Any]) -> None:
+    """Stop the import on a programming error, before any request."""
+    name = function.__qualname__
+    assert inspect.iscoroutinefunction(function), f"{name}: an endpoint must be an `async def`"
+    assert re.fullmatch(r"(/[\w.~-]+|/\{[a-z_]\w*\})+", path), f"{name}: invalid path {path!r}; expected /things/{{id}}"
+    assert "return" in hints, f"{name}: the return annotation is missing; `-> None` for no content"
     parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
-        several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        assert not several, f"{who}: {name} is not one thing"
-        assert name in hints, f"{who}: {name} has no type"
-    for name in _names(path):
-        plain = name in parameters and is_plain(hints[name])
-        assert plain, f"{who}: the path's {{{name}}} is no plain parameter of the function"
+    for key, parameter in parameters.items():
+        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        assert not variadic, f"{name}: {key} must not be variadic"
+        assert key in hints, f"{name}: {key} has no annotation"
+    for key in _path_names(path):
+        plain = key in parameters and is_plain(hints[key])
+        assert plain, f"{name}: {{{key}}} in the path must be a parameter of a plain type"
 
 
-def _source(parameter: inspect.Parameter, hint: Any, in_path: list[str]) -> Parameter | Body | Given:
-    """Where a parameter's value comes from."""
-    if given := next((give for kind, give in _GIVEN.items() if hint is kind), None):
-        return given
+def _path_names(path: str) -> list[str]:
+    return re.findall(r"{(\w+)", path)
+
+
+def _source(parameter: inspect.Parameter, hint: Any, path_names: list[str]) -> Parameter | Body | Injected:
+    """Return where a parameter's value comes from."""
+    if injected := next((inject for type_, inject in _INJECTED.items() if hint is type_), None):
+        return injected
     name, optional = parameter.name, parameter.default is not inspect.Parameter.empty
     if not is_plain(hint):
-        schema, schemas = described(hint, "validation")
-        return Body(schema, reader(hint), required=not optional, schemas=schemas)
+        schema, schemas = json_schema_of(hint, "validation")
+        return Body(schema, json_reader(hint), required=not optional, schemas=schemas)
     value, many = value_of_hint(hint, parameter.default if optional else None)
     return Parameter(
         name=name,
-        place="path" if name in in_path else "query",
+        location="path" if name in path_names else "query",
         schema=value.schema,
         read=value.read,
         description=value.schema.pop("description", f"{name.replace('_', ' ').capitalize()}."),
-        required=name in in_path or not optional,
+        required=name in path_names or not optional,
         many=many,
         example=value.example,
     )
 
 
-def _only_body(function: Handler, method: Method, sources: dict[str, Any]) -> Body | None:
+def _body(function: Function, method: Method, sources: dict[str, Any]) -> Body | None:
     bodies = {name: source for name, source in sources.items() if isinstance(source, Body)}
     names = ", ".join(bodies)
-    assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has one body, and {names} are several"
-    assert not bodies or method not in BODILESS, f"{function.__qualname__}: a {method} has no body, so what is {names}?"
+    assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has at most one body; {names} are several"
+    assert not bodies or method not in WITHOUT_BODY, f"{function.__qualname__}: a {method} has no body, but {names} is one"
     return next(iter(bodies.values()), None)
 
 
-def _reply(method: Method, status: int | None, hint: Any) -> tuple[ResponseSpec, Write | None]:
+def _response(method: Method, status: int | None, hint: Any) -> tuple[ResponseSpec, Write | None]:
     if hint is type(None):
-        return ResponseSpec(status or 204, "Done; there is nothing more to say."), None
-    schema, schemas = described(hint, "serialization")
-    words = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
+        return ResponseSpec(status or 204, "Done."), None
+    schema, schemas = json_schema_of(hint, "serialization")
+    description = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
     status = status or (201 if method == "POST" else 200)
-    return ResponseSpec(status, words or "The answer.", schema, schemas=schemas), writer(hint)
+    return ResponseSpec(status, description or "The response.", schema, schemas=schemas), json_writer(hint)
 
 
-async def _called(
-    function: Handler, sources: dict[str, Any], status: int, write: Write | None, call: EndpointRequest
-) -> EndpointResponse:
-    """The endpoint's function with its parameters filled in, and its result written down."""
-    given: dict[str, Any] = {}
-    for name, source in sources.items():
-        if isinstance(source, Body):
-            if call.body is not None or source.required:
-                given[name] = call.body
-        elif not isinstance(source, Parameter):
-            given[name] = source(call)
-        elif name in call.path or name in call.query:
-            given[name] = call.path[name] if source.place == "path" else call.query[name]
-    result = await function(**given)
-    return EndpointResponse(status, write(result) if write else b"")
-
-
-def _names(path: str) -> list[str]:
-    return re.findall(r"{(\w+)", path)
-
-
-def _camel(name: str) -> str:
+def _camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
+
+
+async def _call(
+    function: Function, sources: dict[str, Any], status: int, write: Write | None, request: EndpointRequest
+) -> HTTPResponse:
+    arguments: dict[str, Any] = {}
+    for name, source in sources.items():
+        if isinstance(source, Body):
+            if request.body is not None or source.required:
+                arguments[name] = request.body
+        elif not isinstance(source, Parameter):
+            arguments[name] = source(request)
+        elif name in request.path or name in request.query:
+            arguments[name] = request.path[name] if source.location == "path" else request.query[name]
+    result = await function(**arguments)
+    return HTTPResponse(status, write(result) if write else b"")

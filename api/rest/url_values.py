@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.openapi.schemas import MOMENT, UUID
-from api.rest.endpoint import Schema
+from api.rest.json_schemas import MOMENT, UUID
+from api.rest.parameters import Schema
 from schema.engine.model.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, ResourceField
 from schema.engine.model.input_models import moment
 from schema.engine.query.search import MIN_LENGTH

@@ -14,7 +14,9 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from api.rest.endpoint import Endpoint, EndpointRequest, EndpointResponse, Parameter, ResponseSpec
+from api.http.responses import HTTPResponse
+from api.rest.endpoint import Endpoint, EndpointRequest, ResponseSpec
+from api.rest.parameters import Parameter
 from api.rest.typed_endpoints import get
 from benchmarks.tandem.models import Fortune, World, id_at
 from schema.engine.driver import QueryGenerator, RowQuery
@@ -24,7 +26,7 @@ from schema.engine.operations import records, write_statements
 from schema.engine.operations.directory import TransactionResult
 from schema.engine.query.selection import Constant, Items, ListSelection, Page, Scalar, Selection
 
-Respond = Callable[[EndpointRequest], Awaitable[EndpointResponse]]
+Respond = Callable[[EndpointRequest], Awaitable[HTTPResponse]]
 PLACES = 10_000
 _WORLD, _FORTUNE = resource_of(World), resource_of(Fortune)
 _ROW = Selection((("id", Scalar("place")), ("randomNumber", Scalar("random_number"))))
@@ -50,21 +52,21 @@ async def json() -> Hello:
     return Hello(message="Hello, World!")
 
 
-async def _plaintext(call: EndpointRequest) -> EndpointResponse:
-    return EndpointResponse(200, b"Hello, World!", ((b"content-type", _TEXT),))
+async def _plaintext(call: EndpointRequest) -> HTTPResponse:
+    return HTTPResponse(200, b"Hello, World!", ((b"content-type", _TEXT),))
 
 
-async def _queries(call: EndpointRequest) -> EndpointResponse:
+async def _queries(call: EndpointRequest) -> HTTPResponse:
     work, plan, signer = call.unit_of_work, call.unit_of_work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
     steps = [work.looking_up(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
     brought = await work.read([RowQuery(step[0], step[1]) for step in steps])
     found = (records.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
-    return EndpointResponse(200, b"[%b]" % b",".join(found))
+    return HTTPResponse(200, b"[%b]" % b",".join(found))
 
 
-async def _updates(call: EndpointRequest) -> EndpointResponse:
+async def _updates(call: EndpointRequest) -> HTTPResponse:
     """Each row is read, given another number and written, all in one transaction."""
     work, kind = call.unit_of_work, call.actor.kind
     plans, rule = work.directory.plans, _WORLD.rules.update
@@ -84,16 +86,16 @@ async def _updates(call: EndpointRequest) -> EndpointResponse:
             yield changing.sql, changing.bind(bound)
         return TransactionResult(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
 
-    return EndpointResponse(200, await work.write(job))
+    return HTTPResponse(200, await work.write(job))
 
 
-async def _fortunes(call: EndpointRequest) -> EndpointResponse:
+async def _fortunes(call: EndpointRequest) -> HTTPResponse:
     page = await records.find(call.unit_of_work, _FORTUNE, _ALL, {"size": 100})
     told = [(it["place"], it["message"]) for it in orjson.loads(page.json)["items"]]
     told.append((0, "Additional fortune added at request time."))
     told.sort(key=lambda it: it[1])
     rows = "".join([f"<tr><td>{place}</td><td>{escape(message)}</td></tr>" for place, message in told])
-    return EndpointResponse(200, (_PAGE % rows).encode(), ((b"content-type", _HTML),))
+    return HTTPResponse(200, (_PAGE % rows).encode(), ((b"content-type", _HTML),))
 
 
 def _wanted(call: EndpointRequest) -> int:

@@ -1,27 +1,28 @@
-"""The tree of what can go wrong.
+"""The error tree.
 
     DirectoryError
-    ├── Refused                 the request is at fault; the same request will fail again
-    │   ├── BadRequest          it cannot be read
-    │   ├── Invalid             it can be read and is wrong
-    │   ├── Unauthenticated     nobody knows who asks
-    │   │   └── InvalidCredential   the credential proves nothing
-    │   ├── Forbidden           somebody asks who may not
-    │   ├── NotFound            there is none, or none that the actor may see
-    │   ├── Conflict            it contradicts what is stored
-    │   │   ├── VersionMismatch the record has changed in the meantime
-    │   │   └── UnderWay        the same request, under the same key, is not finished
-    │   ├── KeyReused           its key was used before, for another request
-    │   └── TooComplex          it asks for more than one request may
-    └── Unavailable             the service is at fault; the same request may succeed later
-        ├── Overloaded          too many requests wait
-        ├── DatabaseUnavailable the database cannot be reached, or is locked or full
-        │   ├── Damaged         its file holds what SQLite cannot make sense of
-        │   └── Hopeless        … nor will it be: what is set is wrong
-        └── Timeout             the answer was not there in time
-            └── OverlongQuery   the database was still at work on it
+    ├── RequestError                    the request is wrong: sending it again fails again
+    │   ├── BadRequest                  cannot be parsed
+    │   ├── ValidationFailed            can be parsed, but has invalid values
+    │   ├── Unauthenticated             no credential
+    │   │   └── InvalidCredential       a credential that is unknown, expired, revoked or forged
+    │   ├── Forbidden                   the actor may not do this
+    │   ├── NotFound                    does not exist, or is hidden from the actor
+    │   ├── Conflict                    contradicts stored data
+    │   │   ├── VersionMismatch         the record has another version than expected
+    │   │   └── IdempotencyInProgress   the first request with the same key is still running
+    │   ├── IdempotencyMismatch         the key was used for a different request
+    │   └── QueryTooComplex             exceeds a limit on one request
+    └── ServiceUnavailable              the service cannot answer now: a retry may succeed
+        ├── Overloaded                  too many requests wait
+        ├── DatabaseUnavailable         unreachable, locked or full
+        │   ├── DatabaseCorrupt         SQLite cannot read its file
+        │   └── DatabaseMisconfigured   a setting is wrong: a retry does not help
+        └── Timeout                     the deadline passed while the request waited
+            └── QueryTimeout            the deadline passed while the database ran the query
 
-Each leaf has a `code` that both doors show. Status codes are the doors' business.
+Each class carries what clients read about it: `code`, `title`, `description` and `remedy`. The pages at `/problems` and the
+OpenAPI document are generated from these. APIs map classes to status codes.
 """
 
 from __future__ import annotations
@@ -30,33 +31,33 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-Place = Literal["body", "parameter"]
-# A request may have thousands; nobody reads more.
+Location = Literal["body", "parameter"]
 MAX_FIELD_ERRORS = 100
 
-
-# The same sentences whichever database it is.
-AWAY = "the database is not available"
-LATE = "the database did not answer in time"
-UNCOUNTED = "what is to be counted was not counted in time: leave the total out, or narrow the filter"
-DISK = "the database is not available: its disk is full, or fails"
+# Messages that are the same for both databases.
+DATABASE_UNAVAILABLE = "the database is not available"
+DATABASE_TIMEOUT = "the database did not answer in time"
+COUNT_TIMEOUT = "the total could not be counted in time: request the list without it, or narrow the filter"
+DISK_FAILURE = "the database is not available: its disk is full or failing"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with a request: where (a path into the body, or a parameter's name), what, and a code."""
+    """One thing wrong with a request. `path` leads into the body, or is the name of a parameter."""
 
     path: tuple[str | int, ...]
     message: str
     code: str
-    place: Place = "body"
+    location: Location = "body"
 
 
 class DirectoryError(Exception):
-    """Anything the caller is told about. The text is written for the caller to read."""
+    """An error that is reported to the client, with `detail` as the message."""
 
     code: ClassVar[str] = "INTERNAL"
-    title: ClassVar[str] = "Something went wrong"
+    title: ClassVar[str] = "Internal server error"
+    description: ClassVar[str] = "The server failed to process the request. Its log has the cause."
+    remedy: ClassVar[str] = "Report the request id to the operator of this server. A retry may or may not succeed."
 
     def __init__(self, detail: str, field_errors: Iterable[FieldError] = ()) -> None:
         super().__init__(detail)
@@ -65,100 +66,127 @@ class DirectoryError(Exception):
 
 
 class RequestError(DirectoryError):
-    """The request is at fault."""
+    """The request is wrong: sending it again fails again."""
 
 
 class BadRequest(RequestError):
-    """It cannot be read."""
+    """The request cannot be parsed."""
 
     code = "BAD_REQUEST"
-    title = "The request cannot be read"
+    title = "Malformed request"
+    description = (
+        "The request cannot be parsed: invalid JSON or UTF-8, a cursor that this list did not issue, or a parameter "
+        "or header that is sent twice."
+    )
+    remedy = "Correct what “detail” names. Take cursors from “next”, and keep the sort and the filters they came with."
 
 
 class ValidationFailed(RequestError):
-    """It can be read and is wrong."""
+    """The request can be parsed, but has invalid values."""
 
     code = "VALIDATION_FAILED"
-    title = "The request is not valid"
+    title = "Invalid request"
+    description = "A parameter or field does not exist, is missing, or has a value out of its bounds."
+    remedy = "Correct each entry of “errors”: it names a parameter or points into the body, and says what is valid."
 
     @classmethod
     def of(cls, *field_errors: FieldError) -> ValidationFailed:
-        """An error whose sentence is made of its field_errors."""
-        sentences = [
-            f"{_spelled(field_error)}: {field_error.message}" for field_error in field_errors[:MAX_FIELD_ERRORS]
-        ]
-        more = [f"and {len(field_errors) - MAX_FIELD_ERRORS} more"] if len(field_errors) > MAX_FIELD_ERRORS else []
-        return cls("; ".join((*sentences, *more)), field_errors[:MAX_FIELD_ERRORS])
+        """Build the error whose detail lists these field errors, the first `MAX_FIELD_ERRORS` of them."""
+        sentences = [f"{_name(error)}: {error.message}" for error in field_errors[:MAX_FIELD_ERRORS]]
+        if len(field_errors) > MAX_FIELD_ERRORS:
+            sentences.append(f"and {len(field_errors) - MAX_FIELD_ERRORS} more")
+        return cls("; ".join(sentences), field_errors[:MAX_FIELD_ERRORS])
 
 
 class Unauthenticated(RequestError):
-    """Nobody knows who asks. `challenge` says, in the words of RFC 6750, what would do."""
+    """There is no credential. `challenge` is the value of `WWW-Authenticate` (RFC 6750)."""
 
     code = "UNAUTHENTICATED"
-    title = "Who is asking?"
+    title = "Authentication required"
+    description = "The request has no credential, or one that is unknown, expired, revoked or forged."
+    remedy = "Send a valid API key or token in the header “Authorization: Bearer …”."
     challenge: ClassVar[str] = "Bearer"
 
 
 class InvalidCredential(Unauthenticated):
-    """Somebody asks with a credential that proves nothing."""
+    """The credential is unknown, expired, revoked or forged."""
 
     challenge = 'Bearer error="invalid_token"'
 
 
 class Forbidden(RequestError):
-    """Somebody asks who may not."""
+    """The actor may not do this."""
 
     code = "FORBIDDEN"
-    title = "Not allowed"
+    title = "Permission denied"
+    description = "The credential does not permit this operation, or filtering and sorting by a field that it may not read."
+    remedy = "Use a credential with the required role or scope, or leave out the fields that are named."
 
 
 class NotFound(RequestError):
-    """There is none, or none that the actor may see."""
+    """The record does not exist, or is hidden from the actor."""
 
     code = "NOT_FOUND"
     title = "Not found"
+    description = "Nothing exists at this path, or nothing that the credential may read."
+    remedy = "Check the id and the path; paths do not end with a slash."
 
 
 class Conflict(RequestError):
-    """It contradicts what is stored."""
+    """The request contradicts stored data."""
 
     code = "CONFLICT"
-    title = "In conflict with what is stored"
+    title = "Conflict with stored data"
+    description = "A value that must be unique is taken, or other records still refer to this one."
+    remedy = "Choose another value, or change the other records first."
 
 
 class VersionMismatch(Conflict):
-    """The record has changed in the meantime."""
+    """The record has another version than the request expects."""
 
     code = "VERSION_MISMATCH"
-    title = "Changed in the meantime"
+    title = "Version mismatch"
+    description = "The record no longer has the version that If-Match (ifVersion in GraphQL) names."
+    remedy = "Read the record again, and repeat the change against its current version."
 
 
 class IdempotencyInProgress(Conflict):
-    """The same request, under the same key, is not finished."""
+    """The first request with the same idempotency key is still running."""
 
     code = "IDEMPOTENCY_IN_PROGRESS"
-    title = "The same request is under way"
+    title = "Request with the same key in progress"
+    description = "A request with this Idempotency-Key was received and has not finished."
+    remedy = "Wait a moment and send the request again: it returns the response of the first."
 
 
 class IdempotencyMismatch(RequestError):
-    """Its key was used before, for another request."""
+    """The idempotency key was used for a different request."""
 
     code = "IDEMPOTENCY_MISMATCH"
-    title = "Another request under the same key"
+    title = "Idempotency key used for another request"
+    description = "This Idempotency-Key was used before, for a request with other content."
+    remedy = "Use a new key for each new request, and repeat a key only with the same request."
 
 
 class QueryTooComplex(RequestError):
-    """It asks for more than one request may."""
+    """The request exceeds a limit on what one request may ask for."""
 
     code = "QUERY_TOO_COMPLEX"
-    title = "Too much for one request"
+    title = "Query too complex"
+    description = (
+        "The body has too many values, or the query is nested too deeply, selects too much, or could return too many "
+        "records."
+    )
+    remedy = "Request less at a time: fewer values, smaller pages, fewer levels."
 
 
 class ServiceUnavailable(DirectoryError):
-    """The service is at fault; trying again later may help."""
+    """The service cannot answer now: a retry may succeed. `retry_after` is in seconds."""
 
     code = "UNAVAILABLE"
-    title = "Not now"
+    title = "Service unavailable"
+    description = "The service cannot answer at the moment."
+    remedy = "Retry after the number of seconds in the header Retry-After."
     retry_after: ClassVar[int] = 1
 
 
@@ -166,34 +194,38 @@ class Overloaded(ServiceUnavailable):
     """Too many requests wait."""
 
     code = "OVERLOADED"
-    title = "Too busy"
+    title = "Server overloaded"
+    description = "More requests are waiting than this server can answer in time."
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """The database cannot be reached, or is locked or full."""
+    """The database is unreachable, locked or full."""
 
     code = "DB_UNAVAILABLE"
-    title = "The database is not available"
+    title = "Database unavailable"
+    description = "The database is unreachable, locked or full. Nothing was changed."
 
 
 class DatabaseCorrupt(DatabaseUnavailable):
-    """Its file holds what SQLite cannot make sense of."""
+    """SQLite cannot read its file."""
 
 
 class DatabaseMisconfigured(DatabaseUnavailable):
-    """What is set about the database is wrong: trying again does not help."""
+    """A setting of the database is wrong: a retry does not help."""
 
 
 class Timeout(ServiceUnavailable):
-    """The answer was not there in time."""
+    """The deadline passed while the request waited."""
 
     code = "TIMEOUT"
-    title = "Out of time"
+    title = "Request timed out"
+    description = "The response was not ready before the deadline."
+    remedy = "Request less, or retry after the number of seconds in the header Retry-After."
 
 
 class QueryTimeout(Timeout):
-    """The database was at work on it when the time was up: it did not merely wait."""
+    """The deadline passed while the database ran the query."""
 
 
-def _spelled(field_error: FieldError) -> str:
-    return ".".join(map(str, field_error.path)) or "the body"
+def _name(error: FieldError) -> str:
+    return ".".join(map(str, error.path)) or "the body"

@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from schema.engine.errors import DISK, DatabaseCorrupt, DatabaseUnavailable
+from schema.engine.errors import DISK_FAILURE, DatabaseCorrupt, DatabaseUnavailable
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
@@ -296,7 +296,7 @@ async def test_a_full_database_refuses_what_it_has_no_room_for(directory, databa
         refused = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
         filled += 20 - len(refused)
 
-    assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, DISK)}
+    assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, DISK_FAILURE)}
     with pytest.raises(DatabaseUnavailable):
         await directory.check()
     assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(filled,)]]

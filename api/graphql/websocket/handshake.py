@@ -36,7 +36,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
         await send({"type": "websocket.close", "code": code, "reason": error.title})
         return
     request_id = scope.get("request_id", "")
-    answer = problem_details.answer(error, scope["path"], request_id)
+    answer = problem_details.problem_response(error, scope["path"], request_id)
     headers = [*answer.headers, *HEADERS, (b"x-request-id", request_id.encode()), *scope.get("response_headers", ())]
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": answer.body})

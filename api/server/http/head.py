@@ -159,7 +159,7 @@ def parser_error(error: Exception) -> DirectoryError:
     """The error for what the parser rejects. With a context the failure is one of our callbacks."""
     if error.__context__ is not None:
         log.error("reading a request failed", exc_info=error.__context__)
-        return problem_details.INTERNAL
+        return problem_details.INTERNAL_ERROR
     if "Request has invalid `Transfer-Encoding`" in str(error):  # which does not end in chunked
         return problem_details.NotImplementedHere(_ONLY_CHUNKED)
     return BadRequest(f"not an HTTP/1.1 request: {error}")
@@ -171,7 +171,7 @@ def refusal(error: DirectoryError, url: bytes, default_lines: bytes, *, logged: 
     `logged`: a refusal has been logged this second, so this one is logged at DEBUG.
     """
     path, request_id = url.partition(b"?")[0].decode("latin-1") or "/", os.urandom(8).hex()
-    response = problem_details.answer(error, path, request_id)
+    response = problem_details.problem_response(error, path, request_id)
     level = logging.WARNING if response.status >= 500 and response.status != 505 and not logged else logging.DEBUG
     log.log(
         level,

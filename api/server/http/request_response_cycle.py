@@ -76,7 +76,7 @@ class RequestResponseCycle(httptools_impl.RequestResponseCycle):
 
     async def send_500_response(self) -> None:
         """Called by uvicorn where the application fails before its response has begun."""
-        response = problem_details.answer(problem_details.INTERNAL, self.scope.get("path", "/"), "")
+        response = problem_details.problem_response(problem_details.INTERNAL_ERROR, self.scope.get("path", "/"), "")
         length = (b"content-length", b"%d" % len(response.body))
         headers = [*response.headers, length, (b"cache-control", b"no-store"), (b"connection", b"close")]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})

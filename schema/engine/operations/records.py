@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from schema.engine.changes import Change
 from schema.engine.driver import ListQuery, Query, QueryGenerator, SingleQuery, UnboundedWrite
-from schema.engine.errors import UNCOUNTED, Forbidden, NotFound, QueryTimeout, QueryTooComplex
+from schema.engine.errors import COUNT_TIMEOUT, Forbidden, NotFound, QueryTimeout, QueryTooComplex
 from schema.engine.model.action import Action
 from schema.engine.model.action import action as action
 from schema.engine.model.policy import Rule
@@ -256,7 +256,7 @@ async def _read(unit_of_work: UnitOfWork, plan: Plan, step: Query) -> list[Rows]
         return await unit_of_work.read([step])
     except QueryTimeout:
         if plan.counts:
-            raise QueryTooComplex(UNCOUNTED) from None
+            raise QueryTooComplex(COUNT_TIMEOUT) from None
         raise
 
 

@@ -24,7 +24,7 @@ from schema.engine.driver import (
     TransactionFunction,
     batches,
 )
-from schema.engine.errors import DISK, DatabaseUnavailable
+from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable
 from schema.engine.metrics import SIZES, Histogram, QueryTimings
 from schema.engine.postgres.batch import MOST_TOGETHER, taken
 from schema.engine.postgres.pool import LostBefore, Outcome, QueuedCall
@@ -70,7 +70,7 @@ class PostgresDriver(Reading):
             self._pool.renew()
             raise DatabaseUnavailable(READS_ALONE)
         if monotonic() - self._full < LATELY:
-            raise DatabaseUnavailable(DISK)
+            raise DatabaseUnavailable(DISK_FAILURE)
 
     async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
         """The job's result, once it is committed; jobs that are apart from all others are committed together."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schema.engine.concurrency import QUARTER, FairShare
-from schema.engine.errors import LATE, DatabaseUnavailable, Overloaded, QueryTimeout, Timeout
+from schema.engine.errors import DATABASE_TIMEOUT, DatabaseUnavailable, Overloaded, QueryTimeout, Timeout
 from schema.engine.metrics import Connections
 from schema.engine.postgres.session import Connection
 
@@ -260,7 +260,7 @@ def _tell(errands: Sequence[QueuedCall] | deque[QueuedCall], outcomes: Sequence[
 def _expire(queue: Queue, errand: QueuedCall) -> None:
     """Past its deadline: one that waits is given up, one that reads is broken off, one that writes is let be."""
     if not errand.done.done() and (errand.trip is None or queue.breakable):
-        errand.done.set_exception(Timeout(LATE) if errand.trip is None else QueryTimeout(LATE))
+        errand.done.set_exception(Timeout(DATABASE_TIMEOUT) if errand.trip is None else QueryTimeout(DATABASE_TIMEOUT))
         _break_off(queue, errand)
 
 

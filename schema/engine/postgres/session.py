@@ -12,9 +12,9 @@ from asyncpg import PostgresError
 
 from schema.engine.database_url import PostgresAddress
 from schema.engine.errors import (
-    AWAY,
-    DISK,
-    LATE,
+    DATABASE_UNAVAILABLE,
+    DISK_FAILURE,
+    DATABASE_TIMEOUT,
     Conflict,
     DatabaseMisconfigured,
     DatabaseUnavailable,
@@ -115,7 +115,7 @@ def unavailable(error: BaseException) -> DatabaseUnavailable:
         return DatabaseMisconfigured("the database cannot be reached as DATABASE_URL has it: see to its parameters")
     if code == "53300":
         return DatabaseUnavailable("the database has no connection left")
-    return DatabaseUnavailable(AWAY)
+    return DatabaseUnavailable(DATABASE_UNAVAILABLE)
 
 
 def _insecure(server: PostgresAddress, error: BaseException) -> DatabaseMisconfigured | None:
@@ -149,15 +149,15 @@ def meaning(error: BaseException) -> BaseException:
     if code == "23503":
         return Conflict("other records refer to this one, or the one it refers to is gone")
     if code == "57014":
-        return QueryTimeout(LATE)
+        return QueryTimeout(DATABASE_TIMEOUT)
     if code.startswith("54"):
         return QueryTooComplex("the query is nested too deeply for the database")
     if code == READ_ONLY:
         return DatabaseUnavailable(READS_ALONE)
     if code in FULL:
-        return DatabaseUnavailable(DISK)
+        return DatabaseUnavailable(DISK_FAILURE)
     if code in TRY_AGAIN or code.startswith(_UNAVAILABLE) or is_loss(error):
-        return DatabaseUnavailable(AWAY)
+        return DatabaseUnavailable(DATABASE_UNAVAILABLE)
     return error
 
 

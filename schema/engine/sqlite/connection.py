@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable
 
 from schema.engine.errors import (
-    AWAY,
-    DISK,
-    LATE,
+    DATABASE_UNAVAILABLE,
+    DISK_FAILURE,
+    DATABASE_TIMEOUT,
     Conflict,
     DatabaseCorrupt,
     DatabaseUnavailable,
@@ -77,7 +77,7 @@ def meaning(error: BaseException) -> BaseException:
     if "parser stack overflow" in text or "Expression tree is too large" in text:
         return QueryTooComplex("the query is nested too deeply for the database")
     if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
-        return Timeout(LATE)
+        return Timeout(DATABASE_TIMEOUT)
     return _fault(error, text) if isinstance(error, sqlite3.DatabaseError) else error
 
 
@@ -87,8 +87,8 @@ def _fault(error: sqlite3.DatabaseError, text: str) -> sqlite3.DatabaseError | D
     if "locked" in text or "busy" in text:
         return DatabaseUnavailable("the database is not available: another process writes to it")
     if text.endswith("is full") or text.startswith("disk I/O"):
-        return DatabaseUnavailable(DISK)
-    return DatabaseUnavailable(AWAY) if _UNAVAILABLE.search(text) else error
+        return DatabaseUnavailable(DISK_FAILURE)
+    return DatabaseUnavailable(DATABASE_UNAVAILABLE) if _UNAVAILABLE.search(text) else error
 
 
 def patience_of(deadline: float) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 
 import aiosqlite
 
-from schema.engine.errors import LATE, DatabaseCorrupt, DatabaseUnavailable, Overloaded, Timeout
+from schema.engine.errors import DATABASE_TIMEOUT, DatabaseCorrupt, DatabaseUnavailable, Overloaded, Timeout
 from schema.engine.sqlite.database_file import Identity, identity
 
 MOST_WAITING = 1000
@@ -189,6 +189,6 @@ class ConnectionThread(ABC):
         errand.late = True
         if errand not in self._travelling:
             if not errand.done.done():
-                errand.done.set_exception(Timeout(LATE))
+                errand.done.set_exception(Timeout(DATABASE_TIMEOUT))
         elif self._interruptible(errand) and self._connection is not None:
             self._connection.interrupt_now()

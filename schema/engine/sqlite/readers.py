@@ -14,7 +14,7 @@ from typing import Any
 
 from schema.engine.concurrency import QUARTER, ConcurrencyLimit
 from schema.engine.driver import Query
-from schema.engine.errors import LATE, QueryTimeout, Timeout
+from schema.engine.errors import DATABASE_TIMEOUT, QueryTimeout, Timeout
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sqlite.connection import StatementObserver, connect, meaning, patience_of, roll_back
 from schema.engine.sqlite.connection_thread import ConnectionThread, Outcome, QueuedCall
@@ -44,7 +44,7 @@ class Reader(ConnectionThread):
                     return None, meaning(error)
             finally:
                 self._at = None
-        return None, QueryTimeout(LATE)
+        return None, QueryTimeout(DATABASE_TIMEOUT)
 
     def _interruptible(self, errand: QueuedCall) -> bool:
         return errand is self._at
@@ -60,7 +60,7 @@ class Readers:
         self._all = [Reader(path, deadline, watch) for _ in range(number)]
         self._idle = list(self._all)
         self._gate = ConcurrencyLimit(
-            number, MOST_WAITING, share, full="too many requests wait for the database", late=lambda: Timeout(LATE)
+            number, MOST_WAITING, share, full="too many requests wait for the database", late=lambda: Timeout(DATABASE_TIMEOUT)
         )
 
     async def open(self) -> None:

@@ -17,7 +17,7 @@ from math import inf
 from typing import Any
 
 from schema.engine.driver import QueryGenerator, TransactionFunction, UnboundedWrite
-from schema.engine.errors import DISK, DatabaseUnavailable, DirectoryError
+from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable, DirectoryError
 from schema.engine.metrics import SIZES, Histogram
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sqlite.connection import LOG_LIMIT, StatementObserver, connect, meaning, patience_of, roll_back
@@ -91,7 +91,7 @@ class Writer(ConnectionThread):
                 return outcomes
             # A disk that is full is full for all, and one after another would take its time to find out.
             if any(map(_is_full, left_out.values())):
-                return self._ended(connection, DatabaseUnavailable(DISK), len(errands))
+                return self._ended(connection, DatabaseUnavailable(DISK_FAILURE), len(errands))
 
     def _ended(self, connection: sqlite3.Connection, error: BaseException, number: int) -> list[Outcome]:
         self.failed = time.monotonic()
@@ -118,7 +118,7 @@ class Writer(ConnectionThread):
 
 
 def _is_full(error: BaseException | None) -> bool:
-    return isinstance(error, DatabaseUnavailable) and error.detail == DISK
+    return isinstance(error, DatabaseUnavailable) and error.detail == DISK_FAILURE
 
 
 def _transaction(

@@ -22,7 +22,9 @@ class RequestRefused(RequestError):
     """A request that cannot be run at all: it has errors, and no data."""
 
     code = "GRAPHQL_VALIDATION_FAILED"
-    title = "Not a valid GraphQL request"
+    title = "Invalid GraphQL request"
+    description = "The document does not fit the schema: a field, an argument or a variable is wrong."
+    remedy = "Correct what “locations” points to. GraphiQL at /graphql completes names and shows the schema."
 
     def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
         super().__init__("; ".join(error.message for error in errors))
@@ -35,6 +37,15 @@ class RequestRefused(RequestError):
         return self
 
 
+class ParseFailed(RequestRefused):
+    """The document is not valid GraphQL."""
+
+    code = "GRAPHQL_PARSE_FAILED"
+    title = "GraphQL syntax error"
+    description = "The document is not valid GraphQL: a bracket or a name is misplaced."
+    remedy = "Correct the position that “locations” points to."
+
+
 def too_many(records: int, most: int) -> RequestRefused:
     """What to say of a request that could bring back too many records."""
     sentence = f"the query could bring back {records} records; {most} are allowed: ask for smaller pages"
@@ -45,7 +56,7 @@ class NotAQuery(RequestError):
     """An operation that may not come this way."""
 
     code = "METHOD_NOT_ALLOWED"
-    title = "Not with this method"
+    title = "Method not allowed"
 
 
 def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:

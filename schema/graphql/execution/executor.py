@@ -16,7 +16,7 @@ import orjson
 from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, execute
 from graphql.execution.values import VariableValues
 
-from schema.engine.errors import UNCOUNTED, DirectoryError, Forbidden, QueryTimeout, QueryTooComplex
+from schema.engine.errors import COUNT_TIMEOUT, DirectoryError, Forbidden, QueryTimeout, QueryTooComplex
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.coercion import Variables
@@ -196,7 +196,7 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
         rows = await work.read(steps) if steps else []
     except DirectoryError as error:
         uncounted = isinstance(error, QueryTimeout) and any(one.counts for one in prepared.values())
-        context.answers |= dict.fromkeys(prepared, QueryTooComplex(UNCOUNTED) if uncounted else error)
+        context.answers |= dict.fromkeys(prepared, QueryTooComplex(COUNT_TIMEOUT) if uncounted else error)
         return
     brought = iter(rows)
     for key, one in prepared.items():

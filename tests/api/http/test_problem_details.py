@@ -14,8 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.http import problem_details
-from api.http.problem_pages import PAGES
 from api.middleware.request import LONGEST_URL
+from api.pages.problems import problem_types
 from api.settings import read
 from schema.engine.errors import Conflict, DirectoryError, Overloaded, ServiceUnavailable
 from schema.migrations.commands import migrate
@@ -351,19 +351,19 @@ def kinds(kind: type[DirectoryError]) -> Iterator[type[DirectoryError]]:
 
 @pytest.mark.parametrize("kind", list(kinds(DirectoryError)), ids=lambda it: it.code)
 def test_every_kind_of_error_has_its_status_and_its_page(http_client, kind):
-    pages = {code: (title, status) for code, title, status, _, _ in PAGES}
+    pages = {page.code: (page.title, page.status) for page in problem_types()}
 
     assert pages[kind.code] == (kind.title, problem_details.status_of(kind))
-    assert http_client.get(problem_details.type_of(kind.code)).status_code == 200
+    assert http_client.get(problem_details.problem_type(kind.code)).status_code == 200
 
 
 def test_every_page_has_words_for_what_it_means_and_what_to_do(http_client):
-    for code, title, _, meaning, remedy in PAGES:
-        page = http_client.get(problem_details.type_of(code))
+    for problem in problem_types():
+        page = http_client.get(problem_details.problem_type(problem.code))
 
         assert page.status_code == 200
-        assert all(word.endswith((".", "?")) for word in (meaning, remedy))
-        assert title in page.text.replace("&#x27;", "'")
+        assert all(text.endswith(".") for text in (problem.description, problem.remedy))
+        assert problem.title in page.text.replace("&#x27;", "'")
 
 
 def test_an_error_of_ones_own_has_the_status_of_its_kind():
@@ -372,7 +372,7 @@ def test_an_error_of_ones_own_has_the_status_of_its_kind():
 
         code, title = "SEAT_OCCUPIED", "Somebody sits there"
 
-    answer = problem_details.answer(Occupied("seat 7 is taken"), "/seats/7", "1")
+    answer = problem_details.problem_response(Occupied("seat 7 is taken"), "/seats/7", "1")
 
     assert answer.status == 409
     assert json.loads(answer.body)["type"] == "/problems/seat-occupied"

@@ -19,11 +19,12 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from api.pages.assets import MANIFEST
-from api.pages.routes import GUARDED, POLICY, STATIC, Problem, graphiql_page, routes
+from api.pages.problems import ProblemType
+from api.pages.routes import PAGE_HEADERS, POLICY, STATIC, graphiql_page, routes
 
 PROBLEMS = [
-    Problem("NOT_FOUND", "Nothing is here", 404, "There is no such thing.", "Look for <another> one."),
-    Problem("GRAPHQL_PARSE_FAILED", "Not GraphQL", None, "It cannot be parsed.", "Mend it."),
+    ProblemType("NOT_FOUND", "Nothing is here", 404, "There is no such thing.", "Look for <another> one."),
+    ProblemType("GRAPHQL_PARSE_FAILED", "Not GraphQL", None, "It cannot be parsed.", "Mend it."),
 ]
 PAGES = ["/", "/docs", "/redoc", "/graphql", "/problems", "/problems/not-found", "/problems/graphql-parse-failed"]
 
@@ -75,7 +76,7 @@ def test_a_page_is_guarded(http_client, path):
 
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert {name.lower(): value for name, value in GUARDED.items()}.items() <= dict(response.headers).items()
+    assert {name.lower(): value for name, value in PAGE_HEADERS.items()}.items() <= dict(response.headers).items()
     assert "unsafe" not in POLICY
 
 

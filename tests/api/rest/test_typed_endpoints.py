@@ -186,7 +186,7 @@ async def broken() -> Row:
 @get("/who", summary="Say who asks")
 async def who(actor: Actor, call: EndpointRequest, directory: Directory) -> Said:
     """Says who asks."""
-    return Said(said=repr((sorted(actor.roles), call.actor is actor, call.directory is directory, call.url)))
+    return Said(said=repr((sorted(actor.roles), call.actor is actor, call.directory is directory, call.url_path)))
 
 
 @get("/ages/{id}", summary="Say how old somebody is", errors=(NotFound,))

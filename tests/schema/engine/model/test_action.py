@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from api.openapi.schemas import action_schema
+from api.rest.json_schemas import action_schema
 from schema.engine.errors import ValidationFailed
 from schema.engine.model import input_models
 from schema.engine.model.action import action

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from api.observability import health
 from api.settings import read
-from schema.engine.errors import DISK, DatabaseUnavailable
+from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import create
 from schema.engine.postgres.session import READS_ALONE
@@ -111,8 +111,8 @@ async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(ur
         with pytest.raises(DatabaseUnavailable) as refused:
             await directory.write(full)
 
-        assert refused.value.detail == DISK
-        with pytest.raises(DatabaseUnavailable, match=DISK):
+        assert refused.value.detail == DISK_FAILURE
+        with pytest.raises(DatabaseUnavailable, match=DISK_FAILURE):
             await directory.check()
         await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
         await directory.check()  # What has gone well since says more than what did not.

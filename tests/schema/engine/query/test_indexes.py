@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from api.rest.list_parameters import listing, orders
+from api.rest.list_parameters import list_selection, sort_options
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import plan_list
@@ -212,7 +212,7 @@ def somebody(number):
 def steps(path, query, *, after=None, before=None):
     """How many steps of its machine SQLite takes for a page, and what the page has."""
     asked = {"limit": 20, **query, **({"after": after} if after else {}), **({"before": before} if before else {})}
-    branch, values = listing(USER, None, asked, SIGNER)
+    branch, values = list_selection(USER, None, asked, SIGNER)
     values = {**values, "actor": None}
     plan = plan_list(USER, branch, ADMIN.kind)
     calls = 0
@@ -262,16 +262,16 @@ def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
 
 
 @pytest.mark.usefixtures("soon_many")
-@pytest.mark.parametrize("sort", sorted(orders(USER)))
+@pytest.mark.parametrize("sort", sorted(sort_options(USER)))
 @pytest.mark.parametrize("search", [None, "zuse", "zzqxj"])
 def test_every_order_costs_as_much_whatever_the_size(sizes, sort, search):
-    check_flat(sizes, {"sort": orders(USER)[sort], **({"q": search.parse_words(search)} if search else {})})
+    check_flat(sizes, {"sort": sort_options(USER)[sort], **({"q": search.parse_words(search)} if search else {})})
 
 
 @pytest.mark.usefixtures("soon_many")
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
 def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_from_the_rest(sizes, sort):
-    check_flat(sizes, {"sort": orders(USER)[sort], "q": search.parse_words("ada")})
+    check_flat(sizes, {"sort": sort_options(USER)[sort], "q": search.parse_words("ada")})
 
 
 @pytest.mark.usefixtures("soon_many")
@@ -294,7 +294,7 @@ def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_f
     ids=str,
 )
 def test_a_filter_costs_as_much_beside_another_order_whatever_the_size(sizes, beside, sort):
-    check_flat(sizes, {**beside, "sort": orders(USER)[sort]})
+    check_flat(sizes, {**beside, "sort": sort_options(USER)[sort]})
 
 
 @pytest.mark.parametrize("down", ["", "-"])
@@ -314,7 +314,7 @@ def test_a_filter_costs_as_much_beside_another_order_whatever_the_size(sizes, be
 def test_a_filter_costs_as_much_in_the_order_of_its_own_field_whatever_the_size(sizes, asked, down):
     ((name, _),) = asked.items()
 
-    check_flat(sizes, {**asked, "sort": orders(USER)[f"{down}{name.partition('__')[0]}"]})
+    check_flat(sizes, {**asked, "sort": sort_options(USER)[f"{down}{name.partition('__')[0]}"]})
 
 
 def check_flat(sizes, query):

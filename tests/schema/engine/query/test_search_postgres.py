@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.rest.list_parameters import listing, orders
+from api.rest.list_parameters import list_selection, sort_options
 from benchmarks.effort_postgres import literal
 from schema.engine.database_url import postgres_address
 from schema.engine.postgres.session import connect
@@ -68,7 +68,7 @@ async def rows(crowded, monkeypatch):
     connection = await connect(postgres_address(crowded), 30)
 
     async def counted(**asked):
-        branch, values = listing(USER, None, {"limit": 20, **asked}, SIGNER)
+        branch, values = list_selection(USER, None, {"limit": 20, **asked}, SIGNER)
         statement = plan_list(USER, branch, ADMIN.kind).statement.on(dialect())
         given = ", ".join(map(literal, statement.bind({**values, "actor": None})))
         await connection.execute(f"PREPARE asked AS {statement.sql}")
@@ -88,7 +88,7 @@ def gone_through(plan):
 @pytest.mark.parametrize("sort", [None, "id", "-id", "email", "-age", "last_name", "-last_name", "-created_at"])
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
 async def test_a_search_goes_through_few_rows_in_any_order(rows, search, sort):
-    order = {"sort": orders(USER)[sort]} if sort else {}
+    order = {"sort": sort_options(USER)[sort]} if sort else {}
 
     assert await rows(**search, **order) < AT_MOST
 
@@ -102,8 +102,8 @@ async def test_a_search_goes_through_few_rows_in_any_order(rows, search, sort):
         {"created_at__gt": "2026-01-01T00:00:00.010000Z"},
         {"first_name__startswith": "a"},
         {"last_name__startswith": "name 5"},
-        {"first_name__startswith": "p", "sort": orders(USER)["id"]},
-        {"email__startswith": "person", "age__gte": 1, "sort": orders(USER)["-created_at"]},
+        {"first_name__startswith": "p", "sort": sort_options(USER)["id"]},
+        {"email__startswith": "person", "age__gte": 1, "sort": sort_options(USER)["-created_at"]},
     ],
     ids=str,
 )
