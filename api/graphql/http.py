@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
-from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches, quality_of, parse_query, read_body
+from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches, parse_query, quality_of, read_body
 from api.middleware.request_cost import POINT_BYTES, charge_size
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor

@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110, 13): entity tags of records and lists, `If-None-Match` (304) and `If-Match` (412).
 
-A 304 is decided by `is_not_modified`, here. A 412 is decided in the transaction of the write: it compares the stored version
-with `expected_versions` and raises `VersionMismatch` (`schema/engine/operations`).
+A 304 is decided here, by `is_not_modified`. A 412 is decided in the transaction of the write, which compares the stored
+version with `expected_versions` and raises `VersionMismatch` (`schema/engine/operations`).
 """
 
 from __future__ import annotations

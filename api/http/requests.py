@@ -49,9 +49,7 @@ def check_media_type(content_type: str | None, accepted: Sequence[str], method: 
         return
     listed = ", ".join(accepted)
     header = {"PATCH": b"accept-patch", "POST": b"accept-post"}.get(method, b"accept")
-    raise UnsupportedMediaType(
-        f"Content-Type: must be {' or '.join(accepted)}, in UTF-8", [(header, listed.encode())]
-    )
+    raise UnsupportedMediaType(f"Content-Type: must be {' or '.join(accepted)}, in UTF-8", [(header, listed.encode())])
 
 
 def media_type_matches(content_type: str, accepted: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Examples of schemas, built from the examples of their parts, so that a field's example shows wherever the field does."""
+"""Examples of schemas, built from those of their parts, so that a field's example shows wherever the field does."""
 
 from __future__ import annotations
 

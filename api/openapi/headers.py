@@ -47,5 +47,7 @@ HEADERS: dict[str, Schema] = {
     "RateLimit-Policy": _header("The rate limit, where one applies.", '"default";q=600;w=60'),
     "Retry-After": _header("The number of seconds to wait before a retry.", 1, always=True) | {"schema": _SECONDS},
     "WWW-Authenticate": _header("The authentication that is required (RFC 6750).", "Bearer", always=True),
-    "X-Request-ID": _header("The id of this request in the server's log.", "4f1c2a9e5d7b4c36", always=True, maxLength=100),
+    "X-Request-ID": _header(
+        "The id of this request in the server's log.", "4f1c2a9e5d7b4c36", always=True, maxLength=100
+    ),
 }

@@ -48,7 +48,11 @@ def _same_path(endpoint: Endpoint, endpoints: Iterable[Endpoint]) -> dict[str, A
     """Link to the other operations at the same path, unless it has been deleted."""
     if endpoint.method == "DELETE":
         return {}
-    ids = {parameter.name: f"$request.path.{parameter.name}" for parameter in endpoint.parameters if parameter.location == "path"}
+    ids = {
+        parameter.name: f"$request.path.{parameter.name}"
+        for parameter in endpoint.parameters
+        if parameter.location == "path"
+    }
     return {
         other.name: _link(other, ids) for other in endpoints if other.path == endpoint.path and other is not endpoint
     }

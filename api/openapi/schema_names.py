@@ -56,9 +56,7 @@ def _resource_schemas(resource: Resource) -> dict[str, Schema]:
 
 
 def _input_schemas(endpoints: Iterable[Endpoint]) -> dict[str, Schema]:
-    return {
-        name: schema for endpoint in endpoints if endpoint.body for name, schema in endpoint.body.schemas.items()
-    }
+    return {name: schema for endpoint in endpoints if endpoint.body for name, schema in endpoint.body.schemas.items()}
 
 
 def _output_schemas(endpoints: Iterable[Endpoint]) -> dict[str, Schema]:

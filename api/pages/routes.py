@@ -1,7 +1,7 @@
 """The HTML pages: the front page, Swagger UI, ReDoc, GraphiQL, and one page for each problem type.
 
-The templates are in `static/pages/`; `api.pages.assets` installs the explorers' files. No page has inline code or remote content,
-so that one strict policy holds for all. Links are relative, so that the pages work under any prefix.
+The templates are in `static/pages/`; `api.pages.assets` installs the explorers' files. No page has inline code or
+remote content, so that one strict policy holds for all. Links are relative, so that the pages work under any prefix.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _page(
     vendor: Path = VENDOR,
     variables: Mapping[str, str] | None = None,
 ) -> Response:
-    """Render a page. Its links to static files carry their digests; `root` is the relative path to the server's root."""
+    """Render a page, with digests in its links to static files. `root` is the relative path to the server's root."""
     link = f'href="{root}{current or name}"'
     header = _template("header").substitute(root=root).replace(link, f'{link} aria-current="page"')
     text = _template(name).substitute(variables or {}, header=header, root=root)

@@ -20,7 +20,7 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 def json_schema_of(hint: Any, mode: Mode) -> tuple[Schema, dict[str, Schema]]:
-    """Return a type's schema and all named schemas that belong to it. The schema of a class is a reference to its name."""
+    """Return a type's schema, and the named schemas it refers to. The schema of a class is a reference to its name."""
     schema = TypeAdapter(hint).json_schema(ref_template=REFERENCE, mode=mode, schema_generator=_SchemaGenerator)
     complete_schema(schema, describe_defaults=mode == "validation")
     named: dict[str, Schema] = schema.pop("$defs", {})

@@ -22,7 +22,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body. `read` converts its bytes, or raises a `RequestError`. `schemas` are those that `schema` refers to."""
+    """A request body. `read` converts its bytes, or raises a `RequestError`; `schema` refers to `schemas`."""
 
     schema: Schema
     read: Callable[[bytes], Any]
@@ -47,8 +47,8 @@ class ResponseSpec:
 class EndpointRequest(NamedTuple):
     """A request whose parts have been read and checked, as the handler gets it.
 
-    `path`, `query` and `body` are converted values; `query_texts` are the parameters as sent. `url_path` is the path below
-    `root_path`.
+    `path`, `query` and `body` are converted values; `query_texts` are the parameters as sent. `url_path` is the path
+    below `root_path`.
     """
 
     actor: Actor

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is executed once, however often it is sent.
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request is executed once, however often it is sent.
 
 The draft has the key in quotes, as a structured field; many clients send it bare. Both are the same key.
 """

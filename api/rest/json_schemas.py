@@ -71,7 +71,9 @@ def update_schema(resource: Resource) -> Schema:
 
 def link_schema(relation: Relation) -> Schema:
     """Return the schema of a link's own fields in a PUT."""
-    members = {field.name: _input(field, describe_default=True) for field in relation.link_fields if not field.read_only}
+    members = {
+        field.name: _input(field, describe_default=True) for field in relation.link_fields if not field.read_only
+    }
     near = resource_of(relation.source).singular
     description = f"The fields of a {relation.singular} of a {near}. A field that is not sent keeps its value."
     return _closed(members, [], description=description)

@@ -126,8 +126,8 @@ def _page_parameters(resource: Resource) -> Iterable[Parameter]:
     yield _parameter(
         "before", cursor(CURSOR), "The cursor in the `prev` link of a page of this list: return the page before it."
     )
-    sort_text = "The fields to sort by; with a minus before each name, descending. Null sorts lowest, ties are in the order of "
-    yield _parameter("sort", sort, f"{sort_text}the id. {DEFAULT_ORDER}")
+    description = "The fields to sort by; a minus before each name sorts in descending order. Null sorts lowest. "
+    yield _parameter("sort", sort, f"{description}Ties are sorted by id. {DEFAULT_ORDER}")
     yield _parameter("count", one_of({"exact": True}, "exact"), "`exact` adds the number of items on all pages.")
 
 

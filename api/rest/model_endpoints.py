@@ -17,7 +17,7 @@ from api.rest.endpoint import JSON, MERGE_PATCH, Body, Endpoint, EndpointRequest
 from api.rest.idempotency import IDEMPOTENCY_ERRORS, IDEMPOTENCY_KEY, idempotent_unit_of_work
 from api.rest.json_schemas import action_schema, created_name, reference
 from api.rest.link_endpoints import NO_CONTENT, id_parameter, link_endpoints
-from api.rest.list_parameters import list_selection, list_parameters, record_selection
+from api.rest.list_parameters import list_parameters, list_selection, record_selection
 from api.rest.parameters import IF_MATCH, IF_NONE_MATCH
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.model import input_models
@@ -79,8 +79,8 @@ def _list(resource: Resource) -> Endpoint:
         path=f"/{resource.plural}",
         name=f"list{resource.plural_name}",
         summary=f"List {resource.plural}",
-        description=f"A page of {resource.plural} in a stable order: by id, unless `sort` is sent. Filters are combined "
-        "with AND.",
+        description=f"A page of {resource.plural} in a stable order: by id, unless `sort` is sent. Records match all "
+        "filters.",
         tag=resource.plural,
         parameters=(*list_parameters(resource), IF_NONE_MATCH),
         responses=(_page_spec(f"A page of {resource.plural}.", resource.name), NOT_MODIFIED),
@@ -139,9 +139,7 @@ def _update(resource: Resource) -> Endpoint:
     async def update_record(request: EndpointRequest) -> HTTPResponse:
         versions, selection = expected_versions(request.headers), record_selection(resource)
         id, changes = request.path["id"], request.body
-        return _changed(
-            await records.update(request.unit_of_work, resource, id, changes, selection, versions=versions)
-        )
+        return _changed(await records.update(request.unit_of_work, resource, id, changes, selection, versions=versions))
 
     body = Body(
         reference(f"{resource.name}Update"),
@@ -190,9 +188,7 @@ def _call(resource: Resource, action: Action) -> Endpoint:
         versions, selection = expected_versions(request.headers), record_selection(resource)
         unit_of_work = idempotent_unit_of_work(request, versions)
         id, arguments = request.path["id"], request.body
-        return _changed(
-            await records.call(unit_of_work, resource, action, id, arguments, selection, versions=versions)
-        )
+        return _changed(await records.call(unit_of_work, resource, action, id, arguments, selection, versions=versions))
 
     return Endpoint(
         method="POST",
@@ -237,9 +233,7 @@ def _get_below(resource: Resource, relation: Relation) -> Endpoint:
 
     async def get_below(request: EndpointRequest) -> HTTPResponse:
         id, selection = request.path["id"], record_selection(target)
-        return HTTPResponse(
-            200, await records.get_one_below(request.unit_of_work, resource, id, relation, selection)
-        )
+        return HTTPResponse(200, await records.get_one_below(request.unit_of_work, resource, id, relation, selection))
 
     return Endpoint(
         method="GET",
@@ -284,7 +278,9 @@ def _link_header(request: EndpointRequest, page: PageResult) -> tuple[tuple[byte
     """Return `Link` (RFC 8288) with the next and the previous page, as far as they exist."""
     cursors = (("next", "after", page.next), ("prev", "before", page.previous))
     others = [(name, texts) for name, texts in request.query_texts.items() if name not in ("after", "before")]
-    start = f"<{request.root_path}{request.url_path}?" + _query(tuple([(name, it) for name, texts in others for it in texts]))
+    start = f"<{request.root_path}{request.url_path}?" + _query(
+        tuple([(name, it) for name, texts in others for it in texts])
+    )
     # A cursor is base64url, which a URL takes unencoded.
     links = [f'{start}{name}={cursor}>; rel="{rel}"' for rel, name, cursor in cursors if cursor]
     return ((b"link", ", ".join(links).encode()),) if links else ()

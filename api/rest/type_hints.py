@@ -1,7 +1,7 @@
-"""From the type of a function's parameter to what stands in a URL: its schema, and how its text is read.
+"""From the type of a function's parameter to a `Value` in a URL: its schema, and how its text is read.
 
-What a type leaves open is bounded here: text to a thousand characters without control characters, integers to 64 bits,
-lists to fifty values. Text is read as strictly as JSON: an integer is `36`, never `036`, `+36` or `3_6`.
+What a type leaves open is bounded here: text to 1000 characters without control characters, integers to 64 bits, lists
+to 50 values. Text is read as strictly as JSON: an integer is `36`, never `036`, `+36` or `3_6`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from api.rest import json_schemas
 from api.rest.parameters import Schema
 from api.rest.url_values import Value
 
-LONGEST_TEXT, MOST_ITEMS = 1000, 50
+MAX_TEXT, MAX_ITEMS = 1000, 50
 PLAIN = (str, int, float, bool, Enum, datetime, date, UUID)
 _TEXT = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _TEXT_IN_LIST = r"^[^,\u0000-\u001f\u007f-\u009f]*$"
 _DATE = {"minLength": 10, "maxLength": 10, "pattern": "^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
-_FORMATS: Mapping[str, Schema] = {"date-time": schemas.MOMENT, "uuid": schemas.UUID, "date": _DATE}
+_FORMATS: Mapping[str, Schema] = {"date-time": json_schemas.MOMENT, "uuid": json_schemas.UUID, "date": _DATE}
 _BOOLEAN = re.compile("true|false")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _LITERALS = {"integer": _NUMBER, "number": _NUMBER, "boolean": _BOOLEAN}
-_OURS = {_TEXT, _TEXT_IN_LIST, *(words["pattern"] for words in _FORMATS.values())}
+_OWN_PATTERNS = {_TEXT, _TEXT_IN_LIST, *(schema["pattern"] for schema in _FORMATS.values())}
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def is_plain(hint: Any) -> bool:
-    """Whether a type can be read from one piece of text, or from several."""
+    """Tell whether a type can be read from one text, or from a list of texts."""
     if get_origin(hint) in (Annotated, list):
         return is_plain(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
@@ -46,11 +46,11 @@ def is_plain(hint: Any) -> bool:
 
 
 def value_of_hint(hint: Any, default: Any = None) -> tuple[Value, bool]:
-    """What stands for a parameter of this type, and whether it is a list, of which `read` reads one value."""
-    wanted = _without_none(hint)
-    adapter: TypeAdapter[Any] = TypeAdapter(wanted, config=_STRICT)
-    found = adapter.json_schema()
-    schema: Schema = _inlined(found, found.pop("$defs", {}))
+    """Return the value of a plain type, and whether it is a list, of which `read` converts one item."""
+    required = _without_none(hint)
+    adapter: TypeAdapter[Any] = TypeAdapter(required, config=_STRICT)
+    generated = adapter.json_schema()
+    schema: Schema = _inlined(generated, generated.pop("$defs", {}))
     schema.pop("title", None)
     many = schema.get("type") == "array"
     schema = _bounded(schema)
@@ -59,26 +59,26 @@ def value_of_hint(hint: Any, default: Any = None) -> tuple[Value, bool]:
     examples = schema.pop("examples", [None])
     if not many:
         return Value(schema, _reader(adapter, schema), examples[0]), False
-    item: TypeAdapter[Any] = TypeAdapter(get_args(_unannotated(wanted))[0], config=_STRICT)
+    item: TypeAdapter[Any] = TypeAdapter(get_args(_without_annotation(required))[0], config=_STRICT)
     return Value(schema, _reader(item, schema["items"]), examples[0]), True
 
 
 def _without_none(hint: Any) -> Any:
-    """In a URL there is no null: what may be None is left out instead."""
+    """Remove None from a union: a URL has no null, so what may be None is left out instead."""
     if get_origin(hint) is Annotated:
-        inner, *rest = get_args(hint)
-        return Annotated[(_without_none(inner), *rest)]
+        inner, *metadata = get_args(hint)
+        return Annotated[(_without_none(inner), *metadata)]
     if get_origin(hint) not in (Union, types.UnionType):
         return hint
     return reduce(or_, (part for part in get_args(hint) if part is not type(None)))
 
 
-def _unannotated(hint: Any) -> Any:
+def _without_annotation(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _inlined(schema: Any, named: Mapping[str, Schema]) -> Any:
-    """The schema without references: a parameter's is told on the spot."""
+    """Replace the references in a schema by what they refer to."""
     if isinstance(schema, list):
         return [_inlined(part, named) for part in schema]
     if not isinstance(schema, dict):
@@ -97,56 +97,58 @@ def _bounded(schema: Schema, text: str = _TEXT) -> Schema:
         return schema
     match schema.get("type"):
         case "array":
-            return {"maxItems": MOST_ITEMS, **schema, "items": _bounded(schema["items"], _TEXT_IN_LIST)}
+            return {"maxItems": MAX_ITEMS, **schema, "items": _bounded(schema["items"], _TEXT_IN_LIST)}
         case "string":
-            rest = _FORMATS.get(schema.get("format", "")) or {"maxLength": LONGEST_TEXT, "pattern": text}
-            return {**rest, **schema}
+            return {**(_FORMATS.get(schema.get("format", "")) or {"maxLength": MAX_TEXT, "pattern": text}), **schema}
         case "integer":
-            least = {} if "exclusiveMinimum" in schema else {"minimum": -(2**63)}
-            greatest = {} if "exclusiveMaximum" in schema else {"maximum": 2**63 - 1}
-            return {"format": "int64", **least, **greatest, **schema}
+            minimum = {} if "exclusiveMinimum" in schema else {"minimum": -(2**63)}
+            maximum = {} if "exclusiveMaximum" in schema else {"maximum": 2**63 - 1}
+            return {"format": "int64", **minimum, **maximum, **schema}
         case _:
             return schema
 
 
 def _reader(adapter: TypeAdapter[Any], schema: Schema) -> Callable[[str], Any]:
-    parts: list[Schema] = schema.get("anyOf", [schema])
-    kinds = {part.get("type") for part in parts}
+    alternatives: list[Schema] = schema.get("anyOf", [schema])
+    json_types = {alternative.get("type") for alternative in alternatives}
+    expected = f"must be {' or '.join(map(_description, alternatives))}"
 
     def read(text: str) -> Any:
-        literal = [text] if any(kind in _LITERALS and _LITERALS[kind].fullmatch(text) for kind in kinds) else []
-        spelled = [*literal, json.dumps(text)] if "string" in kinds or not literal else literal
-        field_error = ""
-        for candidate in spelled:
+        is_literal = any(type_ in _LITERALS and _LITERALS[type_].fullmatch(text) for type_ in json_types)
+        candidates = [text] if is_literal else []
+        if "string" in json_types or not is_literal:
+            candidates.append(json.dumps(text))
+        message = ""
+        for candidate in candidates:
             try:
                 value = adapter.validate_json(candidate)
             except ValidationError as error:
-                field_error = field_error or error.errors(include_url=False)[0]["msg"]
+                message = message or error.errors(include_url=False)[0]["msg"]
                 continue
-            if any(_fits(part, json.loads(candidate)) for part in parts):
+            if any(_fits(alternative, json.loads(candidate)) for alternative in alternatives):
                 return value
-        raise ValueError(field_error[:1].lower() + field_error[1:] or f"it has to be {' or '.join(map(_words, parts))}")
+        raise ValueError(message[:1].lower() + message[1:] or expected)
 
     return read
 
 
 def _fits(schema: Schema, value: Any) -> bool:
-    """Whether a value is of this type, and keeps to the bounds that were added to it."""
+    """Tell whether a value has the schema's type and keeps to the bounds that were added to it."""
     match schema.get("type"):
         case "string" if "enum" not in schema:
             short = isinstance(value, str) and len(value) <= schema.get("maxLength", len(value))
             pattern = schema.get("pattern", "")
-            return short and (pattern not in _OURS or bool(re.fullmatch(pattern, value)))
+            return short and (pattern not in _OWN_PATTERNS or bool(re.fullmatch(pattern, value)))
         case "integer":
-            whole = type(value) is int
-            return whole and bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
+            integer = type(value) is int
+            return integer and bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
         case _:
             return True
 
 
-def _words(schema: Schema) -> str:
+def _description(schema: Schema) -> str:
     if schema.get("type") == "integer":
         return "an integer of 64 bits"
     if schema.get("format") in _FORMATS:
         return f"a {schema['format']} (RFC 3339)" if "date" in schema["format"] else f"a {schema['format']}"
-    return f"at most {schema.get('maxLength')} characters, none of them a control character"
+    return f"at most {schema.get('maxLength')} characters without control characters"

@@ -51,11 +51,11 @@ def endpoint(
     name: str = "",
     errors: Iterable[type[DirectoryError]] = (),
 ) -> Callable[[Function], Endpoint]:
-    """Return a decorator that makes a typed function an endpoint.
+    """Return a decorator that makes a typed function an endpoint, with its docstring as the description.
 
     Args:
         status: of success; by default 201 for POST, 204 without content, otherwise 200.
-        tag: the group in the OpenAPI document; by default the module's name. The function's docstring is the description.
+        tag: the group in the OpenAPI document; by default the module's name.
         name: the operationId; by default the function's name in camelCase.
         errors: those that the function raises itself.
     """
@@ -143,7 +143,9 @@ def _body(function: Function, method: Method, sources: dict[str, Any]) -> Body |
     bodies = {name: source for name, source in sources.items() if isinstance(source, Body)}
     names = ", ".join(bodies)
     assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has at most one body; {names} are several"
-    assert not bodies or method not in WITHOUT_BODY, f"{function.__qualname__}: a {method} has no body, but {names} is one"
+    assert not bodies or method not in WITHOUT_BODY, (
+        f"{function.__qualname__}: a {method} has no body, but {names} is one"
+    )
     return next(iter(bodies.values()), None)
 
 

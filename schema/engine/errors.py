@@ -21,8 +21,8 @@
         └── Timeout                     the deadline passed while the request waited
             └── QueryTimeout            the deadline passed while the database ran the query
 
-Each class carries what clients read about it: `code`, `title`, `description` and `remedy`. The pages at `/problems` and the
-OpenAPI document are generated from these. APIs map classes to status codes.
+Each class carries what clients read about it: `code`, `title`, `description` and `remedy`, from which the pages at
+`/problems` and the OpenAPI document are generated. APIs map classes to status codes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Forbidden(RequestError):
 
     code = "FORBIDDEN"
     title = "Permission denied"
-    description = "The credential does not permit this operation, or filtering and sorting by a field that it may not read."
+    description = "The credential does not permit this operation, or the request filters or sorts by a hidden field."
     remedy = "Use a credential with the required role or scope, or leave out the fields that are named."
 
 

@@ -12,9 +12,9 @@ from asyncpg import PostgresError
 
 from schema.engine.database_url import PostgresAddress
 from schema.engine.errors import (
+    DATABASE_TIMEOUT,
     DATABASE_UNAVAILABLE,
     DISK_FAILURE,
-    DATABASE_TIMEOUT,
     Conflict,
     DatabaseMisconfigured,
     DatabaseUnavailable,

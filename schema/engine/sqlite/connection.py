@@ -7,9 +7,9 @@ import sqlite3
 from collections.abc import Callable
 
 from schema.engine.errors import (
+    DATABASE_TIMEOUT,
     DATABASE_UNAVAILABLE,
     DISK_FAILURE,
-    DATABASE_TIMEOUT,
     Conflict,
     DatabaseCorrupt,
     DatabaseUnavailable,

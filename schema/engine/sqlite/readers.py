@@ -60,7 +60,11 @@ class Readers:
         self._all = [Reader(path, deadline, watch) for _ in range(number)]
         self._idle = list(self._all)
         self._gate = ConcurrencyLimit(
-            number, MOST_WAITING, share, full="too many requests wait for the database", late=lambda: Timeout(DATABASE_TIMEOUT)
+            number,
+            MOST_WAITING,
+            share,
+            full="too many requests wait for the database",
+            late=lambda: Timeout(DATABASE_TIMEOUT),
         )
 
     async def open(self) -> None:

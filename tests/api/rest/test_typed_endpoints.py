@@ -435,7 +435,7 @@ def test_it_is_documented_like_every_other(document):
     assert document["components"]["schemas"]["Animal"]["required"] == ["name", "legs"]
     assert document["components"]["schemas"]["AnimalInput"]["required"] == ["name"]
     legs = document["components"]["schemas"]["AnimalInput"]["properties"]["legs"]
-    assert (legs["description"], legs["format"]) == ("Legs. Unless it is sent, `4`.", "int32")
+    assert (legs["description"], legs["format"]) == ("Legs. Default: `4`.", "int32")
     planned = document["paths"]["/plans"]["post"]
     assert (planned["operationId"], planned["tags"], "202" in planned["responses"]) == ("makePlan", ["users"], True)
 
@@ -453,16 +453,16 @@ async def table(user: User) -> None: ...
 @pytest.mark.parametrize(
     "method, path, function, words",
     [
-        ("GET", "/x", plainly, "an endpoint is an `async def`"),
-        ("GET", "/x", unsaid, "say what it answers"),
-        ("GET", "x", nothing, "'x' is no path"),
-        ("GET", "/x/", nothing, "'/x/' is no path"),
-        ("GET", "/x/{id}", nothing, "{id} is no plain parameter"),
-        ("POST", "/x/{animal}", body, "{animal} is no plain parameter"),
-        ("GET", "/x", untyped, "x has no type"),
-        ("GET", "/x", several, "numbers is not one thing"),
+        ("GET", "/x", plainly, "an endpoint must be an `async def`"),
+        ("GET", "/x", unsaid, "the return annotation is missing"),
+        ("GET", "x", nothing, "invalid path 'x'"),
+        ("GET", "/x/", nothing, "invalid path '/x/'"),
+        ("GET", "/x/{id}", nothing, "{id} in the path must be a parameter of a plain type"),
+        ("POST", "/x/{animal}", body, "{animal} in the path must be a parameter of a plain type"),
+        ("GET", "/x", untyped, "x has no annotation"),
+        ("GET", "/x", several, "numbers must not be variadic"),
         ("POST", "/x", two, "one, other are several"),
-        ("GET", "/x", body, "a GET has no body, so what is animal?"),
+        ("GET", "/x", body, "a GET has no body, but animal is one"),
         ("DELETE", "/x", body, "a DELETE has no body"),
         ("POST", "/x", table, "User is a table"),
     ],
@@ -478,9 +478,9 @@ def test_a_programmers_mistake_ends_the_import(method, path, function, words):
 @pytest.mark.parametrize(
     "made, words",
     [
-        ({"name": "listUsers", "path": "/x"}, "there are two endpoints called listUsers"),
-        ({"name": "x", "path": "/users"}, "there are two endpoints at GET /users"),
-        ({"name": "x", "path": "/x", "tag": "strange"}, "nothing describes the tag strange"),
+        ({"name": "listUsers", "path": "/x"}, "two endpoints have the name listUsers"),
+        ({"name": "x", "path": "/users"}, "two endpoints are declared for GET /users"),
+        ({"name": "x", "path": "/x", "tag": "strange"}, "the tag strange has no description"),
     ],
 )
 def test_a_name_a_place_and_a_tag_are_settled_at_the_start(monkeypatch, made, words):
