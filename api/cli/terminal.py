@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from api.settings import InvalidSetting
 from schema.engine.errors import DirectoryError
-from schema.transfer import Tell
+from schema.transfer import ProgressCallback
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def warn(sentence: str) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar that says what is under way, if somebody is looking."""
     console = Console(stderr=True)
     if not console.is_terminal:

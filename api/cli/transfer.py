@@ -19,14 +19,14 @@ from api.cli.terminal import fail, plainly, progress, warn
 from api.settings import read
 from schema.engine.model.resource import resource_of
 from schema.models import MODELS
-from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
-from schema.transfer.importer import ImportOptions, Report, import_files
-from schema.transfer.limits import GIBIBYTE, MOST_TOLD, Limits
-from schema.transfer.sheet import Sheet, sheets_of
-from schema.transfer.source import kind_named, sources_of
+from schema.transfer.csv_schema import CsvSchema, csv_schemas_of
+from schema.transfer.exporter import export_file, export_folder, export_zip, open_snapshot
+from schema.transfer.importer import ImportOptions, ImportReport, import_files
+from schema.transfer.limits import GIBIBYTE, MAX_ERRORS_SHOWN, ImportLimits
+from schema.transfer.source import find_sources, kind_of_file
 
-SHEETS = sheets_of(resource_of(model) for model in MODELS)
-KINDS = ", ".join(SHEETS)
+CSV_SCHEMAS = csv_schemas_of(resource_of(model) for model in MODELS)
+KINDS = ", ".join(CSV_SCHEMAS)
 Kind = Annotated[str | None, typer.Option(help=f"What the files hold, if their names do not say it: {KINDS}.")]
 
 
@@ -37,7 +37,7 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Import the good rows although there are bad ones.")
     ] = False,
-    show: Annotated[int, typer.Option(min=0, max=MOST_TOLD, help="How many faults to show.")] = 50,
+    show: Annotated[int, typer.Option(min=0, max=MAX_ERRORS_SHOWN, help="How many faults to show.")] = 50,
     max_size: Annotated[
         int, typer.Option(min=1, max=1024, metavar="GIB", help="How much may be read in all, unpacked.")
     ] = 4,
@@ -51,13 +51,13 @@ def import_(
     A row may have 262,144 characters; an import 1,000 files, 50 million rows, and --max-size GiB; a .zip may unpack to
     a hundred times its size, or to 16 MiB.
     """
-    wish = ImportOptions(_known(kind), skip_bad, dry_run, show, Limits(bytes=max_size * GIBIBYTE))
+    wish = ImportOptions(_known(kind), skip_bad, dry_run, show, ImportLimits(bytes=max_size * GIBIBYTE))
     with plainly(), progress() as tell:
         settings = read()
-        sources = sources_of(files, sys.stdin.buffer)
+        sources = find_sources(files, sys.stdin.buffer)
         prepare(settings)
         started = time.monotonic()
-        report = import_files(settings.database, SHEETS, sources, wish, tell)
+        report = import_files(settings.database, CSV_SCHEMAS, sources, wish, tell)
     _tell_faults(report)
     if report.bad and not skip_bad:
         bad = "One row is bad" if report.bad == 1 else f"{report.bad:,} rows are bad"
@@ -90,7 +90,7 @@ def export(
         settings = read()
         prepare(settings)
         with TemporaryFile() as spool, ExitStack() as stack:
-            taken = stack.enter_context(snapshot(settings.database, tell, for_spreadsheets=for_spreadsheets))
+            taken = stack.enter_context(open_snapshot(settings.database, tell, for_spreadsheets=for_spreadsheets))
             if file == "-":
                 # Whoever reads from us may take their time; a snapshot that is held lets the write-ahead log grow.
                 taken.write(wanted[0], spool)
@@ -106,29 +106,29 @@ def export(
 
 
 def _known(kind: str | None) -> str | None:
-    if kind is not None and kind not in SHEETS:
+    if kind is not None and kind not in CSV_SCHEMAS:
         raise typer.BadParameter(f"there is no kind {kind!r}; there are {KINDS}", param_hint="--kind")
     return kind
 
 
-def _wanted(file: str, kind: str | None, whole: bool) -> list[Sheet]:
+def _wanted(file: str, kind: str | None, whole: bool) -> list[CsvSchema]:
     """What goes into the file: what is asked for, what its name says, or all where there is room for all."""
     if kind is None and whole:
-        return list(SHEETS.values())
-    name = kind or kind_named(file, SHEETS)
+        return list(CSV_SCHEMAS.values())
+    name = kind or kind_of_file(file, CSV_SCHEMAS)
     if name is None:
         fail(f"{file} does not say what it shall hold: name it after that, as in users.csv, or say --kind: {KINDS}.", 2)
-    return [SHEETS[name]]
+    return [CSV_SCHEMAS[name]]
 
 
-def _tell_faults(report: Report) -> None:
+def _tell_faults(report: ImportReport) -> None:
     for row_error in report.row_errors:
         warn(str(row_error))
-    if report.found > len(report.row_errors):
-        warn(f"… and {report.found - len(report.row_errors):,} more; --show says how many are shown.")
+    if report.error_count > len(report.row_errors):
+        warn(f"… and {report.error_count - len(report.row_errors):,} more; --show says how many are shown.")
 
 
-def _tell_counts(report: Report, headline: str, skipped: bool) -> None:
+def _tell_counts(report: ImportReport, headline: str, skipped: bool) -> None:
     table = Table("", box=None, pad_edge=False, header_style="")
     for name in ("created", "changed", "unchanged", "skipped" if skipped else "bad"):
         table.add_column(name, justify="right")

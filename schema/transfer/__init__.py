@@ -1,11 +1,12 @@
-"""CSV in and out: the whole directory, or a part of it, as files that people and other programs write and read.
+"""CSV import and export of the whole directory, or of a part of it.
 
-What a file may hold follows from the models. `importing.py` and `exporting.py` are the two ways; whoever can run them
-holds the database in their hands, so no rule is asked.
+The columns of a file follow from the models. Both commands need access to the database itself, so no access rule
+applies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Tell = Callable[[str, float | None], None]  # hears what is under way, and how much of it is done: 0 to 1, or who knows
+# Called with the current activity and the completed share, 0 to 1, or None where that is unknown.
+ProgressCallback = Callable[[str, float | None], None]

@@ -1,8 +1,8 @@
-"""The export: sheets as CSV, all as they are at one moment, in the order of their ids.
+"""Export to CSV files: all from one snapshot of the database, ordered by id.
 
-Values stand as REST spells them, and null is an empty cell. What is exported comes back the same when it is imported:
-a text that begins like a spreadsheet's formula stays as it is. Only `for_spreadsheets` puts an apostrophe before such a
-text, and a byte order mark before it all; a file like that is for looking at, not for importing.
+Values are spelled as in REST, and null is an empty cell; an export that is imported again is restored exactly. Only with
+`for_spreadsheets` are texts that look like a formula prefixed by an apostrophe, and files begin with a byte order mark:
+such files are for viewing, not for importing.
 """
 
 from __future__ import annotations
@@ -26,123 +26,126 @@ from schema.engine.errors import BadRequest
 from schema.engine.model.field import ResourceField
 from schema.engine.private_file import create, make_folders
 from schema.engine.sql.statement import Statement
-from schema.transfer import Tell
-from schema.transfer.session import Row, Session, explained, session
-from schema.transfer.sheet import Sheet
+from schema.transfer import ProgressCallback
+from schema.transfer.connection import Connection, Row, connect, translated_errors
+from schema.transfer.csv_schema import CsvSchema
 
-FORMULAS = "=+-@"
+FORMULA_PREFIXES = "=+-@"
+BATCH_SIZE = 5000  # rows
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The directory as it is at one moment; it holds still until it is closed."""
+    """The directory at one moment, until the snapshot is closed. `counts` are the rows written, by CSV schema."""
 
-    session: Session
+    connection: Connection
     for_spreadsheets: bool
-    tell: Tell
+    on_progress: ProgressCallback
+    batch_size: int
     counts: dict[str, int]
 
-    def write(self, sheet: Sheet, file: IO[bytes]) -> None:
-        """Write a sheet to a file, row by row."""
+    def write(self, csv_schema: CsvSchema, file: IO[bytes]) -> None:
         file.write(BOM_UTF8 if self.for_spreadsheets else b"")
-        heading = tuple(field.name for field in sheet.shown)
-        ending = "\r\n" if self.for_spreadsheets else "\n"
-        headings: list[Row] = [heading]
-        for rows in chain([headings], self._batches(sheet)):
+        header: list[Row] = [tuple(field.name for field in csv_schema.exported_fields)]
+        terminator = "\r\n" if self.for_spreadsheets else "\n"
+        for rows in chain([header], self._batches(csv_schema)):
             text = io.StringIO(newline="")
-            csv.writer(text, lineterminator=ending).writerows(rows)
+            csv.writer(text, lineterminator=terminator).writerows(rows)
             file.write(text.getvalue().encode())
 
-    def _batches(self, sheet: Sheet) -> Iterator[list[Row]]:
-        ((total,),) = self.session.run(select(func.count()).select_from(sheet.table))
-        for rows in self.session.batches(_listing(sheet, self.for_spreadsheets)):
-            self.counts[sheet.name] = self.counts.get(sheet.name, 0) + len(rows)
-            self.tell(f"Writing {sheet.name}", self.counts[sheet.name] / total)
+    def _batches(self, csv_schema: CsvSchema) -> Iterator[list[Row]]:
+        ((total,),) = self.connection.run(select(func.count()).select_from(csv_schema.table))
+        query = _select(csv_schema, self.for_spreadsheets)
+        for rows in self.connection.batches(query, self.batch_size):
+            self.counts[csv_schema.name] = self.counts.get(csv_schema.name, 0) + len(rows)
+            self.on_progress(f"Writing {csv_schema.name}", self.counts[csv_schema.name] / total)
             yield rows
 
 
 @contextmanager
-def snapshot(path: str, tell: Tell, *, for_spreadsheets: bool = False) -> Iterator[Snapshot]:
-    """A database as it is now."""
-    with explained(path), session(path, query_only=True) as opened:
-        opened.begin(writing=False)
-        yield Snapshot(opened, for_spreadsheets, tell, {})
+def open_snapshot(
+    database: str, on_progress: ProgressCallback, *, for_spreadsheets: bool = False, batch_size: int = BATCH_SIZE
+) -> Iterator[Snapshot]:
+    """Take a snapshot of the database at a path or URL."""
+    with translated_errors(database), connect(database, query_only=True) as connection:
+        connection.begin(writing=False)
+        yield Snapshot(connection, for_spreadsheets, on_progress, batch_size, {})
 
 
-def export_file(taken: Snapshot, sheet: Sheet, path: Path) -> None:
-    """A sheet as a file, which is there whole or not at all."""
-    with _replacing([path]) as (file,):
-        taken.write(sheet, file)
+def export_file(snapshot: Snapshot, csv_schema: CsvSchema, path: Path) -> None:
+    """Export to one file. It appears complete or not at all."""
+    with _replaced_files([path]) as (file,):
+        snapshot.write(csv_schema, file)
 
 
-def export_folder(taken: Snapshot, sheets: Sequence[Sheet], folder: Path) -> None:
-    """A file for each sheet; none is put in its place before all are written."""
+def export_folder(snapshot: Snapshot, csv_schemas: Sequence[CsvSchema], folder: Path) -> None:
+    """Export one file for each CSV schema. The files appear only after all of them are written."""
     try:
         make_folders(folder)
     except OSError as error:
-        raise BadRequest(f"{folder} cannot be made: {error.strerror or error}") from error
-    with _replacing([folder / f"{sheet.name}.csv" for sheet in sheets]) as files:
-        for sheet, file in zip(sheets, files, strict=True):
-            taken.write(sheet, file)
+        raise BadRequest(f"{folder} cannot be created: {error.strerror or error}") from error
+    with _replaced_files([folder / f"{csv_schema.name}.csv" for csv_schema in csv_schemas]) as files:
+        for csv_schema, file in zip(csv_schemas, files, strict=True):
+            snapshot.write(csv_schema, file)
 
 
-def export_zip(taken: Snapshot, sheets: Sequence[Sheet], path: Path) -> None:
-    """All sheets in one file."""
-    with _replacing([path]) as (file,), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for sheet in sheets:
-            with packed.open(f"{sheet.name}.csv", "w", force_zip64=True) as member:
-                taken.write(sheet, member)
+def export_zip(snapshot: Snapshot, csv_schemas: Sequence[CsvSchema], path: Path) -> None:
+    """Export all CSV schemas to one .zip archive."""
+    with _replaced_files([path]) as (file,), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for csv_schema in csv_schemas:
+            with archive.open(f"{csv_schema.name}.csv", "w", force_zip64=True) as member:
+                snapshot.write(csv_schema, member)
 
 
 @contextmanager
-def _replacing(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
-    """Files that take the place of those at the paths once all are written; until then they lie beside them."""
+def _replaced_files(paths: Sequence[Path]) -> Iterator[list[IO[bytes]]]:
+    """Temporary files beside the paths; they replace the files at the paths once all are written."""
     paths = [path.resolve() for path in paths]
     for path in paths:
         if path.exists() and not path.is_file():
-            raise BadRequest(f"{path} is no file that could be replaced; standard output is spelled -")
+            raise BadRequest(f"{path} is not a regular file; use - for standard output")
     parts = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in paths]
     try:
         with ExitStack() as stack:
-            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(_created(it), "wb")) for it in parts]
+            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(_create_part(part), "wb")) for part in parts]
             yield files
             for file, path in zip(files, paths, strict=True):
                 file.flush()
-                _give_mode(file, path)
+                _copy_mode(path, file)
                 os.fsync(file.fileno())
         for part, path in zip(parts, paths, strict=True):
             part.replace(path)
     except OSError as error:
-        place = paths[0] if len(paths) == 1 else paths[0].parent
-        raise BadRequest(f"{place} cannot be written: {error.strerror or error}") from error
+        location = paths[0] if len(paths) == 1 else paths[0].parent
+        raise BadRequest(f"{location} cannot be written: {error.strerror or error}") from error
     finally:
         for part in parts:
             with suppress(OSError):
                 part.unlink()
 
 
-def _created(part: Path) -> int:
-    """A new file; what a process of the same number has left behind goes."""
+def _create_part(part: Path) -> int:
+    """Create a file in place of one that an earlier process with the same id may have left behind."""
     part.unlink(missing_ok=True)
     return create(part)
 
 
-def _give_mode(file: IO[bytes], path: Path) -> None:
-    """The mode of our own file that it takes the place of; somebody else's says nothing about who may read ours."""
+def _copy_mode(path: Path, file: IO[bytes]) -> None:
+    """Keep the mode of our own file that is replaced. Another user's mode does not decide who may read ours."""
     if path.exists() and os.name == "posix" and (old := path.stat()).st_uid == os.geteuid():
         os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
 
 
-def _listing(sheet: Sheet, for_spreadsheets: bool) -> Statement:
-    columns = [_cell(sheet, field, for_spreadsheets) for field in sheet.shown]
-    return Statement(select(*columns).order_by(*(sheet.table.c[name] for name in sheet.identity)))
+def _select(csv_schema: CsvSchema, for_spreadsheets: bool) -> Statement:
+    columns = [_cell(csv_schema, field, for_spreadsheets) for field in csv_schema.exported_fields]
+    return Statement(select(*columns).order_by(*(csv_schema.table.c[name] for name in csv_schema.identity)))
 
 
-def _cell(sheet: Sheet, field: ResourceField, for_spreadsheets: bool) -> ColumnElement[object]:
-    column = sheet.table.c[field.name]
+def _cell(csv_schema: CsvSchema, field: ResourceField, for_spreadsheets: bool) -> ColumnElement[object]:
+    column = csv_schema.table.c[field.name]
     if field.kind == "boolean":
         return case((column.is_(None), None), (column, "true"), else_="false")
     if field.kind == "text" and for_spreadsheets:
-        marks: list[ColumnElement[str]] = [literal_column(f"'{mark}'") for mark in FORMULAS]
-        return case((func.substr(column, 1, 1).in_(marks), "'" + column), else_=column)
+        prefixes: list[ColumnElement[str]] = [literal_column(f"'{prefix}'") for prefix in FORMULA_PREFIXES]
+        return case((func.substr(column, 1, 1).in_(prefixes), "'" + column), else_=column)
     return column

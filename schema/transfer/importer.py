@@ -1,9 +1,8 @@
-"""The import: all files are read onto the stage, judged there together, and stored in one transaction, or not at all.
+"""Import of CSV files: all rows are staged, validated together, and stored in one transaction or not at all.
 
-While files are read nothing is locked; then other writers wait until the import is over. It creates and changes, and
-never deletes: what is not in the files stays. Who is meant by a row is told in `recognising.py`. What is new keeps the
-`id`, `created_at`, `updated_at` and `version` that its row has, so that an export comes into an empty directory as it
-was; of what is known already, the directory keeps these itself.
+Nothing is locked while files are read; then other writers wait until the import is done. An import creates and updates
+records, and never deletes any. A new record keeps the `id`, `created_at`, `updated_at` and `version` of its row, so that
+an export imported into an empty directory is restored exactly; for an existing record Tandem sets these itself.
 """
 
 from __future__ import annotations
@@ -14,25 +13,25 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from schema.engine.model.record import now
-from schema.transfer import Tell
-from schema.transfer.limits import Limits, Metered, budget_of, check_rows
-from schema.transfer.record_matching import recognise
-from schema.transfer.row_errors import RowError, bad_rows, row_errors
-from schema.transfer.row_parser import Intake
-from schema.transfer.session import explained, session
-from schema.transfer.sheet import Sheet
-from schema.transfer.source import Heading, Line, Source, opened
-from schema.transfer.staging_tables import Stage
-from schema.transfer.storage import store
-from schema.transfer.validation import judge
+from schema.transfer import ProgressCallback
+from schema.transfer.connection import LOCK_TIMEOUT, connect, translated_errors
+from schema.transfer.csv_schema import CsvSchema
+from schema.transfer.limits import CountingReader, ImportLimits, check_rows, import_budget
+from schema.transfer.record_matcher import match_records
+from schema.transfer.row_errors import RowError, count_bad_rows, first_row_errors
+from schema.transfer.row_parser import RowParser
+from schema.transfer.source import CsvHeader, CsvRow, Source, open_source
+from schema.transfer.staging_tables import StagingTables
+from schema.transfer.storage import store_rows
+from schema.transfer.validation import validate_rows
 
-BATCH, BATCH_CHARACTERS = 5000, 2**22  # rows held at a time, and what they may add up to
-USUAL = Limits()
+BATCH_SIZE, BATCH_LENGTH = 5000, 2**22  # rows and characters held in memory at a time
+DEFAULT_LIMITS = ImportLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What has become of the rows of a sheet."""
+class RowCounts:
+    """The number of rows of a CSV schema by outcome."""
 
     created: int = 0
     changed: int = 0
@@ -41,96 +40,105 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What an import has done, or would do if it is not `stored`; the first blemishes, and how many were found."""
+class ImportReport:
+    """What an import did, or would do where nothing is `stored`; the first row errors, and the number of all."""
 
     stored: bool
-    counts: Mapping[str, Counts]
+    counts: Mapping[str, RowCounts]
     row_errors: Sequence[RowError]
-    found: int
+    error_count: int
 
     @property
     def bad(self) -> int:
-        """How many rows are bad."""
+        """The number of bad rows."""
         return sum(counts.bad for counts in self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to import: all files of one `kind`, the good rows although there are bad ones, or only as a trial."""
+    """`kind` is the CSV schema of all files; `lock_timeout` is in milliseconds."""
 
     kind: str | None = None
     skip_bad: bool = False
     dry_run: bool = False
-    most_told: int = 50
-    limits: Limits = USUAL
+    max_errors: int = 50
+    limits: ImportLimits = DEFAULT_LIMITS
+    lock_timeout: int = LOCK_TIMEOUT
 
 
 def import_files(
-    path: str, sheets: Mapping[str, Sheet], sources: Sequence[Source], wish: ImportOptions, tell: Tell
-) -> Report:
-    """Bring files into a database; `tell` hears what is under way, and how far it is."""
-    with explained(path), session(path) as opened:
-        return _import(Stage(opened, sheets, wish.most_told), sources, wish, tell)
+    database: str,
+    csv_schemas: Mapping[str, CsvSchema],
+    sources: Sequence[Source],
+    options: ImportOptions,
+    on_progress: ProgressCallback,
+) -> ImportReport:
+    """Import files into the database at a path or URL."""
+    with translated_errors(database), connect(database, lock_timeout=options.lock_timeout) as connection:
+        return _import(StagingTables(connection, csv_schemas, options.max_errors), sources, options, on_progress)
 
 
-def _import(stage: Stage, sources: Sequence[Source], wish: ImportOptions, tell: Tell) -> Report:
-    headings, total = _read(stage, sources, wish, tell)
-    tell("Checking", None)
-    stage.index()
-    hopeless = bool(bad_rows(stage)) and not wish.skip_bad
-    stage.begin(writing=not (wish.dry_run or hopeless))
-    recognise(stage, skip_bad=wish.skip_bad)
-    judge(stage, skip_bad=wish.skip_bad)
-    stored = not wish.dry_run and (wish.skip_bad or not bad_rows(stage))
-    report = _report(stage, headings, stored, wish.most_told)
+def _import(
+    staging: StagingTables, sources: Sequence[Source], options: ImportOptions, on_progress: ProgressCallback
+) -> ImportReport:
+    headers, row_count = _stage(staging, sources, options, on_progress)
+    on_progress("Checking", None)
+    staging.create_indexes()
+    already_failed = bool(count_bad_rows(staging)) and not options.skip_bad
+    staging.begin(writing=not (options.dry_run or already_failed))
+    match_records(staging, skip_bad=options.skip_bad)
+    validate_rows(staging, skip_bad=options.skip_bad)
+    stored = not options.dry_run and (options.skip_bad or not count_bad_rows(staging))
+    report = _report(staging, headers, stored, options.max_errors)
     if stored:
-        for share in store(stage, now(), total):
-            tell("Storing", share)
-        stage.commit()
+        for share in store_rows(staging, now(), row_count):
+            on_progress("Storing", share)
+        staging.commit()
     return report
 
 
-def _read(stage: Stage, sources: Sequence[Source], wish: ImportOptions, tell: Tell) -> tuple[list[Heading], int]:
-    """Put all rows on the stage, numbered through; the files' headings and the number of rows."""
-    headings: list[Heading] = []
-    number, budget = 0, budget_of(wish.limits)
-    stage.begin(writing=False)
+def _stage(
+    staging: StagingTables, sources: Sequence[Source], options: ImportOptions, on_progress: ProgressCallback
+) -> tuple[list[CsvHeader], int]:
+    """Stage all rows, numbered through; returns the files' headers and the number of rows."""
+    headers: list[CsvHeader] = []
+    number, budget = 0, import_budget(options.limits)
+    staging.begin(writing=False)
     for file, source in enumerate(sources):
-        with opened(source, stage.sheets, wish.kind, budget) as (heading, lines, raw):
-            headings.append(heading)
-            intake = Intake(stage, heading, file)
-            for batch in _batches(lines):
-                intake.take(enumerate(batch, number))
+        with open_source(source, staging.csv_schemas, options.kind, budget) as (header, rows, raw):
+            headers.append(header)
+            parser = RowParser(staging, header, file)
+            for batch in _batches(rows):
+                parser.stage(enumerate(batch, number))
                 number += len(batch)
-                check_rows(number, wish.limits)
-                tell(f"Reading {source.name}", _share(raw, source))
-    stage.commit()
-    return headings, number
+                check_rows(number, options.limits)
+                on_progress(f"Reading {source.name}", _share(raw, source))
+    staging.commit()
+    return headers, number
 
 
-def _batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    """The rows, some at a time: many short ones, or a few long ones."""
-    batch, size = list[Line](), 0
-    for line in lines:
-        batch.append(line)
-        size += line.size
-        if len(batch) == BATCH or size > BATCH_CHARACTERS:
+def _batches(rows: Iterable[CsvRow]) -> Iterator[list[CsvRow]]:
+    """Batches bounded by both the number of rows and their length."""
+    batch, length = list[CsvRow](), 0
+    for row in rows:
+        batch.append(row)
+        length += row.length
+        if len(batch) == BATCH_SIZE or length > BATCH_LENGTH:
             yield batch
-            batch, size = [], 0
+            batch, length = [], 0
     if batch:
         yield batch
 
 
-def _share(raw: Metered, source: Source) -> float | None:
+def _share(raw: CountingReader, source: Source) -> float | None:
     return min(raw.tell() / source.size, 1) if source.size else None
 
 
-def _report(stage: Stage, headings: Sequence[Heading], stored: bool, most: int) -> Report:
-    bad = bad_rows(stage)
+def _report(staging: StagingTables, headers: Sequence[CsvHeader], stored: bool, max_errors: int) -> ImportReport:
+    bad = count_bad_rows(staging)
     counts = {}
-    for name in sorted({heading.sheet.name for heading in headings}, key=list(stage.sheets).index):
-        deed = stage.rows[name].c._deed
-        counted = select(deed, func.count()).where(stage.rows[name].c._bad == 0).group_by(deed)
-        counts[name] = Counts(**dict(map(tuple, stage.run(counted))), bad=bad.get(name, 0))
-    return Report(stored, counts, *row_errors(stage, headings, most))
+    for name in sorted({header.csv_schema.name for header in headers}, key=list(staging.csv_schemas).index):
+        outcome = staging.rows[name].c._outcome
+        by_outcome = select(outcome, func.count()).where(staging.rows[name].c._bad == 0).group_by(outcome)
+        counts[name] = RowCounts(**dict(map(tuple, staging.run(by_outcome))), bad=bad.get(name, 0))
+    return ImportReport(stored, counts, *first_row_errors(staging, headers, max_errors))

@@ -1,6 +1,6 @@
-"""How much an import reads: a file, an archive and all of it are bounded, and a row is.
+"""Limits of an import: bytes of a file, of an archive and of the whole import, characters of a row, rows.
 
-What is read is counted as it comes; what an archive says of itself is not believed.
+Bytes are counted as they are read; the sizes that an archive declares are not trusted.
 """
 
 from __future__ import annotations
@@ -18,89 +18,90 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 GIBIBYTE = 2**30
-LONGEST_ROW = 2**18  # characters, whether in one line or in several
-MOST_FILES = 1000
-MOST_TOLD = 10_000  # faults
-RATIO = 100  # text of this kind shrinks to a tenth, or a twentieth if it is very repetitive
-FREELY = 16 * 2**20  # bytes that any archive may unpack to
-LARGEST_CATALOGUE = 2**20  # bytes in which an archive lists its members; a thousand names need a tenth
+MAX_ROW_LENGTH = 2**18  # characters, in one line or in several
+MAX_FILES = 1000
+MAX_ERRORS_SHOWN = 10_000
+MAX_COMPRESSION_RATIO = 100  # CSV usually compresses to a tenth, very repetitive CSV to a twentieth
+MIN_ARCHIVE_LIMIT = 16 * 2**20  # bytes that any archive may unpack to
+MAX_DIRECTORY_SIZE = 2**20  # bytes of an archive's list of members; a thousand names need a tenth of it
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What an import may read in all: bytes, unpacked where they come packed, and rows."""
+class ImportLimits:
+    """What one import may read: unpacked bytes, rows, and bytes that any archive may unpack to."""
 
     bytes: int = 4 * GIBIBYTE
     rows: int = 50_000_000
+    archive_bytes: int = MIN_ARCHIVE_LIMIT
 
 
-class Budget:
-    """Bytes that may still be read; `BadRequest` with the sentence when there are none left."""
+class ByteBudget:
+    """Bytes that may still be read. Raises `BadRequest` with `message` when they are used up."""
 
-    def __init__(self, limit: int, sentence: str) -> None:
+    def __init__(self, limit: int, message: str) -> None:
         self._left = limit
-        self._sentence = sentence
+        self._message = message
 
     def spend(self, number: int) -> None:
-        """Count some bytes."""
         self._left -= number
         if self._left < 0:
-            raise BadRequest(self._sentence)
+            raise BadRequest(self._message)
 
 
-def budget_of(limits: Limits) -> Budget:
-    """That of a whole import."""
-    return Budget(limits.bytes, f"there are more than {_size(limits.bytes)} to be imported: --max-size allows more")
+def import_budget(limits: ImportLimits) -> ByteBudget:
+    """The budget of a whole import."""
+    return ByteBudget(limits.bytes, f"the import exceeds {_size(limits.bytes)}: raise the limit with --max-size")
 
 
-def budget_of_archive(path: str) -> Budget:
-    """That of an archive: a hundred times as much as it takes on the disk."""
-    limit = max(FREELY, RATIO * os.stat(path).st_size)
-    return Budget(limit, f"{path} unpacks to more than {_size(limit)}, {RATIO} times its size: unpack it yourself")
+def archive_budget(path: str, limits: ImportLimits) -> ByteBudget:
+    """The budget of one archive: `MAX_COMPRESSION_RATIO` times its size on disk, or `limits.archive_bytes`."""
+    limit = max(limits.archive_bytes, MAX_COMPRESSION_RATIO * os.stat(path).st_size)
+    message = f"{path} unpacks to more than {_size(limit)}, {MAX_COMPRESSION_RATIO} times its size: unpack it first"
+    return ByteBudget(limit, message)
 
 
-def check_rows(number: int, limits: Limits) -> None:
-    """`BadRequest` if so many rows are too many."""
+def check_rows(number: int, limits: ImportLimits) -> None:
+    """Raise `BadRequest` if an import has more rows than allowed."""
     if number > limits.rows:
-        raise BadRequest(f"there are more than {limits.rows:,} rows to be imported: import them in several parts")
+        raise BadRequest(f"the import exceeds {limits.rows:,} rows: import in several parts")
 
 
-class Metered(io.RawIOBase):
-    """A file of which every byte is counted on its way; `tell` says how many there were."""
+class CountingReader(io.RawIOBase):
+    """A file whose bytes are charged to budgets as they are read; `tell` returns how many there were."""
 
-    def __init__(self, file: IO[bytes], budgets: Sequence[Budget]) -> None:
+    def __init__(self, file: IO[bytes], budgets: Sequence[ByteBudget]) -> None:
         self._file = file
         self._budgets = budgets
-        self._taken = 0
+        self._count = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        room = memoryview(buffer).cast("B")
+        view = memoryview(buffer).cast("B")
         read = getattr(self._file, "read1", self._file.read)
-        data: bytes = read(len(room))
-        self._taken += len(data)
+        data: bytes = read(len(view))
+        self._count += len(data)
         for budget in self._budgets:
             budget.spend(len(data))
-        room[: len(data)] = data
+        view[: len(data)] = data
         return len(data)
 
     def tell(self) -> int:
-        return self._taken
+        return self._count
 
     def close(self) -> None:
         self._file.close()
         super().close()
 
 
-class Catalogued(io.FileIO):
-    """A file of which nobody takes more than so much at once: zipfile reads the list of members in one piece."""
+class ArchiveFile(io.FileIO):
+    """A .zip file with a bounded list of members: `zipfile` reads that list in one call."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        most = LARGEST_CATALOGUE + 1
-        data = super().read(most if size is None or size < 0 else min(size, most))
-        if data and len(data) == most:
+        limit = MAX_DIRECTORY_SIZE + 1
+        data = super().read(limit if size is None or size < 0 else min(size, limit))
+        if data and len(data) == limit:
             raise BadRequest(f"{self.name!s} cannot be read: its list of members is too long")
         return data
 

@@ -1,4 +1,4 @@
-"""What is wrong with rows: noted while they are judged, told in the end."""
+"""Row errors: recorded during validation, reported at the end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, insert, literal, null, select
 
-from schema.transfer.sheet import Sheet
-from schema.transfer.source import Heading
-from schema.transfer.staging_tables import Stage
+from schema.transfer.csv_schema import CsvSchema
+from schema.transfer.source import CsvHeader
+from schema.transfer.staging_tables import StagingTables
 
-LONGEST_REASON = 500  # characters: it may quote a cell
+MAX_REASON_LENGTH = 500  # characters: a reason may quote a cell
 
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """One thing wrong: the file, the line (the first of a row that has several), the column, and what it is."""
+    """One error: the file, the first line of the row, the column, and the reason."""
 
     file: str
     line: int
@@ -30,51 +30,52 @@ class RowError:
 
 
 def record_row_errors(
-    stage: Stage,
-    sheet: Sheet,
+    staging: StagingTables,
+    csv_schema: CsvSchema,
     column: str | None,
     reason: str,
-    *tests: ColumnElement[bool],
+    *conditions: ColumnElement[bool],
     value: ColumnElement[Any] | None = None,
-    other: ColumnElement[int] | None = None,
+    other_number: ColumnElement[int] | None = None,
 ) -> None:
-    """Note a fault of all rows of a sheet that the tests hold for; a value or another row's number goes with it."""
-    rows = stage.rows[sheet.name]
-    details = (null() if detail is None else detail for detail in (value, other))
-    told = (literal(sheet.name), null() if column is None else literal(column), literal(reason), *details)
-    found = select(rows.c._number, rows.c._file, rows.c._line, *told).where(*tests)
-    stage.run(insert(stage.faults).from_select(stage.faults.columns.keys(), found))
+    """Record an error for all staged rows that meet the conditions, with a value or the number of another row."""
+    rows = staging.rows[csv_schema.name]
+    details = (null() if detail is None else detail for detail in (value, other_number))
+    constants = (literal(csv_schema.name), null() if column is None else literal(column), literal(reason))
+    matches = select(rows.c._number, rows.c._file, rows.c._line, *constants, *details).where(*conditions)
+    staging.run(insert(staging.errors).from_select(staging.errors.columns.keys(), matches))
 
 
-def bad_rows(stage: Stage) -> dict[str, int]:
-    """How many rows of each sheet have faults."""
-    found = Counter(stage.unreadable)
-    for name, rows in stage.rows.items():
-        ((marked,),) = stage.run(select(func.count()).select_from(rows).where(rows.c._bad == 1))
-        found[name] += marked
-    return {name: number for name, number in found.items() if number}
+def count_bad_rows(staging: StagingTables) -> dict[str, int]:
+    """How many rows of each schema have errors; schemas without any are left out."""
+    counts = Counter(staging.unreadable)
+    for name, rows in staging.rows.items():
+        ((marked,),) = staging.run(select(func.count()).select_from(rows).where(rows.c._bad == 1))
+        counts[name] += marked
+    return {name: number for name, number in counts.items() if number}
 
 
-def row_errors(stage: Stage, headings: Sequence[Heading], most: int) -> tuple[list[RowError], int]:
-    """The first faults, in the order of reading, and how many there are in all."""
-    faults = stage.faults
-    (total,) = stage.run(select(func.count()).select_from(faults))[0]
-    found = stage.run(select(*faults.columns).order_by(faults.c.number).limit(most))
-    return [_told(stage, headings, *row) for row in found], total + stage.left_out
+def first_row_errors(staging: StagingTables, headers: Sequence[CsvHeader], limit: int) -> tuple[list[RowError], int]:
+    """The first errors, in the order of reading, and the number of all errors."""
+    errors = staging.errors
+    ((total,),) = staging.run(select(func.count()).select_from(errors))
+    rows = staging.run(select(*errors.columns).order_by(errors.c.number).limit(limit))
+    return [_row_error(staging, headers, *row) for row in rows], total + staging.omitted_errors
 
 
 def _shortened(reason: str) -> str:
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[: LONGEST_REASON - 1]}…"
+    return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[: MAX_REASON_LENGTH - 1]}…"
 
 
-def _told(
-    stage: Stage, headings: Sequence[Heading], number: int, file: int, line: int, sheet: str, column: str | None,
-    reason: str, value: Any, other: int | None,
+def _row_error(
+    staging: StagingTables, headers: Sequence[CsvHeader], number: int, file: int, line: int, csv_schema: str,
+    column: str | None, reason: str, value: Any, other_number: int | None,
 ) -> RowError:  # fmt: skip
-    heading = headings[file]
-    more = f" {value!r}" if value is not None else ""
-    if other is not None:
-        rows = stage.rows[sheet]
-        there = stage.run(select(rows.c._file, rows.c._line).where(rows.c._number == other))[0]
-        more = f" {headings[there[0]].source}:{there[1]}"
-    return RowError(heading.source, line, heading.spelled(column), reason + more)
+    header = headers[file]
+    detail = f" {value!r}" if value is not None else ""
+    if other_number is not None:
+        rows = staging.rows[csv_schema]
+        other = select(rows.c._file, rows.c._line).where(rows.c._number == other_number)
+        ((other_file, other_line),) = staging.run(other)
+        detail = f" {headers[other_file].source}:{other_line}"
+    return RowError(header.source, line, header.name_in_file(column), reason + detail)

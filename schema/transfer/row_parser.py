@@ -1,8 +1,8 @@
-"""From a file's rows to staged rows: cells become values, and values are held against the same faces as at the doors.
+"""Parses the rows of a CSV file into staged rows, validated by the same input models as in the APIs.
 
-An empty cell is null where the field may be null; where it has a default it is as if the column were not there; where
-it is required it is a fault. A row with a fault is staged as well, without what is wrong, so that rows that refer to it
-are not blamed for it.
+An empty cell is null where the field may be null, absent where the field has a default, and an error where it is
+required. A row with errors is staged as well, without the invalid values, so that rows that refer to it do not get
+errors of their own.
 """
 
 from __future__ import annotations
@@ -21,78 +21,80 @@ from schema.engine.model.field import lowered
 from schema.engine.model.record import new_id
 from schema.engine.operations.write_statements import columns_of, setting
 from schema.engine.sql.statement import Statement
-from schema.transfer.sheet import Column, Sheet
-from schema.transfer.source import Heading, Line
-from schema.transfer.staging_tables import Stage
+from schema.transfer.csv_schema import Column, CsvSchema
+from schema.transfer.source import CsvHeader, CsvRow
+from schema.transfer.staging_tables import StagingTables
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
-_TRUTH = {"true": True, "false": False}
-Row = dict[str, Any]
+_BOOLEANS = {"true": True, "false": False}
+Values = dict[str, Any]
 
 
-class Intake:
-    """Puts the rows of one file on the stage."""
+class RowParser:
+    """Stages the rows of one file."""
 
-    def __init__(self, stage: Stage, heading: Heading, file: int) -> None:
-        sheet, table = heading.sheet, stage.rows[heading.sheet.name]
-        self._stage = stage
+    def __init__(self, staging: StagingTables, header: CsvHeader, file: int) -> None:
+        csv_schema, table = header.csv_schema, staging.rows[header.csv_schema.name]
+        self._staging = staging
         self._file = file
-        self._sheet = sheet
-        self._cells = [_Cell.of(column, sheet) for column in heading.columns]
-        self._fields = {column.name: column.field for column in heading.columns}
-        self._bits = {column.name: sheet.bits[column.about] for column in heading.columns}
-        nothing = {f"set_{column.name}": None for column in table.columns}
-        self._blank = {**nothing, "set__known": 0, **columns_of(sheet.fields, sheet.blank)}
-        self._staging = Statement(insert(table).values(setting(table, table.columns.keys())))
-        self._blaming = Statement(insert(stage.faults).values(setting(stage.faults, stage.faults.columns.keys())))
+        self._csv_schema = csv_schema
+        self._cells = [_Cell.of(column, csv_schema) for column in header.columns]
+        self._fields = {column.name: column.field for column in header.columns}
+        self._bits = {column.name: csv_schema.bits[column.target] for column in header.columns}
+        empty = {f"set_{column.name}": None for column in table.columns}
+        self._defaults = {**empty, "set__exists": 0, **columns_of(csv_schema.fields, csv_schema.defaults)}
+        self._insert_row = Statement(insert(table).values(setting(table, table.columns.keys())))
+        self._insert_error = Statement(insert(staging.errors).values(setting(staging.errors, staging.errors.c.keys())))
 
-    def take(self, lines: Iterable[tuple[int, Line]]) -> None:
-        """Stage some rows, each under its number."""
-        faults: list[Row] = []
-        self._stage.run_many(self._staging, self._staged(lines, faults))
-        self._stage.blame(self._blaming, faults)
+    def stage(self, numbered_rows: Iterable[tuple[int, CsvRow]]) -> None:
+        """Stage rows, each under its number."""
+        errors: list[Values] = []
+        self._staging.run_many(self._insert_row, self._staged(numbered_rows, errors))
+        self._staging.insert_errors(self._insert_error, errors)
 
-    def _staged(self, lines: Iterable[tuple[int, Line]], faults: list[Row]) -> Iterator[Row]:
-        for number, line in lines:
-            if line.fault is not None:
-                self._stage.unreadable[self._sheet.name] += 1
-                faults.append(self._fault(number, line, None, line.fault))
+    def _staged(self, numbered_rows: Iterable[tuple[int, CsvRow]], errors: list[Values]) -> Iterator[Values]:
+        for number, row in numbered_rows:
+            if row.error is not None:
+                self._staging.unreadable[self._csv_schema.name] += 1
+                errors.append(self._row_error(number, row, None, row.error))
                 continue
-            values, wrong = self._read(line.cells)
-            faults += (self._fault(number, line, fault.path[0], fault.message) for fault in wrong)
-            marks = {"set__number": number, "set__file": self._file, "set__line": line.number, "set__bad": bool(wrong)}
-            yield {**self._blank, **self._columns(values), **marks}
+            values, field_errors = self._parse(row.cells)
+            errors += (self._row_error(number, row, error.path[0], error.message) for error in field_errors)
+            marks = {
+                "set__number": number, "set__file": self._file, "set__line": row.line, "set__bad": bool(field_errors),
+            }  # fmt: skip
+            yield {**self._defaults, **self._columns(values), **marks}
 
-    def _read(self, cells: Sequence[str]) -> tuple[Row, list[FieldError]]:
-        """What the cells say, without what is wrong, and what that is."""
-        wrong = []
-        data: Row = {}
+    def _parse(self, cells: Sequence[str]) -> tuple[Values, list[FieldError]]:
+        """The valid values, and the errors of the others."""
+        field_errors = []
+        data: Values = {}
         for cell, text in zip(self._cells, cells, strict=True):
             if text:
                 data[cell.name] = cell.read(text) if cell.read else text
             elif cell.nullable:
                 data[cell.name] = None
             elif cell.required:
-                wrong.append(FieldError((cell.name,), "it is required", "required"))
+                field_errors.append(FieldError((cell.name,), "is required", "required"))
         try:
-            return self._sheet.face.read(data), wrong
+            return self._csv_schema.input_model.read(data), field_errors
         except ValidationFailed as error:
-            faulty = {fault.path[0] for fault in error.field_errors}
-            right = {name: value for name, value in data.items() if name not in faulty}
-            return self._sheet.face.read(right), [*wrong, *error.field_errors]
+            invalid = {field_error.path[0] for field_error in error.field_errors}
+            valid = {name: value for name, value in data.items() if name not in invalid}
+            return self._csv_schema.input_model.read(valid), [*field_errors, *error.field_errors]
 
-    def _columns(self, values: Row) -> Row:
-        """The columns that the values fill; a record that is not known by its id may be a new one."""
+    def _columns(self, values: Values) -> Values:
+        """The columns that the values set. A record without an id gets one, in case it turns out to be new."""
         columns = columns_of(self._fields, values)
-        columns["set__given"] = reduce(or_, map(self._bits.__getitem__, values), 0)
-        if not self._sheet.is_link and "id" not in values:
+        columns["set__provided"] = reduce(or_, map(self._bits.__getitem__, values), 0)
+        if not self._csv_schema.is_link and "id" not in values:
             columns["set_id"] = new_id()
         return columns
 
-    def _fault(self, number: int, line: Line, column: str | int | None, reason: str) -> Row:
-        told = {"number": number, "file": self._file, "line": line.number, "sheet": self._sheet.name}
-        told |= {"column": column, "reason": reason, "value": None, "other": None}
-        return {f"set_{name}": value for name, value in told.items()}
+    def _row_error(self, number: int, row: CsvRow, column: str | int | None, reason: str) -> Values:
+        values = {"number": number, "file": self._file, "line": row.line, "csv_schema": self._csv_schema.name}
+        values |= {"column": column, "reason": reason, "value": None, "other_number": None}
+        return {f"set_{name}": value for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ class _Cell:
     required: bool
 
     @classmethod
-    def of(cls, column: Column, sheet: Sheet) -> _Cell:
-        field = sheet.fields[column.about]
+    def of(cls, column: Column, csv_schema: CsvSchema) -> _Cell:
+        field = csv_schema.fields[column.target]
         required = field.required and not field.read_only and not field.foreign
         return cls(column.name, _reader(column), field.nullable, required)
 
@@ -122,4 +124,4 @@ def _integer(text: str) -> int | str:
 
 
 def _boolean(text: str) -> bool | str:
-    return _TRUTH.get(text.lower(), text)
+    return _BOOLEANS.get(text.lower(), text)

@@ -1,7 +1,8 @@
-"""The stage: where rows wait until all have been read and judged, in temporary tables that go with the connection.
+"""Staging tables: temporary tables that hold all rows of an import until they have been validated.
 
-A staged row holds a whole row of its sheet, and besides: its number (in the order of reading), its file and line, which
-fields it was `_given`, whether it is `_known` to the directory, whether it is `_bad`, and what will be done with it.
+A staged row holds a whole row of its table, and besides: its number (in the order of reading), its file and line, which
+fields the file provides (bits), whether the record exists already, whether the row is bad, and its outcome: created,
+changed or unchanged.
 """
 
 from __future__ import annotations
@@ -15,94 +16,99 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlalchemy.sql.base import Executable
 
 from schema.engine.sql.statement import Statement
-from schema.transfer.session import Row, Session
-from schema.transfer.sheet import Sheet, exact_or_folded
+from schema.transfer.connection import Connection, Row
+from schema.transfer.csv_schema import CsvSchema, unique_column
 
 
-class Stage:
-    """On a connection, a table for the rows of each sheet and one for what is wrong with them.
+class StagingTables:
+    """For each CSV schema a table of rows, and one table of row errors.
 
-    Of what is wrong with rows as they are read, the first `most_told` faults are kept, and the others counted.
+    Of the errors that are detected while rows are read, the first `max_errors` are kept and the others counted.
     """
 
-    def __init__(self, session: Session, sheets: Mapping[str, Sheet], most_told: int) -> None:
-        self.sheets = sheets
-        self.unreadable = Counter[str]()  # rows by their sheets that could not even be staged
-        self.left_out = 0  # faults that were not kept
-        self._room = most_told
+    def __init__(self, connection: Connection, csv_schemas: Mapping[str, CsvSchema], max_errors: int) -> None:
+        self.csv_schemas = csv_schemas
+        self.unreadable = Counter[str]()  # by schema: rows that are not even CSV, so they are not staged
+        self.omitted_errors = 0
+        self._errors_left = max_errors
         self._metadata = MetaData()
-        self.rows = {name: _rows(sheet, self._metadata) for name, sheet in sheets.items()}
-        self.faults = _faults(self._metadata)
-        self._session = session
-        session.define(*map(CreateTable, self._metadata.tables.values()))
+        self.rows = {name: _row_table(csv_schema, self._metadata) for name, csv_schema in csv_schemas.items()}
+        self.errors = _error_table(self._metadata)
+        self._connection = connection
+        connection.define(*map(CreateTable, self._metadata.tables.values()))
 
     def begin(self, *, writing: bool) -> None:
-        """Begin a transaction; if it is to write, at once as the only writer."""
-        self._session.begin(writing=writing, tables=[sheet.table.name for sheet in self.sheets.values()])
+        """Begin a transaction; with `writing`, as the only writer from the start."""
+        tables = [csv_schema.table.name for csv_schema in self.csv_schemas.values()]
+        self._connection.begin(writing=writing, tables=tables)
 
     def commit(self) -> None:
-        """All of the transaction, on the disk."""
-        self._session.say("COMMIT")
+        self._connection.execute("COMMIT")
 
-    def run(self, executable: Executable, **values: Any) -> Sequence[Row]:
-        """The rows of a statement."""
-        return self._session.run(executable, values)
+    def run(self, query: Executable, **values: Any) -> Sequence[Row]:
+        """Run a statement and return its rows."""
+        return self._connection.run(query, values)
 
-    def count(self, executable: Executable) -> int:
-        """How many rows a statement has changed."""
-        return self._session.count(executable)
+    def count(self, query: Executable) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._connection.count(query)
 
     def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Run a statement for each row."""
-        self._session.run_many(statement, rows)
+        """Run a statement once for each row."""
+        self._connection.run_many(statement, rows)
 
-    def blame(self, statement: Statement, faults: Sequence[Mapping[str, Any]]) -> None:
-        """Keep as many faults as are told; they come in the order of the rows, so later ones never are."""
-        kept = faults[: self._room]
-        self._room -= len(kept)
-        self.left_out += len(faults) - len(kept)
+    def insert_errors(self, statement: Statement, errors: Sequence[Mapping[str, Any]]) -> None:
+        """Keep errors up to the limit. They come in the order of the rows, so later ones would not be shown."""
+        kept = errors[: self._errors_left]
+        self._errors_left -= len(kept)
+        self.omitted_errors += len(errors) - len(kept)
         self.run_many(statement, kept)
 
-    def index(self) -> None:
-        """Make what is looked for quick to find, now that all rows are there."""
+    def create_indexes(self) -> None:
+        """Index the tables and update their statistics, after all rows have been staged."""
         tables = self._metadata.tables.values()
-        self._session.define(*(CreateIndex(index) for table in tables for index in table.indexes))
-        self._session.prepare([table.name for table in tables])
+        self._connection.define(*(CreateIndex(index) for table in tables for index in table.indexes))
+        self._connection.analyze([table.name for table in tables])
 
 
-def given(sheet: Sheet, rows: Table, name: str) -> ColumnElement[int]:
-    """Not 0 where a staged row was given the field."""
-    return rows.c._given.op("&", precedence=10)(sheet.bits[name])
+def is_provided(csv_schema: CsvSchema, rows: Table, name: str) -> ColumnElement[int]:
+    """Not 0 where the file provides the field."""
+    return rows.c._provided.op("&", precedence=10)(csv_schema.bits[name])
 
 
-def identical(sheet: Sheet, rows: Table) -> list[ColumnElement[bool]]:
-    """What joins staged rows to the stored ones that they are about."""
-    return [rows.c[name] == sheet.table.c[name] for name in sheet.identity]
+def same_identity(csv_schema: CsvSchema, rows: Table) -> list[ColumnElement[bool]]:
+    """Joins staged rows to the stored rows with the same identity."""
+    return [rows.c[name] == csv_schema.table.c[name] for name in csv_schema.identity]
 
 
-def counting(rows: FromClause, skip_bad: bool) -> ColumnElement[bool]:
-    """The staged rows that count: where bad rows are skipped, they do not; else they do, lest others be blamed."""
+def is_considered(rows: FromClause, skip_bad: bool) -> ColumnElement[bool]:
+    """The staged rows that other rows may refer to.
+
+    Where bad rows are skipped, only the good ones; else all, so that one error is not reported again for each row that
+    refers to the bad one.
+    """
     return rows.c._bad == 0 if skip_bad else true()
 
 
-def _rows(sheet: Sheet, metadata: MetaData) -> Table:
-    copied = [Column(it.name, it.type) for it in sheet.table.columns if it.computed is None]
-    via = [Column(it.name, String()) for reference in sheet.references for it in reference.columns]
+def _row_table(csv_schema: CsvSchema, metadata: MetaData) -> Table:
+    copied = [Column(column.name, column.type) for column in csv_schema.table.columns if column.computed is None]
+    aliases = [Column(column.name, String()) for reference in csv_schema.references for column in reference.columns]
+    name = f"staged_{csv_schema.table.name}"
     table = Table(
-        f"staged_{sheet.table.name}", metadata,
+        name, metadata,
         Column("_number", Integer, primary_key=True), Column("_file", Integer), Column("_line", Integer),
-        Column("_given", Integer), Column("_known", Integer), Column("_bad", Integer), Column("_deed", String()),
-        *copied, *via, prefixes=["TEMPORARY"],
+        Column("_provided", Integer), Column("_exists", Integer), Column("_bad", Integer), Column("_outcome", String()),
+        *copied, *aliases, prefixes=["TEMPORARY"],
     )  # fmt: skip
-    looked_for = [sheet.identity, *((exact_or_folded(field),) for field in sheet.fields.values() if field.unique)]
-    for names in looked_for:
-        Index(f"staged_{sheet.table.name}_{'_'.join(names)}", *(table.c[name] for name in names))
+    unique = [(unique_column(field),) for field in csv_schema.fields.values() if field.unique]
+    for columns in (csv_schema.identity, *unique):
+        Index(f"{name}_{'_'.join(columns)}", *(table.c[column] for column in columns))
     return table
 
 
-def _faults(metadata: MetaData) -> Table:
+def _error_table(metadata: MetaData) -> Table:
     return Table(
-        "fault", metadata, Column("number", Integer, index=True), Column("file", Integer), Column("line", Integer),
-        Column("sheet", String()), Column("column", String()), Column("reason", String()), Column("value", String()),
-        Column("other", Integer), prefixes=["TEMPORARY"],
+        "row_error", metadata, Column("number", Integer, index=True), Column("file", Integer), Column("line", Integer),
+        Column("csv_schema", String()), Column("column", String()), Column("reason", String()),
+        Column("value", String()), Column("other_number", Integer), prefixes=["TEMPORARY"],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Storing what is staged and good, a batch at a time, within the one transaction of the import."""
+"""Stores the good staged rows, in batches within the import's one transaction."""
 
 from __future__ import annotations
 
@@ -20,66 +20,69 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import Executable
 
-from schema.transfer.sheet import Sheet, exact_or_folded
-from schema.transfer.staging_tables import Stage, identical
+from schema.transfer.csv_schema import CsvSchema, unique_column
+from schema.transfer.staging_tables import StagingTables, same_identity
 
-BATCH = 10_000
+BATCH_SIZE = 10_000
 ID_LENGTH = 36
 
 
-def store(stage: Stage, moment: str, total: int) -> Iterator[float]:
-    """Change what is changed, create what is new; tells now and then how much is done."""
-    for sheet in stage.sheets.values():
-        _let_go(stage, sheet)
-    batches = [(sheet, first) for sheet in stage.sheets.values() for first in range(0, total, BATCH)]
-    for place, (sheet, first) in enumerate(batches):
-        yield place / len(batches)
-        stage.run(_changing(stage, sheet), first=first, last=first + BATCH, now=moment)
-        stage.run(_creating(stage, sheet), first=first, last=first + BATCH, now=moment)
+def store_rows(staging: StagingTables, now: str, row_count: int) -> Iterator[float]:
+    """Update and insert records; yields the completed share before each batch."""
+    csv_schemas = staging.csv_schemas.values()
+    for csv_schema in csv_schemas:
+        _release_unique_values(staging, csv_schema)
+    batches = [(csv_schema, first) for csv_schema in csv_schemas for first in range(0, row_count, BATCH_SIZE)]
+    for position, (csv_schema, first) in enumerate(batches):
+        yield position / len(batches)
+        staging.run(_update(staging, csv_schema), first=first, last=first + BATCH_SIZE, now=now)
+        staging.run(_insert(staging, csv_schema), first=first, last=first + BATCH_SIZE, now=now)
 
 
-def _let_go(stage: Stage, sheet: Sheet) -> None:
-    """Free the unique values that pass from one record to another, so that it can be done in any order."""
-    rows, table, taker = stage.rows[sheet.name], sheet.table, stage.rows[sheet.name].alias("taker")
-    for field in sheet.fields.values():
+def _release_unique_values(staging: StagingTables, csv_schema: CsvSchema) -> None:
+    """Clear unique values that move from one record to another, so that updates work in any order."""
+    rows, table = staging.rows[csv_schema.name], csv_schema.table
+    receiver = rows.alias("receiver")
+    for field in csv_schema.fields.values():
         if field.unique and (field.nullable or (field.kind == "text" and (field.max_length or 0) >= ID_LENGTH)):
-            name = exact_or_folded(field)
-            wanted = exists(select(taker.c.id).where(taker.c[name] == table.c[name], taker.c.id != table.c.id))
-            free: ColumnElement[Any] = null() if field.nullable else table.c.id
-            given_up = (*identical(sheet, rows), *_to_be(rows, "changed"), wanted)
-            stage.run(update(table).where(*given_up).values({name: free, field.name: free}))
+            name = unique_column(field)
+            moves = exists(select(receiver.c.id).where(receiver.c[name] == table.c[name], receiver.c.id != table.c.id))
+            placeholder: ColumnElement[Any] = null() if field.nullable else table.c.id
+            released = (*same_identity(csv_schema, rows), *_has_outcome(rows, "changed"), moves)
+            staging.run(update(table).where(*released).values({name: placeholder, field.name: placeholder}))
 
 
-def _changing(stage: Stage, sheet: Sheet) -> Executable:
-    rows, table = stage.rows[sheet.name], sheet.table
-    new: dict[str, ColumnElement[Any]] = {
-        name: rows.c[name] for field in sheet.writable for name in (field.name, field.key_column) if name
+def _update(staging: StagingTables, csv_schema: CsvSchema) -> Executable:
+    rows, table = staging.rows[csv_schema.name], csv_schema.table
+    values: dict[str, ColumnElement[Any]] = {
+        name: rows.c[name] for field in csv_schema.writable_fields for name in (field.name, field.key_column) if name
     }
-    if not sheet.is_link:
-        new |= {"version": table.c.version + literal_column("1"), "updated_at": bindparam("now")}
-    return update(table).where(*identical(sheet, rows), *_to_be(rows, "changed"), *_in_batch(rows)).values(new)
+    if not csv_schema.is_link:
+        values |= {"version": table.c.version + literal_column("1"), "updated_at": bindparam("now")}
+    conditions = (*same_identity(csv_schema, rows), *_has_outcome(rows, "changed"), *_in_batch(rows))
+    return update(table).where(*conditions).values(values)
 
 
-def _creating(stage: Stage, sheet: Sheet) -> Executable:
-    rows = stage.rows[sheet.name]
-    names = [column.name for column in sheet.table.columns if column.computed is None]
+def _insert(staging: StagingTables, csv_schema: CsvSchema) -> Executable:
+    rows = staging.rows[csv_schema.name]
+    names = [column.name for column in csv_schema.table.columns if column.computed is None]
     now = bindparam("now", type_=String())
-    instead = {
-        "created_at": (*([] if sheet.is_link else [rows.c.updated_at]), now),
+    fallbacks = {
+        "created_at": (*([] if csv_schema.is_link else [rows.c.updated_at]), now),
         "updated_at": (now,),
         "version": (literal_column("1"),),
     }
-    values = [func.coalesce(rows.c[name], *instead[name]) if name in instead else rows.c[name] for name in names]
-    fresh = (
+    values = [func.coalesce(rows.c[name], *fallbacks[name]) if name in fallbacks else rows.c[name] for name in names]
+    created = (
         select(*values)
-        .where(*_to_be(rows, "created"), *_in_batch(rows))
-        .order_by(*(rows.c[it] for it in sheet.identity))
+        .where(*_has_outcome(rows, "created"), *_in_batch(rows))
+        .order_by(*(rows.c[name] for name in csv_schema.identity))
     )
-    return insert(sheet.table).from_select(names, fresh, include_defaults=False)
+    return insert(csv_schema.table).from_select(names, created, include_defaults=False)
 
 
-def _to_be(rows: Table, deed: str) -> tuple[ColumnElement[bool], ...]:
-    return rows.c._deed == deed, rows.c._bad == 0
+def _has_outcome(rows: Table, outcome: str) -> tuple[ColumnElement[bool], ...]:
+    return rows.c._outcome == outcome, rows.c._bad == 0
 
 
 def _in_batch(rows: Table) -> tuple[ColumnElement[bool], ...]:

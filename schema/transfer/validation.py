@@ -1,7 +1,7 @@
-"""What is wrong with the staged rows: what one look at a cell could not tell.
+"""Validates staged rows against one another and against the stored records.
 
-Rows are held against one another and against the directory as it will be when all that are good have been stored. Where
-bad rows are to be skipped, what leans on them is bad as well, and so on, until nothing new is found.
+What is checked is the directory as it will be when all good rows have been stored. Where bad rows are skipped, the rows
+that depend on them are bad as well; checks are repeated until no new errors appear.
 """
 
 from __future__ import annotations
@@ -9,54 +9,57 @@ from __future__ import annotations
 from sqlalchemy import Subquery, case, exists, false, func, or_, select, update
 
 from schema.engine.model.field import ResourceField
+from schema.transfer.csv_schema import CsvSchema, Reference, unique_column
 from schema.transfer.row_errors import record_row_errors
-from schema.transfer.sheet import Reference, Sheet, exact_or_folded
-from schema.transfer.staging_tables import Stage, counting, given, identical
+from schema.transfer.staging_tables import StagingTables, is_considered, is_provided, same_identity
 
 
-def judge(stage: Stage, *, skip_bad: bool) -> None:
-    """Find all faults, mark the rows that have some, and say of the others what is to be done with them."""
-    for sheet in stage.sheets.values():
-        _lacking(stage, sheet)
-        _repeated(stage, sheet)
-    _mark(stage)
+def validate_rows(staging: StagingTables, *, skip_bad: bool) -> None:
+    """Record all row errors, mark the bad rows, and set the outcome of the others."""
+    csv_schemas = staging.csv_schemas.values()
+    for csv_schema in csv_schemas:
+        _check_required(staging, csv_schema)
+        _check_duplicates(staging, csv_schema)
+    _mark_bad_rows(staging)
     while True:
-        for sheet in stage.sheets.values():
-            _dangling(stage, sheet, skip_bad)
-            _taken(stage, sheet, skip_bad)
-        if not (_mark(stage) and skip_bad):
+        for csv_schema in csv_schemas:
+            _check_references(staging, csv_schema, skip_bad)
+            _check_unique(staging, csv_schema, skip_bad)
+        if not (_mark_bad_rows(staging) and skip_bad):
             break
-    for sheet in stage.sheets.values():
-        _decide(stage, sheet)
+    for csv_schema in csv_schemas:
+        _set_outcomes(staging, csv_schema)
 
 
-def _lacking(stage: Stage, sheet: Sheet) -> None:
-    rows = stage.rows[sheet.name]
-    for field in sheet.needed:
-        lacks = (rows.c._known == 0, rows.c._bad == 0, given(sheet, rows, field.name) == 0)
-        record_row_errors(stage, sheet, field.name, f"a new {sheet.one} needs it", *lacks)
+def _check_required(staging: StagingTables, csv_schema: CsvSchema) -> None:
+    rows = staging.rows[csv_schema.name]
+    for field in csv_schema.required_fields:
+        missing = (rows.c._exists == 0, rows.c._bad == 0, is_provided(csv_schema, rows, field.name) == 0)
+        reason = f"is required for a new {csv_schema.singular}"
+        record_row_errors(staging, csv_schema, field.name, reason, *missing)
 
 
-def _repeated(stage: Stage, sheet: Sheet) -> None:
-    """Rows that are about what an earlier row is about, or take what it takes."""
-    rows = stage.rows[sheet.name]
-    first = _firsts(stage, sheet, sheet.identity)
-    same = (rows.c[name] == first.c[name] for name in sheet.identity)
+def _check_duplicates(staging: StagingTables, csv_schema: CsvSchema) -> None:
+    """Rows with the identity, or a unique value, of an earlier row."""
+    rows = staging.rows[csv_schema.name]
+    first = _first_of_duplicates(staging, csv_schema, csv_schema.identity)
+    same = (rows.c[name] == first.c[name] for name in csv_schema.identity)
     record_row_errors(
-        stage, sheet, None, f"it is about the same {sheet.one} as", *same, rows.c._number > first.c.number,
-        other=first.c.number,
+        staging, csv_schema, None, f"duplicate {csv_schema.singular}, first in", *same,
+        rows.c._number > first.c.number, other_number=first.c.number,
     )  # fmt: skip
-    for field in _unique(sheet):
-        name = exact_or_folded(field)
-        first, earlier = _firsts(stage, sheet, (name,)), rows.alias("earlier")
+    for field in _unique_fields(csv_schema):
+        name = unique_column(field)
+        first, earlier = _first_of_duplicates(staging, csv_schema, (name,)), rows.alias("earlier")
         later = (rows.c[name] == first.c[name], rows.c._number > first.c.number, earlier.c._number == first.c.number)
         record_row_errors(
-            stage, sheet, field.name, "it is the same as in", *later, rows.c.id != earlier.c.id, other=first.c.number
-        )
+            staging, csv_schema, field.name, "duplicate value, first in", *later, rows.c.id != earlier.c.id,
+            other_number=first.c.number,
+        )  # fmt: skip
 
 
-def _firsts(stage: Stage, sheet: Sheet, names: tuple[str, ...]) -> Subquery:
-    rows = stage.rows[sheet.name].alias("repeated")
+def _first_of_duplicates(staging: StagingTables, csv_schema: CsvSchema, names: tuple[str, ...]) -> Subquery:
+    rows = staging.rows[csv_schema.name].alias("repeated")
     columns = [rows.c[name] for name in names]
     return (
         select(*columns, func.min(rows.c._number).label("number"))
@@ -66,62 +69,72 @@ def _firsts(stage: Stage, sheet: Sheet, names: tuple[str, ...]) -> Subquery:
     )
 
 
-def _dangling(stage: Stage, sheet: Sheet, skip_bad: bool) -> None:
-    """Rows that refer to a record that is neither stored nor going to be."""
-    rows = stage.rows[sheet.name]
-    for reference in sheet.references:
-        key, target = rows.c[reference.field.name], stage.sheets[reference.target]
-        stored, staged = target.table.alias(), stage.rows[target.name].alias("staged")
-        nowhere = (~exists(select(it.c.id).where(it.c.id == key)) for it in (stored, staged))
-        lost = (key.is_not(None), *nowhere, counting(rows, skip_bad))
-        record_row_errors(stage, sheet, reference.field.name, f"there is no {target.one}", *lost, value=key)
+def _check_references(staging: StagingTables, csv_schema: CsvSchema, skip_bad: bool) -> None:
+    """Rows that refer to a record that is neither stored nor staged."""
+    rows = staging.rows[csv_schema.name]
+    for reference in csv_schema.references:
+        key, target = rows.c[reference.field.name], staging.csv_schemas[reference.target]
+        places = (target.table.alias(), staging.rows[target.name].alias("staged"))
+        nowhere = (~exists(select(place.c.id).where(place.c.id == key)) for place in places)
+        conditions = (key.is_not(None), *nowhere, is_considered(rows, skip_bad))
+        reason = f"no such {target.singular}:"
+        record_row_errors(staging, csv_schema, reference.field.name, reason, *conditions, value=key)
         if skip_bad:
-            _left_behind(stage, sheet, reference, target)
+            _check_skipped_references(staging, csv_schema, reference, target)
 
 
-def _left_behind(stage: Stage, sheet: Sheet, reference: Reference, target: Sheet) -> None:
-    """Rows that refer to a record whose row is skipped, by what it would only have had with that row."""
-    rows, stored, staged = stage.rows[sheet.name], target.table.alias(), stage.rows[target.name].alias("staged")
+def _check_skipped_references(
+    staging: StagingTables, csv_schema: CsvSchema, reference: Reference, target: CsvSchema
+) -> None:
+    """Rows that refer to a record by a value that only a skipped row would have given it."""
+    rows, stored = staging.rows[csv_schema.name], target.table.alias()
+    staged = staging.rows[target.name].alias("staged")
     key = rows.c[reference.field.name]
     skipped = exists(select(staged.c.id).where(staged.c.id == key, staged.c._bad == 1))
     kept = exists(select(staged.c.id).where(staged.c.id == key, staged.c._bad == 0))
-    said = [(it.name, exact_or_folded(it.via)) for it in reference.columns if it.via]
-    for column, name in ((reference.field.name, "id"), *said):
-        has = exists(select(stored.c.id).where(stored.c.id == key, stored.c[name] == rows.c[column]))
-        left = (rows.c[column].is_not(None), key.is_not(None), rows.c._bad == 0, skipped, ~kept, ~has)
-        record_row_errors(stage, sheet, column, f"the row of that {target.one} is skipped", *left)
+    aliases = [(column.name, unique_column(column.via)) for column in reference.columns if column.via]
+    for column, name in ((reference.field.name, "id"), *aliases):
+        stored_with_value = exists(select(stored.c.id).where(stored.c.id == key, stored.c[name] == rows.c[column]))
+        conditions = (
+            rows.c[column].is_not(None), key.is_not(None), rows.c._bad == 0, skipped, ~kept, ~stored_with_value,
+        )  # fmt: skip
+        reason = f"the row of that {target.singular} is skipped"
+        record_row_errors(staging, csv_schema, column, reason, *conditions)
 
 
-def _taken(stage: Stage, sheet: Sheet, skip_bad: bool) -> None:
-    """Rows that take what belongs to a record that does not give it up."""
-    rows, table, staged = stage.rows[sheet.name], sheet.table, stage.rows[sheet.name].alias("staged")
-    for field in _unique(sheet):
-        name = exact_or_folded(field)
-        given_up = exists(select(staged.c.id).where(staged.c.id == table.c.id, counting(staged, skip_bad)))
-        clash = (table.c[name] == rows.c[name], table.c.id != rows.c.id, ~given_up, counting(rows, skip_bad))
-        record_row_errors(stage, sheet, field.name, f"it belongs to the {sheet.one}", *clash, value=table.c.id)
+def _check_unique(staging: StagingTables, csv_schema: CsvSchema, skip_bad: bool) -> None:
+    """Rows with a unique value of a stored record that keeps it."""
+    rows, table, staged = (
+        staging.rows[csv_schema.name], csv_schema.table, staging.rows[csv_schema.name].alias("staged"),
+    )  # fmt: skip
+    for field in _unique_fields(csv_schema):
+        name = unique_column(field)
+        changes = exists(select(staged.c.id).where(staged.c.id == table.c.id, is_considered(staged, skip_bad)))
+        conflict = (table.c[name] == rows.c[name], table.c.id != rows.c.id, ~changes, is_considered(rows, skip_bad))
+        reason = f"already used by the {csv_schema.singular}"
+        record_row_errors(staging, csv_schema, field.name, reason, *conflict, value=table.c.id)
 
 
-def _mark(stage: Stage) -> int:
-    """Mark the rows that have faults; how many were not marked before."""
+def _mark_bad_rows(staging: StagingTables) -> int:
+    """Mark the rows that have errors, and return how many were not marked before."""
     marked = 0
-    for sheet in stage.sheets.values():
-        rows = stage.rows[sheet.name]
-        faulty = select(stage.faults.c.number).where(stage.faults.c.sheet == sheet.name)
-        marked += stage.count(update(rows).where(rows.c._bad == 0, rows.c._number.in_(faulty)).values(_bad=1))
+    for name, rows in staging.rows.items():
+        bad = select(staging.errors.c.number).where(staging.errors.c.csv_schema == name)
+        marked += staging.count(update(rows).where(rows.c._bad == 0, rows.c._number.in_(bad)).values(_bad=1))
     return marked
 
 
-def _decide(stage: Stage, sheet: Sheet) -> None:
-    rows, table = stage.rows[sheet.name], sheet.table
-    differs = or_(false(), *(rows.c[it.name].is_distinct_from(table.c[it.name]) for it in sheet.writable))
-    stage.run(update(rows).where(rows.c._known == 0).values(_deed="created"))
-    stage.run(
+def _set_outcomes(staging: StagingTables, csv_schema: CsvSchema) -> None:
+    rows, table = staging.rows[csv_schema.name], csv_schema.table
+    names = [field.name for field in csv_schema.writable_fields]
+    differs = or_(false(), *(rows.c[name].is_distinct_from(table.c[name]) for name in names))
+    staging.run(update(rows).where(rows.c._exists == 0).values(_outcome="created"))
+    staging.run(
         update(rows)
-        .where(*identical(sheet, rows), rows.c._known == 1)
-        .values(_deed=case((differs, "changed"), else_="unchanged"))
+        .where(*same_identity(csv_schema, rows), rows.c._exists == 1)
+        .values(_outcome=case((differs, "changed"), else_="unchanged"))
     )
 
 
-def _unique(sheet: Sheet) -> list[ResourceField]:
-    return [] if sheet.is_link else [field for field in sheet.fields.values() if field.unique]
+def _unique_fields(csv_schema: CsvSchema) -> list[ResourceField]:
+    return [] if csv_schema.is_link else [field for field in csv_schema.fields.values() if field.unique]

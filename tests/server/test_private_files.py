@@ -19,15 +19,15 @@ from schema.maintenance.backup import back_up
 from schema.maintenance.doctor_sqlite import examine
 from schema.migrations.commands import migrate
 from schema.models import MODELS
-from schema.transfer.exporter import export_file, export_folder, export_zip, snapshot
-from schema.transfer.sheet import sheets_of
+from schema.transfer.csv_schema import csv_schemas_of
+from schema.transfer.exporter import export_file, export_folder, export_zip, open_snapshot
 from tests.fixtures.clients import ADMIN, USER
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")]
 
 ROOT = Path(__file__).parents[2]
 SHAPES = [resource_of(model) for model in MODELS]
-SHEETS = sheets_of(SHAPES)
+CSV_SCHEMAS = csv_schemas_of(SHAPES)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
@@ -107,15 +107,15 @@ def test_exports_are_private_while_they_are_written_too(umask, database, tmp_pat
     out.mkdir(0o700)
     written = []
 
-    def batches(self, sheet):
+    def batches(self, csv_schema):
         written.append(is_private(out))
         return iter(())
 
-    with snapshot(str(database), lambda what, share: None) as taken:
+    with open_snapshot(str(database), lambda activity, share: None) as snapshot:
         monkeypatch.setattr(type(taken), "_batches", batches)
-        export_file(taken, SHEETS["users"], out / "users.csv")
-        export_folder(taken, list(SHEETS.values()), out / "deep" / "er")
-        export_zip(taken, list(SHEETS.values()), out / "all.zip")
+        export_file(snapshot, CSV_SCHEMAS["users"], out / "users.csv")
+        export_folder(snapshot, list(CSV_SCHEMAS.values()), out / "deep" / "er")
+        export_zip(snapshot, list(CSV_SCHEMAS.values()), out / "all.zip")
 
     assert is_private(out), modes(out)
     assert written == [True] * 7
@@ -128,8 +128,8 @@ def test_an_export_keeps_the_mode_of_the_file_that_it_replaces(umask, database, 
     path.write_text("old")
     path.chmod(mode)
 
-    with snapshot(str(database), lambda what, share: None) as taken:
-        export_file(taken, SHEETS["users"], path)
+    with open_snapshot(str(database), lambda activity, share: None) as snapshot:
+        export_file(snapshot, CSV_SCHEMAS["users"], path)
 
     assert path.read_text() != "old"
     assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -142,8 +142,8 @@ def test_a_file_of_somebody_else_s_does_not_say_who_may_read(database, tmp_path)
     path.chmod(0o666)
     os.chown(path, 65534, 65534)
 
-    with snapshot(str(database), lambda what, share: None) as taken:
-        export_file(taken, SHEETS["users"], path)
+    with open_snapshot(str(database), lambda activity, share: None) as snapshot:
+        export_file(snapshot, CSV_SCHEMAS["users"], path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -154,8 +154,8 @@ def test_what_another_has_put_in_the_way_is_not_written_through(database, tmp_pa
     elsewhere.write_text("mine")
     (tmp_path / f".users.csv.{os.getpid()}.part").symlink_to(elsewhere)
 
-    with snapshot(str(database), lambda what, share: None) as taken:
-        export_file(taken, SHEETS["users"], tmp_path / "users.csv")
+    with open_snapshot(str(database), lambda activity, share: None) as snapshot:
+        export_file(snapshot, CSV_SCHEMAS["users"], tmp_path / "users.csv")
 
     assert elsewhere.read_text() == "mine"
     assert not (tmp_path / "users.csv").is_symlink()
