@@ -1,8 +1,8 @@
 """Export to CSV files: all from one snapshot of the database, ordered by id.
 
-Values are spelled as in REST, and null is an empty cell; an export that is imported again is restored exactly. Only with
-`for_spreadsheets` are texts that look like a formula prefixed by an apostrophe, and files begin with a byte order mark:
-such files are for viewing, not for importing.
+Values are spelled as in REST, and null is an empty cell; an export that is imported again is restored exactly. With
+`for_spreadsheets`, texts that look like a formula are prefixed by an apostrophe, and files begin with a byte order
+mark: such files are for viewing, not for importing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Import of CSV files: all rows are staged, validated together, and stored in one transaction or not at all.
 
 Nothing is locked while files are read; then other writers wait until the import is done. An import creates and updates
-records, and never deletes any. A new record keeps the `id`, `created_at`, `updated_at` and `version` of its row, so that
-an export imported into an empty directory is restored exactly; for an existing record Tandem sets these itself.
+records, and never deletes any. A new record keeps the `id`, `created_at`, `updated_at` and `version` of its row, so
+that an export imported into an empty directory is restored exactly; for an existing record Tandem sets these itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sources of an import: the CSV files at the given paths, and their rows.
 
-A source is a file, a file in a folder or in a .zip archive, or standard input. It is UTF-8, with or without a byte order
-mark; its first line is the header, which also decides the delimiter: a comma, a semicolon or a tab.
+A source is a file, a file in a folder or in a .zip archive, or standard input. It is UTF-8, with or without a byte
+order mark; its first line is the header, which also decides the delimiter: a comma, a semicolon or a tab.
 """
 
 from __future__ import annotations

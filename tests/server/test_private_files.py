@@ -21,6 +21,7 @@ from schema.migrations.commands import migrate
 from schema.models import MODELS
 from schema.transfer.csv_schema import csv_schemas_of
 from schema.transfer.exporter import export_file, export_folder, export_zip, open_snapshot
+from tests.fixtures import access_table
 from tests.fixtures.clients import ADMIN, USER
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")]
@@ -63,14 +64,14 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
 def test_a_new_database_is_private_at_every_moment(tmp_path):
     """Another process looks all the time: what it can open once, it can read for ever."""
     script = (
-        "import os, sys; os.umask(0); from schema.migrations import commands; from pathlib import Path\n"
+        "import os, sys; os.umask(0); from schema.migrations.commands import migrate; from pathlib import Path\n"
         "seen = set()\n"
         "def look(name, given):\n"
         "    if name in ('sqlite3.connect', 'open', 'os.rename'):\n"
         "        for path in Path(sys.argv[1]).rglob('*'):\n"
         "            seen.add((path.suffix, oct(path.stat().st_mode & 0o777)))\n"
         "sys.addaudithook(look)\n"
-        "commands.migrate(sys.argv[1] + '/new/tandem.db')\n"
+        "migrate(sys.argv[1] + '/new/tandem.db')\n"
         "print({mode for _, mode in seen})\n"
     )
     done = subprocess.run(
@@ -102,17 +103,13 @@ def test_a_backup_is_private(umask, database, tmp_path):
     assert is_private(folder), modes(folder)
 
 
-def test_exports_are_private_while_they_are_written_too(umask, database, tmp_path, monkeypatch):
+def test_exports_are_private_while_they_are_written_too(umask, database, tmp_path):
+    access_table.furnish(database)
     out = tmp_path / "out"
     out.mkdir(0o700)
     written = []
 
-    def batches(self, csv_schema):
-        written.append(is_private(out))
-        return iter(())
-
-    with open_snapshot(str(database), lambda activity, share: None) as snapshot:
-        monkeypatch.setattr(type(taken), "_batches", batches)
+    with open_snapshot(str(database), lambda activity, share: written.append(is_private(out))) as snapshot:
         export_file(snapshot, CSV_SCHEMAS["users"], out / "users.csv")
         export_folder(snapshot, list(CSV_SCHEMAS.values()), out / "deep" / "er")
         export_zip(snapshot, list(CSV_SCHEMAS.values()), out / "all.zip")

@@ -46,9 +46,7 @@ PEOPLE = "external_id,first_name,age,email\na,Ada,36,ada@example.com\nb,Bob,41,b
 def import_csv(database: Path, tmp_path: Path) -> ImportFiles:
     """Imports files, given by their names and contents."""
 
-    def import_csv(
-        files: dict[str, str | bytes], on_progress: Any = lambda activity, share: None, **options: Any
-    ) -> ImportReport:
+    def import_csv(files: dict[str, str | bytes], on_progress: Any = lambda *_: None, **options: Any) -> ImportReport:
         for name, content in files.items():
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         sources = find_sources([str(tmp_path / name) for name in files], io.BytesIO())
@@ -556,7 +554,7 @@ def test_a_failed_export_keeps_the_existing_file(database, import_csv, tmp_path)
 def test_an_unwritable_path_is_reported(database, tmp_path, path):
     with (
         pytest.raises(DirectoryError, match=r"cannot be written|is not a regular file"),
-        open_snapshot(str(database), lambda *_: None) as now,
+        open_snapshot(str(database), lambda *_: None) as snapshot,
     ):
         export_file(snapshot, CSV_SCHEMAS["users"], tmp_path / path)
 
@@ -612,11 +610,11 @@ import os, sqlite3, tempfile
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 from team import Team
-from schema.engine.shape import shape
-from schema.models import RESOURCES
-from schema.transfer.importing import Wish, import_files
-from schema.transfer.csv_schema import sheets_of
-from schema.transfer.source import sources_of
+from schema.engine.model.resource import resource_of
+from schema.models import MODELS
+from schema.transfer.csv_schema import csv_schemas_of
+from schema.transfer.importer import ImportOptions, import_files
+from schema.transfer.source import find_sources
 
 os.chdir(tempfile.mkdtemp())
 SQLModel.metadata.create_all(create_engine("sqlite:///toy.db"))

@@ -308,11 +308,11 @@ async def test_another_database_behind_the_same_url_brings_its_own_secret(migrat
 
 
 def test_neither_door_nor_an_export_shows_the_secret(http_client, database, monkeypatch):
-    from api.cli.transfer import SHEETS
+    from api.cli.transfer import CSV_SCHEMAS
 
     assert http_client.get("/cursor_keys").status_code == http_client.get("/cursor_key").status_code == 404
     assert "cursor_key" not in http_client.get("/openapi.json").text.lower()
     schema = http_client.post("/graphql", json={"query": "{ __schema { types { name fields { name } } } }"}).text
     assert "cursorkey" not in schema.lower()
-    assert "cursor_keys" not in SHEETS
-    assert all(sheet.table.name != "cursor_key" for sheet in SHEETS.values())
+    assert "cursor_keys" not in CSV_SCHEMAS
+    assert all(csv_schema.table.name != "cursor_key" for csv_schema in CSV_SCHEMAS.values())
