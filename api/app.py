@@ -25,7 +25,7 @@ from api.middleware.request import RequestMiddleware, exception_handlers
 from api.middleware.request_cost import cost_of_graphql_request, cost_of_rest_request
 from api.middleware.response import request_limit
 from api.observability import health, metrics
-from api.observability.request_metrics import Observer, RequestMetrics
+from api.observability.metrics import MetricsMiddleware, RequestMetrics
 from api.openapi import document as openapi
 from api.pages import routes
 from api.rest.endpoint import Endpoint
@@ -50,7 +50,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     resources = [resource_of(model) for model in MODELS]
     endpoints = _endpoints(resources)
     authenticate = authenticate or Authenticator(settings)
-    figures, executor = RequestMetrics(), _executor(settings, resources)
+    request_metrics, executor = RequestMetrics(), _executor(settings, resources)
     rates = RateLimiter(authenticate, settings.rate, settings.credential_rate, redis_storage(settings.rate_limit_url))
     gate = request_limit(settings.running, settings.credential_share)
     document = openapi.document(endpoints, resources, _topics(), development=settings.development)
@@ -65,53 +65,57 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             *routes.routes(),
             *health.routes(),
             openapi.route(document),
-            metrics.route(figures, executor, counted, token=settings.metrics_token, several=settings.workers > 1),
+            metrics.route(
+                request_metrics, executor, counted, token=settings.metrics_token, several=settings.workers > 1
+            ),
             *doors,
             *_sockets(settings, executor, authenticate, rates),
         ],
-        middleware=_around(settings, figures, _envelope(settings, gate, rates, authenticate), doors),
+        middleware=_around(settings, request_metrics, _envelope(settings, gate, rates, authenticate), doors),
         exception_handlers=exception_handlers(),
-        lifespan=_lifespan(settings, authenticate, figures, rates),
+        lifespan=_lifespan(settings, authenticate, request_metrics, rates),
     )
     app.router.redirect_slashes = False
     app.state.concurrency_limit, app.state.request_metrics, app.state.on_refusal = (
         gate,
-        figures,
-        _on_refusal(figures, rates),
+        request_metrics,
+        _on_refusal(request_metrics, rates),
     )
     return app
 
 
 def _lifespan(
-    settings: Settings, authenticate: Authenticate, figures: RequestMetrics, rates: RateLimiter
+    settings: Settings, authenticate: Authenticate, request_metrics: RequestMetrics, rates: RateLimiter
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with directory_of(settings) as app.state.directory:
             if isinstance(authenticate, Authenticator):
                 await authenticate.attend(app.state.directory)
-            with figures.watching():
+            with request_metrics.measuring_loop_lag():
                 yield
         await rates.close()
 
     return lifespan
 
 
-def _on_refusal(figures: RequestMetrics, rates: RateLimiter) -> Callable[[int, str | None], None]:
+def _on_refusal(request_metrics: RequestMetrics, rates: RateLimiter) -> Callable[[int, str | None], None]:
     """What is refused before it is a request is counted, and its address pays for it."""
 
     def on_refusal(status: int, address: str | None) -> None:
-        figures.refused[status] += 1
+        request_metrics.refused[status] += 1
         if address is not None:
             rates.charge_refusal(address)
 
     return on_refusal
 
 
-def _around(settings: Settings, figures: RequestMetrics, envelope: Middleware, doors: list[Route]) -> list[Middleware]:
+def _around(
+    settings: Settings, request_metrics: RequestMetrics, envelope: Middleware, doors: list[Route]
+) -> list[Middleware]:
     """What every request passes on its way in, and its answer on the way out; the first is outermost."""
     around = [
-        Middleware(Observer, figures=figures),
+        Middleware(MetricsMiddleware, metrics=request_metrics),
         envelope,
         Middleware(FastRouter, routes=doors),
     ]

@@ -1,9 +1,10 @@
-"""What goes on is counted: by door, operation and answer, and as numbers that a scraper can read, but not everybody."""
+"""`/metrics`: requests by API, operation and status, the database, caches and event loop; and who may read it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.observability.request_metrics import RequestMetrics
+from api.observability.metrics import RequestMetrics
 from api.server.http.limits import ConnectionLimits
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
@@ -56,8 +57,8 @@ def served(crowded):
         yield opened
 
 
-def figures(http_client, **headers):
-    """All samples by their names, each with its labels as a frozen set."""
+def samples(http_client, **headers):
+    """All values, by name and labels."""
     text = http_client.get("/metrics", headers=headers).raise_for_status().text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -66,47 +67,47 @@ def figures(http_client, **headers):
     }
 
 
-def figure(http_client, name, **labels):
-    return figures(http_client).get((name, frozenset(labels.items())), 0)
+def sample(http_client, name, **labels):
+    return samples(http_client).get((name, frozenset(labels.items())), 0)
 
 
-def ask(http_client, query):
+def post(http_client, query):
     return http_client.post("/graphql", json={"query": query})
 
 
 CALLS = {
     "a list": (lambda http_client: http_client.get("/users?sort=-age"), "rest", "listUsers", "200"),
-    "a list in vain": (lambda http_client: http_client.get("/users?sort=color"), "rest", "listUsers", "422"),
-    "a record that is not there": (lambda http_client: http_client.get("/groups/nothing"), "rest", "getGroup", "404"),
-    "a list below": (lambda http_client: http_client.get("/users/secret-name/groups"), "rest", "listUserGroups", "404"),
+    "an invalid list": (lambda http_client: http_client.get("/users?sort=color"), "rest", "listUsers", "422"),
+    "an unknown record": (lambda http_client: http_client.get("/groups/nothing"), "rest", "getGroup", "404"),
+    "a sublist": (lambda http_client: http_client.get("/users/secret-name/groups"), "rest", "listUserGroups", "404"),
     "a creation": (lambda http_client: http_client.post("/groups", json={"name": "New"}), "rest", "createGroup", "201"),
     "without credential": (
         lambda http_client: http_client.get("/users", headers={"authorization": "Bearer nobody"}), "rest",
         "listUsers", "401",
     ),
-    "a query": (lambda http_client: ask(http_client, "query Mine { users { totalCount } }"), "graphql",
+    "a query": (lambda http_client: post(http_client, "query Mine { users { totalCount } }"), "graphql",
         "compiledQuery", "200"),
-    "introspection": (lambda http_client: ask(http_client, "{ __schema { description } }"), "graphql",
+    "introspection": (lambda http_client: post(http_client, "{ __schema { description } }"), "graphql",
         "interpretedQuery", "200"),
     "a mutation": (
-        lambda http_client: ask(http_client, 'mutation { deleteUser(input: {id: "x"}) { deletedId } }'),
+        lambda http_client: post(http_client, 'mutation { deleteUser(input: {id: "x"}) { deletedId } }'),
         "graphql", "mutation", "200",
     ),
-    "what is no query": (lambda http_client: ask(http_client, "{ nobody }"), "graphql", "refusedOperation", "200"),
-    "nothing known": (lambda http_client: http_client.get("/users/a/b/c/d"), "other", "other", "404"),
-    "a long way": (lambda http_client: http_client.get("/" + "x" * 9000), "other", "other", "414"),
-    "a method that is not there": (lambda http_client: http_client.patch("/users"), "other", "other", "405"),
+    "an invalid query": (lambda http_client: post(http_client, "{ nobody }"), "graphql", "refusedOperation", "200"),
+    "an unknown path": (lambda http_client: http_client.get("/users/a/b/c/d"), "other", "other", "404"),
+    "a long URL": (lambda http_client: http_client.get("/" + "x" * 9000), "other", "other", "414"),
+    "a wrong method": (lambda http_client: http_client.patch("/users"), "other", "other", "405"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("call, door, operation, status", CALLS.values(), ids=CALLS)
-def test_a_request_is_counted_under_its_door_operation_and_status(served, call, door, operation, status):
-    before = figure(served, "tandem_requests_total", door=door, operation=operation, status=status)
+@pytest.mark.parametrize("call, api, operation, status", CALLS.values(), ids=CALLS)
+def test_a_request_is_counted_by_api_operation_and_status(served, call, api, operation, status):
+    before = sample(served, "tandem_requests_total", api=api, operation=operation, status=status)
 
     call(served)
 
-    after = figures(served)
-    labels = {"door": door, "operation": operation}
+    after = samples(served)
+    labels = {"api": api, "operation": operation}
     assert after["tandem_requests_total", frozenset({**labels, "status": status}.items())] == before + 1
     assert after["tandem_request_seconds_count", frozenset(labels.items())] >= 1
     assert after["tandem_request_seconds_bucket", frozenset({**labels, "le": "+Inf"}.items())] >= 1
@@ -117,35 +118,35 @@ WIRE = {
     "no host": (b"GET / HTTP/1.1\r\n\r\n", "400"),
     "a long URL": (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nhost: a\r\n\r\n", "414"),
     "a large head": (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 40000 + b"\r\n\r\n", "431"),
-    "a proxy's task": (b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", "501"),
-    "another version": (b"GET / HTTP/3.0\r\nhost: a\r\n\r\n", "505"),
+    "CONNECT": (b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", "501"),
+    "an unknown version": (b"GET / HTTP/3.0\r\nhost: a\r\n\r\n", "505"),
 }
 
 
 @pytest.mark.parametrize("sent, status", WIRE.values(), ids=WIRE)
-def test_what_is_refused_before_it_is_a_request_is_counted_too(crowded, sent, status):
+def test_malformed_requests_are_counted(crowded, sent, status):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}", "TANDEM_METRICS_TOKEN": TOKEN})
     with serving(create_app(settings, authenticate)) as port:
         refused = say(port, sent)[0][0]
         head = f"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
-        told = say(port, head)[0][2].decode()
+        text = say(port, head)[0][2].decode()
 
     assert str(refused) == status
-    labels = f'{{door="wire",operation="refusal",status="{status}"}}'
-    assert f"tandem_requests_total{labels} 1.0\n" in told
+    labels = f'{{api="wire",operation="refusal",status="{status}"}}'
+    assert f"tandem_requests_total{labels} 1.0\n" in text
 
 
-def test_who_is_too_slow_to_ask_is_counted_too(crowded):
+def test_request_timeouts_are_counted(crowded):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
-    made = create_app(settings, authenticate)
-    with serving(made, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
+    app = create_app(settings, authenticate)
+    with serving(app, ConnectionLimits(reading=0.1, every=0.05)) as port:
         (refused,) = say(port, b"GET / HT", answers=1)
 
     assert refused[0] == 408
-    assert made.state.request_metrics.refused == {408: 1}
+    assert app.state.request_metrics.refused == {408: 1}
 
 
-def test_nothing_that_a_caller_names_becomes_a_label(served):
+def test_no_value_of_a_request_becomes_a_label(served):
     for call, *_ in CALLS.values():
         call(served)
 
@@ -154,20 +155,20 @@ def test_nothing_that_a_caller_names_becomes_a_label(served):
     assert not re.search(r"secret-name|Mine|xxx|color|nothing|/users", text)
 
 
-def test_the_database_the_caches_and_the_loop_are_counted(served):
+def test_database_caches_and_event_loop_are_measured(served):
     for _ in range(3):
-        ask(served, "{ users(first: 3) { nodes { id } } }")
+        post(served, "{ users(first: 3) { nodes { id } } }")
     served.post("/groups", json={"name": "New"})
-    told = figures(served)
+    values = samples(served)
 
     def of(name, **labels):
-        return told[name, frozenset(labels.items())]
+        return values[name, frozenset(labels.items())]
 
     assert of("tandem_database_trip_seconds_count", kind="glance") == 3
     assert of("tandem_database_trip_seconds_count", kind="read") == 0
     assert of("tandem_database_trip_seconds_count", kind="write") == 1
     assert of("tandem_database_group_size_count") == of("tandem_database_group_size_sum") == 1
-    assert of("tandem_database_waiting", lane="writer") == 0
+    assert of("tandem_database_waiting", queue="writer") == 0
     assert of("tandem_cache_hits_total", cache="documents") == 1
     assert of("tandem_cache_misses_total", cache="documents") == 2
     assert of("tandem_cache_entries", cache="documents") == 1
@@ -177,20 +178,20 @@ def test_the_database_the_caches_and_the_loop_are_counted(served):
     assert of("process_resident_memory_bytes") > 10**6
 
 
-async def test_a_loop_that_was_held_up_shows_in_its_lag(monkeypatch):
-    monkeypatch.setattr("api.observability.request_metrics.LAG_EVERY", 0.001)
-    figures = RequestMetrics()
+async def test_loop_lag_is_measured_only_meanwhile(monkeypatch):
+    monkeypatch.setattr("api.observability.metrics.LAG_INTERVAL_SECONDS", 0.001)
+    metrics = RequestMetrics()
 
-    with figures.watching():
+    with metrics.measuring_loop_lag():
         for _ in range(200):
-            if figures.lag.total:
+            if metrics.lag.total:
                 break
             await asyncio.sleep(0.001)
-    noted = sum(figures.lag.counts)
+    count = sum(metrics.lag.counts)
     await asyncio.sleep(0.01)
 
-    assert noted > 0
-    assert sum(figures.lag.counts) == noted
+    assert count > 0
+    assert sum(metrics.lag.counts) == count
 
 
 @pytest.mark.parametrize(
@@ -211,47 +212,45 @@ async def test_a_loop_that_was_held_up_shows_in_its_lag(monkeypatch):
         ({"authorization": "Bearer metrics but no role"}, 403),
     ],
 )
-def test_only_administrators_and_the_scraper_are_told(served, sent, status):
+def test_metrics_require_an_administrator_or_the_metrics_token(served, sent, status):
     assert served.get("/metrics", headers=sent).status_code == status
 
 
-def test_the_scrapers_token_opens_nothing_else(served):
+def test_the_metrics_token_is_valid_for_metrics_alone(served):
     assert served.get("/users", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
 
 
-def test_in_production_without_a_token_nobody_is_told(production):
+def test_metrics_in_production_require_a_credential(production):
     assert production.get("/metrics").status_code == 401
     assert production.get("/metrics", headers={"authorization": "Bearer None"}).status_code == 401
 
 
-def test_open_metrics_is_spoken_with_who_takes_it(served):
-    answer = served.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+def test_openmetrics_is_negotiated(served):
+    response = served.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
 
-    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert answer.text.endswith("# EOF\n")
-    assert "tandem_requests" in {family.name for family in open_metrics(answer.text)}
+    assert response.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert response.text.endswith("# EOF\n")
+    assert "tandem_requests" in {family.name for family in open_metrics(response.text)}
     assert served.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_several_workers_say_which_of_them_it_is(served, monkeypatch):
-    from api.observability import exposition
+def test_several_workers_are_labelled_with_their_process_id(crowded):
+    settings = read({"DATABASE_URL": f"sqlite:///{crowded}"}).model_copy(update={"workers": 2})
 
-    usual = exposition.exposed
-    monkeypatch.setattr(
-        exposition, "exposed", lambda *given: usual(given[0], given[1], given[2], given[3], "4711", None)
-    )
+    with TestClient(create_app(settings, authenticate), base_url=BASE, client=HERE) as served:
+        workers = {dict(labels).get("worker") for _, labels in samples(served)}
 
-    assert {dict(labels).get("worker") for _, labels in figures(served)} == {"4711"}
+    assert workers == {str(os.getpid())}
 
 
-def test_the_metrics_are_no_part_of_the_document(served):
+def test_metrics_are_not_in_the_openapi_document(served):
     assert "/metrics" not in served.get("/openapi.json").json()["paths"]
 
 
-def test_the_dashboard_and_the_page_name_only_what_there_is(served):
+def test_dashboard_and_page_name_existing_metrics(served):
     for call, *_ in CALLS.values():
         call(served)
-    known = {name for name, _ in figures(served)}
+    known = {name for name, _ in samples(served)}
     known |= set(re.findall("^# TYPE (tandem_\\w+)", served.get("/metrics").text, re.MULTILINE))
     known |= {re.sub("_(bucket|count|sum)$", "", name) for name in known}
     dashboard = json.loads((ROOT / "docs" / "grafana.json").read_text())

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.testclient import TestClient
 
-from api.observability.request_metrics import trace_id_of
+from api.observability.metrics import trace_id_of
 from api.settings import InvalidSetting
 from tests.conftest import BASE, HERE, settings_for
 from tests.fixtures.in_process import in_process_app
@@ -62,7 +62,7 @@ def test_without_a_trace_of_its_own_a_request_gets_an_id(http_client, sent):
 def test_who_prefers_to_know_is_told_how_long_it_took(http_client, prefer):
     answer = http_client.get("/users", headers={"prefer": prefer})
 
-    found = re.fullmatch(r'db;dur=([\d.]+);desc="1 trip", total;dur=([\d.]+)', answer.headers["server-timing"])
+    found = re.fullmatch(r'db;dur=([\d.]+);desc="1 round trip", total;dur=([\d.]+)', answer.headers["server-timing"])
     assert found
     assert 0 < float(found[1]) <= float(found[2])
     assert answer.headers["preference-applied"] == "server-timing"
@@ -76,8 +76,8 @@ def test_every_trip_is_in_the_time_of_its_own_request_alone(http_client):
     several = http_client.post("/graphql", json={"query": query}, headers=timed)
     none = http_client.get("/users?color=red", headers=timed)
 
-    assert 'desc="2 trips"' in several.headers["server-timing"]
-    assert 'desc="0 trips"' in none.headers["server-timing"]
+    assert 'desc="2 round trips"' in several.headers["server-timing"]
+    assert 'desc="0 round trips"' in none.headers["server-timing"]
 
 
 @pytest.mark.parametrize("prefer", [None, "return=minimal", "server-timings"])
@@ -152,7 +152,7 @@ def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
 def test_both_may_be_wanted_at_once(traced, spans):
     answer = traced.get("/users", headers={"prefer": "server-timing"})
 
-    assert 'desc="1 trip"' in answer.headers["server-timing"]
+    assert 'desc="1 round trip"' in answer.headers["server-timing"]
     assert [span.name for span in spans.get_finished_spans()] == ["database glance", "listUsers"]
 
 
