@@ -139,7 +139,7 @@ def test_malformed_requests_are_counted(crowded, sent, status):
 def test_request_timeouts_are_counted(crowded):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
     app = create_app(settings, authenticate)
-    with serving(app, ConnectionLimits(reading=0.1, every=0.05)) as port:
+    with serving(app, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
         (refused,) = say(port, b"GET / HT", answers=1)
 
     assert refused[0] == 408
