@@ -58,13 +58,14 @@ def test(arguments: Sequence[str]) -> int:
 
 
 def check(_: Sequence[str]) -> int:
-    """lint, formatting and types"""
+    """lint, formatting, spelling, imports between packages, and types"""
     prepare(DEVELOPMENT)
-    rooms = [room for room in ("api", "schema", "tests", "benchmarks") if any(Path(room).rglob("*.py"))]
     passed = [
         ran(PYTHON, "-m", "ruff", "check"),
         ran(PYTHON, "-m", "ruff", "format", "--check"),
-        ran(PYTHON, "-m", "mypy", "--strict", *rooms, "dev.py"),
+        ran(PYTHON, "-m", "codespell_lib"),
+        ran(PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+        ran(PYTHON, "-m", "mypy", "--strict", "api", "schema", "tests", "benchmarks", "dev.py"),
     ]
     return 0 if all(passed) else 1
 

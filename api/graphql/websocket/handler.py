@@ -38,7 +38,7 @@ class WebSocketHandler:
     `rates` charges each message; the handshake has been charged by who passes it on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting
         self,
         executor: Executor,
         authenticate: Authenticate,

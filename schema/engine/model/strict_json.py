@@ -81,7 +81,7 @@ def _check_structure(body: bytes) -> None:
         raise QueryTooComplex(_TOO_MANY)
 
 
-def _walk(value: Any) -> tuple[int, bool]:
+def _walk(value: Any) -> tuple[int, bool]:  # noqa: C901
     """How many keys there are, and whether no number may have lost a digit: a float may have been a long integer.
 
     Goes level by level, and looks into nothing that would be beyond a limit.
