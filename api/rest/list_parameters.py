@@ -14,7 +14,7 @@ from schema.engine.model.field import Operator, ResourceField
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer, cursor_values
-from schema.engine.query.filters import DEFAULT_ORDER, default_order, filter_values
+from schema.engine.query.filters import filter_values
 from schema.engine.query.selection import (
     Compare,
     Condition,
@@ -30,6 +30,7 @@ from schema.engine.query.selection import (
     Selection,
     Total,
 )
+from schema.engine.query.sort import DEFAULT_ORDER, default_order
 from schema.engine.sql.statement import Values
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
@@ -59,7 +60,7 @@ def list_selection(
     filters = [_compare(resource, name, query[name], values) for name in query if name not in RESERVED_NAMES]
     searches = [_search(resource, query["q"], values)] if "q" in query else []
     where = _and((*filters, *searches))
-    order = query["sort"] if "sort" in query else default_order(resource, where, alone=relation is None)
+    order = query["sort"] if "sort" in query else default_order(resource, where, nested=relation is not None)
     selection = _selection(resource, relation, where, order, frozenset(RESERVED_NAMES.intersection(query)))
     for name in ("after", "before"):
         if name in query:

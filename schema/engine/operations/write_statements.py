@@ -32,8 +32,7 @@ from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, Vers
 from schema.engine.model.field import ResourceField, lowered
 from schema.engine.model.policy import ActorProfile, Rule, both
 from schema.engine.model.resource import Resource, resource_of
-from schema.engine.query.filters import in_json_array
-from schema.engine.query.from_clause import where_clauses
+from schema.engine.query.filters import in_json_array, where_clauses
 from schema.engine.query.plan_cache import PlanCache
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import CountedStatement, Statement

@@ -1,8 +1,8 @@
-"""Keyset cursors: a row's place in one list, opaque to the caller.
+"""Keyset cursors: the sort keys of a row, signed for its list, opaque to clients.
 
-A cursor is base64url (RFC 4648) over the row's sort keys as a JSON array, followed by a keyed BLAKE2b (RFC 7693) of the
-list that they belong to (its model, relation, order, and filters with their values) and of these keys. One that was
-altered, forged, or given by another list does not verify.
+A cursor is base64url (RFC 4648) over the row's sort keys as a JSON array, followed by a keyed BLAKE2b (RFC 7693) over
+the list (its model, relation, order, and filters with their values) and these keys. A cursor that was altered, forged
+or issued by another list does not verify.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from schema.engine.sql.statement import Values
 
 MAX_LENGTH = 2048
 DIGEST_SIZE = 8
-# Of one code point that is made lower case, there are two at most (`İ`).
-LONGEST_LOWER = 2
+# A code point has at most two in lower case (`İ`).
+LOWER_CASE_FACTOR = 2
 _PURPOSE = b"tandem cursors"
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
@@ -35,42 +35,45 @@ ListHash = blake2b
 
 
 class Signer:
-    """Signs cursors with a secret; without one, `DatabaseUnavailable` to whoever needs a signature."""
+    """Signs cursors with a secret.
 
-    __slots__ = ("_begun", "_lists")
+    Without a secret (`NO_SIGNER`), it raises `DatabaseUnavailable` when a signature is needed.
+    """
+
+    __slots__ = ("_keyed", "_unfiltered")
 
     def __init__(self, secret: bytes | None) -> None:
-        self._begun = blake2b(digest_size=DIGEST_SIZE, key=secret, person=_PURPOSE) if secret else None
-        self._lists: dict[tuple[str, str | None, Order], ListHash] = {}
+        self._keyed = blake2b(digest_size=DIGEST_SIZE, key=secret, person=_PURPOSE) if secret else None
+        self._unfiltered: dict[tuple[str, str | None, Order], ListHash] = {}
 
     def list_hash(
         self, model: str, relation: str | None, order: Order, where: Condition | None, values: Values
     ) -> ListHash:
-        """What ties a cursor to its list: the hash of the list, which the keys of each row continue."""
-        unfiltered = self._lists.get((model, relation, order)) or self._unfiltered(model, relation, order)
+        """The keyed hash of a list, which a cursor's keys continue."""
+        unfiltered = self._unfiltered.get((model, relation, order)) or self._hash(model, relation, order)
         if where is None:
             return unfiltered
-        seal = unfiltered.copy()
-        # No name, no quoted value and no JSON holds a NUL, so nothing can pass for something else.
-        seal.update(b"%b\0" % _spelled(where, values).encode())
-        return seal
+        filtered = unfiltered.copy()
+        # Neither names nor quoted values nor JSON contain NUL, so two different lists never hash the same bytes.
+        filtered.update(b"%b\0" % _canonical(where, values).encode())
+        return filtered
 
-    def _unfiltered(self, model: str, relation: str | None, order: Order) -> ListHash:
-        if self._begun is None:
-            raise DatabaseUnavailable("the key that signs cursors could not be read from the database yet")
-        seal = self._lists[model, relation, order] = self._begun.copy()
-        seal.update(f"{model}.{relation}{order.fields}{order.descending}{order.folded}\0".encode())
-        return seal
+    def _hash(self, model: str, relation: str | None, order: Order) -> ListHash:
+        if self._keyed is None:
+            raise DatabaseUnavailable("the key that signs cursors has not been read from the database yet")
+        hash = self._unfiltered[model, relation, order] = self._keyed.copy()
+        hash.update(f"{model}.{relation}{order.fields}{order.descending}{order.folded}\0".encode())
+        return hash
 
 
 NO_SIGNER = Signer(None)
 
 
-def encode_cursor(keys: bytes, seal: ListHash) -> bytes:
-    """The cursor of a row: `keys` is a JSON array, as the database wrote it, or the id where there is nothing else."""
+def encode_cursor(keys: bytes, list_hash: ListHash) -> bytes:
+    """The cursor of a row; `keys` is a JSON array as the database built it, or the id where that is the only key."""
     if not keys.startswith(b"["):
         keys = b'["%b"]' % keys
-    return _encoded(keys + _signature(keys, seal))
+    return _base64url(keys + _signature(keys, list_hash))
 
 
 def cursor_values(
@@ -83,49 +86,56 @@ def cursor_values(
     values: Values,
     signer: Signer,
 ) -> dict[str, Any]:
-    """The keys in a cursor of a list, as the values that a page's `after` or `before` of that name stands for."""
+    """The keys in a cursor, as the values that a page's `after` or `before` of this name binds.
+
+    Raises:
+        BadRequest: this list did not issue the cursor.
+    """
     fields = [resource.fields[field] for field in order.fields if field != "id"]
-    seal = signer.list_hash(resource.name, relation, order, where, values)
-    keys = decode_cursor(cursor, seal, [*fields, resource.fields["id"]], folded=order.folded)
+    list_hash = signer.list_hash(resource.name, relation, order, where, values)
+    keys = decode_cursor(cursor, list_hash, [*fields, resource.fields["id"]], folded=order.folded)
     return {f"{name}_{number}": key for number, key in enumerate(keys)}
 
 
-def decode_cursor(cursor: str, seal: ListHash, fields: Sequence[ResourceField], *, folded: bool = False) -> list[Any]:
-    """The keys that a cursor holds, one for each of `fields`; `BadRequest` for one that this list never gave.
+def decode_cursor(
+    cursor: str, list_hash: ListHash, fields: Sequence[ResourceField], *, folded: bool = False
+) -> list[Any]:
+    """The keys in a cursor, one for each of `fields`; `folded`: texts are in lower case.
 
-    `folded`: texts are in lower case.
+    Raises:
+        BadRequest: this list did not issue the cursor.
     """
     try:
         raw = cursor.encode("ascii").translate(_FROM_URL)
-        sealed = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
+        signed = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except (UnicodeEncodeError, binascii.Error) as error:
-        raise _foreign(cursor) from error
-    keys, signature = sealed[:-DIGEST_SIZE], sealed[-DIGEST_SIZE:]
-    if not compare_digest(_signature(keys, seal), signature) or _encoded(sealed) != cursor.encode():
-        raise _foreign(cursor)
+        raise _not_issued(cursor) from error
+    encoded_keys, signature = signed[:-DIGEST_SIZE], signed[-DIGEST_SIZE:]
+    if not compare_digest(_signature(encoded_keys, list_hash), signature) or _base64url(signed) != cursor.encode():
+        raise _not_issued(cursor)
     try:
-        found = orjson.loads(keys)
+        keys = orjson.loads(encoded_keys)
     except ValueError as error:
-        raise _foreign(cursor) from error
-    if not isinstance(found, list) or len(found) != len(fields):
-        raise _foreign(cursor)
-    if not all(_is_key(key, field, folded) for key, field in zip(found, fields, strict=True)):
-        raise _foreign(cursor)
-    return [bool(key) if field.kind == "boolean" else key for key, field in zip(found, fields, strict=True)]
+        raise _not_issued(cursor) from error
+    if not isinstance(keys, list) or len(keys) != len(fields):
+        raise _not_issued(cursor)
+    if not all(_is_key(key, field, folded) for key, field in zip(keys, fields, strict=True)):
+        raise _not_issued(cursor)
+    return [bool(key) if field.kind == "boolean" else key for key, field in zip(keys, fields, strict=True)]
 
 
-def _signature(keys: bytes, seal: ListHash) -> bytes:
-    signing = seal.copy()
-    signing.update(keys)
-    return signing.digest()
+def _signature(keys: bytes, list_hash: ListHash) -> bytes:
+    hash = list_hash.copy()
+    hash.update(keys)
+    return hash.digest()
 
 
-def _encoded(sealed: bytes) -> bytes:
-    return binascii.b2a_base64(sealed, newline=False).translate(_TO_URL).rstrip(b"=")
+def _base64url(signed: bytes) -> bytes:
+    return binascii.b2a_base64(signed, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def _is_key(key: object, field: ResourceField, folded: bool) -> bool:
-    """Whether a list that is sorted by the field could have given this key: its column holds no other values."""
+    """Whether the sort column of the field can hold this value."""
     if field.kind == "boolean":
         return key in (0, 1) and type(key) in (bool, int)
     if field.kind == "integer":
@@ -141,7 +151,7 @@ def _is_key(key: object, field: ResourceField, folded: bool) -> bool:
             return any(key == str(choice.value) for choice in field.choices)
         case "time":
             return _TIME.fullmatch(key) is not None
-    longest = (field.max_length or 0) * (LONGEST_LOWER if folded else 1)
+    longest = (field.max_length or 0) * (LOWER_CASE_FACTOR if folded else 1)
     return len(key) <= longest and READABLE.fullmatch(key) is not None
 
 
@@ -151,14 +161,14 @@ def _is_within(key: int, field: ResourceField) -> bool:
     return field.minimum <= key <= field.maximum
 
 
-def _spelled(condition: Condition, values: Values) -> str:
-    """A condition with its values, the same however its parts were ordered."""
-    if isinstance(condition, Compare):
-        return f"{condition.field} {condition.operator} {values.get(condition.value)!r}"
-    if not isinstance(condition, Junction):
-        return f"q {values.get(condition.value)!r}"
-    return f"{condition.word}({', '.join(sorted(_spelled(part, values) for part in condition.parts))})"
+def _canonical(where: Condition, values: Values) -> str:
+    """A filter with its values as text, independent of the order of its parts."""
+    if isinstance(where, Compare):
+        return f"{where.field} {where.operator} {values.get(where.value)!r}"
+    if not isinstance(where, Junction):
+        return f"q {values.get(where.value)!r}"
+    return f"{where.operator}({', '.join(sorted(_canonical(part, values) for part in where.parts))})"
 
 
-def _foreign(cursor: str) -> BadRequest:
-    return BadRequest(f"the cursor {cursor[:40]!r} was not given by this list with this order and these filters")
+def _not_issued(cursor: str) -> BadRequest:
+    return BadRequest(f"the cursor {cursor[:40]!r} was not issued by this list with this sort and these filters")

@@ -1,4 +1,4 @@
-"""The plans that a directory keeps, by what they are for."""
+"""The cache of compiled plans: one per directory, bounded by number and by size."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from schema.engine.query.planner import Plan
 from schema.engine.sql.dialect import SQLITE
 from schema.engine.sql.statement import Statement
 
-PLANS_KEPT = 1000
-PLANS_BYTES = 32 * 1024 * 1024
-# Measured: a plan with the selection it is for takes some 23 bytes for each character of its SQL.
-PLAN_BYTES, BYTES_A_CHARACTER = 2048, 24
-Made = TypeVar("Made")
+MAX_PLANS = 1000
+MAX_BYTES = 32 * 1024 * 1024
+# Measured: a plan and its selection take about 23 bytes for each character of SQL.
+PLAN_BYTES, BYTES_PER_CHARACTER = 2048, 24
+Cached = TypeVar("Cached")
 
 
 class PlanCache(Cache[Hashable, Any]):
-    """Plans and statements by their keys, all for one kind of database."""
+    """Plans and statements by selection and actor profile, compiled for one database."""
 
-    def __init__(self, dialect: Dialect = SQLITE) -> None:
-        super().__init__(PLANS_KEPT, PLANS_BYTES)
+    def __init__(self, dialect: Dialect = SQLITE, most: int = MAX_PLANS, most_bytes: int = MAX_BYTES) -> None:
+        super().__init__(most, most_bytes)
         self._dialect = dialect
 
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The plan kept under the key, made if there is none."""
-        found: Any = self.find(key)
-        if found is None:
-            made: Any = make()
-            found = made.on(self._dialect) if isinstance(made, Plan | Statement) else made
-            self.keep(key, found, size_of(found))
-        return found  # type: ignore[no-any-return]
+    def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
+        """The plan under the key; without one, the result of `make` is kept."""
+        plan: Any = self.find(key)
+        if plan is None:
+            plan = make()
+            if isinstance(plan, Plan | Statement):
+                plan = plan.on(self._dialect)
+            self.keep(key, plan, plan_bytes(plan))
+        return plan  # type: ignore[no-any-return]
 
 
-def size_of(plan: Any) -> int:
-    """How many bytes a plan or a statement takes, by estimate."""
+def plan_bytes(plan: Any) -> int:
+    """The estimated size of a plan or statement in bytes."""
     statements = (getattr(plan, "statement", plan), getattr(plan, "batch", None))
-    return PLAN_BYTES + BYTES_A_CHARACTER * sum(len(getattr(it, "sql", "")) for it in statements)
+    return PLAN_BYTES + BYTES_PER_CHARACTER * sum(len(getattr(statement, "sql", "")) for statement in statements)

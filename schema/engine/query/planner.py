@@ -1,29 +1,44 @@
-"""From a selection to SQL, without touching a database.
+"""The planner: compiles a selection into one SQL statement whose result is JSON text. It touches no database.
 
-`plan_list` and `plan_record` are pure functions: the same selection and kind of actor always give the same statement.
-They walk the selection from above. A record is a row under a rule; a branch is a page of rows below it; all of it is
-one statement, whose answer is JSON text. Which rows a branch is about is `matching.py`'s business, which columns
-of them `columns.py`'s; how the text is written, `text.py`'s; how it is finished, `pages.py`'s.
+A selection is a tree of records and lists. Each list or record becomes one query level (`query_level.py`): a subquery
+of the columns that its JSON needs, and around it a scalar subquery that joins them into text. Nested levels are columns
+of the level above. `GET /users?age__gte=18` without page information gives:
+
+    SELECT CAST((
+        SELECT '{"items":[' || coalesce(group_concat(json_object('id', q0.id, 'age', q0.age), ','), '') || ']}'
+        FROM (SELECT user.id, user.age FROM user WHERE user.age >= ? ORDER BY user.age, user.id LIMIT ?) AS q0
+    ) AS BLOB)
+
+Where the pieces come from: WHERE from `filters.py`, `search.py` and the access rules; FROM, ORDER BY and LIMIT from
+`row_set.py`; the JSON text from `sql/json_text.py`; what SQL cannot write is added by `pagination.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Insert, Integer, String, Subquery, bindparam, func, literal_column, select
+from sqlalchemy import FromClause, Insert, Integer, Label, String, Subquery, bindparam, func, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
 
 from schema.engine.errors import Forbidden, ValidationFailed
 from schema.engine.model.policy import ActorProfile
 from schema.engine.model.resource import Resource, resource_of
-from schema.engine.query.columns import Pick, label, needed, sees_all
 from schema.engine.query.cursors import Signer
-from schema.engine.query.filters import in_json_array
-from schema.engine.query.from_clause import matching, where_clauses
-from schema.engine.query.pagination import HEAD, Layout, PageEncoder, RecordEncoder, layout
-from schema.engine.query.scope import Scope
+from schema.engine.query.filters import in_json_array, where_clauses
+from schema.engine.query.pagination import (
+    HEAD,
+    CursorColumn,
+    EncodedColumn,
+    Encoder,
+    PageEncoder,
+    PageLayout,
+    RecordEncoder,
+    page_layout,
+)
+from schema.engine.query.query_level import QueryLevel, column_label, sees_all_fields, selected_columns
+from schema.engine.query.row_set import RowSet, row_set
 from schema.engine.query.selection import (
     Constant,
     Cursor,
@@ -31,28 +46,37 @@ from schema.engine.query.selection import (
     LinkedRecord,
     ListSelection,
     Order,
+    Pick,
     Scalar,
     Selection,
     Source,
     ToOne,
     Total,
 )
-from schema.engine.query.sort import Bound, Matching
-from schema.engine.sql.dialect import Char, JsonArray, StringAgg, Utf8, quoted
-from schema.engine.sql.json_text import Encoder, Hole, Leaf, Piece, Place, cut, joined, named, object_of, text_of, whole
+from schema.engine.query.sort import Bound
+from schema.engine.sql.dialect import Char, Expression, JsonArray, StringAgg, Utf8, quoted
+from schema.engine.sql.json_text import (
+    Leaf,
+    Piece,
+    columns_of,
+    complete_text,
+    concatenated,
+    enum_name,
+    is_complete,
+    json_object,
+    sent_columns,
+)
 from schema.engine.sql.record_lookup import FIELD, RECORD
 from schema.engine.sql.statement import Statement, Values
-
-Expression = ColumnElement[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement, and what finishes the text in its first column.
+    """A compiled selection: its statement, and the encoder that makes JSON of the text in the first column.
 
-    A list's statement gives one row: the text. A record's gives one row or none: the text, the record's version, and
-    whether the actor sees all of its fields. `several` is the same for all the ids in `keys`, as `lookup.py` reads it.
-    `counts`: a total is counted somewhere in it, which no index can bound.
+    A list's statement returns one row: the text. A record's returns at most one: the text, the record's version, and
+    whether the actor sees all of its fields. `batch` reads all records whose ids are in `keys`, as one row, see
+    `record_lookup.py`. `counts`: the statement has a total in it, whose cost no index bounds.
     """
 
     statement: Statement
@@ -65,215 +89,232 @@ class Plan:
         return Plan(self.statement.on(dialect), self.encode, self.batch and self.batch.on(dialect), self.counts)
 
 
-def plan_list(resource: Resource, branch: ListSelection, kind: ActorProfile) -> Plan:
-    """A page of all the records of a model; `Forbidden` for a kind of actor that may see none."""
-    if resource.rules.read.where(resource.table, kind) is False:
+class JsonText(NamedTuple):
+    """An expression for JSON text; with an encoder, it is text that the encoder makes JSON of."""
+
+    expression: Expression
+    encoder: Encoder | None
+
+
+def plan_list(resource: Resource, selection: ListSelection, profile: ActorProfile) -> Plan:
+    """A page of a resource's records.
+
+    Raises:
+        Forbidden: the actor may see none of them, or not the fields that the filter or sort names.
+    """
+    if resource.rules.read.where(resource.table, profile) is False:
         raise Forbidden(f"you may not see {resource.plural}")
-    text, finish = _page(branch, Scope(resource, kind, -1, True))
-    return Plan(Statement(select(Utf8(text))), finish or _as_it_is, counts=_counts(branch))
+    text, encoder = _list(selection, QueryLevel(resource, profile, -1, True))
+    return Plan(Statement(select(Utf8(text))), encoder or _unchanged, counts=_has_total(selection))
 
 
-def plan_record(resource: Resource, asked: Selection | ListSelection, kind: ActorProfile) -> Plan:
-    """The record whose id is the value `key`; with a branch, the list below it instead of the record itself."""
-    scope = Scope(resource, kind, 0, True)
-    if isinstance(asked, ListSelection):
-        text, finish = _page(asked, scope)
-        text = scope.nest(text)
+def plan_record(resource: Resource, selection: Selection | ListSelection, profile: ActorProfile) -> Plan:
+    """The record whose id is the value `key`; with a `ListSelection`, that list below it.
+
+    SELECT CAST(<text> AS BLOB), q0._v, q0._seen
+    FROM (SELECT …, version AS _v, <sees all> AS _seen FROM user WHERE <rule> AND id = :key) AS q0
+    """
+    level, row = QueryLevel(resource, profile, 0, True), resource.table.alias()
+    picks: tuple[Pick, ...] = ()
+    if isinstance(selection, ListSelection):
+        page, encoder = _list(selection, level)
+        text = level.nest(page)
     else:
-        text, finish = _record(asked, scope)
-    row = resource.table.alias()
-    needs = [] if isinstance(asked, ListSelection) else asked.picks
-    columns = [
-        *needed(needs, resource, kind, row),
-        row.c.version.label("_v"),
-        sees_all(resource, row, kind).label("_seen"),
-    ]
-    seen = select(*columns).where(*where_clauses(resource.rules.read.where(row, kind)))
-    found = scope.query(seen.where(row.c.id == bindparam("key")))
-    some = scope.query(seen.where(in_json_array(row.c.id, "keys", String())))
-    parts = [some.c.id, some.c["_v"], some.c["_seen"], text]
-    joint = StringAgg(joined(_between(parts, _character(FIELD))), _character(RECORD))
+        picks = selection.picks
+        text, encoder = _record(selection, level)
+    visible = select(*_record_columns(picks, resource, profile, row))
+    visible = visible.where(*where_clauses(resource.rules.read.where(row, profile)))
+    one = level.subquery(visible.where(row.c.id == bindparam("key")))
+    several = level.subquery(visible.where(in_json_array(row.c.id, "keys", String())))
+    fields = _separated([several.c.id, several.c["_v"], several.c["_seen"], text], FIELD)
+    batch = select(Utf8(StringAgg(concatenated(fields), _control(RECORD)))).select_from(several)
     return Plan(
-        Statement(select(Utf8(text), found.c["_v"], found.c["_seen"])),
-        finish or _as_it_is,
-        Statement(select(Utf8(joint)).select_from(some)),
-        _counts(asked),
+        Statement(select(Utf8(text), one.c["_v"], one.c["_seen"])),
+        encoder or _unchanged,
+        Statement(batch),
+        _has_total(selection),
     )
 
 
-def plan_insert(resource: Resource, inserting: Insert, asked: Selection, kind: ActorProfile) -> Plan | Literal[False]:
-    """A new record, written and shown by one statement, which PostgreSQL has.
+def plan_insert(
+    resource: Resource, insert: Insert, selection: Selection, profile: ActorProfile
+) -> Plan | Literal[False]:
+    """A new record, written and shown by one statement of PostgreSQL: `WITH q0 AS (INSERT … RETURNING …) SELECT …`.
 
-    False where the statement could show anything else than a reading afterwards: it does not see itself what it writes.
+    False where the record has to be read afterwards, since the statement does not see what it writes: for a rule that
+    reads rows, or a selection with relations.
     """
-    plain = all(isinstance(source, Scalar | Constant) for _, source in asked.picks)
-    alone = all(relation.many for relation in resource.relations.values())
-    if not (plain and alone and resource.rules.read.where(resource.table, kind) is True):
+    only_fields = all(isinstance(source, Scalar | Constant) for _, source in selection.picks)
+    no_foreign_keys = all(relation.many for relation in resource.relations.values())
+    if not (only_fields and no_foreign_keys and resource.rules.read.where(resource.table, profile) is True):
         return False
-    text, finish = _record(asked, Scope(resource, kind, 0, True))
-    row = resource.table
-    columns = [
-        *needed(asked.picks, resource, kind, row),
+    text, encoder = _record(selection, QueryLevel(resource, profile, 0, True))
+    columns = _record_columns(selection.picks, resource, profile, resource.table)
+    new = insert.returning(*columns).cte("q0")
+    return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), encoder or _unchanged)
+
+
+def _list(selection: ListSelection, above: QueryLevel) -> JsonText:
+    """A list as text: the JSON itself where SQL can write it, else its columns for a `PageEncoder`."""
+    relation = above.resource.relations[selection.relation] if selection.relation else None
+    resource = resource_of(relation.target) if relation else above.resource
+    if selection.order != Order() and not above.single:
+        singular = above.resource.singular
+        raise ValidationFailed(
+            f"{selection.relation} can be sorted below a single {singular}, not below a list of them"
+        )
+    level = above.below(resource, relation)
+    rows = row_set(selection, resource, above.profile, relation, above.row)
+    items = [source.item for _, source in selection.picks if isinstance(source, Items)]
+    objects = [_object(item, level) for item in items]
+    layout = page_layout(selection, [columns_of(pieces) for pieces in objects])
+    sql_only = not layout.keyed and not selection.page.backward and all(map(is_complete, objects))
+    picks = [pick for item in items for pick in item.picks]
+    page = _page_rows(selection, rows, level, picks, one_more=not sql_only)
+    if sql_only:
+        json = _page_json(selection, rows, map(complete_text, objects))
+        return JsonText(select(json).select_from(page).scalar_subquery(), None)
+    columns = _page_columns(selection, rows, level, layout)
+    encoder = PageEncoder(resource.name, selection, layout, bytes([level.separator]))
+    return JsonText(select(columns).select_from(page).scalar_subquery(), encoder)
+
+
+def _page_rows(
+    selection: ListSelection, rows: RowSet, level: QueryLevel, picks: Iterable[Pick], *, one_more: bool
+) -> Subquery:
+    """The page's rows, with one beyond it if it must be known whether there are more."""
+    page = selection.page
+    keys = [key.label(f"_k{number}") for number, key in enumerate(rows.keys)]
+    within = [Bound(cursor, later) for cursor, later in ((page.after, True), (page.before, False)) if cursor]
+    columns = [*selected_columns(picks, level.resource, level.profile, rows.row, rows.link), *keys]
+    size = bindparam(page.size, type_=Integer())
+    limit = size + literal_column("1", Integer()) if one_more else size
+    return level.subquery(rows.page(columns, limit, within=within, backward=page.backward))
+
+
+def _page_json(selection: ListSelection, rows: RowSet, items: Iterator[Expression]) -> Expression:
+    """The page's JSON: `'{"items":[' || coalesce(group_concat(<item>, ','), '') || ']}'`."""
+    parts: list[str | Expression] = ["{"]
+    for number, (key, source) in enumerate(selection.picks):
+        parts.append(f'{"," if number else ""}"{key}":')
+        if isinstance(source, Items):
+            parts += ["[", func.coalesce(StringAgg(next(items), quoted(",")), quoted("")), "]"]
+        else:
+            parts.append(source.json if isinstance(source, Constant) else rows.count())
+    return concatenated([*parts, "}"])
+
+
+def _page_columns(selection: ListSelection, rows: RowSet, level: QueryLevel, layout: PageLayout) -> Expression:
+    """The page as columns, in the order of `PageLayout`: what concerns the list, the rows' keys, then each row."""
+    separator = _control(level.separator)
+    row = _separated([column for item in layout.items for column in sent_columns(item)], level.separator)
+    items = func.coalesce(StringAgg(concatenated(row), separator), quoted("")) if row else quoted("")
+    head = _separated(list(_page_facts(selection, rows, layout)), level.separator)
+    if layout.keyed:
+        keys = StringAgg(_row_keys(rows, level), separator)
+        head.append(func.coalesce(concatenated([separator, keys]) if head else keys, quoted("")))
+    return concatenated([*head, _control(HEAD), items]) if head else items
+
+
+def _page_facts(selection: ListSelection, rows: RowSet, layout: PageLayout) -> Iterator[Expression]:
+    if layout.total:
+        yield rows.count()
+    if layout.before and selection.page.after:
+        yield rows.has_rows(selection.page.after, later=False)
+    if layout.after and selection.page.before:
+        yield rows.has_rows(selection.page.before, later=True)
+
+
+def _row_keys(rows: RowSet, level: QueryLevel) -> Expression:
+    """A row's sort keys, as `encode_cursor` takes them."""
+    keys = [(field, level.columns[f"_k{number}"]) for number, field in enumerate(rows.key_fields)]
+    return JsonArray(*keys) if len(keys) > 1 else keys[0][1]
+
+
+def _record(selection: Selection, level: QueryLevel) -> JsonText:
+    """A record as text: the JSON itself where SQL can write it, else its columns for a `RecordEncoder`."""
+    pieces = _object(selection, level)
+    if is_complete(pieces):
+        return JsonText(complete_text(pieces), None)
+    columns = columns_of(pieces)
+    sent = _separated(list(sent_columns(columns)), level.separator)
+    return JsonText(concatenated(sent), RecordEncoder(columns, bytes([level.separator])))
+
+
+def _record_columns(
+    picks: Iterable[Pick], resource: Resource, profile: ActorProfile, row: FromClause
+) -> list[Label[Any]]:
+    """A record's columns, its version, and whether the actor sees all of its fields."""
+    return [
+        *selected_columns(picks, resource, profile, row),
         row.c.version.label("_v"),
-        sees_all(resource, row, kind).label("_seen"),
+        sees_all_fields(resource, row, profile).label("_seen"),
     ]
-    new = inserting.returning(*columns).cte("q0")
-    return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), finish or _as_it_is)
 
 
-def _counts(asked: Selection | ListSelection) -> bool:
-    """Whether a total is asked for, at any depth."""
-    for _, source in asked.picks:
+def _object(selection: Selection, level: QueryLevel) -> list[Piece]:
+    """A record as the pieces of a JSON object."""
+    return json_object([(key, _member(source, level)) for key, source in selection.picks])
+
+
+def _member(source: Source, level: QueryLevel) -> Leaf | list[Piece]:
+    match source:
+        case Scalar():
+            field, column = level.field(source), level.columns[column_label(source)]
+            return Leaf(field, enum_name(field, column) if source.spelling == "name" else column)
+        case Constant():
+            return [source.json]
+        case Cursor():
+            return [CursorColumn(None)]
+        case LinkedRecord():
+            return _object(source.selection, level)
+        case ToOne():
+            return [_to_one(source, level)]
+        case ListSelection():
+            text, encoder = _list(source, level)
+            return [_piece(level.nest(text), encoder)]
+
+
+def _to_one(source: ToOne, level: QueryLevel) -> Piece:
+    """The record that a relation leads to, or `null`."""
+    relation = level.resource.relations[source.relation]
+    resource = resource_of(relation.target)
+    below, row = level.below(resource, relation), resource.table.alias()
+    record = select(*selected_columns(source.selection.picks, resource, level.profile, row)).where(
+        row.c.id == level.row[relation.near], *where_clauses(resource.rules.read.where(row, level.profile))
+    )
+    text, encoder = _record(source.selection, below)
+    nested = level.nest(select(text).select_from(below.subquery(record)).scalar_subquery())
+    return _piece(func.coalesce(nested, quoted("" if encoder else "null")), encoder)
+
+
+def _piece(text: Expression, encoder: Encoder | None) -> Piece:
+    return EncodedColumn(text, encoder) if encoder else text
+
+
+def _has_total(selection: Selection | ListSelection) -> bool:
+    """Whether a total is selected, at any depth."""
+    for _, source in selection.picks:
         match source:
             case Total():
                 return True
-            case Items() if _counts(source.item):
+            case Items(item) if _has_total(item):
                 return True
-            case ListSelection() if _counts(source):
+            case ListSelection() if _has_total(source):
                 return True
-            case LinkedRecord() | ToOne() if _counts(source.selection):
+            case LinkedRecord() | ToOne() if _has_total(source.selection):
                 return True
     return False
 
 
-def _page(branch: ListSelection, scope: Scope) -> tuple[Expression, Encoder | None]:
-    """A list as text; without an encoder, the text is the JSON already."""
-    relation = scope.resource.relations[branch.relation] if branch.relation else None
-    resource = resource_of(relation.target) if relation else scope.resource
-    if branch.order != Order() and not scope.alone:
-        raise ValidationFailed(
-            f"{branch.relation} can be sorted below a single {scope.resource.singular}, not below a list of them"
-        )
-    below = scope.below(resource, relation)
-    found = matching(branch, resource, scope.kind, relation, scope.row)
-    lists = [(source.item, _object(source.item, below)) for _, source in branch.picks if isinstance(source, Items)]
-    needs = [pick for item, _ in lists for pick in item.picks]
-    columns = layout(branch, [cut(pieces) for _, pieces in lists])
-    simple = not columns.keyed and not branch.page.backward and all(whole(pieces) for _, pieces in lists)
-    rows = _rows(branch, found, below, needs, beyond=not simple)
-    if simple:
-        texts = iter([text_of(pieces) for _, pieces in lists])
-        return select(_written(branch, found, texts)).select_from(rows).scalar_subquery(), None
-    text = select(_joined(branch, found, below, columns)).select_from(rows).scalar_subquery()
-    return text, PageEncoder(resource.name, branch, columns, below.separator.encode())
+def _separated(parts: list[Expression], separator: int) -> list[Expression]:
+    """The parts with a control character between them."""
+    return [item for part in parts for item in (_control(separator), part)][1:]
 
 
-def _rows(branch: ListSelection, found: Matching, below: Scope, needs: Iterable[Pick], *, beyond: bool) -> Subquery:
-    """The rows of the page, and if it must be known whether there are more, one beyond."""
-    keys = [key.label(f"_k{number}") for number, key in enumerate(found.keys)]
-    cursors = ((branch.page.after, True), (branch.page.before, False))
-    within = [Bound(cursor, later) for cursor, later in cursors if cursor]
-    columns = [*needed(needs, below.resource, below.kind, found.row, found.link), *keys]
-    size = bindparam(branch.page.size, type_=Integer())
-    limit = size + literal_column("1", Integer()) if beyond else size
-    return below.query(found.page(columns, limit, within=within, backward=branch.page.backward))
-
-
-def _written(branch: ListSelection, found: Matching, texts: Iterator[Expression]) -> Expression:
-    """The page as JSON, which SQL can write alone."""
-    parts: list[str | Expression] = ["{"]
-    for number, (key, source) in enumerate(branch.picks):
-        parts.append(f'{"," if number else ""}"{key}":')
-        if isinstance(source, Items):
-            parts += ["[", func.coalesce(StringAgg(next(texts), quoted(",")), quoted("")), "]"]
-        else:
-            parts.append(source.json if isinstance(source, Constant) else found.count())
-    return joined([*parts, "}"])
-
-
-def _joined(branch: ListSelection, found: Matching, below: Scope, columns: Layout) -> Expression:
-    """The page as text: what is known of the list, the keys of its rows, and then the columns of each row."""
-    separator = _character(below.level + 1)
-    texts = [
-        column.raw if isinstance(column, Hole) else column
-        for row in columns.items
-        for column in row
-        if not isinstance(column, Place)
-    ]
-    listed = StringAgg(joined(_between(texts, separator)), separator)
-    rows = func.coalesce(listed, quoted("")) if texts else quoted("")
-    known = list(_between(list(_known(branch, found, columns)), separator))
-    if columns.keyed:
-        keys = StringAgg(_keys(found, below), separator)
-        known.append(func.coalesce(joined([separator, keys]) if known else keys, quoted("")))
-    return joined([*known, _character(HEAD), rows]) if known else rows
-
-
-def _keys(found: Matching, below: Scope) -> Expression:
-    """What a row's cursor is made of, as `cursors.make` takes it."""
-    keys = [(field, below.shown[f"_k{number}"]) for number, field in enumerate(found.key_fields)]
-    return JsonArray(*keys) if len(keys) > 1 else keys[0][1]
-
-
-def _known(branch: ListSelection, found: Matching, columns: Layout) -> Iterator[Expression]:
-    if columns.total:
-        yield found.count()
-    for wanted, cursor, later in (
-        (columns.before, branch.page.after, False),
-        (columns.after, branch.page.before, True),
-    ):
-        if wanted and cursor:
-            yield found.any(cursor, later=later)
-
-
-def _object(asked: Selection, scope: Scope) -> list[Piece]:
-    """A record as the pieces of a JSON object."""
-    return object_of([(key, _member(source, scope)) for key, source in asked.picks])
-
-
-def _member(source: Source, scope: Scope) -> Leaf | list[Piece]:
-    match source:
-        case Scalar():
-            field = scope.field(source)
-            column = scope.shown[label(source)]
-            return Leaf(field, named(field, column) if source.spelling == "name" else column)
-        case Constant():
-            return [source.json]
-        case Cursor():
-            return [Place()]
-        case LinkedRecord():
-            return _object(source.selection, scope)
-        case ToOne():
-            return [_one(source, scope)]
-        case ListSelection():
-            page, finish = _page(source, scope)
-            text = scope.nest(page)
-            return [text if finish is None else Hole(text, finish)]
-
-
-def _one(asked: ToOne, scope: Scope) -> Piece:
-    """The record that a relation leads to."""
-    relation = scope.resource.relations[asked.relation]
-    resource = resource_of(relation.target)
-    below, row = scope.below(resource, relation), resource.table.alias()
-    allowed = where_clauses(resource.rules.read.where(row, scope.kind))
-    found = select(*needed(asked.selection.picks, resource, scope.kind, row)).where(
-        row.c.id == scope.row[relation.near], *allowed
-    )
-    text, finish = _record(asked.selection, below)
-    one = scope.nest(select(text).select_from(below.query(found)).scalar_subquery())
-    there = func.coalesce(one, quoted("" if finish else "null"))
-    return Hole(there, finish) if finish else there
-
-
-def _record(asked: Selection, scope: Scope) -> tuple[Expression, Encoder | None]:
-    """A record as text; without an encoder, the text is the JSON already."""
-    pieces = _object(asked, scope)
-    if whole(pieces):
-        return text_of(pieces), None
-    columns = cut(pieces)
-    texts = [column.raw if isinstance(column, Hole) else column for column in columns if not isinstance(column, Place)]
-    return joined(_between(texts, _character(scope.level + 1))), RecordEncoder(columns, scope.separator.encode())
-
-
-def _between(parts: list[Expression], separator: Expression) -> list[Expression]:
-    """The parts with the separator between them."""
-    return [item for part in parts for item in (separator, part)][1:]
-
-
-def _character(code: int) -> Expression:
+def _control(code: int) -> Expression:
     return Char(literal_column(str(code)))
 
 
-def _as_it_is(raw: bytes, values: Values, signer: Signer) -> bytes:
+def _unchanged(raw: bytes, values: Values, signer: Signer) -> bytes:
     return raw

@@ -1,8 +1,8 @@
-"""What a caller asked for: fields, relations, filters, order, page; in no dialect.
+"""Selections: what a request asks for (fields, relations, filter, sort, page), independent of any API and database.
 
-Both doors' `selecting.py` write these words, and the planner reads nothing else. A selection holds no value of a
-request: where a value belongs, it holds the value's *name*, and the values travel beside it (`Values`). Selections that
-look alike are therefore equal, and share a plan.
+The REST and GraphQL APIs build them, the planner compiles them. A selection holds no value of a request, only the
+*names* of values, which travel beside it (`Values`). So requests that differ in values alone have equal selections,
+and share one plan.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schema.engine.model.field import Operator
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """A field held against the value called `value`."""
+    """A field compared with the value named `value`."""
 
     field: str
     operator: Operator
@@ -25,15 +25,15 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """Conditions joined by a word; `not` takes one. No parts: `and` always holds, `or` never does."""
+    """Conditions joined by `and`, `or` or `not`, which takes one. Without parts, `and` is true and `or` is false."""
 
-    word: Literal["and", "or", "not"]
+    operator: Literal["and", "or", "not"]
     parts: tuple[Condition, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Words that the record's searchable texts hold, each of them in any one: the values `<value>_0`, `<value>_1`, …"""
+    """Words that the record's searchable texts contain, each in any of them: the values `<value>_0`, `<value>_1`, …"""
 
     value: str
     words: int
@@ -42,18 +42,18 @@ class Search:
 Condition = Compare | Junction | Search
 
 
-def required(asked: Condition | None) -> Iterator[Compare | Search]:
-    """The comparisons and searches that every row has to stand, whatever else it is like."""
-    return (part for part in parts(asked) if not isinstance(part, Junction))
+def conjuncts(where: Condition | None) -> Iterator[Condition]:
+    """The conditions that a filter joins by `and` at its top."""
+    if isinstance(where, Junction) and where.operator == "and":
+        for part in where.parts:
+            yield from conjuncts(part)
+    elif where is not None:
+        yield where
 
 
-def parts(asked: Condition | None) -> Iterator[Condition]:
-    """What a filter says, each thing by itself."""
-    if isinstance(asked, Junction) and asked.word == "and":
-        for part in asked.parts:
-            yield from parts(part)
-    elif asked is not None:
-        yield asked
+def required(where: Condition | None) -> Iterator[Compare | Search]:
+    """The comparisons and searches that every row has to meet."""
+    return (part for part in conjuncts(where) if not isinstance(part, Junction))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A stretch of a list: the name of its size, and the names of the cursors it lies between.
+    """The names of a page's size and of the cursors that it lies between.
 
-    `backward` takes the last ones of the stretch, still in the list's own order.
+    `backward` takes the last records between them, still in the list's own order.
     """
 
     size: str
@@ -80,14 +80,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A piece of JSON that is known beforehand."""
+    """JSON that needs no database."""
 
     json: str
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A field of the record; `of_link`: of the link that led to it. An enum's value is shown itself, or by its name."""
+    """A field of the record, or (`of_link`) of the link that led to it. `spelling`: an enum's value or its name."""
 
     field: str
     of_link: bool = False
@@ -96,12 +96,12 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The row's place in its list."""
+    """The record's cursor in its list."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedRecord:
-    """The record itself, as an object inside the item that stands for it."""
+    """The record itself, as an object inside its item of the list."""
 
     selection: Selection
 
@@ -116,14 +116,14 @@ class ToOne:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The list itself: each row as one item."""
+    """The array of the page's records."""
 
     item: Selection
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many rows there are on all pages."""
+    """The number of records on all pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +131,22 @@ class NextCursor:
     """The cursor that the next page starts after, or null."""
 
 
-InfoName = Literal["has_next", "has_previous", "start", "end"]
+PageInfoField = Literal["has_next", "has_previous", "start", "end"]
 
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """What lies round the page: whether there is more, its first and its last cursor, by their keys."""
+    """Whether there are more records before and after the page, and its first and last cursors."""
 
-    picks: tuple[tuple[str, InfoName | Constant], ...]
+    picks: tuple[tuple[str, PageInfoField | Constant], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ListSelection:
-    """A list of records: all of a model, or (`relation`) those that belong to a record above.
+    """A page of records: of all records of a model, or of those that `relation` leads to from the record above.
 
-    `around`: whether there are further pages is to be known even if nothing picked says so.
+    `picks` are the members of the JSON object, each with its key. `around`: whether there are pages before and after
+    is needed even if no member shows it (REST's `Link` header).
     """
 
     picks: tuple[tuple[str, Items | Total | NextCursor | PageInfo | Constant], ...]
@@ -164,16 +165,17 @@ class ListSelection:
 
 
 Source = Constant | Scalar | Cursor | LinkedRecord | ToOne | ListSelection
+Pick = tuple[str, Source]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked of one record, in the order in which it is to be shown.
+    """What is selected of one record: the members of its JSON object, in order.
 
-    It is looked up with every request, so its hash is worked out once; a branch's likewise.
+    Every request looks up its plan by it, so the hash is computed once; a `ListSelection`'s likewise.
     """
 
-    picks: tuple[tuple[str, Source], ...]
+    picks: tuple[Pick, ...]
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -183,9 +185,9 @@ class Selection:
         return self._hash
 
 
-def has_lists(asked: Selection) -> bool:
-    """Whether lists are asked for below the record, at any depth."""
+def has_lists(selection: Selection) -> bool:
+    """Whether the selection has lists below the record, at any depth."""
     return any(
         isinstance(source, ListSelection) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
-        for _, source in asked.picks
+        for _, source in selection.picks
     )

@@ -1,7 +1,7 @@
-"""What SQLite and PostgreSQL spell differently: each word here is one thing, said in the words of either.
+"""SQL constructs that SQLite and PostgreSQL spell differently, and the two dialects that statements are compiled for.
 
-A statement is built once, in these words and SQLAlchemy's; which database it is for is known only when it is written
-down (`statement.py`). Texts come out the same, byte for byte, whichever database wrote them.
+A statement is built once, from these constructs and SQLAlchemy's, and compiled for one database by `statement.py`.
+Both spellings give the same text, byte for byte.
 """
 
 from __future__ import annotations
@@ -34,48 +34,46 @@ from schema.engine.model.field import ResourceField
 
 Expression = ColumnElement[Any]
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
+_BOOLEANS = ("true", "false", "null")
+_CLOSING = "'}'"
 
 
 @cache
 def postgres() -> Dialect:
-    """PostgreSQL's; where the directory is a file, it is never loaded."""
+    """PostgreSQL's dialect for asyncpg; imported on first use, so that an SQLite process never loads it."""
     from sqlalchemy.dialects.postgresql import asyncpg
 
     return asyncpg.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
-TRUTHS = ("true", "false", "null")
-_CLOSING = "'}'"
-
-
 def quoted(text: str) -> Expression:
-    """A constant of ours as an SQL literal."""
+    """A constant as an SQL string literal. Values of requests are bound instead."""
     return literal_column("'" + text.replace("'", "''") + "'", String())
 
 
 class StringAgg(FunctionElement[str]):
-    """The texts of all rows, in their order, with a separator between them."""
+    """The texts of all rows, in their order, with a separator: `group_concat(…)` or `string_agg(…)`."""
 
     type = String()
     inherit_cache = False
 
 
 class Char(FunctionElement[str]):
-    """A control character, by its code point."""
+    """A control character by its code point: `char(…)` or `chr(…)`."""
 
     type = String()
     inherit_cache = False
 
 
 class Utf8(FunctionElement[bytes]):
-    """A text as bytes of UTF-8: what the encoders work on."""
+    """A text as UTF-8 bytes, which the encoders work on: `CAST(… AS BLOB)` or `convert_to(…, 'UTF8')`."""
 
     type = LargeBinary()
     inherit_cache = False
 
 
 class JsonArray(FunctionElement[str]):
-    """A JSON array of a cursor's keys, which are texts and integers and never null."""
+    """A JSON array of a row's sort keys, which are texts and integers and never null."""
 
     type = String()
     inherit_cache = False
@@ -86,7 +84,7 @@ class JsonArray(FunctionElement[str]):
 
 
 class JsonValue(FunctionElement[str]):
-    """A field's value as JSON text; its column as it is stored."""
+    """A field's value as JSON text, from its column as stored: `json_quote(…)` or `to_json(…)`."""
 
     type = String()
     inherit_cache = False
@@ -97,7 +95,7 @@ class JsonValue(FunctionElement[str]):
 
 
 class JsonObject(FunctionElement[str]):
-    """A JSON object of some fields' values; `bare` without its braces."""
+    """A JSON object of fields' values; `bare` leaves its braces out. SQLite: `json_object(…)`; PostgreSQL: `… || …`."""
 
     type = String()
     inherit_cache = False
@@ -108,100 +106,11 @@ class JsonObject(FunctionElement[str]):
         self.names = [(name, field) for name, field, _ in members]
 
 
-@compiles(StringAgg, "sqlite")
-def _(word: StringAgg, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.group_concat(*word.clauses), **told)
-
-
-@compiles(StringAgg, "postgresql")
-def _(word: StringAgg, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.string_agg(*word.clauses), **told)
-
-
-@compiles(Char, "sqlite")
-def _(word: Char, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.char(*word.clauses), **told)
-
-
-@compiles(Char, "postgresql")
-def _(word: Char, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.chr(*word.clauses), **told)
-
-
-@compiles(Utf8, "sqlite")
-def _(word: Utf8, compiler: SQLCompiler, **told: Any) -> str:
-    (text,) = word.clauses
-    return compiler.process(cast(text, LargeBinary), **told)
-
-
-@compiles(Utf8, "postgresql")
-def _(word: Utf8, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.convert_to(*word.clauses, quoted("UTF8")), **told)
-
-
-@compiles(JsonArray, "sqlite")
-def _(word: JsonArray, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(func.json_array(*word.clauses), **told)
-
-
-@compiles(JsonArray, "postgresql")
-def _(word: JsonArray, compiler: SQLCompiler, **told: Any) -> str:
-    keys = [_json(field, key, compiler, **told) for field, key in zip(word.fields, word.clauses, strict=True)]
-    inside = " || ',' || ".join(keys)
-    return f"('[' || {inside} || ']')"
-
-
-@compiles(JsonValue, "sqlite")
-def _(word: JsonValue, compiler: SQLCompiler, **told: Any) -> str:
-    (column,) = word.clauses
-    if word.field.kind != "boolean":
-        return compiler.process(func.json_quote(column), **told)
-    return compiler.process(_truth(column, *map(quoted, TRUTHS)), **told)
-
-
-@compiles(JsonValue, "postgresql")
-def _(word: JsonValue, compiler: SQLCompiler, **told: Any) -> str:
-    (column,) = word.clauses
-    return f"coalesce({_json(word.field, column, compiler, **told)}, 'null')"
-
-
-@compiles(JsonObject, "sqlite")
-def _(word: JsonObject, compiler: SQLCompiler, **told: Any) -> str:
-    parts: list[Expression] = []
-    for (name, field), column in zip(word.names, word.clauses, strict=True):
-        # `json()` of a constant is worked out once a statement, of a CASE once a row.
-        truths = (func.json(quoted(word)) for word in TRUTHS)
-        parts += [quoted(name), _truth(column, *truths) if field.kind == "boolean" else column]
-    made = func.json_object(*parts)
-    # A value never ends in a brace.
-    bare = func.ltrim(func.rtrim(made, quoted("}")), quoted("{"))
-    return compiler.process(bare if word.bare else made, **told)
-
-
-@compiles(JsonObject, "postgresql")
-def _(word: JsonObject, compiler: SQLCompiler, **told: Any) -> str:
-    parts, opening = [], "" if word.bare else "{"
-    for number, ((name, field), column) in enumerate(zip(word.names, word.clauses, strict=True)):
-        before = quoted(f'{"," if number else opening}"{name}":')
-        parts += [compiler.process(before, **told), compiler.process(JsonValue(field, column), **told)]
-    return f"({' || '.join(parts if word.bare else [*parts, _CLOSING])})"
-
-
-def _truth(column: Expression, true: Expression, false: Expression, unknown: Expression) -> Expression:
-    return case((column, true), (column.is_(None), unknown), else_=false)
-
-
-def _json(field: ResourceField, column: Expression, compiler: SQLCompiler, **told: Any) -> str:
-    """A value as PostgreSQL's JSON text, null as null. What cannot need escaping is not searched for it."""
-    sql = compiler.process(column, **told)
-    plain = field.kind == "enum" and all(json.dumps(str(it.value)) == f'"{it.value}"' for it in field.choices)
-    if plain or field.kind in ("id", "time"):
-        return f"""('"' || {sql} || '"')"""
-    return f"CAST({sql} AS TEXT)" if field.kind in ("integer", "boolean") else f"CAST(to_json({sql}) AS TEXT)"
-
-
 class InJsonArray(FunctionElement[bool]):
-    """Whether a column is one of a JSON array's values: one bind, however many there are."""
+    """Whether a column is one of a JSON array's values: one parameter, however many values.
+
+    SQLite: `column IN (SELECT value FROM json_each(?))`; PostgreSQL: `column = ANY ($1)`.
+    """
 
     type = Boolean()
     inherit_cache = False
@@ -210,73 +119,169 @@ class InJsonArray(FunctionElement[bool]):
         super().__init__(column, values)
 
     def self_group(self, against: Any = None) -> Any:
-        """As it is: it is a predicate, not a function's value that would have to be compared with true."""
+        """Stay as it is: SQLAlchemy would append `= 1`, as for a function that returns an integer."""
         return self
 
 
+class JsonArrayType(ARRAY[Any]):
+    """The type of the parameter of `InJsonArray`: SQLite takes JSON text, PostgreSQL an array."""
+
+
 class Contains(FunctionElement[bool]):
-    """Whether the first text is found in the second."""
+    """Whether the second text contains the first: `instr(…) > 0` or `… LIKE …`."""
 
     type = Boolean()
     inherit_cache = False
 
     def self_group(self, against: Any = None) -> Any:
-        """As it is: it is a predicate."""
+        """Stay as it is, like `InJsonArray`."""
         return self
 
 
 class PerDialect(FunctionElement[Any]):
-    """The first on SQLite, the second on PostgreSQL."""
+    """One expression for SQLite, another for PostgreSQL."""
 
     inherit_cache = False
 
     def __init__(self, sqlite: Expression, postgres: Expression) -> None:
         super().__init__()
-        self.ways = sqlite, postgres
+        self.alternatives = sqlite, postgres
         self.type = sqlite.type
 
     def self_group(self, against: Any = None) -> Any:
-        """As it is: what it stands for is a whole."""
+        """Stay as it is: each alternative brings its own parentheses."""
         return self
 
 
-class JsonArrayType(ARRAY[Any]):
-    """The type that PostgreSQL takes a JSON array's values as."""
+@compiles(StringAgg, "sqlite")
+def _(element: StringAgg, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.group_concat(*element.clauses), **options)
+
+
+@compiles(StringAgg, "postgresql")
+def _(element: StringAgg, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.string_agg(*element.clauses), **options)
+
+
+@compiles(Char, "sqlite")
+def _(element: Char, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.char(*element.clauses), **options)
+
+
+@compiles(Char, "postgresql")
+def _(element: Char, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.chr(*element.clauses), **options)
+
+
+@compiles(Utf8, "sqlite")
+def _(element: Utf8, compiler: SQLCompiler, **options: Any) -> str:
+    (text,) = element.clauses
+    return compiler.process(cast(text, LargeBinary), **options)
+
+
+@compiles(Utf8, "postgresql")
+def _(element: Utf8, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.convert_to(*element.clauses, quoted("UTF8")), **options)
+
+
+@compiles(JsonArray, "sqlite")
+def _(element: JsonArray, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.json_array(*element.clauses), **options)
+
+
+@compiles(JsonArray, "postgresql")
+def _(element: JsonArray, compiler: SQLCompiler, **options: Any) -> str:
+    keys = [
+        _postgres_json(field, key, compiler, **options)
+        for field, key in zip(element.fields, element.clauses, strict=True)
+    ]
+    items = " || ',' || ".join(keys)
+    return f"('[' || {items} || ']')"
+
+
+@compiles(JsonValue, "sqlite")
+def _(element: JsonValue, compiler: SQLCompiler, **options: Any) -> str:
+    (column,) = element.clauses
+    if element.field.kind != "boolean":
+        return compiler.process(func.json_quote(column), **options)
+    return compiler.process(_boolean(column, *map(quoted, _BOOLEANS)), **options)
+
+
+@compiles(JsonValue, "postgresql")
+def _(element: JsonValue, compiler: SQLCompiler, **options: Any) -> str:
+    (column,) = element.clauses
+    return f"coalesce({_postgres_json(element.field, column, compiler, **options)}, 'null')"
+
+
+@compiles(JsonObject, "sqlite")
+def _(element: JsonObject, compiler: SQLCompiler, **options: Any) -> str:
+    parts: list[Expression] = []
+    for (name, field), column in zip(element.names, element.clauses, strict=True):
+        # SQLite evaluates `json()` of a constant once per statement, of a CASE once per row.
+        booleans = (func.json(quoted(text)) for text in _BOOLEANS)
+        parts += [quoted(name), _boolean(column, *booleans) if field.kind == "boolean" else column]
+    whole = func.json_object(*parts)
+    # Trimming is safe: no JSON value of a field starts or ends with a brace.
+    bare = func.ltrim(func.rtrim(whole, quoted("}")), quoted("{"))
+    return compiler.process(bare if element.bare else whole, **options)
+
+
+@compiles(JsonObject, "postgresql")
+def _(element: JsonObject, compiler: SQLCompiler, **options: Any) -> str:
+    parts, opening = [], "" if element.bare else "{"
+    for number, ((name, field), column) in enumerate(zip(element.names, element.clauses, strict=True)):
+        before = quoted(f'{"," if number else opening}"{name}":')
+        parts += [compiler.process(before, **options), compiler.process(JsonValue(field, column), **options)]
+    return f"({' || '.join(parts if element.bare else [*parts, _CLOSING])})"
 
 
 @compiles(InJsonArray, "sqlite")
-def _(word: InJsonArray, compiler: SQLCompiler, **told: Any) -> str:
-    column, values = word.clauses
+def _(element: InJsonArray, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = element.clauses
     among = column.in_(select(func.json_each(type_coerce(values, String())).table_valued("value").c.value))
-    return f"({compiler.process(among, **told)})"
+    return f"({compiler.process(among, **options)})"
 
 
 @compiles(InJsonArray, "postgresql")
-def _(word: InJsonArray, compiler: SQLCompiler, **told: Any) -> str:
-    column, values = word.clauses
-    return f"({compiler.process(column, **told)} = ANY ({compiler.process(values, **told)}))"
+def _(element: InJsonArray, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = element.clauses
+    return f"({compiler.process(column, **options)} = ANY ({compiler.process(values, **options)}))"
 
 
 @compiles(Contains, "sqlite")
-def _(word: Contains, compiler: SQLCompiler, **told: Any) -> str:
-    part, text = word.clauses
-    return f"(instr({compiler.process(text, **told)}, {compiler.process(part, **told)}) > 0)"
+def _(element: Contains, compiler: SQLCompiler, **options: Any) -> str:
+    part, text = element.clauses
+    return f"(instr({compiler.process(text, **options)}, {compiler.process(part, **options)}) > 0)"
 
 
 @compiles(Contains, "postgresql")
-def _(word: Contains, compiler: SQLCompiler, **told: Any) -> str:
-    """By LIKE, which an index of trigrams serves; what LIKE would take for a wildcard is escaped, once a statement."""
-    part, text = word.clauses
-    sought, within = compiler.process(part, **told), compiler.process(text, **told)
-    pattern = f"'%' || regexp_replace({sought}, '([%_\\\\])', '\\\\\\1', 'g') || '%'"
-    return f"({within} LIKE (SELECT {pattern}))"
+def _(element: Contains, compiler: SQLCompiler, **options: Any) -> str:
+    """LIKE, because pg_trgm's index serves it. The subquery escapes wildcards once per statement."""
+    part, text = (compiler.process(clause, **options) for clause in element.clauses)
+    pattern = f"'%' || regexp_replace({part}, '([%_\\\\])', '\\\\\\1', 'g') || '%'"
+    return f"({text} LIKE (SELECT {pattern}))"
 
 
 @compiles(PerDialect, "sqlite")
-def _(word: PerDialect, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(word.ways[0], **told)
+def _(element: PerDialect, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.alternatives[0], **options)
 
 
 @compiles(PerDialect, "postgresql")
-def _(word: PerDialect, compiler: SQLCompiler, **told: Any) -> str:
-    return compiler.process(word.ways[1], **told)
+def _(element: PerDialect, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.alternatives[1], **options)
+
+
+def _boolean(column: Expression, true: Expression, false: Expression, unknown: Expression) -> Expression:
+    return case((column, true), (column.is_(None), unknown), else_=false)
+
+
+def _postgres_json(field: ResourceField, column: Expression, compiler: SQLCompiler, **options: Any) -> str:
+    """A value as JSON text on PostgreSQL, null as SQL NULL. Types that cannot need escaping skip `to_json`."""
+    sql = compiler.process(column, **options)
+    needs_no_escape = field.kind == "enum" and all(
+        json.dumps(str(choice.value)) == f'"{choice.value}"' for choice in field.choices
+    )
+    if needs_no_escape or field.kind in ("id", "time"):
+        return f"""('"' || {sql} || '"')"""
+    return f"CAST({sql} AS TEXT)" if field.kind in ("integer", "boolean") else f"CAST(to_json({sql}) AS TEXT)"

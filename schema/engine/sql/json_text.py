@@ -1,124 +1,122 @@
-"""JSON as the database writes it: the expression that makes the text, and the encoder that finishes it.
+"""JSON built by the database: SQL expressions for objects and their members.
 
-A row costs a hand-over of the interpreter's lock at each step, so a whole page is one row: its columns joined by a
-control character, which JSON text never holds. What SQL cannot write (cursors, and lists that need them) is a *hole*:
-the text is cut there, and the encoder fills it in, column by column.
+A page or a record leaves the database as one value, since each row that Python fetches costs a handover of the
+interpreter's lock. What SQL cannot write (cursors, and lists that need them) is a *placeholder*: the text is split into
+columns there, which travel joined by a control character that JSON text never holds, and Python fills the gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, String, case, type_coerce
+from sqlalchemy import String, case, type_coerce
 
 from schema.engine.model.field import ResourceField
-from schema.engine.query.cursors import Signer
-from schema.engine.sql.dialect import JsonObject, JsonValue, quoted
-from schema.engine.sql.statement import Values
+from schema.engine.sql.dialect import Expression, JsonObject, JsonValue, quoted
 
-Expression = ColumnElement[Any]
-Encoder = Callable[[bytes, Values, Signer], bytes]
+# A function of SQLite takes 127 arguments by default, and a member of an object is two of them.
+MOST_MEMBERS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaf:
-    """A field's value: `column` as it is stored."""
+    """A field's value, from its column as stored."""
 
     field: ResourceField
     column: Expression
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hole:
-    """A place where the encoder puts what it makes of `raw`."""
+class Placeholder:
+    """A gap in the text that Python fills, from the column `source` where the database has to send one for it."""
 
-    raw: Expression
-    encode: Encoder
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A hole for the row's own cursor."""
+    source: Expression | None
 
 
-Piece = str | ColumnElement[Any] | Hole | Place
+Piece = str | Expression | Placeholder
 Member = tuple[str, Leaf | Sequence[Piece]]
-Part = TypeVar("Part", str | ColumnElement[Any], Piece)
+AnyPiece = TypeVar("AnyPiece", str | Expression, Piece)
 
 
-def joined(parts: Sequence[str | Expression]) -> Expression:
-    """Texts one after another."""
-    expressions = [quoted(part) if isinstance(part, str) else part for part in merged(parts)]
-    # `concat` is written flat, `a || b || c`: SQLite's parser has room for a hundred things that are still open.
-    texts = [type_coerce(expression, String()) for expression in expressions]
-    return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
+def json_object(members: Sequence[Member]) -> list[Piece]:
+    """The pieces of a JSON object; neighbouring leaves share one `json_object(…)`."""
+    if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < MOST_MEMBERS:
+        return [JsonObject([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
+    pieces: list[Piece] = []
+    for leaves, group in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
+        for part in _leaf_members(group) if leaves else map(_nested_member, group):
+            pieces += [",", *part] if pieces else part
+    return _merged(["{", *pieces, "}"])
 
 
-def named(field: ResourceField, column: Expression) -> Expression:
-    """An enum's name in capitals instead of its value; any other field as it is."""
+def enum_name(field: ResourceField, column: Expression) -> Expression:
+    """An enum's name in capitals instead of its value (`CASE … WHEN 'owner' THEN 'OWNER' END`); others unchanged."""
     if field.kind != "enum":
         return column
     return case({str(choice.value): quoted(choice.name.upper()) for choice in field.choices}, value=column)
 
 
-def object_of(members: Sequence[Member]) -> list[Piece]:
-    """The pieces of a JSON object."""
-    if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < 60:
-        return [JsonObject([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
-    pieces: list[Piece] = []
-    for leaves, run in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
-        for part in (
-            _some([(key, value) for key, value in run if isinstance(value, Leaf)]) if leaves else map(_one, run)
-        ):
-            pieces += [",", *part] if pieces else part
-    return merged(["{", *pieces, "}"])
+def concatenated(parts: Sequence[str | Expression]) -> Expression:
+    """Texts one after another: `a || b || c`."""
+    expressions = [quoted(part) if isinstance(part, str) else part for part in _merged(parts)]
+    # `concat` stays flat, `a || b || c`: SQLite's parser stack is limited to 100 open terms.
+    texts = [type_coerce(expression, String()) for expression in expressions]
+    return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
 
 
-def _some(members: Sequence[tuple[str, Leaf]]) -> list[list[Piece]]:
-    """Members of an object, without its braces."""
-    if 1 < len(members) < 60:
-        return [[JsonObject([(key, leaf.field, leaf.column) for key, leaf in members], bare=True)]]
-    return [[f'"{key}":', JsonValue(leaf.field, leaf.column)] for key, leaf in members]
+def is_complete(pieces: Sequence[Piece]) -> bool:
+    """Whether SQL writes all of it."""
+    return not any(isinstance(piece, Placeholder) for piece in pieces)
 
 
-def _one(member: Member) -> list[Piece]:
+def complete_text(pieces: Sequence[Piece]) -> Expression:
+    """One expression for pieces without placeholders."""
+    return concatenated([piece for piece in pieces if not isinstance(piece, Placeholder)])
+
+
+def columns_of(pieces: Sequence[Piece]) -> list[Expression | Placeholder]:
+    """The pieces as columns: text, placeholder, text, …"""
+    columns: list[Expression | Placeholder] = []
+    text: list[str | Expression] = []
+    for piece in pieces:
+        if isinstance(piece, Placeholder):
+            columns += [concatenated(text), piece] if text else [piece]
+            text = []
+        else:
+            text.append(piece)
+    return [*columns, concatenated(text)] if text else columns
+
+
+def sent_columns(columns: Iterable[Expression | Placeholder]) -> Iterator[Expression]:
+    """The expressions that the database sends for these columns."""
+    for column in columns:
+        source = column.source if isinstance(column, Placeholder) else column
+        if source is not None:
+            yield source
+
+
+def _leaf_members(members: Iterable[Member]) -> list[list[Piece]]:
+    leaves = [(key, leaf) for key, leaf in members if isinstance(leaf, Leaf)]
+    if 1 < len(leaves) < MOST_MEMBERS:
+        return [[JsonObject([(key, leaf.field, leaf.column) for key, leaf in leaves], bare=True)]]
+    return [[f'"{key}":', JsonValue(leaf.field, leaf.column)] for key, leaf in leaves]
+
+
+def _nested_member(member: Member) -> list[Piece]:
     key, value = member
     return [f'"{key}":', *([] if isinstance(value, Leaf) else value)]
 
 
-def merged(pieces: Sequence[Part]) -> list[Part]:
-    """The same pieces, neighbouring constants made one."""
-    made: list[Part] = []
+def _merged(pieces: Sequence[AnyPiece]) -> list[AnyPiece]:
+    """The same pieces, with neighbouring constants joined."""
+    merged: list[AnyPiece] = []
     for piece in pieces:
-        if isinstance(piece, str) and made and isinstance(made[-1], str):
-            made[-1] += piece
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
         else:
-            made.append(piece)
-    return made
-
-
-def whole(pieces: Sequence[Piece]) -> bool:
-    """Whether SQL can write it all."""
-    return not any(isinstance(piece, Hole | Place) for piece in pieces)
-
-
-def text_of(pieces: Sequence[Piece]) -> Expression:
-    """The expression for pieces without holes."""
-    return joined([piece for piece in pieces if not isinstance(piece, Hole | Place)])
-
-
-def cut(pieces: Sequence[Piece]) -> list[Expression | Hole | Place]:
-    """The pieces as columns: text, hole, text, …"""
-    columns: list[Expression | Hole | Place] = []
-    run: list[str | Expression] = []
-    for piece in pieces:
-        if isinstance(piece, Hole | Place):
-            columns += [joined(run), piece] if run else [piece]
-            run = []
-        else:
-            run.append(piece)
-    return [*columns, joined(run)] if run else columns
+            merged.append(piece)
+    return merged

@@ -1,7 +1,7 @@
-"""One record's step, and how several of them become one statement.
+"""Queries for one record, and how several of them become one statement.
 
-Each row that a thread brings costs a hand-over of the interpreter's lock, so records that are looked up at the same
-moment, by the same plan and for the same actor, are brought as one row, and told apart again by their ids.
+Each row that a thread fetches costs a handover of the interpreter's lock, so records that are read at the same moment
+by the same plan and for the same actor are fetched as one row, and told apart by their ids.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from schema.engine.sql.statement import Statement, Values
 Rows = list[tuple[Any, ...]]
 SQLQuery = tuple[str, tuple[Any, ...]]
 
-# Control characters that no list's text is joined by (ASCII's record separator and group separator).
+# ASCII's record and group separators, which join no list's text.
 RECORD, FIELD = 30, 29
-_BETWEEN, _WITHIN = bytes([RECORD]), bytes([FIELD])
+_RECORD, _FIELD = bytes([RECORD]), bytes([FIELD])
 _KEYS_ALONE = ("keys",)
 KEYS: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """A record as JSON, its version, and whether the actor sees every field of it; of a new one, what is given once."""
+    """A record as JSON and its version.
+
+    `whole`: whether the actor sees every field; `once`: of a new record, the secret that is shown only once.
+    """
 
     json: bytes
     version: int
@@ -34,42 +37,42 @@ class RecordResult:
 
 
 class RecordQuery(NamedTuple):
-    """A step that brings one record or none: the text, the version, and whether the actor sees all of its fields."""
+    """A query for at most one row: the record's text, its version, and whether the actor sees all of its fields."""
 
     sql: str
     parameters: tuple[Any, ...]
-    several: Statement
+    batch: Statement
     values: Values
 
     @property
-    def shared(self) -> tuple[Any, ...]:
-        """The parameters of all that are looked up together; `KEYS` stands for the ids."""
-        if self.several.names == _KEYS_ALONE:
+    def batch_parameters(self) -> tuple[Any, ...]:
+        """The parameters of the statement for several records; `KEYS` stands for their ids."""
+        if self.batch.names == _KEYS_ALONE:
             return (KEYS,)
-        return self.several.bind({**self.values, "keys": KEYS})
+        return self.batch.bind({**self.values, "keys": KEYS})
 
     @property
     def batch_key(self) -> tuple[str, tuple[Any, ...]]:
-        """What those that can be looked up together have in common."""
-        return self.several.sql, self.shared
+        """Equal for queries that one statement can answer."""
+        return self.batch.sql, self.batch_parameters
 
 
-def record_query(statement: Statement, several: Statement, values: Values) -> RecordQuery:
-    """The step for the record whose id is the value `key`."""
-    return RecordQuery(statement.sql, statement.bind(values), several, values)
+def record_query(statement: Statement, batch: Statement, values: Values) -> RecordQuery:
+    """The query for the record whose id is the value `key`."""
+    return RecordQuery(statement.sql, statement.bind(values), batch, values)
 
 
-def combine(lookups: Sequence[RecordQuery], spelled: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
-    """One step for all of them; `spelled` makes of their keys what the driver takes: SQLite's takes JSON."""
-    keys, first = spelled([one.values["key"] for one in lookups]), lookups[0]
-    return first.several.sql, tuple([keys if value is KEYS else value for value in first.shared])
+def combine(queries: Sequence[RecordQuery], encode_keys: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
+    """One query for all of them; `encode_keys` gives the parameter that the driver takes (SQLite's: JSON)."""
+    keys, first = encode_keys([query.values["key"] for query in queries]), queries[0]
+    return first.batch.sql, tuple([keys if value is KEYS else value for value in first.batch_parameters])
 
 
-def split_rows(lookups: Iterable[RecordQuery], rows: Rows) -> list[Rows]:
-    """What each of them would have brought alone."""
-    (joint,) = rows[0]
-    found: dict[str, Rows] = {}
-    for record in joint.split(_BETWEEN) if joint else ():
-        id, version, seen, text = record.split(_WITHIN, 3)
-        found[id.decode()] = [(text, int(version), int(seen))]
-    return [found.get(one.values["key"], []) for one in lookups]
+def split_rows(queries: Iterable[RecordQuery], rows: Rows) -> list[Rows]:
+    """The rows that each query would have returned alone, from those of the combined one."""
+    (text,) = rows[0]
+    by_id: dict[str, Rows] = {}
+    for record in text.split(_RECORD) if text else ():
+        id, version, sees_all, json_text = record.split(_FIELD, 3)
+        by_id[id.decode()] = [(json_text, int(version), int(sees_all))]
+    return [by_id.get(query.values["key"], []) for query in queries]

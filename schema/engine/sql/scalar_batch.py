@@ -1,7 +1,6 @@
-"""Statements that bring one value each, as one statement that brings all of them.
+"""Statements that return one value each, combined into one: `SELECT (first), (second)`.
 
-What has to be of one moment is so without a transaction round it, and takes one trip where it would take one for each
-statement and two for the transaction.
+One statement reads one snapshot without a transaction around it, and takes one round trip to PostgreSQL.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ from functools import lru_cache
 
 from schema.engine.sql.record_lookup import SQLQuery
 
-KEPT = 500
-_PLACE = re.compile(r"\$(\d+)")
+CACHED_STATEMENTS = 500
+_PARAMETER = re.compile(r"\$(\d+)")
 
 
-def combine_scalars(statements: Sequence[SQLQuery]) -> SQLQuery:
-    """The one statement, a column for each of them."""
-    sql = _bundled(tuple([(sql, len(parameters)) for sql, parameters in statements]))
-    return sql, tuple([value for _, parameters in statements for value in parameters])
+def combine_scalars(queries: Sequence[SQLQuery]) -> SQLQuery:
+    """One query with a column for each of `queries`."""
+    sql = _combined_sql(tuple([(sql, len(parameters)) for sql, parameters in queries]))
+    return sql, tuple([value for _, parameters in queries for value in parameters])
 
 
-@lru_cache(KEPT)
-def _bundled(statements: tuple[tuple[str, int], ...]) -> str:
-    """Their text, the parameters numbered through: PostgreSQL's `$1`. No literal of ours has such a thing in it."""
-    columns, before = [], 0
+@lru_cache(CACHED_STATEMENTS)
+def _combined_sql(statements: tuple[tuple[str, int], ...]) -> str:
+    """Number the parameters (`$1`) through. No literal of a plan contains a `$` before a digit."""
+    columns, offset = [], 0
     for sql, count in statements:
-        columns.append(f"({_moved(sql, before)})" if before else f"({sql})")
-        before += count
+        columns.append(f"({_shifted(sql, offset)})" if offset else f"({sql})")
+        offset += count
     return f"SELECT {', '.join(columns)}"
 
 
-def _moved(sql: str, by: int) -> str:
-    return _PLACE.sub(lambda place: f"${int(place[1]) + by}", sql)
+def _shifted(sql: str, offset: int) -> str:
+    return _PARAMETER.sub(lambda parameter: f"${int(parameter[1]) + offset}", sql)

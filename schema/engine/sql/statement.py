@@ -1,4 +1,4 @@
-"""SQL text and its binder: what the driver is given."""
+"""Compiled statements: SQL text, and the function that picks its parameters from a request's values."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Binder = Callable[[Values], tuple[Any, ...]]
 
 
 class Statement:
-    """A statement, and the function that takes its parameters, in order, out of a request's values.
+    """A statement for one database, compiled on first use.
 
-    It is written when it is first needed: for SQLite, unless `on` has said for what. `names` are those of the
-    parameters, for people to read.
+    `sql` is its text, `names` those of its parameters in order, `bind` the function from values to parameters. Each is
+    cached as an attribute of its own, since every request reads them.
     """
 
     def __init__(self, executable: Executable, dialect: Dialect = SQLITE) -> None:
@@ -36,38 +36,35 @@ class Statement:
 
     @cached_property
     def sql(self) -> str:
-        """The text."""
-        return self._written[0]
+        return self._compiled[0]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The parameters' names."""
-        return self._written[2]
+        return self._compiled[1]
 
     @cached_property
     def bind(self) -> Binder:
-        """The binder."""
-        return self._written[1]
+        return self._compiled[2]
 
     @cached_property
-    def _written(self) -> tuple[str, Binder, tuple[str, ...]]:
-        written = self._executable.compile(dialect=self._dialect)  # type: ignore[attr-defined]
-        assert isinstance(written, SQLCompiler)
-        assert "[POSTCOMPILE" not in str(written), "an expanding IN breaks the order of the parameters: use `among`"
-        names = tuple(written.positiontup or ())
-        constants = {name: value for name, value in written.params.items() if value is not None}
-        lists = {
-            name
-            for name in names
-            if self._dialect is not SQLITE and isinstance(written.binds[name].type, JsonArrayType)
-        }
-        return str(written), _unlisted(names, lists, _binder(names, constants)), names
+    def _compiled(self) -> tuple[str, tuple[str, ...], Binder]:
+        """What is kept of SQLAlchemy's compiler, which is several times as large."""
+        compiled = self._executable.compile(dialect=self._dialect)  # type: ignore[attr-defined]
+        assert isinstance(compiled, SQLCompiler)
+        assert "[POSTCOMPILE" not in str(compiled), "an expanding IN breaks the order of parameters: use in_json_array"
+        names = tuple(compiled.positiontup or ())
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        bind = _binder(names, constants)
+        if self._dialect is not SQLITE:
+            bind = _array_binder(bind, [isinstance(compiled.binds[name].type, JsonArrayType) for name in names])
+        return str(compiled), names, bind
 
 
 class CountedStatement(Statement):
-    """One that changes rows and brings a row for each: PostgreSQL is asked for a column, SQLite's driver counts them.
+    """A change whose driver returns one row for each changed record.
 
-    To SQLite, RETURNING is a trigger and a table in memory: a fifth of what an UPDATE of one row costs.
+    PostgreSQL gets `RETURNING column`. SQLite's driver counts instead: there, RETURNING takes a trigger and a table in
+    memory, a fifth of what an UPDATE of one row costs.
     """
 
     def __init__(self, change: Update | Delete, column: ColumnElement[Any]) -> None:
@@ -89,15 +86,13 @@ def _binder(names: tuple[str, ...], constants: dict[str, Any]) -> Binder:
     return itemgetter(*names)
 
 
-def _unlisted(names: tuple[str, ...], lists: set[str], bind: Binder) -> Binder:
-    """The same, where some values are lists, which travel as JSON: PostgreSQL takes them as arrays."""
-    if not lists:
+def _array_binder(bind: Binder, is_array: list[bool]) -> Binder:
+    """Bind the lists among the values, which travel as JSON text, as PostgreSQL arrays."""
+    if not any(is_array):
         return bind
-    marks = [name in lists for name in names]
 
-    def unlisted(values: Values) -> tuple[Any, ...]:
-        bound = bind(values)
-        made = [json.loads(it) if mark and isinstance(it, str) else it for mark, it in zip(marks, bound, strict=True)]
-        return tuple(made)
+    def bind_arrays(values: Values) -> tuple[Any, ...]:
+        bound = zip(is_array, bind(values), strict=True)
+        return tuple([json.loads(value) if array and isinstance(value, str) else value for array, value in bound])
 
-    return unlisted
+    return bind_arrays

@@ -12,8 +12,9 @@ from schema.engine.model.field import Operator
 from schema.engine.model.resource import Resource
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer, cursor_values
-from schema.engine.query.filters import check_filter_value, default_order, filter_values
+from schema.engine.query.filters import check_filter_value, filter_values
 from schema.engine.query.selection import Compare, Condition, Junction, Order, Page, Search
+from schema.engine.query.sort import default_order
 from schema.graphql.types.declarations import camel_case
 
 DEFAULT_SIZE, MOST = 20, 100
@@ -70,7 +71,7 @@ def list_arguments(
         search = _search(arguments["q"], resource, named)
         where = search if where is None else Junction("and", (where, search))
     sorted_by = arguments.get("sort")
-    order = order_of(arguments, resource) if sorted_by else default_order(resource, where, alone=relation is None)
+    order = order_of(arguments, resource) if sorted_by else default_order(resource, where, nested=relation is not None)
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
             named.values |= cursor_values(cursor, name, resource, relation, order, where, named.values, signer)

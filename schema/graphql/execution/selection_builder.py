@@ -26,11 +26,11 @@ from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.engine.query.selection import (  # fmt: skip
     Constant,
     Cursor,
-    InfoName,
     Items,
     LinkedRecord,
     ListSelection,
     PageInfo,
+    PageInfoField,
     Scalar,
     Selection,
     Source,
@@ -44,7 +44,7 @@ from schema.graphql.types.declarations import camel_case
 Details = list[FieldDetails]
 # By the definition and the node, which live as long as the schema and the document do.
 KnownArguments = dict[tuple[int, int], Arguments]
-_INFO: dict[str, InfoName] = {
+_INFO: dict[str, PageInfoField] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",
 }  # fmt: skip
 

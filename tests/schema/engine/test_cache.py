@@ -8,7 +8,8 @@ from schema.engine.cache import Cache
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
-from schema.engine.query.plan_cache import PLANS_BYTES, PlanCache, size_of
+from schema.engine.query.plan_cache import PlanCache, plan_bytes
+from schema.engine.sql.dialect import SQLITE, postgres
 from schema.graphql.execution import documents
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
@@ -84,17 +85,17 @@ def test_keeping_something_again_does_not_count_it_twice():
     assert (len(cache), cache.bytes, cache.find("a")) == (1, 50, 1)
 
 
-async def test_large_plans_are_fewer(executor, database, monkeypatch):
-    monkeypatch.setattr("schema.engine.query.plan_cache.PLANS_BYTES", 300_000)
+async def test_large_plans_are_fewer(executor, database, store):
     nested = "{ users { nodes { groups(first: 1) { nodes { members(first: 1) { nodes { a%d: id } } } } } } }"
 
     async with Directory(str(database)) as directory:
+        directory.plans = PlanCache(postgres() if store == "postgres" else SQLITE, most_bytes=300_000)
         for number in range(30):
             await executor.run(Request(nested % number, {}), directory, ADMIN)
 
         kept = directory.plans.items()
         assert 2 < len(kept) < 30
-        assert directory.plans.bytes == sum(size_of(plan) for _, plan in kept) <= 300_000 < PLANS_BYTES
+        assert directory.plans.bytes == sum(plan_bytes(plan) for _, plan in kept) <= 300_000
 
 
 async def test_the_settings_of_a_document_count_too(executor, database):

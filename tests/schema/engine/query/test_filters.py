@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schema.engine.query import search
+from schema.engine.query import access_paths
 from tests.conftest import empty_plans
 from tests.fixtures.clients import Refused, Row, camel
 from tests.fixtures.people import NAMES, PEOPLE, USER, fill, in_default_order, in_order, lower, sorts
@@ -105,9 +105,9 @@ def test_filters_said_together_all_hold(client, seed):
 
 WAYS: dict[str, dict[str, int]] = {
     "few, sorted": {},
-    "many, met on a walk": {"MANY": 0, "WALKED": 200},
-    "many, sorted beyond a walk": {"MANY": 1, "SORTED": 1000, "WALKED": 1},
-    "many, and the walk goes on": {"MANY": 0, "WALKED": 1},
+    "many, met on a walk": {"FEW_ROWS": 0, "WALK_ROWS": 200},
+    "many, sorted beyond a walk": {"FEW_ROWS": 1, "SORTABLE_FACTOR": 1000, "WALK_ROWS": 1},
+    "many, and the walk goes on": {"FEW_ROWS": 0, "WALK_ROWS": 1},
 }
 PLANS = {(way, store): empty_plans(store) for way in WAYS for store in ("sqlite", "postgres")}
 
@@ -116,7 +116,7 @@ PLANS = {(way, store): empty_plans(store) for way in WAYS for store in ("sqlite"
 def way(request, monkeypatch, crowded, http_client, store):
     """Each of the ways to a page of a filtered list, which otherwise only large directories take."""
     for name, value in WAYS[request.param].items():
-        monkeypatch.setattr(search, name, value)
+        monkeypatch.setattr(access_paths, name, value)
     http_client.app.state.directory.plans = PLANS[request.param, store]
 
 

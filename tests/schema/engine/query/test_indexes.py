@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from api.rest.list_parameters import list_selection, sort_options
-from schema.engine.query import search
+from schema.engine.query import access_paths
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import plan_list
+from schema.engine.query.search import parse_words
 from tests.fixtures.clients import ADMIN, GROUP, RESOURCES, USER
 from tests.fixtures.people import GROUPS, PEOPLE, TIMES, fill, sorts
 
@@ -189,8 +190,8 @@ def sizes(template, tmp_path_factory):
 @pytest.fixture
 def soon_many(monkeypatch):
     """So few rows are many, and a walk is so short, that both sizes have more."""
-    monkeypatch.setattr(search, "MANY", 50)
-    monkeypatch.setattr(search, "WALKED", 500)
+    monkeypatch.setattr(access_paths, "FEW_ROWS", 50)
+    monkeypatch.setattr(access_paths, "WALK_ROWS", 500)
 
 
 def somebody(number):
@@ -254,7 +255,7 @@ SEARCHES = ["ada", "zuse", "zzqxj", "ada zuse", "person", "person 11"]
 @pytest.mark.usefixtures("soon_many")
 @pytest.mark.parametrize(
     "query",
-    list({str(it): it for it in [*alone(), *({"q": search.parse_words(word)} for word in SEARCHES)]}.values()),
+    list({str(it): it for it in [*alone(), *({"q": parse_words(word)} for word in SEARCHES)]}.values()),
     ids=str,
 )
 def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
@@ -265,13 +266,13 @@ def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
 @pytest.mark.parametrize("sort", sorted(sort_options(USER)))
 @pytest.mark.parametrize("search", [None, "zuse", "zzqxj"])
 def test_every_order_costs_as_much_whatever_the_size(sizes, sort, search):
-    check_flat(sizes, {"sort": sort_options(USER)[sort], **({"q": search.parse_words(search)} if search else {})})
+    check_flat(sizes, {"sort": sort_options(USER)[sort], **({"q": parse_words(search)} if search else {})})
 
 
 @pytest.mark.usefixtures("soon_many")
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
 def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_from_the_rest(sizes, sort):
-    check_flat(sizes, {"sort": sort_options(USER)[sort], "q": search.parse_words("ada")})
+    check_flat(sizes, {"sort": sort_options(USER)[sort], "q": parse_words("ada")})
 
 
 @pytest.mark.usefixtures("soon_many")

@@ -260,9 +260,8 @@ def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, 
     assert len({repr(told) for told in alone.values()}) > 6
 
 
-def test_the_least_used_plans_are_forgotten(monkeypatch):
-    monkeypatch.setattr("schema.engine.query.plan_cache.PLANS_KEPT", 3)
-    plans = PlanCache()
+def test_the_least_used_plans_are_forgotten():
+    plans = PlanCache(most=3)
     made: list[str] = []
 
     def make(name):

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from schema.engine.model.trigram_index import BATCH
-from schema.engine.query import search
+from schema.engine.query import access_paths
 from tests.conftest import empty_plans
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA
@@ -36,9 +36,9 @@ def words_of(search):
 def hits(request, monkeypatch, http_client, store):
     """Hits are sorted where they are few, and walked to where they are many: both ways are tried."""
     if request.param == "many":
-        monkeypatch.setattr(search, "MANY", 0)
+        monkeypatch.setattr(access_paths, "FEW_ROWS", 0)
         http_client.app.state.directory.plans = PLANS_FOR_MANY[store]
-        monkeypatch.setattr(search, "WALKED", 40)
+        monkeypatch.setattr(access_paths, "WALK_ROWS", 40)
     return request.param
 
 

@@ -11,7 +11,7 @@ from api.rest.list_parameters import list_selection, sort_options
 from benchmarks.effort_postgres import literal
 from schema.engine.database_url import postgres_address
 from schema.engine.postgres.session import connect
-from schema.engine.query import search
+from schema.engine.query import access_paths
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import plan_list
 from schema.engine.sql.dialect import postgres as dialect
@@ -64,7 +64,7 @@ def somebody(number):
 @pytest.fixture
 async def rows(crowded, monkeypatch):
     """How many rows PostgreSQL goes through for a page, by the plan that serves everybody."""
-    monkeypatch.setattr(search, "WALKED", WALKED)
+    monkeypatch.setattr(access_paths, "WALK_ROWS", WALKED)
     connection = await connect(postgres_address(crowded), 30)
 
     async def counted(**asked):
@@ -113,6 +113,6 @@ async def test_a_search_beside_a_filter_goes_through_few_rows(rows, search, besi
 
 
 async def test_without_a_walk_that_ends_everybody_would_be_looked_at(rows, monkeypatch):
-    monkeypatch.setattr(search, "WALKED", PEOPLE - 1)
+    monkeypatch.setattr(access_paths, "WALK_ROWS", PEOPLE - 1)
 
     assert await rows(**NOBODY) > PEOPLE
