@@ -72,7 +72,7 @@ from dataclasses import replace
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find_below, get
 from schema.engine.model.policy import Actor, own, role
-from schema.engine.query.selection import Branch, Items, Page, ToOne, Scalar, Selection, Total
+from schema.engine.query.selection import Items, ListSelection, Page, ToOne, Scalar, Selection, Total
 from schema.engine.model.resource import resource_of
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, Team, User
@@ -82,7 +82,8 @@ USER, TEAM = resource_of(User), resource_of(Team)
 ID = Selection((("id", Scalar("id")),))
 NAME = Selection((("name", Scalar("first_name")),))
 LEAD = Selection((("lead", ToOne("lead", NAME)), ("lead_id", Scalar("lead_id"))))
-LEADS = Branch((("items", Items(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
+LEADS = ListSelection(
+    (("items", Items(Selection((("name", Scalar("name")),)))), ("total", Total())), Page("size"), "leads")
 
 async def main():
     async with Directory(sys.argv[1]) as directory:
