@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from api.server import startup as lean
+from api.server import startup
 
 if __name__ == "__main__":
     # A server starts without what only the other commands need, unless its options are unusual.
-    lean.start_directly(sys.argv[1:])
+    startup.start_directly(sys.argv[1:])
 
 import typer
 

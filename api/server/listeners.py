@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, and how they are given up without turning anybody away."""
+"""Listening sockets, and how to close them without resetting connections in their queues."""
 
 from __future__ import annotations
 
@@ -11,37 +11,63 @@ import struct
 import sys
 from collections.abc import Iterator
 
-# Linux's <asm-generic/socket.h> and <linux/filter.h>; Python does not name them.
+# From Linux's <asm-generic/socket.h> and <linux/filter.h>; Python has no names for them.
 _SO_ATTACH_FILTER = 26
-# Of what comes to the listener: drop what opens a connection (SYN), take all else. That is: load the octet of the flags
-# in the TCP header; if SYN is among them go on, else skip one; drop; take.
+# A packet filter that drops SYN and accepts all else: load the flags of the TCP header; if SYN is set continue, else
+# skip one; drop; accept.
 _NO_SYN = struct.pack("HBBI" * 4, 0x30, 0, 0, 13, 0x45, 0, 1, 2, 0x06, 0, 0, 0, 0x06, 0, 0, 0xFFFFFFFF)
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Take all addresses that a host has; `::` is all of this machine's, of both families.
+    """Bind to all addresses of a host; `::` is all addresses of this machine, IPv4 and IPv6.
 
-    Nobody is let in before the server is ready: whoever stood in the queue would be lost to a signal in the meantime.
+    The sockets are bound only; uvicorn listens on them once the application has started. A connection queued earlier
+    would be lost to a signal in the meantime.
+
+    Raises:
+        OSError: an address cannot be bound, for another reason than that this machine lacks its family.
     """
     name = None if host in ("::", "") else host
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    made: list[socket.socket] = []
-    failed: OSError | None = None
-    for family, _, _, _, address in dict.fromkeys(found):
+    addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, _, _, _, address in dict.fromkeys(addresses):
         try:
-            made.append(_bound(family, str(address[0]), made[0].getsockname()[1] if made else port))
+            listeners.append(_bind(family, str(address[0]), listeners[0].getsockname()[1] if listeners else port))
         except OSError as error:
             # Not every machine has addresses of both families.
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(found) == 1:
-                failed = error
-    if failed is not None or not made:
-        for listener in made:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or len(addresses) == 1:
+                failure = error
+    if failure is not None or not listeners:
+        for listener in listeners:
             listener.close()
-        raise failed or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    return made
+        raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    return listeners
 
 
-def _bound(family: int, host: str, port: int) -> socket.socket:
+def block_new_connections(listener: socket.socket) -> None:
+    """Ignore new connection attempts; those in the queue remain, and clients retry the others after a second.
+
+    Closing a listener resets the connections in its queue, and one may join the queue between the last accept and the
+    close. Only on Linux; elsewhere this does nothing.
+    """
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+        program_pointer = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program_pointer)
+
+
+def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept the connections in a listener's queue."""
+    while True:
+        try:
+            yield listener.accept()[0]
+        except OSError:  # the queue is empty, or a client has left it, and the next call finds the others
+            return
+
+
+def _bind(family: int, host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform != "win32":
@@ -54,28 +80,3 @@ def _bound(family: int, host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def block_new_connections(listener: socket.socket) -> None:
-    """Who knocks from now on hears nothing, and knocks again in a second; who has knocked is let in.
-
-    A listener that closes resets whoever stands in its queue, and in the moment between a last look at the queue and
-    the closing somebody may join it. So, where the kernel can, the queue is cut off first.
-    """
-    if sys.platform == "linux":
-        program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
-        filter = struct.pack("HP", len(_NO_SYN) // 8, ctypes.addressof(program))
-        with contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter)
-
-
-def accept_pending(listener: socket.socket) -> Iterator[socket.socket]:
-    """Those who stand in the listener's queue."""
-    while True:
-        try:
-            yield listener.accept()[0]
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            # One that has left the queue by itself; the next look finds the others.
-            return

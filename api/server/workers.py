@@ -1,8 +1,9 @@
-"""Several processes that serve from the same listeners, and the one that sees to it that there are always so many.
+"""Several server processes on the same listeners, and their supervisor.
 
-A worker that dies is replaced; one that cannot start ends them all. A signal to leave is passed on by a pipe that
-breaks, not by a signal: process managers send theirs to the workers as well, and two would mean at once. The pipe
-breaks too when this process is killed, so that no worker is left behind.
+A worker that dies is replaced; one that cannot start ends them all. The supervisor tells workers to shut down by closing
+a pipe, not by a signal: process managers send SIGTERM to the workers as well, and a second signal means "at once". The
+pipe also closes when the supervisor is killed, so no worker outlives it. `docs/decisions/0004-own-supervisor.md` says
+why this is not uvicorn's supervisor.
 """
 
 from __future__ import annotations
@@ -17,54 +18,54 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-# What uvicorn ends with when the application does not start.
+# uvicorn's exit code if the application does not start.
 STARTUP_FAILURE = 3
 # Terminals and process managers may send the same signal twice.
-ECHO_SECONDS = 0.25
-# One that lived for less is not replaced before a moment has passed.
+REPEATED_SIGNAL_SECONDS = 0.25
+# A worker that lived for less is replaced after a pause.
 SHORT_LIFE_SECONDS, PAUSE_SECONDS = 5.0, 1.0
-# After a signal to leave: when workers are killed that have not ended by themselves.
+# After the signal: when workers that have not exited are killed.
 KILL_SECONDS = 24
 log = logging.getLogger("uvicorn.error")
 
-# What a worker does; it is given the end of the pipe to watch.
-Work = Callable[[int], None]
+# What a worker runs, given the end of the pipe to watch.
+Serve = Callable[[int], None]
 
 
-class Workers:
-    """So many processes at the same work."""
+class WorkerSupervisor:
+    """Runs `count` worker processes."""
 
-    def __init__(self, count: int, work: Work, listeners: Sequence[socket.socket]) -> None:
-        self._count, self._work, self._listeners = count, work, listeners
-        self._began: dict[int, float] = {}
-        self._watched, self._lifeline = os.pipe()
-        self._asked: float | None = None
+    def __init__(self, count: int, serve: Serve, listeners: Sequence[socket.socket]) -> None:
+        self._count, self._serve, self._listeners = count, serve, listeners
+        self._started_at: dict[int, float] = {}
+        self._read_end, self._write_end = os.pipe()
+        self._signalled_at: float | None = None
         self._failed = False
 
     def run(self) -> int:
-        """Until a signal says to leave, and all have; the exit code."""
-        for sort in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sort, self._signalled)
+        """Run until a signal arrives and all workers have exited; return the exit code."""
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, self._handle_signal)
         for _ in range(self._count):
-            self._start()
-        while self._began:
+            self._start_worker()
+        while self._started_at:
             worker, status = os.wait()
-            if began := self._began.pop(worker, None):
-                self._ended(worker, os.waitstatus_to_exitcode(status), time.monotonic() - began)
+            if started_at := self._started_at.pop(worker, None):
+                self._worker_exited(worker, os.waitstatus_to_exitcode(status), time.monotonic() - started_at)
         return 1 if self._failed else 0
 
-    def _start(self) -> None:
+    def _start_worker(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         if worker := os.fork():
-            self._began[worker] = time.monotonic()
+            self._started_at[worker] = time.monotonic()
             return
         code = 1
         try:
-            for sort in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(sort, signal.SIG_DFL)
-            os.close(self._lifeline)
-            self._work(self._watched)
+            for signal_number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signal_number, signal.SIG_DFL)
+            os.close(self._write_end)
+            self._serve(self._read_end)
             code = 0
         except SystemExit as exit:
             code = exit.code if isinstance(exit.code, int) else 1
@@ -75,38 +76,38 @@ class Workers:
             sys.stderr.flush()
             os._exit(code)
 
-    def _ended(self, worker: int, code: int, lived: float) -> None:
-        if self._asked is not None:
+    def _worker_exited(self, worker: int, code: int, lifetime: float) -> None:
+        if self._signalled_at is not None:
             return
         if code == STARTUP_FAILURE:
             log.error("Worker %d could not start.", worker)
             self._failed = True
-            self._leave()
+            self._begin_shutdown()
             return
-        log.error("Worker %d ended (%d); another takes its place.", worker, code)
-        if lived < SHORT_LIFE_SECONDS:
+        log.error("Worker %d exited with %d and is replaced.", worker, code)
+        if lifetime < SHORT_LIFE_SECONDS:
             time.sleep(PAUSE_SECONDS)
-        if self._asked is None:
-            self._start()
+        if self._signalled_at is None:
+            self._start_worker()
 
-    def _signalled(self, sig: int, frame: FrameType | None) -> None:
-        if self._asked is None:
-            self._leave()
-        elif time.monotonic() - self._asked > ECHO_SECONDS:
-            self._kill()
-            signal.signal(sig, signal.SIG_DFL)
-            os.kill(os.getpid(), sig)
+    def _handle_signal(self, signal_number: int, frame: FrameType | None) -> None:
+        if self._signalled_at is None:
+            self._begin_shutdown()
+        elif time.monotonic() - self._signalled_at > REPEATED_SIGNAL_SECONDS:
+            self._kill_workers()
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
 
-    def _leave(self) -> None:
-        """Tell all to leave. The listeners close when the last of them has emptied their queues."""
-        self._asked = time.monotonic()
-        signal.signal(signal.SIGALRM, lambda sig, frame: self._kill())
+    def _begin_shutdown(self) -> None:
+        """Close the pipe. The listeners stay open until the last worker has emptied their queues."""
+        self._signalled_at = time.monotonic()
+        signal.signal(signal.SIGALRM, lambda signal_number, frame: self._kill_workers())
         signal.alarm(KILL_SECONDS)
         for listener in self._listeners:
             listener.close()
-        os.close(self._lifeline)
+        os.close(self._write_end)
 
-    def _kill(self) -> None:
-        for worker in self._began:
+    def _kill_workers(self) -> None:
+        for worker in self._started_at:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)

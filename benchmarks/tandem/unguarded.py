@@ -21,7 +21,7 @@ from starlette.types import Scope
 
 from api import endpoints
 from api.http.router import FastRouter
-from api.server.process import TURN_SECONDS
+from api.server.process import SWITCH_SECONDS
 from api.server.protocol import http_protocol
 from api.settings import read
 from benchmarks.tandem import kinds
@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
 def main(arguments: Sequence[str]) -> None:
     """Serve until a signal says to end."""
     wire = {"own": http_protocol(), "uvicorn": "httptools"}[arguments[0]]
-    sys.setswitchinterval(TURN_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     port = int(os.environ["PORT"])
     config = uvicorn.Config(unguarded(), port=port, http=wire, ws="none", access_log=False, log_level="warning")
     Server(config).run()
