@@ -32,7 +32,7 @@ from api.settings import Settings
 
 # For active requests, for tasks that are cancelled, and for closing the database: together less than the alarm.
 DRAIN_SECONDS, CANCEL_SECONDS, LIFESPAN_SECONDS = 18.0, 0.5, 3.0
-# After the signal: when the process exits in any case, and when a thread outside Python ends it. Hosts grant 25 or more.
+# After the signal: when the process exits in any case, and when a thread outside Python ends it. Hosts grant 25 s.
 ALARM_SECONDS, WATCHDOG_SECONDS = 23, 24
 # A client that sends a request within this time is answered, with `Connection: close`.
 GRACE_SECONDS = 1.5
