@@ -16,7 +16,7 @@ from benchmarks import people
 from benchmarks.people import Row, Size
 from benchmarks.roster import Owner
 from benchmarks.tandem.models import Fortune, World, id_at
-from schema.engine.model.record import Declared
+from schema.engine.model.record import Model
 from schema.engine.model.resource import fields_by_name, table_of
 from schema.engine.operations import write_statements
 from schema.models import Group, Key, Membership, User
@@ -62,12 +62,12 @@ def _of_peers(size: Size) -> Iterator[Filled]:
     yield _plain("fortune", ({"id": it, "message": message} for it, message in people.messages()))
 
 
-def _records(model: type[Declared], rows: Iterable[Row]) -> Filled:
+def _records(model: type[Model], rows: Iterable[Row]) -> Filled:
     """Rows of a model, with the keys that the engine makes."""
     table, fields = table_of(model), fields_by_name(model)
     columns = tuple(column.name for column in table.columns if column.computed is None)
     names = [f"set_{name}" for name in columns]
-    written = (write_statements.columns_of(fields, row) for row in rows)
+    written = (write_statements.column_values(fields, row) for row in rows)
     return Filled(table.name, columns, (tuple([values[name] for name in names]) for values in written))
 
 

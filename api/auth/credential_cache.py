@@ -168,7 +168,9 @@ class CredentialCache:
 def _touched(change: Change) -> tuple[str, ...]:
     """What credentials are about that the change can make stand for something else."""
     named = change.fields is None or "external_id" in change.fields
-    return (change.id, NOBODY) if named and change.model == USER.name and change.deed != "deleted" else (change.id,)
+    return (
+        (change.id, NOBODY) if named and change.model == USER.name and change.operation != "deleted" else (change.id,)
+    )
 
 
 def _about(found: Standing | Refusal) -> str | None:

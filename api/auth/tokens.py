@@ -19,7 +19,7 @@ from api.auth.jwks import IssuerKeys
 from api.settings import Settings
 from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.policy import ROLES
-from schema.engine.model.strict_json import strict
+from schema.engine.model.strict_json import parse_json
 
 LEEWAY = 10  # seconds that an issuer's clock may be ahead of ours
 LONGEST, LONGEST_NAME = 4096, 255  # characters of a token, and of a subject or a key's id
@@ -79,7 +79,7 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
         return None
     try:
         header, payload, _ = (_decoded(part) for part in token.split("."))
-        found = strict(header), strict(payload)
+        found = parse_json(header), parse_json(payload)
     except (BadRequest, QueryTooComplex, binascii.Error, ValueError):
         return None
     return found if all(isinstance(part, dict) for part in found) else None

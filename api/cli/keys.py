@@ -26,7 +26,7 @@ from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Se
 from schema.models import Key
 
 KEY = resource_of(Key)
-WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in KEY.shown))
+WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in KEY.readable_fields))
 OPERATOR = Actor(roles=frozenset({"admin"}), name="command line")
 SHOWN = ("id", "name", "role", "scopes", "expires_at", "rate", "active")
 SPANS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -60,7 +60,7 @@ def create(
             {field: value for field, value in given.items() if value is not None}
         )
         _, found = await records.create(unit_of_work, KEY, data, WHOLE)
-        return str(found.once)
+        return str(found.shown_once)
 
     made = _done(make)
     if not quiet:
@@ -84,7 +84,7 @@ def revoke(id: Annotated[str, typer.Argument(help="The key's id, as `keys list` 
     """Switch a key off for good. Whoever serves the database turns it away within five seconds."""
 
     async def switch_off(unit_of_work: UnitOfWork) -> None:
-        await records.call(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, WHOLE)
+        await records.call_action(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, WHOLE)
 
     _done(switch_off)
     warn(f"The key {id} is revoked.")

@@ -20,7 +20,7 @@ from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches,
 from api.middleware.request_cost import POINT_BYTES, charge_size
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
-from schema.engine.model.strict_json import strict
+from schema.engine.model.strict_json import parse_json
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.errors import NotAQuery, RequestRefused, graphql_error
 from schema.graphql.execution.executor import REFUSED, Executor, Request
@@ -92,7 +92,7 @@ class GraphQLHandler:
         sent = await read_body(receive, headers, self._body_limit)
         if len(sent) > POINT_BYTES:
             await charge_size(scope, len(sent))
-        body = strict(sent)
+        body = parse_json(sent)
         if not isinstance(body, dict):
             raise BadRequest("the body has to be a JSON object with the member query")
         return request_of(body)
@@ -122,7 +122,7 @@ def _asked(scope: Scope) -> Request:
                 f"{name} stands more than once",
                 [FieldError((name,), "it stands more than once", "repeated", "parameter")],
             )
-        members[name] = strict(values[0].encode()) if name in ("variables", "extensions") else values[0]
+        members[name] = parse_json(values[0].encode()) if name in ("variables", "extensions") else values[0]
     return request_of(members)
 
 

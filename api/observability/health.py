@@ -71,7 +71,7 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
     if is_behind(rows[0][0] if rows else None):
         return {"database": "ok", "migrations": "behind"}
     try:
-        await directory.signing.signer()
+        await directory.cursor_key.signer()
     except DirectoryError:
         return {"database": "failing", "migrations": "ok"}
     return {"database": "ok", "migrations": "ok"}

@@ -188,7 +188,7 @@ def route(
             actor = await authenticate(request.scope)
             if "admin" not in actor.roles:
                 raise Forbidden("the metrics are for administrators")
-            actor.kind.keep_within("metrics", "read")
+            actor.profile.check_scope("metrics", "read")
         directory: Directory = request.app.state.directory
         lag = None
         with suppress(DatabaseUnavailable):
@@ -283,19 +283,19 @@ _CACHE_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Cac
     ("gauge", "bytes", "Estimated size of the cache.", lambda cache: cache.bytes),
     ("counter", "hits", "Lookups that found an entry.", lambda cache: cache.hits),
     ("counter", "misses", "Lookups that found none.", lambda cache: cache.misses),
-    ("counter", "forgotten", "Entries evicted to make room.", lambda cache: cache.forgotten),
+    ("counter", "forgotten", "Entries evicted to make room.", lambda cache: cache.evictions),
 )
 
 
 def _database_families(directory: Directory, lag: float | None) -> Iterator[Family]:
-    timings = (directory.glances, directory.reads, directory.writes)
+    timings = (directory.inline_reads, directory.reads, directory.writes)
     yield Family(
         "histogram", "tandem_database_trip_seconds", "Duration of round trips to the database, including the wait.",
         ("kind",), [((timing.kind,), _buckets(timing.seconds)) for timing in timings],
     )  # fmt: skip
     waiting = [((queue,), (number,)) for queue, number in directory.waiting.items()]
     yield Family("gauge", "tandem_database_waiting", "Calls waiting for a connection.", ("queue",), waiting)
-    buckets = [((), _buckets(directory.groups))]
+    buckets = [((), _buckets(directory.commit_sizes))]
     yield Family("histogram", "tandem_database_group_size", "Writes per group commit.", (), buckets)
     # On SQLite, which has no pools, these have no samples.
     pools = directory.connections.items()

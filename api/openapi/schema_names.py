@@ -44,7 +44,7 @@ def _resource_schemas(resource: Resource) -> dict[str, Schema]:
         f"{resource.name}Update": json_schemas.update_schema(resource),
         f"{resource.name}Page": json_schemas.page_schema(resource.name, f"A page of {resource.plural}."),
     }
-    if resource.once:
+    if resource.shown_once:
         schemas[json_schemas.created_name(resource)] = json_schemas.created_schema(resource)
     for relation in resource.relations.values():
         if relation.many and relation.link_fields:

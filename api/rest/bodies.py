@@ -12,8 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from api.rest.parameters import Schema
 from schema.engine.errors import ValidationFailed
-from schema.engine.model.input_models import field_errors_of
-from schema.engine.model.strict_json import strict
+from schema.engine.model.input_models import field_errors_from
+from schema.engine.model.strict_json import parse_json
 
 Mode = Literal["validation", "serialization"]
 REFERENCE = "#/components/schemas/{model}"
@@ -55,14 +55,14 @@ def json_reader(hint: Any) -> Callable[[bytes], Any]:
     names = tuple(getattr(hint, "model_fields", ()))
 
     def read(body: bytes) -> Any:
-        data = strict(body)
+        data = parse_json(body)
         with contextlib.suppress(ValidationError):
             return validated(body)
         # JSON Schema counts 36.0 as an integer.
         try:
             return validated(json.dumps(_with_integers(data)).encode())
         except ValidationError as error:
-            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), names)) from None
+            raise ValidationFailed.of(*field_errors_from(error.errors(include_url=False), names)) from None
 
     def validated(body: bytes) -> Any:
         if strict_adapter is None:

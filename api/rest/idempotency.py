@@ -11,7 +11,7 @@ from api.rest.endpoint import EndpointRequest
 from api.rest.parameters import Parameter, Schema
 from schema.engine.errors import DirectoryError, IdempotencyInProgress, IdempotencyMismatch
 from schema.engine.operations.directory import UnitOfWork
-from schema.engine.operations.idempotency import LONGEST_KEY, idempotency_key
+from schema.engine.operations.idempotency import MAX_KEY_LENGTH, idempotency_key
 
 IDEMPOTENCY_ERRORS: tuple[type[DirectoryError], ...] = (IdempotencyInProgress, IdempotencyMismatch)
 _QUOTED, _BARE = r'"(?:[!#-\[\]-~]|\\["\\]){1,255}"', r"[!#-+\-.-:<-\[\]-~]{1,255}"
@@ -20,14 +20,14 @@ _HEADER = re.compile(f"{_QUOTED}|{_BARE}")
 
 def _key(text: str) -> str:
     if not _HEADER.fullmatch(text):
-        raise ValueError(f'must be 1 to {LONGEST_KEY} visible characters in quotes: "8e03978e-40d5-43dd-bc93"')
+        raise ValueError(f'must be 1 to {MAX_KEY_LENGTH} visible characters in quotes: "8e03978e-40d5-43dd-bc93"')
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] == '"' else text
 
 
 _SCHEMA: Schema = {
     "type": "string",
     "minLength": 1,
-    "maxLength": 2 * LONGEST_KEY + 2,
+    "maxLength": 2 * MAX_KEY_LENGTH + 2,
     "pattern": f"^(?:{_QUOTED}|{_BARE})$",
 }
 IDEMPOTENCY_KEY = Parameter(

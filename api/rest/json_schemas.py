@@ -11,8 +11,8 @@ from api.rest.bodies import REFERENCE, complete_schema
 from api.rest.parameters import Schema
 from schema.engine.model import input_models
 from schema.engine.model.action import Action
-from schema.engine.model.field import MOMENT as MOMENT_PATTERN
-from schema.engine.model.field import TEXT, TIME, ResourceField
+from schema.engine.model.field import TEXT_PATTERN, TIME_PATTERN, ResourceField
+from schema.engine.model.field import TIME_INPUT_PATTERN as MOMENT_PATTERN
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.cursors import MAX_LENGTH
 
@@ -20,7 +20,13 @@ MAX_ITEMS = 100
 MAX_ONCE_LENGTH = 1000
 CURSOR: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
 TOTAL: Schema = {"type": "integer", "format": "int64", "minimum": 0, "maximum": 2**53 - 1}
-UUID: Schema = {"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36, "pattern": input_models.UUID}
+UUID: Schema = {
+    "type": "string",
+    "format": "uuid",
+    "minLength": 36,
+    "maxLength": 36,
+    "pattern": input_models.UUID_PATTERN,
+}
 MOMENT: Schema = {
     "type": "string",
     "format": "date-time",
@@ -33,23 +39,24 @@ MOMENT: Schema = {
 def read_schema(resource: Resource) -> Schema:
     """Return the schema of a record. Every member is required; null if it has no value or the actor may not read it."""
     members = {
-        field.name: _output(field, nullable=field.nullable or resource.masked(field)) for field in resource.shown
+        field.name: _output(field, nullable=field.nullable or resource.is_masked(field))
+        for field in resource.readable_fields
     }
     return _closed(members, description=resource.description)
 
 
 def created_name(resource: Resource) -> str:
     """Return the schema name of a new record, which has its own if some value is shown only once."""
-    return f"{resource.name}Created" if resource.once else resource.name
+    return f"{resource.name}Created" if resource.shown_once else resource.name
 
 
 def created_schema(resource: Resource) -> Schema:
     """Return the schema of a new record with the value that is shown only once."""
-    assert resource.once
-    once = {"type": "string", "minLength": 1, "maxLength": MAX_ONCE_LENGTH, "pattern": TEXT, "readOnly": True}
+    assert resource.shown_once
+    once = {"type": "string", "minLength": 1, "maxLength": MAX_ONCE_LENGTH, "pattern": TEXT_PATTERN, "readOnly": True}
     members = {
         **read_schema(resource)["properties"],
-        resource.once.name: once | {"description": resource.once.description},
+        resource.shown_once.name: once | {"description": resource.shown_once.description},
     }
     return _closed(members, description=f"A new {resource.singular}, with what is shown only once.")
 
@@ -130,7 +137,7 @@ def _closed(members: dict[str, Schema], required: list[str] | None = None, **key
 
 
 def _output(field: ResourceField, *, nullable: bool) -> Schema:
-    time = {"minLength": 27, "maxLength": 27, "pattern": TIME} if field.kind == "time" else {}
+    time = {"minLength": 27, "maxLength": 27, "pattern": TIME_PATTERN} if field.kind == "time" else {}
     return _field(field, nullable, time) | ({"readOnly": True} if field.read_only else {})
 
 

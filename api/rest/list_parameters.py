@@ -41,7 +41,7 @@ RESERVED_NAMES = frozenset({"limit", "after", "before", "sort", "count", "q"})
 @cache
 def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     """Return the parameters of a list of records."""
-    filters = (_filter(field, operator) for field in resource.filters for operator in field.operators)
+    filters = (_filter(field, operator) for field in resource.filterable_fields for operator in field.operators)
     search_parameters = [_search_parameter(resource)] if search.searched_fields(resource) else []
     parameters = (*_page_parameters(resource), *search_parameters, *filters)
     names = [parameter.name for parameter in parameters]
@@ -71,7 +71,7 @@ def list_selection(
 @cache
 def record_selection(resource: Resource) -> Selection:
     """Select every field of a record, as REST always returns it."""
-    return Selection(tuple((field.name, Scalar(field.name)) for field in resource.shown))
+    return Selection(tuple((field.name, Scalar(field.name)) for field in resource.readable_fields))
 
 
 @cache

@@ -70,14 +70,14 @@ def me_endpoint(resource: Resource) -> Endpoint:
 
 def _list(resource: Resource) -> Endpoint:
     async def list_records(request: EndpointRequest) -> HTTPResponse:
-        signer = await request.directory.signing.signer()
+        signer = await request.directory.cursor_key.signer()
         selection, values = list_selection(resource, None, request.query, signer)
         return _page(request, await records.find(request.unit_of_work, resource, selection, values))
 
     return Endpoint(
         method="GET",
         path=f"/{resource.plural}",
-        name=f"list{resource.plural_name}",
+        name=f"list{resource.plural_pascal_name}",
         summary=f"List {resource.plural}",
         description=f"A page of {resource.plural} in a stable order: by id, unless `sort` is sent. Records match all "
         "filters.",
@@ -94,7 +94,11 @@ def _create(resource: Resource) -> Endpoint:
         unit_of_work = idempotent_unit_of_work(request)
         id, record = await records.create(unit_of_work, resource, request.body, record_selection(resource))
         location = f"{request.root_path}/{resource.plural}/{id}".encode()
-        body = record.json if resource.once is None else _with_once(record.json, resource.once.name, record.once)
+        body = (
+            record.json
+            if resource.shown_once is None
+            else _with_once(record.json, resource.shown_once.name, record.shown_once)
+        )
         return HTTPResponse(201, body, ((b"location", location), (b"etag", record_etag(record).encode())))
 
     created = ResponseSpec(
@@ -112,7 +116,7 @@ def _create(resource: Resource) -> Endpoint:
         responses=(created,),
         errors=(Forbidden, Conflict, *IDEMPOTENCY_ERRORS),
         handler=create_record,
-        confidential=resource.once is not None,
+        confidential=resource.shown_once is not None,
     )
 
 
@@ -188,12 +192,14 @@ def _call(resource: Resource, action: Action) -> Endpoint:
         versions, selection = expected_versions(request.headers), record_selection(resource)
         unit_of_work = idempotent_unit_of_work(request, versions)
         id, arguments = request.path["id"], request.body
-        return _changed(await records.call(unit_of_work, resource, action, id, arguments, selection, versions=versions))
+        return _changed(
+            await records.call_action(unit_of_work, resource, action, id, arguments, selection, versions=versions)
+        )
 
     return Endpoint(
         method="POST",
         path=f"/{resource.plural}/{{id}}/{action.name}",
-        name=f"{action.camel}{resource.name}",
+        name=f"{action.camel_name}{resource.name}",
         summary=f"{action.name.replace('_', ' ').capitalize()} a {resource.singular}",
         description=action.description,
         tag=resource.plural,
@@ -209,10 +215,10 @@ def _list_below(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
     async def list_below(request: EndpointRequest) -> HTTPResponse:
-        signer = await request.directory.signing.signer()
+        signer = await request.directory.cursor_key.signer()
         selection, values = list_selection(target, relation, request.query, signer)
         id = request.path["id"]
-        return _page(request, await records.find_below(request.unit_of_work, resource, id, selection, values))
+        return _page(request, await records.find_related(request.unit_of_work, resource, id, selection, values))
 
     return Endpoint(
         method="GET",
@@ -233,7 +239,7 @@ def _get_below(resource: Resource, relation: Relation) -> Endpoint:
 
     async def get_below(request: EndpointRequest) -> HTTPResponse:
         id, selection = request.path["id"], record_selection(target)
-        return HTTPResponse(200, await records.get_one_below(request.unit_of_work, resource, id, relation, selection))
+        return HTTPResponse(200, await records.get_related(request.unit_of_work, resource, id, relation, selection))
 
     return Endpoint(
         method="GET",

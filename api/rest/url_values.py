@@ -9,8 +9,8 @@ from typing import Any
 
 from api.rest.json_schemas import MOMENT, UUID
 from api.rest.parameters import Schema
-from schema.engine.model.field import GREATEST_INTEGER, LEAST_INTEGER, FieldKind, ResourceField
-from schema.engine.model.input_models import moment
+from schema.engine.model.field import MAX_INTEGER, MIN_INTEGER, FieldKind, ResourceField
+from schema.engine.model.input_models import normalize_time
 from schema.engine.query.search import MIN_LENGTH
 
 # Lists with so many values of ordinary length fit into a URL.
@@ -39,9 +39,9 @@ def value_of(field: ResourceField) -> Value:
         case "boolean":
             return boolean(field.example)
         case "integer":
-            return integer(LEAST_INTEGER, GREATEST_INTEGER, field.example)
+            return integer(MIN_INTEGER, MAX_INTEGER, field.example)
         case "time":
-            return Value(MOMENT, moment, field.example)
+            return Value(MOMENT, normalize_time, field.example)
         case "text":
             return _text(TEXT, field.max_length or 0, field.example)
 

@@ -57,21 +57,29 @@ async def _plaintext(call: EndpointRequest) -> HTTPResponse:
 
 
 async def _queries(call: EndpointRequest) -> HTTPResponse:
-    work, plan, signer = call.unit_of_work, call.unit_of_work.record_plan(_WORLD, _ROW), call.directory.signing.at_hand
+    work, plan, signer = (
+        call.unit_of_work,
+        call.unit_of_work.record_plan(_WORLD, _ROW),
+        call.directory.cursor_key.current,
+    )
     ids = [id_at(randrange(1, PLACES + 1)) for _ in range(_wanted(call))]
-    steps = [work.looking_up(plan, id, {}) for id in ids]
+    steps = [work.record_query(plan, id, {}) for id in ids]
     # Without what would let the engine look them all up in one statement.
     brought = await work.read([RowQuery(step[0], step[1]) for step in steps])
-    found = (records.found(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True))
+    found = (
+        records.record_result(plan, _WORLD, id, rows, {}, signer).json for id, rows in zip(ids, brought, strict=True)
+    )
     return HTTPResponse(200, b"[%b]" % b",".join(found))
 
 
 async def _updates(call: EndpointRequest) -> HTTPResponse:
     """Each row is read, given another number and written, all in one transaction."""
-    work, kind = call.unit_of_work, call.actor.kind
+    work, kind = call.unit_of_work, call.actor.profile
     plans, rule = work.directory.plans, _WORLD.rules.update
     key = ("update", _WORLD, kind, rule, _NUMBER, False)
-    changing = plans.get(key, lambda: write_statements.changing(_WORLD, kind, rule, _NUMBER, versioned=False))
+    changing = plans.get_or_make(
+        key, lambda: write_statements.update_statement(_WORLD, kind, rule, _NUMBER, versioned=False)
+    )
     plan, moment = work.record_plan(_WORLD, _ROW), now()
     # In one order for all, so that no two of them wait for each other.
     places = sorted(sample(range(1, PLACES + 1), _wanted(call)))
@@ -81,8 +89,8 @@ async def _updates(call: EndpointRequest) -> HTTPResponse:
         for place, number in new.items():
             id = id_at(place)
             bound = {"key": id, "set_random_number": number, "now": moment, "actor": work.actor.id}
-            if not (yield work.looking_up(plan, id, {})):
-                raise write_statements.missing(_WORLD, id)
+            if not (yield work.record_query(plan, id, {})):
+                raise write_statements.not_found(_WORLD, id)
             yield changing.sql, changing.bind(bound)
         return TransactionResult(orjson.dumps([{"id": place, "randomNumber": number} for place, number in new.items()]))
 

@@ -26,9 +26,9 @@ class _Entry(Generic[Value]):
 class Cache(Generic[Key, Value]):
     """Values by their keys, and how often there was one: what has not been used for longest is forgotten first."""
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self.most, self.most_bytes = most, most_bytes
-        self.bytes = self.hits = self.misses = self.forgotten = 0
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self.max_entries, self.max_bytes = max_entries, max_bytes
+        self.bytes = self.hits = self.misses = self.evictions = 0
         self._entries: OrderedDict[Key, _Entry[Value]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Cache(Generic[Key, Value]):
         """All that is kept, the oldest first."""
         return [(key, entry.value) for key, entry in self._entries.items()]
 
-    def find(self, key: Key) -> Value | None:
+    def get(self, key: Key) -> Value | None:
         """What is kept under the key, or none."""
         entry = self._entries.get(key)
         if entry is None:
@@ -48,7 +48,7 @@ class Cache(Generic[Key, Value]):
         self.hits += 1
         return entry.value
 
-    def known(self, key: Key) -> Value | None:
+    def probe(self, key: Key) -> Value | None:
         """The same, for whoever looks again later if there is none: only then it counts as a miss."""
         entry = self._entries.get(key)
         if entry is None:
@@ -57,7 +57,7 @@ class Cache(Generic[Key, Value]):
         self.hits += 1
         return entry.value
 
-    def keep(self, key: Key, value: Value, size: int) -> None:
+    def put(self, key: Key, value: Value, size: int) -> None:
         """Keep a value that takes `size` bytes; where there is no room, others go."""
         self._drop(key)
         self._entries[key] = _Entry(value, size)
@@ -77,11 +77,11 @@ class Cache(Generic[Key, Value]):
 
     def _make_room(self) -> None:
         """Forget the oldest until there is room; what has been used goes behind the others, once."""
-        while len(self._entries) > 1 and (len(self._entries) > self.most or self.bytes > self.most_bytes):
+        while len(self._entries) > 1 and (len(self._entries) > self.max_entries or self.bytes > self.max_bytes):
             key, entry = next(iter(self._entries.items()))
             if entry.used:
                 entry.used = False
                 self._entries.move_to_end(key)
             else:
                 self._drop(key)
-                self.forgotten += 1
+                self.evictions += 1

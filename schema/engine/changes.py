@@ -20,7 +20,7 @@ class Change:
 
     model: str
     id: str
-    deed: ChangeOperation
+    operation: ChangeOperation
     fields: frozenset[str] | None = field(default=None, compare=False)
 
 

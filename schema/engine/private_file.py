@@ -9,7 +9,7 @@ from pathlib import Path
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 
-def make_folders(folder: Path) -> None:
+def create_folders(folder: Path) -> None:
     """Make a folder, and those above it that are missing (`Path.mkdir` gives a mode to the last one alone)."""
     for missing in reversed([it for it in (folder, *folder.parents) if not it.exists()]):
         with suppress(FileExistsError):
@@ -23,7 +23,7 @@ def create(path: str | Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), FILE_MODE)
 
 
-def create_unless_there(path: str | Path) -> None:
+def create_if_missing(path: str | Path) -> None:
     """Make an empty file where there is none; one that is there keeps its mode."""
     with suppress(FileExistsError):
         os.close(create(path))

@@ -50,10 +50,10 @@ async def furnish(directory: Directory, resources: Iterable[Resource], ids: Iter
         for table in SQLModel.metadata.sorted_tables:
             yield f'CREATE TEMPORARY TABLE "{table.name}" (LIKE "{table.name}" INCLUDING ALL)', ()
         for resource, id in wanted:
-            statement = write_statements.insertion(resource).on(postgres())
+            statement = write_statements.insert_statement(resource).on(postgres())
             # What is like another already, or lacks what it refers to, is no loss.
             sql = f"{statement.sql} ON CONFLICT DO NOTHING"
-            yield sql, statement.bind(write_statements.columns_of(resource.fields, example(resource, id)))
+            yield sql, statement.bind(write_statements.column_values(resource.fields, example(resource, id)))
         return TransactionResult(None)
 
     try:

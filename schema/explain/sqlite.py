@@ -47,7 +47,7 @@ def example(resource: Resource, id: str) -> dict[str, Any]:
     needed = {name: field.example for name, field in resource.fields.items() if field.required}
     # Other words than those of examples, which would change nothing in a record that has them.
     needed |= {name: "Somebody" for name in needed if resource.fields[name].kind == "text"}
-    row = {**resource.blank, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    row = {**resource.defaults, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
     for name in resource.fields:
         if resource.fields[name].unique and isinstance(row.get(name), str) and name != "id":
             row[name] = id
@@ -69,10 +69,10 @@ def walks(table: str) -> str:
 
 
 def _add(connection: sqlite3.Connection, resource: Resource, id: str) -> None:
-    statement = write_statements.insertion(resource)
+    statement = write_statements.insert_statement(resource)
     with suppress(sqlite3.IntegrityError):  # What refers to others has nothing to refer to.
         connection.execute(
-            statement.sql, statement.bind(write_statements.columns_of(resource.fields, example(resource, id)))
+            statement.sql, statement.bind(write_statements.column_values(resource.fields, example(resource, id)))
         )
 
 

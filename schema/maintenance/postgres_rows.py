@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Table
 from sqlmodel import SQLModel
 
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 from schema.engine.model.resource import Resource
 from schema.engine.postgres.session import Connection
 from schema.engine.sql.dialect import postgres
@@ -49,7 +49,7 @@ async def keys(what: str, connection: Connection, resource: Resource) -> Finding
     for field in (field for field in resource.fields.values() if field.key_column):
         sql = f'SELECT id, "{field.name}", "{field.key_column}" FROM {source}'  # noqa: S608
         async for id, text, key in connection.cursor(sql, prefetch=1000):
-            if key != (None if text is None else lowered(text)):
+            if key != (None if text is None else lower_case(text)):
                 advice = f"change its {field.name} to another value and back, through the API"
                 return Finding(what, f"{field.key_column} of {id} is not its {field.name} in lower case", advice)
     return Finding(what, told="each is its text in lower case")

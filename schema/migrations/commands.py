@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 import schema.engine.operations.cursor_key
 import schema.engine.operations.idempotency  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.database_url import is_postgres
-from schema.engine.private_file import create_unless_there, make_folders
+from schema.engine.private_file import create_folders, create_if_missing
 from schema.engine.sqlite.database_file import alone
 from schema.migrations.connections import on_postgres, on_sqlite, patiently
 from schema.migrations.search_index import is_declared
@@ -34,9 +34,9 @@ def migrate(place: str, tell: Tell = lambda sentence: None, patience: float = PA
     """
     if is_postgres(place):
         return patiently(lambda: on_postgres(place, _upgraded, alone=True))
-    make_folders(Path(place).parent)
+    create_folders(Path(place).parent)
     with alone(place, "migrating", patience):
-        create_unless_there(place)  # SQLite gives its own files, the log and the shared memory, the mode of this one.
+        create_if_missing(place)  # SQLite gives its own files, the log and the shared memory, the mode of this one.
         return on_sqlite(place, _upgraded, Turn(tell, patience))
 
 

@@ -14,7 +14,7 @@ from alembic.operations import ops
 from sqlalchemy import Connection, Table
 from sqlmodel import SQLModel
 
-from schema.engine.model.trigram_index import FILL, INFO, made_by
+from schema.engine.model.trigram_index import FILL, INFO_KEY, index_tables
 
 
 class Searching(ops.ExecuteSQLOp):
@@ -33,7 +33,7 @@ def is_declared(name: str | None, kind: str, parents: Any) -> bool:
     """Whether Alembic is to look at this: not at the tables that an index consists of."""
     if kind == "index" and (name or "").endswith("_trigrams"):
         return False
-    return kind != "table" or all(name not in made_by(table) for table in SQLModel.metadata.tables.values())
+    return kind != "table" or all(name not in index_tables(table) for table in SQLModel.metadata.tables.values())
 
 
 @comparators.dispatch_for("schema")
@@ -41,13 +41,13 @@ def _compare(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> 
     connection = context.connection
     if connection is not None and connection.dialect.name == "sqlite":
         for table in SQLModel.metadata.sorted_tables:
-            if INFO in table.info:
+            if INFO_KEY in table.info:
                 upgrade.ops.extend(_differing(table, connection))
 
 
 def _differing(table: Table, connection: Connection) -> list[Searching]:
     """What makes the index of a table as it is to be; nothing if it is so."""
-    wanted = dict(table.info[INFO])
+    wanted = dict(table.info[INFO_KEY])
     fill = wanted.pop(FILL)
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'trigger')")
     there = {name: sql for name, sql in rows if name in wanted}

@@ -9,7 +9,7 @@ from typing import ClassVar
 from sqlmodel import Field
 
 from schema.engine.model.action import action, shown_once
-from schema.engine.model.policy import SCOPES, Rules, role, within_scopes
+from schema.engine.model.policy import SCOPES_PATTERN, Rules, role, within_scopes
 from schema.engine.model.record import Record, extra
 
 _admin = role("admin")
@@ -51,7 +51,7 @@ class Key(Record, table=True):
         max_length=500,
         description="What of its role the key is kept to, with spaces between: `read`, `write`, or for one resource "
         "`users:read`, `users:write`. Without any, the whole of it.",
-        schema_extra=extra(pattern=SCOPES, examples=["users:write groups:read"]),
+        schema_extra=extra(pattern=SCOPES_PATTERN, examples=["users:write groups:read"]),
     )
     expires_at: datetime | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sqlmodel import Field, Relationship
 
 from schema.engine.model.action import action
-from schema.engine.model.field import EMAIL
+from schema.engine.model.field import EMAIL_PATTERN
 from schema.engine.model.policy import Rules, own, role, signed_in
 from schema.engine.model.record import Record, extra
 from schema.models.membership import Membership
@@ -54,7 +54,7 @@ class User(Record, table=True):
         max_length=254,
         unique=True,
         description="The e-mail address, kept as sent; one person's whatever its case.",
-        schema_extra=extra(pattern=EMAIL, ignore_case=True, searchable=True, examples=["ada@example.com"]),
+        schema_extra=extra(pattern=EMAIL_PATTERN, ignore_case=True, searchable=True, examples=["ada@example.com"]),
     )
     external_id: str | None = Field(
         default=None,

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from schema.engine.model.field import ResourceField, fields_of
-from schema.engine.model.input_models import InputModel, kind_of
+from schema.engine.model.input_models import InputModel, validator_type
 from schema.engine.model.record import Link
 from schema.engine.model.resource import Resource, plural_of, table_of
 
@@ -85,7 +85,7 @@ def csv_schemas_of(resources: Iterable[Resource]) -> dict[str, CsvSchema]:
 
     A resource with a secret that is shown only once has no schema: an import could not show it.
     """
-    records = {resource.singular: resource for resource in resources if resource.once is None}
+    records = {resource.singular: resource for resource in resources if resource.shown_once is None}
     links = {
         relation.link: None
         for resource in records.values()
@@ -101,13 +101,13 @@ def csv_schemas_of(resources: Iterable[Resource]) -> dict[str, CsvSchema]:
 
 def unique_column(field: ResourceField) -> str:
     """The database column that holds a unique field's values in the form in which they are unique."""
-    return f"{field.name}_key" if field.folded else field.name
+    return f"{field.name}_key" if field.ignore_case else field.name
 
 
 def _record_schema(resource: Resource, records: Mapping[str, Resource]) -> CsvSchema:
     references = tuple(_references(resource.fields.values(), records))
     return _csv_schema(
-        resource.plural, resource.singular, resource.table, resource.fields, resource.blank,
+        resource.plural, resource.singular, resource.table, resource.fields, resource.defaults,
         identity=("id",), unique_keys=_unique_keys(resource), references=references, aliases=_prefixed(references),
     )  # fmt: skip
 
@@ -120,7 +120,7 @@ def _link_schema(link: type[Link], records: Mapping[str, Resource]) -> CsvSchema
     singular = str(link.__tablename__)
     return _csv_schema(
         plural_of(singular), singular, table_of(link), fields, defaults,
-        identity=tuple(field.name for field in fields.values() if field.primary), unique_keys=(),
+        identity=tuple(field.name for field in fields.values() if field.primary_key), unique_keys=(),
         references=references, aliases=[*_prefixed(references), *bare],
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def _csv_schema(
     offered = [*aliases]
     uses = Counter(alias for alias, _ in offered)
     others = {alias: column for alias, column in offered if uses[alias] == 1 and alias not in own}
-    kinds = {column.name: (kind_of(column.field), False) for column in (*own.values(), *others.values())}
+    kinds = {column.name: (validator_type(column.field), False) for column in (*own.values(), *others.values())}
     input_model = InputModel(f"{singular}Row", kinds)
     columns = {**own, **others}
     return CsvSchema(name, singular, table, fields, defaults, identity, unique_keys, references, columns, input_model)
@@ -151,20 +151,20 @@ def _csv_schema(
 def _unique_keys(resource: Resource) -> tuple[ResourceField, ...]:
     """The fields that identify a record, those that are compared exactly before those that ignore case."""
     unique = [field for field in resource.fields.values() if field.unique and field.kind in ("text", "integer")]
-    return tuple(sorted(unique, key=lambda field: field.folded))
+    return tuple(sorted(unique, key=lambda field: field.ignore_case))
 
 
 def _references(fields: Iterable[ResourceField], records: Mapping[str, Resource]) -> Iterator[Reference]:
     for field in fields:
-        if field.foreign:
-            target = records[field.foreign]
+        if field.foreign_table:
+            target = records[field.foreign_table]
             yield Reference(field, target.plural, tuple(_alias(field, key) for key in _unique_keys(target)))
 
 
 def _alias(field: ResourceField, key: ResourceField) -> Column:
     """A column that gives a foreign key by a unique field of the record that it refers to."""
     name = f"_{field.name}_{key.name}"
-    return Column(name, replace(key, name=name, nullable=True, unique=False, offered=False), field.name, key)
+    return Column(name, replace(key, name=name, nullable=True, unique=False, indexed=False), field.name, key)
 
 
 def _prefixed(references: Iterable[Reference]) -> list[tuple[str, Column]]:

@@ -24,7 +24,7 @@ from sqlalchemy import ColumnElement, case, func, literal_column, select
 
 from schema.engine.errors import BadRequest
 from schema.engine.model.field import ResourceField
-from schema.engine.private_file import create, make_folders
+from schema.engine.private_file import create, create_folders
 from schema.engine.sql.statement import Statement
 from schema.transfer import ProgressCallback
 from schema.transfer.connection import Connection, Row, connect, translated_errors
@@ -81,7 +81,7 @@ def export_file(snapshot: Snapshot, csv_schema: CsvSchema, path: Path) -> None:
 def export_folder(snapshot: Snapshot, csv_schemas: Sequence[CsvSchema], folder: Path) -> None:
     """Export one file for each CSV schema. The files appear only after all of them are written."""
     try:
-        make_folders(folder)
+        create_folders(folder)
     except OSError as error:
         raise BadRequest(f"{folder} cannot be created: {error.strerror or error}") from error
     with _replaced_files([folder / f"{csv_schema.name}.csv" for csv_schema in csv_schemas]) as files:

@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import insert
 
 from schema.engine.errors import FieldError, ValidationFailed
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 from schema.engine.model.record import new_id
-from schema.engine.operations.write_statements import columns_of, setting
+from schema.engine.operations.write_statements import bound_columns, column_values
 from schema.engine.sql.statement import Statement
 from schema.transfer.csv_schema import Column, CsvSchema
 from schema.transfer.source import CsvHeader, CsvRow
@@ -42,9 +42,11 @@ class RowParser:
         self._fields = {column.name: column.field for column in header.columns}
         self._bits = {column.name: csv_schema.bits[column.target] for column in header.columns}
         empty = {f"set_{column.name}": None for column in table.columns}
-        self._defaults = {**empty, "set__exists": 0, **columns_of(csv_schema.fields, csv_schema.defaults)}
-        self._insert_row = Statement(insert(table).values(setting(table, table.columns.keys())))
-        self._insert_error = Statement(insert(staging.errors).values(setting(staging.errors, staging.errors.c.keys())))
+        self._defaults = {**empty, "set__exists": 0, **column_values(csv_schema.fields, csv_schema.defaults)}
+        self._insert_row = Statement(insert(table).values(bound_columns(table, table.columns.keys())))
+        self._insert_error = Statement(
+            insert(staging.errors).values(bound_columns(staging.errors, staging.errors.c.keys()))
+        )
 
     def stage(self, numbered_rows: Iterable[tuple[int, CsvRow]]) -> None:
         """Stage rows, each under its number."""
@@ -85,7 +87,7 @@ class RowParser:
 
     def _columns(self, values: Values) -> Values:
         """The columns that the values set. A record without an id gets one, in case it turns out to be new."""
-        columns = columns_of(self._fields, values)
+        columns = column_values(self._fields, values)
         columns["set__provided"] = reduce(or_, map(self._bits.__getitem__, values), 0)
         if not self._csv_schema.is_link and "id" not in values:
             columns["set_id"] = new_id()
@@ -109,13 +111,13 @@ class _Cell:
     @classmethod
     def of(cls, column: Column, csv_schema: CsvSchema) -> _Cell:
         field = csv_schema.fields[column.target]
-        required = field.required and not field.read_only and not field.foreign
+        required = field.required and not field.read_only and not field.foreign_table
         return cls(column.name, _reader(column), field.nullable, required)
 
 
 def _reader(column: Column) -> Callable[[str], Any] | None:
-    if column.via and column.via.folded:
-        return lowered
+    if column.via and column.via.ignore_case:
+        return lower_case
     return {"integer": _integer, "boolean": _boolean}.get(column.field.kind)
 
 

@@ -249,9 +249,9 @@ def _header(source: Source, csv_schema: CsvSchema, names: Sequence[str]) -> CsvH
         raise ValidationFailed(f"{place}: the columns {' and '.join(duplicates)} have the same meaning: keep one")
     targets = {column.target for column in columns}
     for field in csv_schema.fields.values():
-        if field.name in csv_schema.identity and field.foreign and field.name not in targets:
+        if field.name in csv_schema.identity and field.foreign_table and field.name not in targets:
             choices = ", ".join(name for name, column in csv_schema.columns.items() if column.target == field.name)
-            raise ValidationFailed(f"{place}: no column identifies the {field.foreign}: add one of {choices}")
+            raise ValidationFailed(f"{place}: no column identifies the {field.foreign_table}: add one of {choices}")
     return CsvHeader(source.name, csv_schema, columns, tuple(names))
 
 

@@ -111,7 +111,7 @@ def every_question():
         private = next((name for name in fields if name in PRIVATE), fields[0])
         yield private, "all", {"sort": ",".join(fields)}
         yield private, "below", {"sort": ",".join(f"-{name}" for name in fields)}
-    for field in USER.filters:
+    for field in USER.filterable_fields:
         yield field.name, "below", {field.name: ADA[field.name]}
         for operator in field.operators:
             value = {"isnull": True, "in": [ADA[field.name]]}.get(operator, ADA[field.name])
@@ -257,7 +257,7 @@ def email(actor, node):
 
 @those(access_table.sees_records)
 def test_what_is_private_is_so_down_every_path(graphql, actor):
-    fields = " ".join(camel(field.name) for field in USER.shown)
+    fields = " ".join(camel(field.name) for field in USER.readable_fields)
     query = f"""query($ids: [ID!]!) {{
         nodes(ids: $ids) {{
             ... on User {{ {fields} }} ... on Group {{ members {{ edges {{ node {{ {fields} }} }} }} }} }}

@@ -124,7 +124,11 @@ def _is_list(kind):
 def lists(schema, operations):
     """Every list: its operation at one door, its field at the other, and what it is a list of."""
     for resource in RESOURCES.values():
-        yield operations[f"list{resource.plural_name}"][1], schema.query_type.fields[camel(resource.plural)], resource
+        yield (
+            operations[f"list{resource.plural_pascal_name}"][1],
+            schema.query_type.fields[camel(resource.plural)],
+            resource,
+        )
         for relation in resource.relations.values():
             if relation.many:
                 below = operations[f"list{resource.name}{relation.pascal_name}"][1]
@@ -200,7 +204,7 @@ def _writes(name):
 def query_for(name, schema):
     """The root field that answers what an operation answers; None if it is a field of a record."""
     for resource in RESOURCES.values():
-        if name in (f"get{resource.name}", f"list{resource.plural_name}"):
+        if name in (f"get{resource.name}", f"list{resource.plural_pascal_name}"):
             return camel(resource.singular if name.startswith("get") else resource.plural)
         for relation in resource.relations.values():
             if name in (f"list{resource.name}{relation.pascal_name}", f"get{resource.name}{relation.pascal_name}"):

@@ -96,7 +96,7 @@ async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(
 
 
 def test_a_plan_says_whether_it_counts():
-    kind = GREEDY.kind
+    kind = GREEDY.profile
     counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
     below = ListSelection((("total", Total()),), Page("size"), relation="groups")
     nested = replace(LIST, picks=(("items", Items(Selection((("groups", below),)))),))

@@ -97,7 +97,7 @@ def new_key(url: str) -> tuple[str, str]:
             id, found = await create(
                 directory.unit_of_work(ANYBODY), resource_of(Key), {"name": "load", "role": "admin"}, ID
             )
-            return id, str(found.once)
+            return id, str(found.shown_once)
 
     return asyncio.run(made())
 

@@ -14,7 +14,7 @@ from starlette.types import Message as Frame
 
 from api.graphql.http import request_of
 from schema.engine.errors import BadRequest, QueryTooComplex
-from schema.engine.model.strict_json import strict
+from schema.engine.model.strict_json import parse_json
 from schema.graphql.execution.executor import Request
 
 # Bytes that a message may have, and one from a client that has not been acknowledged.
@@ -85,7 +85,7 @@ def read(frame: Frame, most: int = LARGEST) -> Message:
     if len(body) > most:
         raise Closing(TOO_BIG, f"A message may have {most} bytes{' before connection_ack' if most < LARGEST else ''}")
     try:
-        return _message(strict(body))
+        return _message(parse_json(body))
     except (BadRequest, QueryTooComplex) as error:
         raise Closing(INVALID, f"Invalid message: {error.detail}") from None
 

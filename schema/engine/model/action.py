@@ -47,7 +47,7 @@ class Action:
         return {it.name: (it.annotation, ... if it.default is it.empty else it.default) for it in given}
 
     @property
-    def camel(self) -> str:
+    def camel_name(self) -> str:
         """Its name at the beginning of a longer one, in camelCase."""
         first, *rest = self.name.split("_")
         return first + "".join(part.capitalize() for part in rest)

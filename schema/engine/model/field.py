@@ -20,15 +20,15 @@ Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "contains
 # Not blank, no control characters. What it leaves open (lone surrogates) is no JSON and no UTF-8 to begin with.
 CONTROL = r"\u0000-\u001f\u007f-\u009f"
 BLANK = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-TEXT = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}][^{CONTROL}]*$"
-EMAIL = rf"^[^@{CONTROL}{BLANK}]+@[^@{CONTROL}{BLANK}]+$"
-MOMENT = (
+TEXT_PATTERN = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}][^{CONTROL}]*$"
+EMAIL_PATTERN = rf"^[^@{CONTROL}{BLANK}]+@[^@{CONTROL}{BLANK}]+$"
+TIME_INPUT_PATTERN = (
     r"^(?!0000)[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
-TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
+TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
 
-LEAST_INTEGER, GREATEST_INTEGER = -(2**31), 2**31 - 1
-NO_INTEGER = LEAST_INTEGER - 1  # what null sorts as: less than any integer that a field can hold
+MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
+NULL_INTEGER_SORT_KEY = MIN_INTEGER - 1  # what null sorts as: less than any integer that a field can hold
 
 OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
     "id": ("eq", "in"),
@@ -52,10 +52,10 @@ class ResourceField:
     default: Any
     read_only: bool
     write_only: bool
-    primary: bool
+    primary_key: bool
     unique: bool
-    offered: bool
-    folded: bool
+    indexed: bool
+    ignore_case: bool
     searchable: bool
     minimum: int | None
     maximum: int | None
@@ -64,22 +64,22 @@ class ResourceField:
     pattern: str | None
     choices: tuple[Enum, ...]
     example: Any
-    foreign: str | None
+    foreign_table: str | None
 
     @property
     def operators(self) -> tuple[Operator, ...]:
         """The comparisons offered in filters."""
-        return (*(OPERATORS[self.kind] if self.offered else ()), *(("contains",) if self.searchable else ()))
+        return (*(OPERATORS[self.kind] if self.indexed else ()), *(("contains",) if self.searchable else ()))
 
     @property
     def sortable(self) -> bool:
         """Whether lists can be sorted by it."""
-        return (self.offered and self.kind in ("integer", "time", "text")) or self.name == "id"
+        return (self.indexed and self.kind in ("integer", "time", "text")) or self.name == "id"
 
     @property
     def key_column(self) -> str | None:
         """The column of its lower-case form."""
-        return f"{self.name}_key" if self.kind == "text" and (self.offered or self.searchable) else None
+        return f"{self.name}_key" if self.kind == "text" and (self.indexed or self.searchable) else None
 
     @property
     def sort_column(self) -> str:
@@ -92,10 +92,10 @@ class ResourceField:
             return Boolean()
         if self.kind == "integer":
             return Integer()
-        return code_points(self.max_length)
+        return code_point_string(self.max_length)
 
 
-def code_points(length: int | None = None) -> String:
+def code_point_string(length: int | None = None) -> String:
     """Text that sorts by code point: SQLite's way; PostgreSQL must be told."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
@@ -109,7 +109,7 @@ def fields_of(model: type[SQLModel]) -> tuple[ResourceField, ...]:
     return tuple(_field(model, name) for name in (*first, *own, *last))
 
 
-def lowered(text: str) -> str:
+def lower_case(text: str) -> str:
     """Lower case one code point at a time, so that the key of a beginning is the beginning of the key."""
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
@@ -117,11 +117,11 @@ def lowered(text: str) -> str:
 def _field(model: type[SQLModel], name: str) -> ResourceField:
     info = model.model_fields[name]
     marks: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
-    base, nullable = unwrapped(info.annotation)
+    base, nullable = unwrap_optional(info.annotation)
     facts = {key: value for item in info.metadata for key, value in _facts(item)}
     foreign = facts.get("foreign_key")
     kind = "id" if name == "id" or foreign else _kind(model, name, base)
-    unique, offered = facts.get("unique") is True, facts.get("index") is True
+    unique, indexed = facts.get("unique") is True, facts.get("index") is True
     max_length = facts.get("max_length", {"id": 36, "time": 27}.get(kind))
     assert kind == "text" or not marks.get("searchable"), f"{model.__name__}.{name}: only text can be searched"
     assert kind != "text" or max_length, f"{model.__name__}.{name}: text needs a max_length"
@@ -135,19 +135,19 @@ def _field(model: type[SQLModel], name: str) -> ResourceField:
         default=None if info.is_required() else info.default,
         read_only=bool(marks.get("readOnly")),
         write_only=bool(marks.get("writeOnly")),
-        primary=facts.get("primary_key") is True,
+        primary_key=facts.get("primary_key") is True,
         unique=unique,
-        offered=unique or offered or bool(foreign) or name == "id",
-        folded=bool(marks.get("ignoreCase")),
+        indexed=unique or indexed or bool(foreign) or name == "id",
+        ignore_case=bool(marks.get("ignoreCase")),
         searchable=bool(marks.get("searchable")),
-        minimum=facts.get("ge", LEAST_INTEGER if kind == "integer" else None),
-        maximum=facts.get("le", GREATEST_INTEGER if kind == "integer" else None),
+        minimum=facts.get("ge", MIN_INTEGER if kind == "integer" else None),
+        maximum=facts.get("le", MAX_INTEGER if kind == "integer" else None),
         min_length=facts.get("min_length", 1 if kind == "text" else None),
         max_length=max_length,
-        pattern=facts.get("pattern") or (TEXT if kind == "text" else None),
+        pattern=facts.get("pattern") or (TEXT_PATTERN if kind == "text" else None),
         choices=tuple(base) if kind == "enum" else (),
         example=examples[0],
-        foreign=str(foreign).partition(".")[0] if foreign else None,
+        foreign_table=str(foreign).partition(".")[0] if foreign else None,
     )
 
 
@@ -158,7 +158,7 @@ def _facts(item: object) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def unwrapped(annotation: Any) -> tuple[Any, bool]:
+def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     """A type without None, and whether it may be None."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]

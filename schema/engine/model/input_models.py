@@ -27,20 +27,28 @@ from typing_extensions import TypedDict
 
 from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.action import Action
-from schema.engine.model.field import EMAIL, GREATEST_INTEGER, LEAST_INTEGER, MOMENT, TEXT, ResourceField, unwrapped
-from schema.engine.model.policy import SCOPES
+from schema.engine.model.field import (
+    EMAIL_PATTERN,
+    MAX_INTEGER,
+    MIN_INTEGER,
+    TEXT_PATTERN,
+    TIME_INPUT_PATTERN,
+    ResourceField,
+    unwrap_optional,
+)
+from schema.engine.model.policy import SCOPES_PATTERN
 from schema.engine.model.resource import Relation, Resource
-from schema.engine.model.strict_json import check_bounds, strict, unrepeated
+from schema.engine.model.strict_json import check_limits, check_unique_keys, parse_json
 
-UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-LONGEST_ARGUMENT = 1000
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+MAX_ARGUMENT_LENGTH = 1000
 _PATTERNS = {
-    TEXT: "it may not be blank, nor hold control characters",
-    EMAIL: "it has to look like name@example.com",
-    UUID: "it has to be a UUID",
-    SCOPES: "it has to be words like read, write or users:read, with one space between",
+    TEXT_PATTERN: "it may not be blank, nor hold control characters",
+    EMAIL_PATTERN: "it has to look like name@example.com",
+    UUID_PATTERN: "it has to be a UUID",
+    SCOPES_PATTERN: "it has to be words like read, write or users:read, with one space between",
 }
-_MOMENT = re.compile(MOMENT)
+_MOMENT = re.compile(TIME_INPUT_PATTERN)
 _FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
 
@@ -61,13 +69,13 @@ class InputModel:
             TooComplex: it has more values than a body may have.
             Invalid: with a fault for each thing wrong.
         """
-        check_bounds(body)
+        check_limits(body)
         try:
             data = self._adapter.validate_json(body)
         except ValidationError as error:
-            strict(body)
-            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), self.names)) from None
-        unrepeated(body, len(data))
+            parse_json(body)
+            raise ValidationFailed.of(*field_errors_from(error.errors(include_url=False), self.names)) from None
+        check_unique_keys(body, len(data))
         return data
 
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +83,7 @@ class InputModel:
         try:
             return self._adapter.validate_python(data)
         except ValidationError as error:
-            raise ValidationFailed.of(*field_errors_of(error.errors(include_url=False), self.names)) from None
+            raise ValidationFailed.of(*field_errors_from(error.errors(include_url=False), self.names)) from None
 
     def json_schema(self) -> dict[str, Any]:
         """What is accepted, as JSON Schema."""
@@ -90,21 +98,23 @@ _typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignor
 def create_input(resource: Resource) -> InputModel:
     """What a new record is made of."""
     accepted = [field for field in resource.fields.values() if not field.read_only]
-    return InputModel(f"{resource.name}Create", {field.name: (kind_of(field), field.required) for field in accepted})
+    return InputModel(
+        f"{resource.name}Create", {field.name: (validator_type(field), field.required) for field in accepted}
+    )
 
 
 @cache
 def update_input(resource: Resource) -> InputModel:
     """What can be changed of a record; null clears a field."""
     accepted = [field for field in resource.fields.values() if not field.read_only]
-    return InputModel(f"{resource.name}Update", {field.name: (kind_of(field), False) for field in accepted})
+    return InputModel(f"{resource.name}Update", {field.name: (validator_type(field), False) for field in accepted})
 
 
 @cache
 def link_input(relation: Relation) -> InputModel:
     """What can be said of a link."""
     accepted = [field for field in relation.link_fields if not field.read_only]
-    return InputModel(f"{relation.name}Link", {field.name: (kind_of(field), False) for field in accepted})
+    return InputModel(f"{relation.name}Link", {field.name: (validator_type(field), False) for field in accepted})
 
 
 @cache
@@ -115,13 +125,13 @@ def action_input(resource: Resource, action: Action) -> InputModel:
     return InputModel(action.name, kinds)
 
 
-def kind_of(field: ResourceField) -> Any:
+def validator_type(field: ResourceField) -> Any:
     """The type that validates a field."""
     kind = _plain_kind(field)
     return kind | None if field.nullable else kind
 
 
-def moment(text: str) -> str:
+def normalize_time(text: str) -> str:
     """A time as we spell it; `ValueError` unless it is RFC 3339. What lies beyond our years is their first or last."""
     if not _MOMENT.fullmatch(text):
         raise ValueError("a time is written as in 2026-11-22T09:30:00Z (RFC 3339)")
@@ -134,7 +144,7 @@ def moment(text: str) -> str:
     return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
-def field_errors_of(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[FieldError]:
+def field_errors_from(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[FieldError]:
     """Pydantic's findings in our words."""
     return [FieldError(_path(error), _message(error, names), _code(error)) for error in errors]
 
@@ -147,9 +157,9 @@ def _plain_kind(field: ResourceField) -> Any:
     if field.kind == "enum":
         return Literal[tuple(choice.value for choice in field.choices)]
     if field.kind == "time":
-        return Annotated[str, AfterValidator(moment)]
+        return Annotated[str, AfterValidator(normalize_time)]
     if field.kind == "id":
-        return Annotated[str, StringConstraints(pattern=UUID, to_lower=True)]
+        return Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True)]
     return Annotated[
         str, StringConstraints(min_length=field.min_length, max_length=field.max_length, pattern=field.pattern)
     ]
@@ -157,14 +167,14 @@ def _plain_kind(field: ResourceField) -> Any:
 
 def _argument(field: ResourceField | None, kind: Any) -> Any:
     """The type of a verb's parameter: as it is written, but that text and integers are bounded as everywhere."""
-    inner, nullable = unwrapped(kind)
+    inner, nullable = unwrap_optional(kind)
     if inner is int:
-        least, greatest = (field.minimum, field.maximum) if field else (LEAST_INTEGER, GREATEST_INTEGER)
+        least, greatest = (field.minimum, field.maximum) if field else (MIN_INTEGER, MAX_INTEGER)
         inner = Annotated[int, Field(strict=True, ge=least, le=greatest), BeforeValidator(_whole)]
     elif inner is str and field:
         inner = _plain_kind(field)
     elif inner is str:
-        inner = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ARGUMENT, pattern=TEXT)]
+        inner = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ARGUMENT_LENGTH, pattern=TEXT_PATTERN)]
     return inner | None if nullable else inner
 
 

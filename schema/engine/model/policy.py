@@ -1,7 +1,7 @@
-"""Who may: actors, and rules as SQL predicates.
+"""Access control: actors, and rules as SQL predicates.
 
-A rule is given the *kind* of actor (roles, scopes, whether it has an id) and answers with a predicate over a row. The
-actor's own id enters SQL only as `bindparam("actor")`, so that a plan made for one person serves every other.
+A rule is given the actor profile (roles, scopes, whether it has an id) and returns a predicate over a row. The actor's
+own id enters SQL only as `bindparam("actor")`, so that a plan compiled for one person serves every other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Verdict = bool | ColumnElement[bool]
 ROLES = ("reader", "editor", "admin")
 Access = Literal["read", "write"]
 _SCOPE = "([a-z_]+:)?(read|write)"
-SCOPES = rf"^{_SCOPE}( {_SCOPE})*$"
+SCOPES_PATTERN = rf"^{_SCOPE}( {_SCOPE})*$"
 
 
 class Columns(Protocol):
@@ -59,15 +59,15 @@ class ActorProfile:
     def __hash__(self) -> int:
         return self._hash
 
-    def within(self, resource: str, deed: Access) -> bool:
+    def in_scope(self, resource: str, access: Access) -> bool:
         """Whether the scopes leave room for it. Who may write may read."""
-        words = (deed, "write")
+        words = (access, "write")
         return not self.scopes or any(word in self.scopes or f"{resource}:{word}" in self.scopes for word in words)
 
-    def keep_within(self, resource: str, deed: Access) -> None:
+    def check_scope(self, resource: str, access: Access) -> None:
         """`Forbidden` unless they do. It depends on no record, so it tells of none."""
-        if not self.within(resource, deed):
-            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{deed}")
+        if not self.in_scope(resource, access):
+            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{access}")
 
     @property
     def grantable_scopes(self) -> frozenset[str] | None:
@@ -105,12 +105,11 @@ class Actor:
     name: str = ""
 
     @cached_property
-    def kind(self) -> ActorProfile:
+    def profile(self) -> ActorProfile:
         """What plans are made for."""
         return ActorProfile(self.roles, self.scopes, self.id is not None)
 
 
-NOBODY = Actor()
 # The service itself: it looks up what credentials stand for, and sees whatever anybody has written through it.
 SERVICE = Actor(roles=frozenset({"admin"}), name="tandem")
 ACTOR_PROFILES = tuple(
@@ -132,12 +131,12 @@ class Rule:
     others: tuple[Rule, ...] = ()
     besides: tuple[Rule, ...] = ()
 
-    def where(self, row: Row, kind: ActorProfile, changed: frozenset[str] = frozenset()) -> Verdict:
+    def where(self, row: Row, profile: ActorProfile, changed: frozenset[str] = frozenset()) -> Verdict:
         """The predicate over `row`, if the fields in `changed` are to be changed."""
         mine = self.fields is None or changed <= self.fields
-        verdict = self.verdict(row, kind) if mine else False
-        held = both(verdict, *(rule.where(row, kind, changed) for rule in self.besides))
-        return either(held, *(other.where(row, kind, changed) for other in self.others))
+        verdict = self.verdict(row, profile) if mine else False
+        held = both(verdict, *(rule.where(row, profile, changed) for rule in self.besides))
+        return either(held, *(other.where(row, profile, changed) for other in self.others))
 
     def only(self, *fields: str) -> Rule:
         """The same rule, for changes of these fields alone."""
@@ -148,7 +147,7 @@ class Rule:
         return Rule(self.verdict, self.fields, (*self.others, other), self.besides)
 
     def __and__(self, other: Rule) -> Rule:
-        return Rule(lambda row, kind: True, besides=(self, other))
+        return Rule(lambda row, profile: True, besides=(self, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,14 +165,14 @@ class Rules:
     private: Mapping[tuple[str, ...], Rule] = field(default_factory=dict)
     grants: str | None = None
 
-    def sight(self, name: str) -> Rule:
+    def read_rule(self, name: str) -> Rule:
         """Who may see the field `name` of a record that they may see."""
         return next((rule for names, rule in self.private.items() if name in names), everybody)
 
-    def check_grant(self, kind: ActorProfile, data: Mapping[str, Any], *, new: bool = False) -> None:
+    def check_grant(self, profile: ActorProfile, data: Mapping[str, Any], *, new: bool = False) -> None:
         """Refuse data that give a credential wider scopes than the actor has; a `new` one without any has all."""
         if self.grants is not None and (new or self.grants in data):
-            kind.check_granted(data.get(self.grants))
+            profile.check_granted(data.get(self.grants))
 
 
 def either(*verdicts: Verdict) -> Verdict:
@@ -203,23 +202,23 @@ def role(*roles: str) -> Rule:
     """Actors with one of these roles."""
     unknown = set(roles) - set(ROLES)
     assert not unknown, f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}"
-    return Rule(lambda row, kind: not kind.roles.isdisjoint(roles))
+    return Rule(lambda row, profile: not profile.roles.isdisjoint(roles))
 
 
 def own(column: str) -> Rule:
     """Actors whose id stands in this column of the row."""
-    return Rule(lambda row, kind: row.c[column] == bindparam("actor") if kind.identified else False)
+    return Rule(lambda row, profile: row.c[column] == bindparam("actor") if profile.identified else False)
 
 
 def within_scopes(column: str) -> Rule:
     """Actors who may give the scopes that stand in this column of the row, parted by spaces."""
 
-    def verdict(row: Row, kind: ActorProfile) -> Verdict:
-        if kind.grantable_scopes is None:
+    def verdict(row: Row, profile: ActorProfile) -> Verdict:
+        if profile.grantable_scopes is None:
             return True
         # Each word between spaces of its own, so that the words can be struck out one by one.
         left = literal(" ").concat(func.replace(row.c[column], " ", "  ")).concat(" ")
-        for word in sorted(kind.grantable_scopes):
+        for word in sorted(profile.grantable_scopes):
             left = func.replace(left, f" {word} ", "")
         return left == literal("")
 
@@ -229,8 +228,8 @@ def within_scopes(column: str) -> Rule:
 def linked(link: type[SQLModel], **fields: str) -> Rule:
     """Actors whom `link` joins to the row, its own fields being as given: `linked(Membership, role="owner")`."""
 
-    def verdict(row: Row, kind: ActorProfile) -> Verdict:
-        if not kind.identified:
+    def verdict(row: Row, profile: ActorProfile) -> Verdict:
+        if not profile.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]
         here, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
@@ -240,6 +239,6 @@ def linked(link: type[SQLModel], **fields: str) -> Rule:
     return Rule(verdict)
 
 
-everybody = Rule(lambda row, kind: True)
-nobody = Rule(lambda row, kind: False)
-signed_in = Rule(lambda row, kind: kind.identified or bool(kind.roles))
+everybody = Rule(lambda row, profile: True)
+nobody = Rule(lambda row, profile: False)
+signed_in = Rule(lambda row, profile: profile.identified or bool(profile.roles))

@@ -24,9 +24,9 @@ from sqlalchemy.sql.compiler import DDLCompiler
 from sqlmodel import Field, SQLModel
 
 from schema.engine.model.action import Action, ShownOnce
-from schema.engine.model.field import NO_INTEGER, ResourceField, code_points, fields_of
+from schema.engine.model.field import NULL_INTEGER_SORT_KEY, ResourceField, code_point_string, fields_of
 from schema.engine.model.policy import Rules
-from schema.engine.model.trigram_index import searched
+from schema.engine.model.trigram_index import add_trigram_index
 
 _LENGTH = len("2026-11-22T09:30:00.000000")
 _SPELLED = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -73,7 +73,7 @@ def extra(
     return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
 
 
-class Declared(SQLModel):
+class Model(SQLModel):
     """What records and links have in common: rules, and a table named after the class."""
 
     model_config = {"ignored_types": (Action, ShownOnce)}
@@ -84,7 +84,7 @@ class Declared(SQLModel):
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
 
 
-class Record(Declared):
+class Record(Model):
     """A row with an identity. Subclass it with `table=True` to declare a resource.
 
     `plural` names the resource's path where adding an "s" would be wrong; `sorts` lists further orders, each a tuple of
@@ -116,13 +116,13 @@ class Record(Declared):
     )
 
 
-class Link(Declared):
+class Link(Model):
     """What joins two records: two foreign keys, the owning record's first, and fields of its own."""
 
 
 @event.listens_for(Record, "instrument_class", propagate=True)
 @event.listens_for(Link, "instrument_class", propagate=True)
-def _furnish(mapper: Mapper[Any], model: type[Declared]) -> None:
+def _furnish(mapper: Mapper[Any], model: type[Model]) -> None:
     """Give the model's table what follows from the declaration."""
     table = mapper.local_table
     assert isinstance(table, Table)
@@ -136,17 +136,17 @@ def _furnish(mapper: Mapper[Any], model: type[Declared]) -> None:
             table.append_constraint(CheckConstraint(check, name=field.name))
     for columns in _indexed(model, fields):
         Index(None, *(table.c[name] for name in columns))
-    searched(table, [field.name for field in fields.values() if field.searchable])
+    add_trigram_index(table, [field.name for field in fields.values() if field.searchable])
 
 
 def _add_keys(table: Table, field: ResourceField) -> None:
     if field.key_column:
-        table.append_column(Column(field.key_column, code_points(), nullable=field.nullable))
+        table.append_column(Column(field.key_column, code_point_string(), nullable=field.nullable))
     if field.sort_column != field.name:
-        least, kind = (NO_INTEGER, BigInteger()) if field.kind == "integer" else ("''", code_points())
+        least, kind = (NULL_INTEGER_SORT_KEY, BigInteger()) if field.kind == "integer" else ("''", code_point_string())
         generated = Computed(f"coalesce({_spelled(field.name)}, {least})", persisted=False)
         table.append_column(Column(field.sort_column, kind, generated))
-    if field.unique and field.folded:
+    if field.unique and field.ignore_case:
         _drop_unique(table, field.name)
         table.append_constraint(UniqueConstraint(table.c[f"{field.name}_key"]))
 
@@ -182,14 +182,14 @@ def _spelled(name: str) -> str:
     return name if plain else f'"{name}"'
 
 
-def _indexed(model: type[Declared], fields: dict[str, ResourceField]) -> Iterator[tuple[str, ...]]:
+def _indexed(model: type[Model], fields: dict[str, ResourceField]) -> Iterator[tuple[str, ...]]:
     if issubclass(model, Link):
-        yield tuple(reversed([field.name for field in fields.values() if field.primary]))
+        yield tuple(reversed([field.name for field in fields.values() if field.primary_key]))
         return
     for field in fields.values():
-        if field.offered and field.name != "id":
+        if field.indexed and field.name != "id":
             yield field.sort_column, "id"
-        if field.offered and field.key_column and not (field.unique and field.folded):
+        if field.indexed and field.key_column and not (field.unique and field.ignore_case):
             yield field.key_column, "id"
     for names in getattr(model, "sorts", ()):
         yield *(fields[name].sort_column for name in names), "id"

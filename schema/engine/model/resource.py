@@ -16,7 +16,7 @@ from sqlalchemy.orm import RelationshipProperty, configure_mappers
 from schema.engine.model.action import Action, ShownOnce
 from schema.engine.model.field import ResourceField, fields_of
 from schema.engine.model.policy import Rules
-from schema.engine.model.record import Declared, Link, Record
+from schema.engine.model.record import Link, Model, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Relation:
     @property
     def link_fields(self) -> tuple[ResourceField, ...]:
         """The link's own fields: what it says beyond who is joined to whom."""
-        return tuple(field for field in fields_of(self.link) if not field.primary) if self.link else ()
+        return tuple(field for field in fields_of(self.link) if not field.primary_key) if self.link else ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,29 +79,29 @@ class Resource:
     relations: Mapping[str, Relation]
     actions: Mapping[str, Action]
     sorts: tuple[tuple[str, ...], ...]
-    once: ShownOnce | None = None
+    shown_once: ShownOnce | None = None
 
     @property
-    def plural_name(self) -> str:
+    def plural_pascal_name(self) -> str:
         """The plural inside a longer name: `Users`."""
         return pascal_case(self.plural)
 
     @property
-    def shown(self) -> tuple[ResourceField, ...]:
+    def readable_fields(self) -> tuple[ResourceField, ...]:
         """The fields that can be read."""
         return tuple(field for field in self.fields.values() if not field.write_only)
 
     @property
-    def blank(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, Any]:
         """What a new record has where nothing is given."""
         return {name: field.default for name, field in self.fields.items() if not field.required}
 
     @property
-    def filters(self) -> tuple[ResourceField, ...]:
+    def filterable_fields(self) -> tuple[ResourceField, ...]:
         """The fields that lists can be filtered by."""
-        return tuple(field for field in self.shown if field.operators)
+        return tuple(field for field in self.readable_fields if field.operators)
 
-    def masked(self, field: ResourceField) -> bool:
+    def is_masked(self, field: ResourceField) -> bool:
         """Whether there is somebody who may see the record but not this field."""
         return any(field.name in names for names in self.rules.private)
 
@@ -125,7 +125,7 @@ def resource_of(model: type[Record]) -> Resource:
         relations=relations,
         actions={name: value for name, value in vars(model).items() if isinstance(value, Action)},
         sorts=(*((name,) for name, field in fields.items() if field.sortable), *model.sorts),
-        once=next((value for value in vars(model).values() if isinstance(value, ShownOnce)), None),
+        shown_once=next((value for value in vars(model).values() if isinstance(value, ShownOnce)), None),
     )
     _check(resource)
     return resource
@@ -141,12 +141,12 @@ def pascal_case(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-def table_of(model: type[Declared]) -> Table:
+def table_of(model: type[Model]) -> Table:
     """A model's table."""
     return _table(model)
 
 
-def _table(model: type[Declared]) -> Table:
+def _table(model: type[Model]) -> Table:
     table: Table = model.__table__  # type: ignore[attr-defined]
     return table
 
@@ -159,7 +159,7 @@ def _relation(model: type[Record], found: RelationshipProperty[Record]) -> Relat
         ((_, here),) = found.synchronize_pairs
         ((_, there),) = found.secondary_synchronize_pairs or ()
         near, far = str(here.key), str(there.key)
-        owner = next(field.name for field in fields_of(link) if field.primary)
+        owner = next(field.name for field in fields_of(link) if field.primary_key)
     else:
         (key,) = found.remote_side if many else found.local_columns
         near, far, owner = str(key.name), "", ""
@@ -168,7 +168,7 @@ def _relation(model: type[Record], found: RelationshipProperty[Record]) -> Relat
     return Relation(found.key, model, target, many, nullable, link, near, far, near == owner, found.doc or plain)
 
 
-def fields_by_name(model: type[Declared]) -> dict[str, ResourceField]:
+def fields_by_name(model: type[Model]) -> dict[str, ResourceField]:
     """A model's fields by their names."""
     return {field.name: field for field in fields_of(model)}
 

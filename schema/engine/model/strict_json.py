@@ -13,23 +13,23 @@ import orjson
 
 from schema.engine.errors import BadRequest, QueryTooComplex
 
-DEEPEST = 32
-MOST_VALUES = 2500
-_MOST_QUOTES = 4 * MOST_VALUES  # a value is one string at most, and has one key at most
+MAX_DEPTH = 32
+MAX_VALUES = 2500
+_MOST_QUOTES = 4 * MAX_VALUES  # a value is one string at most, and has one key at most
 _SPACE = b" \t\n\r"
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_TOO_DEEP = f"the body is nested more than {DEEPEST} levels deep"
-_TOO_MANY = f"the body may have {MOST_VALUES} values"
+_TOO_DEEP = f"the body is nested more than {MAX_DEPTH} levels deep"
+_TOO_MANY = f"the body may have {MAX_VALUES} values"
 
 
-def strict(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        BadRequest: it is no JSON, has a key twice in one object, or is nested more than `DEEPEST` levels deep.
-        TooComplex: it has more than `MOST_VALUES` values; scalars, arrays and objects each count as one.
+        BadRequest: it is no JSON, has a key twice in one object, or is nested more than `MAX_DEPTH` levels deep.
+        TooComplex: it has more than `MAX_VALUES` values; scalars, arrays and objects each count as one.
     """
-    if len(body) > MOST_VALUES:
+    if len(body) > MAX_VALUES:
         _check_structure(body)
     try:
         value = orjson.loads(body)
@@ -44,19 +44,19 @@ def strict(body: bytes) -> Any:
         raise BadRequest("the body is not JSON that can be read: a number has too many digits") from error
 
 
-def check_bounds(body: bytes) -> None:
+def check_limits(body: bytes) -> None:
     """Check that a text can be given to any parser: `strict`'s refusals for one that is large enough to hold too much.
 
-    A shorter one has no more than `MOST_VALUES` values, for each takes a byte.
+    A shorter one has no more than `MAX_VALUES` values, for each takes a byte.
     """
-    if len(body) > MOST_VALUES:
-        strict(body)
+    if len(body) > MAX_VALUES:
+        parse_json(body)
 
 
-def unrepeated(body: bytes, keys: int) -> None:
+def check_unique_keys(body: bytes, keys: int) -> None:
     """`BadRequest` where an object without nested ones, of which `keys` keys were accepted, has a key twice."""
     if body.count(b":") != keys:
-        strict(body)
+        parse_json(body)
 
 
 def _check_structure(body: bytes) -> None:
@@ -64,20 +64,20 @@ def _check_structure(body: bytes) -> None:
 
     Of a text that is JSON these counts are exact: no comma and no bracket within a string is counted.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") < MOST_VALUES:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") < MAX_VALUES:
         return
     pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MOST_QUOTES)
     many = len(pieces) > _MOST_QUOTES
     structure = b"".join(pieces[:_MOST_QUOTES:2])
     depth = opened = 0
-    for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MOST_VALUES + 2]:
+    for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MAX_VALUES + 2]:
         if bracket in b"]}":
             depth -= 1
             continue
         depth, opened = depth + 1, opened + 1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise BadRequest(_TOO_DEEP)
-    if many or opened > MOST_VALUES or structure.count(b",") >= MOST_VALUES:
+    if many or opened > MAX_VALUES or structure.count(b",") >= MAX_VALUES:
         raise QueryTooComplex(_TOO_MANY)
 
 
@@ -93,12 +93,12 @@ def _walk(value: Any) -> tuple[int, bool]:  # noqa: C901
     level, depth = [value], 0
     while level:
         depth += 1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise BadRequest(_TOO_DEEP)
         below: list[Any] = []
         for container in level:
             values += len(container)
-            if values > MOST_VALUES:
+            if values > MAX_VALUES:
                 raise QueryTooComplex(_TOO_MANY)
             members = container
             if type(container) is dict:

@@ -1,15 +1,14 @@
-"""What stands behind search on SQLite: an FTS5 index of trigrams over the lower-case texts, kept by triggers.
+"""The full-text index behind search on SQLite: FTS5 trigrams over the lower-case texts, kept up to date by triggers.
 
-FTS5 knows rows by numbers, our tables by ids: `<table>_searched` translates. The index itself, `<table>_search`, keeps
-no text of its own. Whoever writes a row, the triggers see it; a change of anything else costs nothing. Writing to the
-index is dear for each writer and cheap for many rows at once, so new rows are only numbered, and each `BATCH` of them
-is indexed together: the rows whose numbers lie above the last multiple of it are found by looking at them.
+FTS5 numbers its rows, our tables use ids: `<table>_searched` maps one to the other. The index itself,
+`<table>_search`, stores no text. Writing to the index is expensive per statement and cheap per row, so a new row is
+only numbered, and every `BATCH_SIZE` rows are indexed together. Rows numbered above the last multiple of
+`BATCH_SIZE` are not indexed yet; a search reads them directly.
 
-The statements are told to `CREATE TABLE` and, through `Table.info`, to the migrations; what asks the index is
-`searching.py`.
+The statements run after `CREATE TABLE`; the migrations read them from `Table.info`. Queries are in `query/search.py`.
 """
 
-# ruff: noqa: S608  what stands in these texts are names of tables and fields, never values
+# ruff: noqa: S608  the statements are built from names of tables and fields, never from values
 
 from __future__ import annotations
 
@@ -18,72 +17,72 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, event
 
-BATCH = 32
+BATCH_SIZE = 32
 FILL = "fill"
-INFO = "search"
+INFO_KEY = "search"
 
 
-def searched(table: Table, fields: Sequence[str]) -> None:
-    """Let an index over these fields of the table come with it, if there are any."""
+def add_trigram_index(table: Table, fields: Sequence[str]) -> None:
+    """Create an index over `fields` together with the table."""
     if fields:
-        table.info[INFO] = statements(table.name, fields)
+        table.info[INFO_KEY] = ddl_statements(table.name, fields)
         event.listen(table, "after_create", _create)
 
 
-def index_of(table: str) -> str:
-    """The index of a table."""
+def index_name(table: str) -> str:
+    """Name the index of a table."""
     return f"{table}_search"
 
 
-def numbers_of(table: str) -> str:
-    """What translates between the numbers in the index and the ids in the table."""
+def number_table(table: str) -> str:
+    """Name the table that maps numbers in the index to ids."""
     return f"{table}_searched"
 
 
-def indexed_up_to(table: str) -> str:
-    """SQL for the last number that is in the index; null where no row has been numbered yet."""
-    return f"(SELECT seq / {BATCH} * {BATCH} FROM sqlite_sequence WHERE name = '{numbers_of(table)}')"
+def last_indexed_number(table: str) -> str:
+    """SQL for the last number in the index; null before the first row is numbered."""
+    return f"(SELECT seq / {BATCH_SIZE} * {BATCH_SIZE} FROM sqlite_sequence WHERE name = '{number_table(table)}')"
 
 
-def statements(table: str, fields: Sequence[str]) -> Mapping[str, str]:
-    """What makes the index, by the names of what is made, in order; last, under `FILL`, what fills it."""
-    index, numbers, named = index_of(table), numbers_of(table), ", ".join(fields)
+def ddl_statements(table: str, fields: Sequence[str]) -> Mapping[str, str]:
+    """The statements that create the index, keyed by what each creates; the last, `FILL`, indexes existing rows."""
+    index, numbers, columns = index_name(table), number_table(table), ", ".join(fields)
     old, new, rows = (", ".join(f"{row}.{name}_key" for name in fields) for row in ("old", "new", "r"))
-    differs = " OR ".join(f"old.{name}_key IS NOT new.{name}_key" for name in fields)
-    known = f"FROM {numbers} WHERE id = old.id AND number <= {indexed_up_to(table)}"
-    forget = f"INSERT INTO {index} ({index}, rowid, {named}) SELECT 'delete', number, {old} {known};"
-    learn = f"INSERT INTO {index} (rowid, {named}) SELECT number, {new} {known};"
+    changed = " OR ".join(f"old.{name}_key IS NOT new.{name}_key" for name in fields)
+    indexed = f"FROM {numbers} WHERE id = old.id AND number <= {last_indexed_number(table)}"
+    remove = f"INSERT INTO {index} ({index}, rowid, {columns}) SELECT 'delete', number, {old} {indexed};"
+    add = f"INSERT INTO {index} (rowid, {columns}) SELECT number, {new} {indexed};"
     batch = (
-        f"INSERT INTO {index} (rowid, {named})"
+        f"INSERT INTO {index} (rowid, {columns})"
         f' SELECT n.number, {rows} FROM {numbers} n JOIN "{table}" r ON r.id = n.id'
-        f" WHERE n.number > new.number - {BATCH} AND n.number <= new.number ORDER BY n.number;"
+        f" WHERE n.number > new.number - {BATCH_SIZE} AND n.number <= new.number ORDER BY n.number;"
     )
     keys = ", ".join(f"{name}_key" for name in fields)
     return {
         numbers: f"CREATE TABLE {numbers} (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE)",
-        index: f"CREATE VIRTUAL TABLE {index} USING fts5({named}, content='', columnsize=0,"
+        index: f"CREATE VIRTUAL TABLE {index} USING fts5({columns}, content='', columnsize=0,"
         " tokenize='trigram case_sensitive 1')",
-        f"{index}_batch": f"CREATE TRIGGER {index}_batch AFTER INSERT ON {numbers} WHEN new.number % {BATCH} = 0"
+        f"{index}_batch": f"CREATE TRIGGER {index}_batch AFTER INSERT ON {numbers} WHEN new.number % {BATCH_SIZE} = 0"
         f" BEGIN {batch} END",
         f"{index}_new": f'CREATE TRIGGER {index}_new AFTER INSERT ON "{table}"'
         f" BEGIN INSERT INTO {numbers} (id) VALUES (new.id); END",
-        f"{index}_changed": f'CREATE TRIGGER {index}_changed AFTER UPDATE OF {keys} ON "{table}" WHEN {differs}'
-        f" BEGIN {forget} {learn} END",
+        f"{index}_changed": f'CREATE TRIGGER {index}_changed AFTER UPDATE OF {keys} ON "{table}" WHEN {changed}'
+        f" BEGIN {remove} {add} END",
         f"{index}_gone": f'CREATE TRIGGER {index}_gone AFTER DELETE ON "{table}"'
-        f" BEGIN {forget} DELETE FROM {numbers} WHERE id = old.id; END",
+        f" BEGIN {remove} DELETE FROM {numbers} WHERE id = old.id; END",
         FILL: f'INSERT INTO {numbers} (id) SELECT id FROM "{table}" ORDER BY id',
     }
 
 
-def made_by(table: Table) -> set[str]:
-    """The tables that the index of a table consists of."""
-    index = index_of(table.name)
+def index_tables(table: Table) -> set[str]:
+    """The tables that the index of `table` consists of."""
+    index = index_name(table.name)
     shadows = {f"{index}_{part}" for part in ("data", "idx", "config")}
-    return {index, numbers_of(table.name), *shadows} if INFO in table.info else set()
+    return {index, number_table(table.name), *shadows} if INFO_KEY in table.info else set()
 
 
 def _create(table: Table, connection: Connection, **_: Any) -> None:
     if connection.dialect.name == "sqlite":
-        for name, sql in table.info[INFO].items():
+        for name, sql in table.info[INFO_KEY].items():
             if name != FILL:
                 connection.exec_driver_sql(sql)

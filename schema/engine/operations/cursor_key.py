@@ -43,13 +43,13 @@ class CursorKey:
         self._reading: asyncio.Task[None] | None = None
 
     @property
-    def at_hand(self) -> Signer:
+    def current(self) -> Signer:
         """The signer, if its secret has been read from the database that is there now; else `UNKNOWN`."""
         return self._signer if self._database.generation() == self._generation else NO_SIGNER
 
     async def signer(self) -> Signer:
         """The signer; `DatabaseUnavailable` while its secret cannot be read. Those who need it at once share a look."""
-        if (signer := self.at_hand) is not NO_SIGNER:
+        if (signer := self.current) is not NO_SIGNER:
             return signer
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())

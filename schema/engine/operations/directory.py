@@ -17,7 +17,7 @@ from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import Resource
 from schema.engine.operations.cursor_key import CursorKey
-from schema.engine.operations.idempotency import IdempotencyKey, only_once, owner, under_way
+from schema.engine.operations.idempotency import IdempotencyKey, in_progress, key_owner, run_once
 from schema.engine.query.plan_cache import PlanCache
 from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import ListSelection, Selection
@@ -50,28 +50,28 @@ class Directory:
         share: int = QUARTER,
     ) -> None:
         self.feed = ChangeFeed()
-        self.under_way: set[tuple[str, str]] = set()
-        self.glances, self.reads, self.writes = trips = (
+        self.idempotency_keys: set[tuple[str, str]] = set()
+        self.inline_reads, self.reads, self.writes = trips = (
             QueryTimings("glance"),
             QueryTimings("read"),
             QueryTimings("write"),
         )
-        self.shared = is_postgres(place)
+        self.is_postgres = is_postgres(place)
         self._turns = ConcurrencyLimit(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
-        dialect = postgres() if self.shared else SQLITE
+        dialect = postgres() if self.is_postgres else SQLITE
         self.plans = PlanCache(dialect)
         self.database: Driver
-        if self.shared:
+        if self.is_postgres:
             self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
         else:
             self.database = SQLiteDriver(place, deadline, self._tell, trips, watch, share)
-        self.signing = CursorKey(self.database, dialect)
+        self.cursor_key = CursorKey(self.database, dialect)
 
     async def open(self) -> Directory:
         """Connect; `DatabaseUnavailable` where there is no such database."""
         await self.database.open()
         with suppress(DatabaseUnavailable):  # One that is away, or lacks a migration, is asked again with each list.
-            await self.signing.signer()
+            await self.cursor_key.signer()
         return self
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class Directory:
         return self.database.write(job, writer, apart=apart)
 
     @asynccontextmanager
-    async def turn(self, owner: Hashable) -> AsyncIterator[None]:
+    async def compile_turn(self, owner: Hashable) -> AsyncIterator[None]:
         """A turn to do what holds the event loop's thread for milliseconds: to compile a query that is new.
 
         There is one at a time, for one owner after another; then whatever else is ready runs before the next.
@@ -130,7 +130,7 @@ class Directory:
         return await self.database.lag()
 
     @property
-    def groups(self) -> Histogram:
+    def commit_sizes(self) -> Histogram:
         """How many writes were committed together."""
         return self.database.groups
 
@@ -152,28 +152,30 @@ class UnitOfWork(NamedTuple):
 
     def list_plan(self, resource: Resource, branch: ListSelection) -> Plan:
         """The plan for a page of a model's records."""
-        kind = self.actor.kind
-        return self.directory.plans.get((resource, branch, kind), lambda: plan_list(resource, branch, kind))
+        kind = self.actor.profile
+        return self.directory.plans.get_or_make((resource, branch, kind), lambda: plan_list(resource, branch, kind))
 
     def record_plan(self, resource: Resource, asked: Selection | ListSelection) -> Plan:
         """The plan for one record, or for a list below it."""
-        kind = self.actor.kind
-        return self.directory.plans.get(("one", resource, asked, kind), lambda: plan_record(resource, asked, kind))
+        kind = self.actor.profile
+        return self.directory.plans.get_or_make(
+            ("one", resource, asked, kind), lambda: plan_record(resource, asked, kind)
+        )
 
     def known_list_plan(self, resource: Resource, branch: ListSelection) -> Plan | None:
         """The same, if it has been compiled before."""
-        return self.directory.plans.known((resource, branch, self.actor.kind))
+        return self.directory.plans.probe((resource, branch, self.actor.profile))
 
     def known_record_plan(self, resource: Resource, asked: Selection | ListSelection) -> Plan | None:
         """The same, if it has been compiled before."""
-        return self.directory.plans.known(("one", resource, asked, self.actor.kind))
+        return self.directory.plans.probe(("one", resource, asked, self.actor.profile))
 
     async def compile(self, make: Callable[[], T]) -> T:
         """What takes a while to compile, when it is this actor's turn."""
-        async with self.directory.turn(self.actor):
+        async with self.directory.compile_turn(self.actor):
             return make()
 
-    def looking_up(self, plan: Plan, id: str, values: Values) -> Query:
+    def record_query(self, plan: Plan, id: str, values: Values) -> Query:
         """The step of a record's plan, for the record with this id."""
         assert plan.batch is not None
         return record_query(plan.statement, plan.batch, {**values, "key": id, "actor": self.actor.id})
@@ -192,14 +194,14 @@ class UnitOfWork(NamedTuple):
 
     async def _once(self, job: TransactionFunction, repeat: IdempotencyKey) -> Any:
         """The same, if it was not done before; `UnderWay` if it is being done."""
-        mark, marks = (owner(self.actor), repeat.key), self.directory.under_way
+        mark, marks = (key_owner(self.actor), repeat.key), self.directory.idempotency_keys
         if mark in marks:
-            raise under_way()
+            raise in_progress()
         marks.add(mark)
         try:
             plans = self.directory.plans
-            compile = lambda it: plans.get(("repeat", it), lambda: Statement(it))  # noqa: E731
-            once = only_once(job, repeat, self.actor, compile, shared=self.directory.shared)
+            compile = lambda it: plans.get_or_make(("repeat", it), lambda: Statement(it))  # noqa: E731
+            once = run_once(job, repeat, self.actor, compile, shared=self.directory.is_postgres)
             return await self.directory.write(
                 UnboundedWrite(once) if isinstance(job, UnboundedWrite) else once, self.actor
             )

@@ -39,26 +39,26 @@ from sqlmodel import SQLModel
 from schema.engine.changes import TransactionResult
 from schema.engine.driver import QueryGenerator, TransactionFunction
 from schema.engine.errors import Conflict, IdempotencyInProgress, IdempotencyMismatch
-from schema.engine.model.field import code_points
+from schema.engine.model.field import code_point_string
 from schema.engine.model.policy import Actor
 from schema.engine.model.record import ago, now
 from schema.engine.sql.record_lookup import RecordResult, Rows
 from schema.engine.sql.statement import Statement
 
 KEPT_FOR = timedelta(hours=24)
-LONGEST_KEY = 255
+MAX_KEY_LENGTH = 255
 SWEPT, BETWEEN_SWEEPS = 200, 50  # more is swept than comes in
 _KEY = re.compile(r"[!-~]{1,255}")
 _WRITES = count(1)
 
-KEPT = Table(
+KEPT_ANSWERS = Table(
     "kept_answer",
     SQLModel.metadata,
-    Column("actor", code_points(), nullable=False),
-    Column("key", code_points(LONGEST_KEY), nullable=False),
-    Column("request", code_points(64), nullable=False),
-    Column("created_at", code_points(27), nullable=False),
-    Column("id", code_points(36), nullable=True),
+    Column("actor", code_point_string(), nullable=False),
+    Column("key", code_point_string(MAX_KEY_LENGTH), nullable=False),
+    Column("request", code_point_string(64), nullable=False),
+    Column("created_at", code_point_string(27), nullable=False),
+    Column("id", code_point_string(36), nullable=True),
     Column("version", Integer, nullable=True),
     Column("whole", Boolean, nullable=True),
     Column("answer", LargeBinary, nullable=True),
@@ -75,18 +75,22 @@ _CLAIM = text(
 )
 # PostgreSQL's: a lock that ends with the transaction, and is not waited for.
 _ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-_MINE = (KEPT.c.actor == bindparam("its_actor"), KEPT.c.key == bindparam("its_key"))
-_LOOK = select(KEPT.c.request, KEPT.c.id, KEPT.c.version, KEPT.c.whole, KEPT.c.answer).where(*_MINE)
+_MINE = (KEPT_ANSWERS.c.actor == bindparam("its_actor"), KEPT_ANSWERS.c.key == bindparam("its_key"))
+_LOOK = select(
+    KEPT_ANSWERS.c.request, KEPT_ANSWERS.c.id, KEPT_ANSWERS.c.version, KEPT_ANSWERS.c.whole, KEPT_ANSWERS.c.answer
+).where(*_MINE)
 _KEEP = (
-    update(KEPT).where(*_MINE).values({name: bindparam(f"new_{name}") for name in ("id", "version", "whole", "answer")})
+    update(KEPT_ANSWERS)
+    .where(*_MINE)
+    .values({name: bindparam(f"new_{name}") for name in ("id", "version", "whole", "answer")})
 )
 _EXPIRED = (
-    select(KEPT.c.actor, KEPT.c.key)
-    .where(KEPT.c.created_at < bindparam("expired", type_=String()))
-    .order_by(KEPT.c.created_at)
+    select(KEPT_ANSWERS.c.actor, KEPT_ANSWERS.c.key)
+    .where(KEPT_ANSWERS.c.created_at < bindparam("expired", type_=String()))
+    .order_by(KEPT_ANSWERS.c.created_at)
     .limit(literal_column(str(SWEPT)))
 )
-_SWEEP = delete(KEPT).where(tuple_(KEPT.c.actor, KEPT.c.key).in_(_EXPIRED))
+_SWEEP = delete(KEPT_ANSWERS).where(tuple_(KEPT_ANSWERS.c.actor, KEPT_ANSWERS.c.key).in_(_EXPIRED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +107,21 @@ def idempotency_key(key: str, *request: Any) -> IdempotencyKey:
     return IdempotencyKey(key, hashlib.sha256(spelled.encode()).hexdigest())
 
 
-def checked_key(key: str) -> str:
+def parse_key(key: str) -> str:
     """The key, or `ValueError`."""
     if not _KEY.fullmatch(key):
-        raise ValueError(f"it has to be 1 to {LONGEST_KEY} visible characters of ASCII, without blanks")
+        raise ValueError(f"it has to be 1 to {MAX_KEY_LENGTH} visible characters of ASCII, without blanks")
     return key
 
 
-def owner(actor: Actor) -> str:
+def key_owner(actor: Actor) -> str:
     """To whom an actor's keys belong: a credential, else a person, else all who have the same roles."""
     if actor.name or actor.id:
         return actor.name or f"user:{actor.id}"
     return f"roles:{','.join(sorted(actor.roles))} scopes:{','.join(sorted(actor.scopes))}"
 
 
-def only_once(
+def run_once(
     job: TransactionFunction,
     asked: IdempotencyKey,
     actor: Actor,
@@ -132,14 +136,14 @@ def only_once(
     # Who has other rights by now would be shown what they had then, or be refused what they had not.
     rights = json.dumps([sorted(actor.roles), sorted(actor.scopes), actor.id])
     request = hashlib.sha256(f"{asked.request} {rights}".encode()).hexdigest()
-    mine = {"its_actor": owner(actor), "its_key": asked.key}
+    mine = {"its_actor": key_owner(actor), "its_key": asked.key}
     moments = {"now": now(), "expired": ago(KEPT_FOR)}
     claim, look, keep, sweep = (compiled(statement) for statement in (_CLAIM, _LOOK, _KEEP, _SWEEP))
     sweeping = next(_WRITES) % BETWEEN_SWEEPS == 0
 
     def repeatable() -> QueryGenerator:
         if shared and not (yield _ALONE, (f"{mine['its_actor']} {asked.key}",))[0][0]:
-            raise under_way()
+            raise in_progress()
         new = yield claim.sql, claim.bind({"actor": mine["its_actor"], "key": asked.key, "request": request, **moments})
         if not new:
             rows = yield look.sql, look.bind(mine)
@@ -153,7 +157,7 @@ def only_once(
     return repeatable
 
 
-def under_way() -> IdempotencyInProgress:
+def in_progress() -> IdempotencyInProgress:
     """What to say to who repeats a request before it is answered."""
     return IdempotencyInProgress("a request under this key has come in and is not finished: send it again in a moment")
 
@@ -168,7 +172,7 @@ def _kept(written: TransactionResult) -> dict[str, Any]:
 
 def _again(rows: Rows, request: str) -> Any:
     if not rows:
-        raise under_way()
+        raise in_progress()
     first, id, version, whole, answer = rows[0]
     if first != request:
         raise IdempotencyMismatch("this key was used before, for another request: take a new one")

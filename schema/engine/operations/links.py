@@ -39,12 +39,12 @@ async def link(
     With `only_change`, `NotFound` unless joined.
     """
     fields = _fields(relation)
-    defaults = {name: it.default for name, it in fields.items() if not it.primary and not it.read_only}
+    defaults = {name: it.default for name, it in fields.items() if not it.primary_key and not it.read_only}
     row = {**defaults, **data, relation.near: id, relation.far: far, "created_at": now()}
-    bound = write_statements.columns_of(fields, {name: value for name, value in row.items() if name in fields})
+    bound = write_statements.column_values(fields, {name: value for name, value in row.items() if name in fields})
     make = _changing if only_change else _joining
     rule = _rules(relation).update if only_change else _rules(relation).create
-    statement = unit_of_work.directory.plans.get(
+    statement = unit_of_work.directory.plans.get_or_make(
         (make, relation, frozenset(data)), lambda: make(relation, frozenset(data))
     )
 
@@ -61,8 +61,8 @@ async def link(
 
 async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, then: list[Query]) -> list[Rows]:
     """Part two records, if they are joined; the rows of the steps `then`, which are taken before they part."""
-    statement = unit_of_work.directory.plans.get(("unlink", relation), lambda: _parting(relation))
-    bound = write_statements.columns_of(_fields(relation), {relation.near: id, relation.far: far})
+    statement = unit_of_work.directory.plans.get_or_make(("unlink", relation), lambda: _parting(relation))
+    bound = write_statements.column_values(_fields(relation), {relation.near: id, relation.far: far})
 
     def job() -> QueryGenerator:
         yield from _both_there(unit_of_work, relation, id, far, _rules(relation).delete)
@@ -75,17 +75,17 @@ async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str
 
 async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection) -> bytes:
     """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
-    step, finish = reading_link(unit_of_work, relation, id, far, item)
+    step, finish = link_query(unit_of_work, relation, id, far, item)
     (rows,) = await unit_of_work.read([step])
     if not rows:
-        raise write_statements.missing(resource_of(relation.source), id)
+        raise write_statements.not_found(resource_of(relation.source), id)
     found = finish(rows)
     if found is None:
-        raise apart(relation, id, far)
+        raise not_linked(relation, id, far)
     return found
 
 
-def reading_link(
+def link_query(
     unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
 ) -> tuple[Query, Callable[[Rows], bytes | None]]:
     """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
@@ -94,13 +94,13 @@ def reading_link(
     values = {"far": far, "one": 1, "key": id, "actor": unit_of_work.actor.id}
 
     def finish(rows: Rows) -> bytes | None:
-        text = plan.encode(rows[0][0], values, unit_of_work.directory.signing.at_hand) if rows else b""
+        text = plan.encode(rows[0][0], values, unit_of_work.directory.cursor_key.current) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
     return (plan.statement.sql, plan.statement.bind(values)), finish
 
 
-def apart(relation: Relation, id: str, far: str) -> NotFound:
+def not_linked(relation: Relation, id: str, far: str) -> NotFound:
     """What to say where two records are not joined."""
     near, target = resource_of(relation.source), resource_of(relation.target)
     return NotFound(
@@ -111,18 +111,18 @@ def apart(relation: Relation, id: str, far: str) -> NotFound:
 def _both_there(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, rule: Rule) -> QueryGenerator:
     """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
     near, target = resource_of(relation.source), resource_of(relation.target)
-    unit_of_work.actor.kind.keep_within(near.plural, "write")
-    unit_of_work.actor.kind.keep_within(target.plural, "read")
+    unit_of_work.actor.profile.check_scope(near.plural, "write")
+    unit_of_work.actor.profile.check_scope(target.plural, "read")
     for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
         asked = _asking(unit_of_work, made, asked_rule)
         rows = yield asked.sql, asked.bind({"key": key, "actor": unit_of_work.actor.id})
-        write_statements.permitted(made, key, rows, f"change the {relation.name} of")
+        write_statements.check_permission(made, key, rows, f"change the {relation.name} of")
 
 
 def _asking(unit_of_work: UnitOfWork, resource: Resource, rule: Rule) -> Statement:
-    kind = unit_of_work.actor.kind
-    return unit_of_work.directory.plans.get(
-        ("ask", resource, kind, rule), lambda: write_statements.asking(resource, kind, rule)
+    kind = unit_of_work.actor.profile
+    return unit_of_work.directory.plans.get_or_make(
+        ("ask", resource, kind, rule), lambda: write_statements.permission_query(resource, kind, rule)
     )
 
 
@@ -135,7 +135,7 @@ def _each(steps: list[Query]) -> Generator[Query, Rows, list[Rows]]:
 
 def _joining(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
-    new = write_statements.setting(table, [column.name for column in table.columns if column.computed is None])
+    new = write_statements.bound_columns(table, [column.name for column in table.columns if column.computed is None])
     fresh = insert(table).values(new)
     changed = {name: fresh.excluded[name] for name in new if name in given or name.removesuffix("_key") in given}
     keys, differs = [relation.near, relation.far], _differs(table, changed)
@@ -149,7 +149,9 @@ def _joining(relation: Relation, given: frozenset[str]) -> Statement:
 
 def _changing(relation: Relation, given: frozenset[str]) -> Statement:
     table = _table(relation)
-    new = write_statements.setting(table, [it.name for it in table.columns if it.name.removesuffix("_key") in given])
+    new = write_statements.bound_columns(
+        table, [it.name for it in table.columns if it.name.removesuffix("_key") in given]
+    )
     changing = update(table).where(*_here(relation), _differs(table, new)).values(new)
     return CountedStatement(changing, table.c[relation.far])
 
@@ -163,10 +165,10 @@ def _is_joined(
     unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, bound: Mapping[str, Any]
 ) -> QueryGenerator:
     """`NotFound` unless they are."""
-    asked = unit_of_work.directory.plans.get(("joined", relation), lambda: _finding(relation))
+    asked = unit_of_work.directory.plans.get_or_make(("joined", relation), lambda: _finding(relation))
     rows = yield asked.sql, asked.bind(bound)
     if not rows:
-        raise apart(relation, id, far)
+        raise not_linked(relation, id, far)
 
 
 def _finding(relation: Relation) -> Statement:

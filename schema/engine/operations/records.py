@@ -45,38 +45,38 @@ async def find(unit_of_work: UnitOfWork, resource: Resource, branch: ListSelecti
     plan = unit_of_work.known_list_plan(resource, branch)
     if plan is None:
         plan = await unit_of_work.compile(lambda: unit_of_work.list_plan(resource, branch))
-    signer = await unit_of_work.directory.signing.signer()
+    signer = await unit_of_work.directory.cursor_key.signer()
     ((row,),) = await _read(
         unit_of_work, plan, ListQuery(plan.statement.sql, plan.statement.bind(_bound(unit_of_work, values)))
     )
     return _page(plan.encode, row[0], values, signer)
 
 
-async def find_below(
+async def find_related(
     unit_of_work: UnitOfWork, resource: Resource, id: str, branch: ListSelection, values: Values
 ) -> PageResult:
     """A page of the list that a relation leads to from one record; `NotFound` where there is no such record."""
     plan = unit_of_work.known_record_plan(resource, branch)
     if plan is None:
         plan = await unit_of_work.compile(lambda: unit_of_work.record_plan(resource, branch))
-    signer = await unit_of_work.directory.signing.signer()
+    signer = await unit_of_work.directory.cursor_key.signer()
     (rows,) = await _read(
         unit_of_work, plan, (plan.statement.sql, plan.statement.bind(_bound(unit_of_work, values, key=id)))
     )
     if not rows:
-        raise write_statements.missing(resource, id)
+        raise write_statements.not_found(resource, id)
     return _page(plan.encode, rows[0][0], values, signer)
 
 
-async def get_one_below(
+async def get_related(
     unit_of_work: UnitOfWork, resource: Resource, id: str, relation: Relation, selection: Selection
 ) -> bytes:
     """The one record that a relation leads to; `NotFound` where there is none."""
     asked = Selection((("one", ToOne(relation.name, selection)),))
-    found = (await get(unit_of_work, resource, id, asked)).json.removeprefix(b'{"one":').removesuffix(b"}")
-    if found == b"null":
+    related = (await get(unit_of_work, resource, id, asked)).json.removeprefix(b'{"one":').removesuffix(b"}")
+    if related == b"null":
         raise NotFound(f"the {resource.singular} {id} has no {relation.name}")
-    return found
+    return related
 
 
 async def get(
@@ -87,8 +87,8 @@ async def get(
     if plan is None:
         plan = await unit_of_work.compile(lambda: unit_of_work.record_plan(resource, selection))
     given, signer = values or {}, await _signer(unit_of_work, selection)
-    (rows,) = await _read(unit_of_work, plan, unit_of_work.looking_up(plan, id, given))
-    return found(plan, resource, id, rows, given, signer)
+    (rows,) = await _read(unit_of_work, plan, unit_of_work.record_query(plan, id, given))
+    return record_result(plan, resource, id, rows, given, signer)
 
 
 async def create(
@@ -99,43 +99,45 @@ async def create(
     values: Values | None = None,
 ) -> tuple[str, RecordResult]:
     """A new record's id, and the record. `Forbidden`, or `Conflict` where something unique is taken."""
-    id, moment, kind = new_id(), now(), unit_of_work.actor.kind
-    kind.keep_within(resource.plural, "write")
-    once, own = resource.once.made_for(id) if resource.once else (None, {})
-    row = {**resource.blank, **data, **own, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
+    id, moment, kind = new_id(), now(), unit_of_work.actor.profile
+    kind.check_scope(resource.plural, "write")
+    once, own = resource.shown_once.made_for(id) if resource.shown_once else (None, {})
+    row = {**resource.defaults, **data, **own, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
     plans = unit_of_work.directory.plans
-    verdict = plans.get(
+    verdict = plans.get_or_make(
         ("verdict", resource, kind, "create"), lambda: resource.rules.create.where(resource.table, kind)
     )
     if verdict is False:
         raise Forbidden(f"you may not create {resource.plural}")
     resource.rules.check_grant(kind, data, new=True)
     signer = await _signer(unit_of_work, selection)
-    insertion = plans.get(("insert", resource), lambda: write_statements.insertion(resource))
+    insertion = plans.get_or_make(("insert", resource), lambda: write_statements.insert_statement(resource))
 
     def job() -> QueryGenerator:
-        yield from write_statements.referring(unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data)
-        yield insertion.sql, insertion.bind(write_statements.columns_of(resource.fields, row))
+        yield from write_statements.check_references(
+            unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data
+        )
+        yield insertion.sql, insertion.bind(write_statements.column_values(resource.fields, row))
         if verdict is not True:
-            asking = plans.get(
+            asking = plans.get_or_make(
                 ("ask", resource, kind, "create"),
-                lambda: write_statements.asking(resource, kind, resource.rules.create),
+                lambda: write_statements.permission_query(resource, kind, resource.rules.create),
             )
-            yield from write_statements.why_not(resource, asking, _bound(unit_of_work, {}, key=id), "create")
+            yield from write_statements.check_refusal(resource, asking, _bound(unit_of_work, {}, key=id), "create")
         plan = unit_of_work.record_plan(resource, selection)
-        return told(plan, (yield unit_of_work.looking_up(plan, id, values or {})))
+        return told(plan, (yield unit_of_work.record_query(plan, id, values or {})))
 
     def told(plan: Plan, rows: Rows) -> TransactionResult:
-        shown = found(plan, resource, id, rows, values or {}, signer)
+        shown = record_result(plan, resource, id, rows, values or {}, signer)
         # What is given once is no part of the record, and is kept with no answer.
-        given = shown if once is None else replace(shown, once=once)
+        given = shown if once is None else replace(shown, shown_once=once)
         return TransactionResult(
             (id, given), (Change(resource.name, id, "created", frozenset(data)),), secret=once is not None
         )
 
     if verdict is True and (plan := _at_once(unit_of_work, resource, selection)):
         bound = plan.statement.bind(
-            _bound(unit_of_work, {**(values or {}), **write_statements.columns_of(resource.fields, row)})
+            _bound(unit_of_work, {**(values or {}), **write_statements.column_values(resource.fields, row)})
         )
         return await unit_of_work.write(SingleQuery(plan.statement.sql, bound, partial(told, plan)), apart=True)  # type: ignore[no-any-return]
     return await unit_of_work.write(job, apart=True)  # type: ignore[no-any-return]
@@ -143,11 +145,11 @@ async def create(
 
 def _at_once(unit_of_work: UnitOfWork, resource: Resource, selection: Selection) -> Plan | Literal[False]:
     """The plan that writes a new record and shows it; False where the two are a statement each."""
-    if not unit_of_work.directory.shared:
+    if not unit_of_work.directory.is_postgres:
         return False
-    kind = unit_of_work.actor.kind
-    make = lambda: plan_insert(resource, write_statements.inserting(resource), selection, kind)  # noqa: E731
-    return unit_of_work.directory.plans.get(("new", resource, selection, kind), make)
+    kind = unit_of_work.actor.profile
+    make = lambda: plan_insert(resource, write_statements.insert_clause(resource), selection, kind)  # noqa: E731
+    return unit_of_work.directory.plans.get_or_make(("new", resource, selection, kind), make)
 
 
 async def update(
@@ -166,38 +168,40 @@ async def update(
     `VersionMismatch` unless the record has one of `versions`, where they are given. `rule` stands in for the model's
     own update rule.
     """
-    kind, rule, fields = unit_of_work.actor.kind, rule or resource.rules.update, frozenset(data)
-    kind.keep_within(resource.plural, "write")
+    kind, rule, fields = unit_of_work.actor.profile, rule or resource.rules.update, frozenset(data)
+    kind.check_scope(resource.plural, "write")
     resource.rules.check_grant(kind, data)
     key = (resource, kind, rule, fields, versions is not None)
     plans = unit_of_work.directory.plans
-    changing = plans.get(
+    changing = plans.get_or_make(
         ("update", *key),
-        lambda: write_statements.changing(resource, kind, rule, fields, versioned=versions is not None),
+        lambda: write_statements.update_statement(resource, kind, rule, fields, versioned=versions is not None),
     )
-    asking = plans.get(("ask", *key), lambda: write_statements.asking(resource, kind, rule, fields))
+    asking = plans.get_or_make(("ask", *key), lambda: write_statements.permission_query(resource, kind, rule, fields))
     signer = await _signer(unit_of_work, selection)
     bound = _bound(
         unit_of_work,
-        {**write_statements.columns_of(resource.fields, data), "expected": _listed(versions), "now": now()},
+        {**write_statements.column_values(resource.fields, data), "expected": _listed(versions), "now": now()},
         key=id,
     )
 
     def job() -> QueryGenerator:
-        yield from write_statements.referring(unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data)
+        yield from write_statements.check_references(
+            unit_of_work.directory.plans, resource, kind, unit_of_work.actor.id, data
+        )
         changed = yield changing.sql, changing.bind(bound)
         if not changed:
             barred = frozenset(name for name in fields if rule.where(resource.table, kind, frozenset([name])) is False)
-            yield from write_statements.why_not(resource, asking, bound, "change", barred)
+            yield from write_statements.check_refusal(resource, asking, bound, "change", barred)
         plan = unit_of_work.record_plan(resource, selection)
-        rows = yield unit_of_work.looking_up(plan, id, values or {})
+        rows = yield unit_of_work.record_query(plan, id, values or {})
         changes = (Change(resource.name, id, "updated", fields),) if changed else ()
-        return TransactionResult(found(plan, resource, id, rows, values or {}, signer), changes)
+        return TransactionResult(record_result(plan, resource, id, rows, values or {}, signer), changes)
 
     return await unit_of_work.write(job)  # type: ignore[no-any-return]
 
 
-async def call(
+async def call_action(
     unit_of_work: UnitOfWork,
     resource: Resource,
     action: Action,
@@ -218,36 +222,38 @@ async def delete(
     unit_of_work: UnitOfWork, resource: Resource, id: str, *, versions: frozenset[int] | None = None
 ) -> None:
     """Delete a record, and with it its links. `Conflict` where other records refer to it."""
-    kind, plans = unit_of_work.actor.kind, unit_of_work.directory.plans
-    kind.keep_within(resource.plural, "write")
+    kind, plans = unit_of_work.actor.profile, unit_of_work.directory.plans
+    kind.check_scope(resource.plural, "write")
     key = (resource, kind, versions is not None)
-    deletion = plans.get(
-        ("delete", *key), lambda: write_statements.deletion(resource, kind, versioned=versions is not None)
+    deletion = plans.get_or_make(
+        ("delete", *key), lambda: write_statements.delete_statement(resource, kind, versioned=versions is not None)
     )
-    asking = plans.get(("ask", *key, "delete"), lambda: write_statements.asking(resource, kind, resource.rules.delete))
+    asking = plans.get_or_make(
+        ("ask", *key, "delete"), lambda: write_statements.permission_query(resource, kind, resource.rules.delete)
+    )
     bound = _bound(unit_of_work, {"expected": _listed(versions)}, key=id)
 
     def job() -> QueryGenerator:
         rows = yield deletion.sql, deletion.bind(bound)
         if not rows:
-            yield from write_statements.why_not(resource, asking, bound, "delete")
+            yield from write_statements.check_refusal(resource, asking, bound, "delete")
         return TransactionResult(None, (Change(resource.name, id, "deleted"),))
 
     await unit_of_work.write(UnboundedWrite(job))
 
 
-def found(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, signer: Signer) -> RecordResult:
+def record_result(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, signer: Signer) -> RecordResult:
     """What the step of a record's plan brought, or `NotFound`."""
     if not rows:
-        raise write_statements.missing(resource, id)
+        raise write_statements.not_found(resource, id)
     text, version, whole = rows[0]
     return RecordResult(plan.encode(text, values, signer), version, bool(whole))
 
 
 async def _signer(unit_of_work: UnitOfWork, selection: Selection) -> Signer:
     """What signs the cursors of lists below a record; it is not waited for where there are none."""
-    signer = unit_of_work.directory.signing.at_hand
-    return await unit_of_work.directory.signing.signer() if signer is NO_SIGNER and has_lists(selection) else signer
+    signer = unit_of_work.directory.cursor_key.current
+    return await unit_of_work.directory.cursor_key.signer() if signer is NO_SIGNER and has_lists(selection) else signer
 
 
 async def _read(unit_of_work: UnitOfWork, plan: Plan, step: Query) -> list[Rows]:

@@ -28,17 +28,17 @@ class StatementTiming:
 
     def together(self, sql: str) -> int:
         """How many of a statement make a short trip: 1 where it is not known, or is not short."""
-        seconds = self._seconds.find(sql)
+        seconds = self._seconds.get(sql)
         if self._apart and self._apart.get(sql, 0.0) > monotonic():
             return 1
         return 1 if seconds is None or seconds > SHORT else max(2, min(MOST, int(LONGEST / max(seconds, 1e-6))))
 
     def note(self, sql: str, times: int, seconds: float) -> None:
         """So many of a statement have taken so long."""
-        each, before = seconds / times, self._seconds.find(sql)
+        each, before = seconds / times, self._seconds.get(sql)
         if before is not None:
             each = before + (SHORTER if each < before else LONGER) * (each - before)
-        self._seconds.keep(sql, each, 64)
+        self._seconds.put(sql, each, 64)
 
     def overdue(self, sql: str) -> None:
         """A trip of several took too long: for a while the statement goes alone, however short it mostly is."""

@@ -45,7 +45,7 @@ from sqlalchemy.sql.expression import TextClause, text
 
 from schema.engine.model.field import ResourceField
 from schema.engine.model.resource import Resource
-from schema.engine.model.trigram_index import index_of, indexed_up_to, numbers_of
+from schema.engine.model.trigram_index import index_name, last_indexed_number, number_table
 from schema.engine.query.filters import (
     Predicate,
     compare_predicate,
@@ -213,7 +213,7 @@ class TrigramHits:
     """The rows that match in SQLite's FTS5 index (`trigram_index.py`), where rows have numbers instead of ids."""
 
     def __init__(self, table: str, names: tuple[str, ...]) -> None:
-        self._index, self._numbers, self._latest = index_of(table), numbers_of(table), indexed_up_to(table)
+        self._index, self._numbers, self._latest = index_name(table), number_table(table), last_indexed_number(table)
         self._names = names
 
     def include(self, id: ColumnElement[Any]) -> Predicate:
@@ -381,13 +381,13 @@ def _most_selective(resource: Resource, where: Condition | None, order: Order) -
     None if the filter names a single row, or for equality in the order of ids: its index entries end with the id.
     """
     comparisons = [(resource.fields[compare.field], compare) for compare in required_comparisons(where)]
-    if any((field.unique or field.primary) and compare.operator in ("eq", "in") for field, compare in comparisons):
+    if any((field.unique or field.primary_key) and compare.operator in ("eq", "in") for field, compare in comparisons):
         return None
     served = [compare for _, compare in index_conditions(resource, where, order)]
     selective = [
         (field, compare)
         for field, compare in comparisons
-        if field.offered and compare.operator != "contains" and compare not in served
+        if field.indexed and compare.operator != "contains" and compare not in served
         if field.nullable or compare.operator not in ("isnull", "notnull")
         if order.fields or compare.operator in RANGE_OPERATORS
     ]

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from schema.engine.errors import BadRequest, DatabaseUnavailable
-from schema.engine.model.field import NO_INTEGER, TIME, ResourceField
+from schema.engine.model.field import NULL_INTEGER_SORT_KEY, TIME_PATTERN, ResourceField
 from schema.engine.model.resource import Resource
 from schema.engine.query.filters import READABLE, UUID
 from schema.engine.query.selection import Compare, Condition, Junction, Order
@@ -30,7 +30,7 @@ LOWER_CASE_FACTOR = 2
 _PURPOSE = b"tandem cursors"
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
-_TIME = re.compile(TIME, re.ASCII)
+_TIME = re.compile(TIME_PATTERN, re.ASCII)
 ListHash = blake2b
 
 
@@ -139,7 +139,7 @@ def _is_key(key: object, field: ResourceField, folded: bool) -> bool:
     if field.kind == "boolean":
         return key in (0, 1) and type(key) in (bool, int)
     if field.kind == "integer":
-        return type(key) is int and (_is_within(key, field) or (field.nullable and key == NO_INTEGER))
+        return type(key) is int and (_is_within(key, field) or (field.nullable and key == NULL_INTEGER_SORT_KEY))
     if not isinstance(key, str):
         return False
     if key == "":

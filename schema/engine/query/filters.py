@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from schema.engine.errors import FieldError, Forbidden
-from schema.engine.model.field import NO_INTEGER, Operator, ResourceField, lowered
+from schema.engine.model.field import NULL_INTEGER_SORT_KEY, Operator, ResourceField, lower_case
 from schema.engine.model.policy import ActorProfile, Verdict
 from schema.engine.model.resource import Resource
 from schema.engine.query.prefix_ranges import prefix_end, prefix_spellings
@@ -113,7 +113,7 @@ def check_visible(resource: Resource, field: ResourceField, profile: ActorProfil
     Raises:
         Forbidden: the actor may not see the field in every record.
     """
-    if resource.rules.sight(field.name).where(resource.table, profile) is not True:
+    if resource.rules.read_rule(field.name).where(resource.table, profile) is not True:
         field_error = FieldError((field.name,), f"you may not {purpose} by it", "forbidden", "parameter")
         detail = f"you may not {purpose} {resource.plural} by {field.name}, which you may not see"
         raise Forbidden(detail, [field_error])
@@ -142,10 +142,10 @@ def filter_values(field: ResourceField, operator: Operator, name: str, value: An
         case "isnull":
             return {}
         case "startswith":
-            prefix = lowered(value)
+            prefix = lower_case(value)
             return {name: prefix, f"{name}_end": prefix_end(prefix), f"{name}_spellings": prefix_spellings(prefix)}
         case "contains":
-            return {name: lowered(value), f"{name}_match": match_expression([field.name], [lowered(value)])}
+            return {name: lower_case(value), f"{name}_match": match_expression([field.name], [lower_case(value)])}
         case "in":
             return {name: json.dumps([_folded(field, item) for item in value], ensure_ascii=False)}
     return {name: _folded(field, value)}
@@ -155,12 +155,12 @@ def compared_column(field: ResourceField, compare: Compare) -> str:
     """The name of the column that a comparison reads."""
     if compare.operator in ("isnull", "notnull"):
         return field.sort_column
-    return f"{field.name}_key" if field.folded or compare.operator == "startswith" else field.sort_column
+    return f"{field.name}_key" if field.ignore_case or compare.operator == "startswith" else field.sort_column
 
 
 def null_key(field: ResourceField) -> Any:
     """What null sorts as: less than any value of the field."""
-    return NO_INTEGER if field.kind == "integer" else ""
+    return NULL_INTEGER_SORT_KEY if field.kind == "integer" else ""
 
 
 def parameter_type(field: ResourceField) -> TypeEngine[Any]:
@@ -181,4 +181,4 @@ def _check_value(field: ResourceField, value: Any) -> Any:
 
 
 def _folded(field: ResourceField, value: Any) -> Any:
-    return lowered(value) if field.folded else value
+    return lower_case(value) if field.ignore_case else value

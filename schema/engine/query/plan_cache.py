@@ -26,14 +26,14 @@ class PlanCache(Cache[Hashable, Any]):
         super().__init__(most, most_bytes)
         self._dialect = dialect
 
-    def get(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
+    def get_or_make(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
         """The plan under the key; without one, the result of `make` is kept."""
-        plan: Any = self.find(key)
+        plan: Any = self.get(key)
         if plan is None:
             plan = make()
             if isinstance(plan, Plan | Statement):
                 plan = plan.on(self._dialect)
-            self.keep(key, plan, plan_bytes(plan))
+            self.put(key, plan, plan_bytes(plan))
         return plan  # type: ignore[no-any-return]
 
 

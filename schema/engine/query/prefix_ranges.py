@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Integer, String, bindparam, func, literal_column, select
 from sqlalchemy.sql.expression import FromClause
 
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 
 LAST_CASED = 0x1F000  # no character beyond it has an upper case
 MOST_LOWER_CHARACTERS = 8  # more than any character has in lower case
@@ -72,7 +72,7 @@ def _literal(text: str) -> ColumnElement[Any]:
 
 def _spellings(rest: str) -> Iterator[tuple[str, str, int]]:
     for letter in (rest[0], *_upper_case().get(rest[0], ())):
-        lower = lowered(letter)
+        lower = lower_case(letter)
         if lower.startswith(rest) or rest.startswith(lower):
             yield letter, prefix_end(letter), len(lower)
 

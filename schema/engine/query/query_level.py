@@ -52,7 +52,7 @@ class QueryLevel:
 
     def __post_init__(self) -> None:
         """Refuse a resource that the actor's scopes leave out."""
-        self.profile.keep_within(self.resource.plural, "read")
+        self.profile.check_scope(self.resource.plural, "read")
 
     @property
     def row(self) -> OuterRow:
@@ -111,7 +111,7 @@ def selected_columns(
         if scalar.of_link and link is not None:
             columns.append(link.c[scalar.field].label(label))
         elif scalar.field != "id":
-            visible = resource.rules.sight(scalar.field).where(row, profile)
+            visible = resource.rules.read_rule(scalar.field).where(row, profile)
             columns.append(masked(row.c[scalar.field], visible).label(label))
     return columns
 

@@ -214,5 +214,5 @@ def _access_rules(
         verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, profile))
     elif relation:
         # The list would tell the foreign key of its records to actors who may not see it.
-        verdict = both(verdict, resource.rules.sight(relation.near).where(row, profile))
+        verdict = both(verdict, resource.rules.read_rule(relation.near).where(row, profile))
     return where_clauses(verdict)

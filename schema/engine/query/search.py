@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, String, and_, bindparam, or_
 
-from schema.engine.model.field import BLANK, CONTROL, lowered
+from schema.engine.model.field import BLANK, CONTROL, lower_case
 from schema.engine.model.resource import Resource
 from schema.engine.query.selection import Search
 from schema.engine.sql.dialect import Contains
@@ -25,7 +25,7 @@ _READABLE = re.compile(rf"[^{CONTROL}\ud800-\udfff]*")
 
 def searched_fields(resource: Resource) -> tuple[str, ...]:
     """The fields that `q` searches: the searchable ones that whoever sees the record may see."""
-    return tuple(field.name for field in resource.shown if field.searchable and not resource.masked(field))
+    return tuple(field.name for field in resource.readable_fields if field.searchable and not resource.is_masked(field))
 
 
 def parse_words(text: str) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def parse_words(text: str) -> tuple[str, ...]:
             f"must be {MIN_LENGTH} to {MAX_LENGTH} characters with a word of at least {MIN_LENGTH}, "
             "without control characters"
         )
-    return tuple(dict.fromkeys(map(lowered, words)))
+    return tuple(dict.fromkeys(map(lower_case, words)))
 
 
 def search_values(resource: Resource, name: str, words: Sequence[str]) -> dict[str, Any]:

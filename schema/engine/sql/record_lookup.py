@@ -33,7 +33,7 @@ class RecordResult:
     json: bytes
     version: int
     whole: bool
-    once: str | None = None
+    shown_once: str | None = None
 
 
 class RecordQuery(NamedTuple):

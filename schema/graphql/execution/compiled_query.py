@@ -49,7 +49,7 @@ class Root:
         before = operation.tally.conditions
         named = Named(operation.tally)
         stretches = tuple([site.read(operation, named) for site in self.sites])
-        plan: Plan | None = unit_of_work.directory.plans.known((self, unit_of_work.actor.kind, stretches))
+        plan: Plan | None = unit_of_work.directory.plans.probe((self, unit_of_work.actor.profile, stretches))
         if plan is None:
             operation.tally.conditions = before  # They are read once more.
             return None
@@ -63,7 +63,9 @@ class Root:
         plan = known.plan(unit_of_work, selecting, self.definition, self.details)
         self.sites = selecting.sites
         if self.lasting:
-            unit_of_work.directory.plans.get((self, unit_of_work.actor.kind, tuple(selecting.stretches)), lambda: plan)
+            unit_of_work.directory.plans.get_or_make(
+                (self, unit_of_work.actor.profile, tuple(selecting.stretches)), lambda: plan
+            )
         found = known.bound(unit_of_work, operation, self.definition, self.details, plan, selecting.named.values)
         found.records = selecting.records()
         return found

@@ -145,7 +145,7 @@ def _condition(asked: Mapping[str, Any], resource: Resource, named: Named, path:
 def _comparisons(
     name: str, asked: Mapping[str, Any], resource: Resource, named: Named, path: tuple[str | int, ...]
 ) -> list[Condition]:
-    field = next(field for field in resource.filters if camel_case(field.name) == name)
+    field = next(field for field in resource.filterable_fields if camel_case(field.name) == name)
     found: list[Condition] = []
     for spelled, value in asked.items():
         operator: Operator = spelled  # type: ignore[assignment]

@@ -90,7 +90,7 @@ class Documents:
 
         A long one that is new is read beside the event loop, one at a time, so that nobody else waits for it.
         """
-        found = self.kept.find(text)
+        found = self.kept.get(text)
         if found is not None:
             return found
         if len(text) <= SHORT:
@@ -107,7 +107,7 @@ class Documents:
     def _made(self, text: str, node: DocumentNode) -> Document:
         made = Document.of(node, kept=hash(text) in self._seen)
         if made.kept:
-            self.kept.keep(text, made, BYTES_A_CHARACTER * len(text))
+            self.kept.put(text, made, BYTES_A_CHARACTER * len(text))
         else:
             self._see(text)
         return made

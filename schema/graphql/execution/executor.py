@@ -84,9 +84,9 @@ class Executor:
 
     async def _document(self, text: str, directory: Directory, actor: Actor) -> Document:
         """The document; a new one is read when it is this actor's turn."""
-        found = self.documents.kept.known(text)
+        found = self.documents.kept.probe(text)
         if found is None:
-            async with directory.turn(actor):
+            async with directory.compile_turn(actor):
                 found = await self.documents.find(text)
         return found
 
@@ -138,7 +138,7 @@ class Executor:
     def _recipe(self, text: str, document: Document, operation: Operation, actor: Actor) -> tuple[Root, ...]:
         """The operation's root fields, as they were prepared the last time."""
         values = operation.variables.coerced
-        key = (id(operation.node), actor.kind, tuple([values.get(name) for name in document.switches]))
+        key = (id(operation.node), actor.profile, tuple([values.get(name) for name in document.switches]))
         found = document.recipes.get(key)
         if found is None:
             kind = self._face.schema.get_root_type(operation.node.operation)
@@ -166,7 +166,7 @@ class Executor:
 
 
 def _may_see_schema(actor: Actor) -> bool:
-    return "admin" in actor.roles and actor.kind.within("schema", "read")
+    return "admin" in actor.roles and actor.profile.in_scope("schema", "read")
 
 
 async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
@@ -174,7 +174,7 @@ async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
     work, known = context.unit_of_work, [root for root in roots if root.known]
     if known:
         try:
-            context.operation.signer = await context.directory.signing.signer()
+            context.operation.signer = await context.directory.cursor_key.signer()
         except DirectoryError as error:
             context.answers |= dict.fromkeys([root.key for root in known], error)
             return

@@ -14,8 +14,8 @@ from schema.engine.model import input_models
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
 from schema.engine.operations.directory import UnitOfWork
-from schema.engine.operations.idempotency import checked_key, idempotency_key
-from schema.engine.operations.links import link, reading_link, unlink
+from schema.engine.operations.idempotency import idempotency_key, parse_key
+from schema.engine.operations.links import link, link_query, unlink
 from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import Plan
 from schema.engine.query.selection import LinkedRecord, Scalar, Selection
@@ -32,7 +32,7 @@ Read = tuple[Query, Callable[[Rows], dict[str, Any]]]
 async def perform(mutation: Mutation, context: Context, key: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Do what the mutation says, and give its payload by the keys that it is asked under."""
     try:
-        context.operation.signer = await context.directory.signing.signer()
+        context.operation.signer = await context.directory.cursor_key.signer()
         if mutation.relation:
             return await _link(mutation, context, key, _plain(given))
         if mutation.deed == "delete":
@@ -55,15 +55,17 @@ async def _write(mutation: Mutation, context: Context, key: str, data: dict[str,
         _, found = await records.create(unit_of_work, resource, accepted, selection, values)
     elif mutation.action:
         accepted = input_models.action_input(resource, mutation.action).read(data)
-        found = await records.call(
+        found = await records.call_action(
             unit_of_work, resource, mutation.action, id, accepted, selection, values, versions=versions
         )
     else:
         accepted = input_models.update_input(resource).read(data)
         found = await records.update(unit_of_work, resource, id, accepted, selection, values, versions=versions)
     payload: dict[str, Any] = orjson.loads(found.json)
-    if resource.once and mutation.deed == "create":
-        payload |= {name: found.once for name, _ in _below(mutation, context, key, camel_case(resource.once.name))}
+    if resource.shown_once and mutation.deed == "create":
+        payload |= {
+            name: found.shown_once for name, _ in _below(mutation, context, key, camel_case(resource.shown_once.name))
+        }
     return payload
 
 
@@ -73,7 +75,7 @@ def _work(context: Context, key: str, data: dict[str, Any]) -> UnitOfWork:
     if chosen is None:
         return context.unit_of_work
     try:
-        checked = checked_key(chosen)
+        checked = parse_key(chosen)
     except ValueError as error:
         raise ValidationFailed.of(FieldError(("idempotency_key",), str(error), "invalid")) from None
     # The same operation of the same document with the same variables: the selection is a part of the request.
@@ -118,7 +120,7 @@ def _ends(resource: Resource, id: str, mutation: Mutation, context: Context, key
         values = selecting.named.values
         _check(context, selecting)
         plan = context.unit_of_work.record_plan(resource, selection)
-        step = context.unit_of_work.looking_up(plan, id, values)
+        step = context.unit_of_work.record_query(plan, id, values)
         yield step, partial(_record, name, plan, values, context.operation.signer)
 
 
@@ -134,7 +136,7 @@ def _own(relation: Relation, id: str, far: str, mutation: Mutation, context: Con
         for name, _ in _below(mutation, context, key, camel_case(field.name))
     ]
     if picks:
-        step, finish = reading_link(context.unit_of_work, relation, id, far, Selection(tuple(picks)))
+        step, finish = link_query(context.unit_of_work, relation, id, far, Selection(tuple(picks)))
         empty = dict.fromkeys((name for name, _ in picks), None)
         yield step, lambda rows: empty if (found := finish(rows)) is None else orjson.loads(found)
 

@@ -257,12 +257,12 @@ def root_fields(resources: Sequence[Resource], me: Resource, types: Types) -> di
 
 def _reads(resource: Resource, unit_of_work: UnitOfWork) -> bool:
     """Whether there may be a record that the actor sees."""
-    kind = unit_of_work.actor.kind
-    return kind.within(resource.plural, "read") and resource.rules.read.where(resource.table, kind) is not False
+    kind = unit_of_work.actor.profile
+    return kind.in_scope(resource.plural, "read") and resource.rules.read.where(resource.table, kind) is not False
 
 
 def _one(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
-    step = unit_of_work.looking_up(plan, id, values)
+    step = unit_of_work.record_query(plan, id, values)
     finish = lambda rows: plan.encode(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
     return Prepared([step], finish, counts=plan.counts)
 

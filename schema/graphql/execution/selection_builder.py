@@ -178,7 +178,9 @@ class SelectionBuilder:
                 if relation.many:
                     return self.branch(target, definition, details, relation)
                 return ToOne(relation.name, self.record(target, self.operation.type(target.name), details))
-        return Scalar(next(field.name for field in resource.shown if camel_case(field.name) == name), spelling="name")
+        return Scalar(
+            next(field.name for field in resource.readable_fields if camel_case(field.name) == name), spelling="name"
+        )
 
     def _part(
         self, resource: Resource, kind: GraphQLObjectType, details: Details, relation: Relation | None

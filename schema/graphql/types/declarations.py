@@ -17,7 +17,7 @@ import strawberry
 from strawberry.scalars import ID
 
 from schema.engine.model.field import ResourceField
-from schema.engine.model.input_models import moment
+from schema.engine.model.input_models import normalize_time
 
 DateTime = NewType("DateTime", str)
 DATE_TIME = strawberry.scalar(
@@ -25,7 +25,7 @@ DATE_TIME = strawberry.scalar(
     description="A moment in UTC, as RFC 3339 spells it: `2026-11-22T09:30:00.000000Z`.",
     specified_by_url="https://scalars.graphql.org/andimarek/date-time.html",
     serialize=str,
-    parse_value=lambda value: moment(_text(value)),
+    parse_value=lambda value: normalize_time(_text(value)),
 )
 
 

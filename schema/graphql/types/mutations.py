@@ -50,7 +50,9 @@ def mutations_of(resource: Resource, types: Types) -> Iterator[Mutation]:
     fields = [Member(camel_case(field.name), types.scalar(field), field.description) for field in writable]
     make = _Maker(types)
     given = (
-        [whose, Member(camel_case(resource.once.name), str, resource.once.description)] if resource.once else [whose]
+        [whose, Member(camel_case(resource.shown_once.name), str, resource.shown_once.description)]
+        if resource.shown_once
+        else [whose]
     )
     created = make(f"create{name}", f"Create a {one}.", [*fields, KEY], needed, given)
     yield Mutation(f"create{name}", "create", resource, created)

@@ -123,7 +123,7 @@ class Types:
         fill_object(self.bare("PageInfo"), "What lies round a page.", members)
 
     def _record(self, resource: Resource) -> None:
-        members = [self._member(field, masked=resource.masked(field)) for field in resource.shown]
+        members = [self._member(field, masked=resource.is_masked(field)) for field in resource.readable_fields]
         members += [self._relation(resource, relation) for relation in resource.relations.values()]
         fill_object(self.record(resource), resource.description, members)
         self.connection(resource.name, resource, f"A page of {resource.plural}.")
@@ -132,7 +132,7 @@ class Types:
         target = resource_of(relation.target)
         if not relation.many:
             kind: Any = self.record(target)
-            hidden = resource.masked(resource.fields[relation.near]) or not _seen_with(resource, target)
+            hidden = resource.is_masked(resource.fields[relation.near]) or not _seen_with(resource, target)
             sure = not relation.nullable and not hidden
             return Member(camel_case(relation.name), kind if sure else kind | None, relation.description)
         name = f"{resource.name}{pascal_case(relation.singular)}"
@@ -143,7 +143,8 @@ class Types:
         conditions, orders = self.bare(f"{resource.name}Filter"), self.bare(f"{resource.name}Sort")
         several = list[conditions]  # type: ignore[valid-type]
         members = [
-            Member(camel_case(field.name), self._comparison(field), field.description) for field in resource.filters
+            Member(camel_case(field.name), self._comparison(field), field.description)
+            for field in resource.filterable_fields
         ]
         members += [
             Member("and", several, "All of these hold."),
@@ -165,7 +166,7 @@ class Types:
     def _comparison(self, field: ResourceField) -> type:
         """The input that compares a field of its kind: `IntFilter`, `StringFilter`, …"""
         kind = self.scalar(field)
-        name = f"{_SEARCHES[field.offered] if field.searchable else _FILTERS.get(field.kind) or kind.__name__}Filter"
+        name = f"{_SEARCHES[field.indexed] if field.searchable else _FILTERS.get(field.kind) or kind.__name__}Filter"
         if name not in self._classes:
             kinds: dict[str, Any] = {"in": list[kind], "isnull": bool}  # type: ignore[valid-type]
             members = [Member(it, kinds.get(it, kind), _OPERATORS[it]) for it in field.operators]

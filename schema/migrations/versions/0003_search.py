@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 from alembic import op
 
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 
 revision = "0003"
 down_revision = "0002"
@@ -118,7 +118,7 @@ def _fill_keys() -> None:
     """The keys of what is there, made by Python as all keys are, some at a time."""
     connection, group = op.get_bind(), sa.table("group", sa.column("id"), sa.column("description"), _key())
     found = connection.execute(sa.select(group.c.id, group.c.description).where(group.c.description.is_not(None)))
-    rows: Iterator[dict[str, str]] = ({"row": id, "key": lowered(text)} for id, text in found.all())
+    rows: Iterator[dict[str, str]] = ({"row": id, "key": lower_case(text)} for id, text in found.all())
     change = sa.update(group).where(group.c.id == sa.bindparam("row")).values(description_key=sa.bindparam("key"))
     while some := list(islice(rows, AT_A_TIME)):
         connection.execute(change, some)

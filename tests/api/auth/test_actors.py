@@ -180,7 +180,7 @@ async def person(held, **fields):
 
 
 async def turn(held, made, action, id):
-    await records.call(held.unit_of_work(ADMIN), made, made.actions[action], id, {}, ID)
+    await records.call_action(held.unit_of_work(ADMIN), made, made.actions[action], id, {}, ID)
 
 
 async def test_a_look_under_way_does_not_keep_a_person_who_is_switched_off(held):

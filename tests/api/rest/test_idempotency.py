@@ -12,7 +12,7 @@ from schema.engine.errors import Conflict, IdempotencyInProgress, IdempotencyMis
 from schema.engine.model.policy import Actor
 from schema.engine.operations import idempotency
 from schema.engine.operations.directory import Directory, TransactionResult
-from schema.engine.operations.idempotency import idempotency_key, owner
+from schema.engine.operations.idempotency import idempotency_key, key_owner
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from tests.fixtures import postgres
@@ -183,7 +183,7 @@ def test_who_has_other_rights_by_now_is_not_shown_what_was_seen_with_the_old_one
     ],
 )
 def test_a_credential_comes_before_a_person_and_a_person_before_a_role(actor, whose):
-    assert owner(actor) == whose
+    assert key_owner(actor) == whose
 
 
 GOOD = ["a", '"a"', "x" * 255, f'"{"x" * 255}"', r'"a\"b\\"', "8e03978e-40d5-43dd-bc93-6894a57f9324", "=", "~!#"]
@@ -276,7 +276,7 @@ async def test_fifty_at_once_make_one(directory, database):
     assert len(made) == 1
     assert await make(directory) == made[0]
     assert count(database) == 1
-    assert directory.under_way == set()
+    assert directory.idempotency_keys == set()
 
 
 async def test_fifty_at_once_through_several_processes_make_one(database):

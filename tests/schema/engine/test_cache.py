@@ -29,37 +29,37 @@ def test_a_cache_has_no_more_bytes_than_it_may_have():
     cache: Cache[int, str] = Cache(1000, 100)
 
     for number in range(50):
-        cache.keep(number, "x", 30)
+        cache.put(number, "x", 30)
 
     assert [key for key, _ in cache.items()] == [47, 48, 49]
-    assert (cache.bytes, cache.forgotten) == (90, 47)
+    assert (cache.bytes, cache.evictions) == (90, 47)
 
 
 def test_what_has_been_used_outlasts_what_has_not():
     cache: Cache[str, int] = Cache(3, 1000)
 
     for number, name in enumerate("abcdefgh"):
-        cache.keep(name, number, 1)
-        cache.find("a")
+        cache.put(name, number, 1)
+        cache.get("a")
 
     assert [key for key, _ in cache.items()] == ["g", "a", "h"]
 
 
 def test_what_is_no_longer_used_goes_in_the_end():
     cache: Cache[str, int] = Cache(2, 1000)
-    cache.keep("a", 0, 1)
-    cache.find("a")
+    cache.put("a", 0, 1)
+    cache.get("a")
 
     for name in "bcde":
-        cache.keep(name, 0, 1)
+        cache.put(name, 0, 1)
 
-    assert cache.find("a") is None
+    assert cache.get("a") is None
 
 
 def test_what_grows_makes_others_go():
     cache: Cache[str, int] = Cache(10, 100)
-    cache.keep("a", 0, 40)
-    cache.keep("b", 0, 40)
+    cache.put("a", 0, 40)
+    cache.put("b", 0, 40)
 
     cache.resize("b", 90)
 
@@ -69,9 +69,9 @@ def test_what_grows_makes_others_go():
 
 def test_something_too_large_is_alone():
     cache: Cache[str, int] = Cache(10, 100)
-    cache.keep("a", 0, 40)
+    cache.put("a", 0, 40)
 
-    cache.keep("b", 0, 400)
+    cache.put("b", 0, 400)
 
     assert [key for key, _ in cache.items()] == ["b"]
 
@@ -79,10 +79,10 @@ def test_something_too_large_is_alone():
 def test_keeping_something_again_does_not_count_it_twice():
     cache: Cache[str, int] = Cache(10, 100)
 
-    cache.keep("a", 0, 40)
-    cache.keep("a", 1, 50)
+    cache.put("a", 0, 40)
+    cache.put("a", 1, 50)
 
-    assert (len(cache), cache.bytes, cache.find("a")) == (1, 50, 1)
+    assert (len(cache), cache.bytes, cache.get("a")) == (1, 50, 1)
 
 
 async def test_large_plans_are_fewer(executor, database, store):
@@ -120,6 +120,6 @@ def test_hits_and_misses_are_counted():
     plans = PlanCache()
 
     for name in ("a", "b", "a", "a"):
-        plans.get(name, object)
+        plans.get_or_make(name, object)
 
     assert (plans.hits, plans.misses) == (2, 2)

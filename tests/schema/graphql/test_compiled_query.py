@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from graphql import build_schema, execute_sync, parse
 
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
@@ -340,7 +340,7 @@ def _store(path: Path, users: list[dict[str, Any]], groups: list[dict[str, Any]]
             "INSERT INTO user (id, first_name, first_name_key, last_name, last_name_key, age, active, created_at,"
             " updated_at, version) VALUES (:id, :firstName, :firstKey, :lastName, :lastKey, :age,"
             " :active, :createdAt, :updatedAt, :version)",
-            [{**user, "firstKey": lowered(user["firstName"]), "lastKey": _key(user["lastName"])} for user in users],
+            [{**user, "firstKey": lower_case(user["firstName"]), "lastKey": _key(user["lastName"])} for user in users],
         )
         connection.executemany(
             'INSERT INTO "group" (id, name, name_key, active, created_at, updated_at, version) VALUES (:id, :name,'
@@ -355,4 +355,4 @@ def _store(path: Path, users: list[dict[str, Any]], groups: list[dict[str, Any]]
 
 
 def _key(text: str | None) -> str | None:
-    return None if text is None else lowered(text)
+    return None if text is None else lower_case(text)

@@ -31,7 +31,7 @@ def holds(database):
 
     def ask(rule, actor, record=ADA, model=User, changed=()):
         table = resource_of(model).table
-        verdict = rule.where(table, actor.kind, frozenset(changed))
+        verdict = rule.where(table, actor.profile, frozenset(changed))
         if isinstance(verdict, bool):
             return verdict
         asked = Statement(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
@@ -240,7 +240,7 @@ def rule_of_mutation(name):
             if name == f"{deed}{resource.name}":
                 return rule
         for action in resource.actions.values():
-            if name == f"{action.camel}{resource.name}":
+            if name == f"{action.camel_name}{resource.name}":
                 return action.rule
         for relation in resource.relations.values():
             if (

@@ -83,7 +83,7 @@ async def listed(unit_of_work, made, branch, id=None, **values):
     values = {"size": 10, **values}
     if id is None:
         return json.loads((await records.find(unit_of_work, made, branch, values)).json)
-    return json.loads((await records.find_below(unit_of_work, made, id, branch, values)).json)
+    return json.loads((await records.find_related(unit_of_work, made, id, branch, values)).json)
 
 
 def ids(answer):
@@ -107,7 +107,7 @@ async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules)
     after = replace(LIST, page=Page("size", after="cursor"))
     values = {
         "size": 5,
-        **cursor_values(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.signing.at_hand),
+        **cursor_values(cursor, "cursor", USER, None, LIST.order, None, {}, admin.directory.cursor_key.current),
     }
 
     mine = await listed(ada, USER, after, **values)
@@ -123,7 +123,7 @@ async def test_a_hidden_record_is_missing_whatever_is_done_with_it(ada, rules):
         lambda: records.update(ada, USER, BOB["id"], {"age": 1}, ID),
         lambda: records.update(ada, USER, BOB["id"], {}, ID, versions=frozenset({9})),
         lambda: records.delete(ada, USER, BOB["id"]),
-        lambda: records.find_below(ada, USER, BOB["id"], GROUPS, {"size": 1}),
+        lambda: records.find_related(ada, USER, BOB["id"], GROUPS, {"size": 1}),
         lambda: links.link(ada, GROUP.relations["members"], ENGINE["id"], BOB["id"], {}, []),
     ):
         with pytest.raises(NotFound):

@@ -114,5 +114,5 @@ def test_a_listener_that_fails_holds_nothing_up(http_client, client, told, caplo
     changed = client.update("user", made["id"], age=37)
 
     assert changed["age"] == 37
-    assert [change.deed for change in told] == ["created", "updated"]
+    assert [change.operation for change in told] == ["created", "updated"]
     assert "a listener of no use" in caplog.text

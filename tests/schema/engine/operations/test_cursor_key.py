@@ -16,7 +16,7 @@ from zlib import crc32
 import pytest
 
 from schema.engine.errors import BadRequest, DatabaseUnavailable
-from schema.engine.model.field import NO_INTEGER
+from schema.engine.model.field import NULL_INTEGER_SORT_KEY
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find
@@ -35,7 +35,7 @@ ID = PEOPLE[0]["id"]
 OTHERS: list[object] = [None, True, 1.5, [], {}, [ID]]
 TEXTS = ["\x00", "a\x00b", "a\nb", "x" * 101, *OTHERS, 1]
 FORGED = {
-    "age": [2**63, -(2**63) - 1, 2**200, 2**31, 151, -1, NO_INTEGER, "36", *OTHERS],
+    "age": [2**63, -(2**63) - 1, 2**200, 2**31, 151, -1, NULL_INTEGER_SORT_KEY, "36", *OTHERS],
     "first_name": ["", *TEXTS],
     "last_name": TEXTS,
     "created_at": ["", "x", "2026-01-01", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000000Z\n", *OTHERS, 1],
@@ -55,7 +55,7 @@ def signed(signer, keys, relation=None, order=Order(), where=None, values=None):
 
 @pytest.fixture
 def signer(crowded, http_client):
-    return http_client.app.state.directory.signing.at_hand
+    return http_client.app.state.directory.cursor_key.current
 
 
 @pytest.mark.parametrize("way", ["after", "before"])
@@ -126,8 +126,8 @@ def test_what_the_fields_can_hold_is_taken(signer, client):
         ("active", 2, False),
         ("active", "true", False),
         ("active", None, False),
-        ("rate", NO_INTEGER, True),
-        ("rate", NO_INTEGER - 1, False),
+        ("rate", NULL_INTEGER_SORT_KEY, True),
+        ("rate", NULL_INTEGER_SORT_KEY - 1, False),
         ("rate", 0, False),
         ("rate", 1, True),
         ("expires_at", "", True),
@@ -182,7 +182,7 @@ async def first(directory, after=None):
         page = await find(directory.unit_of_work(ADMIN), USER, LIST, {"size": 1})
     else:
         values = {"size": 1}
-        signer = await directory.signing.signer()
+        signer = await directory.cursor_key.signer()
         values |= cursors.cursor_values(after, "after", USER, None, Order(), None, values, signer)
         page = await find(directory.unit_of_work(ADMIN), USER, LATER, values)
     return json.loads(page.json)
@@ -219,7 +219,7 @@ async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(c
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     try:
         async with Directory(str(crowded)) as directory:
-            assert directory.signing.at_hand is NO_SIGNER
+            assert directory.cursor_key.current is NO_SIGNER
             for after in (None, "WyJhIl0", signed(Signer(b"x"), [ID])):
                 with pytest.raises(DatabaseUnavailable):
                     await first(directory, after)
@@ -234,14 +234,17 @@ async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(c
 def test_without_the_table_both_doors_say_503(client, crowded, http_client):
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     directory = http_client.app.state.directory
-    usual, directory.signing = directory.signing, type(directory.signing)(directory.database, directory.plans._dialect)
+    usual, directory.cursor_key = (
+        directory.cursor_key,
+        type(directory.cursor_key)(directory.database, directory.plans._dialect),
+    )
     try:
         for asked in ({}, {"after": signed(Signer(b"x"), [ID])}):
             with pytest.raises(Refused, match="DB_UNAVAILABLE"):
                 client.find("user", **asked)
         assert http_client.get("/health/ready").status_code == 503
     finally:
-        directory.signing = usual
+        directory.cursor_key = usual
         execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
 
 

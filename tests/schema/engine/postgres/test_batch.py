@@ -44,7 +44,7 @@ async def people(directory, *names):
 
 def reading(unit_of_work, id, what):
     """The step that reads so much of one person."""
-    return unit_of_work.looking_up(unit_of_work.record_plan(USER, what), id, {})
+    return unit_of_work.record_query(unit_of_work.record_plan(USER, what), id, {})
 
 
 async def ask(directory, sql, *given):
@@ -196,7 +196,8 @@ async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_
         (GROUP, {"name": f"Group {n}"}) for n in range(9)
     ]
     whole = {
-        resource: Selection(tuple((it.name, Scalar(it.name)) for it in resource.shown)) for resource in (USER, GROUP)
+        resource: Selection(tuple((it.name, Scalar(it.name)) for it in resource.readable_fields))
+        for resource in (USER, GROUP)
     }
 
     resource = await asyncio.gather(*(create(unit_of_work, model, data, whole[model]) for model, data in given))

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from schema.engine.model.trigram_index import BATCH
+from schema.engine.model.trigram_index import BATCH_SIZE
 from schema.engine.query import access_paths
 from tests.conftest import empty_plans
 from tests.fixtures import access_table
@@ -46,7 +46,7 @@ def hits(request, monkeypatch, http_client, store):
 def crowd_of_names(database):
     """More people than are indexed at once, and some who are not indexed yet."""
     fill(database, CROWD)
-    assert len(CROWD) % BATCH
+    assert len(CROWD) % BATCH_SIZE
 
 
 @pytest.mark.usefixtures("crowd_of_names")
@@ -194,21 +194,21 @@ def test_nobody_searches_in_what_they_may_not_see(client, database):
 
 def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(client):
     """Before a batch is indexed, and after."""
-    people = [client.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH + 3)]
+    people = [client.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH_SIZE + 3)]
 
     for number, id in enumerate(people):
         assert client.find("user", q=f"person{number:03}").ids == [id]
-    for number in (0, BATCH - 1, BATCH, BATCH + 2):
+    for number in (0, BATCH_SIZE - 1, BATCH_SIZE, BATCH_SIZE + 2):
         client.update("user", people[number], first_name=f"Somebody{number}", age=2)
         client.update("user", people[number], age=3)
         assert client.find("user", q=f"somebody{number}").ids == [people[number]]
         assert client.find("user", q=f"person{number:03}").ids == []
         client.delete("user", people[number])
         assert client.find("user", q=f"somebody{number}").ids == []
-    for number in range(BATCH):
+    for number in range(BATCH_SIZE):
         client.create("user", first_name=f"Late{number}", age=1)
-    assert client.find("user", q="person", size=100, count="exact").total == BATCH - 1
-    assert client.find("user", q="late", count="exact").total == BATCH
+    assert client.find("user", q="person", size=100, count="exact").total == BATCH_SIZE - 1
+    assert client.find("user", q="late", count="exact").total == BATCH_SIZE
 
 
 @pytest.mark.sqlite
@@ -231,7 +231,7 @@ def test_the_index_is_what_the_table_is_whatever_is_written(database):
             )
             connection.execute(chance.choice(["COMMIT", "COMMIT", "ROLLBACK"]))
         ((indexed,),) = connection.execute(
-            f"SELECT seq / {BATCH} * {BATCH} FROM sqlite_sequence WHERE name = 'user_searched'"
+            f"SELECT seq / {BATCH_SIZE} * {BATCH_SIZE} FROM sqlite_sequence WHERE name = 'user_searched'"
         )
         for word in ("ada", "stan", "istanbul"):
             found = connection.execute("SELECT rowid FROM user_search WHERE user_search MATCH ?", (f'"{word}"',))
@@ -279,7 +279,7 @@ def test_a_migration_indexes_who_is_there(tmp_path):
     path = tmp_path / "old.db"
     commands.on(str(path), lambda connection: command.upgrade(commands._config(connection), "0002"))
     with closing(sqlite3.connect(path)) as connection:
-        for number in range(BATCH * 2 + 5):
+        for number in range(BATCH_SIZE * 2 + 5):
             connection.execute(
                 'INSERT INTO "group" (id, name, name_key, description, active, created_at, updated_at, version)'
                 " VALUES (?, ?, ?, 'Ärzte', 1, '', '', 1)",
@@ -292,8 +292,8 @@ def test_a_migration_indexes_who_is_there(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute('SELECT DISTINCT description_key FROM "group"').fetchall() == [("ärzte",)]
         found = connection.execute("SELECT count(*) FROM group_search WHERE group_search MATCH '\"rzt\"'").fetchone()
-        assert found == (BATCH * 2,)
-        assert connection.execute("SELECT count(*) FROM group_searched").fetchone() == (BATCH * 2 + 5,)
+        assert found == (BATCH_SIZE * 2,)
+        assert connection.execute("SELECT count(*) FROM group_searched").fetchone() == (BATCH_SIZE * 2 + 5,)
     assert commands.drift(str(path)) == []
 
 

@@ -69,7 +69,7 @@ async def rows(crowded, monkeypatch):
 
     async def counted(**asked):
         branch, values = list_selection(USER, None, {"limit": 20, **asked}, SIGNER)
-        statement = plan_list(USER, branch, ADMIN.kind).statement.on(dialect())
+        statement = plan_list(USER, branch, ADMIN.profile).statement.on(dialect())
         given = ", ".join(map(literal, statement.bind({**values, "actor": None})))
         await connection.execute(f"PREPARE asked AS {statement.sql}")
         ((told,),) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked({given})")

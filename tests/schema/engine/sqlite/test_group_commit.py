@@ -314,7 +314,7 @@ async def test_those_who_come_back_one_by_one_are_committed_together_again(direc
     await asyncio.gather(*(come_back(number % 5) for number in range(20)))
 
     assert await rows_of(directory) == [(100,)]
-    assert sum(directory.groups.counts) == 5
+    assert sum(directory.commit_sizes.counts) == 5
 
 
 async def test_a_stream_of_writes_is_not_waited_for_to_its_end(unit_of_work, patient):

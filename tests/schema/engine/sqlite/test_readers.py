@@ -14,7 +14,7 @@ from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, EVE, PEOPLE
 from tests.fixtures.clients import USER
 
-WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.shown))
+WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in USER.readable_fields))
 SHORT = Selection((("id", Scalar("id")), ("email", Scalar("email"))))
 LIST = ListSelection((("items", Items(SHORT)),), Page("size"))
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
