@@ -49,12 +49,17 @@ def api(arguments: Sequence[str]) -> int:
 
 
 def test(arguments: Sequence[str]) -> int:
-    """run the tests on both databases, on all cores; further arguments are pytest's, or `--database=sqlite`"""
+    """run all tests on both databases and all cores; takes pytest's arguments, `--database=sqlite` and `--coverage`"""
     prepare(DEVELOPMENT)
     fetch_assets()
-    spread = () if any(argument.startswith("-n") for argument in arguments) else ("-n", "auto")
-    databases = () if any(argument.startswith("--database") for argument in arguments) else ("--database=both",)
-    return become("-m", "pytest", *spread, *databases, *arguments)
+    defaults = {"-n": "-nauto", "--database": "--database=both"}
+    options = [default for name, default in defaults.items() if not any(it.startswith(name) for it in arguments)]
+    if "--coverage" in arguments:
+        arguments = [argument for argument in arguments if argument != "--coverage"]
+        options += ["--cov=api", "--cov=schema", "--cov-report=term:skip-covered", "--cov-report=html"]
+    # Naming the folder selects what a plain `pytest` leaves out.
+    paths = [] if any(argument.startswith("tests") for argument in arguments) else ["tests"]
+    return become("-m", "pytest", *options, *paths, *arguments)
 
 
 def check(_: Sequence[str]) -> int:

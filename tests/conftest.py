@@ -39,8 +39,18 @@ from tests.fixtures.query_replay import REPLAY, Replay, both_ways
 if TYPE_CHECKING:
     from xdist.scheduler.worksteal import WorkStealingScheduling  # type: ignore[import-untyped]
 
+TESTS = Path(__file__).parent
 HERE = ("127.0.0.1", 50000)
 BASE = "http://127.0.0.1:8000"
+MARKERS = {
+    "sqlite": "about SQLite itself, or about what does not depend on the database",
+    "postgres": "about PostgreSQL itself",
+    "server": "starts a real server process",
+    "browser": "drives a real browser",
+    "slow": "takes long, or is one of very many cases",
+}
+# What a plain `pytest`, without a path or an expression, leaves out.
+LEFT_OUT = ("server", "browser", "slow")
 KINDS = {"sqlite": ["sqlite"], "postgres": ["postgres"], "both": ["sqlite", "postgres"]}
 
 
@@ -74,8 +84,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "sqlite: about SQLite itself, or about what does not depend on the database")
-    config.addinivalue_line("markers", "postgres: about PostgreSQL itself")
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -86,11 +96,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is about one database runs where that one is asked for."""
-    kinds = KINDS[config.getoption("--database")]
-    unasked = [item for item in items if _kind(item) not in (*kinds, None)]
-    config.hook.pytest_deselected(items=unasked)
-    items[:] = [item for item in items if item not in set(unasked)]
+    """Select tests by database; for a plain `pytest`, also by marker. Mark tests by their folders."""
+    databases = (*KINDS[config.getoption("--database")], None)
+    plain = config.args_source is config.ArgsSource.TESTPATHS and not (config.option.markexpr or config.option.keyword)
+    selected: list[pytest.Item] = []
+    deselected: list[pytest.Item] = []
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("server", "browser"):
+            item.add_marker(folder)
+        left_out = plain and any(item.get_closest_marker(name) for name in LEFT_OUT)
+        (deselected if left_out or _database_of(item) not in databases else selected).append(item)
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = selected
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -113,7 +131,7 @@ def pytest_sessionfinish() -> None:
     postgres.ROOM.close()
 
 
-def _kind(item: pytest.Item) -> str | None:
+def _database_of(item: pytest.Item) -> str | None:
     """The database that a test is about; none for one that is run on those that are asked for."""
     if item.get_closest_marker("postgres"):
         return "postgres"

@@ -194,9 +194,16 @@ def test_without_the_explorers_it_starts_all_the_same_and_says_so(clone):
 
 
 def test_test_hands_pytest_its_arguments_and_its_exit_code_back(clone):
-    code, said, _ = clone.call("test", "-k", "floors")
+    code, said, _ = clone.call("test", "-k", "filters")
 
-    assert (code, said.split()) == (3, ["-n", "auto", "--database=both", "-k", "floors"])
+    assert (code, said.split()) == (3, ["-nauto", "--database=both", "tests", "-k", "filters"])
+
+
+def test_test_names_a_folder_only_where_none_is_given_and_measures_coverage(clone):
+    code, said, _ = clone.call("test", "tests/api", "--coverage", "-n2", "--database=sqlite")
+
+    coverage = ["--cov=api", "--cov=schema", "--cov-report=term:skip-covered", "--cov-report=html"]
+    assert (code, said.split()) == (3, [*coverage, "tests/api", "-n2", "--database=sqlite"])
 
 
 def test_an_unknown_command_is_told_what_there_is(clone):
