@@ -13,7 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import graphql_route
-from api.graphql.websocket.handler import WebSocketHandler, socket_routes
+from api.graphql.websocket.handler import WebSocketHandler, websocket_routes
 from api.http.router import FastRouter
 from api.middleware.client_identity import client_identifier
 from api.middleware.cors import Cors
@@ -138,14 +138,16 @@ def _endpoints(resources: Sequence[Resource]) -> list[Endpoint]:
 def _executor(settings: Settings, resources: Sequence[Resource]) -> Executor:
     """What runs GraphQL, within the limits that the settings have."""
     limits = Limits(depth=settings.graphql_depth, records=settings.graphql_records)
-    return Executor(make_schema(resources, resource_of(User)), limits, discreet=not settings.development)
+    return Executor(
+        make_schema(resources, resource_of(User)), limits, introspection_restricted=not settings.development
+    )
 
 
 def _sockets(
     settings: Settings, executor: Executor, authenticate: Authenticate, rates: RateLimiter
 ) -> list[WebSocketRoute]:
     """The door for WebSockets, as the settings have it."""
-    return socket_routes(
+    return websocket_routes(
         WebSocketHandler(
             executor,
             authenticate,

@@ -1,6 +1,6 @@
-"""GraphQL over HTTP, as its specification's draft says: what is read, what is answered, and with which status.
+"""GraphQL over HTTP: reading requests, negotiating the media type, and choosing the status.
 
-https://graphql.github.io/graphql-over-http/draft/
+Follows the draft specification: https://graphql.github.io/graphql-over-http/draft/
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import orjson
-from starlette.requests import Request as Browser
+from starlette.requests import Request as HTTPRequest
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -21,29 +21,29 @@ from api.middleware.request_cost import POINT_BYTES, charge_size
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
 from schema.engine.model.strict_json import parse_json
-from schema.engine.operations.directory import Directory
-from schema.graphql.execution.errors import NotAQuery, RequestRefused, graphql_error
+from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, directory_error
 from schema.graphql.execution.executor import REFUSED, Executor, Request
 
 PATH = "/graphql"
 JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
-ALWAYS = ((b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"))
-_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in (JSON, RESPONSE)}
 ALLOW = ((b"allow", b"GET, HEAD, OPTIONS, POST"),)
-MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
+_HEADERS = ((b"vary", b"Accept, Authorization"), (b"cache-control", b"private, no-store"))
+_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in (JSON, RESPONSE)}
+_MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "query": (str, "a string"),
     "variables": ((dict, type(None)), "an object"),
     "operationName": ((str, type(None)), "a string"),
     "extensions": ((dict, type(None)), "an object"),
 }
 Authenticate = Callable[[Scope], Awaitable[Actor]]
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class GraphQLHandler:
-    """`/graphql`: for programs the API, for browsers a page to try it on."""
+    """`/graphql`: the API, and for browsers the page `page`."""
 
     def __init__(
-        self, executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
+        self, executor: Executor, authenticate: Authenticate, page: Callable[[HTTPRequest], Response], body_limit: int
     ) -> None:
         self._executor = executor
         self._authenticate = authenticate
@@ -51,136 +51,126 @@ class GraphQLHandler:
         self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, in the media type that it prefers."""
+        """Respond to one request, in the media type that it prefers."""
         headers = headers_of(scope)
         accept = headers.get("accept", "*/*")
-        if "html" in accept and _wants_page(scope, accept):
-            await self._page(Browser(scope))(scope, receive, send)
+        if "html" in accept and _prefers_page(scope, accept):
+            await self._page(HTTPRequest(scope))(scope, receive, send)
             return
         media = _media_type(accept)
         scope["operation"] = REFUSED
         try:
-            status, body, more = await self._answer(scope, receive, headers, media)
+            status, body, more = await self._run(scope, receive, headers, media)
         except DirectoryError as error:
-            status, body, more = _refusal(error, media or JSON)
-        await _respond(scope, send, status, body, more, media or JSON)
+            status, body, more = _error_response(error, media or JSON)
+        await _send(scope, send, status, body, more, media or JSON)
 
-    async def _answer(
+    async def _run(
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], media: str | None
-    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    ) -> tuple[int, bytes, Headers]:
         method = scope["method"]
         if method == "OPTIONS":
             return 204, b"", ALLOW
         if method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed(f"{method} is not allowed here", ALLOW)
         if media is None:
-            raise NotAcceptable(f"this is to be had as {RESPONSE} and as {JSON}")
+            raise NotAcceptable(f"available media types: {RESPONSE}, {JSON}")
         actor = await self._authenticate(scope)
-        request = await self._posted(scope, receive, headers) if method == "POST" else _asked(scope)
-        directory: Directory = scope["app"].state.directory
-        graphql_error = partial(scope.__setitem__, "operation")
-        spend = scope.get("charge_mutations")  # where the caller's points are counted
+        request = await self._read_body(scope, receive, headers) if method == "POST" else _read_query_string(scope)
         body = await self._executor.run(
-            request, directory, actor, queries_only=method != "POST", told=graphql_error, spend=spend
+            request,
+            scope["app"].state.directory,
+            actor,
+            queries_only=method != "POST",
+            on_path=partial(scope.__setitem__, "operation"),
+            spend=scope.get("charge_mutations"),
         )
         return 200, body, ()
 
-    async def _posted(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Request:
-        """The request that a body holds."""
+    async def _read_body(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Request:
         if not media_type_matches(headers.get("content-type", ""), (JSON,)):
-            raise UnsupportedMediaType(f"a body is taken as {JSON}, in UTF-8", [(b"accept-post", JSON.encode())])
-        sent = await read_body(receive, headers, self._body_limit)
-        if len(sent) > POINT_BYTES:
-            await charge_size(scope, len(sent))
-        body = parse_json(sent)
-        if not isinstance(body, dict):
-            raise BadRequest("the body has to be a JSON object with the member query")
-        return request_of(body)
+            raise UnsupportedMediaType(f"a body must be {JSON} in UTF-8", [(b"accept-post", JSON.encode())])
+        body = await read_body(receive, headers, self._body_limit)
+        if len(body) > POINT_BYTES:
+            await charge_size(scope, len(body))
+        members = parse_json(body)
+        if not isinstance(members, dict):
+            raise BadRequest("a body must be a JSON object with the member query")
+        return request_of(members)
 
 
 def graphql_route(
-    executor: Executor, authenticate: Authenticate, page: Callable[[Browser], Response], body_limit: int
+    executor: Executor, authenticate: Authenticate, page: Callable[[HTTPRequest], Response], body_limit: int
 ) -> Route:
-    """The one path of this door."""
+    """The route of GraphQL over HTTP."""
     return Route(PATH, GraphQLHandler(executor, authenticate, page, body_limit))
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
-    """Answer what was refused before it came to this door as the door itself would."""
+    """Send an error that middleware raised, in the format of this API."""
     media = _media_type(headers_of(scope).get("accept", "*/*")) or JSON
-    await _respond(scope, send, *_refusal(error, media), media)
-
-
-def _asked(scope: Scope) -> Request:
-    """The request that a query string holds."""
-    members: dict[str, Any] = {}
-    for name, values in parse_query(scope["query_string"]).items():
-        if name not in MEMBERS:
-            continue
-        if len(values) > 1:
-            raise BadRequest(
-                f"{name} stands more than once",
-                [FieldError((name,), "it stands more than once", "repeated", "parameter")],
-            )
-        members[name] = parse_json(values[0].encode()) if name in ("variables", "extensions") else values[0]
-    return request_of(members)
+    await _send(scope, send, *_error_response(error, media), media)
 
 
 def request_of(members: Mapping[str, Any]) -> Request:
-    """A request of the right form, or `BadRequest`."""
+    """Check the members of a request; raises `BadRequest`."""
     if "query" not in members:
         raise BadRequest(
-            "query is missing: the text of a GraphQL document", [FieldError(("query",), "it is required", "required")]
+            "query is missing: the text of a GraphQL document", [FieldError(("query",), "is required", "required")]
         )
-    for name, (kinds, form) in MEMBERS.items():
-        if name in members and not isinstance(members[name], kinds):
-            raise BadRequest(f"{name} has to be {form}", [FieldError((name,), f"it has to be {form}", "invalid")])
+    for name, (types, expected) in _MEMBERS.items():
+        if name in members and not isinstance(members[name], types):
+            raise BadRequest(f"{name} must be {expected}", [FieldError((name,), f"must be {expected}", "invalid")])
     return Request(members["query"], members.get("variables") or {}, members.get("operationName"))
 
 
-def _wants_page(scope: Scope, accept: str) -> bool:
-    """Whether a browser has come to look: HTML outranks JSON, and nothing is asked yet."""
+def _prefers_page(scope: Scope, accept: str) -> bool:
+    """Whether this is a browser: HTML outranks JSON, and there is no query."""
     if scope["method"] not in ("GET", "HEAD") or "query" in parse_query(scope["query_string"]):
         return False
     return quality_of(accept, HTML) > max(quality_of(accept, JSON), quality_of(accept, RESPONSE))
 
 
 def _media_type(accept: str) -> str | None:
-    """The media type that is wanted most; JSON where both are as welcome, none where neither is."""
-    return (_preferred if len(accept) <= MAX_CACHED_HEADER else _preferred.__wrapped__)(accept)
+    """The preferred media type: JSON where both are equal, unless it is listed later; None if neither is accepted."""
+    return (_cached_media_type if len(accept) <= MAX_CACHED_HEADER else _cached_media_type.__wrapped__)(accept)
 
 
 @lru_cache(maxsize=1000)
-def _preferred(accept: str) -> str | None:
-    plain, own = quality_of(accept, JSON), quality_of(accept, RESPONSE)
-    if max(plain, own) <= 0:
+def _cached_media_type(accept: str) -> str | None:
+    json, response = quality_of(accept, JSON), quality_of(accept, RESPONSE)
+    if max(json, response) <= 0:
         return None
-    if plain == own and RESPONSE in accept.lower() and accept.lower().index(RESPONSE) < _place(accept):
-        return RESPONSE
-    return RESPONSE if own > plain else JSON
+    if json != response:
+        return RESPONSE if response > json else JSON
+    before_json = accept.lower().partition(JSON)[0]
+    return RESPONSE if RESPONSE in before_json else JSON
 
 
-def _place(accept: str) -> int:
-    """Where plain JSON stands in an Accept header; at its end if it stands nowhere."""
-    found = accept.lower().find(JSON)
-    return found if found >= 0 else len(accept)
+def _read_query_string(scope: Scope) -> Request:
+    members: dict[str, Any] = {}
+    for name, values in parse_query(scope["query_string"]).items():
+        if name not in _MEMBERS:
+            continue
+        if len(values) > 1:
+            error = FieldError((name,), "must not be repeated", "repeated", "parameter")
+            raise BadRequest(f"{name} must not be repeated", [error])
+        members[name] = parse_json(values[0].encode()) if name in ("variables", "extensions") else values[0]
+    return request_of(members)
 
 
-def _refusal(error: DirectoryError, media: str) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
-    """What was refused before it ran. A document that is no good is 200 in plain JSON, which knows no better."""
-    if isinstance(error, RequestRefused):
+def _error_response(error: DirectoryError, media: str) -> tuple[int, bytes, Headers]:
+    """The response to a request that was not run. A GraphQL request error is 200 in `application/json`, else 400."""
+    if isinstance(error, GraphQLRequestError):
         return 200 if media == JSON else 400, orjson.dumps({"errors": error.errors}), ()
-    if isinstance(error, NotAQuery):
+    if isinstance(error, QueryRequired):
         error = MethodNotAllowed(error.detail, [(b"allow", b"POST")])
     headers = tuple(header for header in headers_for(error) if header[0] != b"content-type")
-    body = orjson.dumps({"errors": [{"message": error.detail, "extensions": graphql_error(error)}]})
-    return status_of(type(error)), body, headers
+    return status_of(type(error)), orjson.dumps({"errors": [directory_error(error)]}), headers
 
 
-async def _respond(
-    scope: Scope, send: Send, status: int, body: bytes, more: tuple[tuple[bytes, bytes], ...], media: str
-) -> None:
-    headers = [*ALWAYS, *more]
+async def _send(scope: Scope, send: Send, status: int, body: bytes, more: Headers, media: str) -> None:
+    headers = [*_HEADERS, *more]
     if status != 204:
         headers += (_CONTENT_TYPES[media], (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -29,7 +29,7 @@ from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.metrics import QUERY_OBSERVER, SECONDS, Connections, Histogram
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution.executor import REFUSED, WAYS, Executor
+from schema.graphql.execution.executor import EXECUTION_PATHS, REFUSED, Executor
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -270,9 +270,9 @@ def _request_families(metrics: RequestMetrics) -> Iterator[Family]:
 
 
 def _graphql_families(executor: Executor, directory: Directory) -> Iterator[Family]:
-    operations = [((way,), (number,)) for way, number in executor.ran.items()]
+    operations = [((way,), (number,)) for way, number in executor.executed.items()]
     yield Family("counter", "tandem_graphql_operations", "GraphQL operations by how they ran.", ("way",), operations)
-    caches: dict[str, Cache[Any, Any]] = {"plans": directory.plans, "documents": executor.documents.kept}
+    caches: dict[str, Cache[Any, Any]] = {"plans": directory.plans, "documents": executor.documents.cache}
     for type, name, help, number in _CACHE_NUMBERS:
         samples = [((cache,), (number(entries),)) for cache, entries in caches.items()]
         yield Family(type, f"tandem_cache_{name}", help, ("cache",), samples)
@@ -339,4 +339,4 @@ def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
 def _api(operation: str) -> str:
     if operation == OTHER:
         return OTHER
-    return "graphql" if operation in WAYS or operation == REFUSED else "rest"
+    return "graphql" if operation in EXECUTION_PATHS or operation == REFUSED else "rest"

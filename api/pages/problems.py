@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from api.http.problem_details import STATUS, HttpError, status_of
 from schema.engine.errors import DirectoryError, ServiceUnavailable
-from schema.graphql.execution.errors import ParseFailed, RequestRefused
+from schema.graphql.execution.errors import GraphQLRequestError, ParseFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ def problem_types() -> list[ProblemType]:
     """Return the type of each code, sorted by status; those of GraphQL come last."""
     types = {error.code: _problem_type(error, status_of(error)) for error in _http_errors()}
     by_status = sorted(types.values(), key=lambda problem: problem.status or 0)
-    return [*by_status, _problem_type(ParseFailed, None), _problem_type(RequestRefused, None)]
+    return [*by_status, _problem_type(ParseFailed, None), _problem_type(GraphQLRequestError, None)]
 
 
 def _problem_type(error: type[DirectoryError], status: int | None) -> ProblemType:

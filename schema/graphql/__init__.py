@@ -1,1 +1,1 @@
-"""The GraphQL face of the directory, built from the models. It runs without HTTP."""
+"""The GraphQL schema derived from the models (`schema.py`, `types/`) and its execution; runs without HTTP."""

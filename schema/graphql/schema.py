@@ -1,7 +1,7 @@
-"""The schema: types and root fields from the models, resolvers of one's own beside them, all on Strawberry.
+"""The GraphQL schema: types and root fields from the models, and the resolvers of `schema/resolvers`, on Strawberry.
 
-What the planner answers comes as JSON under the keys that it was asked under, so every field below a planned root field
-has one resolver: look under your key.
+The planner returns JSON under the keys of the response, so the resolver of every field below a root field only looks up
+its own key.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from strawberry.schema.config import StrawberryConfig
 
 from schema.engine.model.resource import Resource
 from schema.graphql.execution.context import Context
-from schema.graphql.execution.mutation import perform
+from schema.graphql.execution.mutation import execute_mutation
 from schema.graphql.execution.root_fields import RootField, root_fields
-from schema.graphql.types.declarations import DATE_TIME, DateTime, bare, fill_object
+from schema.graphql.types.declarations import DATE_TIME, DateTime, declare, fill_object
 from schema.graphql.types.mutations import Mutation, mutations_of
 from schema.graphql.types.records import Types
 from schema.resolvers import MUTATIONS, QUERIES
@@ -38,104 +38,100 @@ Info = GraphQLResolveInfo[Context]
 
 @dataclass(frozen=True, slots=True)
 class DirectorySchema:
-    """The GraphQL face of the directory: graphql-core's schema, and the root fields that the planner answers."""
+    """graphql-core's schema, and the root fields of `Query` that the planner answers."""
 
     schema: GraphQLSchema
     queries: dict[str, RootField]
 
     def sdl(self) -> str:
-        """The schema in its definition language."""
+        """The schema in the schema definition language."""
         return print_schema(self.schema)
 
 
 def make_schema(resources: Sequence[Resource], me: Resource) -> DirectorySchema:
-    """The face of these models; `me` is the one that actors are."""
+    """Build the schema of these models; `me` is the model of actors."""
     types = Types(resources)
     queries = root_fields(resources, me, types)
-    mutations = {it.name: it for resource in resources for it in mutations_of(resource, types)}
-    query, mutation = bare("Query", *QUERIES), bare("Mutation", *MUTATIONS)
-    fill_object(query, "What can be asked.", [field.member for field in queries.values()])
-    fill_object(mutation, "What can be done.", [field.member for field in mutations.values()])
-    made = strawberry.Schema(
+    mutations = {mutation.name: mutation for resource in resources for mutation in mutations_of(resource, types)}
+    query, mutation = declare("Query", *QUERIES), declare("Mutation", *MUTATIONS)
+    fill_object(query, "All queries.", [field.member for field in queries.values()])
+    fill_object(mutation, "All mutations.", [field.member for field in mutations.values()])
+    strawberry_schema = strawberry.Schema(
         query=query,
         mutation=mutation,
         types=[types.record(resource) for resource in resources],
         config=StrawberryConfig(scalar_map={DateTime: DATE_TIME}),
     )
-    schema: GraphQLSchema = made._schema
-    _answer_by_key(schema, types)
-    _resolve_roots(schema, queries, mutations)
-    _sort(schema)
+    schema: GraphQLSchema = strawberry_schema._schema
+    _set_resolvers(schema, types)
+    _set_root_resolvers(schema, queries, mutations)
+    _sort_members(schema)
     return DirectorySchema(schema, queries)
 
 
-def _answer_by_key(schema: GraphQLSchema, types: Types) -> None:
-    """Below a root field, the answer is there already, under the key that it was asked under."""
+class Node(dict[str, Any]):
+    """A record behind the `Node` interface, with the name of its type."""
+
+    def __init__(self, members: Mapping[str, Any], type_name: str | None) -> None:
+        super().__init__(members)
+        self.type_name = type_name
+
+
+def _set_resolvers(schema: GraphQLSchema, types: Types) -> None:
     for name in types.names:
-        kind = schema.type_map[name]
-        if isinstance(kind, GraphQLObjectType):
-            for field in kind.fields.values():
-                field.resolve = _enum_by_key if isinstance(get_named_type(field.type), GraphQLEnumType) else _by_key
-        elif isinstance(kind, GraphQLInterfaceType):
-            kind.resolve_type = lambda value, info, kind: value.kind
+        named_type = schema.type_map[name]
+        if isinstance(named_type, GraphQLObjectType):
+            for field in named_type.fields.values():
+                is_enum = isinstance(get_named_type(field.type), GraphQLEnumType)
+                field.resolve = _resolve_enum if is_enum else _resolve_member
+        elif isinstance(named_type, GraphQLInterfaceType):
+            named_type.resolve_type = lambda value, info, interface: value.type_name
 
 
-def _resolve_roots(schema: GraphQLSchema, queries: dict[str, RootField], mutations: dict[str, Mutation]) -> None:
-    assert schema.query_type
-    assert schema.mutation_type
-    for name in queries:
-        schema.query_type.fields[name].resolve = _prepared
-    for name, mutation in mutations.items():
-        schema.mutation_type.fields[name].resolve = _performing(mutation)
-
-
-def _by_key(source: Any, info: Info, **_: Any) -> Any:
+def _resolve_member(source: Any, info: Info, **_: Any) -> Any:
     return source[info.path.key]
 
 
-def _enum_by_key(source: Any, info: Info) -> Any:
+def _resolve_enum(source: Any, info: Info) -> Any:
     name = source[info.path.key]
-    kind: Any = get_named_type(info.return_type)
-    return None if name is None else kind.wrapped_cls[name]
+    enum_type: Any = get_named_type(info.return_type)
+    return None if name is None else enum_type.wrapped_cls[name]
 
 
-def _prepared(source: None, info: Info, **_: Any) -> Any:
-    """What was read for this root field before anything ran, or what was wrong with it."""
+def _set_root_resolvers(schema: GraphQLSchema, queries: dict[str, RootField], mutations: dict[str, Mutation]) -> None:
+    assert schema.query_type
+    assert schema.mutation_type
+    for name in queries:
+        schema.query_type.fields[name].resolve = _resolve_root
+    for name, mutation in mutations.items():
+        schema.mutation_type.fields[name].resolve = _mutation_resolver(mutation)
+
+
+def _resolve_root(source: None, info: Info, **_: Any) -> Any:
+    """Return what the executor has read for this field, or raise its error."""
     key = str(info.path.key)
-    answer = info.context.answers[key]
-    if isinstance(answer, Exception):
-        raise answer
-    found, kinds = orjson.loads(answer), info.context.kinds[key]
-    if not kinds:
-        return found
-    nodes = [node and Node(node, kind) for node, kind in zip(_listed(found), kinds, strict=True)]
-    return nodes if isinstance(found, list) else nodes[0]
+    result = info.context.results[key]
+    if isinstance(result, Exception):
+        raise result
+    value, type_names = orjson.loads(result), info.context.type_names[key]
+    if not type_names:
+        return value
+    records = value if isinstance(value, list) else [value]
+    nodes = [record and Node(record, type_name) for record, type_name in zip(records, type_names, strict=True)]
+    return nodes if isinstance(value, list) else nodes[0]
 
 
-class Node(dict[str, Any]):
-    """An object whose type is not to be seen from where it stands."""
-
-    def __init__(self, members: Mapping[str, Any], kind: str | None) -> None:
-        super().__init__(members)
-        self.kind = kind
-
-
-def _listed(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else [found]
-
-
-def _performing(mutation: Mutation) -> Any:
+def _mutation_resolver(mutation: Mutation) -> Any:
     async def resolve(source: None, info: Info, input: dict[str, Any]) -> dict[str, Any]:
-        return await perform(mutation, info.context, str(info.path.key), input)
+        return await execute_mutation(mutation, info.context, str(info.path.key), input)
 
     return resolve
 
 
-def _sort(schema: GraphQLSchema) -> None:
-    """Members in alphabetical order, inherited ones too."""
-    for kind in schema.type_map.values():
-        if (
-            isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType)
-            and kind.name[:2] != "__"
-        ):
-            kind.fields = dict(sorted(kind.fields.items()))
+def _sort_members(schema: GraphQLSchema) -> None:
+    """Sort members by name, inherited ones included."""
+    for named_type in schema.type_map.values():
+        if named_type.name.startswith("__"):
+            continue
+        if isinstance(named_type, GraphQLObjectType | GraphQLInterfaceType | GraphQLInputObjectType):
+            named_type.fields = dict(sorted(named_type.fields.items()))

@@ -19,7 +19,7 @@ from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution import documents
-from schema.graphql.execution.errors import LONGEST, RequestRefused
+from schema.graphql.execution.errors import MAX_MESSAGE_LENGTH, GraphQLRequestError
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
@@ -100,7 +100,7 @@ def keys(house):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_hostile_is_answered_in_order(http_client, keys, name):
+def test_hostile_documents_get_an_orderly_response(http_client, keys, name):
     for role in (*ROLES, None):
         answer = http_client.post(
             "/graphql", content=HOSTILE[name], headers={"content-type": "application/json", **keys.get(role, {})}
@@ -138,7 +138,7 @@ CONDITIONS: dict[str, tuple[str, object, bool]] = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_filters_have_no_more_conditions_than_a_plan_can_bear(http_client, keys, name):
+def test_filter_conditions_are_limited(http_client, keys, name):
     query, conditions, fits = CONDITIONS[name]
     body = {"query": f"query({F}) {query}", "variables": {"f": conditions}}
 
@@ -150,7 +150,7 @@ def test_filters_have_no_more_conditions_than_a_plan_can_bear(http_client, keys,
         assert fits or answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
-def test_what_another_shape_of_filter_takes_is_not_counted_twice(http_client, keys):
+def test_conditions_of_a_new_filter_are_counted_once(http_client, keys):
     asked = f"query({F}) {FILTERED}"
 
     for parts in ([ONE], [ONE] * 2, [ONE] * 98, [ONE] * 99):
@@ -168,14 +168,14 @@ def test_what_another_shape_of_filter_takes_is_not_counted_twice(http_client, ke
         ("{ __typename @skp(if: true) }", None),
     ],
 )
-def test_a_name_is_given_away_nowhere_in_a_message(http_client, keys, query, variables):
+def test_messages_suggest_no_names(http_client, keys, query, variables):
     answers = [http_client.post("/graphql", content=posted(query, variables), headers=JSON | keys[it]) for it in ROLES]
 
     assert all("errors" in answer.json() for answer in answers)
     assert "ou mean" not in answers[0].text
 
 
-def test_an_equal_mistake_is_told_once_with_all_its_places(http_client, keys):
+def test_equal_errors_are_merged_with_their_locations(http_client, keys):
     answer = http_client.post(
         "/graphql", content=posted("{ __typename @aa @aa @aa }"), headers=JSON | keys["reader"]
     ).json()
@@ -184,17 +184,17 @@ def test_an_equal_mistake_is_told_once_with_all_its_places(http_client, keys):
     assert len(answer["errors"][0]["locations"]) == 3
 
 
-def test_a_message_has_an_end(http_client, keys):
+def test_a_long_message_is_truncated(http_client, keys):
     answer = http_client.post("/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]).json()
 
-    assert len(answer["errors"][0]["message"]) == LONGEST + 1
+    assert len(answer["errors"][0]["message"]) == MAX_MESSAGE_LENGTH + 1
 
 
 JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.usefixtures("once")
-async def test_others_do_not_wait_while_a_long_document_is_read(directory: Directory, monkeypatch):
+async def test_a_long_document_does_not_block_the_event_loop(directory: Directory, monkeypatch):
     """It is read beside the event loop, and no two at a time."""
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
     readers: list[int] = []
@@ -218,11 +218,11 @@ async def test_others_do_not_wait_while_a_long_document_is_read(directory: Direc
     assert readers[-1] == threading.get_ident()
 
 
-async def test_a_long_document_is_refused_like_a_short_one(directory: Directory):
+async def test_a_long_document_gets_the_same_errors_as_a_short_one(directory: Directory):
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
     for blanks in (0, documents.SHORT):
-        with pytest.raises(RequestRefused, match="Cannot query field 'x'"):
+        with pytest.raises(GraphQLRequestError, match="Cannot query field 'x'"):
             await executor.run(Request("{ x " + " " * blanks + "}", {}), directory, Actor())
 
 
@@ -234,7 +234,7 @@ async def test_a_long_document_is_refused_like_a_short_one(directory: Directory)
         ("x" * 980 + " Did you mean 'secret_name'?", "x" * 980),
     ],
 )
-def test_no_suggestion_is_left_even_of_a_message_that_was_cut(message, left):
-    refused = RequestRefused([GraphQLError(message)], "GRAPHQL_VALIDATION_FAILED").without_suggestions()
+def test_suggestions_are_removed_from_truncated_messages(message, left):
+    refused = GraphQLRequestError([GraphQLError(message)], "GRAPHQL_VALIDATION_FAILED").without_suggestions()
 
     assert [error["message"] for error in refused.errors] == [left]

@@ -32,8 +32,8 @@ from websockets.typing import Subprotocol
 from api.app import create_app
 from api.graphql.websocket.handler import WebSocketHandler
 from api.graphql.websocket.handshake import check_origin
-from api.graphql.websocket.messages import LARGEST
-from api.graphql.websocket.session import AT_A_TIME, PROTOCOL
+from api.graphql.websocket.messages import MAX_SIZE
+from api.graphql.websocket.session import MAX_CONCURRENT_OPERATIONS, PROTOCOL
 from api.middleware.response import request_limit
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
@@ -60,15 +60,15 @@ def subscribe(id: str = "1", query: str = "{ __typename }", **more: Any) -> dict
     return {"id": id, "type": "subscribe", "payload": {"query": query, **more}}
 
 
-def answer(id: str = "1", **data: Any) -> dict[str, Any]:
+def response(id: str = "1", **data: Any) -> dict[str, Any]:
     return {"id": id, "type": "next", "payload": {"data": data}}
 
 
-def over(id: str = "1") -> dict[str, Any]:
+def complete(id: str = "1") -> dict[str, Any]:
     return {"id": id, "type": "complete"}
 
 
-TYPENAME = answer(__typename="Query")
+TYPENAME = response(__typename="Query")
 
 
 @cache
@@ -76,22 +76,22 @@ def executor() -> Executor:
     return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
-class Guard:
-    """Knows everybody, until told otherwise; where its gate is shut, whoever asks has to wait."""
+class FakeAuthenticator:
+    """Authenticates every request as `actor`, or raises `error`; waits while `allowed` is cleared."""
 
     def __init__(self, actor: Actor = ADMIN) -> None:
         self.actor = actor
         self.error: Exception | None = None
         self.seen: list[Scope] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.allowed = asyncio.Event()
+        self.allowed.set()
         self.waiting = 0
 
     async def __call__(self, scope: Scope) -> Actor:
         self.seen.append(scope)
         self.waiting += 1
         try:
-            await self.gate.wait()
+            await self.allowed.wait()
         finally:
             self.waiting -= 1
         if self.error:
@@ -100,7 +100,7 @@ class Guard:
 
 
 class Peer:
-    """The other end of a socket."""
+    """The client's end of a socket."""
 
     def __init__(
         self,
@@ -108,73 +108,74 @@ class Peer:
         directory: Directory,
         *,
         unread: int = 0,
-        gate: ConcurrencyLimit | None = None,
+        concurrency_limit: ConcurrencyLimit | None = None,
         **scope: Any,
     ) -> None:
         self.frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.received: asyncio.Queue[Any] = asyncio.Queue(unread)
         self.frames.put_nowait({"type": "websocket.connect"})
-        usual = {
+        limit = concurrency_limit or request_limit(64)
+        defaults = {
             "type": "websocket",
             "scheme": "ws",
             "path": "/graphql",
             "headers": [(b"host", b"localhost")],
             "subprotocols": [PROTOCOL],
             "client": ("127.0.0.1", 50000),
-            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, gate=gate or request_limit(64))),
+            "app": SimpleNamespace(state=SimpleNamespace(directory=directory, concurrency_limit=limit)),
         }
-        self.task = asyncio.create_task(self._run(handler, {**usual, **scope}))
+        self.task = asyncio.create_task(self._run(handler, {**defaults, **scope}))
 
     async def _run(self, handler: WebSocketHandler, scope: Scope) -> None:
         await handler(scope, self.frames.get, self.received.put)
         if not self.received.full():
-            self.received.put_nowait({"type": "the end"})
+            self.received.put_nowait({"type": "ended"})
 
-    def say(self, *sent: Any) -> None:
+    def send(self, *sent: Any) -> None:
         for message in sent:
             text = message if isinstance(message, str) else json.dumps(message)
             self.frames.put_nowait({"type": "websocket.receive", "text": text})
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         self.frames.put_nowait({"type": "websocket.disconnect", "code": 1006})
 
-    async def hear(self) -> Any:
-        """The next message, or the whole frame where it is none."""
+    async def receive(self) -> Any:
+        """The next message, or the frame if it is no message."""
         async with asyncio.timeout(SAFE):
             frame = await self.received.get()
         return json.loads(frame["text"]) if frame["type"] == "websocket.send" else frame
 
-    async def hear_all(self, count: int) -> list[Any]:
-        return [await self.hear() for _ in range(count)]
+    async def receive_all(self, count: int) -> list[Any]:
+        return [await self.receive() for _ in range(count)]
 
-    async def code(self) -> int:
-        """With what the socket is closed, whatever was said before. Behind it comes nothing."""
-        while (frame := await self.hear()).get("type") != "websocket.close":
-            assert frame["type"] != "the end", "it was not closed"
-        assert (await self.hear())["type"] == "the end"
+    async def close_code(self) -> int:
+        """The code that the socket is closed with, after any messages; asserts that nothing follows."""
+        while (frame := await self.receive()).get("type") != "websocket.close":
+            assert frame["type"] != "ended", "it was not closed"
+        assert (await self.receive())["type"] == "ended"
         return int(frame["code"])
 
 
-Opening = Callable[..., Peer]
+OpenSocket = Callable[..., Peer]
 
 
 @pytest.fixture
-async def guard() -> Guard:
-    return Guard()
+async def authenticator() -> FakeAuthenticator:
+    return FakeAuthenticator()
 
 
 @pytest.fixture
-async def open_socket(directory: Directory, guard: Guard) -> AsyncIterator[Opening]:
-    """Opens sockets; at the end none of their tasks may be left."""
+async def open_socket(directory: Directory, authenticator: FakeAuthenticator) -> AsyncIterator[OpenSocket]:
+    """Opens sockets; asserts at the end that none of their tasks is left."""
     peers: list[Peer] = []
 
     def opened(handler: WebSocketHandler | None = None, **scope: Any) -> Peer:
-        peers.append(Peer(handler or WebSocketHandler(executor(), guard, sockets=10), directory, **scope))
+        peers.append(Peer(handler or WebSocketHandler(executor(), authenticator, sockets=10), directory, **scope))
         return peers[-1]
 
     yield opened
     for peer in peers:
-        peer.leave()
+        peer.disconnect()
     async with asyncio.timeout(SAFE):
         await asyncio.gather(*(peer.task for peer in peers))
     await asyncio.sleep(0)
@@ -182,16 +183,16 @@ async def open_socket(directory: Directory, guard: Guard) -> AsyncIterator[Openi
 
 
 @pytest.fixture
-async def peer(open_socket: Opening) -> Peer:
+async def peer(open_socket: OpenSocket) -> Peer:
     """A socket that has been acknowledged."""
     opened = open_socket()
-    opened.say(INIT)
-    assert (await opened.hear()) == {"type": "websocket.accept", "subprotocol": PROTOCOL}
-    assert (await opened.hear()) == ACK
+    opened.send(INIT)
+    assert (await opened.receive()) == {"type": "websocket.accept", "subprotocol": PROTOCOL, "headers": []}
+    assert (await opened.receive()) == ACK
     return opened
 
 
-# What is answered.
+# Responses.
 
 
 @pytest.mark.parametrize(
@@ -205,10 +206,10 @@ async def peer(open_socket: Opening) -> Peer:
         (CREATE, {}, CREATED),
     ],
 )
-async def test_a_query_or_mutation_has_one_answer(peer, query, more, data):
-    peer.say(subscribe(query=query, **more))
+async def test_a_query_or_mutation_gets_one_response(peer, query, more, data):
+    peer.send(subscribe(query=query, **more))
 
-    assert await peer.hear_all(2) == [answer(**data), over()]
+    assert await peer.receive_all(2) == [response(**data), complete()]
 
 
 @pytest.mark.parametrize(
@@ -222,64 +223,64 @@ async def test_a_query_or_mutation_has_one_answer(peer, query, more, data):
         ("{ __typename }" + " " * 128 * 1024, "PAYLOAD_TOO_LARGE"),
     ],
 )
-async def test_what_cannot_be_run_is_an_error_and_the_socket_stays(peer, query, code):
-    peer.say(subscribe(query=query), subscribe("2"))
+async def test_a_request_error_leaves_the_socket_open(peer, query, code):
+    peer.send(subscribe(query=query), subscribe("2"))
 
-    heard = {message["type"]: message for message in await peer.hear_all(3)}
+    received = {message["type"]: message for message in await peer.receive_all(3)}
 
-    assert heard["error"]["id"] == "1"
-    assert [error["extensions"]["code"] for error in heard["error"]["payload"]] == [code]
-    assert heard["next"] == {**TYPENAME, "id": "2"}
+    assert received["error"]["id"] == "1"
+    assert [error["extensions"]["code"] for error in received["error"]["payload"]] == [code]
+    assert received["next"] == {**TYPENAME, "id": "2"}
 
 
-async def test_errors_of_fields_come_with_the_answer(peer, guard):
-    guard.actor = READER
-    peer.say(subscribe(query=CREATE))
+async def test_field_errors_are_part_of_the_response(peer, authenticator):
+    authenticator.actor = READER
+    peer.send(subscribe(query=CREATE))
 
-    message, end = await peer.hear_all(2)
+    message, end = await peer.receive_all(2)
 
-    assert (message["type"], end) == ("next", over())
+    assert (message["type"], end) == ("next", complete())
     assert [error["extensions"]["code"] for error in message["payload"]["errors"]] == ["FORBIDDEN"]
 
 
-async def test_each_operation_is_by_whoever_the_credential_stands_for_then(peer, guard):
+async def test_each_operation_is_authenticated_again(peer, authenticator):
     outcomes = []
-    for guard.actor in (ADMIN, READER):
-        peer.say(subscribe(query=CREATE))
-        outcomes += [message["payload"]["data"] for message in await peer.hear_all(2) if message["type"] == "next"]
+    for authenticator.actor in (ADMIN, READER):
+        peer.send(subscribe(query=CREATE))
+        outcomes += [message["payload"]["data"] for message in await peer.receive_all(2) if message["type"] == "next"]
 
     assert outcomes == [CREATED, None]
 
 
-async def test_several_run_at_once_and_each_answer_has_its_id(peer):
-    ids = [str(number) for number in range(AT_A_TIME)]
-    peer.say(*(subscribe(id) for id in ids))
+async def test_concurrent_operations_are_told_apart_by_id(peer):
+    ids = [str(number) for number in range(MAX_CONCURRENT_OPERATIONS)]
+    peer.send(*(subscribe(id) for id in ids))
 
-    heard = await peer.hear_all(2 * len(ids))
+    received = await peer.receive_all(2 * len(ids))
 
-    assert sorted(m["id"] for m in heard if m["type"] == "next") == sorted(ids)
-    assert sorted(m["id"] for m in heard if m["type"] == "complete") == sorted(ids)
+    assert sorted(m["id"] for m in received if m["type"] == "next") == sorted(ids)
+    assert sorted(m["id"] for m in received if m["type"] == "complete") == sorted(ids)
 
 
-async def test_an_id_may_be_used_again_once_it_is_over(peer):
+async def test_an_id_may_be_used_again_after_complete(peer):
     for _ in range(3):
-        peer.say(subscribe())
-        assert await peer.hear_all(2) == [TYPENAME, over()]
+        peer.send(subscribe())
+        assert await peer.receive_all(2) == [TYPENAME, complete()]
 
 
 @pytest.mark.parametrize("payload", [{}, {"payload": None}, {"payload": {"a": [1]}}])
-async def test_a_ping_is_answered_with_what_it_brought(open_socket, payload):
-    """Before the socket is acknowledged, too."""
+async def test_a_pong_carries_the_payload_of_the_ping(open_socket, payload):
+    """Also before the socket is acknowledged."""
     peer = open_socket()
-    peer.say({"type": "ping", **payload}, {"type": "pong", **payload}, INIT, {"type": "ping", **payload})
+    peer.send({"type": "ping", **payload}, {"type": "pong", **payload}, INIT, {"type": "ping", **payload})
 
-    _, first, ack, second = await peer.hear_all(4)
+    _, first, ack, second = await peer.receive_all(4)
 
     pong = {"type": "pong", **({"payload": payload["payload"]} if payload.get("payload") else {})}
     assert (first, ack, second) == (pong, ACK, pong)
 
 
-# What ends a socket.
+# Messages that end a socket.
 
 BREACHES = [
     ("no JSON", "{", 4400),
@@ -310,88 +311,88 @@ BREACHES = [
     ("an operation named 1", subscribe(operationName=1), 4400),
     ("extensions in a text", subscribe(extensions="x"), 4400),
     ("complete without an id", {"type": "complete"}, 4400),
-    ("too large", '{"type": "ping", "payload": {"a": "' + "x" * LARGEST + '"}}', 1009),
+    ("too large", '{"type": "ping", "payload": {"a": "' + "x" * MAX_SIZE + '"}}', 1009),
 ]
 
 
 @pytest.mark.parametrize("message, code", [pytest.param(*case[1:], id=case[0]) for case in BREACHES])
 @pytest.mark.parametrize("acknowledged", [True, False])
-async def test_a_message_that_is_none_ends_the_socket(open_socket, acknowledged, message, code):
+async def test_an_invalid_message_ends_the_socket(open_socket, acknowledged, message, code):
     peer = open_socket()
-    peer.say(*([INIT] if acknowledged else []), message)
+    peer.send(*([INIT] if acknowledged else []), message)
 
-    assert await peer.code() == code
+    assert await peer.close_code() == code
 
 
 async def test_a_binary_frame_ends_the_socket(peer):
     peer.frames.put_nowait({"type": "websocket.receive", "bytes": json.dumps(subscribe()).encode()})
 
-    assert await peer.code() == 4400
+    assert await peer.close_code() == 4400
 
 
 @pytest.mark.parametrize("init", [{"payload": "x"}, {"payload": []}, {"payload": 1}])
-async def test_an_init_of_the_wrong_form_ends_the_socket(open_socket, init):
+async def test_an_invalid_init_payload_ends_the_socket(open_socket, init):
     peer = open_socket()
-    peer.say({**INIT, **init})
+    peer.send({**INIT, **init})
 
-    assert await peer.code() == 4400
+    assert await peer.close_code() == 4400
 
 
-async def test_who_asks_before_being_acknowledged_is_not_answered(open_socket):
+async def test_an_operation_before_the_acknowledgement_is_unauthorized(open_socket):
     peer = open_socket()
-    peer.say(subscribe())
+    peer.send(subscribe())
 
-    assert await peer.code() == 4401
-
-
-async def test_a_socket_is_initialised_once(peer):
-    peer.say(INIT)
-
-    assert await peer.code() == 4429
+    assert await peer.close_code() == 4401
 
 
-async def test_an_init_that_does_not_come_is_not_waited_for(open_socket, guard):
-    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05))
-    peer.say({"type": "ping"})
+async def test_a_second_init_ends_the_socket(peer):
+    peer.send(INIT)
 
-    assert await peer.code() == 4408
+    assert await peer.close_code() == 4429
+
+
+async def test_a_missing_init_times_out(open_socket, authenticator):
+    peer = open_socket(WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.05))
+    peer.send({"type": "ping"})
+
+    assert await peer.close_code() == 4408
 
 
 @pytest.mark.parametrize("offered", [[], ["graphql-ws"], ["graphql-transport-ws2", "GRAPHQL-TRANSPORT-WS"]])
 async def test_another_subprotocol_is_not_acceptable(open_socket, offered):
     peer = open_socket(subprotocols=offered)
 
-    assert (await peer.hear()) == {"type": "websocket.accept", "subprotocol": None}
-    assert await peer.code() == 4406
+    assert (await peer.receive()) == {"type": "websocket.accept", "subprotocol": None, "headers": []}
+    assert await peer.close_code() == 4406
 
 
-async def test_one_of_several_subprotocols_is_chosen(open_socket):
+async def test_the_supported_subprotocol_is_selected(open_socket):
     peer = open_socket(subprotocols=["graphql-ws", PROTOCOL])
 
-    assert (await peer.hear())["subprotocol"] == PROTOCOL
+    assert (await peer.receive())["subprotocol"] == PROTOCOL
 
 
-async def test_an_id_in_use_is_taken(peer, guard):
-    guard.gate.clear()
-    peer.say(subscribe("x" * 500), subscribe("x" * 500))
+async def test_a_duplicate_id_ends_the_socket(peer, authenticator):
+    authenticator.allowed.clear()
+    peer.send(subscribe("x" * 500), subscribe("x" * 500))
 
-    frame = await peer.hear()
+    frame = await peer.receive()
 
     assert (frame["code"], frame["reason"][:16]) == (4409, "Subscriber for x")
     assert len(frame["reason"].encode()) <= 123
 
 
-async def test_who_is_not_known_is_forbidden(open_socket, guard):
-    guard.error = InvalidCredential("no")
+async def test_an_invalid_credential_is_forbidden(open_socket, authenticator):
+    authenticator.error = InvalidCredential("no")
     peer = open_socket()
-    peer.say(INIT)
+    peer.send(INIT)
 
-    _, frame = await peer.hear_all(2)
+    _, frame = await peer.receive_all(2)
 
     assert frame == {"type": "websocket.close", "code": 4403, "reason": "Forbidden"}
 
 
-# Who asks.
+# Authentication.
 
 
 @pytest.mark.parametrize(
@@ -405,14 +406,14 @@ async def test_who_is_not_known_is_forbidden(open_socket, guard):
         (b"Bearer a", {"authorization": "Bearer a"}, [b"Bearer a"]),
     ],
 )
-async def test_the_credential_comes_with_the_handshake_or_the_init(open_socket, guard, header, payload, seen):
+async def test_the_credential_comes_with_the_handshake_or_the_init(open_socket, authenticator, header, payload, seen):
     headers = [(b"host", b"localhost"), *([(b"authorization", header)] if header else [])]
     peer = open_socket(headers=headers)
-    peer.say({**INIT, "payload": payload})
+    peer.send({**INIT, "payload": payload})
 
-    assert (await peer.hear_all(2))[1] == ACK
-    assert [value for name, value in guard.seen[0]["headers"] if name == b"authorization"] == seen
-    assert guard.seen[0]["scheme"] == "http"
+    assert (await peer.receive_all(2))[1] == ACK
+    assert [value for name, value in authenticator.seen[0]["headers"] if name == b"authorization"] == seen
+    assert authenticator.seen[0]["scheme"] == "http"
 
 
 @pytest.mark.parametrize(
@@ -426,168 +427,168 @@ async def test_the_credential_comes_with_the_handshake_or_the_init(open_socket, 
         (None, {"Authorization": "Bearer a\r\nx: y"}),
     ],
 )
-async def test_a_credential_that_is_doubtful_is_refused(open_socket, header, payload):
+async def test_an_ambiguous_or_malformed_credential_is_refused(open_socket, header, payload):
     headers = [(b"host", b"localhost"), *([(b"authorization", header)] if header else [])]
     peer = open_socket(headers=headers)
-    peer.say({**INIT, "payload": payload})
+    peer.send({**INIT, "payload": payload})
 
-    assert await peer.code() == 4403
-
-
-async def test_a_credential_that_ends_takes_an_idle_socket_with_it(open_socket, guard):
-    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, check_seconds=0.02))
-    peer.say(INIT)
-    await peer.hear_all(2)
-    guard.error = InvalidCredential("revoked")
-
-    assert await peer.code() == 4403
+    assert await peer.close_code() == 4403
 
 
-async def test_a_credential_that_ends_takes_what_is_running_with_it(open_socket, guard):
-    """Whether they wait for their turn or not: none of them is answered."""
-    peer = open_socket(WebSocketHandler(executor(), guard, sockets=1, check_seconds=0.02))
-    peer.say(INIT)
-    await peer.hear_all(2)
-    guard.gate.clear()
-    peer.say(*(subscribe(str(number)) for number in range(2 * AT_A_TIME)))
-    await until(lambda: guard.waiting > AT_A_TIME)
-    guard.error = InvalidCredential("revoked")
-    guard.gate.set()
+async def test_a_revoked_credential_ends_an_idle_socket(open_socket, authenticator):
+    peer = open_socket(WebSocketHandler(executor(), authenticator, sockets=1, check_seconds=0.02))
+    peer.send(INIT)
+    await peer.receive_all(2)
+    authenticator.error = InvalidCredential("revoked")
 
-    assert (await peer.hear())["code"] == 4403
+    assert await peer.close_code() == 4403
 
 
-async def test_a_credential_is_looked_at_before_each_operation(peer, guard):
-    guard.error = InvalidCredential("revoked")
-    peer.say(subscribe(query=CREATE))
+async def test_a_revoked_credential_cancels_running_operations(open_socket, authenticator):
+    """Running and waiting operations alike: none of them gets a response."""
+    peer = open_socket(WebSocketHandler(executor(), authenticator, sockets=1, check_seconds=0.02))
+    peer.send(INIT)
+    await peer.receive_all(2)
+    authenticator.allowed.clear()
+    peer.send(*(subscribe(str(number)) for number in range(2 * MAX_CONCURRENT_OPERATIONS)))
+    await until(lambda: authenticator.waiting > MAX_CONCURRENT_OPERATIONS)
+    authenticator.error = InvalidCredential("revoked")
+    authenticator.allowed.set()
 
-    assert await peer.code() == 4403
+    assert (await peer.receive())["code"] == 4403
 
 
-async def test_a_credential_that_cannot_be_looked_at_is_not_trusted(peer, guard):
-    guard.error = DatabaseUnavailable("down")
-    peer.say(subscribe())
+async def test_the_credential_is_checked_before_each_operation(peer, authenticator):
+    authenticator.error = InvalidCredential("revoked")
+    peer.send(subscribe(query=CREATE))
 
-    assert await peer.code() == 1013
+    assert await peer.close_code() == 4403
+
+
+async def test_a_credential_that_cannot_be_checked_is_not_accepted(peer, authenticator):
+    authenticator.error = DatabaseUnavailable("down")
+    peer.send(subscribe())
+
+    assert await peer.close_code() == 1013
 
 
 @pytest.mark.parametrize("step", ["init", "operation"])
-async def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(open_socket, guard, caplog, step):
+async def test_an_internal_error_hides_its_cause(open_socket, authenticator, caplog, step):
     peer = open_socket()
     if step == "operation":
-        peer.say(INIT)
-        await peer.hear_all(2)
-    guard.error = RuntimeError("secret")
-    peer.say(INIT if step == "init" else subscribe())
+        peer.send(INIT)
+        await peer.receive_all(2)
+    authenticator.error = RuntimeError("secret")
+    peer.send(INIT if step == "init" else subscribe())
 
-    heard = await peer.hear_all(2 if step == "init" else 1)
+    received = await peer.receive_all(2 if step == "init" else 1)
 
-    assert "secret" not in json.dumps(heard)
-    assert heard[-1].get("code") == 4500 if step == "init" else heard[-1]["type"] == "error"
+    assert "secret" not in json.dumps(received)
+    assert received[-1].get("code") == 4500 if step == "init" else received[-1]["type"] == "error"
     assert "secret" in caplog.text
 
 
-# How much.
+# Limits.
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SAFE):
-        while not condition():  # noqa: ASYNC110, because what is waited for tells nobody
+        while not condition():  # noqa: ASYNC110, because no event signals the condition
             await asyncio.sleep(0.001)
 
 
-async def test_twenty_run_at_a_time_and_the_rest_wait_unread(peer, guard):
-    guard.gate.clear()
-    peer.say(*(subscribe(str(number)) for number in range(AT_A_TIME + 10)))
-    await until(lambda: guard.waiting == AT_A_TIME)
+async def test_twenty_operations_run_and_the_rest_stay_unread(peer, authenticator):
+    authenticator.allowed.clear()
+    peer.send(*(subscribe(str(number)) for number in range(MAX_CONCURRENT_OPERATIONS + 10)))
+    await until(lambda: authenticator.waiting == MAX_CONCURRENT_OPERATIONS)
     await asyncio.sleep(0.02)
 
     unread = peer.frames.qsize()
-    guard.gate.set()
+    authenticator.allowed.set()
 
-    assert (guard.waiting, unread) == (AT_A_TIME, 9)
-    heard = await peer.hear_all(2 * (AT_A_TIME + 10))
-    assert len({message["id"] for message in heard}) == AT_A_TIME + 10
-
-
-async def test_who_completes_hears_no_more_of_it(peer, guard):
-    guard.gate.clear()
-    peer.say(subscribe("1"), subscribe("2"))
-    await until(lambda: guard.waiting == 2)
-    peer.say(over("1"), over("unheard of"))
-    await until(lambda: guard.waiting == 1)
-    guard.gate.set()
-
-    assert await peer.hear_all(2) == [{**TYPENAME, "id": "2"}, over("2")]
-    peer.say(subscribe("1"))
-    assert await peer.hear_all(2) == [TYPENAME, over("1")]
+    assert (authenticator.waiting, unread) == (MAX_CONCURRENT_OPERATIONS, 9)
+    received = await peer.receive_all(2 * (MAX_CONCURRENT_OPERATIONS + 10))
+    assert len({message["id"] for message in received}) == MAX_CONCURRENT_OPERATIONS + 10
 
 
-async def test_completing_makes_room(peer, guard):
-    """Also where the operation had not begun yet."""
-    guard.gate.clear()
+async def test_a_completed_operation_sends_nothing(peer, authenticator):
+    authenticator.allowed.clear()
+    peer.send(subscribe("1"), subscribe("2"))
+    await until(lambda: authenticator.waiting == 2)
+    peer.send(complete("1"), complete("unheard of"))
+    await until(lambda: authenticator.waiting == 1)
+    authenticator.allowed.set()
+
+    assert await peer.receive_all(2) == [{**TYPENAME, "id": "2"}, complete("2")]
+    peer.send(subscribe("1"))
+    assert await peer.receive_all(2) == [TYPENAME, complete("1")]
+
+
+async def test_completing_frees_a_slot(peer, authenticator):
+    """Also for operations that have not begun."""
+    authenticator.allowed.clear()
     for _ in range(3):
-        ids = [str(number) for number in range(AT_A_TIME)]
-        peer.say(*(subscribe(id) for id in ids), *(over(id) for id in ids))
-    await until(lambda: peer.frames.empty() and not guard.waiting)
-    guard.gate.set()
-    peer.say(subscribe("last"))
+        ids = [str(number) for number in range(MAX_CONCURRENT_OPERATIONS)]
+        peer.send(*(subscribe(id) for id in ids), *(complete(id) for id in ids))
+    await until(lambda: peer.frames.empty() and not authenticator.waiting)
+    authenticator.allowed.set()
+    peer.send(subscribe("last"))
 
-    assert [message["id"] for message in await peer.hear_all(2)] == ["last", "last"]
+    assert [message["id"] for message in await peer.receive_all(2)] == ["last", "last"]
 
 
 async def initialised(peer: Peer) -> Peer:
-    peer.say(INIT)
-    assert (await peer.hear_all(2))[1] == ACK
+    peer.send(INIT)
+    assert (await peer.receive_all(2))[1] == ACK
     return peer
 
 
-async def test_so_many_sockets_are_open_and_no_more(open_socket, guard):
-    handler = WebSocketHandler(executor(), guard, sockets=2)
+async def test_sockets_over_the_limit_are_refused(open_socket, authenticator):
+    handler = WebSocketHandler(executor(), authenticator, sockets=2)
     first, _ = [await initialised(open_socket(handler)) for _ in range(2)]
 
     with_answer = open_socket(handler, extensions={"websocket.http.response": {}})
     without = open_socket(handler)
 
-    start, body, _ = await with_answer.hear_all(3)
+    start, body, _ = await with_answer.receive_all(3)
     assert (start["status"], json.loads(body["body"])["code"]) == (503, "OVERLOADED")
     assert dict(start["headers"])[b"retry-after"]
-    assert await without.code() == 1013
-    first.leave()
+    assert await without.close_code() == 1013
+    first.disconnect()
     await first.task
-    assert (await open_socket(handler).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler).receive())["type"] == "websocket.accept"
 
 
-async def test_where_all_are_taken_the_oldest_uninitialised_socket_is_evicted(open_socket, guard):
-    handler = WebSocketHandler(executor(), guard, sockets=3)
+async def test_the_oldest_uninitialised_socket_is_evicted_at_the_limit(open_socket, authenticator):
+    handler = WebSocketHandler(executor(), authenticator, sockets=3)
     lasting = await initialised(open_socket(handler))
     idle = [open_socket(handler) for _ in range(2)]
-    assert [(await peer.hear())["type"] for peer in idle] == ["websocket.accept"] * 2
+    assert [(await peer.receive())["type"] for peer in idle] == ["websocket.accept"] * 2
 
     newcomers = [open_socket(handler) for _ in range(2)]
 
-    assert [(await peer.hear())["type"] for peer in newcomers] == ["websocket.accept"] * 2
+    assert [(await peer.receive())["type"] for peer in newcomers] == ["websocket.accept"] * 2
     for peer in idle:
-        assert await peer.hear() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
-    lasting.say(subscribe())
-    assert await lasting.hear_all(2) == [TYPENAME, over()]
+        assert await peer.receive() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
+    lasting.send(subscribe())
+    assert await lasting.receive_all(2) == [TYPENAME, complete()]
     assert handler.open == 3
 
 
-async def test_a_socket_that_ends_is_not_evicted_again(open_socket, guard):
-    """One whose initialisation has failed waits for its close frame to be taken."""
-    handler = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.01)
+async def test_a_socket_whose_initialisation_failed_is_evicted_safely(open_socket, authenticator):
+    """Its close frame is still unread."""
+    handler = WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.01)
     late = open_socket(handler, unread=1)
     await until(lambda: late.received.full() and handler.open == 1)
     await asyncio.sleep(0.05)
 
     newcomer = open_socket(handler)
 
-    assert (await newcomer.hear())["type"] == "websocket.accept"
+    assert (await newcomer.receive())["type"] == "websocket.accept"
 
 
-class Known(Guard):
-    """Finds a valid credential wherever there is one."""
+class KnownCredential(FakeAuthenticator):
+    """Accepts any credential, under one name."""
 
     async def __call__(self, scope: Scope) -> Actor:
         if any(name == b"authorization" for name, _ in scope["headers"]):
@@ -595,24 +596,24 @@ class Known(Guard):
         return await super().__call__(scope)
 
 
-async def test_an_address_has_a_share_of_the_sockets_without_a_valid_credential(open_socket):
-    handler = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=2)
+async def test_sockets_without_a_credential_are_limited_by_address(open_socket):
+    handler = WebSocketHandler(executor(), KnownCredential(), sockets=10, sockets_per_address=2)
     first, _ = [open_socket(handler) for _ in range(2)]
     await until(lambda: handler.open == 2)
 
-    start, body, _ = await open_socket(handler, **REFUSING).hear_all(3)
-    first.say({**INIT, "payload": {"Authorization": "Bearer a"}})
-    await first.hear_all(2)
+    start, body, _ = await open_socket(handler, **REFUSING).receive_all(3)
+    first.send({**INIT, "payload": {"Authorization": "Bearer a"}})
+    await first.receive_all(2)
     others = [open_socket(handler, client=("192.0.2.1", 1)), open_socket(handler)]
 
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
-    assert [(await peer.hear())["type"] for peer in others] == ["websocket.accept"] * 2
-    assert (await open_socket(handler, **REFUSING).hear())["status"] == 429
+    assert [(await peer.receive())["type"] for peer in others] == ["websocket.accept"] * 2
+    assert (await open_socket(handler, **REFUSING).receive())["status"] == 429
 
 
-class Named(Guard):
-    """Finds a credential good, and has it named as it is spelled."""
+class NamedCredential(FakeAuthenticator):
+    """Accepts any credential, and names it by its text."""
 
     async def __call__(self, scope: Scope) -> Actor:
         for name, value in scope["headers"]:
@@ -621,52 +622,52 @@ class Named(Guard):
         return await super().__call__(scope)
 
 
-async def test_a_credential_leaves_room_for_sockets_of_others(open_socket):
-    """It may have a quarter, and more as long as fewer than half of all are open."""
-    handler = WebSocketHandler(executor(), Named(), sockets=8, sockets_per_address=2)
+async def test_a_credential_leaves_sockets_for_others(open_socket):
+    """It has a quarter, and more while fewer than half of all are open."""
+    handler = WebSocketHandler(executor(), NamedCredential(), sockets=8, sockets_per_address=2)
 
     async def ends_with(credential: str) -> list[Any]:
         peer = open_socket(handler)
-        peer.say({**INIT, "payload": {"Authorization": credential}})
-        return [frame.get("code") for frame in await peer.hear_all(2)]
+        peer.send({**INIT, "payload": {"Authorization": credential}})
+        return [frame.get("code") for frame in await peer.receive_all(2)]
 
-    greedy = [await ends_with("greedy") for _ in range(6)]
+    busy = [await ends_with("busy") for _ in range(6)]
     others = [await ends_with(other) for other in ("a", "a", "a", "b", "b")]
 
-    assert greedy == [[None, None]] * 4 + [[None, 1013]] * 2
+    assert busy == [[None, None]] * 4 + [[None, 1013]] * 2
     assert others == [[None, None]] * 2 + [[None, 1013]] + [[None, None]] * 2
     assert handler.open == 8
 
 
-async def test_a_credential_in_the_handshake_counts_from_there(open_socket):
-    handler = WebSocketHandler(executor(), Known(), sockets=8)
-    known = {"credential": SimpleNamespace(name="greedy"), "extensions": {"websocket.http.response": {}}}
+async def test_a_credential_in_the_handshake_counts_at_once(open_socket):
+    handler = WebSocketHandler(executor(), KnownCredential(), sockets=8)
+    known = {"credential": SimpleNamespace(name="busy"), "extensions": {"websocket.http.response": {}}}
     peers = [open_socket(handler, **known) for _ in range(4)]
     await until(lambda: handler.open == 4)
 
-    refused = await open_socket(handler, **known).hear()
-    peers[0].leave()
+    refused = await open_socket(handler, **known).receive()
+    peers[0].disconnect()
     await peers[0].task
 
     assert refused["status"] == 429
-    assert (await open_socket(handler, **known).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler, **known).receive())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize("initialises", [True, False])
-async def test_a_socket_without_a_credential_counts_for_good(open_socket, initialises):
-    """In development it may be initialised all the same."""
-    handler = WebSocketHandler(executor(), Known(), sockets=10, sockets_per_address=1)
+async def test_a_socket_without_a_credential_counts_until_it_ends(open_socket, initialises):
+    """In development it can be initialised."""
+    handler = WebSocketHandler(executor(), KnownCredential(), sockets=10, sockets_per_address=1)
     peer = open_socket(handler)
     if initialises:
         await initialised(peer)
     await until(lambda: handler.open == 1)
 
-    refused = await open_socket(handler, **REFUSING).hear()
-    peer.leave()
+    refused = await open_socket(handler, **REFUSING).receive()
+    peer.disconnect()
     await peer.task
 
     assert refused["status"] == 429
-    assert (await open_socket(handler, **REFUSING).hear())["type"] == "websocket.accept"
+    assert (await open_socket(handler, **REFUSING).receive())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize(
@@ -677,21 +678,21 @@ async def test_a_socket_without_a_credential_counts_for_good(open_socket, initia
         ("192.0.2.1", "::ffff:192.0.2.1", True),
     ],
 )
-async def test_shares_are_by_what_one_customer_gets(open_socket, guard, one, other, same):
-    handler = WebSocketHandler(executor(), guard, sockets=10, sockets_per_address=1)
+async def test_addresses_of_one_ipv6_network_share_a_limit(open_socket, authenticator, one, other, same):
+    handler = WebSocketHandler(executor(), authenticator, sockets=10, sockets_per_address=1)
     open_socket(handler, client=(one, 1))
     await until(lambda: handler.open == 1)
 
-    heard = await open_socket(handler, client=(other, 1), extensions={"websocket.http.response": {}}).hear()
+    received = await open_socket(handler, client=(other, 1), extensions={"websocket.http.response": {}}).receive()
 
-    assert heard.get("status") == (429 if same else None)
+    assert received.get("status") == (429 if same else None)
 
 
-async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, guard):
-    """Neither does what is left to be said keep the socket."""
-    handler = WebSocketHandler(executor(), guard, sockets=1, init_seconds=0.05)
+async def test_a_client_that_reads_nothing_before_the_init_is_disconnected(open_socket, authenticator):
+    """Unsent messages do not keep the socket either."""
+    handler = WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.05)
     peer = open_socket(handler, unread=1)
-    peer.say(*[{"type": "ping"}] * 10)
+    peer.send(*[{"type": "ping"}] * 10)
     began = time.monotonic()
 
     await asyncio.wait_for(peer.task, SAFE)
@@ -700,10 +701,10 @@ async def test_who_does_not_read_before_the_init_is_not_waited_for(open_socket, 
     assert handler.open == 0
 
 
-async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
-    """The event loop is everybody's, though the next frame lies ready."""
+async def test_a_client_that_sends_continuously_yields_to_others(peer):
+    """Although its next frame is always ready."""
     turns = 0
-    peer.say(*[{"type": "ping"}] * 500)
+    peer.send(*[{"type": "ping"}] * 500)
 
     while not peer.frames.empty():
         await asyncio.sleep(0)
@@ -712,11 +713,11 @@ async def test_who_sends_without_a_pause_leaves_others_their_turn(peer):
     assert turns >= 500
 
 
-async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_come_by(open_socket, guard):
-    handler, turns = WebSocketHandler(executor(), guard, sockets=30), 0
+async def test_large_messages_are_parsed_one_at_a_time(open_socket, authenticator):
+    handler, turns = WebSocketHandler(executor(), authenticator, sockets=30), 0
     peers = [await initialised(open_socket(handler)) for _ in range(30)]
     for peer in peers:
-        peer.say({"type": "ping", "payload": {"a": "x" * 20_000}})
+        peer.send({"type": "ping", "payload": {"a": "x" * 20_000}})
 
     while any(peer.received.empty() for peer in peers):
         await asyncio.sleep(0)
@@ -725,28 +726,31 @@ async def test_of_large_messages_one_is_parsed_in_a_turn_whichever_sockets_they_
     assert turns >= 30
 
 
-async def test_large_messages_of_others_wait_for_one_of_each_owner(open_socket, guard):
-    handler, large = WebSocketHandler(executor(), guard, sockets=50), {"type": "ping", "payload": {"a": "x" * 20_000}}
-    greedy = [await initialised(open_socket(handler, client=("192.0.2.1", 1))) for _ in range(40)]
+async def test_large_messages_are_parsed_in_turn_by_owner(open_socket, authenticator):
+    handler, large = (
+        WebSocketHandler(executor(), authenticator, sockets=50),
+        {"type": "ping", "payload": {"a": "x" * 20_000}},
+    )
+    busy = [await initialised(open_socket(handler, client=("192.0.2.1", 1))) for _ in range(40)]
     other = await initialised(open_socket(handler, client=("192.0.2.2", 1)))
-    for peer in greedy:
-        peer.say(large)
-    for peer in (greedy[0], other):
+    for peer in busy:
+        peer.send(large)
+    for peer in (busy[0], other):
         if peer is other:
-            other.say(large)
+            other.send(large)
         for _ in range(1000):
             if peer.received.empty():
                 await asyncio.sleep(0)
 
     assert not other.received.empty()
-    assert sum(not peer.received.empty() for peer in greedy) <= 10
+    assert sum(not peer.received.empty() for peer in busy) <= 10
 
 
-async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
-    """Nor is room kept for them."""
-    handler = WebSocketHandler(executor(), guard, sockets=1, send_seconds=0.05)
+async def test_a_client_that_does_not_read_is_disconnected(open_socket, authenticator):
+    """And stops counting."""
+    handler = WebSocketHandler(executor(), authenticator, sockets=1, send_seconds=0.05)
     peer = open_socket(handler, unread=3)
-    peer.say(INIT, *(subscribe(str(number)) for number in range(10)))
+    peer.send(INIT, *(subscribe(str(number)) for number in range(10)))
 
     await until(lambda: handler.open == 1)
     await until(lambda: handler.open == 0)
@@ -754,17 +758,17 @@ async def test_who_does_not_read_is_not_waited_for(open_socket, guard):
     assert peer.received.qsize() == 3
 
 
-# What is left behind.
+# Disconnects.
 
 
 @pytest.mark.parametrize("waits", [0, 1, 2, 3, 5, 8])
 @pytest.mark.sqlite  # a pool has tasks of its own, which end by themselves
-async def test_who_vanishes_while_writing_leaves_no_lock(peer, directory, waits):
-    """At whatever moment: the write is done or it is not, and the next one is."""
-    peer.say(*(subscribe(str(number), CREATE) for number in range(AT_A_TIME)))
+async def test_a_disconnect_during_a_write_leaves_no_lock(peer, directory, waits):
+    """At any moment: the write is committed or not, and the next one succeeds."""
+    peer.send(*(subscribe(str(number), CREATE) for number in range(MAX_CONCURRENT_OPERATIONS)))
     for _ in range(waits):
         await asyncio.sleep(0)
-    peer.leave()
+    peer.disconnect()
     await asyncio.wait_for(peer.task, SAFE)
 
     other = await executor().run(request(CREATE), directory, ADMIN)
@@ -776,13 +780,13 @@ def request(query: str) -> Any:
     return SimpleNamespace(query=query, variables={}, operation_name=None)
 
 
-async def test_who_vanishes_leaves_room(open_socket, guard):
-    handler = WebSocketHandler(executor(), guard, sockets=1)
+async def test_a_disconnected_socket_is_not_counted(open_socket, authenticator):
+    handler = WebSocketHandler(executor(), authenticator, sockets=1)
     for moment in range(4):
         peer = open_socket(handler)
-        peer.say(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
-        await peer.hear()
-        peer.leave()
+        peer.send(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
+        await peer.receive()
+        peer.disconnect()
         await asyncio.wait_for(peer.task, SAFE)
 
     assert handler.open == 0
@@ -808,50 +812,50 @@ _frames = st.one_of(
 
 @given(frames=st.lists(_frames, max_size=12), acknowledged=st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_whatever_is_sent_the_socket_ends_in_order(template, frames, acknowledged):
-    """With a code of the protocol, or when the other side leaves; never with a failure of ours."""
+def test_any_input_ends_the_socket_in_order(template, frames, acknowledged):
+    """With a code of the protocol, or at the client's disconnect; never with an internal error."""
 
-    async def play() -> list[Any]:
+    async def run() -> list[Any]:
         async with Directory(str(template)) as directory:
-            guard = Guard(READER)
-            peer = Peer(WebSocketHandler(executor(), guard, sockets=1), directory)
-            peer.say(*([INIT] if acknowledged else []))
+            authenticator = FakeAuthenticator(READER)
+            peer = Peer(WebSocketHandler(executor(), authenticator, sockets=1), directory)
+            peer.send(*([INIT] if acknowledged else []))
             for frame in frames:
                 peer.frames.put_nowait({"type": "websocket.receive", **frame})
-            peer.leave()
+            peer.disconnect()
             await asyncio.wait_for(peer.task, SAFE)
             assert asyncio.all_tasks() == {asyncio.current_task()}
             return [peer.received.get_nowait() for _ in range(peer.received.qsize())]
 
-    heard = asyncio.run(play())
+    received = asyncio.run(run())
 
-    codes = [frame["code"] for frame in heard if frame["type"] == "websocket.close"]
+    codes = [frame["code"] for frame in received if frame["type"] == "websocket.close"]
     assert set(codes) <= {4400, 4401, 4409, 4429}
     assert len(codes) <= 1
-    assert all("INTERNAL" not in frame.get("text", "") for frame in heard)
+    assert all("INTERNAL" not in frame.get("text", "") for frame in received)
 
 
-# The handshake, in the whole service.
+# The handshake, in the whole application.
 
 
 @pytest.fixture(scope="module")
-def listing(template: Path) -> TestClient:
-    """A service that knows everybody, and lists one other origin."""
+def service_with_origin(template: Path) -> TestClient:
+    """An application that accepts every request as an administrator, and allows one other origin."""
 
-    async def anybody(scope: Scope) -> Actor:
+    async def authenticate(scope: Scope) -> Actor:
         return ADMIN
 
-    return TestClient(create_app(settings_for(template, TANDEM_CORS_ORIGINS="https://app.example.com"), anybody))
+    return TestClient(create_app(settings_for(template, TANDEM_CORS_ORIGINS="https://app.example.com"), authenticate))
 
 
 @pytest.mark.parametrize(
     "origin",
     [None, "http://127.0.0.1:8000", "https://127.0.0.1:8000", "https://app.example.com", "HTTPS://APP.example.com"],
 )
-def test_pages_of_ours_and_those_listed_may_open_a_socket(listing, origin):
+def test_own_and_listed_origins_may_open_a_socket(service_with_origin, origin):
     headers = {} if origin is None else {"origin": origin}
 
-    with listing.websocket_connect(URL, [PROTOCOL], headers=headers) as opened:
+    with service_with_origin.websocket_connect(URL, [PROTOCOL], headers=headers) as opened:
         assert opened.accepted_subprotocol == PROTOCOL
 
 
@@ -867,8 +871,8 @@ def test_pages_of_ours_and_those_listed_may_open_a_socket(listing, origin):
         "",
     ],
 )
-def test_pages_of_other_sites_may_not_open_a_socket(listing, origin):
-    opening = listing.websocket_connect(URL, [PROTOCOL], headers={"origin": origin})
+def test_other_origins_may_not_open_a_socket(service_with_origin, origin):
+    opening = service_with_origin.websocket_connect(URL, [PROTOCOL], headers={"origin": origin})
 
     with pytest.raises(WebSocketDenialResponse) as refused, opening:
         pass
@@ -887,8 +891,8 @@ def test_pages_of_other_sites_may_not_open_a_socket(listing, origin):
         ("wss", "", "https://", False),
     ],
 )
-def test_a_page_is_ours_if_it_has_our_name_and_no_weaker_scheme(scheme, host, origin, allowed):
-    """Where a proxy has ended the encryption, `ws` is all that we see of it."""
+def test_an_origin_is_own_with_the_same_host_and_no_weaker_scheme(scheme, host, origin, allowed):
+    """Behind a proxy that terminates TLS, the scheme is `ws`."""
     scope = {"scheme": scheme, "headers": [(b"host", host.encode()), (b"origin", origin.encode())]}
 
     with contextlib.nullcontext() if allowed else pytest.raises(Forbidden):
@@ -896,12 +900,12 @@ def test_a_page_is_ours_if_it_has_our_name_and_no_weaker_scheme(scheme, host, or
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/graphql/", "/health/live", "/nowhere"])
-def test_no_other_path_takes_a_socket(service, path):
+def test_other_paths_refuse_websockets(service, path):
     with pytest.raises((WebSocketDisconnect, WebSocketDenialResponse)), service.websocket_connect(path, [PROTOCOL]):
         pass
 
 
-def test_in_production_nobody_is_served_without_a_credential(production):
+def test_production_requires_a_credential(production):
     with production.websocket_connect("/graphql", [PROTOCOL]) as opened:
         opened.send_json(INIT)
 
@@ -911,7 +915,7 @@ def test_in_production_nobody_is_served_without_a_credential(production):
     assert ended.value.code == 4403
 
 
-# On the wire.
+# A real server.
 
 
 @pytest.fixture(scope="module")
@@ -923,7 +927,7 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         lifespan="on",
         log_level="critical",
         ws="websockets-sansio",
-        ws_max_size=LARGEST,
+        ws_max_size=MAX_SIZE,
         ws_per_message_deflate=False,
     )
     server = uvicorn.Server(config)
@@ -953,7 +957,7 @@ def acknowledged(address: str) -> Iterator[ClientConnection]:
         yield opened
 
 
-def test_a_real_client_is_answered(server):
+def test_a_real_client_gets_responses(server):
     with acknowledged(server[1]) as opened:
         opened.send(
             json.dumps(
@@ -961,10 +965,10 @@ def test_a_real_client_is_answered(server):
             )
         )
 
-        heard = [json.loads(opened.recv(SAFE)) for _ in range(2)]
+        received = [json.loads(opened.recv(SAFE)) for _ in range(2)]
 
     names = [{"firstName": name} for name in ("Ada", "Charles", "Mary")]
-    assert heard == [answer(users={"nodes": names}), over()]
+    assert received == [response(users={"nodes": names}), complete()]
 
 
 @pytest.mark.parametrize(
@@ -973,11 +977,11 @@ def test_a_real_client_is_answered(server):
         ("{", 4400),
         (b"{}", 4400),
         (json.dumps(INIT), 4429),
-        ("x" * (LARGEST + 1), 1009),
+        ("x" * (MAX_SIZE + 1), 1009),
     ],
     ids=["no JSON", "binary", "init twice", "too large"],
 )
-def test_a_real_client_is_told_the_code(server, sent, code):
+def test_a_real_client_gets_the_close_code(server, sent, code):
     with acknowledged(server[1]) as opened:
         opened.send(sent)
 
@@ -988,7 +992,7 @@ def test_a_real_client_is_told_the_code(server, sent, code):
     assert ended.value.rcvd.code == code
 
 
-def test_a_real_browser_page_of_another_site_is_refused(server):
+def test_a_real_handshake_from_another_origin_is_refused(server):
     with pytest.raises(InvalidStatus) as refused, call(server[1], origin="http://evil.example.com"):
         pass
 
@@ -996,7 +1000,7 @@ def test_a_real_browser_page_of_another_site_is_refused(server):
     assert refused.value.response.headers["content-type"] == "application/problem+json"
 
 
-def test_a_server_that_leaves_says_that_it_will_be_back(server):
+def test_shutdown_closes_sockets_with_service_restart(server):
     with acknowledged(server[1]) as opened:
         server[0].should_exit = True
 

@@ -64,7 +64,7 @@ def remaining(http_client: TestClient) -> int:
     return int(found[1])
 
 
-def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database):
+def test_invalid_credentials_are_charged_to_the_address(database):
     """The handshake is a point, and so is the init."""
     good, codes = key(database, "reader"), []
     with service(database, TANDEM_RATE="6") as http_client:
@@ -83,7 +83,7 @@ def test_guesses_count_against_the_address_and_then_it_opens_no_socket(database)
     assert {"retry-after", "ratelimit", "ratelimit-policy", "x-request-id"} <= set(refused.value.headers)
 
 
-def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it(database):
+def test_a_handshake_with_a_valid_credential_is_charged_to_it(database):
     good = key(database, "reader", rate=10)
     with service(database, TANDEM_RATE="3") as http_client:
         http_client.get("/users", headers=bearer(good))
@@ -108,7 +108,7 @@ def test_a_handshake_with_a_credential_that_is_known_to_be_good_is_charged_to_it
         ("/health", {}),
     ],
 )
-def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
+def test_a_refused_handshake_costs_a_point(database, path, headers):
     with service(database, TANDEM_RATE="100", TANDEM_ALLOWED_HOSTS="127.0.0.1,testserver") as http_client:
         before = remaining(http_client)
 
@@ -133,7 +133,7 @@ def test_a_handshake_that_is_refused_costs_a_point(database, path, headers):
     ],
     ids=["ping", "pong", "7 kB", "no JSON", "nothing", "too early"],
 )
-def test_a_message_before_the_init_is_paid_for_by_the_address(database, sent, ends):
+def test_a_message_before_the_init_is_charged_to_the_address(database, sent, ends):
     with service(database, TANDEM_RATE="1000") as http_client:
         before = remaining(http_client)
         with http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL]) as session:
@@ -148,7 +148,7 @@ def test_a_message_before_the_init_is_paid_for_by_the_address(database, sent, en
     assert before - after == handshake + messages + last_request
 
 
-def test_messages_are_paid_for_by_size(database):
+def test_messages_are_charged_by_size(database):
     """By the credential's own rate, once the socket has shown one."""
     good = key(database, "reader", rate=1000)
     sizes = {1: 1, 16_000: 1, 17_000: 2, 100_000: 7}
@@ -165,7 +165,7 @@ def test_messages_are_paid_for_by_size(database):
     assert points == list(sizes.values())
 
 
-def test_operations_are_paid_for(database):
+def test_operations_are_charged(database):
     """A query is a point, a mutation five."""
     good = key(database, "admin", rate=7)
     group = 'mutation { createGroup(input: {name: "A"}) { group { name } } }'
@@ -188,7 +188,7 @@ def test_operations_are_paid_for(database):
     ],
     ids=["ping", "pong", "complete", "large operation"],
 )
-def test_without_points_all_but_a_small_operation_ends_the_socket(database, message):
+def test_without_points_only_a_small_operation_gets_an_error(database, message):
     good = key(database, "admin", rate=2)
     with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
@@ -201,7 +201,7 @@ def test_without_points_all_but_a_small_operation_ends_the_socket(database, mess
     assert ended.value.code == 1013
 
 
-def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
+def test_an_operation_refused_by_overload_is_charged(database):
     good = key(database, "admin", rate=1)
     with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
@@ -212,7 +212,7 @@ def test_an_operation_is_paid_for_where_there_is_no_place_for_it(database):
     assert [it["payload"][0]["extensions"]["code"] for it in answers] == ["OVERLOADED", "RATE_LIMITED"]
 
 
-def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch):
+def test_checking_the_credential_is_free(database, monkeypatch):
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "check_seconds", 0.01)
     good = key(database, "admin", rate=1)
     with service(database) as http_client, opened(http_client, good) as session:
@@ -222,7 +222,7 @@ def test_a_look_at_the_credential_in_between_costs_nothing(database, monkeypatch
         assert ask(session, "{ __typename }")["type"] == "next"
 
 
-def test_where_there_is_no_place_an_operation_is_turned_away(database):
+def test_operations_count_for_the_concurrency_limit(database):
     with service(database) as http_client, opened(http_client, key(database, "reader")) as session:
         session.receive_json()
         gate = http_client.app.state.concurrency_limit  # type: ignore[attr-defined]
@@ -237,7 +237,7 @@ def test_where_there_is_no_place_an_operation_is_turned_away(database):
     assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
 
 
-def test_the_query_of_a_socket_is_in_no_line(database, caplog, monkeypatch):
+def test_the_query_string_of_a_socket_is_not_logged(database, caplog, monkeypatch):
     uvicorn = logging.getLogger("uvicorn.error")
     with serving(create_app(settings_for(database))) as port, connected(port) as connection:
         monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
@@ -264,7 +264,7 @@ async def flood(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.send", "text": MUCH})
 
 
-def test_who_reads_nothing_does_not_keep_the_connection(monkeypatch):
+def test_a_connection_that_reads_nothing_is_closed(monkeypatch):
     monkeypatch.setattr(WebSocketProtocol, "parting", 0.1)
 
     with serving(flood) as port, connected(port) as connection:
@@ -278,7 +278,7 @@ def test_who_reads_nothing_does_not_keep_the_connection(monkeypatch):
     assert heard < len(MUCH) / 2
 
 
-def test_who_reads_gets_all():
+def test_a_connection_that_reads_gets_everything():
     with serving(flood) as port, connected(port) as connection:
         connection.sendall(UPGRADE)
         heard = 0

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
-from api.graphql.websocket.messages import LARGEST, LARGEST_BEFORE
+from api.graphql.websocket.messages import MAX_SIZE, MAX_SIZE_BEFORE_ACK
 from api.graphql.websocket.session import PROTOCOL
 from api.settings import read
 from schema.migrations.commands import migrate
@@ -100,9 +100,9 @@ def test_a_hostile_body_is_refused(port, path, body, code):
     [
         (BRACKETS.decode(), 1009),
         (TWICE.decode(), 1009),
-        (BRACKETS[: LARGEST_BEFORE - 1].decode(), 4400),
-        ('{"type": "ping", "payload": {"a": "' + "x" * LARGEST_BEFORE + '"}}', 1009),
-        ("[" * LARGEST_BEFORE, 4400),
+        (BRACKETS[: MAX_SIZE_BEFORE_ACK - 1].decode(), 4400),
+        ('{"type": "ping", "payload": {"a": "' + "x" * MAX_SIZE_BEFORE_ACK + '"}}', 1009),
+        ("[" * MAX_SIZE_BEFORE_ACK, 4400),
     ],
     ids=["brackets", "a key twice", "brackets that fit", "a large ping", "deep"],
 )
@@ -128,7 +128,7 @@ def test_values_are_counted_in_every_message(port, kind):
 
 
 def test_after_the_acknowledgement_a_message_may_be_large(port):
-    text = "x" * (LARGEST - 200)
+    text = "x" * (MAX_SIZE - 200)
     with opened(port) as connection:
         connection.send(INIT)
         connection.recv(SAFE)
@@ -141,7 +141,7 @@ def test_after_the_acknowledgement_a_message_may_be_large(port):
 def test_before_the_acknowledgement_a_large_message_ends_the_socket_with_its_first_bytes(port):
     with connected(port) as connection:
         websocket_frames.opened(connection)
-        connection.sendall(websocket_frames.text("x" * LARGEST_BEFORE * 2)[:100])
+        connection.sendall(websocket_frames.text("x" * MAX_SIZE_BEFORE_ACK * 2)[:100])
 
         ended = websocket_frames.read_frame(connection)
 

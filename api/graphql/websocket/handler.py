@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket, subprotocol `graphql-transport-ws`: who is let in, and within which limits."""
+"""GraphQL over WebSocket: admits sockets, and runs a session for each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from api.graphql.http import PATH
 from api.graphql.websocket.admission import Admission
-from api.graphql.websocket.handshake import TRY_AGAIN, check_origin, refuse
-from api.graphql.websocket.messages import Closing
+from api.graphql.websocket.handshake import check_origin, refuse
+from api.graphql.websocket.messages import CloseCode, SocketClosed
 from api.graphql.websocket.session import Session
 from api.middleware.client_identity import client_address, client_identifier, credential_name
 from api.middleware.rate_limit import RateLimiter
@@ -21,21 +22,21 @@ from schema.engine.model.policy import Actor
 from schema.graphql.execution.executor import Executor
 
 INIT_SECONDS = 5.0
-# With what `authenticate` remembers, a socket outlives its credential by 5 s at most.
+# With what `authenticate` caches, a socket outlives its credential by at most 5 s.
 CHECK_SECONDS = 1.0
-# So long may the other side leave unread what it asked for.
+# How long a client may leave a message unread.
 SEND_SECONDS = 20.0
-# So long a large message may wait until it is parsed.
-TURN_SECONDS = 20.0
-_BUSY = "too many large messages wait to be read"
+# How long a large message may wait to be parsed.
+PARSE_WAIT_SECONDS = 20.0
+_BUSY = "too many large messages are waiting to be parsed"
 Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
 class WebSocketHandler:
-    """`/graphql` for WebSockets; `sockets` may be open at a time, and `sockets_per_address` without a valid credential.
+    """`/graphql` for WebSockets: at most `sockets`, and `sockets_per_address` without a valid credential.
 
-    A credential may have a `share` of them, in percent, and more as long as fewer than half are open.
-    `rates` charges each message; the handshake has been charged by who passes it on.
+    A credential has a `share` of them in percent, and more while fewer than half are open. `rates` charges each
+    message; middleware has charged the handshake.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting
@@ -62,54 +63,52 @@ class WebSocketHandler:
         self.init_seconds = init_seconds
         self.check_seconds = check_seconds
         self.send_seconds = send_seconds
-        # A socket reads one message at a time, so no more can wait than there are sockets: half of the line is enough.
-        self._turns = ConcurrencyLimit(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        # A socket reads one message at a time, so no more can wait than there are sockets; an owner may use half.
+        self._parsing = ConcurrencyLimit(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
         self._origins = frozenset(origins)
 
     @property
     def open(self) -> int:
-        """How many sockets are open."""
+        """The number of open sockets."""
         return len(self.admission)
 
     @asynccontextmanager
-    async def turn(self, scope: Scope) -> AsyncIterator[None]:
-        """A turn to parse a large message: one at a time in the process, for one owner after another.
+    async def parsing_turn(self, scope: Scope) -> AsyncIterator[None]:
+        """Wait to parse a large message: one at a time in the process, in turn by owner.
 
         Raises:
-            Closing: it takes too long until it is this owner's turn.
+            SocketClosed: the wait takes too long.
         """
         try:
-            async with self._turns.hold(self.identify(scope), TURN_SECONDS):
+            async with self._parsing.hold(self.identify(scope), PARSE_WAIT_SECONDS):
                 await asyncio.sleep(0)
                 yield
         except Overloaded as error:
-            raise Closing(TRY_AGAIN, error.detail) from None
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, error.detail) from None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One socket, from its handshake to its end."""
+        """Serve one socket from its handshake to its end."""
         if (await receive())["type"] != "websocket.connect":
             return
         try:
             check_origin(scope, self._origins)
             credential = credential_name(scope)
-            opening = self.admission.enter(client_address(scope) if credential is None else None, credential)
+            socket = self.admission.admit(client_address(scope) if credential is None else None, credential)
         except DirectoryError as error:
             await refuse(error, scope, send)
             return
         try:
-            await Session(self, opening, scope, receive, send).run()
+            await Session(self, socket, scope, receive, send).run()
         finally:
-            self.admission.leave(opening)
+            self.admission.remove(socket)
 
 
-def socket_routes(door: WebSocketHandler) -> list[WebSocketRoute]:
-    """The one path of this door, and all others, where there is nothing."""
-    return [WebSocketRoute("/graphql", door), WebSocketRoute("/{path:path}", _Nowhere())]
+def websocket_routes(handler: WebSocketHandler) -> list[WebSocketRoute]:
+    """The route of GraphQL over WebSocket, and one that refuses all other paths."""
+    return [WebSocketRoute(PATH, handler), WebSocketRoute("/{path:path}", _NotFoundHandler())]
 
 
-class _Nowhere:
-    """Refuses a handshake for a path where there is no WebSocket."""
-
+class _NotFoundHandler:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (await receive())["type"] == "websocket.connect":
             await refuse(NotFound(f"there is no WebSocket at {scope['path'][:200]}"), scope, send)

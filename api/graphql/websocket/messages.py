@@ -1,4 +1,4 @@
-"""The messages of `graphql-transport-ws`: read from frames and written as text. Nothing here waits or sends.
+"""Messages and close codes of `graphql-transport-ws`: parsed from frames and written as text, without any I/O.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import orjson
@@ -17,50 +18,61 @@ from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.strict_json import parse_json
 from schema.graphql.execution.executor import Request
 
-# Bytes that a message may have, and one from a client that has not been acknowledged.
-LARGEST, LARGEST_BEFORE = 2**20, 8 * 1024
-# A close frame has room for so many bytes.
-LONGEST_REASON = 123
-
-TOO_BIG, TRY_AGAIN = 1009, 1013
-INVALID, UNAUTHORIZED, FORBIDDEN, SUBPROTOCOL, LATE, TAKEN, TOO_MANY = 4400, 4401, 4403, 4406, 4408, 4409, 4429
-INTERNAL = 4500
-
-ACKNOWLEDGEMENT = '{"type":"connection_ack"}'
+# Bytes of a message, and of one before `connection_ack`.
+MAX_SIZE, MAX_SIZE_BEFORE_ACK = 2**20, 8 * 1024
+# Bytes of a reason in a close frame (RFC 6455, 5.5).
+MAX_REASON_BYTES = 123
+CONNECTION_ACK = '{"type":"connection_ack"}'
 _MEMBERS = {"type", "id", "payload"}
 
 
-class Closing(Exception):
-    """The end of a socket, by us: the code and the reason that the other side is told."""
+class CloseCode(IntEnum):
+    """Close codes of RFC 6455 (1xxx) and of the protocol (4xxx)."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    POLICY_VIOLATION = 1008
+    TOO_BIG = 1009
+    TRY_AGAIN_LATER = 1013
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    SUBPROTOCOL_NOT_ACCEPTABLE = 4406
+    INITIALISATION_TIMEOUT = 4408
+    SUBSCRIBER_EXISTS = 4409
+    TOO_MANY_INITIALISATION_REQUESTS = 4429
+    INTERNAL_SERVER_ERROR = 4500
+
+
+class SocketClosed(Exception):
+    """Ends the socket from this side, with a close code and a reason."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+        self.reason = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
-class Init:
-    """Somebody wants to begin, and may say who it is."""
+class ConnectionInit:
+    """Starts the session. The payload may carry the credential."""
 
     payload: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there?"""
+    """Requests a `pong`."""
 
     payload: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """I am."""
+    """Answers a `ping`, or is sent unasked as a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """An operation to be run, whose answers carry this id."""
+    """Runs an operation; its responses carry this id."""
 
     id: str
     request: Request
@@ -68,84 +80,81 @@ class Subscribe:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Nobody waits for the answers of this operation any more."""
+    """Cancels the operation with this id."""
 
     id: str
 
 
-Message = Init | Ping | Pong | Subscribe | Complete
+Message = ConnectionInit | Ping | Pong | Subscribe | Complete
 
 
-def read(frame: Frame, most: int = LARGEST) -> Message:
-    """The message in a frame; `Closing` where it is none that a client may send, or has more than `most` bytes."""
+def parse_message(frame: Frame, max_size: int = MAX_SIZE) -> Message:
+    """Parse a frame; raises `SocketClosed` if it is no valid message of a client, or too large."""
     text = frame.get("text")
     if text is None:
-        raise Closing(INVALID, "Invalid message: it has to be text")
+        raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message: it must be text")
     body = text.encode(errors="surrogatepass")
-    if len(body) > most:
-        raise Closing(TOO_BIG, f"A message may have {most} bytes{' before connection_ack' if most < LARGEST else ''}")
+    if len(body) > max_size:
+        before = " before connection_ack" if max_size < MAX_SIZE else ""
+        raise SocketClosed(CloseCode.TOO_BIG, f"A message may have {max_size} bytes{before}")
     try:
         return _message(parse_json(body))
     except (BadRequest, QueryTooComplex) as error:
-        raise Closing(INVALID, f"Invalid message: {error.detail}") from None
+        raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message: {error.detail}") from None
 
 
 def pong(payload: Mapping[str, Any] | None) -> str:
-    """The answer to a ping: what it brought is given back."""
+    """The answer to a ping, with the ping's payload."""
     return orjson.dumps({"type": "pong"} if payload is None else {"type": "pong", "payload": payload}).decode()
 
 
-def following(id: str, answer: bytes) -> str:
-    """The next answer of an operation."""
-    return (b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(id), answer)).decode()
+def next_message(id: str, response: bytes) -> str:
+    """A response of an operation; `response` is JSON."""
+    return (b'{"id":%b,"type":"next","payload":%b}' % (orjson.dumps(id), response)).decode()
 
 
-def failed(id: str, errors: Sequence[Mapping[str, Any]]) -> str:
-    """Why an operation was not run. It is over with that."""
+def error_message(id: str, errors: Sequence[Mapping[str, Any]]) -> str:
+    """Why an operation was not run. It ends the operation."""
     return orjson.dumps({"id": id, "type": "error", "payload": errors}).decode()
 
 
-def completed(id: str) -> str:
-    """There are no more answers to an operation."""
+def complete_message(id: str) -> str:
+    """The end of an operation."""
     return orjson.dumps({"id": id, "type": "complete"}).decode()
 
 
-def _message(sent: Any) -> Message:
-    if not isinstance(sent, dict):
-        raise BadRequest("it has to be a JSON object")
-    if unknown := sent.keys() - _MEMBERS:
-        raise BadRequest(f"it has type, id and payload, and no {min(unknown)}")
-    match sent.get("type"):
+def _message(members: Any) -> Message:
+    if not isinstance(members, dict):
+        raise BadRequest("it must be a JSON object")
+    if unknown := members.keys() - _MEMBERS:
+        raise BadRequest(f"its members are type, id and payload, not {min(unknown)}")
+    match members.get("type"):
         case "connection_init":
-            return Init(_payload(sent) or {})
+            return ConnectionInit(_payload(members) or {})
         case "ping":
-            return Ping(_payload(sent))
+            return Ping(_payload(members))
         case "pong":
-            _payload(sent)
+            _payload(members)
             return Pong()
         case "subscribe":
-            return Subscribe(_id(sent), request_of(_required_payload(sent)))
+            id, payload = _id(members), _payload(members)
+            if payload is None:
+                raise BadRequest("its payload is missing")
+            return Subscribe(id, request_of(payload))
         case "complete":
-            return Complete(_id(sent))
-    raise BadRequest("its type has to be connection_init, ping, pong, subscribe or complete")
+            return Complete(_id(members))
+    raise BadRequest("its type must be connection_init, ping, pong, subscribe or complete")
 
 
-def _payload(sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    payload = sent.get("payload")
+def _payload(members: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    payload = members.get("payload")
     if payload is None or isinstance(payload, dict):
         return payload
-    raise BadRequest("its payload has to be an object")
+    raise BadRequest("its payload must be an object")
 
 
-def _required_payload(sent: Mapping[str, Any]) -> Mapping[str, Any]:
-    payload = _payload(sent)
-    if payload is None:
-        raise BadRequest("its payload is missing")
-    return payload
-
-
-def _id(sent: Mapping[str, Any]) -> str:
-    id = sent.get("id")
+def _id(members: Mapping[str, Any]) -> str:
+    id = members.get("id")
     if not isinstance(id, str) or not id:
-        raise BadRequest("its id has to be a string that is not empty")
+        raise BadRequest("its id must be a non-empty string")
     return id

@@ -1,7 +1,7 @@
-"""One `graphql-transport-ws` session: how it is initialised, what runs at a time, what it pays, when it ends.
+"""One `graphql-transport-ws` session: initialisation, running operations, charging messages, and the end.
 
-Operations go to the executor of the HTTP door, so limits, access and answers are the same. Every way to the end of a
-socket is an exception in its group of tasks: whoever raises it, the others are cancelled before the close frame goes.
+Operations run in the same executor as over HTTP, so that limits, access and responses are the same. Every end of a
+socket is an exception in its task group, which cancels all tasks before the close frame is sent.
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
@@ -10,238 +10,228 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from starlette.types import Message as Frame
 from starlette.types import Receive, Scope, Send
 
 from api.graphql.websocket import messages
-from api.graphql.websocket.admission import Opening
-from api.graphql.websocket.handshake import MESSAGE_SIZE, introduced
-from api.graphql.websocket.messages import Closing, Complete, Init, Message, Ping, Subscribe
+from api.graphql.websocket.admission import OpenSocket
+from api.graphql.websocket.handshake import MESSAGE_SIZE, request_scope
+from api.graphql.websocket.messages import CloseCode, Complete, ConnectionInit, Message, Ping, SocketClosed, Subscribe
 from api.http.problem_details import PayloadTooLarge, TooManyRequests
 from api.middleware.client_identity import credential_name
 from api.middleware.request_cost import POINT_BYTES, cost_of_size, text_size
 from api.middleware.response import WAIT_SECONDS
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
 from schema.engine.model.policy import Actor
-from schema.graphql.execution.errors import INTERNAL, RequestRefused, graphql_error
+from schema.graphql.execution.errors import INTERNAL_ERROR, GraphQLRequestError, directory_error
 from schema.graphql.execution.executor import Request
 
 if TYPE_CHECKING:
     from api.graphql.websocket.handler import WebSocketHandler
 
 PROTOCOL = "graphql-transport-ws"
-AT_A_TIME = 20
-# How long what is sent may wait on a socket that was never initialised.
+MAX_CONCURRENT_OPERATIONS = 20
+# How long a client may leave a message unread on a socket that is not initialised.
 UNINITIALISED_SEND_SECONDS = 1.0
 log = logging.getLogger("tandem.socket")
 
 
-class Gone(Exception):
-    """The other side is not there any more."""
+class Disconnected(Exception):
+    """The client has closed the socket, or the connection is lost."""
 
 
 class Session:
     """One socket, from its handshake to its end."""
 
-    def __init__(self, door: WebSocketHandler, opening: Opening, scope: Scope, receive: Receive, send: Send) -> None:
-        self._door = door
-        self._opening = opening
+    def __init__(
+        self, handler: WebSocketHandler, socket: OpenSocket, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._handler = handler
+        self._socket = socket
         self._send_seconds = UNINITIALISED_SEND_SECONDS
         self._scope = scope
         self._receive = receive
         self._send = send
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._room = asyncio.Semaphore(AT_A_TIME)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_OPERATIONS)
 
     async def run(self) -> None:
-        """Serve until either side has had enough."""
-        end: Closing | None = None
+        """Serve until either side closes the socket."""
+        end: SocketClosed | None = None
         try:
-            await self._live()
-        except* Gone:
+            await self._serve()
+        except* Disconnected:
             pass
-        except* Closing as several:
-            end = next(error for error in several.exceptions if isinstance(error, Closing))
+        except* SocketClosed as errors:
+            end = next(error for error in errors.exceptions if isinstance(error, SocketClosed))
         except* Exception:
             log.exception("a socket failed")
-            end = Closing(messages.INTERNAL, "Internal server error")
+            end = SocketClosed(CloseCode.INTERNAL_SERVER_ERROR, "Internal server error")
         if end is not None:
-            with contextlib.suppress(Gone):
-                await self._pass({"type": "websocket.close", "code": end.code, "reason": end.reason})
+            with contextlib.suppress(Disconnected):
+                await self._send_frame({"type": "websocket.close", "code": end.code, "reason": end.reason})
 
-    async def _live(self) -> NoReturn:
+    async def _serve(self) -> NoReturn:
         await self._initialise()
-        await self._say(messages.ACKNOWLEDGEMENT)
+        await self._send_text(messages.CONNECTION_ACK)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
+            group.create_task(self._check_credential())
             while True:
-                await self._heed(group)
+                await self._handle_message(group)
 
     async def _initialise(self) -> None:
-        """Accept the handshake, and wait for a valid `connection_init`. All of it has `init_seconds`."""
-        begun = False
+        """Accept the handshake, and wait for a valid `connection_init`, for `init_seconds` in all."""
+        initialised = False
         try:
-            async with asyncio.timeout(self._door.init_seconds) as self._opening.deadline:
+            async with asyncio.timeout(self._handler.init_seconds) as self._socket.deadline:
                 await self._accept()
-                init = await self._init()
-                begun = True
-                self._scope = introduced(self._scope, init.payload)
+                init = await self._receive_init()
+                initialised = True
+                self._scope = request_scope(self._scope, init.payload)
                 await self._authenticate()
         except Unauthenticated:
-            raise Closing(messages.FORBIDDEN, "Forbidden") from None
+            raise SocketClosed(CloseCode.FORBIDDEN, "Forbidden") from None
         except TimeoutError:
-            if self._opening.evicted or begun:
-                raise Closing(messages.TRY_AGAIN, "Try again later") from None
-            raise Closing(messages.LATE, "Connection initialisation timeout") from None
+            if self._socket.evicted or initialised:
+                raise SocketClosed(CloseCode.TRY_AGAIN_LATER, "Try again later") from None
+            raise SocketClosed(CloseCode.INITIALISATION_TIMEOUT, "Connection initialisation timeout") from None
         finally:
-            self._opening.deadline = None
-        self._bound_messages(messages.LARGEST)
+            self._socket.deadline = None
+        self._limit_messages(messages.MAX_SIZE)
         try:
-            self._door.admission.initialised(self._opening, credential_name(self._scope))
-        except TooManyRequests as refusal:
-            raise Closing(messages.TRY_AGAIN, refusal.detail) from None
-        self._send_seconds = self._door.send_seconds
+            self._handler.admission.initialise(self._socket, credential_name(self._scope))
+        except TooManyRequests as error:
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, error.detail) from None
+        self._send_seconds = self._handler.send_seconds
 
     async def _accept(self) -> None:
-        agreed = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
-        headers = {"headers": list(given)} if (given := self._scope.get("response_headers")) else {}
-        self._bound_messages(messages.LARGEST_BEFORE)
-        await self._pass({"type": "websocket.accept", "subprotocol": agreed, **headers})
-        if agreed is None:
-            raise Closing(messages.SUBPROTOCOL, "Subprotocol not acceptable")
+        subprotocol = PROTOCOL if PROTOCOL in self._scope["subprotocols"] else None
+        self._limit_messages(messages.MAX_SIZE_BEFORE_ACK)
+        headers = list(self._scope.get("response_headers", ()))
+        await self._send_frame({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
+        if subprotocol is None:
+            raise SocketClosed(CloseCode.SUBPROTOCOL_NOT_ACCEPTABLE, "Subprotocol not acceptable")
 
-    def _bound_messages(self, most: int) -> None:
-        """Have the server end the socket at a larger message, before it is all there. Other servers read it first."""
-        bound = self._scope.get("extensions", {}).get(MESSAGE_SIZE)
-        if bound is not None:
-            bound(most)
+    def _limit_messages(self, max_size: int) -> None:
+        """Let the server close the socket at a larger message, before it is complete. Other servers read it first."""
+        set_limit = self._scope.get("extensions", {}).get(MESSAGE_SIZE)
+        if set_limit is not None:
+            set_limit(max_size)
 
-    async def _init(self) -> Init:
-        """The message that begins it all; before it, nothing may be asked for."""
+    async def _receive_init(self) -> ConnectionInit:
+        """Wait for `connection_init`; before it, no operation may be requested."""
         while True:
-            frame, _, refusal = await self._next()
+            frame, _, refusal = await self._receive_charged()
             if refusal is not None:
-                raise Closing(messages.TRY_AGAIN, refusal.title)
-            match await self._read(frame, messages.LARGEST_BEFORE):
-                case Init() as init:
+                raise SocketClosed(CloseCode.TRY_AGAIN_LATER, refusal.title)
+            match await self._parse(frame, messages.MAX_SIZE_BEFORE_ACK):
+                case ConnectionInit() as init:
                     return init
                 case Ping(payload):
-                    await self._say(messages.pong(payload))
+                    await self._send_text(messages.pong(payload))
                 case Subscribe():
-                    raise Closing(messages.UNAUTHORIZED, "Unauthorized")
+                    raise SocketClosed(CloseCode.UNAUTHORIZED, "Unauthorized")
 
-    async def _watch(self) -> NoReturn:
-        """See to it that the credential is still good."""
+    async def _check_credential(self) -> NoReturn:
+        """End the socket when its credential is no longer valid."""
         while True:
-            await asyncio.sleep(self._door.check_seconds)
+            await asyncio.sleep(self._handler.check_seconds)
             await self._authenticate()
 
-    async def _heed(self, group: asyncio.TaskGroup) -> None:
-        """Do as the next message says. Without points, an operation is answered with an error; all else is the end."""
-        frame, scope, refusal = await self._next()
+    async def _handle_message(self, group: asyncio.TaskGroup) -> None:
+        """Handle one message. If the rate limit refuses an operation, it gets an error; all else ends the socket."""
+        frame, scope, refusal = await self._receive_charged()
         if refusal is not None and _size(frame) > POINT_BYTES:
-            raise Closing(messages.TRY_AGAIN, refusal.title)
-        match await self._read(frame):
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, refusal.title)
+        match await self._parse(frame):
             case Subscribe(id) if refusal is not None and id not in self._running:
-                await self._say(messages.failed(id, [_told(refusal)]))
+                await self._send_text(messages.error_message(id, [directory_error(refusal)]))
             case _ if refusal is not None:
-                raise Closing(messages.TRY_AGAIN, refusal.title)
-            case Init():
-                raise Closing(messages.TOO_MANY, "Too many initialisation requests")
+                raise SocketClosed(CloseCode.TRY_AGAIN_LATER, refusal.title)
+            case ConnectionInit():
+                raise SocketClosed(CloseCode.TOO_MANY_INITIALISATION_REQUESTS, "Too many initialisation requests")
             case Ping(payload):
-                await self._say(messages.pong(payload))
+                await self._send_text(messages.pong(payload))
             case Complete(id):
                 if task := self._running.pop(id, None):
                     task.cancel()
             case Subscribe(id, request):
                 if id in self._running:
-                    raise Closing(messages.TAKEN, f"Subscriber for {id} already exists")
-                # Where there is no room, this waits, and all that the other side sends waits unread behind it.
-                await self._room.acquire()
-                task = self._running[id] = group.create_task(self._serve(id, request, scope))
-                task.add_done_callback(lambda _: self._room.release())
+                    raise SocketClosed(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {id} already exists")
+                # While no slot is free, further messages stay unread.
+                await self._slots.acquire()
+                task = self._running[id] = group.create_task(self._run_operation(id, request, scope))
+                task.add_done_callback(lambda _: self._slots.release())
 
-    async def _serve(self, id: str, request: Request, scope: Scope) -> None:
-        """Run an operation, and tell what came of it, unless nobody waits for it any more."""
+    async def _run_operation(self, id: str, request: Request, scope: Scope) -> None:
+        """Run an operation, and send its response."""
         try:
-            async with contextlib.aclosing(self._answers(request, scope)) as answers:
-                async for answer in answers:
-                    await self._say(messages.following(id, answer))
-            last = messages.completed(id)
-        except (Closing, Gone):
+            await self._send_text(messages.next_message(id, await self._execute(request, scope)))
+            last = messages.complete_message(id)
+        except (SocketClosed, Disconnected):
             raise
-        except RequestRefused as error:
-            last = messages.failed(id, error.errors)
+        except GraphQLRequestError as error:
+            last = messages.error_message(id, error.errors)
         except DirectoryError as error:
-            last = messages.failed(id, [_told(error)])
+            last = messages.error_message(id, [directory_error(error)])
         except Exception:
             log.exception("an operation failed")
-            last = messages.failed(id, [{"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}])
-        # Its id is free again as soon as the other side hears that it is over.
+            last = messages.error_message(id, [INTERNAL_ERROR])
+        # The client may use the id again as soon as it receives this.
         self._running.pop(id, None)
-        await self._say(last)
+        await self._send_text(last)
 
-    async def _answers(self, request: Request, scope: Scope) -> AsyncGenerator[bytes, None]:
-        """Those of an operation: of a query or mutation, one."""
-        if len(request.query.encode()) > self._door.document_limit:
-            raise PayloadTooLarge(f"a document may have {self._door.document_limit} bytes")
-        yield await self._run(request, scope)
-
-    async def _run(self, request: Request, scope: Scope) -> bytes:
-        """Its answer, once there is a place for it among all that runs."""
+    async def _execute(self, request: Request, scope: Scope) -> bytes:
+        """Run an operation within the limit on concurrent requests."""
+        if len(request.query.encode()) > self._handler.document_limit:
+            raise PayloadTooLarge(f"a document may have {self._handler.document_limit} bytes")
         state = scope["app"].state
-        async with state.concurrency_limit.hold(self._door.identify(scope), WAIT_SECONDS):
-            actor = await self._authenticate()
-            return await self._door.executor.run(request, state.directory, actor, spend=scope.get("charge_mutations"))
+        async with state.concurrency_limit.hold(self._handler.identify(scope), WAIT_SECONDS):
+            actor, spend = await self._authenticate(), scope.get("charge_mutations")
+            return await self._handler.executor.run(request, state.directory, actor, spend=spend)
 
     async def _authenticate(self) -> Actor:
-        """Who asks, as of now; the socket ends where that cannot be said."""
+        """The actor as of now; ends the socket if the credential is not valid."""
         try:
-            return await self._door.authenticate(self._scope)
+            return await self._handler.authenticate(self._scope)
         except (Unauthenticated, Forbidden):
-            raise Closing(messages.FORBIDDEN, "Forbidden") from None
+            raise SocketClosed(CloseCode.FORBIDDEN, "Forbidden") from None
         except DirectoryError as error:
-            raise Closing(messages.TRY_AGAIN, error.title) from error
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, error.title) from error
 
-    async def _next(self) -> tuple[Frame, Scope, TooManyRequests | None]:
-        """The next message unread, the scope that it was charged in, and why it cannot be paid for, if it cannot."""
-        # A frame may lie ready, and then the next: others have to have their turn in between.
+    async def _receive_charged(self) -> tuple[Frame, Scope, TooManyRequests | None]:
+        """Receive and charge a message: the frame, the scope that it was charged in, and the refusal, if any."""
+        # Frames may be ready one after another: let other tasks run in between.
         await asyncio.sleep(0)
         frame = await self._receive()
         if frame["type"] == "websocket.disconnect":
-            raise Gone
+            raise Disconnected
         scope = dict(self._scope)
         try:
-            await self._door.rates.charge(scope, cost_of_size(_size(frame)))
+            await self._handler.rates.charge(scope, cost_of_size(_size(frame)))
         except TooManyRequests as refusal:
             return frame, scope, refusal
         return frame, scope, None
 
-    async def _read(self, frame: Frame, most: int = messages.LARGEST) -> Message:
-        """The message in a frame; a large one when it is its owner's turn."""
+    async def _parse(self, frame: Frame, max_size: int = messages.MAX_SIZE) -> Message:
+        """Parse a frame; a large one in turn with those of other owners."""
         if _size(frame) <= POINT_BYTES:
-            return messages.read(frame, most)
-        async with self._door.turn(self._scope):
-            return messages.read(frame, most)
+            return messages.parse_message(frame, max_size)
+        async with self._handler.parsing_turn(self._scope):
+            return messages.parse_message(frame, max_size)
 
-    async def _say(self, text: str) -> None:
-        await self._pass({"type": "websocket.send", "text": text})
+    async def _send_text(self, text: str) -> None:
+        await self._send_frame({"type": "websocket.send", "text": text})
 
-    async def _pass(self, frame: Frame) -> None:
-        """Send a frame; `Gone` where nobody takes it."""
+    async def _send_frame(self, frame: Frame) -> None:
+        """Send a frame; raises `Disconnected` if the connection is lost or the client does not read it in time."""
         try:
             async with asyncio.timeout(self._send_seconds):
                 await self._send(frame)
         except OSError as error:
-            raise Gone from error
-
-
-def _told(error: DirectoryError) -> Mapping[str, Any]:
-    """An error as GraphQL has it."""
-    return {"message": error.detail, "extensions": graphql_error(error)}
+            raise Disconnected from error
 
 
 def _size(frame: Frame) -> int:

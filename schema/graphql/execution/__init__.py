@@ -1,1 +1,1 @@
-"""From a GraphQL document to its response: limits, validation, selections, plans."""
+"""From a GraphQL document to its response: `executor.py` is the entry; limits, validation, compilation, mutations."""

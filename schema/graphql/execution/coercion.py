@@ -1,8 +1,8 @@
-"""Variables and arguments as graphql-core coerces them, with all that a document fixes worked out once.
+"""Coercion of variables and arguments, prepared once per document where types are simple.
 
-graphql-core looks at types and nodes anew with each request. Most variables are of a plain type, and most arguments
-are a variable or a literal: those are coerced here, and whatever is not plain, or not in order, is left to
-graphql-core, whose words the errors are in any case.
+graphql-core resolves types and nodes again on every request. Most variables have a simple type, and most arguments are
+a variable or a literal: those are coerced here. Everything else, and every invalid value, is left to graphql-core, so
+that results and error messages are always the same as its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from graphql import (
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_argument_values, get_variable_values
 
-_TAKES: dict[str, Callable[[Any], bool]] = {
+_ACCEPTS: dict[str, Callable[[Any], bool]] = {
     "ID": lambda value: type(value) is str,
     "String": lambda value: type(value) is str,
     "Boolean": lambda value: type(value) is bool,
@@ -40,109 +40,119 @@ _TAKES: dict[str, Callable[[Any], bool]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
-    """A variable of a plain type: which values it takes, and what comes of it if none is sent, where that may be."""
+class _SimpleVariable:
+    """A variable of a simple type. `default` is the result if it is not sent; None if it is required."""
 
     name: str
     signature: GraphQLVariableSignature
-    takes: Callable[[Any], bool]
-    absent: VariableValues | None
+    accepts: Callable[[Any], bool]
+    default: VariableValues | None
     nullable: bool
 
 
-class Variables:
-    """The variables of an operation; they are looked over if it is to be asked again (`lasting`)."""
+class VariableCoercion:
+    """Coerces the variables of an operation. Prepares for many requests if the document is `cached`."""
 
     def __init__(
-        self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode], most_errors: int, *, lasting: bool
+        self, schema: GraphQLSchema, definitions: Sequence[VariableDefinitionNode], max_errors: int, *, cached: bool
     ) -> None:
         self._schema = schema
         self._definitions = definitions
-        self._most_errors = most_errors
-        known = [_plain(schema, node) if lasting else None for node in definitions]
-        self._known = [it for it in known if it is not None]
-        self._all_plain = len(self._known) == len(known)
+        self._max_errors = max_errors
+        variables = [_simple_variable(schema, node) if cached else None for node in definitions]
+        self._simple = [variable for variable in variables if variable is not None]
+        self._all_simple = len(self._simple) == len(variables)
 
-    def read(self, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
-        """What the caller has sent for them, or all that is wrong with that."""
-        found = self._quickly(given) if self._all_plain else None
-        return found or get_variable_values(self._schema, self._definitions, dict(given), self._most_errors)
+    def coerce(self, sent: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
+        """Coerce the values that a client sent, or list everything that is wrong with them."""
+        values = self._coerce_simple(sent) if self._all_simple else None
+        return values or get_variable_values(self._schema, self._definitions, dict(sent), self._max_errors)
 
-    def _quickly(self, given: Mapping[str, Any]) -> VariableValues | None:
+    def _coerce_simple(self, sent: Mapping[str, Any]) -> VariableValues | None:
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, Any] = {}
-        for it in self._known:
-            value = given.get(it.name, Undefined)
-            if it.takes(value) or (value is None and it.nullable):
-                sources[it.name] = VariableValueSource(it.signature, value)
-                coerced[it.name] = value
-            elif value is Undefined and it.absent is not None:
-                sources |= it.absent.sources
-                coerced |= it.absent.coerced
+        for variable in self._simple:
+            value = sent.get(variable.name, Undefined)
+            if variable.accepts(value) or (value is None and variable.nullable):
+                sources[variable.name] = VariableValueSource(variable.signature, value)
+                coerced[variable.name] = value
+            elif value is Undefined and variable.default is not None:
+                sources |= variable.default.sources
+                coerced |= variable.default.coerced
             else:
                 return None
         return VariableValues(sources, coerced)
 
 
-class Arguments:
-    """The arguments of a field in a document."""
+class ArgumentCoercion:
+    """Coerces the arguments of one field of a document."""
 
     def __init__(self, definition: GraphQLField, node: FieldNode) -> None:
         self._definition, self._node = definition, node
-        sent = {it.name.value: it.value for it in node.arguments or ()}
-        # Each variable: what it is for, its name, whether it has to be sent, and whether it may not be null.
+        literals = {argument.name.value: argument.value for argument in node.arguments or ()}
+        # Of each argument that is a variable: its own name, the variable's, whether it is required, whether non-null.
         self._variables = [
-            (known.out_name or name, value.name.value, is_required_argument(known), is_non_null_type(known.type))
-            for name, known in definition.args.items()
-            if isinstance(value := sent.get(name), VariableNode)
+            (
+                argument.out_name or name,
+                value.name.value,
+                is_required_argument(argument),
+                is_non_null_type(argument.type),
+            )
+            for name, argument in definition.args.items()
+            if isinstance(value := literals.get(name), VariableNode)
         ]
-        self._fixed = None if any(map(_varies, sent.values())) else _fixed(definition, node)
+        self._constants = None if any(map(_has_variables, literals.values())) else _constants(definition, node)
 
-    def read(self, variables: VariableValues) -> dict[str, Any]:
-        """Their values; `GraphQLError` where they make no sense."""
-        found = None if self._fixed is None else self._quickly({**self._fixed}, variables.coerced)
-        return get_argument_values(self._definition, self._node, variables) if found is None else found
+    def coerce(self, variables: VariableValues) -> dict[str, Any]:
+        """Coerce the arguments; raises `GraphQLError` if they are invalid."""
+        values = None if self._constants is None else self._fill({**self._constants}, variables.coerced)
+        return get_argument_values(self._definition, self._node, variables) if values is None else values
 
-    def _quickly(self, made: dict[str, Any], coerced: Mapping[str, Any]) -> dict[str, Any] | None:
-        for name, variable, required, needed in self._variables:
+    def _fill(self, values: dict[str, Any], coerced: Mapping[str, Any]) -> dict[str, Any] | None:
+        for name, variable, required, non_null in self._variables:
             if variable in coerced:
-                value = made[name] = coerced[variable]
-                if value is None and needed:
+                value = values[name] = coerced[variable]
+                if value is None and non_null:
                     return None
             elif required:
                 return None
-        return made
+        return values
 
 
-def _plain(schema: GraphQLSchema, node: VariableDefinitionNode) -> _Plain | None:
-    """A variable, if it is of a plain type."""
+def _simple_variable(schema: GraphQLSchema, node: VariableDefinitionNode) -> _SimpleVariable | None:
     signature = get_variable_signature(schema, node)
     if isinstance(signature, GraphQLError):
         return None
-    kind, nullable = signature.type, not is_non_null_type(signature.type)
-    takes = None if is_list_type(get_nullable_type(kind)) else _TAKES.get(get_named_type(kind).name)
-    absent = get_variable_values(schema, [node], {})
-    lacking = None if isinstance(absent, list) else absent
-    return takes and _Plain(signature.name, signature, takes, lacking, nullable)
+    nullable = not is_non_null_type(signature.type)
+    is_list = is_list_type(get_nullable_type(signature.type))
+    accepts = None if is_list else _ACCEPTS.get(get_named_type(signature.type).name)
+    values = get_variable_values(schema, [node], {})
+    default = None if isinstance(values, list) else values
+    return accepts and _SimpleVariable(signature.name, signature, accepts, default, nullable)
 
 
-def _varies(value: ValueNode) -> bool:
+def _has_variables(value: ValueNode) -> bool:
     """Whether there are variables within a list or an object."""
     if isinstance(value, ListValueNode):
-        return any(isinstance(it, VariableNode) or _varies(it) for it in value.values)
+        return any(isinstance(item, VariableNode) or _has_variables(item) for item in value.values)
     if isinstance(value, ObjectValueNode):
-        return any(isinstance(it.value, VariableNode) or _varies(it.value) for it in value.fields)
+        return any(isinstance(field.value, VariableNode) or _has_variables(field.value) for field in value.fields)
     return False
 
 
-def _fixed(definition: GraphQLField, node: FieldNode) -> dict[str, Any] | None:
-    """What the arguments are that no variable has a say in, defaults among them; none where that is not in order."""
-    varying = {it.name.value for it in node.arguments or () if isinstance(it.value, VariableNode)}
-    known = {name: it for name, it in definition.args.items() if name not in varying or not is_required_argument(it)}
-    literal = [it for it in node.arguments or () if it.name.value not in varying]
+def _constants(definition: GraphQLField, node: FieldNode) -> dict[str, Any] | None:
+    """Coerce the arguments that no variable decides, with defaults; None if they are invalid."""
+    nodes = node.arguments or ()
+    variables = {argument.name.value for argument in nodes if isinstance(argument.value, VariableNode)}
+    definitions = {
+        name: argument
+        for name, argument in definition.args.items()
+        if name not in variables or not is_required_argument(argument)
+    }
+    literals = tuple(argument for argument in nodes if argument.name.value not in variables)
     try:
         return get_argument_values(
-            GraphQLField(definition.type, known), FieldNode(name=node.name, arguments=tuple(literal))
+            GraphQLField(definition.type, definitions), FieldNode(name=node.name, arguments=literals)
         )
     except GraphQLError:
         return None

@@ -1,80 +1,79 @@
-"""What is kept of a document between requests, so that a known query is neither walked nor planned again.
+"""`CompiledField`: a root field of a document, prepared once, so that repeated queries are not planned again.
 
-A `Recipe` belongs to an operation of a document, one setting of its `@skip` and `@include`, and a kind of actor. It has
-the root fields and, of each, the connections in it. A request reads the arguments of those connections anew; what they
-come to but for their values picks the plan, and the values are bound to it. Nothing of a request is kept in a recipe.
+The compiled fields of an operation are cached with its document, for each combination of its `@skip` and `@include`
+variables and each actor profile. They hold no value of a request: each request reads the arguments of the connections,
+looks up the plan by everything in them but values, and binds the values to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphql import GraphQLField, GraphQLObjectType
+from graphql import GraphQLObjectType
 
 from schema.engine.operations.directory import UnitOfWork
 from schema.engine.query.planner import Plan
-from schema.graphql.execution.connection_arguments import Named
-from schema.graphql.execution.root_fields import PlannedField, Prepared, RootField
-from schema.graphql.execution.selection_builder import Details, Operation, SelectionBuilder, Site, records_of
+from schema.graphql.execution.connection_arguments import PlanParameters
+from schema.graphql.execution.context import Operation, SelectedField
+from schema.graphql.execution.root_fields import BoundField, PlannedField, RootField
+from schema.graphql.execution.selection_builder import Connection, SelectionBuilder, max_records
 
 
 @dataclass(slots=True, eq=False)
-class Root:
-    """A root field in a document: what it is answered under, and the connections in it, once they are known.
+class CompiledField:
+    """A root field of an operation. `root_field` is None where graphql-core answers it (introspection, own resolvers).
 
-    Its plans are kept with all others, where their number is bounded.
+    `connections` are known once it has been planned. Its plans are in the plan cache, which bounds their number; they
+    are not kept unless the document is `cached`.
     """
 
     key: str
     name: str
-    details: Details
-    definition: GraphQLField | None
-    known: RootField | None
-    lasting: bool
-    sites: list[Site] | None = None
+    selected: SelectedField
+    root_field: RootField | None
+    cached: bool
+    connections: list[Connection] | None = None
 
-    def compile(self, unit_of_work: UnitOfWork, operation: Operation) -> Prepared:
-        """What is to be read for it this time, its plans made where there are none yet."""
-        assert self.known is not None
-        assert self.definition is not None
-        if isinstance(self.known, PlannedField):
-            return self._planned(unit_of_work, operation, self.known)
-        return self.known.prepare(unit_of_work, operation, self.definition, self.details)
-
-    def prepare(self, unit_of_work: UnitOfWork, operation: Operation) -> Prepared | None:
-        """The same, if its plan is known; else it is to be compiled."""
-        assert self.definition is not None
-        if not isinstance(self.known, PlannedField) or self.sites is None:
+    def bind_cached(self, unit_of_work: UnitOfWork, operation: Operation) -> BoundField | None:
+        """Bind this request's values to the cached plan; None if there is none: `compile` makes it."""
+        if self.connections is None or not isinstance(self.root_field, PlannedField):
             return None
-        before = operation.tally.conditions
-        named = Named(operation.tally)
-        stretches = tuple([site.read(operation, named) for site in self.sites])
-        plan: Plan | None = unit_of_work.directory.plans.probe((self, unit_of_work.actor.profile, stretches))
+        conditions = operation.conditions.count
+        parameters = PlanParameters(operation.conditions)
+        arguments = tuple([connection.arguments(operation, parameters) for connection in self.connections])
+        plan: Plan | None = unit_of_work.directory.plans.probe((self, unit_of_work.actor.profile, arguments))
         if plan is None:
-            operation.tally.conditions = before  # They are read once more.
+            operation.conditions.count = conditions  # `compile` counts them again.
             return None
-        found = self.known.bound(unit_of_work, operation, self.definition, self.details, plan, named.values)
-        found.records = records_of(self.sites, stretches, named.values)
-        return found
+        bound_field = self.root_field.bind(unit_of_work, operation, self.selected, plan, parameters.values)
+        bound_field.max_records = max_records(self.connections, arguments, parameters.values)
+        return bound_field
 
-    def _planned(self, unit_of_work: UnitOfWork, operation: Operation, known: PlannedField) -> Prepared:
-        assert self.definition is not None
-        selecting = SelectionBuilder(operation)
-        plan = known.plan(unit_of_work, selecting, self.definition, self.details)
-        self.sites = selecting.sites
-        if self.lasting:
-            unit_of_work.directory.plans.get_or_make(
-                (self, unit_of_work.actor.profile, tuple(selecting.stretches)), lambda: plan
-            )
-        found = known.bound(unit_of_work, operation, self.definition, self.details, plan, selecting.named.values)
-        found.records = selecting.records()
-        return found
+    def compile(self, unit_of_work: UnitOfWork, operation: Operation) -> BoundField:
+        """Plan the field, and bind this request's values."""
+        assert self.root_field is not None
+        if not isinstance(self.root_field, PlannedField):
+            return self.root_field.bind(unit_of_work, operation, self.selected)
+        builder = SelectionBuilder(operation)
+        plan = self.root_field.plan(unit_of_work, builder, self.selected)
+        self.connections = builder.connections
+        if self.cached:
+            key = (self, unit_of_work.actor.profile, tuple(builder.arguments))
+            unit_of_work.directory.plans.get_or_make(key, lambda: plan)
+        values = builder.parameters.values
+        bound_field = self.root_field.bind(unit_of_work, operation, self.selected, plan, values)
+        bound_field.max_records = builder.max_records()
+        return bound_field
 
 
-def compile_roots(
-    operation: Operation, kind: GraphQLObjectType, known: dict[str, RootField], *, lasting: bool
-) -> tuple[Root, ...]:
-    """The root fields of an operation."""
-    found = operation.roots().items()
-    named = [(key, details, details[0].node.name.value) for key, details in found]
-    return tuple(Root(key, name, it, kind.fields.get(name), known.get(name), lasting) for key, it, name in named)
+def compile_fields(
+    operation: Operation, root_type: GraphQLObjectType, root_fields: dict[str, RootField], *, cached: bool
+) -> tuple[CompiledField, ...]:
+    """Prepare the root fields of an operation, in the order of the response."""
+    fields: list[CompiledField] = []
+    for key, details in operation.root_fields(root_type).items():
+        name = details[0].node.name.value
+        definition = operation.schema.get_field(root_type, name)
+        assert definition is not None  # The document is valid.
+        fields.append(CompiledField(key, name, SelectedField(definition, details), root_fields.get(name), cached))
+    return tuple(fields)

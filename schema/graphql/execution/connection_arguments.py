@@ -1,11 +1,14 @@
-"""A connection's arguments, coerced by graphql-core, as page, order and condition."""
+"""The arguments of a connection (`first`, `after`, `filter`, `sort`, `q`) as page, order and condition.
+
+Their values become parameters of the plan; what remains is a part of the plan's cache key.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 from schema.engine.errors import FieldError, QueryTooComplex, ValidationFailed
 from schema.engine.model.field import Operator
@@ -17,147 +20,150 @@ from schema.engine.query.selection import Compare, Condition, Junction, Order, P
 from schema.engine.query.sort import default_order
 from schema.graphql.types.declarations import camel_case
 
-DEFAULT_SIZE, MOST = 20, 100
-DEEPEST_FILTER = 10
-# Each takes a tenth of a millisecond to plan, and no index helps with many of them.
-MOST_CONDITIONS = 100
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 20, 100
+MAX_FILTER_DEPTH = 10
+# Each takes 0.1 ms to plan, and no index helps with many of them.
+MAX_CONDITIONS = 100
+Path = tuple[str | int, ...]
 
 
 @dataclass(slots=True)
-class Tally:
-    """How many conditions the filters of one operation have held so far."""
+class ConditionCounter:
+    """Counts the conditions in all filters of one operation."""
 
-    conditions: int = 0
+    count: int = 0
 
-    def add(self, more: int) -> None:
-        """Count so many more; `TooComplex` past those that are allowed."""
-        self.conditions += more
-        if self.conditions > MOST_CONDITIONS:
-            raise QueryTooComplex(f"the query's filters have more than {MOST_CONDITIONS} conditions")
+    def add(self, count: int) -> None:
+        """Count more; raises `QueryTooComplex` above `MAX_CONDITIONS`."""
+        self.count += count
+        if self.count > MAX_CONDITIONS:
+            raise QueryTooComplex(f"the query's filters have more than {MAX_CONDITIONS} conditions")
 
 
 @dataclass(slots=True)
-class Named:
-    """The values of a root field, each under a name that follows from its place in the document."""
+class PlanParameters:
+    """The parameters of a root field's plan. Their names follow from the order of arguments in the document."""
 
-    tally: Tally
+    conditions: ConditionCounter
     values: dict[str, Any] = field(default_factory=dict)
 
-    def name(self) -> str:
-        """A new name."""
+    def new_name(self) -> str:
+        """A name that is not used yet."""
         return f"v{len(self.values)}"
 
 
 @dataclass(frozen=True, slots=True)
-class ListArguments:
-    """What a connection's arguments come to, but for their values: a part of the plan's key."""
+class ConnectionArguments:
+    """A connection's arguments without their values."""
 
     page: Page
     where: Condition | None
     order: Order
 
 
-def list_arguments(
-    arguments: Mapping[str, Any], resource: Resource, relation: str | None, named: Named, signer: Signer
-) -> ListArguments:
-    """What a connection is asked for; its values are added to those that are named.
+def connection_arguments(
+    arguments: Mapping[str, Any], resource: Resource, relation: str | None, parameters: PlanParameters, signer: Signer
+) -> ConnectionArguments:
+    """Read coerced arguments, and add their values to `parameters`.
 
-    `Invalid` for arguments that make no sense, `BadRequest` for a cursor that the list never gave.
+    Raises:
+        ValidationFailed: an argument is invalid.
+        BadRequest: a cursor was not issued for this list.
     """
-    page = _page(arguments, named)
-    asked = arguments.get("filter")
-    where = None if asked is None else _condition(asked, resource, named, ("filter",))
+    page = _page(arguments, parameters)
+    conditions = arguments.get("filter")
+    where = None if conditions is None else _condition(conditions, resource, parameters, ("filter",))
     if arguments.get("q") is not None:
-        search = _search(arguments["q"], resource, named)
-        where = search if where is None else Junction("and", (where, search))
-    sorted_by = arguments.get("sort")
-    order = order_of(arguments, resource) if sorted_by else default_order(resource, where, nested=relation is not None)
+        words = _search(arguments["q"], resource, parameters)
+        where = words if where is None else Junction("and", (where, words))
+    order = (
+        _order(arguments["sort"], resource)
+        if arguments.get("sort")
+        else default_order(resource, where, nested=relation is not None)
+    )
     for name, cursor in ((page.after, arguments.get("after")), (page.before, arguments.get("before"))):
         if name and cursor is not None:
-            named.values |= cursor_values(cursor, name, resource, relation, order, where, named.values, signer)
-    return ListArguments(page, where, order)
+            values = parameters.values
+            parameters.values |= cursor_values(cursor, name, resource, relation, order, where, values, signer)
+    return ConnectionArguments(page, where, order)
 
 
-def _page(arguments: Mapping[str, Any], named: Named) -> Page:
+def _page(arguments: Mapping[str, Any], parameters: PlanParameters) -> Page:
     first, last = arguments.get("first"), arguments.get("last")
     if first is not None and last is not None:
-        raise ValidationFailed.of(FieldError(("last",), "it cannot go together with first", "invalid"))
+        _invalid(("last",), "must not be combined with first")
     backward = last is not None
     size = first if last is None else last
-    if size is not None and not 0 <= size <= MOST:
-        field_error = FieldError(
-            ("last" if backward else "first",), f"it has to be an integer from 0 to {MOST}", "invalid"
-        )
-        raise ValidationFailed.of(field_error)
-    name = named.name()
-    named.values[name] = DEFAULT_SIZE if size is None else size
-    after, before = arguments.get("after") is not None, arguments.get("before") is not None
-    return _stretching(name, after, before, backward)
+    if size is not None and not 0 <= size <= MAX_PAGE_SIZE:
+        _invalid(("last" if backward else "first",), f"must be an integer from 0 to {MAX_PAGE_SIZE}")
+    name = parameters.new_name()
+    parameters.values[name] = DEFAULT_PAGE_SIZE if size is None else size
+    return _cached_page(name, arguments.get("after") is not None, arguments.get("before") is not None, backward)
 
 
 @lru_cache(1000)
-def _stretching(name: str, after: bool, before: bool, backward: bool) -> Page:
+def _cached_page(name: str, after: bool, before: bool, backward: bool) -> Page:
     return Page(name, f"{name}_after" if after else None, f"{name}_before" if before else None, backward)
 
 
-def order_of(arguments: Mapping[str, Any], resource: Resource) -> Order:
-    """The order that `sort` stands for; `Invalid` for one that is not offered."""
-    asked = arguments.get("sort") or []
-    fields = tuple(it["field"].value for it in asked)
-    directions = {it["direction"].value for it in asked}
-    if asked and (fields not in resource.sorts or len(directions) > 1):
-        offered = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in resource.sorts)
-        raise ValidationFailed.of(
-            FieldError(("sort",), f"it has to be one of {offered}, all in one direction", "invalid")
-        )
-    return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
-
-
-def _search(sent: str, resource: Resource, named: Named) -> Search:
-    try:
-        words = search.parse_words(sent)
-    except ValueError as error:
-        raise ValidationFailed.of(FieldError(("q",), str(error), "invalid")) from None
-    name = named.name()
-    named.values |= search.search_values(resource, name, words)
-    return Search(name, len(words))
-
-
-def _condition(asked: Mapping[str, Any], resource: Resource, named: Named, path: tuple[str | int, ...]) -> Condition:
-    if sum(isinstance(part, str) for part in path) > DEEPEST_FILTER:
-        raise ValidationFailed.of(FieldError(path, f"filters can be nested {DEEPEST_FILTER} levels deep", "invalid"))
+def _condition(conditions: Mapping[str, Any], resource: Resource, parameters: PlanParameters, path: Path) -> Condition:
+    if sum(isinstance(part, str) for part in path) > MAX_FILTER_DEPTH:
+        _invalid(path, f"filters may be nested at most {MAX_FILTER_DEPTH} levels deep")
     parts: list[Condition] = []
-    for name, value in asked.items():
+    for name, value in conditions.items():
         here = (*path, name)
         if value is None:
-            raise ValidationFailed.of(FieldError(here, "null is no condition: leave it out, or ask isnull", "invalid"))
+            _invalid(here, "must not be null: leave it out, or use isnull")
         if name in ("and", "or"):
-            several = [_condition(part, resource, named, (*here, number)) for number, part in enumerate(value)]
-            parts.append(Junction("and" if name == "and" else "or", tuple(several)))
+            nested = [_condition(part, resource, parameters, (*here, index)) for index, part in enumerate(value)]
+            parts.append(Junction("and" if name == "and" else "or", tuple(nested)))
         elif name == "not":
-            parts.append(Junction("not", (_condition(value, resource, named, here),)))
+            parts.append(Junction("not", (_condition(value, resource, parameters, here),)))
         else:
-            parts += _comparisons(name, value, resource, named, here)
-    named.tally.add(len(parts) or 1)
+            parts += _comparisons(name, value, resource, parameters, here)
+    parameters.conditions.add(len(parts) or 1)
     return parts[0] if len(parts) == 1 else Junction("and", tuple(parts))
 
 
 def _comparisons(
-    name: str, asked: Mapping[str, Any], resource: Resource, named: Named, path: tuple[str | int, ...]
+    name: str, comparisons: Mapping[str, Any], resource: Resource, parameters: PlanParameters, path: Path
 ) -> list[Condition]:
     field = next(field for field in resource.filterable_fields if camel_case(field.name) == name)
-    found: list[Condition] = []
-    for spelled, value in asked.items():
-        operator: Operator = spelled  # type: ignore[assignment]
+    conditions: list[Condition] = []
+    for key, value in comparisons.items():
+        operator: Operator = key  # type: ignore[assignment]
         if value is None:
-            raise ValidationFailed.of(FieldError((*path, spelled), "null is no value: ask isnull", "invalid"))
+            _invalid((*path, key), "must not be null: use isnull")
         plain = [getattr(item, "value", item) for item in value] if operator == "in" else getattr(value, "value", value)
         try:
             plain = check_filter_value(field, operator, plain)
         except ValueError as error:
-            raise ValidationFailed.of(FieldError((*path, spelled), str(error), "invalid")) from None
-        new = named.name()
-        named.values.setdefault(new, None)
-        named.values |= filter_values(field, operator, new, plain)
-        found.append(Compare(field.name, "notnull" if operator == "isnull" and not plain else operator, new))
-    return found
+            _invalid((*path, key), str(error))
+        parameter = parameters.new_name()
+        parameters.values.setdefault(parameter, None)
+        parameters.values |= filter_values(field, operator, parameter, plain)
+        conditions.append(Compare(field.name, "notnull" if operator == "isnull" and not plain else operator, parameter))
+    return conditions
+
+
+def _search(text: str, resource: Resource, parameters: PlanParameters) -> Search:
+    try:
+        words = search.parse_words(text)
+    except ValueError as error:
+        _invalid(("q",), str(error))
+    name = parameters.new_name()
+    parameters.values |= search.search_values(resource, name, words)
+    return Search(name, len(words))
+
+
+def _order(sort: list[dict[str, Any]], resource: Resource) -> Order:
+    fields = tuple(item["field"].value for item in sort)
+    directions = {item["direction"].value for item in sort}
+    if fields not in resource.sorts or len(directions) > 1:
+        allowed = ", ".join("[" + ", ".join(name.upper() for name in names) + "]" for names in resource.sorts)
+        _invalid(("sort",), f"must be one of {allowed}, all in one direction")
+    return Order(tuple(name for name in fields if name != "id"), directions == {"desc"})
+
+
+def _invalid(path: Path, message: str) -> NoReturn:
+    raise ValidationFailed.of(FieldError(path, message, "invalid"))

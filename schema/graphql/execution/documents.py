@@ -1,7 +1,7 @@
-"""Documents, parsed and validated, and kept if they come again.
+"""Documents, parsed, validated, and cached from the second request for them on.
 
-Parsing and validating cost more than all the rest of a request. A document is kept from its second sight on, so that
-queries with values written into them do not push out those that clients really repeat; what is not valid is never kept.
+Parsing and validation cost more than everything else in a request. Caching only repeated documents keeps queries with
+values written into them from displacing those that clients send again; invalid documents are never cached.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from schema.engine.cache import Cache
-from schema.graphql.execution.coercion import Variables
-from schema.graphql.execution.compiled_query import Root
-from schema.graphql.execution.errors import RequestRefused
-from schema.graphql.execution.limits import Limits, parsed
-from schema.graphql.execution.selection_builder import KnownArguments, fragments_of
+from schema.graphql.execution.coercion import VariableCoercion
+from schema.graphql.execution.compiled_query import CompiledField
+from schema.graphql.execution.context import ArgumentCoercions
+from schema.graphql.execution.errors import GraphQLRequestError
+from schema.graphql.execution.limits import Limits, parse_document
 
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
-MOST_ERRORS = 20
-DOCUMENTS_KEPT = 5000
-DOCUMENTS_BYTES = 24 * 1024 * 1024
-# Measured: a document takes some hundred times its text in memory, and a recipe of it some forty times.
-BYTES_A_CHARACTER, RECIPE_BYTES_A_CHARACTER = 110, 40
-SEEN_ONCE = 5000
-# Characters that are parsed and validated in a millisecond or a few; of the longest it takes twenty.
+MAX_ERRORS = 20
+MAX_DOCUMENTS = 5000
+MAX_BYTES = 24 * 1024 * 1024
+# Measured, per character of the text: a document takes some 100 bytes of memory, a compiled operation some 40.
+DOCUMENT_BYTES, COMPILED_BYTES = 110, 40
+MAX_COMPILED_OPERATIONS = 50
+MAX_SEEN = 5000
+# Characters that are parsed and validated in a few milliseconds; the longest document takes 20 ms.
 SHORT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A valid document: its operations by name, fragments, and the variables that decide what is left out of it.
+    """A valid document: its operations by name, and its fragments.
 
-    `introspects`: it asks about the schema itself. What follows from it is filled in as it is used, if it is kept.
+    `switches` are the variables in `@skip` and `@include`; `introspects`: it queries the schema. If it is `cached`, it
+    also collects what is prepared for its operations.
     """
 
     node: DocumentNode
@@ -60,82 +62,85 @@ class Document:
     fragments: dict[str, FragmentDetails]
     switches: tuple[str, ...]
     introspects: bool
-    kept: bool
-    recipes: dict[Hashable, tuple[Root, ...]] = field(default_factory=dict)
-    variables: dict[str, Variables] = field(default_factory=dict)
-    arguments: KnownArguments = field(default_factory=dict)
+    cached: bool
+    compiled: dict[Hashable, tuple[CompiledField, ...]] = field(default_factory=dict)
+    variables: dict[str, VariableCoercion] = field(default_factory=dict)
+    arguments: ArgumentCoercions = field(default_factory=dict)
 
     @classmethod
-    def of(cls, node: DocumentNode, *, kept: bool) -> Document:
-        """A document that has been parsed and validated."""
-        found = (it for it in node.definitions if isinstance(it, OperationDefinitionNode))
-        # One without a name is the only one.
-        operations = {it.name.value if it.name else "": it for it in found}
-        fragments = fragments_of([it for it in node.definitions if isinstance(it, FragmentDefinitionNode)])
-        return cls(node, operations, fragments, *_looked_over(node), kept)
+    def of(cls, node: DocumentNode, *, cached: bool) -> Document:
+        """Index a document that has been parsed and validated."""
+        operations = [item for item in node.definitions if isinstance(item, OperationDefinitionNode)]
+        fragments = [item for item in node.definitions if isinstance(item, FragmentDefinitionNode)]
+        return cls(
+            node,
+            {item.name.value if item.name else "": item for item in operations},
+            {item.name.value: FragmentDetails(item) for item in fragments},
+            *_switches_and_introspection(node),
+            cached,
+        )
 
 
 class Documents:
-    """The valid documents of one schema. Those that are kept are bounded by number and bytes."""
+    """The valid documents of one schema. The cache is bounded by number and bytes."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        self.kept: Cache[str, Document] = Cache(DOCUMENTS_KEPT, DOCUMENTS_BYTES)
+        self.cache: Cache[str, Document] = Cache(MAX_DOCUMENTS, MAX_BYTES)
         self._seen: OrderedDict[int, None] = OrderedDict()
-        self._reader = ThreadPoolExecutor(1, "documents")
+        self._thread = ThreadPoolExecutor(1, "documents")
 
-    async def find(self, text: str) -> Document:
-        """The document; `RequestRefused` where it cannot be read, holds too much, or is not valid.
+    async def get(self, text: str) -> Document:
+        """Get the document from the cache, or parse and validate it; raises `GraphQLRequestError`.
 
-        A long one that is new is read beside the event loop, one at a time, so that nobody else waits for it.
+        A long new document is read in a thread, one at a time, so that it does not hold up the event loop.
         """
-        found = self.kept.get(text)
-        if found is not None:
-            return found
+        document = self.cache.get(text)
+        if document is not None:
+            return document
         if len(text) <= SHORT:
-            return self._made(text, self._read(text))
-        return self._made(text, await asyncio.get_running_loop().run_in_executor(self._reader, self._read, text))
+            return self._add(text, self._read(text))
+        return self._add(text, await asyncio.get_running_loop().run_in_executor(self._thread, self._read, text))
+
+    def add_compiled(self, text: str, document: Document, key: Hashable, fields: tuple[CompiledField, ...]) -> None:
+        """Keep a compiled operation with its document, and count its memory."""
+        if len(document.compiled) >= MAX_COMPILED_OPERATIONS:
+            document.compiled.clear()
+        document.compiled[key] = fields
+        self.cache.resize(text, (DOCUMENT_BYTES + COMPILED_BYTES * len(document.compiled)) * len(text))
 
     def _read(self, text: str) -> DocumentNode:
-        """Parsed and valid. It touches nothing that is kept."""
-        node = parsed(text, self._limits)
-        if errors := validate(self._schema, node, RULES, MOST_ERRORS):
-            raise RequestRefused(errors, "GRAPHQL_VALIDATION_FAILED")
+        """Parse and validate. Runs in another thread, so it uses no state."""
+        node = parse_document(text, self._limits)
+        if errors := validate(self._schema, node, RULES, MAX_ERRORS):
+            raise GraphQLRequestError(errors, "GRAPHQL_VALIDATION_FAILED")
         return node
 
-    def _made(self, text: str, node: DocumentNode) -> Document:
-        made = Document.of(node, kept=hash(text) in self._seen)
-        if made.kept:
-            self.kept.put(text, made, BYTES_A_CHARACTER * len(text))
+    def _add(self, text: str, node: DocumentNode) -> Document:
+        document = Document.of(node, cached=hash(text) in self._seen)
+        if document.cached:
+            self.cache.put(text, document, DOCUMENT_BYTES * len(text))
         else:
-            self._see(text)
-        return made
-
-    def _see(self, text: str) -> None:
-        self._seen[hash(text)] = None
-        if len(self._seen) > SEEN_ONCE:
-            self._seen.popitem(last=False)
-
-    def grown(self, text: str, recipes: int) -> None:
-        """Note how many recipes of a document there are by now."""
-        self.kept.resize(text, (BYTES_A_CHARACTER + RECIPE_BYTES_A_CHARACTER * recipes) * len(text))
+            self._seen[hash(text)] = None
+            if len(self._seen) > MAX_SEEN:
+                self._seen.popitem(last=False)
+        return document
 
 
-def _looked_over(node: DocumentNode) -> tuple[tuple[str, ...], bool]:
-    """The variables in `@skip` and `@include`, and whether the schema is asked about."""
-    found: set[str] = set()
+def _switches_and_introspection(node: DocumentNode) -> tuple[tuple[str, ...], bool]:
+    """The variables in `@skip` and `@include`, and whether the document queries the schema."""
+    switches: set[str] = set()
     fields: set[str] = set()
 
-    class Visit(Visitor):
+    class Names(Visitor):
         def enter_field(self, field: FieldNode, *_: Any) -> None:
             fields.add(field.name.value)
 
         def enter_directive(self, directive: DirectiveNode, *_: Any) -> None:
             if directive.name.value in ("skip", "include"):
-                found.update(
-                    it.value.name.value for it in directive.arguments or () if isinstance(it.value, VariableNode)
-                )
+                values = [argument.value for argument in directive.arguments or ()]
+                switches.update(value.name.value for value in values if isinstance(value, VariableNode))
 
-    visit(node, Visit())
-    return tuple(sorted(found)), not fields.isdisjoint(("__schema", "__type"))
+    visit(node, Names())
+    return tuple(sorted(switches)), not fields.isdisjoint(("__schema", "__type"))

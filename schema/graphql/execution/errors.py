@@ -1,4 +1,4 @@
-"""Errors as GraphQL tells them: the same codes and faults as at the other door, under `extensions`."""
+"""GraphQL errors with the same codes and field errors as in the REST API, under `extensions`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from graphql import GraphQLError
 
 from schema.engine.errors import DirectoryError, QueryTooComplex, RequestError
 
-# It may stand in the middle: what was found instead comes behind it.
+# Where a suggestion begins in a message of graphql-core. Text may follow it.
 SUGGESTION = " Did you mean"
-# Messages repeat what was sent, which may be long.
-LONGEST = 1000
+# Characters. Messages repeat what was sent, which may be long.
+MAX_MESSAGE_LENGTH = 1000
+INTERNAL = "Internal server error. The server's log has the details under the request id."
+INTERNAL_ERROR = {"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}
 log = logging.getLogger("tandem.graphql")
-INTERNAL = "Something went wrong on our side. The request id will lead whoever runs this service to it."
 
 
-class RequestRefused(RequestError):
-    """A request that cannot be run at all: it has errors, and no data."""
+class GraphQLRequestError(RequestError):
+    """A request error (GraphQL specification, 7.1.2): the operation was not run, and there is no data."""
 
     code = "GRAPHQL_VALIDATION_FAILED"
     title = "Invalid GraphQL request"
@@ -28,16 +29,16 @@ class RequestRefused(RequestError):
 
     def __init__(self, errors: Sequence[GraphQLError], code: str) -> None:
         super().__init__("; ".join(error.message for error in errors))
-        self.errors = _once([failure(error, code) for error in errors])
+        self.errors = _unique([formatted_error(error, code) for error in errors])
 
-    def without_suggestions(self) -> RequestRefused:
-        """The same for those who are not to learn the names there are."""
+    def without_suggestions(self) -> GraphQLRequestError:
+        """Remove suggestions from the messages, for clients that may not learn names of the schema."""
         for error in self.errors:
             error["message"] = _without_suggestions(error["message"])
         return self
 
 
-class ParseFailed(RequestRefused):
+class ParseFailed(GraphQLRequestError):
     """The document is not valid GraphQL."""
 
     code = "GRAPHQL_PARSE_FAILED"
@@ -46,66 +47,72 @@ class ParseFailed(RequestRefused):
     remedy = "Correct the position that “locations” points to."
 
 
-def too_many(records: int, most: int) -> RequestRefused:
-    """What to say of a request that could bring back too many records."""
-    sentence = f"the query could bring back {records} records; {most} are allowed: ask for smaller pages"
-    return RequestRefused([GraphQLError(sentence)], QueryTooComplex.code)
-
-
-class NotAQuery(RequestError):
-    """An operation that may not come this way."""
+class QueryRequired(RequestError):
+    """An operation other than a query, where only queries are allowed."""
 
     code = "METHOD_NOT_ALLOWED"
     title = "Method not allowed"
 
 
-def failure(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:
-    """One of the `errors` of an answer. What nobody foresaw goes to the log, and a fixed sentence to the caller."""
+def too_many_records(records: int, allowed: int) -> GraphQLRequestError:
+    """The error for a query that could return more than `allowed` records."""
+    message = f"the query could return {records} records; {allowed} are allowed: request smaller pages"
+    return GraphQLRequestError([GraphQLError(message)], QueryTooComplex.code)
+
+
+def formatted_error(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:
+    """Format one error for a response. The cause of an unexpected one goes to the log alone."""
     cause = error.original_error
-    made: dict[str, Any] = {"message": _cut(error.message)}
+    formatted: dict[str, Any] = {"message": _truncated(error.message)}
     extensions: dict[str, Any] = {"code": code, "errors": []}
     if isinstance(cause, DirectoryError):
-        made["message"] = _cut(cause.detail)
-        extensions = graphql_error(cause)
+        formatted["message"] = _truncated(cause.detail)
+        extensions = error_extensions(cause)
     elif cause is not None and not isinstance(cause, GraphQLError):
         log.error("a resolver failed at %s", error.path, exc_info=cause)
-        made["message"], extensions["code"] = INTERNAL, "INTERNAL"
+        formatted["message"], extensions["code"] = INTERNAL, "INTERNAL"
     if error.locations:
-        made["locations"] = [location.formatted for location in error.locations]
+        formatted["locations"] = [location.formatted for location in error.locations]
     if error.path is not None:
-        made["path"] = error.path
-    return {**made, "extensions": extensions}
+        formatted["path"] = error.path
+    return {**formatted, "extensions": extensions}
 
 
-def graphql_error(error: DirectoryError) -> dict[str, Any]:
-    """An error's code and faults; and, for tools that go by graphql-java's classes, whether the request is to blame."""
-    field_errors = [
-        _fault(field_error.path, field_error.message, field_error.code) for field_error in error.field_errors
+def directory_error(error: DirectoryError) -> dict[str, Any]:
+    """Format an error that concerns a request as a whole."""
+    return {"message": error.detail, "extensions": error_extensions(error)}
+
+
+def error_extensions(error: DirectoryError) -> dict[str, Any]:
+    """An error's code and field errors, and for client errors the `classification` that graphql-java's tools read."""
+    errors = [
+        {"pointer": _pointer(field_error.path), "message": field_error.message, "code": field_error.code}
+        for field_error in error.field_errors
     ]
-    blamed = {"classification": "ValidationError"} if isinstance(error, RequestError) else {}
-    return {"code": error.code, "errors": field_errors, **blamed}
+    classification = {"classification": "ValidationError"} if isinstance(error, RequestError) else {}
+    return {"code": error.code, "errors": errors, **classification}
 
 
-def _once(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each message once, with all the places that it is about: ten equal mistakes are no ten answers."""
-    graphql_error: dict[str, dict[str, Any]] = {}
+def _unique(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each message once, with the locations of all errors that have it."""
+    unique: dict[str, dict[str, Any]] = {}
     for error in errors:
-        first = graphql_error.setdefault(error["message"], error)
+        first = unique.setdefault(error["message"], error)
         if first is not error and "locations" in error:
             first.setdefault("locations", []).extend(error["locations"])
-    return list(graphql_error.values())
+    return list(unique.values())
 
 
 def _without_suggestions(message: str) -> str:
-    """A message without its questions. One that does not end was cut short, and hints all the same."""
+    # A suggestion without its question mark was truncated, and is removed to the end.
     sentence, *suggestions = message.split(SUGGESTION)
     return sentence + "".join(suggestion.partition("?")[2] for suggestion in suggestions)
 
 
-def _cut(message: str) -> str:
-    return message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
+def _truncated(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…"
 
 
-def _fault(path: Sequence[str | int], message: str, code: str) -> dict[str, str]:
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
-    return {"pointer": "".join(f"/{part}" for part in parts), "message": message, "code": code}
+def _pointer(path: Sequence[str | int]) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -1,12 +1,13 @@
-"""An operation from its text to its answer.
+"""`Executor`: runs an operation, from its text to the JSON of its response.
 
-Whatever the planner can answer is read first, in one trip and of one moment. If that was all, the answer is written at
-once; else graphql-core runs the operation, and finds those answers lying ready.
+All root fields that the planner knows are read first, in one batch and from one snapshot. If these are all, the
+response is put together from their JSON; else graphql-core executes the operation, and its resolvers take what was
+read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -19,43 +20,43 @@ from graphql.execution.values import VariableValues
 from schema.engine.errors import COUNT_TIMEOUT, DirectoryError, Forbidden, QueryTimeout, QueryTooComplex
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution.coercion import Variables
-from schema.graphql.execution.compiled_query import Root, compile_roots
-from schema.graphql.execution.context import Context
-from schema.graphql.execution.documents import MOST_ERRORS, Document, Documents
-from schema.graphql.execution.errors import NotAQuery, RequestRefused, failure, too_many
+from schema.graphql.execution.coercion import VariableCoercion
+from schema.graphql.execution.compiled_query import CompiledField, compile_fields
+from schema.graphql.execution.context import Context, Operation
+from schema.graphql.execution.documents import MAX_ERRORS, Document, Documents
+from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, formatted_error, too_many_records
 from schema.graphql.execution.limits import Limits
-from schema.graphql.execution.root_fields import Prepared
-from schema.graphql.execution.selection_builder import Operation
+from schema.graphql.execution.root_fields import BoundField
 from schema.graphql.schema import DirectorySchema
 
-RECIPES_KEPT = 50
-# The ways that an operation can take, as the figures call them.
+# How an operation was executed, as metrics name it.
 COMPILED, INTERPRETED = "compiledQuery", "interpretedQuery"
+EXECUTION_PATHS = (COMPILED, INTERPRETED, "mutation", "subscription")
 REFUSED = "refusedOperation"
-FOR_ADMINISTRATORS = "the schema is shown to administrators alone; a credential with scopes needs schema:read too"
-WAYS = (COMPILED, INTERPRETED, "mutation", "subscription")
+INTROSPECTION_FORBIDDEN = "introspection requires the admin role and, for a credential with scopes, schema:read"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller sends."""
+    """A GraphQL request."""
 
     query: str
-    variables: Mapping[str, Any]
+    variables: dict[str, Any]
     operation_name: str | None = None
 
 
 class Executor:
-    """Runs operations against one schema, and counts which way they took."""
+    """Runs operations against one schema, and counts them by execution path."""
 
-    def __init__(self, face: DirectorySchema, limits: Limits | None = None, *, discreet: bool = False) -> None:
-        """`discreet`: what the schema holds is for administrators to ask; nobody else is told the names there are."""
-        self._face = face
-        self._discreet = discreet
+    def __init__(
+        self, schema: DirectorySchema, limits: Limits | None = None, *, introspection_restricted: bool = False
+    ) -> None:
+        """`introspection_restricted`: only administrators may query the schema or get suggestions in errors."""
+        self.schema = schema
+        self._introspection_restricted = introspection_restricted
         self._limits = limits or Limits()
-        self.documents = Documents(face.schema, self._limits)
-        self.ran = dict.fromkeys(WAYS, 0)
+        self.documents = Documents(schema.schema, self._limits)
+        self.executed = dict.fromkeys(EXECUTION_PATHS, 0)
 
     async def run(
         self,
@@ -64,164 +65,166 @@ class Executor:
         actor: Actor,
         *,
         queries_only: bool = False,
-        told: Callable[[str], object] = lambda way: None,
+        interpreted: bool = False,
+        on_path: Callable[[str], object] = lambda path: None,
         spend: Callable[[int], Awaitable[None]] | None = None,
     ) -> bytes:
-        """The answer as JSON. `RequestRefused` where nothing can be run, `NotAQuery` where nothing may be.
+        """Run an operation; returns the response as JSON.
 
-        `told` is told which of the `WAYS` it took; `spend` of so many mutations before they run, and may refuse them.
+        Args:
+            interpreted: let graphql-core execute the operation even if its response could be put together without.
+            on_path: gets the execution path, one of `EXECUTION_PATHS`.
+            spend: charges for so many mutations before they run.
+
+        Raises:
+            GraphQLRequestError: the operation cannot be run.
+            QueryRequired: it is not a query, and `queries_only` is set.
         """
-        if not self._discreet or _may_see_schema(actor):
-            document = await self._document(request.query, directory, actor)
-            return await self._run(document, request, directory, actor, queries_only, told, spend)
+        restricted = self._introspection_restricted and not _may_introspect(actor)
         try:
             document = await self._document(request.query, directory, actor)
-            if document.introspects:
-                raise RequestRefused([GraphQLError(FOR_ADMINISTRATORS)], Forbidden.code)
-            return await self._run(document, request, directory, actor, queries_only, told, spend)
-        except RequestRefused as error:
-            raise error.without_suggestions() from None
+            if restricted and document.introspects:
+                raise GraphQLRequestError([GraphQLError(INTROSPECTION_FORBIDDEN)], Forbidden.code)
+            node = _operation_node(document, request.operation_name)
+            is_query = node.operation is OperationType.QUERY
+            if queries_only and not is_query:
+                raise QueryRequired("GET is for queries only; send other operations with POST")
+            operation = self._operation(document, node, request)
+            fields = self._compiled_fields(request.query, document, operation, actor)
+            context = Context(
+                directory, actor, operation, {field.key: field.selected for field in fields}, self._limits.records
+            )
+            if is_query:
+                await _read(context, fields)
+                if not interpreted and (response := _compiled_response(context, fields)) is not None:
+                    self._count(COMPILED, on_path)
+                    return response
+            elif spend is not None:
+                await spend(len(fields))
+            self._count(INTERPRETED if is_query else node.operation.value, on_path)
+            return await self._execute(document, request, context)
+        except GraphQLRequestError as error:
+            if restricted:
+                raise error.without_suggestions() from None
+            raise
 
     async def _document(self, text: str, directory: Directory, actor: Actor) -> Document:
-        """The document; a new one is read when it is this actor's turn."""
-        found = self.documents.kept.probe(text)
-        if found is None:
+        """The document; a new one is parsed when it is this actor's turn."""
+        document = self.documents.cache.probe(text)
+        if document is None:
             async with directory.compile_turn(actor):
-                found = await self.documents.find(text)
-        return found
+                document = await self.documents.get(text)
+        return document
 
-    async def _run(
-        self,
-        document: Document,
-        request: Request,
-        directory: Directory,
-        actor: Actor,
-        queries_only: bool,
-        told: Callable[[str], object],
-        spend: Callable[[int], Awaitable[None]] | None,
-    ) -> bytes:
-        node = _chosen(document, request.operation_name)
-        if queries_only and node.operation is not OperationType.QUERY:
-            raise NotAQuery("GET is for queries; send this with POST")
-        variables, known = self._variables(document, node, request.variables), document.arguments
-        operation = Operation(self._face.schema, node, document.fragments, variables, known if document.kept else None)
-        roots = self._recipe(request.query, document, operation, actor)
-        found = {root.key: root.details for root in roots}
-        context = Context(directory, actor, operation, found, self._limits.records)
-        if node.operation is OperationType.QUERY:
-            await _read(context, roots, self._limits.records)
-            if (answer := _written(context, roots)) is not None:
-                self._took(COMPILED, told)
-                return answer
-        elif spend is not None:
-            await spend(len(roots))
-        way = node.operation.value
-        self._took(INTERPRETED if way == "query" else way, told)
-        return await self._execute(document, request, context)
+    def _operation(self, document: Document, node: OperationDefinitionNode, request: Request) -> Operation:
+        values, coercions = self._variables(document, node, request), document.arguments if document.cached else None
+        return Operation(self.schema.schema, node, document.fragments, values, coercions)
 
-    def _took(self, way: str, told: Callable[[str], object]) -> None:
-        self.ran[way] += 1
-        told(way)
+    def _variables(self, document: Document, node: OperationDefinitionNode, request: Request) -> VariableValues:
+        name = node.name.value if node.name else ""
+        coercion = document.variables.get(name)
+        if coercion is None:
+            definitions = node.variable_definitions or ()
+            coercion = VariableCoercion(self.schema.schema, definitions, MAX_ERRORS, cached=document.cached)
+            if document.cached:
+                document.variables[name] = coercion
+        values = coercion.coerce(request.variables)
+        if isinstance(values, list):
+            raise GraphQLRequestError(values, "GRAPHQL_VALIDATION_FAILED")
+        return values
 
-    def _variables(self, document: Document, node: OperationDefinitionNode, given: Mapping[str, Any]) -> VariableValues:
-        name, schema, definitions = node.name.value if node.name else "", self._face.schema, node.variable_definitions
-        known = document.variables.get(name)
-        if known is None:
-            known = Variables(schema, definitions or (), MOST_ERRORS, lasting=document.kept)
-            if document.kept:
-                document.variables[name] = known
-        found = known.read(given)
-        if isinstance(found, list):
-            raise RequestRefused(found, "GRAPHQL_VALIDATION_FAILED")
-        return found
-
-    def _recipe(self, text: str, document: Document, operation: Operation, actor: Actor) -> tuple[Root, ...]:
-        """The operation's root fields, as they were prepared the last time."""
+    def _compiled_fields(
+        self, text: str, document: Document, operation: Operation, actor: Actor
+    ) -> tuple[CompiledField, ...]:
+        """The operation's root fields, compiled by an earlier request or now."""
         values = operation.variables.coerced
         key = (id(operation.node), actor.profile, tuple([values.get(name) for name in document.switches]))
-        found = document.recipes.get(key)
-        if found is None:
-            kind = self._face.schema.get_root_type(operation.node.operation)
-            assert kind is not None
-            if len(document.recipes) >= RECIPES_KEPT:
-                document.recipes.clear()
-            found = document.recipes[key] = compile_roots(operation, kind, self._face.queries, lasting=document.kept)
-            self.documents.grown(text, len(document.recipes))
-        return found
+        fields = document.compiled.get(key)
+        if fields is None:
+            root_type = self.schema.schema.get_root_type(operation.node.operation)
+            assert root_type is not None
+            fields = compile_fields(operation, root_type, self.schema.queries, cached=document.cached)
+            self.documents.add_compiled(text, document, key, fields)
+        return fields
+
+    def _count(self, path: str, on_path: Callable[[str], object]) -> None:
+        self.executed[path] += 1
+        on_path(path)
 
     async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
-        """The same through graphql-core, for whatever is not the planner's, and for what went wrong."""
-        running = execute(
-            self._face.schema,
+        """Execute with graphql-core: mutations, introspection, own resolvers, and queries with errors."""
+        result = execute(
+            self.schema.schema,
             document.node,
             context_value=context,
-            variable_values=dict(request.variables),
+            variable_values=request.variables,
             operation_name=request.operation_name,
         )
-        result = running if isinstance(running, ExecutionResult) else await running
-        answer: dict[str, Any] = {"data": result.data}
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        response: dict[str, Any] = {"data": result.data}
         if result.errors:
-            answer["errors"] = [failure(error) for error in result.errors]
-        return orjson.dumps(answer)
+            response["errors"] = [formatted_error(error) for error in result.errors]
+        return orjson.dumps(response)
 
 
-def _may_see_schema(actor: Actor) -> bool:
+def _may_introspect(actor: Actor) -> bool:
     return "admin" in actor.roles and actor.profile.in_scope("schema", "read")
 
 
-async def _read(context: Context, roots: Sequence[Root], most: int) -> None:
-    """The answers of all root fields that the planner knows, of one moment; `most` is how many records they may be."""
-    work, known = context.unit_of_work, [root for root in roots if root.known]
-    if known:
-        try:
-            context.operation.signer = await context.directory.cursor_key.signer()
-        except DirectoryError as error:
-            context.answers |= dict.fromkeys([root.key for root in known], error)
-            return
-    prepared: dict[str, Prepared] = {}
-    for root in known:
-        try:
-            one = root.prepare(work, context.operation)
-            if one is None:
-                one = await work.compile(partial(root.compile, work, context.operation))
-            prepared[root.key] = one
-        except QueryTooComplex as error:
-            raise RequestRefused([GraphQLError(error.detail)], error.code) from None
-        except (DirectoryError, GraphQLError) as error:
-            context.answers[root.key] = error
-    if (records := sum([one.records for one in prepared.values()])) > most:
-        raise too_many(records, most)
-    try:
-        steps = list(chain.from_iterable([one.steps for one in prepared.values()]))
-        rows = await work.read(steps) if steps else []
-    except DirectoryError as error:
-        uncounted = isinstance(error, QueryTimeout) and any(one.counts for one in prepared.values())
-        context.answers |= dict.fromkeys(prepared, QueryTooComplex(COUNT_TIMEOUT) if uncounted else error)
-        return
-    brought = iter(rows)
-    for key, one in prepared.items():
-        context.answers[key] = one.finish(list(islice(brought, len(one.steps))))
-        context.kinds[key] = one.kinds
-
-
-def _chosen(document: Document, name: str | None) -> OperationDefinitionNode:
-    """The operation that is meant."""
+def _operation_node(document: Document, name: str | None) -> OperationDefinitionNode:
     operations = document.operations
     if name is None and len(operations) == 1:
         return next(iter(operations.values()))
     if name and name in operations:
         return operations[name]
-    listed = ", ".join(filter(None, operations)) or "none with a name"
-    sentence = f"there is no operation named {name}" if name else "operationName has to say which operation is meant"
-    raise RequestRefused([GraphQLError(f"{sentence}; there are {listed}")], "GRAPHQL_VALIDATION_FAILED")
+    names = ", ".join(filter(None, operations)) or "none with a name"
+    problem = f"there is no operation named {name}" if name else "operationName is required to select an operation"
+    raise GraphQLRequestError([GraphQLError(f"{problem}; there are {names}")], "GRAPHQL_VALIDATION_FAILED")
 
 
-def _written(context: Context, roots: Sequence[Root]) -> bytes | None:
-    """The whole answer, if all of it is there already."""
+async def _read(context: Context, fields: Sequence[CompiledField]) -> None:
+    """Read all root fields that the planner knows, from one snapshot, into the context's results."""
+    planned = [field for field in fields if field.root_field]
+    if not planned:
+        return
+    unit_of_work = context.unit_of_work
+    try:
+        context.operation.signer = await context.directory.cursor_key.signer()
+    except DirectoryError as error:
+        context.results |= dict.fromkeys([field.key for field in planned], error)
+        return
+    bound_fields: dict[str, BoundField] = {}
+    for field in planned:
+        try:
+            bound_field = field.bind_cached(unit_of_work, context.operation)
+            if bound_field is None:
+                bound_field = await unit_of_work.compile(partial(field.compile, unit_of_work, context.operation))
+            bound_fields[field.key] = bound_field
+        except QueryTooComplex as error:
+            raise GraphQLRequestError([GraphQLError(error.detail)], error.code) from None
+        except (DirectoryError, GraphQLError) as error:
+            context.results[field.key] = error
+    if (records := sum([bound_field.max_records for bound_field in bound_fields.values()])) > context.max_records:
+        raise too_many_records(records, context.max_records)
+    try:
+        queries = list(chain.from_iterable([bound_field.queries for bound_field in bound_fields.values()]))
+        rows = iter(await unit_of_work.read(queries) if queries else [])
+    except DirectoryError as error:
+        uncounted = isinstance(error, QueryTimeout) and any(field.counts for field in bound_fields.values())
+        context.results |= dict.fromkeys(bound_fields, QueryTooComplex(COUNT_TIMEOUT) if uncounted else error)
+        return
+    for key, bound_field in bound_fields.items():
+        context.results[key] = bound_field.finish(list(islice(rows, len(bound_field.queries))))
+        context.type_names[key] = bound_field.type_names
+
+
+def _compiled_response(context: Context, fields: Sequence[CompiledField]) -> bytes | None:
+    """The response, put together from the JSON of its root fields; None unless all of them were read."""
     members = []
-    for root in roots:
-        answer = b'"Query"' if root.name == "__typename" else context.answers.get(root.key)
-        if not isinstance(answer, bytes):
+    for field in fields:
+        json = b'"Query"' if field.name == "__typename" else context.results.get(field.key)
+        if not isinstance(json, bytes):
             return None
-        members.append(b'"%b":%b' % (root.key.encode(), answer))
+        members.append(b'"%b":%b' % (field.key.encode(), json))
     return b'{"data":{%b}}' % b",".join(members)

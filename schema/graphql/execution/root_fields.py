@@ -1,14 +1,12 @@
-"""The root fields of `Query` that the planner answers: lists, records by their ids, nodes, and the actor's own user."""
+"""The root fields of `Query` that the planner answers: lists, records by id, `node`, `nodes`, and `me`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from graphql import GraphQLField
 from strawberry.scalars import ID
 
 from schema.engine.driver import ListQuery, Query
@@ -18,9 +16,10 @@ from schema.engine.operations.directory import UnitOfWork
 from schema.engine.query.filters import MAX_VALUES, UUID, filter_values
 from schema.engine.query.planner import Plan
 from schema.engine.query.selection import Compare, Items, LinkedRecord, ListSelection, Page, Scalar, Selection
-from schema.engine.sql.record_lookup import Rows as ResultRows
+from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
-from schema.graphql.execution.selection_builder import Details, Operation, SelectionBuilder
+from schema.graphql.execution.context import Operation, SelectedField
+from schema.graphql.execution.selection_builder import SelectionBuilder
 from schema.graphql.types.declarations import Argument, Member, camel_case
 from schema.graphql.types.records import Types
 
@@ -28,245 +27,196 @@ NULL = b"null"
 
 
 @dataclass(slots=True)
-class Prepared:
-    """The steps that a root field takes, what makes its JSON of their rows, and how many records that could be.
+class BoundField:
+    """A root field with the values of one request: its queries, and the function that makes JSON of their rows.
 
-    `kinds`: of nodes, which JSON need not say, the names of their types, once the field is finished.
-    `counts`: a total is counted in it.
+    `max_records` bounds the records it can return. `type_names` are the types of nodes, known after `finish`. `counts`:
+    a query counts a total.
     """
 
-    steps: Sequence[Query]
-    finish: Callable[[Sequence[ResultRows]], bytes]
-    records: int = 0
-    kinds: list[str | None] = field(default_factory=list)
+    queries: Sequence[Query]
+    finish: Callable[[Sequence[Rows]], bytes]
+    max_records: int = 0
+    type_names: list[str | None] = field(default_factory=list)
     counts: bool = False
 
 
-class RootField(ABC):
-    """A root field of `Query`."""
-
-    member: Member
-
-    @abstractmethod
-    def prepare(
-        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
-    ) -> Prepared:
-        """What is to be read for one occurrence of the field; raises what is wrong with it."""
-
-
-class PlannedField(RootField):
-    """One with a plan, which can be kept: it depends on the document and on the stretches of its connections alone."""
-
-    def prepare(
-        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
-    ) -> Prepared:
-        """One statement, whatever is nested in it."""
-        selecting = SelectionBuilder(operation)
-        plan = self.plan(unit_of_work, selecting, definition, details)
-        found = self.bound(unit_of_work, operation, definition, details, plan, selecting.named.values)
-        found.records = selecting.records()
-        return found
-
-    @abstractmethod
-    def plan(
-        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
-    ) -> Plan:
-        """The plan for one occurrence of the field."""
-
-    @abstractmethod
-    def bound(
-        self,
-        unit_of_work: UnitOfWork,
-        operation: Operation,
-        definition: GraphQLField,
-        details: Details,
-        plan: Plan,
-        values: Values,
-    ) -> Prepared:
-        """The plan with the values of one request."""
-
-
 @dataclass(frozen=True, slots=True)
-class ListField(PlannedField):
+class ListField:
     """`users`: a page of all records."""
 
     resource: Resource
     member: Member
 
-    def plan(
-        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
-    ) -> Plan:
-        """That of the list."""
-        return unit_of_work.list_plan(self.resource, selecting.branch(self.resource, definition, details))
+    def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
+        """Plan the list."""
+        return unit_of_work.list_plan(self.resource, builder.connection(self.resource, selected))
 
-    def bound(
-        self,
-        unit_of_work: UnitOfWork,
-        operation: Operation,
-        definition: GraphQLField,
-        details: Details,
-        plan: Plan,
-        values: Values,
-    ) -> Prepared:
-        """Its one row is the page."""
-        given = {**values, "actor": unit_of_work.actor.id}
-        step = ListQuery(plan.statement.sql, plan.statement.bind(given))
-        finish = lambda rows: plan.encode(rows[0][0][0], given, operation.signer)  # noqa: E731
-        return Prepared([step], finish, counts=plan.counts)
+    def bind(
+        self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField, plan: Plan, values: Values
+    ) -> BoundField:
+        """Bind the values of one request; the query's one row holds the page."""
+        return _bound_list(unit_of_work, operation, plan, {**values, "actor": unit_of_work.actor.id})
 
 
 @dataclass(frozen=True, slots=True)
-class RecordField(PlannedField):
-    """`user(id:)`: one record, or null. `me` is the one whose id the actor has."""
+class RecordField:
+    """`user(id:)`: one record, or null. `me` is the record that has the actor's id."""
 
     resource: Resource
     member: Member
-    own: bool = False
+    is_me: bool = False
 
-    def plan(
-        self, unit_of_work: UnitOfWork, selecting: SelectionBuilder, definition: GraphQLField, details: Details
-    ) -> Plan:
-        """That of the record."""
-        kind = selecting.operation.type(self.resource.name)
-        return unit_of_work.record_plan(self.resource, selecting.record(self.resource, kind, details))
+    def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
+        """Plan the record."""
+        return unit_of_work.record_plan(self.resource, builder.record(self.resource, selected.details))
 
-    def bound(
-        self,
-        unit_of_work: UnitOfWork,
-        operation: Operation,
-        definition: GraphQLField,
-        details: Details,
-        plan: Plan,
-        values: Values,
-    ) -> Prepared:
-        """Its row, if there is one, is the record."""
-        id = unit_of_work.actor.id if self.own else _well_formed(operation.arguments(definition, details)["id"])
-        return Prepared((), lambda rows: NULL) if id is None else _one(unit_of_work, operation, plan, id, values)
+    def bind(
+        self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField, plan: Plan, values: Values
+    ) -> BoundField:
+        """Bind the values of one request; the query has one row at most, the record."""
+        id = unit_of_work.actor.id if self.is_me else _uuid(operation.arguments(selected)["id"])
+        if id is None:
+            return BoundField((), lambda rows: NULL)
+        return _bound_record(unit_of_work, operation, plan, id, values)
+
+
+# Fields whose plan depends only on the document and on the arguments of its connections.
+PlannedField = ListField | RecordField
 
 
 @dataclass(frozen=True, slots=True)
-class NodeField(RootField):
+class NodeField:
     """`node(id:)`: the record of any model that has this id, or null."""
 
     resources: Sequence[Resource]
     member: Member
 
-    def prepare(
-        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
-    ) -> Prepared:
-        """One statement for each model."""
-        id = _well_formed(operation.arguments(definition, details)["id"])
-        tried: list[tuple[str, Prepared]] = []
+    def bind(self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField) -> BoundField:
+        """Plan and bind one query for each model."""
+        id = _uuid(operation.arguments(selected)["id"])
+        candidates: list[tuple[str, BoundField]] = []
         for resource in self.resources:
-            selecting = SelectionBuilder(operation)
-            selection = selecting.record(resource, operation.type(resource.name), details)
-            if id is not None and _reads(resource, unit_of_work):
-                found = _one(
-                    unit_of_work, operation, unit_of_work.record_plan(resource, selection), id, selecting.named.values
-                )
-                found.records = selecting.records()
-                tried.append((resource.name, found))
+            builder = SelectionBuilder(operation)
+            selection = builder.record(resource, selected.details)
+            if id is not None and _is_readable(resource, unit_of_work):
+                plan = unit_of_work.record_plan(resource, selection)
+                record = _bound_record(unit_of_work, operation, plan, id, builder.parameters.values)
+                record.max_records = builder.max_records()
+                candidates.append((resource.name, record))
 
-        def finish(rows: Sequence[ResultRows]) -> bytes:
-            for (kind, one), brought in zip(tried, rows, strict=True):
-                if (json := one.finish([brought])) != NULL:
-                    whole.kinds.append(kind)
+        def finish(rows: Sequence[Rows]) -> bytes:
+            for (type_name, record), record_rows in zip(candidates, rows, strict=True):
+                if (json := record.finish([record_rows])) != NULL:
+                    node.type_names.append(type_name)
                     return json
             return NULL
 
-        most = max((one.records for _, one in tried), default=0)
-        counts = any(one.counts for _, one in tried)
-        whole = Prepared([step for _, one in tried for step in one.steps], finish, most, counts=counts)
-        return whole
+        node = _merged([record for _, record in candidates], finish)
+        return node
 
 
 @dataclass(frozen=True, slots=True)
-class NodesField(RootField):
-    """`nodes(ids:)`: the records that have these ids, in their order, null where there is none."""
+class NodesField:
+    """`nodes(ids:)`: the records that have these ids, in the ids' order, null where there is none."""
 
     resources: Sequence[Resource]
     member: Member
 
-    def prepare(
-        self, unit_of_work: UnitOfWork, operation: Operation, definition: GraphQLField, details: Details
-    ) -> Prepared:
-        """One statement for each model."""
-        ids = operation.arguments(definition, details)["ids"]
-        if len(ids) > MAX_VALUES:
-            raise ValidationFailed.of(
-                FieldError(("ids",), f"it may have {MAX_VALUES} values, and has {len(ids)}", "invalid")
-            )
-        asked = [_well_formed(id) for id in ids]
-        lists = [
-            self._list(unit_of_work, resource, operation, details, [id for id in asked if id])
-            for resource in self.resources
-        ]
+    def bind(self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField) -> BoundField:
+        """Plan and bind one query for each model."""
+        sent = operation.arguments(selected)["ids"]
+        if len(sent) > MAX_VALUES:
+            message = f"must have at most {MAX_VALUES} values, got {len(sent)}"
+            raise ValidationFailed.of(FieldError(("ids",), message, "invalid"))
+        ids = [_uuid(id) for id in sent]
+        valid = [id for id in ids if id]
+        readable = [resource for resource in self.resources if _is_readable(resource, unit_of_work)]
+        lists = [self._list(unit_of_work, resource, operation, selected, valid) for resource in readable]
 
-        def finish(rows: Sequence[ResultRows]) -> bytes:
-            found: dict[str | None, tuple[str, Any]] = {}
-            brought = iter(rows)
-            for resource, one in zip(self.resources, lists, strict=True):
-                page = orjson.loads(one.finish([next(brought) for _ in one.steps]))
-                found |= {item["id"]: (resource.name, item["node"]) for item in page["items"]}
-            nodes = [found.get(id, (None, None)) for id in asked]
-            whole.kinds.extend(kind for kind, _ in nodes)
-            return orjson.dumps([node for _, node in nodes])
+        def finish(rows: Sequence[Rows]) -> bytes:
+            records: dict[str | None, tuple[str, Any]] = {}
+            for resource, bound_list, list_rows in zip(readable, lists, rows, strict=True):
+                page = orjson.loads(bound_list.finish([list_rows]))
+                records |= {item["id"]: (resource.name, item["node"]) for item in page["items"]}
+            found = [records.get(id, (None, None)) for id in ids]
+            nodes.type_names.extend(type_name for type_name, _ in found)
+            return orjson.dumps([record for _, record in found])
 
-        most = max((one.records for one in lists), default=0)
-        counts = any(one.counts for one in lists)
-        whole = Prepared([step for one in lists for step in one.steps], finish, most, counts=counts)
-        return whole
+        nodes = _merged(lists, finish)
+        return nodes
 
     def _list(
-        self, unit_of_work: UnitOfWork, resource: Resource, operation: Operation, details: Details, ids: list[str]
-    ) -> Prepared:
-        if not _reads(resource, unit_of_work):
-            return Prepared((), lambda rows: b'{"items":[]}')
-        selecting = SelectionBuilder(operation)
-        record = selecting.record(resource, operation.type(resource.name), details)
+        self,
+        unit_of_work: UnitOfWork,
+        resource: Resource,
+        operation: Operation,
+        selected: SelectedField,
+        ids: list[str],
+    ) -> BoundField:
+        builder = SelectionBuilder(operation)
+        record = builder.record(resource, selected.details)
         item = Selection((("id", Scalar("id")), ("node", LinkedRecord(record))))
-        branch = ListSelection((("items", Items(item)),), Page("most"), where=Compare("id", "in", "ids"))
-        values = {**selecting.named.values, **filter_values(resource.fields["id"], "in", "ids", ids), "most": len(ids)}
-        values["actor"] = unit_of_work.actor.id
-        plan = unit_of_work.list_plan(resource, branch)
-        step = ListQuery(plan.statement.sql, plan.statement.bind(values))
-        most = len(ids) + selecting.records(len(ids))
-        finish = lambda rows: plan.encode(rows[0][0][0], values, operation.signer)  # noqa: E731
-        return Prepared([step], finish, most, counts=plan.counts)
+        selection = ListSelection((("items", Items(item)),), Page("size"), where=Compare("id", "in", "ids"))
+        values = {**builder.parameters.values, **filter_values(resource.fields["id"], "in", "ids", ids)}
+        values |= {"size": len(ids), "actor": unit_of_work.actor.id}
+        bound_list = _bound_list(unit_of_work, operation, unit_of_work.list_plan(resource, selection), values)
+        bound_list.max_records = len(ids) + builder.max_records(len(ids))
+        return bound_list
+
+
+RootField = PlannedField | NodeField | NodesField
 
 
 def root_fields(resources: Sequence[Resource], me: Resource, types: Types) -> dict[str, RootField]:
-    """All of them, by their names."""
+    """All root fields by name; `me` is the model of actors."""
     id = Argument("id", ID, "The id.", required=True)
-    ids = Argument("ids", list[ID], "The ids, at most 250.", required=True)
-    node = types.node
-    found: list[RootField] = [
-        RecordField(me, Member("me", types.record(me) | None, f"The {me.singular} who is asking."), own=True),
-        NodeField(resources, Member("node", node | None, "What has this id, whatever it is.", (id,))),
-        NodesField(resources, Member("nodes", list[node | None], "What has these ids, in their order.", (ids,))),  # type: ignore[valid-type]
+    ids = Argument("ids", list[ID], f"The ids, at most {MAX_VALUES}.", required=True)
+    node: Any = types.node
+    nodes = Member("nodes", list[node | None], "The records with these ids, in their order.", (ids,))
+    fields: list[RootField] = [
+        RecordField(me, Member("me", types.record(me) | None, f"The authenticated {me.singular}."), is_me=True),
+        NodeField(resources, Member("node", node | None, "The record with this id, of any type.", (id,))),
+        NodesField(resources, nodes),
     ]
     for resource in resources:
-        record, page = types.record(resource), types.bare(f"{resource.name}Connection")
-        one = Member(camel_case(resource.singular), record | None, f"The {resource.singular} with this id.", (id,))
-        several = Member(
-            camel_case(resource.plural), page, f"All {resource.plural}, page by page.", types.arguments(resource)
-        )
-        found += [RecordField(resource, one), ListField(resource, several)]
-    return {field.member.name: field for field in found}
+        record, page = types.record(resource), types.declare(f"{resource.name}Connection")
+        single = Member(camel_case(resource.singular), record | None, f"The {resource.singular} with this id.", (id,))
+        plural = Member(camel_case(resource.plural), page, f"All {resource.plural}.", types.arguments(resource))
+        fields += [RecordField(resource, single), ListField(resource, plural)]
+    return {field.member.name: field for field in fields}
 
 
-def _reads(resource: Resource, unit_of_work: UnitOfWork) -> bool:
-    """Whether there may be a record that the actor sees."""
-    kind = unit_of_work.actor.profile
-    return kind.in_scope(resource.plural, "read") and resource.rules.read.where(resource.table, kind) is not False
+def _bound_list(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, values: Values) -> BoundField:
+    query = ListQuery(plan.statement.sql, plan.statement.bind(values))
+    return BoundField([query], lambda rows: plan.encode(rows[0][0][0], values, operation.signer), counts=plan.counts)
 
 
-def _one(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> Prepared:
-    step = unit_of_work.record_query(plan, id, values)
-    finish = lambda rows: plan.encode(rows[0][0][0], values, operation.signer) if rows[0] else NULL  # noqa: E731
-    return Prepared([step], finish, counts=plan.counts)
+def _bound_record(unit_of_work: UnitOfWork, operation: Operation, plan: Plan, id: str, values: Values) -> BoundField:
+    query = unit_of_work.record_query(plan, id, values)
+    return BoundField(
+        [query],
+        lambda rows: plan.encode(rows[0][0][0], values, operation.signer) if rows[0] else NULL,
+        counts=plan.counts,
+    )
 
 
-def _well_formed(id: str) -> str | None:
-    """An id in our spelling; none for what cannot be one."""
+def _uuid(id: str) -> str | None:
+    """The id in lower case; None if it is not a UUID."""
     return id.lower() if UUID.fullmatch(id) else None
+
+
+def _is_readable(resource: Resource, unit_of_work: UnitOfWork) -> bool:
+    """Whether the actor may read any record of this model."""
+    profile = unit_of_work.actor.profile
+    return profile.in_scope(resource.plural, "read") and resource.rules.read.where(resource.table, profile) is not False
+
+
+def _merged(fields: Sequence[BoundField], finish: Callable[[Sequence[Rows]], bytes]) -> BoundField:
+    """One field with the queries of several, which look for the same records."""
+    return BoundField(
+        [query for bound_field in fields for query in bound_field.queries],
+        finish,
+        max((bound_field.max_records for bound_field in fields), default=0),
+        counts=any(bound_field.counts for bound_field in fields),
+    )

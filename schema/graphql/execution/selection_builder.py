@@ -1,7 +1,7 @@
-"""From a GraphQL document to a `Selection`.
+"""From the fields of a GraphQL document to a `Selection`.
 
-graphql-core does what the specification fixes: it merges fields, follows fragments, minds `@skip` and `@include`, and
-coerces arguments. What is left is to say the same thing in the engine's words, root field by root field.
+graphql-core does what the specification defines: it merges fields, expands fragments, evaluates `@skip` and `@include`,
+and coerces arguments. `SelectionBuilder` translates the result, one root field at a time.
 """
 
 from __future__ import annotations
@@ -10,19 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql import (
-    FragmentDefinitionNode,
-    GraphQLField,
-    GraphQLObjectType,
-    GraphQLSchema,
-    OperationDefinitionNode,
-    get_named_type,
-)
-from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql import GraphQLObjectType, get_named_type
+from graphql.execution.collect_fields import FieldDetailsList
 
 from schema.engine.model.resource import Relation, Resource, resource_of
-from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.engine.query.selection import (  # fmt: skip
     Constant,
     Cursor,
@@ -37,192 +28,146 @@ from schema.engine.query.selection import (  # fmt: skip
     ToOne,
     Total,
 )
-from schema.graphql.execution.coercion import Arguments
-from schema.graphql.execution.connection_arguments import ListArguments, Named, Tally, list_arguments
+from schema.graphql.execution.connection_arguments import ConnectionArguments, PlanParameters, connection_arguments
+from schema.graphql.execution.context import Operation, SelectedField
 from schema.graphql.types.declarations import camel_case
 
-Details = list[FieldDetails]
-# By the definition and the node, which live as long as the schema and the document do.
-KnownArguments = dict[tuple[int, int], Arguments]
-_INFO: dict[str, PageInfoField] = {
+_PAGE_INFO: dict[str, PageInfoField] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",
 }  # fmt: skip
 
 
-@dataclass(slots=True)
-class Operation:
-    """An operation that is about to run: its document's fragments, and its variables.
-
-    `known` holds the arguments that have been looked over for it before, where that is worth while; `signer` signs the
-    cursors of its lists, and verifies those that are sent.
-    """
-
-    schema: GraphQLSchema
-    node: OperationDefinitionNode
-    fragments: dict[str, FragmentDetails]
-    variables: VariableValues
-    known: KnownArguments | None = None
-    tally: Tally = field(default_factory=Tally)
-    signer: Signer = NO_SIGNER
-
-    def roots(self) -> dict[str, Details]:
-        """The root fields by the keys that they are answered under."""
-        root = self.schema.get_root_type(self.node.operation)
-        assert root is not None
-        return collect_fields(self.schema, self.fragments, self.variables, root, self.node).grouped_field_set
-
-    def below(self, kind: GraphQLObjectType, details: Details) -> dict[str, Details]:
-        """The fields that are selected of an object."""
-        found = collect_subfields(self.schema, self.fragments, self.variables, self.node, kind, details)
-        return found.grouped_field_set
-
-    def arguments(self, definition: GraphQLField, details: Details) -> dict[str, Any]:
-        """A field's arguments."""
-        node = details[0].node
-        if self.known is None:
-            return get_argument_values(definition, node, self.variables)
-        found = self.known.get(key := (id(definition), id(node)))
-        if found is None:
-            found = self.known[key] = Arguments(definition, node)
-        return found.read(self.variables)
-
-    def type(self, name: str) -> GraphQLObjectType:
-        """An object type by its name."""
-        found = self.schema.type_map[name]
-        assert isinstance(found, GraphQLObjectType)
-        return found
-
-
-def fragments_of(definitions: list[FragmentDefinitionNode]) -> dict[str, FragmentDetails]:
-    """A document's fragments as graphql-core collects them."""
-    return {node.name.value: FragmentDetails(node) for node in definitions}
-
-
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A connection in a document: where its arguments stand, whose records it lists, and which connection it is below.
+class Connection:
+    """A connection field of a document. `parent` is the index, in its root field, of the connection around it."""
 
-    `above` is that one's number among the sites of the root field; they are numbered from above.
-    """
-
-    definition: GraphQLField
-    details: Details
+    selected: SelectedField
     resource: Resource
     relation: str | None
-    above: int | None
+    parent: int | None
 
-    def read(self, operation: Operation, named: Named) -> ListArguments:
-        """What its arguments ask for this time."""
-        arguments = operation.arguments(self.definition, self.details)
-        return list_arguments(arguments, self.resource, self.relation, named, operation.signer)
+    def arguments(self, operation: Operation, parameters: PlanParameters) -> ConnectionArguments:
+        """Read the arguments of one request, and add their values to `parameters`."""
+        arguments = operation.arguments(self.selected)
+        return connection_arguments(arguments, self.resource, self.relation, parameters, operation.signer)
 
 
-def records_of(
-    sites: Sequence[Site], stretches: Sequence[ListArguments], values: Mapping[str, Any], alone: int = 1
+def max_records(
+    connections: Sequence[Connection],
+    arguments: Sequence[ConnectionArguments],
+    values: Mapping[str, Any],
+    parents: int = 1,
 ) -> int:
-    """How many records a root field's lists could bring back: page sizes multiplied down the nesting.
-
-    `alone` is how many records stand above them.
-    """
+    """How many records a root field's connections can return below `parents` records: page sizes, multiplied down."""
     counts: list[int] = []
-    for site, stretch in zip(sites, stretches, strict=True):
-        counts.append(values[stretch.page.size] * (alone if site.above is None else counts[site.above]))
+    for connection, read in zip(connections, arguments, strict=True):
+        above = parents if connection.parent is None else counts[connection.parent]
+        counts.append(values[read.page.size] * above)
     return sum(counts)
 
 
 @dataclass(slots=True)
 class SelectionBuilder:
-    """What one root field asks for, the values that it asks with, and the connections that it passed on the way."""
+    """Builds the selection of one root field; collects its connections, their arguments, and the parameters."""
 
     operation: Operation
-    named: Named = field(init=False)
-    sites: list[Site] = field(default_factory=list)
-    stretches: list[ListArguments] = field(default_factory=list)
-    _above: int | None = None
+    parameters: PlanParameters = field(init=False)
+    connections: list[Connection] = field(default_factory=list)
+    arguments: list[ConnectionArguments] = field(default_factory=list)
+    _parent: int | None = None
 
     def __post_init__(self) -> None:
-        self.named = Named(self.operation.tally)
+        self.parameters = PlanParameters(self.operation.conditions)
 
-    def records(self, alone: int = 1) -> int:
-        """How many records its lists could bring back, below `alone` records."""
-        return records_of(self.sites, self.stretches, self.named.values, alone)
+    def max_records(self, parents: int = 1) -> int:
+        """How many records the connections can return below `parents` records."""
+        return max_records(self.connections, self.arguments, self.parameters.values, parents)
 
-    def record(self, resource: Resource, kind: GraphQLObjectType, details: Details) -> Selection:
-        """A record's fields and relations."""
-        picks: list[tuple[str, Source]] = []
-        for key, found in self.operation.below(kind, details).items():
-            name = found[0].node.name.value
-            picks.append((key, _typename(kind) if name == "__typename" else self._source(resource, kind, name, found)))
-        return Selection(tuple(picks))
+    def record(self, resource: Resource, details: FieldDetailsList) -> Selection:
+        """Select a record's fields and relations."""
+        record_type = self.operation.object_type(resource.name)
+        members: list[tuple[str, Source]] = []
+        for key, subfields in self.operation.subfields(record_type, details).items():
+            name = subfields[0].node.name.value
+            source = _typename(record_type) if name == "__typename" else self._source(resource, name, subfields)
+            members.append((key, source))
+        return Selection(tuple(members))
 
-    def branch(
-        self, resource: Resource, definition: GraphQLField, details: Details, relation: Relation | None = None
+    def connection(
+        self, resource: Resource, selected: SelectedField, relation: Relation | None = None
     ) -> ListSelection:
-        """A connection of records of `made`."""
-        kind = get_named_type(definition.type)
-        assert isinstance(kind, GraphQLObjectType)
-        site = Site(definition, details, resource, relation.name if relation else None, self._above)
-        stretch = site.read(self.operation, self.named)
-        self.sites.append(site)
-        self.stretches.append(stretch)
-        outer, self._above = self._above, len(self.sites) - 1
-        below = self.operation.below(kind, details).items()
-        picks = tuple((key, self._part(resource, kind, found, relation)) for key, found in below)
-        self._above = outer
-        return ListSelection(picks, stretch.page, site.relation, stretch.where, stretch.order)
+        """Select a connection of records of `resource`."""
+        connection_type = get_named_type(selected.definition.type)
+        assert isinstance(connection_type, GraphQLObjectType)
+        connection = Connection(selected, resource, relation.name if relation else None, self._parent)
+        arguments = connection.arguments(self.operation, self.parameters)
+        self.connections.append(connection)
+        self.arguments.append(arguments)
+        outer, self._parent = self._parent, len(self.connections) - 1
+        subfields = self.operation.subfields(connection_type, selected.details).items()
+        members = tuple((key, self._member(resource, connection_type, below, relation)) for key, below in subfields)
+        self._parent = outer
+        return ListSelection(members, arguments.page, connection.relation, arguments.where, arguments.order)
 
-    def _source(self, resource: Resource, kind: GraphQLObjectType, name: str, details: Details) -> Source:
+    def _source(self, resource: Resource, name: str, details: FieldDetailsList) -> Source:
         for relation in resource.relations.values():
             if camel_case(relation.name) == name:
-                definition, target = kind.fields[name], resource_of(relation.target)
-                if relation.many:
-                    return self.branch(target, definition, details, relation)
-                return ToOne(relation.name, self.record(target, self.operation.type(target.name), details))
+                target = resource_of(relation.target)
+                if not relation.many:
+                    return ToOne(relation.name, self.record(target, details))
+                definition = self.operation.object_type(resource.name).fields[name]
+                return self.connection(target, SelectedField(definition, details), relation)
         return Scalar(
             next(field.name for field in resource.readable_fields if camel_case(field.name) == name), spelling="name"
         )
 
-    def _part(
-        self, resource: Resource, kind: GraphQLObjectType, details: Details, relation: Relation | None
+    def _member(
+        self,
+        resource: Resource,
+        connection_type: GraphQLObjectType,
+        details: FieldDetailsList,
+        relation: Relation | None,
     ) -> Items | Total | PageInfo | Constant:
-        """A member of a connection."""
         name = details[0].node.name.value
         if name == "__typename":
-            return _typename(kind)
+            return _typename(connection_type)
         if name == "totalCount":
             return Total()
         if name == "pageInfo":
-            return self._info(details)
-        record = self.operation.type(resource.name)
+            return self._page_info(details)
         if name == "nodes":
-            return Items(self.record(resource, record, details))
-        edge = get_named_type(kind.fields["edges"].type)
-        assert isinstance(edge, GraphQLObjectType)
-        return Items(self._edge(resource, edge, details, relation))
+            return Items(self.record(resource, details))
+        edge_type = get_named_type(connection_type.fields["edges"].type)
+        assert isinstance(edge_type, GraphQLObjectType)
+        return Items(self._edge(resource, edge_type, details, relation))
+
+    def _page_info(self, details: FieldDetailsList) -> PageInfo:
+        info_type = self.operation.object_type("PageInfo")
+        names = [(key, below[0].node.name.value) for key, below in self.operation.subfields(info_type, details).items()]
+        typename = _typename(info_type)
+        return PageInfo(tuple((key, typename if name == "__typename" else _PAGE_INFO[name]) for key, name in names))
 
     def _edge(
-        self, resource: Resource, kind: GraphQLObjectType, details: Details, relation: Relation | None
+        self, resource: Resource, edge_type: GraphQLObjectType, details: FieldDetailsList, relation: Relation | None
     ) -> Selection:
-        picks: list[tuple[str, Source]] = []
-        for key, found in self.operation.below(kind, details).items():
-            name = found[0].node.name.value
+        link_fields = relation.link_fields if relation else ()
+        members: list[tuple[str, Source]] = []
+        for key, subfields in self.operation.subfields(edge_type, details).items():
+            name = subfields[0].node.name.value
+            source: Source
             if name == "__typename":
-                picks.append((key, _typename(kind)))
+                source = _typename(edge_type)
             elif name == "cursor":
-                picks.append((key, Cursor()))
+                source = Cursor()
             elif name == "node":
-                picks.append((key, LinkedRecord(self.record(resource, self.operation.type(resource.name), found))))
+                source = LinkedRecord(self.record(resource, subfields))
             else:
-                own = relation.link_fields if relation else ()
-                picks.append((key, Scalar(next(it.name for it in own if camel_case(it.name) == name), True, "name")))
-        return Selection(tuple(picks))
-
-    def _info(self, details: Details) -> PageInfo:
-        kind = self.operation.type("PageInfo")
-        members = self.operation.below(kind, details).items()
-        names = [(key, found[0].node.name.value) for key, found in members]
-        return PageInfo(tuple((key, _typename(kind) if name == "__typename" else _INFO[name]) for key, name in names))
+                source = Scalar(
+                    next(field.name for field in link_fields if camel_case(field.name) == name), True, "name"
+                )
+            members.append((key, source))
+        return Selection(tuple(members))
 
 
-def _typename(kind: GraphQLObjectType) -> Constant:
-    return Constant(f'"{kind.name}"')
+def _typename(object_type: GraphQLObjectType) -> Constant:
+    return Constant(f'"{object_type.name}"')

@@ -1,4 +1,4 @@
-"""The mutations' inputs and payloads, and which verb each mutation is."""
+"""The mutations that follow from the models: their fields, inputs and payloads, and the operation each one runs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,19 @@ from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.graphql.types.declarations import Argument, Member, camel_case, fill_input, fill_object, pascal_case
 from schema.graphql.types.records import Types
 
-Deed = Literal["create", "update", "delete", "call", "link", "set", "unlink"]
-
-
-KEY = Member(
+IDEMPOTENCY_KEY = Member(
     "idempotencyKey",
     str,
-    "Any text that is new for each request: sent again with the same key within 24 hours, it is not done again.",
+    "Any text that is new for each request. A request repeated with the same key within 24 hours is not run again.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A mutation: its field, and what it does. `field`: the link's field that `set` is for."""
+    """A mutation: its field, and the operation that it runs. `set` changes a field of a link."""
 
     name: str
-    deed: Deed
+    operation: Literal["create", "update", "delete", "action", "link", "set", "unlink"]
     resource: Resource
     member: Member
     action: Action | None = None
@@ -36,97 +33,93 @@ class Mutation:
 
     @property
     def payload(self) -> str:
-        """The name of what it gives."""
+        """The name of the payload's type."""
         return f"{pascal_case(self.name)}Payload"
 
 
 def mutations_of(resource: Resource, types: Types) -> Iterator[Mutation]:
-    """Everything that can be done to a model's records."""
+    """All mutations of a model's records and of the links that they own."""
+    name, singular = resource.name, resource.singular
     writable = [field for field in resource.fields.values() if not field.read_only]
-    needed = [camel_case(field.name) for field in writable if field.required]
-    one, name = resource.singular, resource.name
-    whose = Member(camel_case(one), types.record(resource), f"The {one}.")
-    id, version = Member("id", ID, f"The {one}'s id."), Member("ifVersion", int, "Only if it still has this version.")
+    required = [camel_case(field.name) for field in writable if field.required]
+    record = Member(camel_case(singular), types.record(resource), f"The {singular}.")
+    id = Member("id", ID, f"The {singular}'s id.")
+    version = Member("ifVersion", int, "Only if this is the current version.")
     fields = [Member(camel_case(field.name), types.scalar(field), field.description) for field in writable]
-    make = _Maker(types)
-    given = (
-        [whose, Member(camel_case(resource.shown_once.name), str, resource.shown_once.description)]
+    once = (
+        [Member(camel_case(resource.shown_once.name), str, resource.shown_once.description)]
         if resource.shown_once
-        else [whose]
+        else []
     )
-    created = make(f"create{name}", f"Create a {one}.", [*fields, KEY], needed, given)
-    yield Mutation(f"create{name}", "create", resource, created)
-    changed = make(
-        f"update{name}",
-        f"Change a {one}: what is not sent stays, null clears.",
-        [id, version, *fields],
-        ["id"],
-        [whose],
+
+    member = _member(
+        types, f"create{name}", f"Create a {singular}.", [*fields, IDEMPOTENCY_KEY], required, [record, *once]
     )
-    yield Mutation(f"update{name}", "update", resource, changed)
-    gone = Member("deletedId", ID, "The id that is free no more, and stands for nothing.")
-    yield Mutation(
-        f"delete{name}",
-        "delete",
-        resource,
-        make(f"delete{name}", f"Delete a {one} and its links.", [id, version], ["id"], [gone]),
-    )
+    yield Mutation(member.name, "create", resource, member)
+
+    description = f"Update a {singular}: fields that are not sent stay, null clears."
+    member = _member(types, f"update{name}", description, [id, version, *fields], ["id"], [record])
+    yield Mutation(member.name, "update", resource, member)
+
+    deleted = Member("deletedId", ID, "The id of the deleted record.")
+    member = _member(types, f"delete{name}", f"Delete a {singular} and its links.", [id, version], ["id"], [deleted])
+    yield Mutation(member.name, "delete", resource, member)
+
     for action in resource.actions.values():
-        asked = [
-            Member(camel_case(key), kind, f"{key.replace('_', ' ').capitalize()}.")
-            for key, (kind, _) in action.parameters.items()
-        ]
-        must = ["id", *(camel_case(key) for key, (_, default) in action.parameters.items() if default is ...)]
-        called = f"{camel_case(action.name)}{name}"
-        yield Mutation(
-            called, "call", resource, make(called, action.description, [id, version, *asked], must, [whose]), action
-        )
+        yield _action(resource, action, types, [id, version], record)
     for relation in resource.relations.values():
         if relation.link and relation.owning:
-            yield from _links(resource, relation, types, make)
+            yield from _link_mutations(resource, relation, types)
 
 
-class _Maker:
-    """Makes a mutation's input and payload."""
-
-    def __init__(self, types: Types) -> None:
-        self._types = types
-
-    def __call__(
-        self, name: str, description: str, taken: list[Member], needed: list[str], given: list[Member]
-    ) -> Member:
-        """The mutation's field."""
-        input, payload = self._types.bare(f"{pascal_case(name)}Input"), self._types.bare(f"{pascal_case(name)}Payload")
-        fill_input(input, f"What `{name}` takes.", taken, needed)
-        fill_object(payload, f"What `{name}` gives.", given)
-        return Member(name, payload, description, (Argument("input", input, "What to do.", required=True),))
+def _action(resource: Resource, action: Action, types: Types, inputs: list[Member], record: Member) -> Mutation:
+    parameters = [
+        Member(camel_case(key), annotation, f"{key.replace('_', ' ').capitalize()}.")
+        for key, (annotation, _) in action.parameters.items()
+    ]
+    required = ["id", *(camel_case(key) for key, (_, default) in action.parameters.items() if default is ...)]
+    name = f"{camel_case(action.name)}{resource.name}"
+    member = _member(types, name, action.description, [*inputs, *parameters], required, [record])
+    return Mutation(name, "action", resource, member, action)
 
 
-def _links(resource: Resource, relation: Relation, types: Types, make: _Maker) -> Iterator[Mutation]:
+def _link_mutations(resource: Resource, relation: Relation, types: Types) -> Iterator[Mutation]:
     target = resource_of(relation.target)
-    name, one = f"{resource.name}{pascal_case(relation.singular)}", relation.singular
+    name, singular, owner = f"{resource.name}{pascal_case(relation.singular)}", relation.singular, resource.singular
     ids = [
-        Member(camel_case(relation.near), ID, f"The {resource.singular}'s id."),
+        Member(camel_case(relation.near), ID, f"The {owner}'s id."),
         Member(camel_case(relation.far), ID, f"The {target.singular}'s id."),
     ]
-    needed = [member.name for member in ids]
+    required = [member.name for member in ids]
     fields = [field for field in relation.link_fields if not field.read_only]
     own = [Member(camel_case(field.name), types.scalar(field), field.description) for field in fields]
-    ends = [
-        Member(camel_case(resource.singular), types.record(resource), f"The {resource.singular}."),
-        Member(camel_case(target.singular), types.record(target), f"The {target.singular}."),
+    ends = [Member(camel_case(end.singular), types.record(end), f"The {end.singular}.") for end in (resource, target)]
+
+    description = f"Add a {singular} to a {owner}, unless it is one already."
+    member = _member(types, f"add{name}", description, [*ids, *own], required, [*ends, *own])
+    yield Mutation(member.name, "link", resource, member, relation=relation)
+
+    for field, link_field in zip(fields, own, strict=True):
+        description = f"Change the {field.name.replace('_', ' ')} of a {singular} of a {owner}."
+        inputs, needed = [*ids, link_field], [*required, link_field.name]
+        member = _member(types, f"set{name}{pascal_case(field.name)}", description, inputs, needed, [*ends, *own])
+        yield Mutation(member.name, "set", resource, member, relation=relation)
+
+    removed = [
+        Member(field.name, field.annotation | None, f"{field.description} Its value before the removal.")
+        for field in own
     ]
-    added = make(
-        f"add{name}", f"Add a {one} to a {resource.singular}, if it is none yet.", [*ids, *own], needed, [*ends, *own]
-    )
-    yield Mutation(f"add{name}", "link", resource, added, relation=relation)
-    for field, member in zip(fields, own, strict=True):
-        called = f"set{name}{pascal_case(field.name)}"
-        words = f"Change the {field.name.replace('_', ' ')} of a {one} of a {resource.singular}."
-        changed = make(called, words, [*ids, member], [*needed, member.name], [*ends, *own])
-        yield Mutation(called, "set", resource, changed, relation=relation)
-    before = [Member(member.name, member.kind | None, f"{member.description} As it was.") for member in own]
-    removed = make(
-        f"remove{name}", f"Remove a {one} from a {resource.singular}, if it is one.", ids, needed, [*ends, *before]
-    )
-    yield Mutation(f"remove{name}", "unlink", resource, removed, relation=relation)
+    description = f"Remove a {singular} from a {owner}, if it is one."
+    member = _member(types, f"remove{name}", description, ids, required, [*ends, *removed])
+    yield Mutation(member.name, "unlink", resource, member, relation=relation)
+
+
+def _member(
+    types: Types, name: str, description: str, inputs: list[Member], required: list[str], payload: list[Member]
+) -> Member:
+    """Declare a mutation's input and payload types; returns its field."""
+    input_type = types.declare(f"{pascal_case(name)}Input")
+    payload_type = types.declare(f"{pascal_case(name)}Payload")
+    fill_input(input_type, f"The input of `{name}`.", inputs, required)
+    fill_object(payload_type, f"The payload of `{name}`.", payload)
+    return Member(name, payload_type, description, (Argument("input", input_type, "The input.", required=True),))

@@ -90,7 +90,7 @@ NO_REQUEST = {
 
 @pytest.mark.parametrize("body", NO_REQUEST.values(), ids=NO_REQUEST)
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
-def test_what_is_no_request_is_400_and_a_sentence(http_client, body, media):
+def test_an_unreadable_body_is_400_with_a_message(http_client, body, media):
     answer = post(http_client, body, accept=media)
 
     assert (answer.status_code, media_type(answer)) == (413 if len(body) > 128 * 1024 else 400, media)
@@ -125,7 +125,7 @@ NOT_RUN = {
 
 @pytest.mark.parametrize("request_body, code", NOT_RUN.values(), ids=NOT_RUN)
 @pytest.mark.parametrize("media, status", [(JSON, 200), (RESPONSE, 400)], ids=["json", "response"])
-def test_what_cannot_be_run_has_errors_and_no_data(http_client, request_body, code, media, status):
+def test_a_request_error_has_errors_and_no_data(http_client, request_body, code, media, status):
     answer = post(http_client, request_body, accept=media)
 
     assert (answer.status_code, media_type(answer)) == (status, media)
@@ -143,14 +143,14 @@ def test_what_cannot_be_run_has_errors_and_no_data(http_client, request_body, co
         ('mutation { deleteUser(input: {id: "x"}) { deletedId } }', None),
     ],
 )  # fmt: skip
-def test_what_is_run_is_200_whether_or_not_all_of_it_went_well(http_client, query, data, media):
+def test_an_executed_operation_is_200_even_with_errors(http_client, query, data, media):
     answer = post(http_client, {"query": query}, accept=media)
 
     assert (answer.status_code, answer.json()["data"]) == (200, data)
     assert ("errors" in answer.json()) == (data is None)
 
 
-def test_an_error_says_where_it_is_and_what_it_is(http_client):
+def test_an_error_has_its_path_location_and_code(http_client):
     query = '{\n  ok: greeting(name: "A")\n  bad: users(first: 101) { totalCount }\n}'
 
     (error,) = post(http_client, {"query": query}).json()["errors"]
@@ -161,7 +161,7 @@ def test_an_error_says_where_it_is_and_what_it_is(http_client):
     assert [field_error["pointer"] for field_error in error["extensions"]["errors"]] == ["/first"]
 
 
-def test_get_is_for_queries(http_client):
+def test_get_runs_queries(http_client):
     params = {"query": "query Q($n: String!) { greeting(name: $n) }", "variables": '{"n": "Ada"}', "operationName": "Q"}
 
     assert http_client.get("/graphql", params=params).json() == HELLO_ADA
@@ -192,7 +192,7 @@ def test_get_changes_nothing(http_client, media):
     ],
     ids=str,
 )
-def test_a_query_string_that_is_no_request_is_400(http_client, params):
+def test_an_invalid_query_string_is_400(http_client, params):
     answer = http_client.get("/graphql", params=params, headers={"accept": RESPONSE})
 
     assert (answer.status_code, media_type(answer)) == (400, RESPONSE)
@@ -203,7 +203,7 @@ def test_a_query_string_that_is_no_request_is_400(http_client, params):
     [{"operationName": None}, {"variables": None}, {"extensions": None}, {"extensions": {"a": 1}}, {"id": "x"}],
     ids=str,
 )
-def test_what_may_be_missing_may_be_null_and_what_is_more_is_ignored(http_client, members):
+def test_optional_members_may_be_null_and_others_are_ignored(http_client, members):
     assert post(http_client, {"query": HELLO, **members}).json() == HELLO_ADA
 
 
@@ -227,7 +227,7 @@ def test_a_body_of_another_type_is_415(http_client, media):
 
 
 @pytest.mark.parametrize("media", [JSON, "Application/JSON", f"{JSON}; charset=utf-8", f'{JSON};charset="UTF-8"'])
-def test_json_is_json_however_it_is_spelled(http_client, media):
+def test_json_content_types_ignore_case_and_allow_utf_8(http_client, media):
     assert (
         http_client.post("/graphql", content=json.dumps({"query": HELLO}), headers={"content-type": media}).json()
         == HELLO_ADA
@@ -241,7 +241,7 @@ def test_other_methods_are_405(http_client, method):
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
-def test_options_says_what_there_is(http_client):
+def test_options_lists_the_methods(http_client):
     answer = http_client.options("/graphql")
 
     assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
@@ -258,7 +258,7 @@ def test_options_says_what_there_is(http_client):
         ("*/*", False),
     ],
 )
-def test_a_page_comes_only_where_it_is_wanted_more_than_json(http_client, accept, page):
+def test_the_page_is_sent_only_if_html_outranks_json(http_client, accept, page):
     answer = http_client.get("/graphql", headers={"accept": accept})
 
     assert (media_type(answer) == "text/html") == page
@@ -266,7 +266,7 @@ def test_a_page_comes_only_where_it_is_wanted_more_than_json(http_client, accept
     assert post(http_client, {"query": HELLO}, accept=f"{accept}, {JSON};q=0.1").json() == HELLO_ADA
 
 
-def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(http_client, monkeypatch, caplog):
+def test_an_internal_error_hides_its_cause(http_client, monkeypatch, caplog):
     def fail(*_, **__):
         raise RuntimeError("secret/path")
 
@@ -280,7 +280,7 @@ def test_what_nobody_foresaw_is_told_in_a_fixed_sentence(http_client, monkeypatc
     assert "secret/path" in caplog.text
 
 
-def test_answers_are_kept_by_nobody_else(http_client):
+def test_responses_are_private_and_vary_by_accept_and_authorization(http_client):
     answer = post(http_client, {"query": HELLO})
 
     assert "private" in answer.headers["cache-control"]

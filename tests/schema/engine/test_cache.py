@@ -102,7 +102,7 @@ async def test_the_settings_of_a_document_count_too(executor, database):
     declared = ", ".join(f"$s{number}: Boolean!" for number in range(6))
     picked = " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6))
     query = f"query({declared}) {{ users {{ nodes {{ {picked} }} }} }}"
-    kept = executor.documents.kept
+    kept = executor.documents.cache
 
     async with Directory(str(database)) as directory:
         sizes = []
@@ -113,7 +113,7 @@ async def test_the_settings_of_a_document_count_too(executor, database):
 
     assert sizes[0] == 0
     assert sizes[1] < sizes[10] < sizes[40]
-    assert max(sizes) <= (documents.BYTES_A_CHARACTER + 50 * documents.RECIPE_BYTES_A_CHARACTER) * len(query)
+    assert max(sizes) <= (documents.DOCUMENT_BYTES + 50 * documents.COMPILED_BYTES) * len(query)
 
 
 def test_hits_and_misses_are_counted():

@@ -9,7 +9,7 @@ from graphql import GraphQLError, OperationDefinitionNode, build_schema, parse
 from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
 
 from schema.graphql.execution import coercion
-from schema.graphql.execution.coercion import Arguments, Variables
+from schema.graphql.execution.coercion import ArgumentCoercion, VariableCoercion
 
 SCHEMA: Any = build_schema(
     """
@@ -52,40 +52,40 @@ def operation_of(text: str) -> Any:
 
 
 @pytest.mark.parametrize("kind, argument", TYPES)
-def test_a_variable_comes_to_the_same(kind, argument):
+def test_variables_are_coerced_as_by_graphql_core(kind, argument):
     node = operation_of(f'query Q($v: {kind}) {{ one(id: "a", {argument}: $v) }}')
-    known = Variables(SCHEMA, node.variable_definitions or (), 20, lasting=True)
+    known = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
 
     for given in ({}, *({"v": value} for value in SENT), {"w": 1}):
         theirs = outcome(lambda given=given: get_variable_values(SCHEMA, node.variable_definitions or (), given, 20))
-        assert outcome(lambda given=given: known.read(given)) == theirs, given
+        assert outcome(lambda given=given: known.coerce(given)) == theirs, given
 
 
 @pytest.mark.parametrize(
     "kind, argument, beside",
     [(*it, beside) for it in TYPES for beside in BESIDE if not beside.startswith(f"{it[1]}:")],
 )
-def test_arguments_come_to_the_same(kind, argument, beside):
+def test_arguments_are_coerced_as_by_graphql_core(kind, argument, beside):
     others = "" if argument == "id" else 'id: "a", '
     node = operation_of(f"query Q($v: {kind}) {{ one({others}{argument}: $v, {beside}) }}")
     field, definition = node.selection_set.selections[0], SCHEMA.query_type.fields["one"]
-    known = Arguments(definition, field)
+    known = ArgumentCoercion(definition, field)
 
     for given in ({}, *({"v": value} for value in SENT)):
         variables = get_variable_values(SCHEMA, node.variable_definitions or (), given, 20)
         if isinstance(variables, list):
             continue
         theirs = outcome(lambda variables=variables: get_argument_values(definition, field, variables))
-        assert outcome(lambda variables=variables: known.read(variables)) == theirs, given
+        assert outcome(lambda variables=variables: known.coerce(variables)) == theirs, given
 
 
-def test_what_is_plain_is_not_asked_of_graphql_core_again(monkeypatch):
+def test_simple_values_are_coerced_without_graphql_core(monkeypatch):
     node = operation_of("query Q($id: ID!, $first: Int = 3) { one(id: $id, first: $first) }")
-    known = Variables(SCHEMA, node.variable_definitions or (), 20, lasting=True)
-    arguments = Arguments(SCHEMA.query_type.fields["one"], node.selection_set.selections[0])
+    known = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
+    arguments = ArgumentCoercion(SCHEMA.query_type.fields["one"], node.selection_set.selections[0])
     monkeypatch.setattr(coercion, "get_variable_values", None)
     monkeypatch.setattr(coercion, "get_argument_values", None)
 
-    variables: Any = known.read({"id": "a"})
+    variables: Any = known.coerce({"id": "a"})
 
-    assert arguments.read(variables) == {"id": "a", "first": 3, "last": 7, "name": "x", "colour": "RED"}
+    assert arguments.coerce(variables) == {"id": "a", "first": 3, "last": 7, "name": "x", "colour": "RED"}

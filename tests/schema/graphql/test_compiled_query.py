@@ -1,7 +1,6 @@
-"""A query's answer is the same however it comes about: written from the plan, run by graphql-core over what the plan
-brought, or interpreted field by field over plain Python lists, which know nothing of plans.
+"""Compiled queries give the same response as graphql-core, and as a reference implementation over Python lists.
 
-The queries are made at random from the schema's own words: aliases, fragments, directives, variables, nested lists.
+The queries are random: aliases, fragments, directives, variables, nested lists.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from schema.engine.model.field import lower_case
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution import executor as execution
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
@@ -41,7 +39,7 @@ def executor() -> Executor:
 
 @pytest.fixture
 def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
-    """A small directory, as lists of dictionaries in GraphQL's words, and in the test's database."""
+    """A small directory: lists of dictionaries with GraphQL names, stored in the test's database too."""
     chance = random.Random(7)
     users = [
         {"id": f"00000000-0000-7000-8000-{n:012}", "firstName": chance.choice(NAMES), "age": chance.randint(0, 9)}
@@ -72,46 +70,44 @@ def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.sqlite
 @pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("seed", range(8))
-async def test_written_run_and_interpreted_answers_are_equal(executor, stored, database, monkeypatch, seed):
-    chance, interpreted = random.Random(2026 + seed), Interpreter(executor, stored)
-    queries = [Writer(chance).query() for _ in range(125)]
+async def test_compiled_and_interpreted_responses_equal_the_reference(executor, stored, database, seed):
+    chance, reference = random.Random(2026 + seed), Reference(executor, stored)
+    queries = [QueryGenerator(chance).query() for _ in range(125)]
 
     async with Directory(str(database)) as directory:
         for query, variables in queries:
-            written = await executor.run(Request(query, variables), directory, ADMIN)
-            again = await executor.run(Request(query, variables), directory, ADMIN)
-            with monkeypatch.context() as patched:
-                patched.setattr(execution, "_written", lambda context, roots: None)
-                ran = await executor.run(Request(query, variables), directory, ADMIN)
+            compiled = await executor.run(Request(query, variables), directory, ADMIN)
+            repeated = await executor.run(Request(query, variables), directory, ADMIN)
+            executed = await executor.run(Request(query, variables), directory, ADMIN, interpreted=True)
 
-            assert again == written, query
-            assert json.loads(ran) == json.loads(written), query
-            assert ordered(ran) == ordered(written), query
-            assert _without_cursors(json.loads(written)) == interpreted.answer(query, variables), query
+            assert repeated == compiled, query
+            assert json.loads(executed) == json.loads(compiled), query
+            assert ordered(executed) == ordered(compiled), query
+            assert _without_cursors(json.loads(compiled)) == reference.response(query, variables), query
 
 
 @pytest.mark.sqlite
-async def test_a_known_document_answers_each_request_with_its_own_values(executor, stored, database):
+async def test_a_cached_document_uses_the_values_of_each_request(executor, stored, database):
     users = "users(first: $n, filter: $f) { nodes { age id @skip(if: $s) } }"
     query = f"query($n: Int, $f: UserFilter, $s: Boolean!) {{ {users} }}"
-    asked: list[dict[str, Any]] = [
+    requests: list[dict[str, Any]] = [
         {"n": 2, "s": False},
         {"n": 3, "s": True},
         {"n": None, "s": False, "f": {"age": {"gte": 5}}},
         {"n": 40, "s": False, "f": {"age": {"gte": 9}}},
         {"n": 40, "s": False, "f": {"age": {"lt": 2}, "active": {"eq": True}}},
     ]
-    interpreted = Interpreter(executor, stored)
+    reference = Reference(executor, stored)
 
     async with Directory(str(database)) as directory:
-        for variables in [*asked, *reversed(asked)]:
-            answer = json.loads(await executor.run(Request(query, variables), directory, ADMIN))
+        for variables in [*requests, *reversed(requests)]:
+            response = json.loads(await executor.run(Request(query, variables), directory, ADMIN))
 
-            assert answer == interpreted.answer(query, variables)
+            assert response == reference.response(query, variables)
 
 
 @pytest.mark.sqlite
-async def test_what_tests_ask_is_asked_both_ways(replayed, executor, stored, database):
+async def test_queries_of_tests_are_replayed_through_graphql_core(replayed, executor, stored, database):
     before = replayed.count
     async with Directory(str(database)) as directory:
         await executor.run(Request("{ users { nodes { id } } }", {}), directory, ADMIN)
@@ -121,7 +117,7 @@ async def test_what_tests_ask_is_asked_both_ways(replayed, executor, stored, dat
 
 
 @pytest.mark.sqlite
-async def test_two_roots_see_the_same_moment_in_one_trip(executor, stored, database):
+async def test_root_fields_share_one_snapshot(executor, stored, database):
     statements: list[str] = []
     query = "{ a: users(first: 1) { totalCount } b: groups(first: 1) { nodes { name } } }"
 
@@ -132,8 +128,8 @@ async def test_two_roots_see_the_same_moment_in_one_trip(executor, stored, datab
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "SELECT", "SELECT", "ROLLBACK"]
 
 
-class Writer:
-    """Writes queries at random."""
+class QueryGenerator:
+    """Generates random queries."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -226,108 +222,108 @@ class Writer:
         return f"{{ {' '.join(parts)} id }}"
 
 
-class Interpreter:
-    """The same schema over lists of dictionaries, run by graphql-core alone. Cursors are null."""
+class Reference:
+    """The same schema over lists of dictionaries, executed by graphql-core alone. Cursors are null."""
 
     def __init__(self, executor: Executor, stored: dict[str, list[dict[str, Any]]]) -> None:
-        self.schema = build_schema(executor._face.sdl())
-        kinds: Any = self.schema.type_map
+        self.schema = build_schema(executor.schema.sdl())
+        types: Any = self.schema.type_map
         query: Any = self.schema.query_type
         users, groups, links = stored["users"], stored["groups"], stored["links"]
         for name in ("UserEdge", "GroupEdge", "UserGroupEdge", "GroupMemberEdge"):
-            kinds[name].fields["cursor"].type = kinds["String"]
-        query.fields["users"].resolve = lambda _, info, **given: page([(user, {}) for user in users], given, root=True)
-        query.fields["groups"].resolve = lambda _, info, **given: page([(group, {}) for group in groups], given)
+            types[name].fields["cursor"].type = types["String"]
+        query.fields["users"].resolve = lambda _, info, **sent: page([(user, {}) for user in users], sent, root=True)
+        query.fields["groups"].resolve = lambda _, info, **sent: page([(group, {}) for group in groups], sent)
         query.fields["user"].resolve = lambda _, info, id: next((user for user in users if user["id"] == id), None)
-        kinds["User"].fields["groups"].resolve = lambda user, info, **given: page(
-            [(link["group"], link) for link in links if link["user"] is user], given
+        types["User"].fields["groups"].resolve = lambda user, info, **sent: page(
+            [(link["group"], link) for link in links if link["user"] is user], sent
         )
-        kinds["Group"].fields["members"].resolve = lambda group, info, **given: page(
-            [(link["user"], link) for link in links if link["group"] is group], given
+        types["Group"].fields["members"].resolve = lambda group, info, **sent: page(
+            [(link["user"], link) for link in links if link["group"] is group], sent
         )
 
-    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def response(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         result = execute_sync(self.schema, parse(query), variable_values=variables)
         assert not result.errors, result.errors
         return {"data": result.data}
 
 
 def page(
-    rows: list[tuple[dict[str, Any], dict[str, Any]]], given: dict[str, Any], *, root: bool = False
+    rows: list[tuple[dict[str, Any], dict[str, Any]]], sent: dict[str, Any], *, root: bool = False
 ) -> dict[str, Any]:
-    """A connection, worked out the slow way."""
-    held = (row for row in rows if holds(row[0], given.get("filter")) and has_words(row[0], given.get("q")))
-    found = sorted(held, key=lambda row: row[0]["id"])
-    if root and not given.get("sort"):
-        asked = list(required(given.get("filter") or {}))
-        if ("lastName", "startswith") in asked:
-            found.sort(key=lambda row: ((row[0]["lastName"] or "").lower(), row[0]["id"]))
-        elif not_null(asked):
-            found.sort(key=lambda row: (row[0]["lastName"], row[0]["id"]))
-        elif any(name == "age" for name, _ in asked):
-            found.sort(key=lambda row: (row[0]["age"], row[0]["id"]))
-    for order in given.get("sort") or []:
+    """A connection, computed without any index."""
+    matching = (row for row in rows if holds(row[0], sent.get("filter")) and has_words(row[0], sent.get("q")))
+    records = sorted(matching, key=lambda row: row[0]["id"])
+    if root and not sent.get("sort"):
+        comparisons = list(required(sent.get("filter") or {}))
+        if ("lastName", "startswith") in comparisons:
+            records.sort(key=lambda row: ((row[0]["lastName"] or "").lower(), row[0]["id"]))
+        elif not_null(comparisons):
+            records.sort(key=lambda row: (row[0]["lastName"], row[0]["id"]))
+        elif any(name == "age" for name, _ in comparisons):
+            records.sort(key=lambda row: (row[0]["age"], row[0]["id"]))
+    for order in sent.get("sort") or []:
         field = {"AGE": "age", "FIRST_NAME": "firstName", "LAST_NAME": "lastName", "ID": "id"}[order["field"]]
-        found.sort(
+        records.sort(
             key=lambda row: (row[0][field] is not None, row[0][field], row[0]["id"]),
             reverse=order["direction"] == "DESC",
         )
-    first, last = given.get("first"), given.get("last")
-    size = next((asked for asked in (first, last) if asked is not None), 20)
-    part = found[:size] if last is None else found[max(0, len(found) - size) :]
-    more = len(found) > len(part)
+    first, last = sent.get("first"), sent.get("last")
+    size = next((number for number in (first, last) if number is not None), 20)
+    part = records[:size] if last is None else records[max(0, len(records) - size) :]
+    more = len(records) > len(part)
     info = {"hasNextPage": more and last is None, "hasPreviousPage": more and last is not None}
     edges = [
         {"node": node, "cursor": None, **{key: link.get(key) for key in ("role", "createdAt")}} for node, link in part
     ]
-    return {"totalCount": len(found), "pageInfo": info, "nodes": [node for node, _ in part], "edges": edges}
+    return {"totalCount": len(records), "pageInfo": info, "nodes": [node for node, _ in part], "edges": edges}
 
 
-def required(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The fields and operators of the comparisons that every record has to stand."""
-    for name, value in asked.items():
+def required(filter: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields and operators of the comparisons that every record must match."""
+    for name, value in filter.items():
         if name == "and":
             for part in value:
                 yield from required(part)
         elif name not in ("or", "not"):
-            yield from ((name, "notnull" if it is False else operator) for operator, it in value.items())
+            yield from ((name, "notnull" if sent is False else operator) for operator, sent in value.items())
 
 
-def not_null(asked: list[tuple[str, str]]) -> bool:
-    return ("lastName", "notnull") in asked
+def not_null(comparisons: list[tuple[str, str]]) -> bool:
+    return ("lastName", "notnull") in comparisons
 
 
 def has_words(record: dict[str, Any], words: str | None) -> bool:
-    """Whether each of the words is somewhere in a text that is searched."""
+    """Whether each word occurs in one of the searchable fields."""
     texts = [(record.get(name) or "").lower() for name in ("firstName", "lastName", "name", "description")]
     return all(any(word in text for text in texts) for word in (words or "").lower().split())
 
 
-def holds(user: dict[str, Any], asked: dict[str, Any] | None) -> bool:
-    """Whether a record is what a filter asks for."""
+def holds(user: dict[str, Any], filter: dict[str, Any] | None) -> bool:
+    """Whether a record matches a filter."""
     comparisons = {
-        "eq": lambda mine, value: mine == value,
-        "gte": lambda mine, value: mine >= value,
-        "contains": lambda mine, value: mine is not None and value.lower() in mine.lower(),
-        "startswith": lambda mine, value: mine is not None and mine.lower().startswith(value.lower()),
-        "lt": lambda mine, value: mine < value,
-        "in": lambda mine, value: mine in value,
-        "isnull": lambda mine, value: (mine is None) is value,
+        "eq": lambda stored, value: stored == value,
+        "gte": lambda stored, value: stored >= value,
+        "contains": lambda stored, value: stored is not None and value.lower() in stored.lower(),
+        "startswith": lambda stored, value: stored is not None and stored.lower().startswith(value.lower()),
+        "lt": lambda stored, value: stored < value,
+        "in": lambda stored, value: stored in value,
+        "isnull": lambda stored, value: (stored is None) is value,
     }
-    for name, value in (asked or {}).items():
+    for name, value in (filter or {}).items():
         if name == "not":
             held = not holds(user, value)
         elif name in ("and", "or"):
             held = (all if name == "and" else any)(holds(user, part) for part in value)
         else:
-            held = all(comparisons[operator](user[name], it) for operator, it in value.items())
+            held = all(comparisons[operator](user[name], sent) for operator, sent in value.items())
         if not held:
             return False
     return True
 
 
 def _without_cursors(value: Any) -> Any:
-    """The answer with its cursors made null."""
+    """The response with its cursors set to null."""
     if isinstance(value, dict):
         hidden = ("cursor", "startCursor", "endCursor")
         return {key: None if key in hidden else _without_cursors(part) for key, part in value.items()}

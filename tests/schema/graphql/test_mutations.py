@@ -9,7 +9,7 @@ from tests.fixtures.clients import Refused
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
-def test_they_run_in_the_order_in_which_they_stand(graphql):
+def test_mutations_run_in_document_order(graphql):
     group = graphql.create("group", name="Engine")
     steps = [
         f'm{number}: updateGroup(input: {{id: "{group["id"]}", name: "N{number}"}}) {{ group {{ name version }} }}'
@@ -21,7 +21,7 @@ def test_they_run_in_the_order_in_which_they_stand(graphql):
     assert found == {f"m{number}": {"group": {"name": f"N{number}", "version": number + 2}} for number in range(9)}
 
 
-def test_one_that_fails_changes_nothing_and_is_the_last(graphql):
+def test_a_failed_mutation_changes_nothing_and_is_the_last(graphql):
     """A payload is never null, so a failure empties `data` and ends the operation; what was done before stays."""
     query = """mutation {
         a: createUser(input: {firstName: "A", age: 1, email: "a@example.com"}) { user { firstName } }
@@ -36,7 +36,7 @@ def test_one_that_fails_changes_nothing_and_is_the_last(graphql):
     assert [row["first_name"] for row in graphql.find("user").items] == ["A"]
 
 
-def test_a_payload_is_asked_like_any_other_record(graphql):
+def test_a_payload_is_selected_like_any_record(graphql):
     query = """mutation($input: CreateUserInput!) { made: createUser(input: $input) {
         __typename one: user { ...F } user { name: firstName groups { totalCount nodes { id } } } } }
         fragment F on User { __typename id years: age }"""
@@ -53,7 +53,7 @@ def test_a_payload_is_asked_like_any_other_record(graphql):
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_what_is_skipped_is_not_done(graphql, skip):
+def test_a_skipped_mutation_does_not_run(graphql, skip):
     query = 'mutation($skip: Boolean!) { createGroup(input: {name: "A"}) @skip(if: $skip) { group { id } } __typename }'
 
     found = graphql.ask(query, skip=skip)
@@ -62,7 +62,7 @@ def test_what_is_skipped_is_not_done(graphql, skip):
     assert graphql.find("group", count="exact").total == (0 if skip else 1)
 
 
-def test_not_sent_and_null_differ(graphql):
+def test_omitted_and_null_differ(graphql):
     made = graphql.create("user", first_name="Ada", last_name="Lovelace", age=36, email="ada@example.com")
     query = """mutation($id: ID!, $last: String, $mail: String) {
         updateUser(input: {id: $id, lastName: $last, email: $mail}) { user { lastName email } } }"""
@@ -83,7 +83,7 @@ def test_not_sent_and_null_differ(graphql):
         f'removeGroupMember(input: {{groupId: "{UNKNOWN}", userId: "x"}}) {{ role }}',
     ],
 )
-def test_what_is_not_there_cannot_be_changed(graphql, field):
+def test_unknown_ids_are_not_found(graphql, field):
     with pytest.raises(Refused, match="NOT_FOUND"):
         graphql.ask(f"mutation {{ {field} }}")
 

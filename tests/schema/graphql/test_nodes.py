@@ -13,7 +13,7 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 WORDS = "__typename id ... on User { firstName } ... on Group { name }"
 
 
-def test_a_node_is_what_has_the_id(graphql):
+def test_node_finds_records_of_every_type(graphql):
     query = f"query($user: ID!, $group: ID!) {{ a: node(id: $user) {{ {WORDS} }} b: node(id: $group) {{ {WORDS} }} }}"
 
     found = graphql.ask(query, user=USER["id"], group=GROUP["id"])
@@ -24,7 +24,7 @@ def test_a_node_is_what_has_the_id(graphql):
     }
 
 
-def test_nodes_come_in_the_order_of_their_ids_with_gaps_and_repeats(graphql):
+def test_nodes_keep_the_order_of_ids_with_gaps_and_repeats(graphql):
     ids = [GROUP["id"], UNKNOWN, USER["id"], "no-uuid", GROUP["id"], USER["id"].upper(), ""]
 
     found = graphql.ask(f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ {WORDS} }} }}", ids=ids)["nodes"]
@@ -37,7 +37,7 @@ def test_nodes_come_in_the_order_of_their_ids_with_gaps_and_repeats(graphql):
 @pytest.mark.parametrize(
     "id", [UNKNOWN, "no-uuid", "", "x" * 1000, "1", USER["id"][:-1], f" {USER['id']}"], ids=lambda id: id[:12]
 )
-def test_what_there_is_not_is_null_and_no_error(graphql, id):
+def test_an_unknown_id_is_null_without_an_error(graphql, id):
     query = (
         "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } user(id: $id) { id } group(id: $id) { id } }"
     )
@@ -47,14 +47,14 @@ def test_what_there_is_not_is_null_and_no_error(graphql, id):
     assert answer == {"data": {"node": None, "nodes": [None], "user": None, "group": None}}
 
 
-def test_an_id_of_one_model_is_none_of_another(graphql):
+def test_an_id_of_another_model_is_unknown(graphql):
     query = "query($user: ID!, $group: ID!) { user(id: $group) { id } group(id: $user) { id } }"
 
     assert graphql.ask(query, user=USER["id"], group=GROUP["id"]) == {"user": None, "group": None}
 
 
 @pytest.mark.parametrize("count, code", [(0, None), (250, None), (251, "VALIDATION_FAILED")])
-def test_there_may_be_250_ids(graphql, count, code):
+def test_at_most_250_ids_are_allowed(graphql, count, code):
     answer = graphql.answer("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[UNKNOWN] * count)
 
     if code is None:
@@ -63,11 +63,11 @@ def test_there_may_be_250_ids(graphql, count, code):
         assert answer["errors"][0]["extensions"]["code"] == code
 
 
-def test_an_id_may_be_written_as_a_number_and_is_then_none_of_ours(graphql):
+def test_a_numeric_id_is_unknown(graphql):
     assert graphql.ask("{ user(id: 7) { id } }") == {"user": None}
 
 
-def test_a_node_need_not_tell_its_type_beside_what_only_the_executor_knows(graphql):
+def test_interpreted_nodes_have_types_without_typename(graphql):
     query = 'query($id: ID!) { __schema { queryType { name } } node(id: $id) { id } nodes(ids: [$id, "x"]) { i: id } }'
 
     found = graphql.ask(query, id=GROUP["id"])

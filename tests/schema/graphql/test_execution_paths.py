@@ -80,19 +80,19 @@ async def ways(executor, path, query, variables, times=1):
     request = Request(query, given, given.pop("_operation", None))
     async with Directory(str(path)) as directory:
         for _ in range(times):
-            answer = json.loads(await executor.run(request, directory, ADMIN, told=took.append))
+            answer = json.loads(await executor.run(request, directory, ADMIN, on_path=took.append))
             assert "errors" not in answer, answer
     return took
 
 
 @pytest.mark.parametrize("query, variables", IN_PRACTICE.values(), ids=IN_PRACTICE)
-async def test_what_clients_write_is_compiled_from_the_first_time_on(executor, crowded, query, variables):
-    before = dict(executor.ran)
+async def test_common_queries_are_compiled_at_first_sight(executor, crowded, query, variables):
+    before = dict(executor.executed)
 
     took = await ways(executor, crowded, query, variables, times=3)
 
     assert took == [COMPILED] * 3
-    assert executor.ran == {**before, COMPILED: before[COMPILED] + 3}
+    assert executor.executed == {**before, COMPILED: before[COMPILED] + 3}
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ async def test_what_clients_write_is_compiled_from_the_first_time_on(executor, c
         ('mutation { createGroup(input: {name: "New"}) { group { id } } }', "mutation"),
     ],
 )
-async def test_the_rest_is_interpreted_and_counted_so(executor, crowded, query, way):
-    before = executor.ran[way]
+async def test_other_operations_are_interpreted_and_counted(executor, crowded, query, way):
+    before = executor.executed[way]
 
     assert await ways(executor, crowded, query, {}) == [way]
-    assert executor.ran[way] == before + 1
+    assert executor.executed[way] == before + 1
