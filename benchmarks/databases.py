@@ -70,7 +70,7 @@ def _sources(owner: Owner) -> list[Path]:
     if owner == "peers":
         return [TABLES, *own]
     models = [*(HERE.parent / "schema" / "models").glob("*.py"), HERE / "tandem" / "models.py"]
-    return [*models, *(commands.HERE / "versions").glob("*.py"), *own]
+    return [*models, *(commands.FOLDER / "versions").glob("*.py"), *own]
 
 
 def _make(path: Path, owner: Owner, size: Size) -> None:

@@ -181,7 +181,7 @@ def _children(process: int) -> list[Path]:
 def _make(url: str, owner: Owner, size: Size) -> None:
     if owner == "tandem":
         commands.migrate(url)
-        commands.on(url, _make_kinds)
+        commands.run_on(url, _make_kinds)
     else:
         tables = TABLES.read_text(encoding="utf-8").replace(" WITHOUT ROWID", "")
         for statement in tables.split(";"):

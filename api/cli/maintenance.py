@@ -14,8 +14,8 @@ from api.settings import Settings, read
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.model.resource import Resource, resource_of
 from schema.maintenance.backup import back_up
-from schema.maintenance.doctor_sqlite import MEGABYTE, examine
-from schema.maintenance.finding import Finding
+from schema.maintenance.doctor.finding import Finding
+from schema.maintenance.doctor.sqlite import MEGABYTE, run_checks
 from schema.models import MODELS
 
 DUMP = (
@@ -46,12 +46,12 @@ def doctor(
     """Say whether the database is well, or a backup of it. Changes nothing; exit 1 if something is amiss."""
     with plainly():
         resources = [resource_of(model) for model in MODELS]
-        name, findings = (file, examine(file, resources)) if file else _findings(read(), resources)
+        name, findings = (file, run_checks(file, resources)) if file else _findings(read(), resources)
         ill = 0
         for finding in findings:
-            ill += bool(finding.wrong)
-            print(f"{'AMISS' if finding.wrong else 'ok   '}  {finding.what}: {finding.wrong or finding.told}")
-            if finding.wrong:
+            ill += bool(finding.problem)
+            print(f"{'AMISS' if finding.problem else 'ok   '}  {finding.check}: {finding.problem or finding.detail}")
+            if finding.problem:
                 print(f"       what to do: {finding.advice}")
     if ill:
         fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {name}.")
@@ -61,10 +61,9 @@ def _findings(settings: Settings, resources: list[Resource]) -> tuple[str, Itera
     """What the database is called, and what there is to find in it."""
     place = settings.database
     if not is_postgres(place):
-        return place, examine(place, resources)
+        return place, run_checks(place, resources)
     # Only here: who has a file needs no driver for a server.
-    from schema.maintenance import doctor_postgres
-    from schema.maintenance.postgres_server import Used
+    from schema.maintenance.doctor import postgres
 
-    used = Used(settings.workers * settings.pool + 1, settings.read_database)
-    return display_name(place), doctor_postgres.examine(place, resources, used)
+    usage = postgres.ServerUsage(settings.workers * settings.pool + 1, settings.read_database)
+    return display_name(place), postgres.run_checks(place, resources, usage)

@@ -1,1 +1,1 @@
-"""Looking after a database file: copies of it, and whether it is well. Nothing here needs a server to be stopped."""
+"""Maintenance of a database while it is in use: backups, and checks of its integrity."""

@@ -1,4 +1,4 @@
-"""Bring a database's tables up to date, say whether they are, and write down what is new in the models."""
+"""Migrate a database, compare it with the models, and generate migrations. A database is given by path or URL."""
 
 from __future__ import annotations
 
@@ -17,83 +17,89 @@ from sqlmodel import SQLModel
 import schema.engine.operations.cursor_key
 import schema.engine.operations.idempotency  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.database_url import is_postgres
-from schema.engine.private_file import create_folders, create_if_missing
+from schema.engine.private_file import create_unless_there, make_folders
 from schema.engine.sqlite.database_file import alone
-from schema.migrations.connections import on_postgres, on_sqlite, patiently
-from schema.migrations.search_index import is_declared
-from schema.migrations.write_turns import PATIENCE, Tell, Turn
+from schema.migrations.connections import on_postgres, on_sqlite, retry_locked
+from schema.migrations.search_index import is_compared
+from schema.migrations.write_lock import NOTICE_AFTER, TIMEOUT, Notify, WriteLock
 
-HERE = Path(__file__).parent
-Done = TypeVar("Done")
+FOLDER = Path(__file__).parent
+Result = TypeVar("Result")
 
 
-def migrate(place: str, tell: Tell = lambda sentence: None, patience: float = PATIENCE) -> str:
-    """Bring a database up to date, an SQLite file made if there is none; gives the revision that it then has.
+def migrate(
+    database: str,
+    notify: Notify = lambda message: None,
+    timeout: float = TIMEOUT,
+    *,
+    notice_after: float = NOTICE_AFTER,
+    folder: Path = FOLDER,
+) -> str:
+    """Bring a database up to date and return its revision; creates an SQLite file that does not exist.
 
-    A server may go on serving meanwhile: each migration waits for its turn to write, at most `patience` seconds.
+    A server may keep serving: on SQLite each migration waits up to `timeout` seconds for the write lock.
     """
-    if is_postgres(place):
-        return patiently(lambda: on_postgres(place, _upgraded, alone=True))
-    create_folders(Path(place).parent)
-    with alone(place, "migrating", patience):
-        create_if_missing(place)  # SQLite gives its own files, the log and the shared memory, the mode of this one.
-        return on_sqlite(place, _upgraded, Turn(tell, patience))
+
+    def upgrade(connection: Connection) -> str:
+        command.upgrade(_config(connection, folder), "head")
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+    if is_postgres(database):
+        return retry_locked(lambda: on_postgres(database, upgrade, exclusive=True))
+    make_folders(Path(database).parent)
+    with alone(database, "migrating", timeout):
+        create_unless_there(database)  # SQLite gives the log and the shared memory the mode of the database.
+        return on_sqlite(database, upgrade, WriteLock(notify, timeout, notice_after))
 
 
-def revise(place: str, message: str) -> None:
-    """Write a migration file for what the models have and the database has not."""
-    number = f"{len(list((HERE / 'versions').glob('*.py'))) + 1:04}"
-    on(place, lambda opened: command.revision(_config(opened), message, autogenerate=True, rev_id=number))
+def revise(database: str, message: str) -> None:
+    """Generate a migration from the differences between the models and the database."""
+    number = f"{len(list((FOLDER / 'versions').glob('*.py'))) + 1:04}"
+    run_on(database, lambda opened: command.revision(_config(opened), message, autogenerate=True, rev_id=number))
 
 
-def drift(place: str) -> list[Any]:
-    """What the models and the database differ in."""
+def drift(database: str) -> list[Any]:
+    """The differences between the models and a database, as Alembic describes them."""
 
-    def compared(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_declared})
+    def compare(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_compared})
         return list(compare_metadata(context, SQLModel.metadata))
 
-    return on_postgres(place, compared) if is_postgres(place) else on_sqlite(place, compared, None)
+    return on_postgres(database, compare) if is_postgres(database) else on_sqlite(database, compare, None)
 
 
 def tables() -> list[str]:
-    """The tables that the models have."""
+    """The names of the models' tables."""
     return [table.name for table in SQLModel.metadata.sorted_tables]
 
 
 def constraints() -> list[str]:
-    """The constraints that the models have, by their names."""
-    return [str(it.name) for table in SQLModel.metadata.sorted_tables for it in table.constraints]
+    """The names of the models' constraints."""
+    return [str(constraint.name) for table in SQLModel.metadata.sorted_tables for constraint in table.constraints]
 
 
-def downgrade(place: str, revision: str) -> None:
-    """Take migrations back."""
-    on(place, lambda connection: command.downgrade(_config(connection), revision))
+def downgrade(database: str, revision: str) -> None:
+    run_on(database, lambda connection: command.downgrade(_config(connection), revision))
 
 
-def current(place: str) -> str | None:
-    """The revision that a database has; an empty one has none."""
-    return on(place, lambda connection: MigrationContext.configure(connection).get_current_revision())
+def current(database: str) -> str | None:
+    """A database's revision; None if it is empty."""
+    return run_on(database, lambda connection: MigrationContext.configure(connection).get_current_revision())
 
 
-def newest() -> str | None:
-    """The revision that a database should have."""
-    return ScriptDirectory.from_config(_config(None)).get_current_head()
+def newest(folder: Path = FOLDER) -> str | None:
+    """The newest revision among the migrations."""
+    return ScriptDirectory.from_config(_config(None, folder)).get_current_head()
 
 
-def on(place: str, do: Callable[[Connection], Done]) -> Done:
-    """What `do` gives on a connection to a database."""
-    return on_postgres(place, do) if is_postgres(place) else on_sqlite(place, do)
+def run_on(database: str, do: Callable[[Connection], Result]) -> Result:
+    """Run a function on a connection to a database."""
+    return on_postgres(database, do) if is_postgres(database) else on_sqlite(database, do, WriteLock())
 
 
-def _upgraded(connection: Connection) -> str:
-    command.upgrade(_config(connection), "head")
-    return MigrationContext.configure(connection).get_current_revision() or ""
-
-
-def _config(connection: Connection | None) -> Config:
+def _config(connection: Connection | None, folder: Path = FOLDER) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""Which migrations this code has, as their files say. A serving process reads this, and never loads Alembic."""
+"""The migrations of this version, read from their files: a serving process need not import Alembic."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _LINES = [
     for path in (Path(__file__).parent / "versions").glob("*.py")
     for match in _LINE.finditer(path.read_text("utf-8"))
 ]
-REVISIONS = tuple(sorted(name for word, name in _LINES if word == "revision"))
+REVISIONS = tuple(sorted(revision for variable, revision in _LINES if variable == "revision"))
 
 
 def newest() -> str | None:
-    """The one migration that none goes on from; None if that is not one."""
-    made, followed = ({name for word, name in _LINES if word == kind} for kind in ("revision", "down_revision"))
-    last = made - followed
-    return last.pop() if len(last) == 1 else None
+    """The revision that no other builds on; None if there are several."""
+    previous = {revision for variable, revision in _LINES if variable == "down_revision"}
+    heads = set(REVISIONS) - previous
+    return heads.pop() if len(heads) == 1 else None
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether a database at this revision lacks something. One that is unknown is of a later version, and does not."""
+    """Whether a database at this revision lacks a migration. An unknown revision is of a later version."""
     return revision is None or revision in REVISIONS[:-1]

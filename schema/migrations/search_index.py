@@ -1,7 +1,7 @@
-"""What Alembic has to know of search on SQLite: the trigram index is no table of the models', and comes with triggers.
+"""Teaches Alembic about the trigram index of search on SQLite: virtual tables and triggers, which are no models.
 
-Where an index is missing, or is another than the models want, a new migration drops what there is, makes it anew and
-fills it; what compares models and database sees the difference.
+Where an index is missing or differs from the models, a new migration drops it, creates it again and fills it, and a
+comparison of models and database reports the difference.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from alembic.operations import ops
 from sqlalchemy import Connection, Table
 from sqlmodel import SQLModel
 
-from schema.engine.model.trigram_index import FILL, INFO_KEY, index_tables
+from schema.engine.model.trigram_index import FILL, INFO, made_by
 
 
-class Searching(ops.ExecuteSQLOp):
-    """A statement, and the one that takes it back."""
+class SearchIndexOp(ops.ExecuteSQLOp):
+    """A statement and its inverse."""
 
-    def __init__(self, sql: str, back: str) -> None:
+    def __init__(self, sql: str, inverse: str) -> None:
         super().__init__(sql)
-        self.back = back
+        self.inverse = inverse
 
-    def reverse(self) -> Searching:
-        """The other way round."""
-        return Searching(self.back, str(self.sqltext))
+    def reverse(self) -> SearchIndexOp:
+        return SearchIndexOp(self.inverse, str(self.sqltext))
 
 
-def is_declared(name: str | None, kind: str, parents: Any) -> bool:
-    """Whether Alembic is to look at this: not at the tables that an index consists of."""
-    if kind == "index" and (name or "").endswith("_trigrams"):
+def is_compared(name: str | None, object_type: str, parents: Any) -> bool:
+    """Whether Alembic compares this object: not the tables that a search index consists of."""
+    if object_type == "index" and (name or "").endswith("_trigrams"):
         return False
-    return kind != "table" or all(name not in index_tables(table) for table in SQLModel.metadata.tables.values())
+    return object_type != "table" or all(name not in made_by(table) for table in SQLModel.metadata.tables.values())
 
 
 @comparators.dispatch_for("schema")
@@ -41,22 +40,24 @@ def _compare(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> 
     connection = context.connection
     if connection is not None and connection.dialect.name == "sqlite":
         for table in SQLModel.metadata.sorted_tables:
-            if INFO_KEY in table.info:
-                upgrade.ops.extend(_differing(table, connection))
+            if INFO in table.info:
+                upgrade.ops.extend(_changes(table, connection))
 
 
-def _differing(table: Table, connection: Connection) -> list[Searching]:
-    """What makes the index of a table as it is to be; nothing if it is so."""
-    wanted = dict(table.info[INFO_KEY])
-    fill = wanted.pop(FILL)
+def _changes(table: Table, connection: Connection) -> list[SearchIndexOp]:
+    """The operations that create a table's index as the models declare it; empty if it is so already."""
+    declared = dict(table.info[INFO])
+    fill = declared.pop(FILL)
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'trigger')")
-    there = {name: sql for name, sql in rows if name in wanted}
-    if there == wanted:
+    existing = {name: sql for name, sql in rows if name in declared}
+    if existing == declared:
         return []
-    numbers = next(iter(wanted))
-    dropped = [Searching(_drop(name, there[name]), there[name]) for name in reversed(wanted) if name in there]
-    made = [Searching(sql, _drop(name, sql)) for name, sql in wanted.items()]
-    return [*dropped, *made, Searching(fill, f"DELETE FROM {numbers}")]  # noqa: S608  a table's name
+    numbers = next(iter(declared))
+    drops = [
+        SearchIndexOp(_drop(name, existing[name]), existing[name]) for name in reversed(declared) if name in existing
+    ]
+    creates = [SearchIndexOp(sql, _drop(name, sql)) for name, sql in declared.items()]
+    return [*drops, *creates, SearchIndexOp(fill, f"DELETE FROM {numbers}")]  # noqa: S608  a table's name
 
 
 def _drop(name: str, sql: str) -> str:

@@ -1,4 +1,4 @@
-"""The database is migrated while the old version serves: nobody notices but by a moment's wait."""
+"""A database is migrated while the old version serves: requests only wait for a moment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,12 +17,12 @@ from sqlalchemy.exc import OperationalError
 
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.sqlite.database_file import alone
-from schema.migrations import commands, write_turns
+from schema.migrations import commands
 from tests.server.test_database_failures import ROOT, environment, one, server, wait_until
 
 pytestmark = pytest.mark.sqlite
 
-TOY = '''"""A column more, and an index, in two steps of which the second may fail."""
+TOY = '''"""A migration of a test."""
 from alembic import op
 import sqlalchemy as sa
 
@@ -29,7 +30,7 @@ revision, down_revision = "{revision}", "{before}"
 
 
 def upgrade():
-    {deed}
+    {operation}
 '''
 NICKNAME = 'op.add_column("user", sa.Column("nickname", sa.String()))'
 INDEX = 'op.create_index("ix_user_nickname", "user", ["nickname"])'
@@ -39,26 +40,28 @@ FAIL = 'op.execute("SELECT no_such_function()")'
 
 
 @pytest.fixture
-def room(tmp_path, monkeypatch):
-    """The migrations' room, to which a test may add: a function that takes what each new migration does."""
-    copy = shutil.copytree(commands.HERE, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(commands, "HERE", copy)
+def migrations(tmp_path):
+    """A copy of the migrations, with a function that adds one migration for each operation."""
+    folder: Path = shutil.copytree(
+        commands.FOLDER, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__")
+    )
     newest = commands.newest()
 
-    def add(*deeds):
+    def add(*operations) -> Path:
         before = newest
-        for number, deed in enumerate(deeds):
+        for number, operation in enumerate(operations):
             revision = f"999{number}"
-            text = TOY.format(revision=revision, before=before, deed=deed)
-            (copy / "versions" / f"{revision}_toy.py").write_text(text)
+            text = TOY.format(revision=revision, before=before, operation=operation)
+            (folder / "versions" / f"{revision}_toy.py").write_text(text)
             before = revision
+        return folder
 
     return add
 
 
-def test_old_and_new_run_side_by_side_under_load(database, room):
-    """The old version's server writes and reads all the while; then rows of before and after are all there."""
-    room(NICKNAME, INDEX, REBUILD)
+def test_a_server_keeps_serving_during_a_migration(database, migrations):
+    """The old version keeps writing and reading; no request fails, and no row is lost."""
+    folder = migrations(NICKNAME, INDEX, REBUILD)
     statuses: list[int] = []
     ended = threading.Event()
 
@@ -78,13 +81,13 @@ def test_old_and_new_run_side_by_side_under_load(database, room):
             thread.start()
         wait_until(lambda: len(statuses) > 10)
         before = len(statuses)
-        newest = commands.migrate(str(database))
+        newest = commands.migrate(str(database), folder=folder)
         during = len(statuses)
         wait_until(lambda: len(statuses) > during + 10)
         ended.set()
         for thread in threads:
             thread.join()
-        again = commands.migrate(str(database))
+        again = commands.migrate(str(database), folder=folder)
 
     assert newest == again == "9992"
     assert 0 < before <= during < len(statuses)
@@ -94,51 +97,50 @@ def test_old_and_new_run_side_by_side_under_load(database, room):
     assert one(database, "PRAGMA integrity_check") == "ok"
 
 
-def test_who_migrates_waits_for_who_writes_and_says_so(database, room, monkeypatch):
-    room(NICKNAME)
-    monkeypatch.setattr(write_turns, "TOLD_AFTER", 0.1)
-    said: list[str] = []
+def test_a_migration_waits_for_the_write_lock_and_notifies(database, migrations):
+    folder = migrations(NICKNAME)
+    notices: list[str] = []
     with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.5, lambda: other.execute("COMMIT"))
         timer.start()
 
-        newest = commands.migrate(str(database), said.append)
+        newest = commands.migrate(str(database), notices.append, notice_after=0.1, folder=folder)
 
         timer.join()
     assert newest == "9990"
-    assert said == ["Another process is writing to the database: waiting for it."]
+    assert notices == ["Another process is writing to the database: waiting for the write lock."]
 
 
-def test_the_wait_has_an_end_and_changes_nothing(database, room):
-    room(NICKNAME)
+def test_the_wait_for_the_write_lock_times_out(database, migrations):
+    folder = migrations(NICKNAME)
     with closing(sqlite3.connect(database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
-        with pytest.raises(DatabaseUnavailable, match="nothing is migrated; try again"):
-            commands.migrate(str(database), patience=0.3)
+        with pytest.raises(DatabaseUnavailable, match="nothing was migrated; try again"):
+            commands.migrate(str(database), timeout=0.3, folder=folder)
 
-    assert commands.migrate(str(database)) == "9990"
+    assert commands.migrate(str(database), folder=folder) == "9990"
 
 
-def test_one_runner_at_a_time(database):
+def test_only_one_process_migrates_at_a_time(database):
     taken = pytest.raises(DatabaseUnavailable, match=r"is in other hands: process \d+ is migrating it")
     with alone(str(database), "migrating"), taken:
-        commands.migrate(str(database), patience=0.2)
+        commands.migrate(str(database), timeout=0.2)
 
     assert commands.migrate(str(database)) == commands.newest()
 
 
-def test_what_stopped_in_the_middle_goes_on_where_it_was(database, room):
-    room(NICKNAME, f"{INDEX}; {FAIL}")
+def test_a_failed_run_is_resumed_by_the_next(database, migrations):
+    folder = migrations(NICKNAME, f"{INDEX}; {FAIL}")
     with pytest.raises(OperationalError, match="no such function"):
-        commands.migrate(str(database))
+        commands.migrate(str(database), folder=folder)
     assert one(database, "SELECT version_num FROM alembic_version") == "9990"
     assert one(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 0
 
-    room(NICKNAME, INDEX)
+    folder = migrations(NICKNAME, INDEX)
 
-    assert commands.migrate(str(database)) == "9991"
+    assert commands.migrate(str(database), folder=folder) == "9991"
     assert one(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 1
 
 
@@ -146,15 +148,14 @@ SLOW = """
 import sys
 from pathlib import Path
 from schema.migrations import commands
-commands.HERE = Path(sys.argv[2])
-commands.migrate(sys.argv[1])
+commands.migrate(sys.argv[1], folder=Path(sys.argv[2]))
 """
 
 
-def test_a_runner_that_is_killed_in_the_middle_leaves_nothing_and_is_repeated(database, room):
+def test_a_killed_migration_is_rolled_back_and_can_be_repeated(database, migrations):
     forever = 'op.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n")'
-    room(NICKNAME, f"{INDEX}; {forever}")
-    command = [sys.executable, "-c", SLOW, str(database), str(commands.HERE)]
+    folder = migrations(NICKNAME, f"{INDEX}; {forever}")
+    command = [sys.executable, "-c", SLOW, str(database), str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(database))
     until = time.monotonic() + 30
     while one(database, "SELECT version_num FROM alembic_version") != "9990":
@@ -164,7 +165,7 @@ def test_a_runner_that_is_killed_in_the_middle_leaves_nothing_and_is_repeated(da
     process.kill()
     process.wait(30)
 
-    room(NICKNAME, INDEX)
+    folder = migrations(NICKNAME, INDEX)
 
-    assert commands.migrate(str(database)) == "9991"
+    assert commands.migrate(str(database), folder=folder) == "9991"
     assert one(database, "PRAGMA integrity_check") == "ok"

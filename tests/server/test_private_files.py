@@ -16,7 +16,7 @@ from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from schema.engine.sqlite.database_file import alone
 from schema.maintenance.backup import back_up
-from schema.maintenance.doctor_sqlite import examine
+from schema.maintenance.doctor.sqlite import run_checks
 from schema.migrations.commands import migrate
 from schema.models import MODELS
 from schema.transfer.csv_schema import csv_schemas_of
@@ -162,9 +162,9 @@ def test_what_another_has_put_in_the_way_is_not_written_through(database, tmp_pa
 def test_the_doctor_says_that_any_user_may_open_it(database, mode, amiss):
     database.chmod(mode)
 
-    (found,) = (it for it in examine(str(database), SHAPES) if it.what == "access")
+    (access,) = (finding for finding in run_checks(str(database), SHAPES) if finding.check == "access")
 
-    assert bool(found.wrong) == amiss
+    assert bool(access.problem) == amiss
     if amiss:
-        assert f"{mode:04o}" in found.wrong
-        assert found.advice.startswith(f"chmod 600 {database}")
+        assert f"{mode:04o}" in access.problem
+        assert access.advice.startswith(f"chmod 600 {database}")

@@ -1,4 +1,4 @@
-"""The migrations make the tables that the models declare, in one piece, and the tables hold what the models promise."""
+"""Migrations create the tables that the models declare, atomically, and the tables enforce the models' constraints."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def connection(database):
-    """A database with the small society in it, open to whoever comes with SQL of their own."""
+    """A connection to a filled database, for SQL."""
     access_table.furnish(database)
-    with closing(sqlite3.connect(database, isolation_level=None)) as opened:
-        opened.execute("PRAGMA foreign_keys=ON")
-        yield opened
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys=ON")
+        yield connection
 
 
 def tables(connection):
     return [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
 
 
-def test_models_and_migrations_do_not_drift(database):
+def test_migrations_create_what_the_models_declare(database):
     assert commands.drift(str(database)) == []
 
 
-def test_what_drifts_is_noticed(database):
+def test_drift_reports_differences(database):
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("DROP INDEX ix_user_age_id")
         connection.execute("ALTER TABLE user ADD COLUMN nickname TEXT")
@@ -53,19 +53,19 @@ def test_what_drifts_is_noticed(database):
     assert "nickname" in differences
 
 
-def test_the_tables_are_the_models_to_the_letter(database, tmp_path):
-    """Also what autogeneration does not compare: CHECKs, generated columns, WITHOUT ROWID."""
+def test_the_definitions_of_tables_match_the_models(database, tmp_path):
+    """Including what Alembic does not compare: CHECK constraints, generated columns, WITHOUT ROWID."""
     from sqlmodel import SQLModel, create_engine
 
     engine = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
     SQLModel.metadata.create_all(engine)
     engine.dispose()
 
-    assert words_of(database) == words_of(tmp_path / "models.db")
+    assert definitions(database) == definitions(tmp_path / "models.db")
 
 
-def words_of(path):
-    """The definitions in a database, whatever their order and their blanks."""
+def definitions(path):
+    """The definitions in a database, normalized for order and white space."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(
             "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'"
@@ -73,7 +73,7 @@ def words_of(path):
     return {name: sorted(part.strip(" ,\n\t") for part in sql.replace('"', "").split("\n")) for name, sql in rows}
 
 
-def test_a_second_time_changes_nothing(database):
+def test_migrating_twice_changes_nothing(database):
     before = database.read_bytes()
 
     assert commands.migrate(str(database)) == commands.newest()
@@ -82,16 +82,16 @@ def test_a_second_time_changes_nothing(database):
 
 
 def test_every_table_is_without_rowid(connection):
-    made = dict(
+    tables = dict(
         connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'alembic%'")
     )
 
-    models = {name: sql for name, sql in made.items() if "_search" not in name and name != "sqlite_sequence"}
+    models = {name: sql for name, sql in tables.items() if "_search" not in name and name != "sqlite_sequence"}
     assert set(models) == {"cursor_key", "group", "kept_answer", "key", "membership", "user"}
     assert all(sql.rstrip().endswith("WITHOUT ROWID") for sql in models.values())
 
 
-def test_a_migration_can_be_taken_back(database):
+def test_migrations_can_be_downgraded(database):
     commands.downgrade(str(database), "base")
 
     with closing(sqlite3.connect(database)) as connection:
@@ -101,14 +101,14 @@ def test_a_migration_can_be_taken_back(database):
     assert commands.drift(str(database)) == []
 
 
-def everything(connection):
-    """All definitions, and all rows; an index without a text of its own is read by its parts."""
+def dump(connection):
+    """All definitions and rows; a virtual table is read by its underlying tables."""
     schema = connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
     names = [name for name in tables(connection) if not name.endswith("_search")]
     return schema, {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in names}
 
 
-HALF_WAY = '''"""A migration that comes half way."""
+FAILING = '''"""A migration that fails at its last statement."""
 from alembic import op
 import sqlalchemy as sa
 
@@ -124,49 +124,48 @@ def upgrade():
 '''
 
 
-def test_a_migration_that_fails_leaves_nothing(connection, database, tmp_path, monkeypatch):
-    """A copy of the migrations' room with one more, which fails in the middle."""
-    room = shutil.copytree(commands.HERE, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    (room / "versions" / "9999_half_way.py").write_text(HALF_WAY.format(newest=commands.newest()))
-    newest, before = commands.newest(), everything(connection)
-    monkeypatch.setattr(commands, "HERE", room)
+def test_a_failed_migration_is_rolled_back(connection, database, tmp_path):
+    """A copy of the migrations with one more, which fails."""
+    folder = shutil.copytree(commands.FOLDER, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "9999_failing.py").write_text(FAILING.format(newest=commands.newest()))
+    newest, before = commands.newest(), dump(connection)
 
     with pytest.raises(OperationalError, match="no such function"):
-        commands.migrate(str(database))
+        commands.migrate(str(database), folder=folder)
 
-    assert everything(connection) == before
+    assert dump(connection) == before
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (newest,)
     connection.execute("BEGIN IMMEDIATE")
 
 
-def test_two_who_migrate_at_once_do_not_disturb_one_another(tmp_path):
-    """Two processes that start at the same moment over the same new file."""
+def test_concurrent_migrations_of_a_new_file_all_succeed(tmp_path):
+    """Two processes start at the same moment with the same new file."""
     migrate = "import sys; from schema.migrations.commands import migrate; print(migrate(sys.argv[1]))"
     command = [sys.executable, "-W", "error", "-c", migrate, str(tmp_path / "new.db")]
 
-    both = [
+    processes = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"
     ]
-    said = [process.communicate(timeout=60) for process in both]
+    outputs = [process.communicate(timeout=60) for process in processes]
 
-    assert [out.strip() for out, _ in said] == [commands.newest()] * 2, said
+    assert [stdout.strip() for stdout, _ in outputs] == [commands.newest()] * 2, outputs
     assert commands.drift(str(tmp_path / "new.db")) == []
 
 
 @pytest.mark.parametrize("name", ["a b.db", "a%20b.db", "a?b.db", "a#b.db", "ä.db", "deep/er/a.db"])
-def test_a_database_may_be_called_anything(tmp_path, name):
+def test_a_database_file_may_have_any_name(tmp_path, name):
     assert commands.migrate(str(tmp_path / name)) == commands.newest()
     assert (tmp_path / name).is_file()
 
 
-async def test_where_there_is_no_database_one_is_told_how_to_make_it(tmp_path):
+async def test_a_missing_database_is_reported_with_the_command_to_create_it(tmp_path):
     with pytest.raises(DatabaseUnavailable, match="run the migrations to make it"):
         await Directory(str(tmp_path / "none.db")).open()
 
     assert not (tmp_path / "none.db").exists()
 
 
-async def test_what_is_no_database_is_not_opened(tmp_path):
+async def test_a_file_that_is_not_a_database_is_refused(tmp_path):
     threads = threading.active_count()
     (tmp_path / "text.db").write_text("this is a text\n" * 1000)
 
@@ -178,7 +177,7 @@ async def test_what_is_no_database_is_not_opened(tmp_path):
     assert threading.active_count() == threads
 
 
-FINE = {
+VALID = {
     "id": "x", "first_name": "P", "first_name_key": "p", "last_name": None, "last_name_key": None, "age": 1,
     "email": None, "email_key": None, "external_id": None, "external_id_key": None, "active": 1, "created_at": TIMES[0],
     "updated_at": TIMES[0], "version": 1,
@@ -186,11 +185,11 @@ FINE = {
 
 
 def add_user(connection, **changes):
-    row = {**FINE, **changes}
+    row = {**VALID, **changes}
     connection.execute(f"INSERT INTO user ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values()))
 
 
-def test_a_row_in_order_is_taken(connection):
+def test_a_valid_row_is_accepted(connection):
     add_user(connection)
     add_user(connection, id="y", last_name="x" * 100, age=150, email="a@b", email_key="a@b", external_id="x" * 255)
 
@@ -224,7 +223,7 @@ def test_a_row_in_order_is_taken(connection):
     ],
     ids=lambda changes: ascii(changes)[:50],
 )
-def test_a_row_out_of_bounds_is_refused(connection, changes):
+def test_an_invalid_row_violates_a_constraint(connection, changes):
     with pytest.raises(sqlite3.IntegrityError):
         add_user(connection, **changes)
 
@@ -240,11 +239,11 @@ def test_a_row_out_of_bounds_is_refused(connection, changes):
         (ENGINE["id"], BOB["id"], "member"),
     ],
 )
-def test_a_membership_out_of_order_is_refused(connection, group, user, role):
+def test_an_invalid_membership_violates_a_constraint(connection, group, user, role):
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute("INSERT INTO membership VALUES (?, ?, ?, ?)", (group, user, role, TIMES[0]))
 
 
-def test_a_group_s_name_is_its_own(connection):
+def test_group_names_are_unique(connection):
     with pytest.raises(sqlite3.IntegrityError, match=r"UNIQUE constraint failed: group\.name"):
         connection.execute("UPDATE \"group\" SET name = 'Engine'")

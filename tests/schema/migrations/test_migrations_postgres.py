@@ -1,4 +1,4 @@
-"""The same migrations make PostgreSQL's tables what the models say, one runner at a time, all of it or nothing."""
+"""Migrations on PostgreSQL create what the models declare, one at a time, also through a pooler."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-def empty(postgres_server):
-    """An empty database."""
+def empty_database(postgres_server):
     postgres.run(postgres_server, "CREATE DATABASE migrating")
     yield postgres.named(postgres_server, "migrating")
     postgres.run(postgres_server, "DROP DATABASE migrating WITH (FORCE)")
@@ -29,13 +28,18 @@ def tables(url):
     return {row[0] for row in rows} - {"alembic_version"}
 
 
-def test_the_tables_are_the_models(empty):
-    assert commands.current(empty) is None
+def test_migrations_create_what_the_models_declare(empty_database):
+    assert commands.current(empty_database) is None
 
-    assert commands.migrate(empty) == commands.newest() == commands.migrate(empty) == commands.current(empty)
+    assert (
+        commands.migrate(empty_database)
+        == commands.newest()
+        == commands.migrate(empty_database)
+        == commands.current(empty_database)
+    )
 
-    assert commands.drift(empty) == []
-    assert tables(empty) == set(SQLModel.metadata.tables)
+    assert commands.drift(empty_database) == []
+    assert tables(empty_database) == set(SQLModel.metadata.tables)
 
 
 def test_every_text_sorts_by_code_point(migrated):
@@ -49,56 +53,55 @@ def test_every_text_sorts_by_code_point(migrated):
     assert [tuple(row) for row in rows if row[2] != "C"] == []
 
 
-def test_a_migration_can_be_taken_back(empty):
-    commands.migrate(empty)
+def test_migrations_can_be_downgraded(empty_database):
+    commands.migrate(empty_database)
 
-    commands.downgrade(empty, "base")
+    commands.downgrade(empty_database, "base")
 
-    assert tables(empty) == set()
-    assert commands.migrate(empty) == commands.newest()
+    assert tables(empty_database) == set()
+    assert commands.migrate(empty_database) == commands.newest()
 
 
-def test_of_several_at_once_one_migrates_and_the_others_wait(empty):
+def test_concurrent_migrations_all_succeed(empty_database):
     with ThreadPoolExecutor(4) as threads:
-        done = list(threads.map(commands.migrate, [empty] * 4))
+        revisions = list(threads.map(commands.migrate, [empty_database] * 4))
 
-    assert done == [commands.newest()] * 4
-    assert commands.drift(empty) == []
+    assert revisions == [commands.newest()] * 4
+    assert commands.drift(empty_database) == []
 
 
-@pytest.mark.parametrize("query, left", [("", ("3s", 1)), ("&pgbouncer=true", ("0", 0))])
-def test_behind_a_pooler_nothing_outlives_the_transaction(empty, query, left):
-    """Neither a setting nor a lock may stay with a session that others are given."""
-    held = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {connections.LOCK >> 32}"
-    found = []
+@pytest.mark.parametrize("query, remaining", [("", ("3s", 1)), ("&pgbouncer=true", ("0", 0))])
+def test_behind_a_pooler_settings_and_locks_end_with_the_transaction(empty_database, query, remaining):
+    """The pooler gives the session to other clients."""
+    held = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {connections.LOCK_ID >> 32}"
+    states = []
 
-    def look(connection):
+    def read_state(connection):
         for _ in range(2):
-            limit = connection.exec_driver_sql("SHOW lock_timeout").scalar()
-            found.append((limit, connection.exec_driver_sql(held).scalar()))
+            timeout = connection.exec_driver_sql("SHOW lock_timeout").scalar()
+            states.append((timeout, connection.exec_driver_sql(held).scalar()))
             connection.rollback()
 
-    connections.on_postgres(f"{empty}{query}", look, alone=True)
+    connections.on_postgres(f"{empty_database}{query}", read_state, exclusive=True)
 
-    assert found == [("3s", 1), left]
+    assert states == [("3s", 1), remaining]
 
 
-def test_all_migrations_go_through_a_pooler(empty):
-    migrate = ThreadPoolExecutor(2)
+def test_migrations_work_through_a_pooler(empty_database):
+    threads = ThreadPoolExecutor(2)
 
-    revisions = list(migrate.map(commands.migrate, [f"{empty}&pgbouncer=true"] * 2))
+    revisions = list(threads.map(commands.migrate, [f"{empty_database}&pgbouncer=true"] * 2))
 
     assert revisions == [commands.newest()] * 2
-    assert commands.drift(f"{empty}&pgbouncer=true") == []
+    assert commands.drift(f"{empty_database}&pgbouncer=true") == []
 
 
-def test_a_lock_that_others_hold_is_waited_for(empty, monkeypatch):
-    monkeypatch.setattr(connections, "WAIT", 0.2)
-    commands.migrate(empty)
+def test_a_migration_retries_after_a_lock_timeout(empty_database):
+    commands.migrate(empty_database)
     held, free = threading.Event(), threading.Event()
 
     async def hold():
-        connection = await asyncpg.connect(empty)
+        connection = await asyncpg.connect(empty_database)
         async with connection.transaction():
             await connection.execute('LOCK TABLE "user" IN ACCESS SHARE MODE')
             held.set()
@@ -109,9 +112,11 @@ def test_a_lock_that_others_hold_is_waited_for(empty, monkeypatch):
         holding = threads.submit(asyncio.run, hold())
         held.wait(10)
         threading.Timer(1.0, free.set).start()
-        connections.patiently(
+        connections.retry_locked(
             lambda: connections.on_postgres(
-                empty, lambda connection: connection.exec_driver_sql('LOCK TABLE "user" IN ACCESS EXCLUSIVE MODE')
+                empty_database,
+                lambda connection: connection.exec_driver_sql('LOCK TABLE "user" IN ACCESS EXCLUSIVE MODE'),
+                lock_timeout=0.2,
             )
         )
         holding.result()

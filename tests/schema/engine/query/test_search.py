@@ -277,7 +277,7 @@ def test_a_migration_indexes_who_is_there(tmp_path):
     from schema.migrations import commands
 
     path = tmp_path / "old.db"
-    commands.on(str(path), lambda connection: command.upgrade(commands._config(connection), "0002"))
+    commands.run_on(str(path), lambda connection: command.upgrade(commands._config(connection), "0002"))
     with closing(sqlite3.connect(path)) as connection:
         for number in range(BATCH_SIZE * 2 + 5):
             connection.execute(
