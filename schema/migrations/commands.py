@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 import schema.engine.operations.cursor_key
 import schema.engine.operations.idempotency  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.database_url import is_postgres
-from schema.engine.private_file import create_unless_there, make_folders
+from schema.engine.private_file import create_folders, create_if_missing
 from schema.engine.sqlite.database_file import alone
 from schema.migrations.connections import on_postgres, on_sqlite, retry_locked
 from schema.migrations.search_index import is_compared
@@ -46,9 +46,9 @@ def migrate(
 
     if is_postgres(database):
         return retry_locked(lambda: on_postgres(database, upgrade, exclusive=True))
-    make_folders(Path(database).parent)
+    create_folders(Path(database).parent)
     with alone(database, "migrating", timeout):
-        create_unless_there(database)  # SQLite gives the log and the shared memory the mode of the database.
+        create_if_missing(database)  # SQLite gives the log and the shared memory the mode of the database.
         return on_sqlite(database, upgrade, WriteLock(notify, timeout, notice_after))
 
 

@@ -14,7 +14,7 @@ from alembic.operations import ops
 from sqlalchemy import Connection, Table
 from sqlmodel import SQLModel
 
-from schema.engine.model.trigram_index import FILL, INFO, made_by
+from schema.engine.model.trigram_index import FILL, INFO_KEY, index_tables
 
 
 class SearchIndexOp(ops.ExecuteSQLOp):
@@ -32,7 +32,7 @@ def is_compared(name: str | None, object_type: str, parents: Any) -> bool:
     """Whether Alembic compares this object: not the tables that a search index consists of."""
     if object_type == "index" and (name or "").endswith("_trigrams"):
         return False
-    return object_type != "table" or all(name not in made_by(table) for table in SQLModel.metadata.tables.values())
+    return object_type != "table" or all(name not in index_tables(table) for table in SQLModel.metadata.tables.values())
 
 
 @comparators.dispatch_for("schema")
@@ -40,13 +40,13 @@ def _compare(context: AutogenContext, upgrade: ops.UpgradeOps, schemas: Any) -> 
     connection = context.connection
     if connection is not None and connection.dialect.name == "sqlite":
         for table in SQLModel.metadata.sorted_tables:
-            if INFO in table.info:
+            if INFO_KEY in table.info:
                 upgrade.ops.extend(_changes(table, connection))
 
 
 def _changes(table: Table, connection: Connection) -> list[SearchIndexOp]:
     """The operations that create a table's index as the models declare it; empty if it is so already."""
-    declared = dict(table.info[INFO])
+    declared = dict(table.info[INFO_KEY])
     fill = declared.pop(FILL)
     rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type IN ('table', 'trigger')")
     existing = {name: sql for name, sql in rows if name in declared}

@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 from schema.engine.database_url import display_name, postgres_address
 from schema.engine.errors import DirectoryError
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 from schema.engine.model.resource import Resource
 from schema.engine.postgres.replica import REMEMBERED
 from schema.engine.postgres.session import LAG, Connection, connect, meaning
@@ -244,7 +244,7 @@ async def _check_keys(name: str, connection: Connection, resource: Resource) -> 
     for field in (field for field in resource.fields.values() if field.key_column):
         sql = f'SELECT id, "{field.name}", "{field.key_column}" FROM {source}'  # noqa: S608
         async for record_id, text, key in connection.cursor(sql, prefetch=1000):
-            if key != (None if text is None else lowered(text)):
+            if key != (None if text is None else lower_case(text)):
                 return key_finding(name, field.name, field.key_column, record_id)
     return Finding(name, detail="match their texts in lower case")
 

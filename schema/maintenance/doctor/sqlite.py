@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from schema.engine.model.field import lowered
+from schema.engine.model.field import lower_case
 from schema.engine.model.resource import Resource
 from schema.engine.sqlite.connection import LOG_LIMIT
 from schema.engine.sqlite.database_file import address, log_size
@@ -122,7 +122,7 @@ def _check_keys(resource: Resource, name: str, connection: sqlite3.Connection, p
 
 
 def _lowered(text: str | None) -> str | None:
-    return None if text is None else lowered(text)
+    return None if text is None else lower_case(text)
 
 
 def _check_free_space(path: str, minimum: int) -> Finding:
