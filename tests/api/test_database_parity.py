@@ -1,4 +1,4 @@
-"""SQLite and PostgreSQL answer alike: random requests, the same people, both doors, both databases, every byte."""
+"""SQLite and PostgreSQL give the same bytes for random requests to the REST and GraphQL APIs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ TEXTS = ("first_name", "last_name", "email", "external_id")
 
 
 @pytest.fixture(scope="module")
-def sides(migrated, crowd):
+def databases(migrated, crowd):
     from tests.fixtures import postgres
 
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
     crowd_in(migrated)
-    # The cursors are to be the same, too.
+    # So that cursors are the same, too.
     with contextlib.closing(sqlite3.connect(crowd)) as connection:
         (secret,) = connection.execute("SELECT secret FROM cursor_key").fetchone()
     postgres.run(migrated, "DELETE FROM cursor_key")
@@ -37,62 +37,64 @@ def sides(migrated, crowd):
     return str(crowd), migrated
 
 
-def asked_of(chance: random.Random) -> dict[str, Any]:
-    """A list request, drawn at random."""
-    asked: dict[str, Any] = {"size": chance.choice([1, 3, 7, 20, 100])}
+def random_list(chance: random.Random) -> dict[str, Any]:
+    """The arguments of a random list."""
+    arguments: dict[str, Any] = {"size": chance.choice([1, 3, 7, 20, 100])}
     if chance.random() < 0.7:
-        asked["sort"] = chance.choice(sorts())
+        arguments["sort"] = chance.choice(sorts())
     if chance.random() < 0.3:
-        asked["count"] = "exact"
+        arguments["count"] = "exact"
     for _ in range(chance.choice([0, 0, 1, 1, 2])):
         name = chance.choice(list(VALUES))
         value = chance.choice(VALUES[name])
-        words = ["eq", "in"]
-        words += ["lt", "lte", "gt", "gte"] if name in ("age", "created_at", "updated_at") else []
-        words += ["startswith"] if name in TEXTS else []
-        words += ["isnull"] if name in TEXTS or name in ("age", "created_at") else []
-        match chance.choice(words):
+        operators = ["eq", "in"]
+        operators += ["lt", "lte", "gt", "gte"] if name in ("age", "created_at", "updated_at") else []
+        operators += ["startswith"] if name in TEXTS else []
+        operators += ["isnull"] if name in TEXTS or name in ("age", "created_at") else []
+        match chance.choice(operators):
             case "eq":
-                asked[name] = value
+                arguments[name] = value
             case "in":
-                asked[f"{name}__in"] = chance.sample(VALUES[name], min(3, len(VALUES[name])))
+                arguments[f"{name}__in"] = chance.sample(VALUES[name], min(3, len(VALUES[name])))
             case "isnull":
-                asked[f"{name}__isnull"] = chance.random() < 0.5
+                arguments[f"{name}__isnull"] = chance.random() < 0.5
             case "startswith":
                 cut = chance.randint(1, len(value))
-                asked[f"{name}__startswith"] = chance.choice([value[:cut], value[:cut].upper(), value[:cut].lower()])
-            case word:
-                asked[f"{name}__{word}"] = value
-    return asked
+                arguments[f"{name}__startswith"] = chance.choice(
+                    [value[:cut], value[:cut].upper(), value[:cut].lower()]
+                )
+            case operator:
+                arguments[f"{name}__{operator}"] = value
+    return arguments
 
 
-def walked(client, asked):
-    """What the first pages hold, forwards and one step back; or what was refused."""
+def pages_of(client, arguments):
+    """The first two pages and the way back, or the error."""
     try:
-        said = [client.find("user", **asked)]
-        if said[0].next:
-            said.append(client.find("user", **asked, after=said[0].next))
-            if said[1].previous:
-                said.append(client.find("user", **asked, before=said[1].previous))
-        return said
+        pages = [client.find("user", **arguments)]
+        if pages[0].next:
+            pages.append(client.find("user", **arguments, after=pages[0].next))
+            if pages[1].previous:
+                pages.append(client.find("user", **arguments, before=pages[1].previous))
+        return pages
     except Refused as refusal:
         return str(refusal), refusal.field_errors
 
 
-@pytest.mark.parametrize("kind", [RestClient, GraphQLClient], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("client_class", [RestClient, GraphQLClient], ids=lambda client_class: client_class.name)
 @pytest.mark.parametrize("seed", range(4))
-def test_random_lists_are_the_same(service, actors, sides, kind, seed):
+def test_random_lists_are_the_same(service, actors, databases, client_class, seed):
     chance = random.Random(seed)
-    drawn = [asked_of(chance) for _ in range(60)]
-    answers = []
+    requests = [random_list(chance) for _ in range(60)]
+    responses = []
 
-    for side in sides:
-        with over(service, Directory(side)):
-            answers.append([walked(kind(service, actors), asked) for asked in drawn])
+    for database in databases:
+        with over(service, Directory(database)):
+            responses.append([pages_of(client_class(service, actors), arguments) for arguments in requests])
 
-    for request, *answer in zip(drawn, *answers, strict=True):
-        assert answer[0] == answer[1], request
-    assert sum(not isinstance(answer, tuple) for answer in answers[0]) > 30
+    for request, *response in zip(requests, *responses, strict=True):
+        assert response[0] == response[1], request
+    assert sum(not isinstance(response, tuple) for response in responses[0]) > 30
 
 
 QUERIES = [
@@ -107,15 +109,15 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_nested_lists_are_the_same(service, actors, sides, query):
-    answers = []
+def test_nested_lists_are_the_same(service, actors, databases, query):
+    responses = []
 
-    for side in sides:
-        with over(service, Directory(side)):
-            answers.append(service.post("/graphql", json={"query": query}).text)
+    for database in databases:
+        with over(service, Directory(database)):
+            responses.append(service.post("/graphql", json={"query": query}).text)
 
-    assert answers[0] == answers[1]
-    assert '"errors"' not in answers[0]
+    assert responses[0] == responses[1]
+    assert '"errors"' not in responses[0]
 
 
 REFUSED = [
@@ -138,12 +140,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("method, path, body", REFUSED)
-def test_what_is_refused_is_refused_in_the_same_words(service, actors, sides, method, path, body):
-    answers = []
+def test_errors_are_the_same(service, actors, databases, method, path, body):
+    responses = []
 
-    for side in sides:
-        with over(service, Directory(side)):
-            answer = service.request(method, path, json=body)
-            answers.append((answer.status_code, {**answer.json(), "request_id": ""} if answer.content else None))
+    for database in databases:
+        with over(service, Directory(database)):
+            response = service.request(method, path, json=body)
+            responses.append(
+                (response.status_code, {**response.json(), "request_id": ""} if response.content else None)
+            )
 
-    assert answers[0] == answers[1]
+    assert responses[0] == responses[1]

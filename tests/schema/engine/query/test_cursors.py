@@ -1,4 +1,4 @@
-"""A cursor is taken by the list that gave it and by no other, and only as it was given."""
+"""A list accepts the cursors that it issued, unaltered, and no others."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from tests.fixtures.clients import Refused
 pytestmark = pytest.mark.usefixtures("crowded")
 
 
-@pytest.mark.parametrize("way", ["after", "before"])
+@pytest.mark.parametrize("parameter", ["after", "before"])
 @pytest.mark.parametrize(
-    "cursor", ["x", "AAAAAAAA", "WzFd", "A" * 2048, "Og", "bnVsbA", "-_-_"], ids=lambda it: f"{it[:8]}{len(it)}"
+    "cursor",
+    ["x", "AAAAAAAA", "WzFd", "A" * 2048, "Og", "bnVsbA", "-_-_"],
+    ids=lambda cursor: f"{cursor[:8]}{len(cursor)}",
 )
-def test_what_nobody_issued_is_refused(client, way, cursor):
+def test_an_unknown_cursor_is_refused(client, parameter, cursor):
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        client.find("user", **{way: cursor})
+        client.find("user", **{parameter: cursor})
 
 
-def test_what_was_altered_is_refused(client):
+def test_an_altered_cursor_is_refused(client):
     cursor = client.find("user", sort="age", size=1).next
 
     for place in range(len(cursor)):
-        for other in {"A", "B", "_", cursor[0]} - {cursor[place]}:
-            altered = cursor[:place] + other + cursor[place + 1 :]
+        for character in {"A", "B", "_", cursor[0]} - {cursor[place]}:
+            altered = cursor[:place] + character + cursor[place + 1 :]
             with pytest.raises(Refused, match="BAD_REQUEST"):
                 client.find("user", sort="age", after=altered)
     for altered in (cursor[:-1], cursor + "A", cursor * 2):
@@ -32,7 +34,7 @@ def test_what_was_altered_is_refused(client):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         {},
         {"sort": "age"},
@@ -45,23 +47,23 @@ def test_what_was_altered_is_refused(client):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("way", ["after", "before"])
-def test_what_another_list_issued_is_refused(client, asked, way):
+@pytest.mark.parametrize("parameter", ["after", "before"])
+def test_a_cursor_of_another_list_is_refused(client, arguments, parameter):
     cursor = client.find("user", sort="-age", size=1, age__gte=1, active=True).next
 
     assert client.find("user", sort="-age", active=True, age__gte=1, after=cursor).items
     with pytest.raises(Refused, match="BAD_REQUEST"):
-        client.find("user", **asked, **{way: cursor})
+        client.find("user", **arguments, **{parameter: cursor})
 
 
-def test_another_model_s_cursor_is_refused(client):
+def test_a_cursor_of_another_model_is_refused(client):
     cursor = client.find("user", size=1).next
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
         client.find("group", after=cursor)
 
 
-def test_the_cursor_of_all_is_none_of_those_below(client):
+def test_a_cursor_of_all_records_is_refused_below_a_record(client):
     user, group = client.find("user", size=1), client.create("group", name="Engine")
     client.link("group", group["id"], "members", user.ids[0])
 
@@ -69,12 +71,12 @@ def test_the_cursor_of_all_is_none_of_those_below(client):
         client.find("group", ("members", group["id"]), after=user.next)
 
 
-def test_a_cursor_is_at_most_so_long(client):
+def test_an_overlong_cursor_is_refused(client):
     with pytest.raises(Refused, match=r"BAD_REQUEST|VALIDATION_FAILED"):
         client.find("user", after="A" * 2049)
 
 
-def test_the_longest_names_still_make_a_cursor_that_is_taken(client):
+def test_the_longest_names_fit_into_a_cursor(client):
     longest = "\U0010ffff" * 100
     for number in range(2):
         client.create("user", first_name=longest, last_name=longest, age=number)

@@ -1,4 +1,4 @@
-"""Whatever a list offers, an index stands behind it: nothing is sorted, and no table is walked from end to end."""
+"""An index serves every sort and filter: SQLite sorts nothing in memory and scans no table from end to end."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ SIGNER = Signer(b"of the tests")
 
 @pytest.fixture
 def plan(statements, database):
-    """How SQLite goes about the statements that a deed runs: what it does to each table, and whether it sorts."""
+    """A function that returns the lines of SQLite's query plans for the statements of an operation."""
 
-    def explain(deed):
+    def explain(operation):
         statements.clear()
-        deed()
+        operation()
         with closing(sqlite3.connect(database)) as connection:
             return [
-                step
+                line
                 for statement in list(statements)
                 if re.match("SELECT|WITH|INSERT|UPDATE|DELETE", statement) and "'main'." not in statement  # FTS5's own
-                for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+                for *_, line in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
             ]
 
     return explain
 
 
-def walks(steps):
-    """The steps that go through a whole table or index."""
-    return [step for step in steps if re.match(r"SCAN (user|group|membership)(_\d+)?( |$)", step)]
+def scans(lines):
+    """The lines that read a whole table or index."""
+    return [line for line in lines if re.match(r"SCAN (user|group|membership)(_\d+)?( |$)", line)]
 
 
-def sorted_in_memory(steps):
-    return [step for step in steps if "TEMP B-TREE" in step]
+def sorted_in_memory(lines):
+    return [line for line in lines if "TEMP B-TREE" in line]
 
 
 @pytest.mark.parametrize("sort", sorts())
@@ -63,55 +63,59 @@ def test_every_sort_follows_an_index_both_ways(client, plan, sort):
 
     assert not sorted_in_memory([*first, *later, *back])
     assert [
-        step for step in first if re.fullmatch(r"SCAN user_1( USING (COVERING )?INDEX ix_user_\w+)?", step)
-    ] == walks(first)
-    assert "SCAN user_1" not in first or sort in ("id", "-id")  # the table itself is kept in the order of its key
-    for steps in (later, back):
-        assert not walks(steps)
-        assert [step for step in steps if re.match(r"SEARCH user_1 USING .*\(.*[<>]", step)]
+        line for line in first if re.fullmatch(r"SCAN user_1( USING (COVERING )?INDEX ix_user_\w+)?", line)
+    ] == scans(first)
+    assert "SCAN user_1" not in first or sort in ("id", "-id")  # the table itself is stored in the order of its key
+    for lines in (later, back):
+        assert not scans(lines)
+        assert [line for line in lines if re.match(r"SEARCH user_1 USING .*\(.*[<>]", line)]
 
 
-def is_known_beforehand(field, operator):
-    """Nothing is null in a column that may not be: SQLite does not look at a row to know that."""
+def is_constant(field, operator):
+    """Whether a comparison needs no row: nothing is null in a column that is NOT NULL."""
     return operator == "isnull" and not field.nullable
 
 
 def comparisons():
-    for made, row in ((USER, ADA), (GROUP, GROUPS[0])):
-        for field in made.filterable_fields:
-            for operator in sorted({*field.operators} - {"contains"}):  # which goes by steps: see below
+    for resource, row in ((USER, ADA), (GROUP, GROUPS[0])):
+        for field in resource.filterable_fields:
+            for operator in sorted({*field.operators} - {"contains"}):  # measured by cost below
                 for value in [True, False] if operator == "isnull" else [row[field.name]]:
                     yield pytest.param(
-                        made, field, operator, value, id=f"{made.name}-{field.name}-{operator}-{value is False}"
+                        resource, field, operator, value, id=f"{resource.name}-{field.name}-{operator}-{value is False}"
                     )
 
 
 COMPARISONS = list(comparisons())
 
 
-@pytest.mark.parametrize("made, field, operator, value", COMPARISONS)
-def test_every_filter_finds_its_rows_by_an_index(client, plan, made, field, operator, value):
-    asked = {f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value}
-    if (field.name,) in made.sorts:
-        asked["sort"] = field.name
+@pytest.mark.parametrize("resource, field, operator, value", COMPARISONS)
+def test_every_filter_finds_its_rows_by_an_index(client, plan, resource, field, operator, value):
+    arguments = {
+        f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value
+    }
+    if (field.name,) in resource.sorts:
+        arguments["sort"] = field.name
 
-    steps = plan(lambda: client.find(made.singular, **asked))
+    lines = plan(lambda: client.find(resource.singular, **arguments))
 
-    assert not walks(steps) or is_known_beforehand(field, operator)
+    assert not scans(lines) or is_constant(field, operator)
     if operator not in ("startswith", "in") and not field.ignore_case:
-        assert not sorted_in_memory(steps)
+        assert not sorted_in_memory(lines)
 
 
 @pytest.mark.parametrize(
-    "made, field, operator, value", [it for it in COMPARISONS if it.values[2] in ("eq", "in", "startswith")]
+    "resource, field, operator, value", [case for case in COMPARISONS if case.values[2] in ("eq", "in", "startswith")]
 )
-def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(client, plan, made, field, operator, value):
-    asked = {f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value}
+def test_equality_is_served_by_an_index_in_any_order(client, plan, resource, field, operator, value):
+    arguments = {
+        f"{field.name}__{operator}" if operator != "eq" else field.name: [value] if operator == "in" else value
+    }
 
-    steps = plan(lambda: client.find(made.singular, **asked))
+    lines = plan(lambda: client.find(resource.singular, **arguments))
 
-    assert not walks(steps)
-    assert operator != "eq" or not sorted_in_memory(steps)
+    assert not scans(lines)
+    assert operator != "eq" or not sorted_in_memory(lines)
 
 
 @pytest.mark.parametrize(
@@ -125,22 +129,22 @@ def test_what_is_found_by_a_value_is_found_by_an_index_in_any_order(client, plan
     ],
     ids=["a record", "groups of one", "members of one", "one member", "more members"],
 )  # fmt: skip
-def test_what_is_below_a_record_is_found_by_its_key(client, plan, read):
-    steps = plan(lambda: read(client))
+def test_a_list_below_a_record_is_found_by_key(client, plan, read):
+    lines = plan(lambda: read(client))
 
-    assert not walks(steps)
-    assert not sorted_in_memory(steps)
+    assert not scans(lines)
+    assert not sorted_in_memory(lines)
 
 
-def test_lists_inside_lists_are_found_by_their_keys(graphql, plan):
+def test_nested_lists_are_found_by_key(graphql, plan):
     query = """{ users(first: 3) { nodes { groups(first: 2) { nodes { members(first: 2, filter: {active: {eq: true}}) {
         totalCount nodes { firstName } pageInfo { hasNextPage } } } } } } }"""
 
-    steps = plan(lambda: graphql.ask(query))
+    lines = plan(lambda: graphql.ask(query))
 
-    assert [step for step in walks(steps) if not re.fullmatch(r"SCAN user_\d", step)] == []
-    assert len(walks(steps)) == 1  # the outermost list, in the order of its key
-    assert not sorted_in_memory(steps)
+    assert [line for line in scans(lines) if not re.fullmatch(r"SCAN user_\d", line)] == []
+    assert len(scans(lines)) == 1  # the outermost list, in the order of its key
+    assert not sorted_in_memory(lines)
 
 
 @pytest.mark.parametrize(
@@ -155,20 +159,20 @@ def test_lists_inside_lists_are_found_by_their_keys(graphql, plan):
     ],
     ids=["create", "update", "delete user", "delete group", "link", "unlink"],
 )  # fmt: skip
-def test_what_is_written_is_found_by_its_key(client, plan, write):
-    steps = plan(lambda: write(client))
+def test_writes_find_their_records_by_key(client, plan, write):
+    lines = plan(lambda: write(client))
 
-    assert not walks(steps)
+    assert not scans(lines)
 
 
-def test_both_foreign_keys_of_a_link_lead_an_index(database):
+def test_each_foreign_key_of_a_link_leads_an_index(database):
     with closing(sqlite3.connect(database)) as connection:
         for name in ("group_id", "user_id"):
-            ((*_, step),) = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM membership WHERE {name} = 'x'")
-            assert step.startswith("SEARCH")
+            ((*_, line),) = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM membership WHERE {name} = 'x'")
+            assert line.startswith("SEARCH")
 
 
-def test_there_are_lists_to_look_at():
+def test_all_resources_and_sorts_are_covered():
     assert set(RESOURCES) == {"user", "group", "key"}
     assert len(sorts()) == 18
 
@@ -178,24 +182,24 @@ SMALL, LARGE = 2_000, 20_000
 
 @pytest.fixture(scope="module")
 def sizes(template, tmp_path_factory):
-    """A small directory and one ten times as large, of people who are alike."""
-    found = {}
+    """A small database and one ten times as large, with similar users."""
+    databases = {}
     for size in (SMALL, LARGE):
         path = Path(shutil.copy(template, tmp_path_factory.mktemp("growth") / f"{size}.db"))
-        fill(path, map(somebody, range(size)))
-        found[size] = path
-    return found
+        fill(path, map(user, range(size)))
+        databases[size] = path
+    return databases
 
 
 @pytest.fixture
-def soon_many(monkeypatch):
-    """So few rows are many, and a walk is so short, that both sizes have more."""
+def low_thresholds(monkeypatch):
+    """Thresholds below both sizes, so that the databases take the paths of large ones."""
     monkeypatch.setattr(access_paths, "FEW_ROWS", 50)
     monkeypatch.setattr(access_paths, "WALK_ROWS", 500)
 
 
-def somebody(number):
-    """One in ten is an Ada; a few, the same number whatever the size, are Zuses; nobody is called zzqxj."""
+def user(number):
+    """One in ten is called Ada; ten in each database Zuse; none zzqxj."""
     return {
         "id": f"{number:08x}-0000-7000-8000-000000000000",
         "first_name": "Ada" if number % 10 == 7 else f"Person {number % 50}",
@@ -210,12 +214,12 @@ def somebody(number):
     }
 
 
-def steps(path, query, *, after=None, before=None):
-    """How many steps of its machine SQLite takes for a page, and what the page has."""
-    asked = {"limit": 20, **query, **({"after": after} if after else {}), **({"before": before} if before else {})}
-    branch, values = list_selection(USER, None, asked, SIGNER)
+def cost(path, query, *, after=None, before=None):
+    """The instructions that SQLite runs for a page, to within ten, and the page."""
+    arguments = {"limit": 20, **query, **({"after": after} if after else {}), **({"before": before} if before else {})}
+    selection, values = list_selection(USER, None, arguments, SIGNER)
     values = {**values, "actor": None}
-    plan = plan_list(USER, branch, ADMIN.profile)
+    plan = plan_list(USER, selection, ADMIN.profile)
     calls = 0
 
     def count():
@@ -229,13 +233,13 @@ def steps(path, query, *, after=None, before=None):
     return calls * 10, json.loads(plan.encode(text, values, SIGNER))
 
 
-def alone():
-    """Every comparison alone: with what many have, what few have, and what nobody has."""
+def single_comparisons():
+    """Each comparison alone, with a value that many rows have, few, and none."""
     for field in USER.filterable_fields:
         for operator in field.operators:
-            rows = [somebody(3), somebody(7), somebody(200)]
+            rows = [user(3), user(7), user(200)]
             crowd = [row[field.name] for row in rows if row[field.name] is not None and row["id"][7] != "3"]
-            crowd = crowd or [somebody(3)[field.name]]
+            crowd = crowd or [user(3)[field.name]]
             special: dict[str, list[Any]] = {
                 "isnull": [True, False],
                 "in": [crowd, list(crowd[:1])],
@@ -252,33 +256,35 @@ def alone():
 SEARCHES = ["ada", "zuse", "zzqxj", "ada zuse", "person", "person 11"]
 
 
-@pytest.mark.usefixtures("soon_many")
+@pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize(
     "query",
-    list({str(it): it for it in [*alone(), *({"q": parse_words(word)} for word in SEARCHES)]}.values()),
+    list(
+        {str(case): case for case in [*single_comparisons(), *({"q": parse_words(word)} for word in SEARCHES)]}.values()
+    ),
     ids=str,
 )
-def test_what_is_filtered_by_costs_as_much_whatever_the_size(sizes, query):
+def test_the_cost_of_a_filter_does_not_grow_with_the_table(sizes, query):
     check_flat(sizes, query)
 
 
-@pytest.mark.usefixtures("soon_many")
+@pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("sort", sorted(sort_options(USER)))
 @pytest.mark.parametrize("search", [None, "zuse", "zzqxj"])
-def test_every_order_costs_as_much_whatever_the_size(sizes, sort, search):
+def test_the_cost_of_a_sort_does_not_grow_with_the_table(sizes, sort, search):
     check_flat(sizes, {"sort": sort_options(USER)[sort], **({"q": parse_words(search)} if search else {})})
 
 
-@pytest.mark.usefixtures("soon_many")
+@pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
-def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_from_the_rest(sizes, sort):
+def test_the_cost_of_many_hits_does_not_grow_with_the_table(sizes, sort):
     check_flat(sizes, {"sort": sort_options(USER)[sort], "q": parse_words("ada")})
 
 
-@pytest.mark.usefixtures("soon_many")
+@pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("sort", ["id", "-id", "email", "-email", "last_name", "-last_name", "-created_at"])
 @pytest.mark.parametrize(
-    "beside",
+    "filter",
     [
         {"active": True},
         {"active": False},
@@ -294,13 +300,13 @@ def test_many_hits_are_found_on_the_way_in_every_order_that_does_not_part_them_f
     ],
     ids=str,
 )
-def test_a_filter_costs_as_much_beside_another_order_whatever_the_size(sizes, beside, sort):
-    check_flat(sizes, {**beside, "sort": sort_options(USER)[sort]})
+def test_the_cost_of_a_filter_in_another_order_does_not_grow(sizes, filter, sort):
+    check_flat(sizes, {**filter, "sort": sort_options(USER)[sort]})
 
 
 @pytest.mark.parametrize("down", ["", "-"])
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         {"first_name": "Ada"},
         {"first_name__startswith": "p"},
@@ -312,24 +318,24 @@ def test_a_filter_costs_as_much_beside_another_order_whatever_the_size(sizes, be
     ],
     ids=str,
 )
-def test_a_filter_costs_as_much_in_the_order_of_its_own_field_whatever_the_size(sizes, asked, down):
-    ((name, _),) = asked.items()
+def test_the_cost_of_a_filter_in_its_own_order_does_not_grow(sizes, arguments, down):
+    ((name, _),) = arguments.items()
 
-    check_flat(sizes, {**asked, "sort": sort_options(USER)[f"{down}{name.partition('__')[0]}"]})
+    check_flat(sizes, {**arguments, "sort": sort_options(USER)[f"{down}{name.partition('__')[0]}"]})
 
 
 def check_flat(sizes, query):
-    """A first page, a deep one and the way back take about as many steps in a directory ten times as large."""
+    """A first page, a deep one and the one before it cost about as much in a database ten times as large."""
     costs = {}
     for size, path in sizes.items():
-        first, page = steps(path, query)
+        first, page = cost(path, query)
         costs[size] = [first]
         deep = dict(query)
         for _ in range(5):
             if page["next"]:
                 cursor = page["next"]
-                costs[size][1:] = [steps(path, deep, after=cursor)[0], steps(path, deep, before=cursor)[0]]
-                page = steps(path, {**deep, "limit": 100}, after=cursor)[1]
+                costs[size][1:] = [cost(path, deep, after=cursor)[0], cost(path, deep, before=cursor)[0]]
+                page = cost(path, {**deep, "limit": 100}, after=cursor)[1]
 
     for small, large in zip(costs[SMALL], costs[LARGE], strict=False):
         assert large <= 2 * small + MARGIN, costs

@@ -1,4 +1,4 @@
-"""Pages follow one another without a gap or a repeat, both ways, in every order, whatever comes and goes in between."""
+"""Pages join without gaps or repeats, both ways, in every order, while records are added and removed."""
 
 from __future__ import annotations
 
@@ -50,29 +50,29 @@ def test_pages_backward_are_the_list(client, sort):
         assert seen == expected
 
 
-def test_the_records_come_whole_and_in_order(client):
+def test_a_list_has_whole_records_in_order(client):
     assert client.find("user", sort="-age", size=100).items == in_order(PEOPLE, "-age")
 
 
-def test_by_default_there_are_twenty_by_id(client):
+def test_the_default_is_twenty_records_by_id(client):
     assert client.find("user").ids == sorted(row["id"] for row in PEOPLE)[:20]
 
 
 @every_sort
-def test_a_cursor_keeps_its_place_while_records_come_and_go(client, database, sort):
+def test_a_cursor_keeps_its_place_while_records_change(client, database, sort):
     chance, rows = random.Random(sort), list(PEOPLE)
     fields = [name.removeprefix("-") for name in sort.split(",")]
     page = client.find("user", sort=sort, size=5)
 
     for number in range(8):
         here, place = page.next, key_of(page.items[-1], fields)
-        gone = [*chance.sample(page.items, 2), *chance.sample(rows, 2)]
-        rows = [row for row in rows if row["id"] not in {it["id"] for it in gone}]
-        come = [{**row, "id": f"{row['id'][:-4]}{number:04x}"} for row in made_up(4, seed=1000 + number)]
-        for row in come:
+        removed = [*chance.sample(page.items, 2), *chance.sample(rows, 2)]
+        rows = [row for row in rows if row["id"] not in {person["id"] for person in removed}]
+        added = [{**row, "id": f"{row['id'][:-4]}{number:04x}"} for row in made_up(4, seed=1000 + number)]
+        for row in added:
             row["email"] = row["external_id"] = None
-        _replace(database, gone, come)
-        rows += come
+        _replace(database, removed, added)
+        rows += added
         later = [row for row in in_order(rows, sort) if _is_later(key_of(row, fields), place, sort)]
 
         page = client.find("user", sort=sort, size=5, after=here)
@@ -88,13 +88,13 @@ def _is_later(key, place, sort):
     return key < place if sort.startswith("-") else key > place
 
 
-def _replace(database, gone, come):
-    remove(database, gone)
-    fill(database, come)
+def _replace(database, removed, added):
+    remove(database, removed)
+    fill(database, added)
 
 
 @every_sort
-def test_a_stretch_between_two_cursors_has_exact_ends(graphql, sort):
+def test_page_info_between_two_cursors_is_exact(graphql, sort):
     rows = [row["id"] for row in in_order(PEOPLE, sort)]
     cursors = _cursors(graphql, sort)
 
@@ -102,27 +102,27 @@ def test_a_stretch_between_two_cursors_has_exact_ends(graphql, sort):
         start, stop = 0 if after is None else after + 1, len(rows) if before is None else before
         inside = rows[start:stop]
         for size in (0, 3, len(inside), 100):
-            for way in ("first", "last"):
-                taken = inside[:size] if way == "first" else inside[max(0, len(inside) - size) :]
-                begin = start if way == "first" else start + len(inside) - len(taken)
+            for argument in ("first", "last"):
+                taken = inside[:size] if argument == "first" else inside[max(0, len(inside) - size) :]
+                begin = start if argument == "first" else start + len(inside) - len(taken)
                 expected = {"nodes": [{"id": id} for id in taken], **_info(begin, begin + len(taken), len(rows))}
 
-                found = _stretch(graphql, sort, {way: size}, cursors, after, before)
+                page = _page_between(graphql, sort, {argument: size}, cursors, after, before)
 
-                assert found == expected, (after, before, way, size)
+                assert page == expected, (after, before, argument, size)
 
 
 def _info(begin, end, count):
     return {"pageInfo": {"hasPreviousPage": begin > 0, "hasNextPage": end < count}}
 
 
-def _stretch(graphql, sort, sized, cursors, after, before):
+def _page_between(graphql, sort, sized, cursors, after, before):
     query = """query($sort: [UserSort!], $first: Int, $last: Int, $after: String, $before: String) {
         users(sort: $sort, first: $first, last: $last, after: $after, before: $before) {
             nodes { id } pageInfo { hasPreviousPage hasNextPage } } }"""
     places = {"after": after, "before": before}
-    given = {name: cursors[place] for name, place in places.items() if place is not None}
-    return graphql.ask(query, sort=_sort(sort), **sized, **given)["users"]
+    cursor_arguments = {name: cursors[place] for name, place in places.items() if place is not None}
+    return graphql.ask(query, sort=_sort(sort), **sized, **cursor_arguments)["users"]
 
 
 def _cursors(graphql, sort):
@@ -135,7 +135,7 @@ def _sort(sort):
     return [{"field": name.removeprefix("-").upper(), "direction": direction} for name in sort.split(",")]
 
 
-def test_a_stretch_between_two_cursors_is_to_be_had_at_rest_too(rest):
+def test_rest_takes_two_cursors_at_once(rest):
     rows = [row["id"] for row in in_order(PEOPLE, "-age")]
     first = rest.find("user", sort="-age", size=10)
     second = rest.find("user", sort="-age", size=10, after=first.next)
@@ -169,9 +169,9 @@ def test_the_links_of_a_page_lead_to_its_neighbours(rest):
 def test_a_filtered_list_is_paged_within_its_filter(client):
     expected = [row["id"] for row in in_order(PEOPLE, "last_name") if row["age"] == 36]
 
-    found = client.everything("user", sort="last_name", size=2, age=36)
+    users = client.everything("user", sort="last_name", size=2, age=36)
 
-    assert [row["id"] for row in found] == expected
+    assert [row["id"] for row in users] == expected
 
 
 def test_first_and_last_exclude_one_another(graphql):
@@ -182,13 +182,12 @@ def test_first_and_last_exclude_one_another(graphql):
 @pytest.mark.parametrize(
     "sort", ["nickname", "active", "-age,first_name", "last_name,-first_name", "first_name,last_name"]
 )
-def test_an_order_that_is_not_offered_is_refused(client, sort):
+def test_an_unknown_sort_is_refused(client, sort):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         client.find("user", sort=sort)
 
 
-def test_the_people_are_awkward_enough():
-    """The oracle has something to tell apart: ties, gaps, and names whose order depends on who sorts them."""
+def test_the_fixture_has_ties_gaps_and_difficult_names():
     ages, names = [row["age"] for row in PEOPLE], [row["last_name"] for row in PEOPLE]
 
     assert len(set(ages)) < len(ages) / 3

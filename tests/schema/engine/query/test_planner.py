@@ -1,4 +1,4 @@
-"""A plan is a pure function of what is asked and of the kind of actor: it serves all of that kind, and betrays none."""
+"""A plan follows from selection and actor profile alone, holds no values, and serves all actors of the profile."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NESTED = ListSelection((("nodes", Items(ITEM)), ("total", Total())), Page("m"), 
 GROUPS = ListSelection(
     (("nodes", Items(Selection((("name", Scalar("name")), ("members", NESTED))))),), Page("n", "after"), "groups"
 )
-BRANCH = ListSelection(
+LIST = ListSelection(
     (
         ("items", Items(Selection((*ITEM.picks, ("groups", GROUPS))))),
         ("next", NextCursor()),
@@ -56,38 +56,44 @@ BRANCH = ListSelection(
 
 @pytest.fixture
 def plans(store):
-    """The test's own, so that it knows what was planned."""
+    """A plan cache of the test's own."""
     return empty_plans(store)
 
 
 @pytest.fixture
 def database(database):
-    """A database with the small society in it."""
+    """A database with the users and groups of the access table."""
     access_table.furnish(database)
     return database
 
 
-def test_the_same_question_is_the_same_plan():
+def test_equal_selections_have_equal_plans():
     for _ in range(3):
-        one, other = (plan_list(USER, BRANCH, ADMIN) for _ in range(2))
-        assert one.statement.sql == other.statement.sql
+        first, second = (plan_list(USER, LIST, ADMIN) for _ in range(2))
+        assert first.statement.sql == second.statement.sql
         assert (
             plan_record(USER, Selection((("g", GROUPS),)), IDENTIFIED).statement.sql
             == plan_record(USER, Selection((("g", GROUPS),)), IDENTIFIED).statement.sql
         )
 
 
-def test_planning_touches_no_database():
-    functions = [it for _, it in inspect.getmembers(planner, inspect.isfunction) if it.__module__ == planner.__name__]
-    imported = {it.__module__ for it in vars(planner).values() if hasattr(it, "__module__")}
+def test_the_planner_imports_no_driver():
+    functions = [
+        value for _, value in inspect.getmembers(planner, inspect.isfunction) if value.__module__ == planner.__name__
+    ]
+    imported = {value.__module__ for value in vars(planner).values() if hasattr(value, "__module__")}
 
     assert plan_list in functions
     assert not any(map(inspect.iscoroutinefunction, functions))
-    assert not [name for name in imported if name.endswith(("database", "sqlite", "lane"))]
+    assert not [
+        name
+        for name in imported
+        if name.startswith(("schema.engine.sqlite", "schema.engine.postgres", "schema.engine.operations"))
+    ]
 
 
-def test_a_rule_changes_the_plan_only_by_the_kind_of_actor():
-    assert len({actor.profile for actor in KIN}) == 1
+def test_a_rule_sees_only_the_actor_profile():
+    assert len({actor.profile for actor in IDENTIFIED_ACTORS}) == 1
     assert (
         plan_list(USER, GROUPS_OF_ALL, ADMIN).statement.sql != plan_list(USER, GROUPS_OF_ALL, IDENTIFIED).statement.sql
     )
@@ -97,7 +103,7 @@ GROUPS_OF_ALL = ListSelection((("items", Items(ITEM)),), Page("n"))
 
 
 class Anything(dict[str, Any]):
-    """Values of a request of which a plan can know nothing: whatever it takes is a token of its own."""
+    """Values that give every name a token, so that bound constants stand out."""
 
     def __missing__(self, name):
         return Token(name)
@@ -108,15 +114,15 @@ class Token(str):
 
 
 def statements_of(plans: PlanCache):
-    """Everything that was planned, by what it was planned for."""
-    found: dict[Any, Statement] = {}
+    """All statements in the cache, by key."""
+    statements: dict[Any, Statement] = {}
     for key, plan in plans.items():
-        several = [plan.statement, plan.batch] if isinstance(plan, Plan) else [plan]
-        found |= {(key, number): it for number, it in enumerate(several) if isinstance(it, Statement)}
-    return found
+        planned = [plan.statement, plan.batch] if isinstance(plan, Plan) else [plan]
+        statements |= {(key, number): value for number, value in enumerate(planned) if isinstance(value, Statement)}
+    return statements
 
 
-ASKED = [
+LISTS = [
     {"sort": "-age", "age__gte": "{number}", "size": "{number}"},
     {"email": "{text}@example.com", "first_name__startswith": "{text}"},
     {"age__in": ["{number}", "{number}"], "id": "{id}"},
@@ -124,29 +130,29 @@ ASKED = [
 ]
 
 
-def filled(asked, number, text, id):
-    """A question with its values put in."""
+def filled(arguments, number, text, id):
+    """The arguments of a list with the values filled in."""
 
     def fill(value):
         if isinstance(value, list):
-            return [fill(it) for it in value]
+            return [fill(value) for value in value]
         if value == "{number}":
             return number
         return value.format(number=number, text=text, id=id) if isinstance(value, str) else value
 
-    return {name: fill(value) for name, value in asked.items()}
+    return {name: fill(value) for name, value in arguments.items()}
 
 
 def requests(client, number, text, id):
-    """One of each kind of request, with these values; whether it is granted does not matter."""
+    """Run each operation with these values, granted or not."""
 
-    def find(asked):
-        page = client.find("user", **filled(asked, number, text, id))
+    def find(arguments):
+        page = client.find("user", **filled(arguments, number, text, id))
         if page.next:
-            client.find("user", **filled(asked, number, text, id), after=page.next)
+            client.find("user", **filled(arguments, number, text, id), after=page.next)
 
-    deeds: list[Callable[..., Any]] = [
-        *(partial(find, asked) for asked in ASKED),
+    calls: list[Callable[..., Any]] = [
+        *(partial(find, arguments) for arguments in LISTS),
         lambda: client.get("user", id),
         lambda: client.find("user", ("groups", id), size=number),
         lambda: client.update("user", id, if_version=number, first_name=text),
@@ -158,33 +164,33 @@ def requests(client, number, text, id):
         lambda: client.unlink("group", ENGINE["id"], "members", id),
         lambda: client.create("user", first_name=text, age=number, email=f"{text}@example.com"),
     ]
-    for deed in deeds:
+    for call in calls:
         with contextlib.suppress(Refused):
-            deed()
+            call()
 
 
-KIN = [actor for actor in ACTORS.values() if actor and actor.id and not actor.roles]
-OURS = (0, 1, 29, 30, "owner", "member")  # constants of rules and of the planner itself
+IDENTIFIED_ACTORS = [actor for actor in ACTORS.values() if actor and actor.id and not actor.roles]
+CONSTANTS = (0, 1, 29, 30, "owner", "member")  # constants of rules and of the planner
 ZEBRA = (73, "zebra", "00000001-2222-7222-8222-222222222222")
 QUAGGA = (91, "quagga", "00000002-2222-7222-8222-222222222222")
 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("name", ["admin", "owner"])
-def test_nothing_of_a_request_is_in_a_plan(client, http_client, name):
+def test_a_plan_holds_no_value_of_a_request(client, http_client, name):
     requests(client.by(ACTORS[name]), *ZEBRA)
 
     planned = statements_of(http_client.app.state.directory.plans)
     assert len(planned) > 5
     for key, statement in planned.items():
         bound = statement.bind(Anything())
-        strange = [value for value in bound if not isinstance(value, Token) and value not in OURS]
-        assert not strange, statement.sql
+        unexpected = [value for value in bound if not isinstance(value, Token) and value not in CONSTANTS]
+        assert not unexpected, statement.sql
         for text in (statement.sql, repr(key)):
             assert not re.search(r"zebra|\b73\b|\b00000001\b", text)
 
 
-def test_other_values_need_no_other_plan(client, http_client):
+def test_other_values_share_the_plan(client, http_client):
     plans = http_client.app.state.directory.plans
     requests(client, *ZEBRA)
     planned = set(statements_of(plans))
@@ -194,7 +200,7 @@ def test_other_values_need_no_other_plan(client, http_client):
     assert set(statements_of(plans)) == planned
 
 
-def test_another_person_needs_no_other_plan(client, http_client):
+def test_actors_of_one_profile_share_the_plan(client, http_client):
     plans = http_client.app.state.directory.plans
     requests(client.by(ACTORS["owner"]), *ZEBRA)
     planned = set(statements_of(plans))
@@ -204,16 +210,16 @@ def test_another_person_needs_no_other_plan(client, http_client):
     assert set(statements_of(plans)) == planned
 
 
-def answers(client):
-    """What an actor is told to one question about each rule; nothing is changed by it."""
+def outcomes(client):
+    """The outcome of one operation for each rule; none changes a record."""
 
-    def told(deed):
+    def outcome(call):
         try:
-            return deed()
+            return call()
         except Refused as refused:
             return refused.code, refused.detail
 
-    deeds: list[Callable[..., Any]] = [
+    calls: list[Callable[..., Any]] = [
         client.me,
         lambda: client.find("user", count="exact").items,
         lambda: client.find("user", sort="-age").items,
@@ -239,37 +245,37 @@ def answers(client):
             ),
             lambda: client.link("group", ENGINE["id"], "members", BOB["id"]),
         ]
-        deeds += for_each
-    return [told(deed) for deed in deeds]
+        calls += for_each
+    return [outcome(call) for call in calls]
 
 
-@pytest.mark.parametrize("kind", [RestClient, GraphQLClient], ids=lambda kind: kind.name)
-def test_what_was_planned_for_one_actor_is_right_for_every_other(kind, service, actors, database):
-    people = {name: kind(service, actors, actor) for name, actor in ACTORS.items() if actor}
+@pytest.mark.parametrize("client_class", [RestClient, GraphQLClient], ids=lambda client_class: client_class.name)
+def test_a_plan_is_right_for_every_actor_of_its_profile(client_class, service, actors, database):
+    people = {name: client_class(service, actors, actor) for name, actor in ACTORS.items() if actor}
     alone = {}
     for name, client in people.items():
         with over(service, Directory(str(database))):
-            alone[name] = answers(client)
+            alone[name] = outcomes(client)
 
-    kin = [name for name, client in people.items() if client.actor in KIN]
-    for order in (list(people), *(kin[number:] + kin[:number] for number in range(len(kin)))):
+    identified = [name for name, client in people.items() if client.actor in IDENTIFIED_ACTORS]
+    for order in (list(people), *(identified[number:] + identified[:number] for number in range(len(identified)))):
         with over(service, Directory(str(database))):
             for name in order:
-                assert answers(people[name]) == alone[name], order
+                assert outcomes(people[name]) == alone[name], order
 
-    assert len({repr(told) for told in alone.values()}) > 6
+    assert len({repr(outcome) for outcome in alone.values()}) > 6
 
 
 def test_the_least_used_plans_are_forgotten():
     plans = PlanCache(most=3)
-    made: list[str] = []
+    names: list[str] = []
 
     def make(name):
-        made.append(name)
+        names.append(name)
         return name
 
     for name in "abcadbe":
         plans.get_or_make(name, partial(make, name))
 
-    assert made == ["a", "b", "c", "d", "b", "e"]
+    assert names == ["a", "b", "c", "d", "b", "e"]
     assert len(plans) == 3

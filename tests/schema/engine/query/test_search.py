@@ -1,4 +1,4 @@
-"""Whoever is looked for is found, and nobody else: by any part of a name, in any case, whatever characters it has."""
+"""`q` and `contains` find the records that contain the words, in any case and any script, and no others."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SEARCHES = [
 PLANS_FOR_MANY = {kind: empty_plans(kind) for kind in ("sqlite", "postgres")}
 
 
-def words_of(search):
-    """Those that can be looked for: with a word of three characters."""
+def is_valid(search):
+    """Whether a search is valid: one of its words has three characters."""
     return max(map(len, search.split()), default=0) >= 3
 
 
 @pytest.fixture(params=["few", "many"])
 def hits(request, monkeypatch, http_client, store):
-    """Hits are sorted where they are few, and walked to where they are many: both ways are tried."""
+    """Few hits are sorted, many are met on a walk of the sort's index: each test takes both paths."""
     if request.param == "many":
         monkeypatch.setattr(access_paths, "FEW_ROWS", 0)
         http_client.app.state.directory.plans = PLANS_FOR_MANY[store]
@@ -44,22 +44,22 @@ def hits(request, monkeypatch, http_client, store):
 
 @pytest.fixture
 def crowd_of_names(database):
-    """More people than are indexed at once, and some who are not indexed yet."""
+    """More users than the trigram index takes in one batch, and a rest that is not indexed yet."""
     fill(database, CROWD)
     assert len(CROWD) % BATCH_SIZE
 
 
 @pytest.mark.usefixtures("crowd_of_names")
-@pytest.mark.parametrize("search", [it for it in SEARCHES if words_of(it)])
-def test_q_finds_all_who_have_each_word_in_a_name(client, hits, search):
+@pytest.mark.parametrize("search", [text for text in SEARCHES if is_valid(text)])
+def test_q_finds_the_records_with_each_word(client, hits, search):
     expected = [row["id"] for row in in_order(CROWD, "id") if has_words(row, search)]
 
-    found = client.find("user", q=search, size=100, count="exact")
+    page = client.find("user", q=search, size=100, count="exact")
 
-    assert (found.ids, found.total) == (expected[:100], len(expected))
+    assert (page.ids, page.total) == (expected[:100], len(expected))
 
 
-@pytest.mark.parametrize("search", [it for it in SEARCHES if not words_of(it)] + ["a", "ab cd ef", "", "   "])
+@pytest.mark.parametrize("search", [text for text in SEARCHES if not is_valid(text)] + ["a", "ab cd ef", "", "   "])
 def test_a_search_without_a_word_of_three_characters_is_refused(client, search):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
         client.find("user", q=search)
@@ -102,38 +102,38 @@ def test_a_search_has_pages_in_every_order_both_ways(client, hits, sort):
 
 
 @pytest.mark.usefixtures("crowd_of_names")
-def test_search_and_filters_hold_together(client, hits):
-    for asked, holds in (
+def test_search_and_filters_are_joined_by_and(client, hits):
+    for arguments, holds in (
         ({"q": "ada", "active": True}, lambda row: row["active"] and has_words(row, "ada")),
         ({"q": "ada", "first_name__contains": "dam"}, lambda row: "dam" in row["first_name"].lower()),
         ({"email__contains": "ADA.1"}, lambda row: "ada.1" in (row["email"] or "").lower()),
         ({"q": "ada", "age": 36, "last_name__isnull": True}, lambda row: row["age"] == 36 and row["last_name"] is None),
     ):
-        rows = [row for row in in_order(CROWD, "id") if holds(row) and ("q" not in asked or has_words(row, "ada"))]
+        rows = [row for row in in_order(CROWD, "id") if holds(row) and ("q" not in arguments or has_words(row, "ada"))]
 
-        found = client.find("user", size=100, count="exact", **asked)
+        page = client.find("user", size=100, count="exact", **arguments)
 
-        assert (found.ids, found.total) == ([row["id"] for row in rows][:100], len(rows))
+        assert (page.ids, page.total) == ([row["id"] for row in rows][:100], len(rows))
 
 
 @pytest.mark.usefixtures("crowd_of_names")
 @pytest.mark.parametrize("sort", ["age", "-age", "id", "-id", "first_name"])
 @pytest.mark.parametrize(
-    "asked, holds",
+    "arguments, holds",
     [
         ({"age__gte": 30, "age__lt": 70}, lambda row: 30 <= row["age"] < 70),
         ({"age": 36}, lambda row: row["age"] == 36),
         ({"active": True}, lambda row: row["active"]),
         ({"first_name__startswith": "a"}, lambda row: row["first_name"].lower().startswith("a")),
     ],
-    ids=["a stretch", "an age", "active", "a beginning"],
+    ids=["range", "equal", "active", "prefix"],
 )
-def test_a_search_within_a_stretch_has_pages_in_every_order(client, hits, asked, holds, sort):
+def test_a_search_beside_a_filter_has_pages_in_every_order(client, hits, arguments, holds, sort):
     expected = [row["id"] for row in in_order(CROWD, sort) if holds(row) and has_words(row, "ada")]
 
-    found = [row["id"] for row in client.everything("user", q="ada", size=7, sort=sort, **asked)]
+    ids = [row["id"] for row in client.everything("user", q="ada", size=7, sort=sort, **arguments)]
 
-    assert found == expected
+    assert ids == expected
 
 
 @pytest.mark.usefixtures("crowd_of_names")
@@ -145,13 +145,13 @@ def test_a_cursor_belongs_to_its_search(client):
 
 
 @pytest.mark.usefixtures("crowded")
-def test_lists_below_a_record_are_searched_alike(client):
+def test_lists_below_a_record_can_be_searched(client):
     for group in GROUPS:
         members = [row["id"] for row in in_order(MEMBERS.get(group["id"], []), "id") if has_words(row, "ada")]
 
-        found = client.find("group", ("members", group["id"]), q="ada", size=100, count="exact")
+        page = client.find("group", ("members", group["id"]), q="ada", size=100, count="exact")
 
-        assert (found.ids, found.total) == (members, len(members))
+        assert (page.ids, page.total) == (members, len(members))
     assert client.find("user", ("groups", PEOPLE[0]["id"]), q="group 0").ids == [GROUPS[0]["id"]]
 
 
@@ -164,12 +164,12 @@ def test_each_list_of_a_query_has_a_search_of_its_own(graphql):
 
     assert data["a"]["totalCount"] == sum(has_words(row, "ada") for row in PEOPLE)
     assert data["b"]["totalCount"] == 0
-    assert [it["members"]["totalCount"] for it in data["groups"]["nodes"]] == [
+    assert [group["members"]["totalCount"] for group in data["groups"]["nodes"]] == [
         sum(has_words(row, "eva") for row in MEMBERS.get(group["id"], [])) for group in GROUPS
     ]
 
 
-def test_groups_are_found_by_what_they_are_for(client):
+def test_groups_are_found_by_their_description(client):
     engine = client.create("group", name="Engine", description="Builds the FIRST computer.")
     client.create("group", name="Choir", description="Sings.")
 
@@ -178,7 +178,7 @@ def test_groups_are_found_by_what_they_are_for(client):
     assert client.find("group", name__contains="first").ids == []
 
 
-def test_nobody_searches_in_what_they_may_not_see(client, database):
+def test_a_search_leaves_out_hidden_fields(client, database):
     access_table.furnish(database)
 
     assert client.find("user", q="example.com").ids == []
@@ -192,8 +192,8 @@ def test_nobody_searches_in_what_they_may_not_see(client, database):
         client.by(ACTORS["nobody"]).find("user", q="ada")
 
 
-def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(client):
-    """Before a batch is indexed, and after."""
+def test_a_search_finds_what_was_just_written(client):
+    """In the batch that is not indexed yet, and in one that is."""
     people = [client.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH_SIZE + 3)]
 
     for number, id in enumerate(people):
@@ -212,18 +212,18 @@ def test_what_is_written_is_found_at_once_and_what_is_gone_is_not(client):
 
 
 @pytest.mark.sqlite
-def test_the_index_is_what_the_table_is_whatever_is_written(database):
-    """After random writes, many of them taken back, it finds each name where it is and nowhere else."""
+def test_the_index_equals_the_table_after_random_writes(database):
+    """Many of the writes are rolled back."""
     chance, rows = random.Random(5), made_up(400, seed=9)
     fill(database, rows[:200])
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         for row in rows[200:]:
             connection.execute("BEGIN")
-            there = [id for (id,) in connection.execute("SELECT id FROM user")]
+            ids = [id for (id,) in connection.execute("SELECT id FROM user")]
             for _ in range(3):
-                name, id = chance.choice(NAMES).lower(), chance.choice(there)
+                name, id = chance.choice(NAMES).lower(), chance.choice(ids)
                 connection.execute("UPDATE user SET first_name_key = ?, age = 1 WHERE id = ?", (name, id))
-            connection.execute("DELETE FROM user WHERE id = ?", (chance.choice(there),))
+            connection.execute("DELETE FROM user WHERE id = ?", (chance.choice(ids),))
             connection.execute(
                 "INSERT INTO user (id, first_name, first_name_key, age, active, created_at, updated_at, version)"
                 " VALUES (?, 'Ada', 'ada', 1, 1, '', '', 1)",
@@ -234,18 +234,18 @@ def test_the_index_is_what_the_table_is_whatever_is_written(database):
             f"SELECT seq / {BATCH_SIZE} * {BATCH_SIZE} FROM sqlite_sequence WHERE name = 'user_searched'"
         )
         for word in ("ada", "stan", "istanbul"):
-            found = connection.execute("SELECT rowid FROM user_search WHERE user_search MATCH ?", (f'"{word}"',))
-            held = connection.execute(
+            indexed_rows = connection.execute("SELECT rowid FROM user_search WHERE user_search MATCH ?", (f'"{word}"',))
+            matching_rows = connection.execute(
                 "SELECT number FROM user_searched JOIN user USING (id) WHERE number <= ? AND (instr(first_name_key, ?)"
                 " OR instr(coalesce(last_name_key, ''), ?) OR instr(coalesce(email_key, ''), ?)) ORDER BY number",
                 (indexed, word, word, word),
             )
-            assert found.fetchall() == held.fetchall() != []
+            assert indexed_rows.fetchall() == matching_rows.fetchall() != []
         numbers = connection.execute("SELECT count(*) FROM user_searched").fetchone()
         assert numbers == connection.execute("SELECT count(*) FROM user").fetchone()
 
 
-def test_a_change_of_anything_else_does_not_touch_the_index(client, statements):
+def test_a_change_of_another_field_leaves_the_index_alone(client, statements):
     user = client.create("user", first_name="Ada", age=36)
     statements.clear()
 
@@ -271,7 +271,7 @@ def test_words_are_bound_and_plans_are_shared(client, store):
     assert len(service_plans(client)) == before
 
 
-def test_a_migration_indexes_who_is_there(tmp_path):
+def test_a_migration_indexes_existing_records(tmp_path):
     from alembic import command
 
     from schema.migrations import commands
@@ -291,14 +291,14 @@ def test_a_migration_indexes_who_is_there(tmp_path):
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute('SELECT DISTINCT description_key FROM "group"').fetchall() == [("ärzte",)]
-        found = connection.execute("SELECT count(*) FROM group_search WHERE group_search MATCH '\"rzt\"'").fetchone()
-        assert found == (BATCH_SIZE * 2,)
+        indexed = connection.execute("SELECT count(*) FROM group_search WHERE group_search MATCH '\"rzt\"'").fetchone()
+        assert indexed == (BATCH_SIZE * 2,)
         assert connection.execute("SELECT count(*) FROM group_searched").fetchone() == (BATCH_SIZE * 2 + 5,)
     assert commands.drift(str(path)) == []
 
 
 @pytest.mark.sqlite
-def test_an_index_that_is_missing_is_noticed(database):
+def test_a_missing_index_is_drift(database):
     from schema.migrations import commands
 
     with closing(sqlite3.connect(database)) as connection:

@@ -1,4 +1,4 @@
-"""On PostgreSQL a search goes through as few rows whether nobody is found, a few, or many, in whatever order."""
+"""A search on PostgreSQL reads few rows, whether it finds none, few or many, in any order."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from tests.fixtures.people import TIMES, fill
 
 pytestmark = pytest.mark.postgres
 PEOPLE, WALKED = 20_000, 500
-AT_MOST = 7000  # each row counts in every part of a plan that it passes
+AT_MOST = 7000  # a row counts in each node of the plan that it passes
 SIGNER = Signer(b"of the tests")
-NOBODY: dict[str, Any] = {"q": ("zzqxj",)}
+NO_HITS: dict[str, Any] = {"q": ("zzqxj",)}
 SEARCHES: dict[str, dict[str, Any]] = {
-    "nobody": NOBODY,
+    "none": NO_HITS,
     "few": {"q": ("zuse",)},
     "many": {"q": ("ada",)},
-    "many have one word, nobody the other": {"q": ("ada", "zzqxj")},
+    "many by one word, none by the other": {"q": ("ada", "zzqxj")},
     "a part that all have": {"email__contains": "example.com"},
-    "a part that nobody has": {"email__contains": "zzqxj"},
+    "a part that none has": {"email__contains": "zzqxj"},
 }
 DROPPED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
 
 
 @pytest.fixture(scope="module")
 def crowded(migrated):
-    """Twenty thousand people."""
+    """Twenty thousand users."""
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
-    fill(migrated, map(somebody, range(PEOPLE)))
+    fill(migrated, map(user, range(PEOPLE)))
     postgres.run(migrated, 'VACUUM ANALYZE "user"')
     yield migrated
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
 
 
-def somebody(number):
-    """One in ten is an Ada, whatever else they are; five are Zuses; one in a hundred is not active."""
+def user(number):
+    """Of all users, one in ten is called Ada, five Zuse; one in a hundred is inactive."""
     return {
         "id": f"{number:08x}-0000-7000-8000-000000000000",
         "first_name": "Ada" if number % 10 == 7 else f"Person {number % 50}",
@@ -63,38 +63,38 @@ def somebody(number):
 
 @pytest.fixture
 async def rows(crowded, monkeypatch):
-    """How many rows PostgreSQL goes through for a page, by the plan that serves everybody."""
+    """A function that counts the rows that PostgreSQL reads for a page, by its generic plan."""
     monkeypatch.setattr(access_paths, "WALK_ROWS", WALKED)
     connection = await connect(postgres_address(crowded), 30)
 
-    async def counted(**asked):
-        branch, values = list_selection(USER, None, {"limit": 20, **asked}, SIGNER)
-        statement = plan_list(USER, branch, ADMIN.profile).statement.on(dialect())
-        given = ", ".join(map(literal, statement.bind({**values, "actor": None})))
-        await connection.execute(f"PREPARE asked AS {statement.sql}")
-        ((told,),) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE asked({given})")
-        await connection.execute("DEALLOCATE asked")
-        return gone_through(json.loads(told)[0]["Plan"])
+    async def count_rows(**arguments):
+        selection, values = list_selection(USER, None, {"limit": 20, **arguments}, SIGNER)
+        statement = plan_list(USER, selection, ADMIN.profile).statement.on(dialect())
+        parameters = ", ".join(map(literal, statement.bind({**values, "actor": None})))
+        await connection.execute(f"PREPARE list AS {statement.sql}")
+        ((explained,),) = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE list({parameters})")
+        await connection.execute("DEALLOCATE list")
+        return rows_read(json.loads(explained)[0]["Plan"])
 
-    yield counted
+    yield count_rows
     await connection.close()
 
 
-def gone_through(plan):
+def rows_read(plan):
     own = plan["Actual Rows"] + sum(plan.get(name, 0) for name in DROPPED)
-    return own * plan["Actual Loops"] + sum(map(gone_through, plan.get("Plans", [])))
+    return own * plan["Actual Loops"] + sum(map(rows_read, plan.get("Plans", [])))
 
 
 @pytest.mark.parametrize("sort", [None, "id", "-id", "email", "-age", "last_name", "-last_name", "-created_at"])
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
-async def test_a_search_goes_through_few_rows_in_any_order(rows, search, sort):
+async def test_a_search_reads_few_rows_in_any_order(rows, search, sort):
     order = {"sort": sort_options(USER)[sort]} if sort else {}
 
     assert await rows(**search, **order) < AT_MOST
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "filter",
     [
         {"active": False},
         {"age": 36},
@@ -107,12 +107,12 @@ async def test_a_search_goes_through_few_rows_in_any_order(rows, search, sort):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("search", ["nobody", "few", "many"])
-async def test_a_search_beside_a_filter_goes_through_few_rows(rows, search, beside):
-    assert await rows(**SEARCHES[search], **beside) < AT_MOST
+@pytest.mark.parametrize("search", ["none", "few", "many"])
+async def test_a_search_beside_a_filter_reads_few_rows(rows, search, filter):
+    assert await rows(**SEARCHES[search], **filter) < AT_MOST
 
 
-async def test_without_a_walk_that_ends_everybody_would_be_looked_at(rows, monkeypatch):
+async def test_a_walk_without_a_limit_reads_every_row(rows, monkeypatch):
     monkeypatch.setattr(access_paths, "WALK_ROWS", PEOPLE - 1)
 
-    assert await rows(**NOBODY) > PEOPLE
+    assert await rows(**NO_HITS) > PEOPLE
