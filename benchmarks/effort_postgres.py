@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.effort import Effort
 from schema.engine.database_url import PostgresAddress, postgres_address
 from schema.engine.operations.directory import Directory
-from schema.engine.postgres import reads
+from schema.engine.postgres import driver
 from schema.engine.postgres.session import connect
 
 PATIENCE = 600.0
@@ -35,13 +35,13 @@ class PostgresObserver:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Directory]:
         """A directory that is listened to: its sessions tell what they are asked, with the parameters."""
-        usual, reads.connect = reads.connect, self._connect  # type: ignore[attr-defined]
+        usual, driver.connect = driver.connect, self._connect  # type: ignore[attr-defined]
         self._own = await connect(postgres_address(self._database), PATIENCE)
         try:
             async with Directory(self._database) as directory:
                 yield directory
         finally:
-            reads.connect = usual  # type: ignore[attr-defined]
+            driver.connect = usual  # type: ignore[attr-defined]
             await self._own.close()
 
     def clear(self) -> None:

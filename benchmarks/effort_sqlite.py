@@ -25,7 +25,7 @@ class SQLiteObserver:
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Directory]:
         """A directory that is listened to."""
-        async with Directory(self._database, watch=self._said.append) as directory:
+        async with Directory(self._database, on_statement=self._said.append) as directory:
             yield directory
 
     def clear(self) -> None:

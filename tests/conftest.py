@@ -217,7 +217,7 @@ async def directory(database: Path | str) -> AsyncIterator[Directory]:
 async def watched(database: Path | str) -> AsyncIterator[tuple[Directory, list[str]]]:
     """The engine without a door, and the statements that its database is told."""
     said: list[str] = []
-    async with Directory(str(database), watch=REPLAY.quiet(said.append)) as opened:
+    async with Directory(str(database), on_statement=REPLAY.quiet(said.append)) as opened:
         yield opened, said
 
 
@@ -261,7 +261,7 @@ def http_client(
     service: TestClient, database: Path | str, statements: list[str], plans: PlanCache
 ) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
-    directory = Directory(str(database), watch=REPLAY.quiet(statements.append))
+    directory = Directory(str(database), on_statement=REPLAY.quiet(statements.append))
     directory.plans = plans
     with over(service, directory):
         statements.clear()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive, Scope, Send
 
 from api.middleware.client_identity import Identify
-from schema.engine.concurrency import QUARTER, ConcurrencyLimit
+from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.errors import Overloaded
 
 HEADERS = (
@@ -24,11 +24,15 @@ WAIT_SECONDS = 0.25
 _NAMES = frozenset(name for name, _ in SECURE)
 
 
-def request_limit(places: int, percent: int = QUARTER) -> ConcurrencyLimit:
+def request_limit(places: int, percent: int = DEFAULT_SHARE) -> ConcurrencyLimit:
     """The places for requests that run, and twice as many for those that wait."""
     late = "no request has ended in time to make room for this one"
     return ConcurrencyLimit(
-        places, 2 * places, percent, full="too many requests are waiting", late=lambda: Overloaded(late)
+        places,
+        2 * places,
+        percent,
+        full_message="too many requests are waiting",
+        timeout_error=lambda: Overloaded(late),
     )
 
 
@@ -69,19 +73,19 @@ class ResponseWriter:
 
     def enter_at_once(self) -> bool:
         """Take a place, if there is one that its owner may have now."""
-        self._held = self._terms.gate.enter_at_once(self)
+        self._held = self._terms.gate.try_acquire(self)
         return self._held
 
     async def enter(self) -> None:
         """Take a place, or raise `Overloaded`."""
-        await self._terms.gate.enter(self, WAIT_SECONDS)
+        await self._terms.gate.acquire(self, WAIT_SECONDS)
         self._held = True
 
     def leave(self) -> None:
         """Free the place, if there is one."""
         if self._held:
             self._held = False
-            self._terms.gate.leave(self)
+            self._terms.gate.release(self)
 
     async def receive(self) -> Message:
         """The next part of the request; with the last one it takes its place."""

@@ -72,7 +72,7 @@ class RequestMetrics:
 
         def measure(due: float) -> None:
             nonlocal timer
-            self.lag.note(max(loop.time() - due, 0))
+            self.lag.observe(max(loop.time() - due, 0))
             timer = loop.call_later(LAG_INTERVAL_SECONDS, measure, loop.time() + LAG_INTERVAL_SECONDS)
 
         timer = loop.call_later(LAG_INTERVAL_SECONDS, measure, loop.time() + LAG_INTERVAL_SECONDS)
@@ -108,7 +108,7 @@ class MetricsMiddleware:
             # The request middleware has set the status, the endpoint the operation.
             key = scope.get("operation", OTHER), scope.get("status", 0)
             histogram = metrics.requests.get(key) or metrics.histogram(*key)
-            histogram.note(perf_counter() - began)
+            histogram.observe(perf_counter() - began)
 
     async def _count_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":

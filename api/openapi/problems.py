@@ -52,7 +52,7 @@ _EXAMPLES: Mapping[str, DirectoryError] = {
             FieldError(("age",), "input should be less than or equal to 150", "less_than_equal")
         ),
         errors.NotFound("there is no user 019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"),
-        errors.Conflict("that email is taken", [FieldError(("email",), "is taken", "taken")]),
+        errors.Conflict("email is already taken", [FieldError(("email",), "is already taken", "taken")]),
         errors.VersionMismatch("the user has version 2, expected 1: read it again"),
         problem_details.NotAcceptable("Accept: must allow application/json"),
         problem_details.UnsupportedMediaType("Content-Type: must be application/json, in UTF-8"),

@@ -20,7 +20,7 @@ from api.server.workers import WorkerSupervisor
 from api.settings import InvalidSetting, Settings, read
 from schema.engine.database_url import is_postgres, postgres_address
 from schema.engine.errors import DirectoryError
-from schema.engine.sqlite.database_file import alone
+from schema.engine.sqlite.database_file import exclusive_lock
 from schema.migrations.revisions import newest
 
 REVISION_TIMEOUT_SECONDS = 5.0
@@ -45,7 +45,7 @@ def start(host: str | None, port: int | None) -> int:
             _migrate_if_needed(settings)
             if not is_postgres(settings.database):
                 # Two servers on one file would announce changes to their own clients only, and wait for each other.
-                stack.enter_context(alone(settings.database, "serving"))
+                stack.enter_context(exclusive_lock(settings.database, "serving"))
             listeners = _listen(settings)
         except (InvalidSetting, DirectoryError) as error:
             print(error, file=sys.stderr, flush=True)

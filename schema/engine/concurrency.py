@@ -1,8 +1,8 @@
-"""A number of places shared fairly among owners, and a line of those who wait for one.
+"""A concurrency limit that is shared fairly among owners, with a bounded waiting queue.
 
-An owner may hold a share of the places, a quarter unless set otherwise, and more as long as fewer than half of all are
-taken. So whoever asks for much cannot keep others out, and whoever is alone is not slowed down by it. Places that
-become free go to the owner who was served longest ago. Below four places there is nothing to share.
+While slots are scarce, an owner may hold its share of them: a quarter unless set otherwise. It may hold more as long as
+fewer than half of all slots are taken, so that an owner who is alone is not slowed down. A slot that becomes free goes
+to the owner who was served longest ago. Fewer than four slots are not divided into shares.
 """
 
 from __future__ import annotations
@@ -15,181 +15,182 @@ from typing import Protocol, TypeVar
 
 from schema.engine.errors import DirectoryError, Overloaded
 
-QUARTER = 25
-_FEWEST_SHARED = 4
-_MOST_REMEMBERED = 1000
+DEFAULT_SHARE = 25  # percent
+_MIN_SHARED = 4
+_MAX_REMEMBERED = 1000
 
 
-class Holder(Protocol):
-    """Whoever holds a place or waits for one. Its owner is looked at only when places are scarce."""
+class Borrower(Protocol):
+    """Holds a slot or waits for one. Its owner is computed only when slots are scarce."""
 
     @property
     def owner(self) -> Hashable:
-        """On whose behalf."""
+        """The credential, address or actor whose share the slot counts towards."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slot:
-    """A holder whose owner is known."""
+class SimpleBorrower:
+    """A borrower whose owner is known."""
 
     owner: Hashable
 
 
-T = TypeVar("T", bound=Holder)
+T = TypeVar("T", bound=Borrower)
 
 
-def share_of(places: int, percent: int) -> int:
-    """How many of so many places one owner may hold while they are scarce: all, where there are too few to share."""
-    return max(1, places * percent // 100) if places >= _FEWEST_SHARED else places
+def fair_share(capacity: int, percent: int) -> int:
+    """Return how many slots one owner may hold while they are scarce; all, if there are too few to share."""
+    return max(1, capacity * percent // 100) if capacity >= _MIN_SHARED else capacity
 
 
 class FairShare:
-    """Who holds the places, and whose turn is next. Not for use by several threads."""
+    """The slots, their borrowers, and whose turn is next. Not thread-safe."""
 
-    def __init__(self, places: int, percent: int = QUARTER) -> None:
-        self.places = self.free = places
-        shared = places >= _FEWEST_SHARED
-        self._share = share_of(places, percent)
-        # As long as more places than this are free, nobody's share is looked at.
-        self._reserved = places - max(places // 2, self._share) if shared else 0
-        self._holders: dict[Holder, None] = {}
-        self._turns: dict[Hashable, int] = {}
-        self._turn = 0
+    def __init__(self, capacity: int, percent: int = DEFAULT_SHARE) -> None:
+        self.capacity = self.available = capacity
+        self._share = fair_share(capacity, percent)
+        # While more slots than this are available, no owner's share is computed.
+        self._reserved = capacity - max(capacity // 2, self._share) if capacity >= _MIN_SHARED else 0
+        self._borrowers: dict[Borrower, None] = {}
+        self._last_served: dict[Hashable, int] = {}
+        self._served = 0
 
-    def take(self, holder: Holder) -> bool:
-        """Take a place, if there is one that the owner may have."""
-        if self.free > self._reserved or self._may(holder.owner):
-            self.free -= 1
-            self._holders[holder] = None
+    def try_acquire(self, borrower: Borrower) -> bool:
+        """Take a slot, if one is available to the borrower's owner."""
+        if self.available > self._reserved or self._below_share(borrower.owner):
+            self.available -= 1
+            self._borrowers[borrower] = None
             return True
         return False
 
-    def give_back(self, holder: Holder) -> None:
-        """Free the place."""
-        del self._holders[holder]
-        self.free += 1
+    def release(self, borrower: Borrower) -> None:
+        """Give a slot back."""
+        del self._borrowers[borrower]
+        self.available += 1
 
-    def take_next(self, waiting: Iterable[T]) -> T | None:
-        """Take a place for the one whose owner was served longest ago; among equals, for the first."""
-        if self.free <= 0:
+    def acquire_next(self, waiting: Iterable[T]) -> T | None:
+        """Take a slot for the borrower whose owner was served longest ago; among equals, for the first."""
+        if self.available <= 0:
             return None
-        looked_at: set[Hashable] = set()
+        seen: set[Hashable] = set()
         chosen: T | None = None
-        for one in waiting:
-            owner = one.owner
-            if owner in looked_at:
+        for borrower in waiting:
+            owner = borrower.owner
+            if owner in seen:
                 continue
-            looked_at.add(owner)
-            sooner = chosen is None or self._turns.get(owner, 0) < self._turns.get(chosen.owner, 0)
-            if sooner and (self.free > self._reserved or self._may(owner)):
-                chosen = one
+            seen.add(owner)
+            earlier = chosen is None or self._last_served.get(owner, 0) < self._last_served.get(chosen.owner, 0)
+            if earlier and (self.available > self._reserved or self._below_share(owner)):
+                chosen = borrower
         if chosen is not None:
-            self._note_turn(chosen.owner)
-            self.free -= 1
-            self._holders[chosen] = None
+            self._mark_served(chosen.owner)
+            self.available -= 1
+            self._borrowers[chosen] = None
         return chosen
 
-    def _may(self, owner: Hashable) -> bool:
-        return self.free > 0 and sum(holder.owner == owner for holder in self._holders) < self._share
+    def _below_share(self, owner: Hashable) -> bool:
+        return self.available > 0 and sum(borrower.owner == owner for borrower in self._borrowers) < self._share
 
-    def _note_turn(self, owner: Hashable) -> None:
-        if len(self._turns) >= _MOST_REMEMBERED:
-            self._turns.clear()
-        self._turn += 1
-        self._turns[owner] = self._turn
+    def _mark_served(self, owner: Hashable) -> None:
+        if len(self._last_served) >= _MAX_REMEMBERED:
+            self._last_served.clear()
+        self._served += 1
+        self._last_served[owner] = self._served
 
 
 class ConcurrencyLimit:
-    """A fair share of places, and a line in front of them, half of which one owner may fill.
+    """A fair share of slots with a waiting queue, half of which one owner may fill.
 
-    `full` is what is said where the line is full, `late` makes the error for whoever has waited for too long.
+    `full_message` is the error's text when the queue is full; `timeout_error` makes the error for a borrower who has
+    waited too long.
     """
 
     def __init__(
-        self, places: int, waiting: int, percent: int = QUARTER, *, full: str, late: Callable[[], DirectoryError]
+        self,
+        capacity: int,
+        max_waiting: int,
+        percent: int = DEFAULT_SHARE,
+        *,
+        full_message: str,
+        timeout_error: Callable[[], DirectoryError],
     ) -> None:
-        self.turned_away = 0
-        self._share = FairShare(places, percent)
-        self._most_waiting = waiting
-        self._full = full
-        self._late = late
-        self._waiting: dict[Holder, asyncio.Future[None]] = {}
+        self._share = FairShare(capacity, percent)
+        self._max_waiting = max_waiting
+        self._full_message = full_message
+        self._timeout_error = timeout_error
+        self._waiting: dict[Borrower, asyncio.Future[None]] = {}
 
     @property
-    def places(self) -> int:
-        """How many there are."""
-        return self._share.places
+    def capacity(self) -> int:
+        return self._share.capacity
 
     @property
-    def free(self) -> int:
-        """How many places nobody holds."""
-        return self._share.free
+    def available(self) -> int:
+        return self._share.available
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many borrowers wait."""
         return len(self._waiting)
 
-    def enter_at_once(self, holder: Holder) -> bool:
-        """Take a place, if there is one that the owner may have now."""
-        return self._share.take(holder)
+    def try_acquire(self, borrower: Borrower) -> bool:
+        """Take a slot, if one is available to the borrower's owner."""
+        return self._share.try_acquire(borrower)
 
-    async def enter(self, holder: Holder, seconds: float) -> None:
-        """Take a place as soon as it is this owner's turn. Each place taken has to be left.
+    async def acquire(self, borrower: Borrower, seconds: float) -> None:
+        """Take a slot as soon as it is the owner's turn. Each acquired slot must be released.
 
         Raises:
-            Overloaded: the line is full, or the owner's half of it.
-            DirectoryError: what `late` makes, if there was no place within so many seconds.
+            Overloaded: the queue is full, or the owner's half of it.
+            DirectoryError: from `timeout_error`, after so many seconds without a slot.
         """
-        if self._share.take(holder):
+        if self._share.try_acquire(borrower):
             return
-        if self._is_full(holder.owner):
-            self.turned_away += 1
-            raise Overloaded(self._full)
+        if self._is_full(borrower.owner):
+            raise Overloaded(self._full_message)
         loop = asyncio.get_running_loop()
-        place = self._waiting[holder] = loop.create_future()
-        timer = loop.call_later(seconds, self._expire, holder)
+        turn = self._waiting[borrower] = loop.create_future()
+        timer = loop.call_later(seconds, self._expire, borrower)
         try:
-            await place
+            await turn
         except asyncio.CancelledError:
-            # It may have been given the place in the same moment in which it was cancelled.
-            given = self._waiting.pop(holder, None) is None and place.done() and not place.cancelled()
-            if given and place.exception() is None:
-                self.leave(holder)
+            # The slot may have been granted in the turn of the event loop in which the task was cancelled.
+            granted = self._waiting.pop(borrower, None) is None and turn.done() and not turn.cancelled()
+            if granted and turn.exception() is None:
+                self.release(borrower)
             raise
         finally:
             timer.cancel()
 
     @asynccontextmanager
-    async def hold(self, owner: Hashable, seconds: float) -> AsyncIterator[None]:
-        """Have a place within; raises what `enter` does."""
-        place = Slot(owner)
-        await self.enter(place, seconds)
+    async def slot(self, owner: Hashable, seconds: float) -> AsyncIterator[None]:
+        """Hold a slot within the block. Raises as `acquire` does."""
+        borrower = SimpleBorrower(owner)
+        await self.acquire(borrower, seconds)
         try:
             yield
         finally:
-            self.leave(place)
+            self.release(borrower)
 
-    def leave(self, holder: Holder) -> None:
-        """Free the place, or hand it to whoever is next."""
-        self._share.give_back(holder)
-        while self._waiting and (following := self._share.take_next(self._waiting)) is not None:
-            place = self._waiting.pop(following)
-            if place.done():
-                self._share.give_back(following)
+    def release(self, borrower: Borrower) -> None:
+        """Give the slot back, or hand it to the next borrower who waits."""
+        self._share.release(borrower)
+        while self._waiting and (successor := self._share.acquire_next(self._waiting)) is not None:
+            turn = self._waiting.pop(successor)
+            if turn.done():
+                self._share.release(successor)
             else:
-                place.set_result(None)
+                turn.set_result(None)
 
     def _is_full(self, owner: Hashable) -> bool:
-        waiting, half = len(self._waiting), self._most_waiting // 2
+        waiting, half = len(self._waiting), self._max_waiting // 2
         if waiting < half:
             return False
-        shared = self._most_waiting // 2 >= _FEWEST_SHARED
-        own = sum(one.owner == owner for one in self._waiting) if shared else 0
-        return waiting >= self._most_waiting or (shared and own >= half)
+        shared = half >= _MIN_SHARED
+        own = sum(borrower.owner == owner for borrower in self._waiting) if shared else 0
+        return waiting >= self._max_waiting or (shared and own >= half)
 
-    def _expire(self, holder: Holder) -> None:
-        place = self._waiting.pop(holder, None)
-        if place is not None and not place.done():
-            self.turned_away += 1
-            place.set_exception(self._late())
+    def _expire(self, borrower: Borrower) -> None:
+        turn = self._waiting.pop(borrower, None)
+        if turn is not None and not turn.done():
+            turn.set_exception(self._timeout_error())

@@ -1,7 +1,7 @@
-"""What is asked of a database: steps, and jobs made of them.
+"""The protocol of a database driver, and the queries it runs.
 
-A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each step's rows, and returns
-its result. It may be run more than once, so it does nothing but yield.
+A transaction is written as a function that returns a generator: it yields queries, is sent each query's rows, and
+returns a `TransactionResult`. A driver may run it more than once, so it has no side effects of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from schema.engine.sql.record_lookup import RecordQuery, Rows
 
 
 class ListQuery(NamedTuple):
-    """A step that brings one row of one value, whatever there is: a list as text."""
+    """A query that always returns one row of one value: a list as JSON text."""
 
     sql: str
     parameters: tuple[Any, ...]
 
 
 class RowQuery(NamedTuple):
-    """A step that brings one row or none."""
+    """A query that returns one row or none."""
 
     sql: str
     parameters: tuple[Any, ...]
@@ -31,84 +31,94 @@ class RowQuery(NamedTuple):
 Query = tuple[str, tuple[Any, ...]] | ListQuery | RowQuery | RecordQuery
 QueryGenerator = Generator[Query, Rows, Any]
 TransactionFunction = Callable[[], QueryGenerator]
+StatementObserver = Callable[[str], None]  # called with the SQL of each statement that runs
 
 
 @dataclass(frozen=True, slots=True)
 class SingleQuery:
-    """A job of one step, which brings one row: `told` makes the result of it."""
+    """A transaction function of one query that returns one row, from which `to_result` makes the result."""
 
     sql: str
     parameters: tuple[Any, ...]
-    told: Callable[[Rows], Any]
+    to_result: Callable[[Rows], Any]
 
     def __call__(self) -> QueryGenerator:
-        """The job as any other."""
-        return self.told((yield self.sql, self.parameters))
+        return self.to_result((yield self.sql, self.parameters))
 
 
-StatementObserver = Callable[[str], None]
-
-
+@dataclass(frozen=True, slots=True)
 class UnboundedWrite:
-    """A job that may change very many rows: as many as refer to the one that it deletes."""
+    """A transaction function that may change any number of rows, such as all that refer to a deleted record."""
 
-    __slots__ = ("_job",)
-
-    def __init__(self, job: TransactionFunction) -> None:
-        self._job = job
+    transaction: TransactionFunction
 
     def __call__(self) -> QueryGenerator:
-        return self._job()
+        return self.transaction()
 
 
 class Driver(Protocol):
-    """What a directory needs of a database, whichever it is."""
+    """What the engine needs of a database.
+
+    `actor` is whose share of the connections a call counts towards. Every call raises `DatabaseUnavailable`,
+    `Overloaded` or `Timeout` when the database cannot serve it.
+    """
 
     async def open(self) -> None:
-        """Connect; `DatabaseUnavailable` where trying again would not help."""
+        """Connect. A database that may become reachable later is no error."""
 
     async def close(self) -> None:
-        """Finish what is under way, and disconnect."""
+        """Finish what is running or queued, and disconnect."""
 
     async def check(self) -> None:
-        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
+        """Raise `DatabaseUnavailable` unless the database can be read and written, as far as a cheap test can tell."""
 
-    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
-        """The rows of each step, all of one moment; `reader` sees at least what it has written itself."""
+    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+        """Return the rows of each query, all from one snapshot that includes the actor's own earlier writes."""
 
-    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
-        """The rows of each step, read from the database that is there now; a replica may not know of them yet."""
+    async def read_fresh(self, queries: Sequence[Query]) -> list[Rows]:
+        """Read from the database that is at the address now, never from a replica or a file that was replaced."""
+
+    async def write(
+        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+    ) -> Any:
+        """Commit the transaction and return its result.
+
+        `independent` promises that it conflicts with no other transaction, so it may share a commit with others.
+        """
 
     def generation(self) -> Hashable:
-        """Changes when the database may be another one than before."""
-
-    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
-        """The job's result, once it is committed. A job that is `apart` touches nothing that another one could."""
+        """Return a value that changes when the database may have been replaced by another one."""
 
     def waiting(self) -> dict[str, int]:
-        """How many errands wait, by what they wait for."""
+        """Return the number of calls that wait, by queue."""
 
     def connections(self) -> dict[str, Connections]:
-        """What there is to say of each pool of connections, if there are any."""
+        """Return the state of each connection pool, by name; empty without a pool."""
 
     async def lag(self) -> float | None:
-        """How many seconds a replica is behind, if there is one; `DatabaseUnavailable` if that is not to be known."""
+        """Return how many seconds the replica is behind; None without a replica.
+
+        Raises:
+            DatabaseUnavailable: the replica does not answer.
+        """
 
     @property
-    def groups(self) -> Histogram:
-        """How many writes were committed together."""
+    def commit_sizes(self) -> Histogram:
+        """How many writes shared each commit."""
 
 
-def batches(steps: Sequence[Query], *, insertions: bool = False) -> list[list[int]]:
-    """The places of the steps, those together that go together: look-ups alike, the same single, perhaps insertions."""
-    found: dict[Hashable, list[int]] = {}
-    for place, step in enumerate(steps):
-        key: Hashable = place
-        if isinstance(step, RecordQuery):
-            key = step.batch_key
-        elif isinstance(step, RowQuery):
-            key = step.sql
-        elif insertions and step[0].startswith("INSERT") and "RETURNING" not in step[0]:
-            key = step[0]
-        found.setdefault(key, []).append(place)
-    return list(found.values())
+def batches(queries: Sequence[Query], *, inserts: bool = False) -> list[list[int]]:
+    """Group the indexes of queries that can run together.
+
+    These are record queries of one plan and profile, row queries with the same SQL and, with `inserts`, INSERTs with
+    the same SQL. Every other query is a batch of its own.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, query in enumerate(queries):
+        key: Hashable = index
+        if isinstance(query, RecordQuery):
+            key = query.batch_key
+        elif isinstance(query, RowQuery) or (inserts and query[0].startswith("INSERT") and "RETURNING" not in query[0]):
+            key = query[0]
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())

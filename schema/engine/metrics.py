@@ -1,7 +1,4 @@
-"""Figures of what goes on: plain numbers that cost a request next to nothing. What shows them reads them when asked.
-
-`TOLD` is for who wants to know of single trips to the database: it is called in the task that made the trip.
-"""
+"""Counters and histograms of the engine: plain numbers, updated on the request path and read by the exporter."""
 
 from __future__ import annotations
 
@@ -14,13 +11,14 @@ from typing import Any, NamedTuple
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# Given what kind of trip it was, what went along, and how many seconds it took.
+# Called in the task that waited for the database, with the kind of access (`read`, `write`, …), its queries or
+# transaction function, and the seconds it took.
 QueryObserver = Callable[[str, Any, float], None]
-QUERY_OBSERVER: ContextVar[QueryObserver | None] = ContextVar("TOLD", default=None)
+QUERY_OBSERVER: ContextVar[QueryObserver | None] = ContextVar("QUERY_OBSERVER", default=None)
 
 
 class Histogram:
-    """How often each size occurred: `counts[n]` is for what is at most `bounds[n]`, the last for what is beyond all."""
+    """Counts by upper bound: `counts[n]` is for values up to `bounds[n]`, the last for values above every bound."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -29,15 +27,16 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total: float = 0
 
-    def note(self, value: float) -> None:
-        """It occurred once more."""
+    def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
 class Connections(NamedTuple):
-    """A pool's connections: how many there may be, how many there are, and how many of these do nothing; how many were
-    lost until now, and how often something was done again: on another one, or where the database said that this helps.
+    """The state of a connection pool.
+
+    `limit`, `open` and `idle` are numbers of connections now; `lost` counts connections that broke since the start,
+    `repeated` the reads and transactions that ran again because their connection was lost or others were in their way.
     """
 
     limit: int
@@ -48,7 +47,7 @@ class Connections(NamedTuple):
 
 
 class QueryTimings:
-    """How long a directory's trips of one kind took."""
+    """How long one kind of access to the database took, the wait for a connection included."""
 
     __slots__ = ("kind", "seconds")
 
@@ -56,10 +55,10 @@ class QueryTimings:
         self.kind = kind
         self.seconds = Histogram(SECONDS)
 
-    def note(self, load: Any, began: float) -> None:
-        """One that began at `began`, by `perf_counter`, has come back."""
-        took = perf_counter() - began
-        self.seconds.note(took)
-        told = QUERY_OBSERVER.get()
-        if told is not None:
-            told(self.kind, load, took)
+    def observe(self, queries: Any, started: float) -> None:
+        """Record an access that started at `started` (`perf_counter`) and has just ended."""
+        seconds = perf_counter() - started
+        self.seconds.observe(seconds)
+        observer = QUERY_OBSERVER.get()
+        if observer is not None:
+            observer(self.kind, queries, seconds)

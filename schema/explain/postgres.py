@@ -20,7 +20,7 @@ from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
 from schema.engine.operations.directory import Directory, TransactionResult
-from schema.engine.postgres.session import connect, meaning
+from schema.engine.postgres.session import connect, translate_error
 from schema.engine.sql.dialect import postgres
 from schema.explain.sqlite import SORTS, example, walks
 
@@ -82,7 +82,7 @@ async def _planned(url: str, step: Query, narrowed: Collection[str]) -> tuple[li
             await connection.execute(_AS_IF_LARGE)
             ((found,),) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE explained{given}")
     except asyncpg.PostgresError as error:
-        raise DatabaseUnavailable(getattr(meaning(error), "detail", None) or str(error)) from error
+        raise DatabaseUnavailable(getattr(translate_error(error), "detail", None) or str(error)) from error
     finally:
         connection.terminate()
     return lines, list(dict.fromkeys(_remarks(orjson.loads(found)[0]["Plan"], narrowed)))

@@ -35,12 +35,12 @@ class Recorder(Directory):
         return super().read(steps, reader)
 
     def write(
-        self, job: TransactionFunction, writer: Actor | None = None, *, apart: bool = False
+        self, job: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
     ) -> Coroutine[Any, Any, Any]:
         """As ever."""
         trip = RoundTrip("write")
         self.trips.append(trip)
-        return super().write(lambda: _noted(job, trip), writer, apart=apart)
+        return super().write(lambda: _noted(job, trip), writer, independent=independent)
 
     def planned(self, sql: str) -> tuple[Hashable, Statement | None]:
         """What a statement was planned for, and the statement; it may have been made for this once."""

@@ -18,7 +18,7 @@ import schema.engine.operations.cursor_key
 import schema.engine.operations.idempotency  # noqa: F401  the engine's own tables, which no model declares
 from schema.engine.database_url import is_postgres
 from schema.engine.private_file import create_folders, create_if_missing
-from schema.engine.sqlite.database_file import alone
+from schema.engine.sqlite.database_file import exclusive_lock
 from schema.migrations.connections import on_postgres, on_sqlite, retry_locked
 from schema.migrations.search_index import is_compared
 from schema.migrations.write_lock import NOTICE_AFTER, TIMEOUT, Notify, WriteLock
@@ -47,7 +47,7 @@ def migrate(
     if is_postgres(database):
         return retry_locked(lambda: on_postgres(database, upgrade, exclusive=True))
     create_folders(Path(database).parent)
-    with alone(database, "migrating", timeout):
+    with exclusive_lock(database, "migrating", timeout):
         create_if_missing(database)  # SQLite gives the log and the shared memory the mode of the database.
         return on_sqlite(database, upgrade, WriteLock(notify, timeout, notice_after))
 

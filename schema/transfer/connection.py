@@ -203,7 +203,11 @@ def translated_errors(database: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        translated = postgres_session.meaning(error) if is_postgres(database) else sqlite_connection.meaning(error)
+        translated = (
+            postgres_session.translate_error(error)
+            if is_postgres(database)
+            else sqlite_connection.translate_error(error)
+        )
         if isinstance(translated, DatabaseUnavailable):
             raise DatabaseUnavailable(f"{translated.detail}: {error}") from error
         raise (translated if isinstance(translated, DirectoryError) else error) from error

@@ -33,7 +33,7 @@ FOREVER = {
 @pytest.fixture
 async def greedy(database, store, monkeypatch):
     """A directory in which one actor has many queries that never end, a few of them running by now."""
-    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
     async with Directory(str(database), deadline=60) as directory:
         long = ListQuery(FOREVER[store], ())
         tasks = [asyncio.create_task(directory.read([long], GREEDY)) for _ in range(20)]

@@ -458,7 +458,7 @@ def test_a_key_is_good_until_it_expires_and_not_longer(http_client, house, clock
 async def watched(house):
     """The door-keeper over a directory, and the statements that the database is told."""
     said: list[str] = []
-    async with Directory(str(house), watch=said.append) as directory:
+    async with Directory(str(house), on_statement=said.append) as directory:
         yield Authenticator(production(house)), directory, said
 
 

@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.observability import logs
 from api.settings import read
-from schema.engine.concurrency import Slot
+from schema.engine.concurrency import SimpleBorrower
 from tests.conftest import BASE, HERE
 from tests.fixtures.clients import ADMIN
 
@@ -191,7 +191,7 @@ def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written
     http_client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
     gate = http_client.app.state.concurrency_limit
-    while gate.enter_at_once(Slot(object())):
+    while gate.try_acquire(SimpleBorrower(object())):
         pass
     for _ in range(20):
         assert http_client.get("/users").status_code == 503

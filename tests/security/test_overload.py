@@ -11,7 +11,7 @@ import pytest
 
 from api.app import create_app
 from api.middleware.response import request_limit
-from schema.engine.concurrency import ConcurrencyLimit, Slot
+from schema.engine.concurrency import ConcurrencyLimit, SimpleBorrower
 from schema.engine.errors import Overloaded
 from tests.conftest import settings_for
 from tests.fixtures.clients import ADMIN
@@ -118,16 +118,16 @@ async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(databa
         gate = house.app.state.concurrency_limit
         writing = house.asking(1, "/users", "POST", BODY)
         await settle()
-        taken = [Slot("another"), Slot("another")]
+        taken = [SimpleBorrower("another"), SimpleBorrower("another")]
         for place in taken:
-            await gate.enter(place, 1)
+            await gate.acquire(place, 1)
         house.go.set()
 
         status, _, body = await asyncio.wait_for(writing[0], 5)
 
         assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
         for place in taken:
-            gate.leave(place)
+            gate.release(place)
         assert (await house.ask("/users", "POST", BODY))[0] == 201
 
 
@@ -151,7 +151,7 @@ async def test_when_it_is_over_all_is_as_before(database):
         assert statuses == [200] * 6 + [503] * 44
         assert [it[0] for it in await asyncio.gather(*house.asking(6))] == [200] * 6
         gate = house.app.state.concurrency_limit
-        assert (gate.free, gate.waiting, gate.turned_away) == (2, 0, 44)
+        assert (gate.available, gate.waiting) == (2, 0)
 
 
 async def test_who_sends_slowly_takes_no_place(database):
@@ -162,10 +162,10 @@ async def test_who_sends_slowly_takes_no_place(database):
         await settle()
 
         assert (await house.ask())[0] == 200
-        assert house.app.state.concurrency_limit.free == 2
+        assert house.app.state.concurrency_limit.available == 2
         arrives.set()
         assert {it[0] for it in await asyncio.gather(*slow)} <= {201, 503}
-        assert house.app.state.concurrency_limit.free == 2
+        assert house.app.state.concurrency_limit.available == 2
 
 
 async def test_who_reads_slowly_takes_no_place(database):
@@ -177,7 +177,7 @@ async def test_who_reads_slowly_takes_no_place(database):
             slow += house.asking(1, taken=taken)
             await asyncio.sleep(0.01)
         async with asyncio.timeout(15):
-            while house.app.state.concurrency_limit.free < 2:  # noqa: ASYNC110 nobody is told
+            while house.app.state.concurrency_limit.available < 2:  # noqa: ASYNC110 nobody is told
                 await asyncio.sleep(0.01)
 
         assert (await house.ask())[0] == 200
@@ -195,74 +195,74 @@ async def test_who_goes_away_leaves_the_place_to_others(database):
         await asyncio.gather(*crowd, return_exceptions=True)
 
         gate = house.app.state.concurrency_limit
-        assert (gate.free, gate.waiting) == (2, 0)
+        assert (gate.available, gate.waiting) == (2, 0)
 
 
 ANYBODY = "anybody"
 
 
 async def test_places_are_given_in_the_order_of_arrival():
-    gate, order, first = request_limit(1), [], Slot(ANYBODY)
-    await gate.enter(first, 1)
+    gate, order, first = request_limit(1), [], SimpleBorrower(ANYBODY)
+    await gate.acquire(first, 1)
 
     async def come(number):
-        place = Slot(ANYBODY)
-        await gate.enter(place, 1)
+        place = SimpleBorrower(ANYBODY)
+        await gate.acquire(place, 1)
         order.append(number)
-        gate.leave(place)
+        gate.release(place)
 
     waiting = [asyncio.create_task(come(0)), asyncio.create_task(come(1))]
     await settle()
-    gate.leave(first)
+    gate.release(first)
     await asyncio.gather(*waiting)
 
     assert order == [0, 1]
-    assert gate.free == 1
+    assert gate.available == 1
 
 
 async def test_nobody_overtakes_those_who_wait():
-    gate, first, second = request_limit(1), Slot(ANYBODY), Slot(ANYBODY)
-    await gate.enter(first, 1)
-    waiting = asyncio.create_task(gate.enter(second, 1))
+    gate, first, second = request_limit(1), SimpleBorrower(ANYBODY), SimpleBorrower(ANYBODY)
+    await gate.acquire(first, 1)
+    waiting = asyncio.create_task(gate.acquire(second, 1))
     await settle()
 
-    gate.leave(first)
+    gate.release(first)
 
-    assert gate.free == 0
-    assert not gate.enter_at_once(Slot("another"))
+    assert gate.available == 0
+    assert not gate.try_acquire(SimpleBorrower("another"))
     await waiting
-    gate.leave(second)
-    assert gate.free == 1
+    gate.release(second)
+    assert gate.available == 1
 
 
 async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
-    gate, first = request_limit(1), Slot(ANYBODY)
-    await gate.enter(first, 1)
-    waiting = asyncio.create_task(gate.enter(Slot(ANYBODY), 1))
+    gate, first = request_limit(1), SimpleBorrower(ANYBODY)
+    await gate.acquire(first, 1)
+    waiting = asyncio.create_task(gate.acquire(SimpleBorrower(ANYBODY), 1))
     await settle()
 
-    gate.leave(first)
+    gate.release(first)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
 
-    assert gate.free == 1
+    assert gate.available == 1
 
 
 async def test_the_wait_has_an_end_and_leaves_nothing_behind():
-    gate, first = request_limit(1), Slot(ANYBODY)
-    await gate.enter(first, 1)
+    gate, first = request_limit(1), SimpleBorrower(ANYBODY)
+    await gate.acquire(first, 1)
 
     for _ in range(5):
         with pytest.raises(Overloaded):
-            await gate.enter(Slot(ANYBODY), 0.01)
-    gate.leave(first)
+            await gate.acquire(SimpleBorrower(ANYBODY), 0.01)
+    gate.release(first)
 
-    assert (gate.free, gate.waiting, gate.turned_away) == (1, 0, 5)
+    assert (gate.available, gate.waiting) == (1, 0)
 
 
 def takes(gate: ConcurrencyLimit, owner: str, number: int) -> int:
     """How many of so many places an owner is given at once."""
-    return sum(gate.enter_at_once(Slot(owner)) for _ in range(number))
+    return sum(gate.try_acquire(SimpleBorrower(owner)) for _ in range(number))
 
 
 def test_an_owner_alone_may_have_half_of_the_places_and_others_find_some_at_once():
@@ -281,18 +281,22 @@ def test_where_half_is_taken_an_owner_may_have_a_quarter():
 
 
 async def test_owners_who_wait_are_served_in_turn():
-    gate, order, first = ConcurrencyLimit(1, 100, full="full", late=lambda: Overloaded("late")), [], Slot(ANYBODY)
-    await gate.enter(first, 5)
+    gate, order, first = (
+        ConcurrencyLimit(1, 100, full_message="full", timeout_error=lambda: Overloaded("late")),
+        [],
+        SimpleBorrower(ANYBODY),
+    )
+    await gate.acquire(first, 5)
 
     async def come(owner):
-        place = Slot(owner)
-        await gate.enter(place, 5)
+        place = SimpleBorrower(owner)
+        await gate.acquire(place, 5)
         order.append(owner)
-        gate.leave(place)
+        gate.release(place)
 
     waiting = [asyncio.create_task(come(owner)) for owner in ["greedy"] * 10 + ["other"] * 2]
     await settle()
-    gate.leave(first)
+    gate.release(first)
     await asyncio.gather(*waiting)
 
     assert order[:4] == ["greedy", "other", "greedy", "other"]
@@ -300,13 +304,13 @@ async def test_owners_who_wait_are_served_in_turn():
 
 async def test_an_owner_may_fill_half_of_the_line():
     gate = request_limit(4)
-    await gate.enter(Slot("greedy"), 1)
-    await gate.enter(Slot("greedy"), 1)
-    line = [asyncio.create_task(gate.enter(Slot("greedy"), 1)) for _ in range(10)]
+    await gate.acquire(SimpleBorrower("greedy"), 1)
+    await gate.acquire(SimpleBorrower("greedy"), 1)
+    line = [asyncio.create_task(gate.acquire(SimpleBorrower("greedy"), 1)) for _ in range(10)]
     await settle()
 
     assert gate.waiting == 4
-    assert gate.enter_at_once(Slot("other"))
+    assert gate.try_acquire(SimpleBorrower("other"))
     for one in line:
         one.cancel()
     await asyncio.gather(*line, return_exceptions=True)

@@ -503,7 +503,7 @@ async def test_a_token_seen_a_moment_ago_is_not_verified_again(house, monkeypatc
         return usual(text, *given, **more)
 
     monkeypatch.setattr(jwt, "decode", counted)
-    async with Directory(str(house), watch=said.append) as directory:
+    async with Directory(str(house), on_statement=said.append) as directory:
         keeper, ada = Authenticator(production(house)), token()
 
         for _ in range(100):

@@ -226,10 +226,10 @@ def test_operations_count_for_the_concurrency_limit(database):
     with service(database) as http_client, opened(http_client, key(database, "reader")) as session:
         session.receive_json()
         gate = http_client.app.state.concurrency_limit  # type: ignore[attr-defined]
-        usual = gate.free
+        usual = gate.available
 
         ask(session, "{ __typename }")
-        left = gate.free
+        left = gate.available
         http_client.app.state.concurrency_limit = request_limit(0)  # type: ignore[attr-defined]
         refused = ask(session, "{ __typename }")
 

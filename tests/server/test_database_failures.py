@@ -28,7 +28,7 @@ from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from schema.engine.sqlite import connection as connecting
 from schema.engine.sqlite import writer as engine
-from schema.engine.sqlite.database_file import alone, log_size
+from schema.engine.sqlite.database_file import exclusive_lock, wal_size
 from tests.fixtures.clients import ADMIN, USER
 from tests.fixtures.raw_http import free_port
 
@@ -156,10 +156,10 @@ def test_a_second_server_over_the_same_file_is_refused(database):
         ]
 
         assert (second.returncode, second.stdout) == (1, "")
-        assert second.stderr == f"{database} is in other hands: process {process.pid} is serving it\n"
+        assert second.stderr == f"{database} is in use: process {process.pid} is serving it\n"
         assert [other.returncode for other in others] == [0, 0, 0]
 
-    with alone(str(database), "serving"):
+    with exclusive_lock(str(database), "serving"):
         pass
 
 
@@ -207,7 +207,7 @@ async def test_a_file_that_is_gone_is_not_written_to_and_one_that_is_back_is(dat
         await asyncio.sleep(0.12)
 
         for attempt in (make(directory), directory.read([("SELECT 1", ())]), directory.check()):
-            with pytest.raises(DatabaseUnavailable, match="gone"):
+            with pytest.raises(DatabaseUnavailable, match="does not exist any more"):
                 await attempt
         assert not database.exists()
         (tmp_path / "away.db").rename(database)
@@ -352,8 +352,8 @@ def small_log(monkeypatch):
     smaller = {"wal_autocheckpoint": 50, "journal_size_limit": 400_000}
     pragmas = [f"{name}={smaller.get(name, value)}" for name, value in (it.split("=") for it in connecting.PRAGMAS)]
     monkeypatch.setattr(connecting, "PRAGMAS", tuple(pragmas))
-    monkeypatch.setattr(engine, "LOG_LIMIT", 400_000)
-    monkeypatch.setattr(engine, "BETWEEN_CUTS", 0.0)
+    monkeypatch.setattr(engine, "WAL_LIMIT", 400_000)
+    monkeypatch.setattr(engine, "CHECKPOINT_INTERVAL", 0.0)
 
 
 async def test_after_a_long_reader_the_log_is_cut_back(small_log, database):
@@ -363,11 +363,11 @@ async def test_after_a_long_reader_the_log_is_cut_back(small_log, database):
             reader.execute("SELECT count(*) FROM user").fetchall()
             for _ in range(30):
                 await asyncio.gather(*(make(directory, last_name="x" * 100) for _ in range(20)))
-            grown = log_size(str(database))
+            grown = wal_size(str(database))
         await make(directory)
 
         assert grown > 500_000
-        assert log_size(str(database)) <= 400_000
+        assert wal_size(str(database)) <= 400_000
 
 
 async def test_readers_that_overlap_do_not_let_the_log_grow(small_log, database):
@@ -389,7 +389,7 @@ async def test_readers_that_overlap_do_not_let_the_log_grow(small_log, database)
             thread.start()
         for _ in range(60):
             await asyncio.gather(*(make(directory, last_name="x" * 100) for _ in range(10)))
-            sizes.append(log_size(str(database)))
+            sizes.append(wal_size(str(database)))
         ended.set()
         for thread in threads:
             thread.join()

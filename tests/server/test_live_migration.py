@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.sqlite.database_file import alone
+from schema.engine.sqlite.database_file import exclusive_lock
 from schema.migrations import commands
 from tests.server.test_database_failures import ROOT, environment, one, server, wait_until
 
@@ -124,8 +124,8 @@ def test_the_wait_for_the_write_lock_times_out(database, migrations):
 
 
 def test_only_one_process_migrates_at_a_time(database):
-    taken = pytest.raises(DatabaseUnavailable, match=r"is in other hands: process \d+ is migrating it")
-    with alone(str(database), "migrating"), taken:
+    taken = pytest.raises(DatabaseUnavailable, match=r"is in use: process \d+ is migrating it")
+    with exclusive_lock(str(database), "migrating"), taken:
         commands.migrate(str(database), timeout=0.2)
 
     assert commands.migrate(str(database)) == commands.newest()

@@ -14,7 +14,7 @@ from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
-from schema.engine.sqlite.database_file import alone
+from schema.engine.sqlite.database_file import exclusive_lock
 from schema.maintenance.backup import back_up
 from schema.maintenance.doctor.sqlite import run_checks
 from schema.migrations.commands import migrate
@@ -51,7 +51,7 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
     path = tmp_path / "var" / "lib" / "tandem.db"
     migrate(str(path))
 
-    with alone(str(path), "serving"):
+    with exclusive_lock(str(path), "serving"):
         async with Directory(str(path)) as directory:
             selection = Selection((("id", Scalar("id")),))
             await create(directory.unit_of_work(ADMIN), USER, {"first_name": "Ada", "age": 36}, selection)

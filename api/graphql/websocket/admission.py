@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 
 from api.http.problem_details import TooManyRequests
-from schema.engine.concurrency import QUARTER, share_of
+from schema.engine.concurrency import DEFAULT_SHARE, fair_share
 from schema.engine.errors import Overloaded
 
 # An uninitialised socket has ended by then.
@@ -42,9 +42,9 @@ class Admission:
     A credential has a share of `percent`.
     """
 
-    def __init__(self, limit: int, per_address: int = 0, percent: int = QUARTER) -> None:
+    def __init__(self, limit: int, per_address: int = 0, percent: int = DEFAULT_SHARE) -> None:
         self._limit = limit
-        self._share = share_of(limit, percent)
+        self._share = fair_share(limit, percent)
         self._per_address = per_address
         self._open: set[OpenSocket] = set()
         # In the order of their handshakes.

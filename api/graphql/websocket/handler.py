@@ -16,7 +16,7 @@ from api.graphql.websocket.messages import CloseCode, SocketClosed
 from api.graphql.websocket.session import Session
 from api.middleware.client_identity import client_address, client_identifier, credential_name
 from api.middleware.rate_limit import RateLimiter
-from schema.engine.concurrency import QUARTER, ConcurrencyLimit
+from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound, Overloaded
 from schema.engine.model.policy import Actor
 from schema.graphql.execution.executor import Executor
@@ -47,7 +47,7 @@ class WebSocketHandler:
         rates: RateLimiter | None = None,
         sockets: int,
         sockets_per_address: int = 0,
-        share: int = QUARTER,
+        share: int = DEFAULT_SHARE,
         origins: Collection[str] = (),
         document_limit: int = 128 * 1024,
         init_seconds: float = INIT_SECONDS,
@@ -64,7 +64,9 @@ class WebSocketHandler:
         self.check_seconds = check_seconds
         self.send_seconds = send_seconds
         # A socket reads one message at a time, so no more can wait than there are sockets; an owner may use half.
-        self._parsing = ConcurrencyLimit(1, 2 * sockets + 1, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        self._parsing = ConcurrencyLimit(
+            1, 2 * sockets + 1, full_message=_BUSY, timeout_error=lambda: Overloaded(_BUSY)
+        )
         self._origins = frozenset(origins)
 
     @property
@@ -80,7 +82,7 @@ class WebSocketHandler:
             SocketClosed: the wait takes too long.
         """
         try:
-            async with self._parsing.hold(self.identify(scope), PARSE_WAIT_SECONDS):
+            async with self._parsing.slot(self.identify(scope), PARSE_WAIT_SECONDS):
                 await asyncio.sleep(0)
                 yield
         except Overloaded as error:

@@ -188,7 +188,7 @@ class Session:
         if len(request.query.encode()) > self._handler.document_limit:
             raise PayloadTooLarge(f"a document may have {self._handler.document_limit} bytes")
         state = scope["app"].state
-        async with state.concurrency_limit.hold(self._handler.identify(scope), WAIT_SECONDS):
+        async with state.concurrency_limit.slot(self._handler.identify(scope), WAIT_SECONDS):
             actor, spend = await self._authenticate(), scope.get("charge_mutations")
             return await self._handler.executor.run(request, state.directory, actor, spend=spend)
 

@@ -65,7 +65,7 @@ class CursorKey:
     async def _read(self) -> None:
         # Before the look: a database that is replaced meanwhile has another generation, and is looked at once more.
         generation = self._database.generation()
-        (rows,) = await self._database.read_anew([(_LOOK, ())])
+        (rows,) = await self._database.read_fresh([(_LOOK, ())])
         if not rows:
             rows = await self._written()
         self._signer, self._generation = Signer(bytes(rows[0][0])), generation

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from schema.engine.changes import ChangeFeed
 from schema.engine.changes import TransactionResult as TransactionResult
-from schema.engine.concurrency import QUARTER, ConcurrencyLimit
+from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.database_url import is_postgres
 from schema.engine.driver import Driver, Query, StatementObserver, TransactionFunction, UnboundedWrite
 from schema.engine.errors import DatabaseUnavailable, Overloaded
@@ -44,10 +44,10 @@ class Directory:
         place: str,
         *,
         deadline: float = 10.0,
-        watch: StatementObserver | None = None,
+        on_statement: StatementObserver | None = None,
         pool: int = 10,
         replica: str | None = None,
-        share: int = QUARTER,
+        share: int = DEFAULT_SHARE,
     ) -> None:
         self.feed = ChangeFeed()
         self.idempotency_keys: set[tuple[str, str]] = set()
@@ -57,14 +57,14 @@ class Directory:
             QueryTimings("write"),
         )
         self.is_postgres = is_postgres(place)
-        self._turns = ConcurrencyLimit(1, MOST_COMPILED, full=_BUSY, late=lambda: Overloaded(_BUSY))
+        self._turns = ConcurrencyLimit(1, MOST_COMPILED, full_message=_BUSY, timeout_error=lambda: Overloaded(_BUSY))
         dialect = postgres() if self.is_postgres else SQLITE
         self.plans = PlanCache(dialect)
         self.database: Driver
         if self.is_postgres:
-            self.database = _server(place, replica, deadline, self._tell, trips, pool, watch, share)
+            self.database = _server(place, replica, deadline, self._tell, trips, pool, on_statement, share)
         else:
-            self.database = SQLiteDriver(place, deadline, self._tell, trips, watch, share)
+            self.database = SQLiteDriver(place, deadline, self._tell, trips, on_statement, share)
         self.cursor_key = CursorKey(self.database, dialect)
 
     async def open(self) -> Directory:
@@ -100,10 +100,10 @@ class Directory:
         return self.database.read(steps, reader)
 
     def write(
-        self, job: TransactionFunction, writer: Actor | None = None, *, apart: bool = False
+        self, job: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
     ) -> Coroutine[Any, Any, Any]:
-        """The job's result, once it is committed; `apart`: it touches nothing that another job could."""
-        return self.database.write(job, writer, apart=apart)
+        """The job's result, once it is committed; `independent`: it touches nothing that another job could."""
+        return self.database.write(job, writer, independent=independent)
 
     @asynccontextmanager
     async def compile_turn(self, owner: Hashable) -> AsyncIterator[None]:
@@ -111,7 +111,7 @@ class Directory:
 
         There is one at a time, for one owner after another; then whatever else is ready runs before the next.
         """
-        async with self._turns.hold(owner, TURN_SECONDS):
+        async with self._turns.slot(owner, TURN_SECONDS):
             yield
             await asyncio.sleep(0)
 
@@ -132,7 +132,7 @@ class Directory:
     @property
     def commit_sizes(self) -> Histogram:
         """How many writes were committed together."""
-        return self.database.groups
+        return self.database.commit_sizes
 
 
 def _server(place: str, replica: str | None, *told: Any) -> Driver:
@@ -184,10 +184,10 @@ class UnitOfWork(NamedTuple):
         """The rows of each step, all of one moment."""
         return self.directory.read(steps, self.actor)
 
-    async def write(self, job: TransactionFunction, *, apart: bool = False) -> Any:
-        """The result of a job that returns `Written`, once it is committed; `apart`: it touches nothing of others'."""
+    async def write(self, job: TransactionFunction, *, independent: bool = False) -> Any:
+        """The result of a job that returns `Written`, committed; `independent`: it touches nothing of others'."""
         if self.repeat is None:
-            written: TransactionResult = await self.directory.write(job, self.actor, apart=apart)
+            written: TransactionResult = await self.directory.write(job, self.actor, independent=independent)
         else:
             written = await self._once(job, self.repeat)
         return written.result

@@ -139,8 +139,8 @@ async def create(
         bound = plan.statement.bind(
             _bound(unit_of_work, {**(values or {}), **write_statements.column_values(resource.fields, row)})
         )
-        return await unit_of_work.write(SingleQuery(plan.statement.sql, bound, partial(told, plan)), apart=True)  # type: ignore[no-any-return]
-    return await unit_of_work.write(job, apart=True)  # type: ignore[no-any-return]
+        return await unit_of_work.write(SingleQuery(plan.statement.sql, bound, partial(told, plan)), independent=True)  # type: ignore[no-any-return]
+    return await unit_of_work.write(job, independent=True)  # type: ignore[no-any-return]
 
 
 def _at_once(unit_of_work: UnitOfWork, resource: Resource, selection: Selection) -> Plan | Literal[False]:

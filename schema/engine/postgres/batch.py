@@ -1,4 +1,4 @@
-"""Which errands for a PostgreSQL go along with the first that waits, and what their steps are together."""
+"""Which waiting calls run together with the first one, and how their queries become one statement."""
 
 from __future__ import annotations
 
@@ -6,41 +6,52 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from schema.engine.driver import SingleQuery
 from schema.engine.postgres.pool import QueuedCall
 from schema.engine.sql.record_lookup import RecordQuery, SQLQuery, combine
 
 NUL = "\0"
-MOST_TOGETHER = 250
+MAX_BATCH = 250
 
 
-def alike(waiting: deque[QueuedCall]) -> list[QueuedCall]:
-    """The first, and all that look up records in the same way."""
-    company, room = waiting[0].task[0].batch_key, MOST_TOGETHER
-    along: list[QueuedCall] = []
-    for errand in waiting:
-        if errand.task[0].batch_key == company and (not along or len(errand.task) <= room):
-            along.append(errand)
-            room -= len(errand.task)
-    return taken(waiting, along)
+def dequeue_lookups(waiting: deque[QueuedCall]) -> list[QueuedCall]:
+    """Dequeue the first call, and all that look up records by the same plan for the same actor."""
+    key, space = waiting[0].task[0].batch_key, MAX_BATCH
+    batch: list[QueuedCall] = []
+    for call in waiting:
+        if call.task[0].batch_key == key and (not batch or len(call.task) <= space):
+            batch.append(call)
+            space -= len(call.task)
+    return dequeue(waiting, batch)
 
 
-def taken(waiting: deque[QueuedCall], some: list[QueuedCall]) -> list[QueuedCall]:
-    """Those that go along; the others wait on."""
-    left = [] if len(some) == len(waiting) else [errand for errand in waiting if errand not in some]
+def dequeue_inserts(waiting: deque[QueuedCall]) -> list[QueuedCall]:
+    """Dequeue the first call, and all with the same single query, or like it with several."""
+    sql = _single_sql(waiting[0])
+    return dequeue(waiting, [call for call in waiting if _single_sql(call) == sql][:MAX_BATCH])
+
+
+def dequeue(waiting: deque[QueuedCall], batch: list[QueuedCall]) -> list[QueuedCall]:
+    """Remove the calls of the batch from the queue, and return them."""
+    rest = [] if len(batch) == len(waiting) else [call for call in waiting if call not in batch]
     waiting.clear()
-    waiting.extend(left)
-    return some
+    waiting.extend(rest)
+    return batch
 
 
-def joint(members: Sequence[Any]) -> SQLQuery:
-    """Look-ups that are alike, or a list, as a statement that brings one value."""
-    return combine(members, storable) if isinstance(members[0], RecordQuery) else members[0]
+def one_value(queries: Sequence[Any]) -> SQLQuery:
+    """Return the statement of one value for record queries of one batch, or for a single list query."""
+    return combine(queries, storable) if isinstance(queries[0], RecordQuery) else queries[0]
 
 
 def unstorable(parameters: tuple[Any, ...]) -> bool:
-    """PostgreSQL stores no such text, so there is nothing to find."""
+    """Whether a parameter holds a NUL, which PostgreSQL stores in no text, so that no row can match."""
     return any(type(value) is str and NUL in value for value in parameters)
 
 
 def storable(keys: list[str]) -> list[str]:
     return [key for key in keys if NUL not in key]
+
+
+def _single_sql(call: QueuedCall) -> str | None:
+    return call.task.sql if isinstance(call.task, SingleQuery) else None

@@ -1,82 +1,85 @@
-"""Connections to a PostgreSQL, and the errands that wait for one.
+"""A pool of PostgreSQL connections, and the queues of calls that wait for one.
 
-Errands stand in queues. Those that can go together share a trip, and a queue has only so many trips under way at a
-time: while they last, company gathers, and a statement for twenty costs little more than one for one. A connection
-that is lost is replaced when it is next needed; while none can be had, nobody waits longer than one attempt takes.
+Calls of one queue that fit together run as one batch, and a queue runs only so many batches at a time: meanwhile calls
+gather, and a statement for twenty costs little more than one for one. A lost connection is replaced when the next one
+is needed. While no connection can be opened, no call waits longer than one attempt takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schema.engine.concurrency import QUARTER, FairShare
-from schema.engine.errors import DATABASE_TIMEOUT, DatabaseUnavailable, Overloaded, QueryTimeout, Timeout
+from schema.engine import database_errors
+from schema.engine.concurrency import DEFAULT_SHARE, FairShare
+from schema.engine.errors import DATABASE_TIMEOUT, DatabaseUnavailable, QueryTimeout, Timeout
 from schema.engine.metrics import Connections
 from schema.engine.postgres.session import Connection
 
-MOST_WAITING = 1000
-PARTING = 5.0  # seconds that a connection may take to say goodbye
+MAX_WAITING = 1000  # calls in one queue
+CLOSE_TIMEOUT = 5.0  # seconds
 Outcome = tuple[Any, BaseException | None]
-RoundTrip = Callable[[Connection, Sequence[Any]], Awaitable[list[Outcome]]]
+RunBatch = Callable[[Connection, Sequence[Any]], Awaitable[list[Outcome]]]
+Dequeue = Callable[[deque["QueuedCall"]], list["QueuedCall"]]
 
 
-class LostBefore(Exception):
-    """The connection was lost, and nothing can have come of the errand: it may be done again."""
+class ConnectionLost(Exception):
+    """The connection was lost and nothing was committed, so the call can run again."""
 
 
 @dataclass(slots=True, eq=False)
 class QueuedCall:
-    """Something to be done, and who waits for it."""
+    """A call for a connection: queries to read, or a transaction function. It is a `Borrower`."""
 
     task: Any
-    done: asyncio.Future[Any]
+    future: asyncio.Future[Any]
     owner: Hashable = None
-    trip: asyncio.Task[None] | None = None
-    again: bool = False
+    batch: asyncio.Task[None] | None = None
+    retried: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """Errands of one kind. `trip` does them, `most` trips at a time; `together` says how many from the front go along.
+    """Calls of one sort.
 
-    `breakable`: a trip for which nobody waits any more is broken off. With a `share` each errand goes alone, owners in
-    turn, and an owner has a fair share of the trips.
+    `run` runs a batch, at most `max_running` at a time. `dequeue` takes the calls of the next batch from the queue;
+    with a `share` instead, each call runs alone, and owners take turns and have a fair share. A batch of a
+    `cancellable` queue is cancelled when nobody waits for it any more.
     """
 
-    trip: RoundTrip
-    most: int
-    together: Callable[[deque[QueuedCall]], list[QueuedCall]]
-    breakable: bool = False
+    run: RunBatch
+    max_running: int
+    dequeue: Dequeue
+    cancellable: bool = False
     share: FairShare | None = None
     waiting: deque[QueuedCall] = field(default_factory=deque)
-    under_way: int = 0
+    running: int = 0
 
-    def ready(self) -> bool:
-        """Whether a trip could begin."""
-        while self.waiting and self.waiting[0].done.done():
+    def is_ready(self) -> bool:
+        """Whether a batch could begin."""
+        while self.waiting and self.waiting[0].future.done():
             self.waiting.popleft()
-        return bool(self.waiting) and self.under_way < self.most
+        return bool(self.waiting) and self.running < self.max_running
 
-    def take(self) -> list[QueuedCall]:
-        """Those that go along on the next trip, if any may go now."""
+    def next_batch(self) -> list[QueuedCall]:
+        """Take the calls of the next batch from the queue; none if no owner may run one now."""
         if self.share is None:
-            return [errand for errand in self.together(self.waiting) if not errand.done.done()]
-        errand = self.share.take_next(errand for errand in self.waiting if not errand.done.done())
-        if errand is None:
+            return [call for call in self.dequeue(self.waiting) if not call.future.done()]
+        call = self.share.acquire_next(call for call in self.waiting if not call.future.done())
+        if call is None:
             return []
-        self.waiting.remove(errand)
-        return [errand]
+        self.waiting.remove(call)
+        return [call]
 
 
 class Pool:
-    """Up to `size` connections, opened as they are needed."""
+    """Up to `size` connections, opened when they are needed."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Connection]], size: int, deadline: float, share: int = QUARTER
+        self, connect: Callable[[], Awaitable[Connection]], size: int, deadline: float, share: int = DEFAULT_SHARE
     ) -> None:
         self._connect = connect
         self._size = size
@@ -85,25 +88,25 @@ class Pool:
         self._queues: list[Queue] = []
         self._idle: list[Connection] = []
         self._open = self._lost = self.repeated = 0
-        self._unwanted: set[Connection] = set()
+        self._retired: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._called = False
+        self._scheduled = False
         self._closed = True
 
-    def queue(self, trip: RoundTrip, most: int, together: Callable[[deque[QueuedCall]], list[QueuedCall]]) -> Queue:
-        """A further queue, whose errands go together."""
-        made = Queue(trip, most, together)
-        self._queues.append(made)
-        return made
+    def add_queue(self, run: RunBatch, max_running: int, dequeue: Dequeue) -> Queue:
+        """Add a queue whose calls run in batches."""
+        queue = Queue(run, max_running, dequeue)
+        self._queues.append(queue)
+        return queue
 
-    def fair_queue(self, trip: RoundTrip, *, breakable: bool = False) -> Queue:
-        """A further queue, whose errands go alone; owners share the trips of all such queues."""
-        made = Queue(trip, self._size, one, breakable, self._share)
-        self._queues.append(made)
-        return made
+    def add_fair_queue(self, run: RunBatch, *, cancellable: bool = False) -> Queue:
+        """Add a queue whose calls run alone; all such queues share the connections fairly among owners."""
+        queue = Queue(run, self._size, lambda waiting: [waiting.popleft()], cancellable, self._share)
+        self._queues.append(queue)
+        return queue
 
     async def open(self) -> None:
-        """Open a first connection: the error is raised where there is none to be had."""
+        """Open the first connection, or raise why it cannot be opened. The pool serves calls either way."""
         self._closed = False
         self._open += 1
         try:
@@ -113,164 +116,160 @@ class Pool:
             raise
 
     async def close(self) -> None:
-        """Finish what waits and what is under way, and disconnect."""
-        pending = [errand.done for queue in self._queues for errand in queue.waiting]
+        """Finish all calls, and close the connections."""
+        pending = [call.future for queue in self._queues for call in queue.waiting]
         await asyncio.gather(*pending, return_exceptions=True)
         self._closed = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(_part(connection) for connection in idle))
+        await asyncio.gather(*(_close(connection) for connection in idle))
         self._open -= len(idle)
 
     def connections(self) -> Connections:
-        """How many there are, and what has befallen them."""
         return Connections(self._size, self._open, len(self._idle), self._lost, self.repeated)
 
-    def renew(self, used: Connection | None = None) -> None:
-        """Let go of what is idle, and of the one that is used, after its trip: others may be told otherwise."""
+    def replace_connections(self, used: Connection | None = None) -> None:
+        """Close the idle connections now and the used one after its batch, so that new sessions take their place."""
         for connection in self._idle:
             connection.terminate()
         if used is not None:
-            self._unwanted.add(used)
+            self._retired.add(used)
 
-    async def do(self, queue: Queue, task: Any, owner: Hashable = None) -> Any:
-        """What came of the task, or the error that it ended in; `Timeout` past the deadline."""
+    async def run(self, queue: Queue, task: Any, owner: Hashable = None) -> Any:
+        """Run the task in a batch of the queue and return its result; `Timeout` past the deadline."""
         if self._closed:
-            raise DatabaseUnavailable("the database is closed")
-        if len(queue.waiting) >= MOST_WAITING:
-            raise Overloaded("too many requests wait for the database")
+            raise database_errors.closed()
+        if len(queue.waiting) >= MAX_WAITING:
+            raise database_errors.queue_full()
         loop = asyncio.get_running_loop()
-        errand = QueuedCall(task, loop.create_future(), owner)
-        queue.waiting.append(errand)
-        if not self._called:
-            self._called = True
-            loop.call_soon(self._depart)
-        timer = loop.call_later(self._deadline, _expire, queue, errand)
+        call = QueuedCall(task, loop.create_future(), owner)
+        queue.waiting.append(call)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start_batches)
+        timer = loop.call_later(self._deadline, _expire, queue, call)
         try:
-            return await errand.done
+            return await call.future
         except asyncio.CancelledError:
-            _break_off(queue, errand)
+            _cancel_batch(queue, call)
             raise
         finally:
             timer.cancel()
 
-    def _depart(self) -> None:
-        """Begin all trips that can begin."""
-        self._called = False
+    def _start_batches(self) -> None:
+        """Start every batch that can begin now."""
+        self._scheduled = False
         for queue in self._queues:
-            while queue.ready():
-                connection = self._take()
+            while queue.is_ready():
+                connection = self._take_connection()
                 if connection is None:
                     return
-                errands = queue.take()
-                if not errands:
+                calls = queue.next_batch()
+                if not calls:
                     self._idle.append(connection)
                     if queue.share is None:
                         continue
                     break
-                queue.under_way += 1
-                self._start(self._travel(queue, errands, connection), errands)
+                queue.running += 1
+                task = self._create_task(self._run_batch(queue, calls, connection))
+                for call in calls:
+                    call.batch = task
 
-    def _take(self) -> Connection | None:
-        """A connection that is idle; if there is none, one is on its way."""
+    def _take_connection(self) -> Connection | None:
+        """Take an idle connection; if there is none, begin to open one and return None."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-            self._lose()
+            self._count_lost()
         if self._open < self._size:
             self._open += 1
-            self._start(self._enlarge(), [])
+            self._create_task(self._open_connection())
         return None
 
-    def _start(self, doing: Any, errands: Sequence[QueuedCall]) -> None:
-        task = asyncio.get_running_loop().create_task(doing)
+    def _create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        for errand in errands:
-            errand.trip = task
+        return task
 
-    async def _enlarge(self) -> None:
+    async def _open_connection(self) -> None:
         try:
             self._idle.append(await self._connect())
         except Exception as error:
             self._open -= 1
-            if self._open == 0:  # Nobody can be served: those who wait are told, rather than left to wait.
+            if self._open == 0:  # No connection is left to serve those who wait.
                 for queue in self._queues:
-                    _tell(queue.waiting, [(None, error)] * len(queue.waiting))
+                    _resolve(queue.waiting, [(None, error)] * len(queue.waiting))
                     queue.waiting.clear()
-        self._depart()
+        self._start_batches()
 
-    async def _travel(self, queue: Queue, errands: Sequence[QueuedCall], connection: Connection) -> None:
+    async def _run_batch(self, queue: Queue, calls: Sequence[QueuedCall], connection: Connection) -> None:
         try:
-            outcomes = await queue.trip(connection, [errand.task for errand in errands])
-            self._arrive(queue, errands, outcomes)
-        except BaseException as error:  # Whatever it is, those who wait must hear of it.
-            _tell(errands, [(None, error)] * len(errands))
+            outcomes = await queue.run(connection, [call.task for call in calls])
+            self._resolve_or_retry(queue, calls, outcomes)
+        except BaseException as error:  # The callers must get an answer, whatever was raised.
+            _resolve(calls, [(None, error)] * len(calls))
         finally:
-            queue.under_way -= 1
+            queue.running -= 1
             if queue.share is not None:
-                queue.share.give_back(errands[0])
-            await self._settle(connection)
-            self._depart()
+                queue.share.release(calls[0])
+            await self._put_back(connection)
+            self._start_batches()
 
-    def _arrive(self, queue: Queue, errands: Sequence[QueuedCall], outcomes: Sequence[Outcome]) -> None:
-        """Tell those who wait; what the connection was lost before goes once more, on another one."""
-        for errand, (result, error) in zip(errands, outcomes, strict=True):
-            if not isinstance(error, LostBefore):
-                _tell([errand], [(result, error)])
-            elif errand.again:
-                _tell([errand], [(None, DatabaseUnavailable("the connection to the database was lost"))])
+    def _resolve_or_retry(self, queue: Queue, calls: Sequence[QueuedCall], outcomes: Sequence[Outcome]) -> None:
+        """Resolve the calls; those that lost their connection run once more, on another one."""
+        for call, (result, error) in zip(calls, outcomes, strict=True):
+            if not isinstance(error, ConnectionLost):
+                _resolve([call], [(result, error)])
+            elif call.retried:
+                _resolve([call], [(None, DatabaseUnavailable("the connection to the database was lost"))])
             else:
-                errand.again, errand.trip = True, None
+                call.retried, call.batch = True, None
                 self.repeated += 1
-                queue.waiting.append(errand)
+                queue.waiting.append(call)
 
-    async def _settle(self, connection: Connection) -> None:
-        """Put a connection back as it was; one that cannot be is dropped."""
+    async def _put_back(self, connection: Connection) -> None:
+        """Roll back what is open and return the connection to the pool; drop it if that fails."""
         try:
             if not connection.is_closed() and connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
         except Exception:
             connection.terminate()
-        if connection in self._unwanted:
-            self._unwanted.remove(connection)
+        if connection in self._retired:
+            self._retired.remove(connection)
             connection.terminate()
         if connection.is_closed():
-            self._lose()
+            self._count_lost()
         else:
             self._idle.append(connection)
 
-    def _lose(self) -> None:
+    def _count_lost(self) -> None:
         self._open -= 1
         self._lost += 1
 
 
-def one(waiting: deque[QueuedCall]) -> list[QueuedCall]:
-    """Each errand goes alone."""
-    return [waiting.popleft()]
+def _resolve(calls: Iterable[QueuedCall], outcomes: Sequence[Outcome]) -> None:
+    for call, (result, error) in zip(calls, outcomes, strict=True):
+        if not call.future.done():
+            call.future.set_result(result) if error is None else call.future.set_exception(error)
 
 
-def _tell(errands: Sequence[QueuedCall] | deque[QueuedCall], outcomes: Sequence[Outcome]) -> None:
-    for errand, (result, error) in zip(errands, outcomes, strict=True):
-        if not errand.done.done():
-            errand.done.set_result(result) if error is None else errand.done.set_exception(error)
+def _expire(queue: Queue, call: QueuedCall) -> None:
+    """End a call past its deadline: one that waits fails, a running read is cancelled, a running write goes on."""
+    if not call.future.done() and (call.batch is None or queue.cancellable):
+        error = Timeout if call.batch is None else QueryTimeout
+        call.future.set_exception(error(DATABASE_TIMEOUT))
+        _cancel_batch(queue, call)
 
 
-def _expire(queue: Queue, errand: QueuedCall) -> None:
-    """Past its deadline: one that waits is given up, one that reads is broken off, one that writes is let be."""
-    if not errand.done.done() and (errand.trip is None or queue.breakable):
-        errand.done.set_exception(Timeout(DATABASE_TIMEOUT) if errand.trip is None else QueryTimeout(DATABASE_TIMEOUT))
-        _break_off(queue, errand)
+def _cancel_batch(queue: Queue, call: QueuedCall) -> None:
+    if queue.cancellable and call.batch is not None:
+        call.batch.cancel()
 
 
-def _break_off(queue: Queue, errand: QueuedCall) -> None:
-    if queue.breakable and errand.trip is not None:
-        errand.trip.cancel()
-
-
-async def _part(connection: Connection) -> None:
+async def _close(connection: Connection) -> None:
     try:
-        await connection.close(timeout=PARTING)
+        await connection.close(timeout=CLOSE_TIMEOUT)
     except Exception:
         connection.terminate()

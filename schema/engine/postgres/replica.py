@@ -1,4 +1,4 @@
-"""A PostgreSQL with a replica: reads go to the replica, but who has just written reads where it was written."""
+"""PostgreSQL with a read replica: reads go to the replica, except those of an actor who has just written."""
 
 from __future__ import annotations
 
@@ -7,95 +7,89 @@ from collections.abc import Callable, Hashable, Sequence
 from time import monotonic
 from typing import Any
 
-from schema.engine.concurrency import QUARTER
+from schema.engine.concurrency import DEFAULT_SHARE
 from schema.engine.driver import Query, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.model.policy import SERVICE
 from schema.engine.postgres.driver import PostgresDriver
-from schema.engine.postgres.reads import Reading
 from schema.engine.sql.record_lookup import Rows
 
-REMEMBERED = 10.0  # seconds that the replica may be behind without anybody missing what they have written
-MOST_REMEMBERED = 10_000
-LOOK = 1.0  # seconds that the replica may take to say how far it is behind
+# How long an actor who has written reads from the primary. A replica may be so far behind before actors miss writes.
+READ_OWN_WRITES_SECONDS = 10.0
+MAX_WRITERS = 10_000
+LAG_TIMEOUT = 1.0  # seconds
 
 
 class ReplicatedDriver:
-    """Two databases, of which one is written to."""
+    """A `Driver` over a primary and its replica."""
 
     def __init__(
         self,
         url: str,
         replica: str,
         deadline: float,
-        committed: Callable[[Any], None],
-        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
+        on_commit: Callable[[Any], None],
+        timings: tuple[QueryTimings, QueryTimings, QueryTimings],
         size: int = 10,
-        watch: StatementObserver | None = None,
-        share: int = QUARTER,
+        on_statement: StatementObserver | None = None,
+        share: int = DEFAULT_SHARE,
     ) -> None:
-        self._primary = PostgresDriver(url, deadline, committed, trips, size, watch, share)
-        self._replica = Reading(replica, deadline, trips, size, watch, share)
-        self._until: dict[Hashable, float] = {}
+        self._primary = PostgresDriver(url, deadline, on_commit, timings, size, on_statement, share)
+        self._replica = PostgresDriver(replica, deadline, on_commit, timings, size, on_statement, share)
+        self._primary_until: dict[Hashable, float] = {}
 
     async def open(self) -> None:
-        """Connect to both."""
         await self._primary.open()
         await self._replica.open()
 
     async def close(self) -> None:
-        """Finish what is under way, and disconnect."""
         await self._primary.close()
         await self._replica.close()
 
     async def check(self) -> None:
-        """`DatabaseUnavailable` unless it can be read and written; the replica may be away."""
+        """Check the primary; without the replica, it serves all reads."""
         await self._primary.check()
 
-    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
-        """The rows of each step, all of one moment; on the primary if the replica cannot be reached."""
-        if self._until.get(reader, 0.0) <= monotonic():
+    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+        """Read from the replica, or from the primary if the actor has just written or the replica is not available."""
+        if self._primary_until.get(actor, 0.0) <= monotonic():
             try:
-                return await self._replica.read(steps, reader)
+                return await self._replica.read(queries, actor)
             except DatabaseUnavailable:
                 pass
-        return await self._primary.read(steps, reader)
+        return await self._primary.read(queries, actor)
 
-    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
-        """The rows of each step, from the primary."""
-        return await self._primary.read(steps)
+    async def read_fresh(self, queries: Sequence[Query]) -> list[Rows]:
+        return await self._primary.read(queries)
+
+    async def write(
+        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+    ) -> Any:
+        try:
+            return await self._primary.write(transaction, actor, independent=independent)
+        finally:
+            now = monotonic()
+            if len(self._primary_until) > MAX_WRITERS:
+                self._primary_until = {writer: until for writer, until in self._primary_until.items() if until > now}
+            self._primary_until[actor] = self._primary_until[SERVICE] = now + READ_OWN_WRITES_SECONDS
 
     def generation(self) -> Hashable:
-        """Changes when the primary may be another one."""
         return self._primary.generation()
 
     def waiting(self) -> dict[str, int]:
-        """How many errands wait, by what they wait for."""
-        return {**self._primary.waiting(), **{f"replica {name}": n for name, n in self._replica.waiting().items()}}
+        replica = {f"replica {queue}": number for queue, number in self._replica.waiting_reads().items()}
+        return {**self._primary.waiting(), **replica}
 
     def connections(self) -> dict[str, Connections]:
-        """Those of each pool."""
         return {**self._primary.connections(), "replica": self._replica.connections()["primary"]}
 
     async def lag(self) -> float | None:
-        """How many seconds the replica is behind; None if it is none, `DatabaseUnavailable` if it does not say."""
         try:
-            return await asyncio.wait_for(self._replica.behind(), LOOK)
+            return await asyncio.wait_for(self._replica.standby_lag(), LAG_TIMEOUT)
         except TimeoutError as error:
             raise DatabaseUnavailable("the replica does not answer") from error
 
     @property
-    def groups(self) -> Histogram:
-        """How many writes were committed together."""
-        return self._primary.groups
-
-    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
-        """The job's result, once it is committed."""
-        try:
-            return await self._primary.write(job, writer, apart=apart)
-        finally:
-            now = monotonic()
-            if len(self._until) > MOST_REMEMBERED:
-                self._until = {who: until for who, until in self._until.items() if until > now}
-            self._until[writer] = self._until[SERVICE] = now + REMEMBERED
+    def commit_sizes(self) -> Histogram:
+        return self._primary.commit_sizes

@@ -1,7 +1,7 @@
-"""A connection, its thread, and the errands that wait for it.
+"""A SQLite connection on a thread of its own, and the queue of calls in front of it.
 
-A trip to a thread costs more than most statements, so the errands that wait at the same moment share one. What is done
-on a trip is the business of the readers (`readers.py`) and of the writer (`sqlite.py`).
+Handing a call to another thread costs more than most statements, so the calls that wait at the same moment are run as
+one batch. Subclasses say what a batch does: `Reader` and `Writer`.
 """
 
 from __future__ import annotations
@@ -19,176 +19,186 @@ from typing import Any
 
 import aiosqlite
 
-from schema.engine.errors import DATABASE_TIMEOUT, DatabaseCorrupt, DatabaseUnavailable, Overloaded, Timeout
-from schema.engine.sqlite.database_file import Identity, identity
+from schema.engine import database_errors
+from schema.engine.errors import DATABASE_TIMEOUT, DatabaseCorrupt, DatabaseUnavailable, Timeout
+from schema.engine.sqlite.database_file import FileIdentity, file_identity
 
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 Outcome = tuple[Any, BaseException | None]
 log = logging.getLogger("tandem.database")
 
 
 @dataclass(slots=True, eq=False)
 class QueuedCall:
-    """Something to be done on the thread, and who waits for it."""
+    """A call for the thread: queries to read, or a transaction function."""
 
     task: Any
-    done: asyncio.Future[Any]
-    late: bool = False
+    future: asyncio.Future[Any]
+    expired: bool = False
 
 
 class _Connection(aiosqlite.Connection):
-    """aiosqlite's connection and thread, with a shorter way in: one call for a whole trip."""
+    """aiosqlite's connection and thread, entered once per batch instead of once per statement.
 
-    def run(self, trip: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `trip` on the thread. It reports by itself."""
-        self._tx.put_nowait((None, partial(trip, self._conn)))
+    The private attributes used here are listed in `tests/test_private_attributes.py`.
+    """
 
-    def renew(self) -> sqlite3.Connection:
-        """On the thread: the same anew, over what is at the path now."""
+    def submit(self, batch: Callable[[sqlite3.Connection], None]) -> None:
+        """Run `batch` on the thread; it reports its outcome itself."""
+        self._tx.put_nowait((None, partial(batch, self._conn)))
+
+    def replace(self, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+        """Close the connection and open another. Call this on the thread."""
         self._conn.close()
-        self._connection = self._connector()
+        self._connection = connect()
         return self._conn
 
     def interrupt_now(self) -> None:
-        """End the statement that is running, whichever it is."""
+        """End the running statement. Unlike `interrupt`, this is no coroutine, so a timer can call it."""
         self._conn.interrupt()
 
 
 class ConnectionThread(ABC):
-    """Takes errands to one connection, all that wait on each trip, and brings back what came of them."""
+    """Runs queued calls on one connection in batches, and resolves their futures."""
 
-    trust = 0.1  # seconds for which a file is taken to be still there
+    identity_ttl = 0.1  # seconds for which the file at the path is assumed to be the same
 
     def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], deadline: float) -> None:
-        self.damaged = False
+        self.corrupt = False
         self._path = path
         self._connect = connect
         self._deadline = deadline
-        self._opened: Identity | None = None
+        self._opened: FileIdentity | None = None
         self._broken = False
-        self._trusted = 0.0
+        self._check_file_at = 0.0
         self._connection: _Connection | None = None
         self._waiting: deque[QueuedCall] = deque()
-        self._travelling: list[QueuedCall] = []
-        self._called = False
-
-    def waiting(self) -> int:
-        """How many errands wait."""
-        return len(self._waiting)
+        self._running: list[QueuedCall] = []
+        self._scheduled = False
 
     async def open(self) -> None:
-        """Connect; `DatabaseUnavailable` where that fails."""
+        """Connect, or raise `DatabaseUnavailable`."""
         try:
-            self._opened = identity(self._path)
+            self._opened = file_identity(self._path)
             connection = _Connection(self._connect, 64)
             await connection
             self._connection = connection
         except sqlite3.Error as error:
-            raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
+            raise _cannot_open(error) from error
 
     async def close(self) -> None:
-        """Finish what waits, and disconnect: a connection that is left open holds up the exit."""
-        await asyncio.gather(*(it.done for it in (*self._waiting, *self._travelling)), return_exceptions=True)
+        """Finish all calls and disconnect. aiosqlite's thread is no daemon, so an open connection blocks the exit."""
+        await asyncio.gather(*(call.future for call in (*self._waiting, *self._running)), return_exceptions=True)
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
 
-    def busy(self) -> int:
-        """How many errands are under way or wait."""
-        return len(self._waiting) + len(self._travelling)
+    def waiting(self) -> int:
+        return len(self._waiting)
 
-    async def do(self, task: Any, seconds: float | None = None) -> Any:
-        """What came of the task, or the error that it ended in; `Timeout` past the deadline, or after `seconds`."""
+    def is_busy(self) -> bool:
+        """Whether calls run or wait."""
+        return bool(self._running or self._waiting)
+
+    async def run(self, task: Any, seconds: float | None = None) -> Any:
+        """Run the task in the next batch and return its result.
+
+        Raises:
+            Timeout: it had not begun after so many seconds (by default the deadline), or it was interrupted then.
+        """
         if self._connection is None:
-            raise DatabaseUnavailable("the database is closed")
-        if len(self._waiting) >= MOST_WAITING:
-            raise Overloaded("too many requests wait for the database")
+            raise database_errors.closed()
+        if len(self._waiting) >= MAX_WAITING:
+            raise database_errors.queue_full()
         loop = asyncio.get_running_loop()
-        errand = QueuedCall(task, loop.create_future())
-        self._waiting.append(errand)
-        if not self._travelling and not self._called:
-            self._called = True
-            loop.call_soon(self._depart, loop)
-        timer = loop.call_later(self._deadline if seconds is None else seconds, self._expire, errand)
+        call = QueuedCall(task, loop.create_future())
+        self._waiting.append(call)
+        if not self._running and not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start_batch, loop)
+        timer = loop.call_later(self._deadline if seconds is None else seconds, self._expire, call)
         try:
-            return await errand.done
+            return await call.future
         except asyncio.CancelledError:
-            self._expire(errand)  # Nobody waits any more, so it is late: a read need not go on.
+            self._expire(call)  # Nobody waits for the result any more, so a read need not go on.
             raise
         finally:
             timer.cancel()
 
     @abstractmethod
-    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
-        """Do the errands, on the thread, and say what came of each."""
+    def _run_batch(self, connection: sqlite3.Connection, calls: list[QueuedCall]) -> list[Outcome]:
+        """Run the calls on the thread, and return each one's result or error."""
 
     @abstractmethod
-    def _interruptible(self, errand: QueuedCall) -> bool:
-        """Whether an interrupt would now hit this errand and nothing else that matters."""
+    def _is_interruptible(self, call: QueuedCall) -> bool:
+        """Whether an interrupt would now end this call and nothing that must go on."""
 
-    def _still_coming(self) -> bool:
-        """Whether the next trip should wait another turn of the loop, since others are about to come."""
+    def _expects_more(self) -> bool:
+        """Whether the next batch should wait another turn of the event loop, because more calls are about to arrive."""
         return False
 
-    def _depart(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take all that wait along, except those for whom nobody waits any more."""
-        self._called = self._still_coming()
-        if self._called:
-            loop.call_soon(self._depart, loop)
+    def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = self._expects_more()
+        if self._scheduled:
+            loop.call_soon(self._start_batch, loop)
             return
-        self._travelling = [errand for errand in self._waiting if not errand.done.done()]
+        self._running = [call for call in self._waiting if not call.future.done()]
         self._waiting.clear()
-        if self._travelling and self._connection is not None:
-            self._connection.run(partial(self._travel, self._travelling, loop))
+        if self._running and self._connection is not None:
+            self._connection.submit(partial(self._run_on_thread, self._running, loop))
 
-    def _travel(
-        self, errands: list[QueuedCall], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection
+    def _run_on_thread(
+        self, calls: list[QueuedCall], loop: asyncio.AbstractEventLoop, connection: sqlite3.Connection
     ) -> None:
         try:
-            outcomes = self._trip(self._current(connection), errands)
-        except BaseException as error:  # Whatever it is, those who wait must hear of it.
-            outcomes = [(None, error)] * len(errands)
-        loop.call_soon_threadsafe(self._arrive, errands, outcomes, loop)
+            outcomes = self._run_batch(self._current(connection), calls)
+        except BaseException as error:  # The callers must get an answer, whatever was raised.
+            outcomes = [(None, error)] * len(calls)
+        loop.call_soon_threadsafe(self._finish_batch, calls, outcomes, loop)
 
     def _current(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """The connection; a new one if another file is in place of its own, or if its own failed it."""
-        if time.monotonic() < self._trusted:
+        """Return the connection, or a new one if the file was replaced or the last attempt to reopen it failed."""
+        if time.monotonic() < self._check_file_at:
             return connection
-        there = identity(self._path)
-        if there is None:
-            raise DatabaseUnavailable("the database's file is gone")
-        if there != self._opened or self._broken:
+        identity = file_identity(self._path)
+        if identity is None:
+            raise DatabaseUnavailable("the database file does not exist any more")
+        if identity != self._opened or self._broken:
             assert self._connection is not None
-            self._trusted = 0
-            connection = self._renewed(self._connection)
-            self.damaged = self.damaged and there == self._opened
-            self._opened, self._broken = there, False
-        self._trusted = time.monotonic() + self.trust
+            self._check_file_at = 0
+            connection = self._reopened(self._connection)
+            self.corrupt = self.corrupt and identity == self._opened
+            self._opened, self._broken = identity, False
+        self._check_file_at = time.monotonic() + self.identity_ttl
         return connection
 
-    def _renewed(self, connection: _Connection) -> sqlite3.Connection:
+    def _reopened(self, connection: _Connection) -> sqlite3.Connection:
         try:
-            return connection.renew()
+            return connection.replace(self._connect)
         except sqlite3.Error as error:
             self._broken = True
-            raise DatabaseUnavailable(f"the database cannot be opened: {error}") from error
+            raise _cannot_open(error) from error
 
-    def _arrive(self, errands: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
-        for errand, (result, error) in zip(errands, outcomes, strict=True):
-            if not errand.done.done():
-                errand.done.set_result(result) if error is None else errand.done.set_exception(error)
-            if isinstance(error, DatabaseCorrupt) and not self.damaged:
-                self.damaged = True
-                log.error("the database at %s is damaged: `python -m api doctor` says more", self._path)
-        self._travelling = []
+    def _finish_batch(self, calls: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+        for call, (result, error) in zip(calls, outcomes, strict=True):
+            if not call.future.done():
+                call.future.set_result(result) if error is None else call.future.set_exception(error)
+            if isinstance(error, DatabaseCorrupt) and not self.corrupt:
+                self.corrupt = True
+                log.error("the database at %s is corrupt; `python -m api doctor` reports the details", self._path)
+        self._running = []
         if self._waiting:
-            self._depart(loop)
+            self._start_batch(loop)
 
-    def _expire(self, errand: QueuedCall) -> None:
-        """Past its deadline: one that waits is given up, one that reads is interrupted, one that writes is let be."""
-        errand.late = True
-        if errand not in self._travelling:
-            if not errand.done.done():
-                errand.done.set_exception(Timeout(DATABASE_TIMEOUT))
-        elif self._interruptible(errand) and self._connection is not None:
+    def _expire(self, call: QueuedCall) -> None:
+        """End a call past its deadline: a waiting one fails, a running read is interrupted, a running write goes on."""
+        call.expired = True
+        if call not in self._running:
+            if not call.future.done():
+                call.future.set_exception(Timeout(DATABASE_TIMEOUT))
+        elif self._is_interruptible(call) and self._connection is not None:
             self._connection.interrupt_now()
+
+
+def _cannot_open(error: sqlite3.Error) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"the database cannot be opened: {error}")

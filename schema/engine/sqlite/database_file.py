@@ -1,7 +1,7 @@
-"""The file behind a database: which one it is, its write-ahead log, and who has a right to be alone with it.
+"""The file behind a SQLite database: its identity, its write-ahead log, and locks between processes.
 
-SQLite goes on with a file that was deleted or has made room for another, and all that it then writes is lost. So those
-who hold one open ask now and then whether it is still the one at its path.
+SQLite keeps using a file that was deleted or replaced, and what it then writes is lost. Connections therefore check now
+and then whether the file that they opened is still the one at its path.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from schema.engine.private_file import opener
 if sys.platform != "win32":
     import fcntl
 
-Identity = tuple[int, int]
+FileIdentity = tuple[int, int]
 
 
-def identity(path: str) -> Identity | None:
-    """What tells the file at a path from any that was there before; None if there is none."""
+def file_identity(path: str) -> FileIdentity | None:
+    """Return device and inode, which differ for a file that takes another's place; None if there is no file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def address(path: str) -> str:
-    """The path as SQLite opens it if there is a file, and does not make one if there is none."""
+def file_uri(path: str) -> str:
+    """Return the URI under which SQLite opens an existing file, and creates none."""
     return f"file:{quote(os.path.abspath(path))}?mode=rw"
 
 
-def log_size(path: str) -> int:
-    """How many bytes the write-ahead log has."""
+def wal_size(path: str) -> int:
+    """Return the size of the write-ahead log in bytes."""
     try:
         return os.stat(f"{path}-wal").st_size
     except OSError:
@@ -46,16 +46,19 @@ def log_size(path: str) -> int:
 
 
 @contextmanager
-def alone(path: str, deed: str, wait: float = 0.0) -> Iterator[None]:
-    """Nobody else does this deed to the database meanwhile; `DatabaseUnavailable` if somebody still does after `wait`.
+def exclusive_lock(path: str, purpose: str, timeout: float = 0.0) -> Iterator[None]:
+    """Let one process at a time use the database for a purpose, such as `serving` or `migrating`.
 
-    The file beside the database that stands for it stays, but the lock on it ends with the process, however that ends.
+    The lock file beside the database stays, but the lock on it ends with the process, however that ends.
+
+    Raises:
+        DatabaseUnavailable: another process still holds the lock after `timeout` seconds.
     """
-    with _beside(path, deed) as file:
-        until = time.monotonic() + wait
-        while not _locked(file):
-            if time.monotonic() >= until:
-                raise DatabaseUnavailable(f"{path} is in other hands: {_holder(file)} is {deed} it")
+    with _lock_file(path, purpose) as file:
+        give_up_at = time.monotonic() + timeout
+        while not _try_lock(file):
+            if time.monotonic() >= give_up_at:
+                raise DatabaseUnavailable(f"{path} is in use: {_holder(file)} is {purpose} it")
             time.sleep(0.1)
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -63,16 +66,16 @@ def alone(path: str, deed: str, wait: float = 0.0) -> Iterator[None]:
         yield
 
 
-def _beside(path: str, deed: str) -> IO[str]:
+def _lock_file(path: str, purpose: str) -> IO[str]:
     try:
-        return open(f"{path}-{deed}", "a+", opener=opener)
+        return open(f"{path}-{purpose}", "a+", opener=opener)
     except OSError as error:
-        raise DatabaseUnavailable(f"{path}-{deed} cannot be written: {error.strerror}") from error
+        raise DatabaseUnavailable(f"{path}-{purpose} cannot be written: {error.strerror}") from error
 
 
-def _locked(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     if sys.platform == "win32":
-        return True  # where there is no lock of this kind, who runs the server sees to it
+        return True  # Windows has no such lock; whoever runs the server ensures that there is only one.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -82,5 +85,5 @@ def _locked(file: IO[str]) -> bool:
 
 def _holder(file: IO[str]) -> str:
     file.seek(0)
-    number = file.read(20).strip()
-    return f"process {number}" if number.isdigit() else "another process"
+    pid = file.read(20).strip()
+    return f"process {pid}" if pid.isdigit() else "another process"

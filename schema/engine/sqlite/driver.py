@@ -1,4 +1,4 @@
-"""SQLite as a directory's database: a file, read at a glance or by the readers' lanes, written by one writer."""
+"""The SQLite driver: short reads on the event loop's thread, longer ones on reader threads, writes on one writer."""
 
 from __future__ import annotations
 
@@ -11,124 +11,118 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from schema.engine.changes import TransactionResult
-from schema.engine.concurrency import QUARTER
+from schema.engine.concurrency import DEFAULT_SHARE
 from schema.engine.driver import Query, QueryGenerator, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseCorrupt, DatabaseUnavailable
 from schema.engine.metrics import Connections, Histogram, QueryTimings
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sqlite.connection import connect, meaning
-from schema.engine.sqlite.database_file import Identity, identity
-from schema.engine.sqlite.inline_reader import TRUST, InlineReader
+from schema.engine.sqlite.connection import connect, translate_error
+from schema.engine.sqlite.database_file import FileIdentity, file_identity
+from schema.engine.sqlite.inline_reader import IDENTITY_TTL, InlineReader
 from schema.engine.sqlite.readers import Readers
 from schema.engine.sqlite.writer import Writer
 
 # One credential may hold two of them while the others are idle, else one.
 READERS = 4
-LATELY = 1.0  # seconds for which a write that failed is taken to say how the next one will end
+FAILURE_TTL = 1.0  # seconds for which a failed write makes `check` fail
 
 
 class SQLiteDriver:
-    """The lanes to a file. Open it before use, and close it."""
+    """A `Driver` over a SQLite file."""
 
     def __init__(
         self,
         path: str,
         deadline: float,
-        committed: Callable[[Any], None],
-        trips: tuple[QueryTimings, QueryTimings, QueryTimings],
-        watch: StatementObserver | None = None,
-        share: int = QUARTER,
+        on_commit: Callable[[Any], None],
+        timings: tuple[QueryTimings, QueryTimings, QueryTimings],
+        on_statement: StatementObserver | None = None,
+        share: int = DEFAULT_SHARE,
     ) -> None:
         self._path = path
-        self._glances, self._reads, self._writes = trips
-        self._glance = InlineReader(path, partial(connect, path, watch=watch, query_only=True))
-        self._readers = Readers(path, deadline, READERS, watch, share)
-        self._writer = Writer(path, deadline, committed, watch)
-        self._identity: Identity | None = None
-        self._trusted = 0.0
+        self._inline_timings, self._read_timings, self._write_timings = timings
+        self._inline_reader = InlineReader(path, partial(connect, path, on_statement, query_only=True))
+        self._readers = Readers(path, deadline, READERS, on_statement, share)
+        self._writer = Writer(path, deadline, on_commit, on_statement)
+        self._identity: FileIdentity | None = None
+        self._check_file_at = 0.0
 
     async def open(self) -> None:
-        """Connect; `DatabaseUnavailable` where there is no such file."""
-        _check_there(self._path)
+        """Connect, or raise `DatabaseUnavailable` if there is no such file."""
+        _check_exists(self._path)
         await self._writer.open()
         await self._readers.open()
-        self._glance.open()
+        self._inline_reader.open()
 
     async def close(self) -> None:
-        """Finish what is under way, and disconnect."""
-        self._glance.close()
+        self._inline_reader.close()
         await self._readers.close()
         await self._writer.close()
 
     async def check(self) -> None:
-        """`DatabaseUnavailable` unless it can be read and written, as far as that can be told in passing."""
-        if self._writer.damaged or self._readers.damaged:
-            raise DatabaseCorrupt("the database is damaged")
+        if self._writer.corrupt or self._readers.corrupt:
+            raise DatabaseCorrupt("the database file is corrupt")
         await self.read([("SELECT count(*) FROM sqlite_schema", ())])
-        if monotonic() - self._writer.failed < LATELY:
+        if monotonic() - self._writer.failed_at < FAILURE_TTL:
             raise DatabaseUnavailable("the database cannot be written to")
-        await self.write(_nothing)
+        await self.write(_empty_transaction)
 
-    async def read(self, steps: Sequence[Query], reader: Hashable = None) -> list[Rows]:
-        """The rows of each step, all of one moment."""
-        began = perf_counter()
-        rows: list[Rows] | None = self._glance.read(steps, hold=not self._writer.busy())
+    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+        started = perf_counter()
+        rows: list[Rows] | None = self._inline_reader.read(queries, share_snapshot=not self._writer.is_busy())
         if rows is not None:
-            self._glances.note(steps, began)
+            self._inline_timings.observe(queries, started)
             return rows
         try:
-            return await self._readers.read(steps, reader)
+            return await self._readers.read(queries, actor)
         finally:
-            self._reads.note(steps, began)
+            self._read_timings.observe(queries, started)
 
-    async def read_anew(self, steps: Sequence[Query]) -> list[Rows]:
-        """The rows of each step, from the file that is at the path now; that is rare, and short."""
-        _check_there(self._path)
+    async def read_fresh(self, queries: Sequence[Query]) -> list[Rows]:
+        """Read over a new connection. It blocks the event loop, so keep such reads rare and short."""
+        _check_exists(self._path)
         try:
-            with closing(connect(self._path, query_only=True, patience=0)) as connection:
-                return [connection.execute(step[0], step[1]).fetchall() for step in steps]
+            with closing(connect(self._path, query_only=True, busy_timeout=0)) as connection:
+                return [connection.execute(query[0], query[1]).fetchall() for query in queries]
         except sqlite3.Error as error:
-            raise meaning(error) from error
+            raise translate_error(error) from error
+
+    async def write(
+        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+    ) -> Any:
+        started = perf_counter()
+        self._inline_reader.release_snapshot()
+        try:
+            return await self._writer.run(transaction)
+        finally:
+            self._write_timings.observe(transaction, started)
 
     def generation(self) -> Hashable:
-        """The file at the path, as it was looked at a moment ago; None if there is none."""
-        if (now := monotonic()) > self._trusted:
-            self._identity, self._trusted = identity(self._path), now + TRUST
+        """Return the identity of the file at the path, cached for `IDENTITY_TTL`; None if there is none."""
+        if (now := monotonic()) > self._check_file_at:
+            self._identity, self._check_file_at = file_identity(self._path), now + IDENTITY_TTL
         return self._identity
 
-    async def write(self, job: TransactionFunction, writer: Hashable = None, *, apart: bool = False) -> Any:
-        """The job's result, once it is committed."""
-        began = perf_counter()
-        self._glance.let_go()
-        try:
-            return await self._writer.do(job)
-        finally:
-            self._writes.note(job, began)
-
     def waiting(self) -> dict[str, int]:
-        """How many requests wait for a reader, and for the writer."""
         return {"readers": self._readers.waiting, "writer": self._writer.waiting()}
 
     def connections(self) -> dict[str, Connections]:
-        """A file has no pool."""
         return {}
 
     async def lag(self) -> float | None:
-        """A file has no replica."""
         return None
 
     @property
-    def groups(self) -> Histogram:
-        """How many writes were committed together."""
-        return self._writer.groups
+    def commit_sizes(self) -> Histogram:
+        return self._writer.commit_sizes
 
 
-def _nothing() -> QueryGenerator:
-    """Takes the right to write, and does nothing with it."""
+def _empty_transaction() -> QueryGenerator:
+    """Take the write lock, and change nothing."""
     yield from ()
     return TransactionResult(None)
 
 
-def _check_there(path: str) -> None:
+def _check_exists(path: str) -> None:
     if not Path(path).is_file():
-        raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to make it")
+        raise DatabaseUnavailable(f"there is no database at {path}: run the migrations to create it")

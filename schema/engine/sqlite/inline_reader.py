@@ -1,14 +1,14 @@
-"""Reads at a glance: on the event loop's own thread, for as long as they are short.
+"""Inline reads: short reads on the event loop's own thread.
 
-A trip to another thread and back costs more than most reads do: the hand-over of the interpreter's lock alone outweighs
-the look-up of a record several times. So a statement is first tried right here, for so many steps of SQLite's machine.
-One that does not make it is broken off, goes to a lane like any other errand, and so does the same statement for a
-while. Steps are counted rather than time, which on a busy machine says more about others; the clock is looked at too,
-for the sake of a disk that is slow, but what took long for that alone is tried again soon.
+Handing a read to another thread and back costs more than most reads do: handing over the interpreter's lock alone takes
+several times as long as looking up a record. So a read runs inline first, with a budget of SQLite's virtual machine
+instructions. A read that exceeds it is interrupted and goes to a reader thread, as does the same statement for a while.
+Instructions are counted because time on a busy machine measures other processes; a slow disk is caught by the clock,
+and such a statement is tried again sooner.
 
-To take a snapshot and to leave it is half of what a short read costs, in calls of the kernel. So what is read in one
-turn of the event loop, from the second read on, is read from one snapshot. All who share it had asked before it was
-taken. While somebody writes it is not held: the writer's log can only be begun anew when nobody reads from it.
+Beginning and ending a snapshot takes half of a short read, in system calls. From the second read of one turn of the
+event loop on, the reads of that turn therefore share a snapshot, taken after all of them were called. None is shared
+while a write is running, because a checkpoint can reset the write-ahead log only when nobody reads from it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from time import monotonic
 from typing import Any
 
 from schema.engine.sqlite.connection import roll_back
-from schema.engine.sqlite.database_file import Identity, identity
+from schema.engine.sqlite.database_file import FileIdentity, file_identity
 
-MOST_STEPS = 100_000  # about two milliseconds that the event loop stands still
-LONGEST = 0.02  # seconds
-CHECKED = 2000  # steps between two looks, some forty microseconds
-AVOIDED = 10.0  # seconds for which a statement that took too many steps is not tried again
-# Looks that all reads of one turn of the event loop may take together; beyond them, reads go to the threads.
-MOST_IN_TURN = 100
-BRIEFLY = 1.0  # the same for one that took too long for no fault of its own, or that could not be run
-MOST_AVOIDED = 1000
-TRUST = 0.1  # seconds for which a file is taken to be still there
-Step = Sequence[Any]
+MAX_INSTRUCTIONS = 100_000  # blocks the event loop for about two milliseconds
+MAX_SECONDS = 0.02
+CHECK_INTERVAL = 2000  # instructions between two checks, about 40 µs
+MAX_CHECKS_PER_TURN = 100  # for all reads of one turn of the event loop; further ones go to reader threads
+AVOID_SECONDS = 10.0  # how long a statement that exceeded its instructions goes to a reader thread
+AVOID_BRIEFLY_SECONDS = 1.0  # the same for one that exceeded the time only, or that failed
+MAX_AVOIDED = 1000  # statements
+IDENTITY_TTL = 0.1  # seconds for which the file at the path is assumed to be the same
+_Query = Sequence[Any]
 
 
 class InlineReader:
@@ -40,111 +39,110 @@ class InlineReader:
 
     def __init__(self, path: str, connect: Callable[[], sqlite3.Connection]) -> None:
         self._path = path
-        self._opened: Identity | None = None
-        self._trusted = 0.0
+        self._opened: FileIdentity | None = None
+        self._check_file_at = 0.0
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
-        self._until = 0.0
-        self._looks = 0
+        self._interrupt_at = 0.0
+        self._checks_left = 0
+        self._checks_this_turn = 0
         self._avoided: dict[str, float] = {}
-        self._read_in_turn = self._held = False
-        self._looks_in_turn = 0
+        self._has_read_this_turn = self._in_snapshot = False
 
     def open(self) -> None:
-        """Connect; nothing is waited for here, not even a lock."""
-        self._opened = identity(self._path)
+        """Connect, with a busy timeout of zero: the event loop must not wait for a lock."""
+        self._opened = file_identity(self._path)
         self._connection = self._connect()
         self._connection.execute("PRAGMA busy_timeout=0")
-        self._connection.set_progress_handler(self._too_long, CHECKED)
+        self._connection.set_progress_handler(self._is_over_budget, CHECK_INTERVAL)
 
     def close(self) -> None:
-        """Disconnect."""
         if self._connection is not None:
-            connection, self._connection, self._held = self._connection, None, False
+            connection, self._connection, self._in_snapshot = self._connection, None, False
             connection.close()
 
-    def let_go(self) -> None:
-        """Leave the snapshot, if one is held: the next read sees what there is by then."""
-        if self._held and self._connection is not None:
-            self._held = False
+    def release_snapshot(self) -> None:
+        """End the shared snapshot, if there is one, so that the next read sees the latest commit."""
+        if self._in_snapshot and self._connection is not None:
+            self._in_snapshot = False
             try:
                 self._connection.execute("COMMIT")
-            except sqlite3.Error:  # one that cannot be left would be read from for ever
-                self._renew()
+            except sqlite3.Error:  # Without a new connection, every later read would see this snapshot.
+                self._reopen()
 
-    def read(self, steps: Sequence[Step], *, hold: bool = False) -> list[list[tuple[Any, ...]]] | None:
-        """The rows of each step, all of one moment; None for what takes too long here, or fails: ask a lane.
+    def read(self, queries: Sequence[_Query], *, share_snapshot: bool = False) -> list[list[tuple[Any, ...]]] | None:
+        """Return the rows of each query, all from one snapshot; None if a reader thread has to run them.
 
-        `hold`: the other reads of this turn of the event loop may share the snapshot, for nobody here writes.
+        `share_snapshot` allows other reads of this turn of the event loop to use the same snapshot.
         """
         connection, now = self._connection, monotonic()
-        if connection is None or (self._avoided and self._avoids(steps, now)):
+        if connection is None or (self._avoided and self._avoids(queries, now)):
             return None
-        if self._looks_in_turn >= MOST_IN_TURN:
+        if self._checks_this_turn >= MAX_CHECKS_PER_TURN:
             return None
-        if now > self._trusted and not self._is_there(now):
+        if now > self._check_file_at and not self._is_same_file(now):
             return None
-        self._until, self._looks = now + LONGEST, MOST_STEPS // CHECKED
-        several = len(steps) > 1
+        self._interrupt_at, self._checks_left = now + MAX_SECONDS, MAX_INSTRUCTIONS // CHECK_INTERVAL
+        own_snapshot = len(queries) > 1
         try:
-            if hold and not self._held:
-                self._hold(connection)
-            several = several and not self._held
-            if several:
+            if share_snapshot and not self._in_snapshot:
+                self._share_snapshot(connection)
+            own_snapshot = own_snapshot and not self._in_snapshot
+            if own_snapshot:
                 connection.execute("BEGIN")
-            return [connection.execute(step[0], step[1]).fetchall() for step in steps]
+            return [connection.execute(query[0], query[1]).fetchall() for query in queries]
         except sqlite3.Error:
-            self._avoid(steps, now + (AVOIDED if self._looks <= 0 else BRIEFLY))
+            self._avoid(queries, now + (AVOID_SECONDS if self._checks_left <= 0 else AVOID_BRIEFLY_SECONDS))
             return None
         finally:
-            if self._looks < MOST_STEPS // CHECKED:
-                self._count_looks(MOST_STEPS // CHECKED - self._looks)
-            if several:
+            if self._checks_left < MAX_INSTRUCTIONS // CHECK_INTERVAL:
+                self._count_checks(MAX_INSTRUCTIONS // CHECK_INTERVAL - self._checks_left)
+            if own_snapshot:
                 roll_back(connection)
 
-    def _hold(self, connection: sqlite3.Connection) -> None:
-        """At the second read of a turn, take a snapshot for the rest of it."""
-        if self._read_in_turn:
+    def _share_snapshot(self, connection: sqlite3.Connection) -> None:
+        """At the second read of a turn, begin a snapshot for the rest of it."""
+        if self._has_read_this_turn:
             connection.execute("BEGIN")
-            self._held = True
+            self._in_snapshot = True
         else:
-            self._read_in_turn = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._has_read_this_turn = True
+            asyncio.get_running_loop().call_soon(self._end_snapshot)
 
-    def _turn(self) -> None:
-        self._read_in_turn = False
-        self.let_go()
+    def _end_snapshot(self) -> None:
+        self._has_read_this_turn = False
+        self.release_snapshot()
 
-    def _count_looks(self, looks: int) -> None:
-        if not self._looks_in_turn:
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        self._looks_in_turn += looks
+    def _count_checks(self, checks: int) -> None:
+        if not self._checks_this_turn:
+            asyncio.get_running_loop().call_soon(self._reset_checks)
+        self._checks_this_turn += checks
 
-    def _end_turn(self) -> None:
-        self._looks_in_turn = 0
+    def _reset_checks(self) -> None:
+        self._checks_this_turn = 0
 
-    def _is_there(self, now: float) -> bool:
-        """Whether the file is still the one at the path; another one is opened instead, for the next time."""
-        there = identity(self._path)
-        if there == self._opened:
-            self._trusted = now + TRUST
-        elif there is not None:
-            self._renew()
-        return self._trusted > now
+    def _is_same_file(self, now: float) -> bool:
+        """Whether the file at the path is still the opened one; another one is opened for the next read."""
+        identity = file_identity(self._path)
+        if identity == self._opened:
+            self._check_file_at = now + IDENTITY_TTL
+        elif identity is not None:
+            self._reopen()
+        return self._check_file_at > now
 
-    def _renew(self) -> None:
+    def _reopen(self) -> None:
         self.close()
         with suppress(sqlite3.Error):
             self.open()
 
-    def _too_long(self) -> bool:
-        self._looks -= 1
-        return self._looks <= 0 or monotonic() > self._until
+    def _is_over_budget(self) -> bool:
+        self._checks_left -= 1
+        return self._checks_left <= 0 or monotonic() > self._interrupt_at
 
-    def _avoids(self, steps: Sequence[Step], now: float) -> bool:
-        return any(self._avoided.get(step[0], 0.0) > now for step in steps)
+    def _avoids(self, queries: Sequence[_Query], now: float) -> bool:
+        return any(self._avoided.get(query[0], 0.0) > now for query in queries)
 
-    def _avoid(self, steps: Sequence[Step], until: float) -> None:
-        if len(self._avoided) >= MOST_AVOIDED:
+    def _avoid(self, queries: Sequence[_Query], until: float) -> None:
+        if len(self._avoided) >= MAX_AVOIDED:
             self._avoided.clear()
-        self._avoided |= dict.fromkeys((step[0] for step in steps), until)
+        self._avoided |= dict.fromkeys((query[0] for query in queries), until)

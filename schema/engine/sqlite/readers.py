@@ -1,7 +1,7 @@
-"""SQLite's readers: connections on threads of their own, for what is too long for the event loop's thread.
+"""Reader threads: SQLite connections for reads that are too long for the event loop's thread.
 
-Each takes one request's statements at a time, all from one snapshot. They are shared fairly among those on whose behalf
-is read, so that one credential's long queries leave the other readers to the others.
+Each runs the queries of one request at a time, in one snapshot. They are shared fairly among actors, so that the long
+queries of one credential leave the other readers to others.
 """
 
 from __future__ import annotations
@@ -12,99 +12,103 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from schema.engine.concurrency import QUARTER, ConcurrencyLimit
-from schema.engine.driver import Query
+from schema.engine import database_errors
+from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
+from schema.engine.driver import Query, StatementObserver
 from schema.engine.errors import DATABASE_TIMEOUT, QueryTimeout, Timeout
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sqlite.connection import StatementObserver, connect, meaning, patience_of, roll_back
-from schema.engine.sqlite.connection_thread import ConnectionThread, Outcome, QueuedCall
-
-MOST_WAITING = 1000
+from schema.engine.sqlite.connection import busy_timeout_for, connect, roll_back, translate_error
+from schema.engine.sqlite.connection_thread import MAX_WAITING, ConnectionThread, Outcome, QueuedCall
 
 
 class Reader(ConnectionThread):
-    """Runs the statements of each request in one snapshot, and brings back the rows of each."""
+    """Runs the queries of each call in one snapshot, and returns the rows of each."""
 
-    def __init__(self, path: str, deadline: float, watch: StatementObserver | None = None) -> None:
-        opened = partial(connect, path, watch=watch, query_only=True, patience=patience_of(deadline))
-        super().__init__(path, opened, deadline)
-        self._at: QueuedCall | None = None
+    def __init__(self, path: str, deadline: float, on_statement: StatementObserver | None = None) -> None:
+        busy_timeout = busy_timeout_for(deadline)
+        super().__init__(
+            path, partial(connect, path, on_statement, query_only=True, busy_timeout=busy_timeout), deadline
+        )
+        self._current_call: QueuedCall | None = None
 
-    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
-        return [self._outcome(connection, errand) for errand in errands]
+    def _run_batch(self, connection: sqlite3.Connection, calls: list[QueuedCall]) -> list[Outcome]:
+        return [self._outcome(connection, call) for call in calls]
 
-    def _outcome(self, connection: sqlite3.Connection, errand: QueuedCall) -> Outcome:
-        """What came of one; run again if the interrupt that hit it was meant for the one before."""
-        while not errand.late:
-            self._at = errand
+    def _outcome(self, connection: sqlite3.Connection, call: QueuedCall) -> Outcome:
+        """Run a call, again if an interrupt meant for the call before it arrived late."""
+        while not call.expired:
+            self._current_call = call
             try:
-                return _snapshot(connection, errand.task), None
+                return _snapshot(connection, call.task), None
             except Exception as error:
                 if not isinstance(error, sqlite3.Error) or "interrupted" not in str(error):
-                    return None, meaning(error)
+                    return None, translate_error(error)
             finally:
-                self._at = None
+                self._current_call = None
         return None, QueryTimeout(DATABASE_TIMEOUT)
 
-    def _interruptible(self, errand: QueuedCall) -> bool:
-        return errand is self._at
+    def _is_interruptible(self, call: QueuedCall) -> bool:
+        return call is self._current_call
 
 
 class Readers:
-    """Several readers, and those who wait for one."""
+    """A fixed number of readers, and the queue in front of them."""
 
     def __init__(
-        self, path: str, deadline: float, number: int, watch: StatementObserver | None = None, share: int = QUARTER
+        self,
+        path: str,
+        deadline: float,
+        number: int,
+        on_statement: StatementObserver | None = None,
+        share: int = DEFAULT_SHARE,
     ) -> None:
         self._deadline = deadline
-        self._all = [Reader(path, deadline, watch) for _ in range(number)]
-        self._idle = list(self._all)
-        self._gate = ConcurrencyLimit(
+        self._readers = [Reader(path, deadline, on_statement) for _ in range(number)]
+        self._idle = list(self._readers)
+        self._limit = ConcurrencyLimit(
             number,
-            MOST_WAITING,
+            MAX_WAITING,
             share,
-            full="too many requests wait for the database",
-            late=lambda: Timeout(DATABASE_TIMEOUT),
+            full_message=database_errors.QUEUE_FULL,
+            timeout_error=lambda: Timeout(DATABASE_TIMEOUT),
         )
 
     async def open(self) -> None:
-        """Connect; `DatabaseUnavailable` where that fails."""
-        for reader in self._all:
+        """Connect, or raise `DatabaseUnavailable`."""
+        for reader in self._readers:
             await reader.open()
 
     async def close(self) -> None:
-        """Finish what is under way, and disconnect."""
-        for reader in self._all:
+        for reader in self._readers:
             await reader.close()
 
     @property
-    def damaged(self) -> bool:
-        """Whether any of them has found the database damaged."""
-        return any(reader.damaged for reader in self._all)
+    def corrupt(self) -> bool:
+        """Whether any of them has found the database file to be corrupt."""
+        return any(reader.corrupt for reader in self._readers)
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for a reader."""
-        return self._gate.waiting
+        """How many calls wait for a reader."""
+        return self._limit.waiting
 
-    async def read(self, steps: Sequence[Query], owner: Hashable) -> list[Rows]:
-        """The rows of each statement, all from one snapshot; `Timeout` past the deadline, the wait included."""
+    async def read(self, queries: Sequence[Query], owner: Hashable) -> list[Rows]:
+        """Return the rows of each query, all from one snapshot; `Timeout` past the deadline, the wait included."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._deadline
-        async with self._gate.hold(owner, self._deadline):
+        deadline = loop.time() + self._deadline
+        async with self._limit.slot(owner, self._deadline):
             reader = self._idle.pop()
             try:
-                return await reader.do(steps, until - loop.time())  # type: ignore[no-any-return]
+                return await reader.run(queries, deadline - loop.time())  # type: ignore[no-any-return]
             finally:
                 self._idle.append(reader)
 
 
-def _snapshot(connection: sqlite3.Connection, steps: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
-    """The rows of each statement, all from one snapshot."""
-    if len(steps) == 1:
-        return [connection.execute(steps[0][0], steps[0][1]).fetchall()]
+def _snapshot(connection: sqlite3.Connection, queries: Sequence[Query]) -> list[list[tuple[Any, ...]]]:
+    if len(queries) == 1:
+        return [connection.execute(queries[0][0], queries[0][1]).fetchall()]
     connection.execute("BEGIN")
     try:
-        return [connection.execute(step[0], step[1]).fetchall() for step in steps]
+        return [connection.execute(query[0], query[1]).fetchall() for query in queries]
     finally:
         roll_back(connection)

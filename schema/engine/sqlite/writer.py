@@ -1,8 +1,7 @@
-"""SQLite's one writer.
+"""SQLite's only writer, with group commit.
 
-Its trip is one transaction (group commit): each job has its own savepoint and fails alone, and nobody is told
-of success before COMMIT. A job is a function that makes a generator: it yields steps (SQL and parameters), is sent each
-step's rows, and returns its result. It may be run more than once, so it does nothing but yield.
+A batch is one transaction. Each transaction function in it has a savepoint and fails alone; results are returned after
+COMMIT.
 """
 
 from __future__ import annotations
@@ -16,152 +15,158 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from schema.engine.driver import QueryGenerator, TransactionFunction, UnboundedWrite
+from schema.engine.driver import QueryGenerator, StatementObserver, TransactionFunction, UnboundedWrite
 from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable, DirectoryError
 from schema.engine.metrics import SIZES, Histogram
 from schema.engine.sql.record_lookup import Rows
-from schema.engine.sqlite.connection import LOG_LIMIT, StatementObserver, connect, meaning, patience_of, roll_back
+from schema.engine.sqlite.connection import WAL_LIMIT, busy_timeout_for, connect, roll_back, translate_error
 from schema.engine.sqlite.connection_thread import ConnectionThread, Outcome, QueuedCall
-from schema.engine.sqlite.database_file import log_size
+from schema.engine.sqlite.database_file import wal_size
 
 log = logging.getLogger("tandem.database")
 
-BETWEEN_CUTS = 5.0
-# For those of a group, who have just been answered, the next one waits so many turns of the loop, and seconds at most.
-TURNS, A_WHILE = 8, 0.005
+CHECKPOINT_INTERVAL = 5.0  # seconds
+# After a commit, the next group waits for the callers who have just got their results and are likely to write again:
+# at most so many turns of the event loop and so many seconds.
+REGROUP_TURNS, REGROUP_SECONDS = 8, 0.005
 
 
 class Writer(ConnectionThread):
-    """Runs all errands of a trip in one transaction. Its task: a job; what comes of it: the job's result."""
+    """Runs the transaction functions of a batch in one transaction."""
 
-    trust = 0.0  # what is written into a file that is gone is lost
-    failed = -inf  # when it last could not write, in monotonic time, unless it could since
+    identity_ttl = 0.0  # What is written to a file that was replaced is lost.
+    failed_at = -inf  # `time.monotonic()` of the last failure, unless a write has succeeded since
 
     def __init__(
-        self, path: str, deadline: float, committed: Callable[[Any], None], watch: StatementObserver | None = None
+        self,
+        path: str,
+        deadline: float,
+        on_commit: Callable[[Any], None],
+        on_statement: StatementObserver | None = None,
     ) -> None:
-        super().__init__(path, partial(connect, path, watch=watch, patience=patience_of(deadline)), deadline)
-        self._committed = committed
-        self.groups = Histogram(SIZES)
-        self._next_cut = 0.0
+        super().__init__(path, partial(connect, path, on_statement, busy_timeout=busy_timeout_for(deadline)), deadline)
+        self._on_commit = on_commit
+        self.commit_sizes = Histogram(SIZES)
+        self._next_checkpoint = 0.0
         self._expected = self._seen = self._turns = 0
-        self._until = 0.0
+        self._regroup_until = 0.0
 
-    def _arrive(self, errands: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
+    def _finish_batch(self, calls: list[QueuedCall], outcomes: list[Outcome], loop: asyncio.AbstractEventLoop) -> None:
         self._seen = len(self._waiting)
-        self._expected = self._seen + len(errands)
-        self._turns = TURNS if len(errands) > self._seen + 1 else 0
-        self._until = time.monotonic() + A_WHILE
-        super()._arrive(errands, outcomes, loop)
-        self.groups.note(len(errands))
-        # Also of what nobody waits for any more: what is committed has happened.
+        self._expected = self._seen + len(calls)
+        self._turns = REGROUP_TURNS if len(calls) > self._seen + 1 else 0
+        self._regroup_until = time.monotonic() + REGROUP_SECONDS
+        super()._finish_batch(calls, outcomes, loop)
+        self.commit_sizes.observe(len(calls))
+        # Also for results that nobody waits for any more, because they are committed.
         for result, error in outcomes:
             if error is None:
-                self._committed(result)
+                self._on_commit(result)
 
-    def _still_coming(self) -> bool:
-        """As long as each turn brings some, until all are back: a group for each few would write most pages again."""
+    def _expects_more(self) -> bool:
+        """Wait while each turn brings calls, until all are back: many small groups would rewrite the same pages."""
         waiting = len(self._waiting)
         self._turns = 1 if waiting > self._seen else self._turns - 1
         self._seen = waiting
-        return self._turns > 0 and waiting < self._expected and time.monotonic() < self._until
+        return self._turns > 0 and waiting < self._expected and time.monotonic() < self._regroup_until
 
-    def _trip(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
-        if not any(isinstance(errand.task, UnboundedWrite) for errand in errands):
-            return self._group(connection, errands)
-        connection.execute("PRAGMA temp_store=FILE")  # what would be put back of a hundred thousand rows is 64 MiB
+    def _run_batch(self, connection: sqlite3.Connection, calls: list[QueuedCall]) -> list[Outcome]:
+        if not any(isinstance(call.task, UnboundedWrite) for call in calls):
+            return self._commit_group(connection, calls)
+        # The savepoint's journal of a hundred thousand rows takes 64 MiB, too much for memory.
+        connection.execute("PRAGMA temp_store=FILE")
         try:
-            return self._group(connection, errands)
+            return self._commit_group(connection, calls)
         finally:
             connection.execute("PRAGMA temp_store=MEMORY")
 
-    def _group(self, connection: sqlite3.Connection, errands: list[QueuedCall]) -> list[Outcome]:
-        left_out: dict[QueuedCall, BaseException] = {}
+    def _commit_group(self, connection: sqlite3.Connection, calls: list[QueuedCall]) -> list[Outcome]:
+        excluded: dict[QueuedCall, BaseException] = {}
         while True:
             try:
-                outcomes = _transaction(connection, errands, left_out)
+                outcomes = _transaction(connection, calls, excluded)
             except sqlite3.Error as error:
                 roll_back(connection)
-                return self._ended(connection, meaning(error), len(errands))
+                return self._fail_all(connection, translate_error(error), len(calls))
             if outcomes is not None:
-                # With a trigger on the table, a full disk may end a statement alone, and not the transaction.
-                full = any(map(_is_full, (error for _, error in outcomes)))
-                self.failed = time.monotonic() if full else -inf
-                self._cut_log(connection, 0 if full else None)
+                # On a table with a trigger, a full disk can fail a statement without ending the transaction.
+                disk_full = any(map(_is_disk_full, (error for _, error in outcomes)))
+                self.failed_at = time.monotonic() if disk_full else -inf
+                self._checkpoint(connection, 0 if disk_full else WAL_LIMIT)
                 return outcomes
-            # A disk that is full is full for all, and one after another would take its time to find out.
-            if any(map(_is_full, left_out.values())):
-                return self._ended(connection, DatabaseUnavailable(DISK_FAILURE), len(errands))
+            # A full disk fails every call, and running them one after another takes too long.
+            if any(map(_is_disk_full, excluded.values())):
+                return self._fail_all(connection, DatabaseUnavailable(DISK_FAILURE), len(calls))
 
-    def _ended(self, connection: sqlite3.Connection, error: BaseException, number: int) -> list[Outcome]:
-        self.failed = time.monotonic()
-        if _is_full(error):
-            self._cut_log(connection, 0)  # Much of what it holds has a place in the database already.
+    def _fail_all(self, connection: sqlite3.Connection, error: BaseException, number: int) -> list[Outcome]:
+        self.failed_at = time.monotonic()
+        if _is_disk_full(error):
+            self._checkpoint(connection, 0)  # Most pages in the log replace pages of the database, so this frees space.
         return [(None, error)] * number
 
-    def _cut_log(self, connection: sqlite3.Connection, limit: int | None = None) -> None:
-        """Empty the log if it has outgrown its limit: with readers that overlap, it never is by itself."""
-        if log_size(self._path) <= (LOG_LIMIT if limit is None else limit) or time.monotonic() < self._next_cut:
+    def _checkpoint(self, connection: sqlite3.Connection, limit: int) -> None:
+        """Truncate the write-ahead log if it exceeds the limit; readers that overlap keep SQLite from doing so."""
+        if wal_size(self._path) <= limit or time.monotonic() < self._next_checkpoint:
             return
-        self._next_cut = time.monotonic() + BETWEEN_CUTS
-        (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
-        connection.execute("PRAGMA busy_timeout=50")  # those who read now are let finish, not those who read for long
+        self._next_checkpoint = time.monotonic() + CHECKPOINT_INTERVAL
+        (busy_timeout,) = connection.execute("PRAGMA busy_timeout").fetchone()
+        connection.execute("PRAGMA busy_timeout=50")  # milliseconds: wait for short reads to end, not for long ones
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            log.warning("the write-ahead log could not be emptied: %s", error)
+            log.warning("the write-ahead log could not be truncated: %s", error)
         finally:
-            connection.execute(f"PRAGMA busy_timeout={usual}")
+            connection.execute(f"PRAGMA busy_timeout={busy_timeout}")
 
-    def _interruptible(self, errand: QueuedCall) -> bool:
+    def _is_interruptible(self, call: QueuedCall) -> bool:
         return False
 
 
-def _is_full(error: BaseException | None) -> bool:
+def _is_disk_full(error: BaseException | None) -> bool:
     return isinstance(error, DatabaseUnavailable) and error.detail == DISK_FAILURE
 
 
 def _transaction(
-    connection: sqlite3.Connection, errands: list[QueuedCall], left_out: dict[QueuedCall, BaseException]
+    connection: sqlite3.Connection, calls: list[QueuedCall], excluded: dict[QueuedCall, BaseException]
 ) -> list[Outcome] | None:
-    """What came of each errand, committed; None, and one more left out, if its error ended the transaction."""
+    """Run and commit all calls that are not excluded; None, with one more excluded, if its error ended all of it."""
     connection.execute("BEGIN IMMEDIATE")
     outcomes: list[Outcome] = []
-    for errand in errands:
-        outcome = (None, left_out[errand]) if errand in left_out else _in_savepoint(connection, errand.task)
+    for call in calls:
+        outcome = (None, excluded[call]) if call in excluded else _in_savepoint(connection, call.task)
         if not connection.in_transaction:
             assert outcome[1] is not None
-            left_out[errand] = outcome[1]
+            excluded[call] = outcome[1]
             return None
         outcomes.append(outcome)
     connection.execute("COMMIT")
     return outcomes
 
 
-def _in_savepoint(connection: sqlite3.Connection, job: TransactionFunction) -> Outcome:
-    connection.execute("SAVEPOINT job")
+def _in_savepoint(connection: sqlite3.Connection, transaction: TransactionFunction) -> Outcome:
+    connection.execute("SAVEPOINT call")
     try:
-        result = _driven(connection, job())
+        result = _drive(connection, transaction())
     except Exception as error:
         if connection.in_transaction:
-            connection.execute("ROLLBACK TO job")
-            connection.execute("RELEASE job")
-        return None, error if isinstance(error, DirectoryError) else meaning(error)
-    connection.execute("RELEASE job")
+            connection.execute("ROLLBACK TO call")
+            connection.execute("RELEASE call")
+        return None, error if isinstance(error, DirectoryError) else translate_error(error)
+    connection.execute("RELEASE call")
     return result, None
 
 
-def _driven(connection: sqlite3.Connection, steps: QueryGenerator) -> Any:
-    """Give a job the rows it asks for until it returns."""
+def _drive(connection: sqlite3.Connection, queries: QueryGenerator) -> Any:
+    """Run each query that the generator yields and send it the rows, until it returns."""
     rows: Rows | None = None
     while True:
         try:
-            step = next(steps) if rows is None else steps.send(rows)
+            query = next(queries) if rows is None else queries.send(rows)
         except StopIteration as end:
             return end.value
-        rows = _came(connection.execute(step[0], step[1]))
+        rows = _rows_of(connection.execute(query[0], query[1]))
 
 
-def _came(cursor: sqlite3.Cursor) -> Rows:
-    """The rows that a statement brought; an empty one for each that it changed, if it brings none."""
+def _rows_of(cursor: sqlite3.Cursor) -> Rows:
+    """Return a statement's rows; for one that returns none, an empty row for each row that it changed."""
     return [()] * cursor.rowcount if cursor.description is None else cursor.fetchall()

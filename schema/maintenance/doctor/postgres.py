@@ -17,8 +17,8 @@ from schema.engine.database_url import display_name, postgres_address
 from schema.engine.errors import DirectoryError
 from schema.engine.model.field import lower_case
 from schema.engine.model.resource import Resource
-from schema.engine.postgres.replica import REMEMBERED
-from schema.engine.postgres.session import LAG, Connection, connect, meaning
+from schema.engine.postgres.replica import READ_OWN_WRITES_SECONDS
+from schema.engine.postgres.session import LAG_SQL, Connection, connect, translate_error
 from schema.engine.sql.dialect import postgres
 from schema.maintenance.doctor.finding import Finding, key_finding, migration_finding, tables_finding
 from schema.migrations import commands
@@ -85,7 +85,7 @@ async def _each(checks: dict[str, Check], connection: Connection) -> AsyncIterat
             async with connection.transaction(readonly=True):
                 yield await check(name, connection)
         except Exception as error:  # A check that fails is a finding as well.
-            reason = getattr(meaning(error), "detail", None) or str(error)
+            reason = getattr(translate_error(error), "detail", None) or str(error)
             yield Finding(name, f"the check failed: {reason}", "correct the problems above, then check again")
 
 
@@ -263,14 +263,17 @@ async def _check_replica(name: str, url: str) -> Finding:
     except DirectoryError as error:
         return Finding(name, f"{display_name(url)}: {error.detail}", advice)
     try:
-        (lag,) = await connection.fetchrow(LAG)
+        (lag,) = await connection.fetchrow(LAG_SQL)
     finally:
         connection.terminate()
     if lag is None:
         return Finding(name, f"{display_name(url)} is not a standby", "set it to a streaming replica of the primary")
     detail = f"{display_name(url)} is {lag:.1f} s behind"
-    if lag > REMEMBERED:
-        advice = f"beyond {REMEMBERED:.0f} s clients may not read their own writes: check what delays replication"
+    if lag > READ_OWN_WRITES_SECONDS:
+        advice = (
+            f"beyond {READ_OWN_WRITES_SECONDS:.0f} s clients may not read their own writes: "
+            "check what delays replication"
+        )
         return Finding(name, detail, advice)
     return Finding(name, detail=detail)
 

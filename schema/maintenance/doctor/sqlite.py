@@ -14,8 +14,8 @@ from pathlib import Path
 
 from schema.engine.model.field import lower_case
 from schema.engine.model.resource import Resource
-from schema.engine.sqlite.connection import LOG_LIMIT
-from schema.engine.sqlite.database_file import address, log_size
+from schema.engine.sqlite.connection import WAL_LIMIT
+from schema.engine.sqlite.database_file import file_uri, wal_size
 from schema.maintenance.doctor.finding import Finding, key_finding, migration_finding, tables_finding
 
 MEGABYTE = 2**20
@@ -31,11 +31,11 @@ def run_checks(
     resources: Sequence[Resource],
     *,
     min_free_space: int = MIN_FREE_SPACE,
-    max_log_size: int = 2 * LOG_LIMIT,
+    max_log_size: int = 2 * WAL_LIMIT,
 ) -> Iterator[Finding]:
     """Run all checks; sizes are in bytes."""
     try:
-        connection = sqlite3.connect(address(path), uri=True, timeout=5, isolation_level=None)
+        connection = sqlite3.connect(file_uri(path), uri=True, timeout=5, isolation_level=None)
     except sqlite3.Error as error:
         yield Finding("file", f"{path} cannot be opened: {error}", "check the path in DATABASE_URL and its permissions")
         return
@@ -128,13 +128,13 @@ def _lowered(text: str | None) -> str | None:
 def _check_free_space(path: str, minimum: int) -> Finding:
     free = shutil.disk_usage(Path(path).absolute().parent).free
     detail = f"{free / MEGABYTE:,.0f} MiB free"
-    if free >= max(minimum, log_size(path)):
+    if free >= max(minimum, wal_size(path)):
         return Finding("disk", detail=detail)
     return Finding("disk", f"only {detail}", "free some space: writes fail with 503 on a full disk")
 
 
 def _check_log(path: str, limit: int) -> Finding:
-    size = log_size(path)
+    size = wal_size(path)
     detail = f"the write-ahead log has {size / MEGABYTE:,.1f} MiB"
     if size <= limit:
         return Finding("log", detail=detail)

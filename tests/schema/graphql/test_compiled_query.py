@@ -121,7 +121,7 @@ async def test_root_fields_share_one_snapshot(executor, stored, database):
     statements: list[str] = []
     query = "{ a: users(first: 1) { totalCount } b: groups(first: 1) { nodes { name } } }"
 
-    async with Directory(str(database), watch=REPLAY.quiet(statements.append)) as directory:
+    async with Directory(str(database), on_statement=REPLAY.quiet(statements.append)) as directory:
         statements.clear()
         await executor.run(Request(query, {}), directory, ADMIN)
 

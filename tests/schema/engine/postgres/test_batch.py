@@ -9,7 +9,7 @@ import pytest
 from schema.engine.driver import ListQuery, RowQuery
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find, get
-from schema.engine.postgres.statement_timing import LONGEST, MOST, SHORT, StatementTiming
+from schema.engine.postgres.statement_timing import MAX_EXECUTIONS, SHORT, TARGET_SECONDS, StatementTiming
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, GROUP, USER
@@ -27,7 +27,7 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 async def watched(migrated):
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
     said: list[str] = []
-    async with Directory(migrated, deadline=5, watch=said.append) as directory:
+    async with Directory(migrated, deadline=5, on_statement=said.append) as directory:
         yield directory, said
 
 
@@ -212,33 +212,33 @@ async def test_new_records_of_several_kinds_made_at_the_same_moment_are_each_as_
     "took, together",
     [
         ([], 1),
-        ([LONGEST / 1000], MOST),
-        ([LONGEST / 4], 4),
+        ([TARGET_SECONDS / 1000], MAX_EXECUTIONS),
+        ([TARGET_SECONDS / 4], 4),
         ([SHORT * 0.9], 2),
         ([SHORT * 1.1], 1),
-        ([LONGEST / 100] * 9 + [SHORT * 5], 7),  # one that a busy machine held up
-        ([LONGEST / 100] + [SHORT * 5] * 30, 1),  # one that has become long
-        ([1.0] * 9 + [LONGEST / 100] * 20, MOST),  # one that has become short
+        ([TARGET_SECONDS / 100] * 9 + [SHORT * 5], 7),  # one that a busy machine held up
+        ([TARGET_SECONDS / 100] + [SHORT * 5] * 30, 1),  # one that has become long
+        ([1.0] * 9 + [TARGET_SECONDS / 100] * 20, MAX_EXECUTIONS),  # one that has become short
     ],
 )
 def test_those_go_together_that_make_a_short_trip(took, together):
-    pace = StatementTiming()
+    timing = StatementTiming()
     for seconds in took:
-        pace.note("SELECT 1", 1, seconds)
+        timing.observe("SELECT 1", 1, seconds)
 
-    assert pace.together("SELECT 1") == together
+    assert timing.batch_size("SELECT 1") == together
 
 
 def test_what_was_broken_off_goes_alone_for_a_while(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("schema.engine.postgres.statement_timing.monotonic", lambda: now[0])
-    pace = StatementTiming()
-    pace.overdue("SELECT 1")
-    pace.note("SELECT 1", 16, 0.001)
-    pace.note("SELECT 2", 16, 0.001)
+    timing = StatementTiming()
+    timing.run_separately("SELECT 1")
+    timing.observe("SELECT 1", 16, 0.001)
+    timing.observe("SELECT 2", 16, 0.001)
 
-    assert (pace.together("SELECT 1"), pace.together("SELECT 2")) == (1, MOST)
+    assert (timing.batch_size("SELECT 1"), timing.batch_size("SELECT 2")) == (1, MAX_EXECUTIONS)
 
     now[0] += 11
 
-    assert pace.together("SELECT 1") == MOST
+    assert timing.batch_size("SELECT 1") == MAX_EXECUTIONS

@@ -23,8 +23,8 @@ from schema.engine.errors import (
 )
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import RecordResult, create, find, get, update
-from schema.engine.postgres import reads
-from schema.engine.postgres.driver import UNKNOWN
+from schema.engine.postgres import driver
+from schema.engine.postgres.driver import OUTCOME_UNKNOWN
 from schema.engine.postgres.session import connect
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from schema.migrations.commands import migrate
@@ -47,7 +47,7 @@ def url(migrated):
 @pytest.fixture
 async def watched(url):
     said: list[str] = []
-    async with Directory(url, deadline=5, watch=said.append) as directory:
+    async with Directory(url, deadline=5, on_statement=said.append) as directory:
         said.clear()
         yield directory, said
 
@@ -247,7 +247,7 @@ async def test_a_write_whose_fate_is_unknown_says_so(watched, monkeypatch):
         await run(connection, sql)
 
     monkeypatch.setattr(type(database), "_run", lambda self, connection, sql: lose(connection, sql))
-    with pytest.raises(DatabaseUnavailable, match=UNKNOWN):
+    with pytest.raises(DatabaseUnavailable, match=OUTCOME_UNKNOWN):
         await update(directory.unit_of_work(ADMIN), USER, id, {"age": 2}, SHORT)
 
 
@@ -259,7 +259,7 @@ async def test_a_creation_is_begun_anew_only_where_the_database_said_that_it_was
         opened.append(await connect(*given))
         return opened[-1]
 
-    monkeypatch.setattr(reads, "connect", noted)
+    monkeypatch.setattr(driver, "connect", noted)
     async with Directory(url, deadline=5) as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         await make(unit_of_work)
@@ -283,7 +283,7 @@ async def test_a_creation_is_begun_anew_only_where_the_database_said_that_it_was
     if told:
         assert (len({str(it) for it in outcomes}), rows) == (3, 4)
     else:
-        assert [str(it) for it in outcomes] == [UNKNOWN] * 3
+        assert [str(it) for it in outcomes] == [OUTCOME_UNKNOWN] * 3
 
 
 async def test_a_write_that_lost_its_connection_before_the_commit_is_done_once(watched, url):

@@ -13,7 +13,7 @@ from api.settings import read
 from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.operations.records import create
-from schema.engine.postgres.session import READS_ALONE
+from schema.engine.postgres.session import READ_ONLY_MESSAGE
 from schema.engine.query.selection import Scalar, Selection
 from tests.conftest import BASE, HERE
 from tests.fixtures import postgres
@@ -73,7 +73,7 @@ def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(
     listed, ready = http_client.get("/users"), http_client.get("/health/ready")
 
     assert [(it.status_code, it.headers["retry-after"], it.json()["detail"]) for it in refused] == [
-        (503, "1", READS_ALONE)
+        (503, "1", READ_ONLY_MESSAGE)
     ] * 2
     assert asked.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
     assert (listed.status_code, len(listed.json()["items"])) == (200, 1)
@@ -96,7 +96,7 @@ async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url)
         take_changes(url)
 
         refused = [create(directory.unit_of_work(ADMIN), USER, ADA, SHORT) for _ in range(5)]
-        assert {str(error) for error in await asyncio.gather(*refused, return_exceptions=True)} == {READS_ALONE}
+        assert {str(error) for error in await asyncio.gather(*refused, return_exceptions=True)} == {READ_ONLY_MESSAGE}
         for _ in range(4):
             await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
 

@@ -31,7 +31,7 @@ DEADLINE = 0.8
 @pytest.fixture(autouse=True)
 def _lanes_alone(monkeypatch):
     """What is read at a glance has no deadline of this kind: `test_glance.py` is about that."""
-    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def test_an_interrupt_that_hits_another_makes_it_run_again(directory):
     task = asyncio.create_task(directory.read([(A_WHILE, ())]))
     for _ in range(3):
         await asyncio.sleep(0.01)
-        for reader in readers._all:
+        for reader in readers._readers:
             reader._connection.interrupt_now()
 
     assert not task.done()
@@ -170,7 +170,7 @@ async def test_records_looked_up_together_are_answered_though_one_has_gone(hasty
 
 
 async def test_too_many_who_wait_are_sent_away(hasty, monkeypatch):
-    monkeypatch.setattr(hasty.database._readers, "_gate", request_limit(1))
+    monkeypatch.setattr(hasty.database._readers, "_limit", request_limit(1))
 
     outcomes = await asyncio.gather(
         *(find(hasty.unit_of_work(ADMIN), USER, LIST, {"size": 1}) for _ in range(8)), return_exceptions=True

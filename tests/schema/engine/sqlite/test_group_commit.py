@@ -301,7 +301,7 @@ async def test_a_group_of_writes_under_a_lock_comes_to_its_deadline(database):
 @pytest.fixture
 def patient(monkeypatch):
     """However slow the machine is: what ends a wait is what the loop brings."""
-    monkeypatch.setattr(writer, "A_WHILE", 60.0)
+    monkeypatch.setattr(writer, "REGROUP_SECONDS", 60.0)
 
 
 async def test_those_who_come_back_one_by_one_are_committed_together_again(directory, unit_of_work, patient):
@@ -348,7 +348,7 @@ async def test_what_a_savepoint_puts_back_and_what_a_group_changes_stays_in_memo
 async def test_what_a_deletion_would_put_back_is_kept_in_a_file(database, repeat):
     """All that refer to a record go with it, and what is put back of a hundred thousand rows is 64 MiB."""
     said: list[str] = []
-    async with Directory(str(database), watch=said.append) as directory:
+    async with Directory(str(database), on_statement=said.append) as directory:
         id = await make(directory.unit_of_work(ADMIN))
         said.clear()
 

@@ -25,7 +25,7 @@ async def places(database):
     seen: list[tuple[str, bool]] = []
     here = threading.get_ident()
     watch = lambda statement: seen.append((statement, threading.get_ident() == here))  # noqa: E731
-    async with Directory(str(database), watch=watch) as directory:
+    async with Directory(str(database), on_statement=watch) as directory:
         seen.clear()
         yield directory, seen
 
@@ -47,8 +47,8 @@ async def test_a_long_read_is_broken_off_and_goes_to_a_lane(places):
 async def test_the_reads_of_one_turn_have_a_budget_together(places, monkeypatch):
     """Each is short by itself; those beyond the budget go to threads, so that the loop's thread is soon free."""
     directory, seen = places
-    monkeypatch.setattr(inline_reader, "MOST_IN_TURN", 10)
-    monkeypatch.setattr(inline_reader, "LONGEST", 1e9)
+    monkeypatch.setattr(inline_reader, "MAX_CHECKS_PER_TURN", 10)
+    monkeypatch.setattr(inline_reader, "MAX_SECONDS", 1e9)
     middling = LONG.replace("400000", "4000")
 
     found = await asyncio.gather(*(directory.read([(middling, ())]) for _ in range(20)))
@@ -64,8 +64,8 @@ async def test_the_reads_of_one_turn_have_a_budget_together(places, monkeypatch)
 
 async def test_a_read_is_long_by_the_clock_as_by_its_steps(places, monkeypatch):
     directory, seen = places
-    monkeypatch.setattr(inline_reader, "MOST_STEPS", 10**9)
-    monkeypatch.setattr(inline_reader, "LONGEST", 0.0)
+    monkeypatch.setattr(inline_reader, "MAX_INSTRUCTIONS", 10**9)
+    monkeypatch.setattr(inline_reader, "MAX_SECONDS", 0.0)
 
     assert await directory.read([(LONG, ())]) == [[(400000,)]]
     assert seen == [(LONG, True), (LONG, False)]
@@ -73,14 +73,14 @@ async def test_a_read_is_long_by_the_clock_as_by_its_steps(places, monkeypatch):
 
 @pytest.mark.parametrize(
     "most, longest, avoided",
-    [(0, 1e9, inline_reader.AVOIDED), (10**9, -1.0, inline_reader.BRIEFLY)],
+    [(0, 1e9, inline_reader.AVOID_SECONDS), (10**9, -1.0, inline_reader.AVOID_BRIEFLY_SECONDS)],
     ids=["by its steps", "by the clock"],
 )
 async def test_what_took_long_is_not_tried_again_for_a_while(places, monkeypatch, most, longest, avoided):
     directory, seen = places
     now = 1000.0
-    monkeypatch.setattr(inline_reader, "MOST_STEPS", most)
-    monkeypatch.setattr(inline_reader, "LONGEST", longest)
+    monkeypatch.setattr(inline_reader, "MAX_INSTRUCTIONS", most)
+    monkeypatch.setattr(inline_reader, "MAX_SECONDS", longest)
     monkeypatch.setattr(inline_reader, "monotonic", lambda: now)
     for wait in (0.0, avoided / 2, avoided):
         now = 1000.0 + wait
@@ -101,12 +101,12 @@ async def test_another_statement_is_still_read_at_a_glance(places):
 
 async def test_those_avoided_are_not_remembered_without_end(places, monkeypatch):
     directory, _ = places
-    monkeypatch.setattr(inline_reader, "LONGEST", -1.0)
-    monkeypatch.setattr(inline_reader, "MOST_AVOIDED", 3)
+    monkeypatch.setattr(inline_reader, "MAX_SECONDS", -1.0)
+    monkeypatch.setattr(inline_reader, "MAX_AVOIDED", 3)
 
     for number in range(10):
         await directory.read([(f"{LONG} -- {number}", ())])
-        assert len(directory.database._glance._avoided) <= 3
+        assert len(directory.database._inline_reader._avoided) <= 3
 
 
 async def test_steps_that_go_together_are_of_one_moment(places, database):
@@ -192,7 +192,7 @@ async def test_what_fails_is_told_by_a_lane(places, database):
 
 async def test_a_lock_is_not_waited_for_on_the_loop_s_thread(places):
     directory, _ = places
-    assert directory.database._glance._connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
+    assert directory.database._inline_reader._connection.execute("PRAGMA busy_timeout").fetchall() == [(0,)]
 
 
 async def test_nothing_is_written_at_a_glance(places):

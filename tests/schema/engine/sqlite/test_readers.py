@@ -22,7 +22,7 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 @pytest.fixture(autouse=True)
 def _lanes_alone(monkeypatch):
-    monkeypatch.setattr(InlineReader, "read", lambda self, steps, hold: None)
+    monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
 
 
 @pytest.fixture
