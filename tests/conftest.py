@@ -285,7 +285,7 @@ def over(service: TestClient, directory: Directory) -> Iterator[Directory]:
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the service's database is told, statement by statement. Clear it where the count is to begin."""
-    for limit in ("LONGEST", "MOST_STEPS"):  # what is broken off at a glance and goes to a lane counts twice
+    for limit in ("MAX_SECONDS", "MAX_INSTRUCTIONS"):  # what is broken off at a glance and goes to a lane counts twice
         monkeypatch.setattr(f"schema.engine.sqlite.inline_reader.{limit}", 10**9)
     return []
 

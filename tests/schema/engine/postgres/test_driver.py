@@ -392,7 +392,7 @@ async def test_a_pooler_that_nobody_mentioned_is_told_at_the_start(url, monkeypa
     """Behind one, who says to serve the connection is another than who serves it."""
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda connection: 1)
 
-    with pytest.raises(DatabaseMisconfigured, match="a pooler stands before the database: say pgbouncer=true"):
+    with pytest.raises(DatabaseMisconfigured, match="leads to a connection pooler: add pgbouncer=true"):
         await Directory(url).open()
     for declared in ("true", "false"):
         async with Directory(f"{url}&pgbouncer={declared}") as directory:

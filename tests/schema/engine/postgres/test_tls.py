@@ -164,13 +164,17 @@ async def test_it_is_in_the_clear_where_that_is_asked_for(front):
 
 
 REFUSED = {
-    "nobody whom we trust": ("sslmode=verify-ca&sslrootcert={theirs}", "127.0.0.1", "of nobody who is trusted"),
-    "nor for the name": ("sslmode=verify-full&sslrootcert={theirs}", "localhost", "of nobody who is trusted"),
+    "nobody whom we trust": (
+        "sslmode=verify-ca&sslrootcert={theirs}",
+        "127.0.0.1",
+        "not signed by a trusted authority",
+    ),
+    "nor for the name": ("sslmode=verify-full&sslrootcert={theirs}", "localhost", "not signed by a trusted authority"),
     "another name": ("sslmode=verify-full&sslrootcert={ours}", "127.0.0.1", "for another host than"),
-    "the machine does not know it": ("sslrootcert=system", "localhost", "of nobody who is trusted"),
+    "the machine does not know it": ("sslrootcert=system", "localhost", "not signed by a trusted authority"),
     "no such file": ("sslmode=verify-ca&sslrootcert=/no/such.crt", "localhost", "sslrootcert in DATABASE_URL names"),
-    "a file of something else": ("sslmode=verify-ca&sslrootcert={junk}", "localhost", "TLS with the database fails"),
-    "no such mode": ("sslmode=perhaps", "localhost", "see to its parameters"),
+    "a file of something else": ("sslmode=verify-ca&sslrootcert={junk}", "localhost", "TLS with the database failed"),
+    "no such mode": ("sslmode=perhaps", "localhost", "has a parameter that is unknown"),
 }
 
 
@@ -209,7 +213,7 @@ async def test_a_certificate_that_has_expired_is_refused_and_the_next_one_taken(
 async def test_a_server_without_tls_is_refused_where_there_must_be_some(front):
     front.shown = None
 
-    with pytest.raises(DatabaseMisconfigured, match="speaks no TLS"):
+    with pytest.raises(DatabaseMisconfigured, match="does not support TLS"):
         await asked(over(front, "sslmode=require"))
     await asked(over(front, "sslmode=prefer"))
 
@@ -230,7 +234,7 @@ def test_the_commands_say_it_too_and_keep_the_password_to_themselves(front, pape
     result = CliRunner().invoke(app, command, env={"TANDEM_ENV": "production", "DATABASE_URL": url})
 
     assert result.exit_code == 1
-    assert "of nobody who is trusted" in result.output
+    assert "not signed by a trusted authority" in result.output
     assert "hush" not in result.output
 
 
