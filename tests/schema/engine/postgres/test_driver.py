@@ -235,20 +235,20 @@ async def test_a_read_is_repeated_once_when_its_connection_is_lost_in_the_midst(
     assert len(said) == 2
 
 
-async def test_a_write_whose_fate_is_unknown_says_so(watched, monkeypatch):
-    directory, _ = watched
-    id = await make(directory.unit_of_work(ADMIN))
-    database = directory.database
-    run = database._run
+async def test_a_connection_lost_during_a_commit_leaves_the_outcome_unknown(watched, monkeypatch):
+    unit_of_work = watched[0].unit_of_work(ADMIN)
+    id = await make(unit_of_work)
+    execute = asyncpg.Connection.execute
 
-    async def lose(connection, sql):
+    async def lose_at_commit(connection, sql, *args, **options):
         if sql == "COMMIT":
             connection.terminate()
-        await run(connection, sql)
+        return await execute(connection, sql, *args, **options)
 
-    monkeypatch.setattr(type(database), "_run", lambda self, connection, sql: lose(connection, sql))
+    monkeypatch.setattr(asyncpg.Connection, "execute", lose_at_commit)
+
     with pytest.raises(DatabaseUnavailable, match=OUTCOME_UNKNOWN):
-        await update(directory.unit_of_work(ADMIN), USER, id, {"age": 2}, SHORT)
+        await update(unit_of_work, USER, id, {"age": 2}, SHORT)
 
 
 @pytest.mark.parametrize("told", [True, False])
