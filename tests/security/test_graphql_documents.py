@@ -1,5 +1,5 @@
-"""A hostile document or body is refused in order: no answer of 500, no name given away, no message of any length, and
-others do not wait while it is read."""
+"""Hostile documents and bodies get an orderly response: no 500, no names of the schema, messages of bounded length; and
+they do not block the event loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def posted(query: str, variables: object = None) -> bytes:
 
 
 def doubled(times: int) -> str:
-    """Fragments that each ask for the next one twice."""
+    """Fragments that each spread the next one twice."""
     chain = "".join(f" fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(times))
     return f"{{ ...F0 }}{chain} fragment F{times} on Query {{ __typename }}"
 
@@ -84,32 +84,32 @@ HOSTILE: dict[str, bytes] = {
 
 
 @pytest.fixture(scope="module")
-def house(template, tmp_path_factory):
+def database_file(template, tmp_path_factory):
     return shutil.copy(template, tmp_path_factory.mktemp("documents") / "tandem.db")
 
 
 @pytest.fixture(scope="module")
-def http_client(house):
+def http_client(database_file):
     with ExitStack() as stack:
-        yield stack.enter_context(TestClient(create_app(production(house)), base_url=BASE))
+        yield stack.enter_context(TestClient(create_app(production(database_file)), base_url=BASE))
 
 
 @pytest.fixture(scope="module")
-def keys(house):
-    return {role: bearer(key(house, role)) for role in ROLES}
+def keys(database_file):
+    return {role: bearer(key(database_file, role)) for role in ROLES}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_documents_get_an_orderly_response(http_client, keys, name):
     for role in (*ROLES, None):
-        answer = http_client.post(
+        response = http_client.post(
             "/graphql", content=HOSTILE[name], headers={"content-type": "application/json", **keys.get(role, {})}
         )
 
-        assert answer.status_code in ((200, 400, 413) if role else (401,))
-        assert len(answer.content) < 65_536
-        assert "INTERNAL" not in answer.text
-        assert "Traceback" not in answer.text
+        assert response.status_code in ((200, 400, 413) if role else (401,))
+        assert len(response.content) < 65_536
+        assert "INTERNAL" not in response.text
+        assert "Traceback" not in response.text
 
 
 FILTERED = "{ users(filter: $f) { totalCount } }"
@@ -139,22 +139,22 @@ CONDITIONS: dict[str, tuple[str, object, bool]] = {
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_filter_conditions_are_limited(http_client, keys, name):
-    query, conditions, fits = CONDITIONS[name]
+    query, conditions, allowed = CONDITIONS[name]
     body = {"query": f"query({F}) {query}", "variables": {"f": conditions}}
 
-    # The third time there is a plan that may be taken again: what was counted for it must not count twice.
-    answers = [http_client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
+    # The third time uses a cached plan: conditions must not be counted twice.
+    responses = [http_client.post("/graphql", json=body, headers=keys["reader"]).json() for _ in range(3)]
 
-    for answer in answers:
-        assert ("data" in answer) == fits
-        assert fits or answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    for response in responses:
+        assert ("data" in response) == allowed
+        assert allowed or response["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
 def test_conditions_of_a_new_filter_are_counted_once(http_client, keys):
-    asked = f"query({F}) {FILTERED}"
+    query = f"query({F}) {FILTERED}"
 
     for parts in ([ONE], [ONE] * 2, [ONE] * 98, [ONE] * 99):
-        body = {"query": asked, "variables": {"f": {"or": parts}}}
+        body = {"query": query, "variables": {"f": {"or": parts}}}
         assert "errors" not in http_client.post("/graphql", json=body, headers=keys["reader"]).json()
 
 
@@ -169,25 +169,29 @@ def test_conditions_of_a_new_filter_are_counted_once(http_client, keys):
     ],
 )
 def test_messages_suggest_no_names(http_client, keys, query, variables):
-    answers = [http_client.post("/graphql", content=posted(query, variables), headers=JSON | keys[it]) for it in ROLES]
+    responses = [
+        http_client.post("/graphql", content=posted(query, variables), headers=JSON | keys[role]) for role in ROLES
+    ]
 
-    assert all("errors" in answer.json() for answer in answers)
-    assert "ou mean" not in answers[0].text
+    assert all("errors" in response.json() for response in responses)
+    assert "ou mean" not in responses[0].text
 
 
 def test_equal_errors_are_merged_with_their_locations(http_client, keys):
-    answer = http_client.post(
+    response = http_client.post(
         "/graphql", content=posted("{ __typename @aa @aa @aa }"), headers=JSON | keys["reader"]
     ).json()
 
-    assert [error["message"] for error in answer["errors"]] == ["Unknown directive '@aa'."]
-    assert len(answer["errors"][0]["locations"]) == 3
+    assert [error["message"] for error in response["errors"]] == ["Unknown directive '@aa'."]
+    assert len(response["errors"][0]["locations"]) == 3
 
 
 def test_a_long_message_is_truncated(http_client, keys):
-    answer = http_client.post("/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]).json()
+    response = http_client.post(
+        "/graphql", content=posted("{" + "a" * 9000 + "}"), headers=JSON | keys["reader"]
+    ).json()
 
-    assert len(answer["errors"][0]["message"]) == MAX_MESSAGE_LENGTH + 1
+    assert len(response["errors"][0]["message"]) == MAX_MESSAGE_LENGTH + 1
 
 
 JSON = {"content-type": "application/json"}
@@ -195,12 +199,12 @@ JSON = {"content-type": "application/json"}
 
 @pytest.mark.usefixtures("once")
 async def test_a_long_document_does_not_block_the_event_loop(directory: Directory, monkeypatch):
-    """It is read beside the event loop, and no two at a time."""
+    """It is parsed in a thread, one document at a time."""
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
-    readers: list[int] = []
+    validated_in: list[int] = []
 
-    def validate(*given):
-        readers.append(threading.get_ident())
+    def validate(*arguments):
+        validated_in.append(threading.get_ident())
         time.sleep(0.01)
         return []
 
@@ -210,12 +214,12 @@ async def test_a_long_document_does_not_block_the_event_loop(directory: Director
         await executor.run(Request(f"{{ a{number}: __typename {' ' * blanks}}}", {}), directory, Actor())
 
     await asyncio.gather(*(ask(number, documents.SHORT) for number in range(5)))
-    others = set(readers)
+    threads = set(validated_in)
     await ask(0, 0)
 
-    assert (len(readers), len(others)) == (6, 1)
-    assert threading.get_ident() not in others
-    assert readers[-1] == threading.get_ident()
+    assert (len(validated_in), len(threads)) == (6, 1)
+    assert threading.get_ident() not in threads
+    assert validated_in[-1] == threading.get_ident()
 
 
 async def test_a_long_document_gets_the_same_errors_as_a_short_one(directory: Directory):

@@ -1,6 +1,7 @@
-"""GraphQL over WebSocket keeps to `graphql-transport-ws`, to the limits, and to who may: each breach has its code.
+"""GraphQL over WebSocket: the protocol `graphql-transport-ws`, limits, and access. Each violation has its close code.
 
-Frames are put into the door by hand, so that nothing depends on the pace of a network; a real server comes at the end.
+Most tests pass frames to the handler directly, so that nothing depends on the speed of a network; the last use a real
+server.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { fir
 CREATED = {"createUser": {"user": {"firstName": "Ada"}}}
 URL = "ws://127.0.0.1:8000/graphql"
 SAFE = 5.0
-# What a server says of itself that can refuse a handshake by an answer.
-REFUSING: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
+# The extension of a server that can refuse a handshake with a response.
+DENIAL_RESPONSE: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 def subscribe(id: str = "1", query: str = "{ __typename }", **more: Any) -> dict[str, Any]:
@@ -282,7 +283,7 @@ async def test_a_pong_carries_the_payload_of_the_ping(open_socket, payload):
 
 # Messages that end a socket.
 
-BREACHES = [
+VIOLATIONS = [
     ("no JSON", "{", 4400),
     ("nothing", "", 4400),
     ("an array", [INIT], 4400),
@@ -315,7 +316,7 @@ BREACHES = [
 ]
 
 
-@pytest.mark.parametrize("message, code", [pytest.param(*case[1:], id=case[0]) for case in BREACHES])
+@pytest.mark.parametrize("message, code", [pytest.param(*case[1:], id=case[0]) for case in VIOLATIONS])
 @pytest.mark.parametrize("acknowledged", [True, False])
 async def test_an_invalid_message_ends_the_socket(open_socket, acknowledged, message, code):
     peer = open_socket()
@@ -472,19 +473,19 @@ async def test_a_credential_that_cannot_be_checked_is_not_accepted(peer, authent
     assert await peer.close_code() == 1013
 
 
-@pytest.mark.parametrize("step", ["init", "operation"])
-async def test_an_internal_error_hides_its_cause(open_socket, authenticator, caplog, step):
+@pytest.mark.parametrize("message", ["init", "operation"])
+async def test_an_internal_error_hides_its_cause(open_socket, authenticator, caplog, message):
     peer = open_socket()
-    if step == "operation":
+    if message == "operation":
         peer.send(INIT)
         await peer.receive_all(2)
     authenticator.error = RuntimeError("secret")
-    peer.send(INIT if step == "init" else subscribe())
+    peer.send(INIT if message == "init" else subscribe())
 
-    received = await peer.receive_all(2 if step == "init" else 1)
+    received = await peer.receive_all(2 if message == "init" else 1)
 
     assert "secret" not in json.dumps(received)
-    assert received[-1].get("code") == 4500 if step == "init" else received[-1]["type"] == "error"
+    assert received[-1].get("code") == 4500 if message == "init" else received[-1]["type"] == "error"
     assert "secret" in caplog.text
 
 
@@ -547,10 +548,10 @@ async def test_sockets_over_the_limit_are_refused(open_socket, authenticator):
     handler = WebSocketHandler(executor(), authenticator, sockets=2)
     first, _ = [await initialised(open_socket(handler)) for _ in range(2)]
 
-    with_answer = open_socket(handler, extensions={"websocket.http.response": {}})
+    with_response = open_socket(handler, extensions={"websocket.http.response": {}})
     without = open_socket(handler)
 
-    start, body, _ = await with_answer.receive_all(3)
+    start, body, _ = await with_response.receive_all(3)
     assert (start["status"], json.loads(body["body"])["code"]) == (503, "OVERLOADED")
     assert dict(start["headers"])[b"retry-after"]
     assert await without.close_code() == 1013
@@ -601,7 +602,7 @@ async def test_sockets_without_a_credential_are_limited_by_address(open_socket):
     first, _ = [open_socket(handler) for _ in range(2)]
     await until(lambda: handler.open == 2)
 
-    start, body, _ = await open_socket(handler, **REFUSING).receive_all(3)
+    start, body, _ = await open_socket(handler, **DENIAL_RESPONSE).receive_all(3)
     first.send({**INIT, "payload": {"Authorization": "Bearer a"}})
     await first.receive_all(2)
     others = [open_socket(handler, client=("192.0.2.1", 1)), open_socket(handler)]
@@ -609,7 +610,7 @@ async def test_sockets_without_a_credential_are_limited_by_address(open_socket):
     assert (start["status"], json.loads(body["body"])["code"]) == (429, "RATE_LIMITED")
     assert dict(start["headers"])[b"retry-after"] == b"5"
     assert [(await peer.receive())["type"] for peer in others] == ["websocket.accept"] * 2
-    assert (await open_socket(handler, **REFUSING).receive())["status"] == 429
+    assert (await open_socket(handler, **DENIAL_RESPONSE).receive())["status"] == 429
 
 
 class NamedCredential(FakeAuthenticator):
@@ -662,12 +663,12 @@ async def test_a_socket_without_a_credential_counts_until_it_ends(open_socket, i
         await initialised(peer)
     await until(lambda: handler.open == 1)
 
-    refused = await open_socket(handler, **REFUSING).receive()
+    refused = await open_socket(handler, **DENIAL_RESPONSE).receive()
     peer.disconnect()
     await peer.task
 
     assert refused["status"] == 429
-    assert (await open_socket(handler, **REFUSING).receive())["type"] == "websocket.accept"
+    assert (await open_socket(handler, **DENIAL_RESPONSE).receive())["type"] == "websocket.accept"
 
 
 @pytest.mark.parametrize(
@@ -782,9 +783,9 @@ def request(query: str) -> Any:
 
 async def test_a_disconnected_socket_is_not_counted(open_socket, authenticator):
     handler = WebSocketHandler(executor(), authenticator, sockets=1)
-    for moment in range(4):
+    for count in range(4):
         peer = open_socket(handler)
-        peer.send(*[INIT, subscribe("1"), subscribe("2", CREATE)][:moment])
+        peer.send(*[INIT, subscribe("1"), subscribe("2", CREATE)][:count])
         await peer.receive()
         peer.disconnect()
         await asyncio.wait_for(peer.task, SAFE)

@@ -1,5 +1,5 @@
-"""A WebSocket gets nothing that a request does not get: its guesses are counted, its operations take places and points,
-its address is not in the log with a query, and a peer that reads nothing does not keep the connection."""
+"""A WebSocket has the same costs as a request: invalid credentials count, operations take points and count for the
+concurrency limit, its query string is not logged, and a client that reads nothing is disconnected."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
-from api.graphql.websocket.handler import WebSocketHandler
+from api.graphql.websocket.handler import CHECK_SECONDS
 from api.graphql.websocket.session import PROTOCOL
 from api.middleware.response import request_limit
-from api.server.http.websocket import WebSocketProtocol
+from api.server.protocol import websocket_protocol
 from tests.conftest import BASE, settings_for
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, read_answer, serving
@@ -32,7 +32,7 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
 )
-MUCH = "x" * 30_000_000
+LARGE_TEXT = "x" * 30_000_000
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def opened(http_client: TestClient, credential: str) -> Iterator[WebSocketTestSe
 
 
 def ask(session: WebSocketTestSession, query: str) -> Any:
-    """What comes first of the answer to an operation; the rest is taken, too."""
+    """Run an operation; returns the first message of its response, and reads the rest."""
     session.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
     first = session.receive_json()
     if first["type"] == "next":
@@ -58,14 +58,14 @@ def ask(session: WebSocketTestSession, query: str) -> Any:
 
 
 def remaining(http_client: TestClient) -> int:
-    """The points that the client's address has left, of which this request takes one."""
-    found = re.search(r"r=(\d+)", http_client.get("/nothing").headers["ratelimit"])
-    assert found
-    return int(found[1])
+    """The points that remain for the client's address after this request, which takes one."""
+    match = re.search(r"r=(\d+)", http_client.get("/nothing").headers["ratelimit"])
+    assert match
+    return int(match[1])
 
 
 def test_invalid_credentials_are_charged_to_the_address(database):
-    """The handshake is a point, and so is the init."""
+    """Handshake and init cost a point each."""
     good, codes = key(database, "reader"), []
     with service(database, TANDEM_RATE="6") as http_client:
         for number in range(3):
@@ -75,10 +75,10 @@ def test_invalid_credentials_are_charged_to_the_address(database):
 
         with pytest.raises(WebSocketDenialResponse) as refused, opened(http_client, good):
             pass
-        other_door = http_client.get("/users", headers=bearer("guess-5"))
+        rest = http_client.get("/users", headers=bearer("guess-5"))
 
     assert codes == [4403] * 3
-    assert refused.value.status_code == other_door.status_code == 429
+    assert refused.value.status_code == rest.status_code == 429
     assert refused.value.json()["code"] == "RATE_LIMITED"
     assert {"retry-after", "ratelimit", "ratelimit-policy", "x-request-id"} <= set(refused.value.headers)
 
@@ -92,10 +92,10 @@ def test_a_handshake_with_a_valid_credential_is_charged_to_it(database):
         with http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=bearer(good)) as session:
             session.send_json({"type": "connection_init"})
             ack = session.receive_json()
-        answer = http_client.get("/users", headers=bearer(good))
+        response = http_client.get("/users", headers=bearer(good))
 
     assert ack == ACK
-    assert answer.headers["ratelimit"].startswith('"default";r=6;')  # two requests, a handshake, an init
+    assert response.headers["ratelimit"].startswith('"default";r=6;')  # two requests, a handshake, an init
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_message_before_the_init_is_charged_to_the_address(database, sent, end
 
 
 def test_messages_are_charged_by_size(database):
-    """By the credential's own rate, once the socket has shown one."""
+    """After the init, to the credential."""
     good = key(database, "reader", rate=1000)
     sizes = {1: 1, 16_000: 1, 17_000: 2, 100_000: 7}
     with service(database, TANDEM_RATE="1000") as http_client, opened(http_client, good) as session:
@@ -166,16 +166,16 @@ def test_messages_are_charged_by_size(database):
 
 
 def test_operations_are_charged(database):
-    """A query is a point, a mutation five."""
+    """A query costs a point, a mutation five."""
     good = key(database, "admin", rate=7)
     group = 'mutation { createGroup(input: {name: "A"}) { group { name } } }'
     with service(database) as http_client, opened(http_client, good) as session:
         assert session.receive_json() == ACK
 
-        answers = [ask(session, query) for query in ("{ __typename }", group, "{ __typename }", "{ __typename }")]
+        responses = [ask(session, query) for query in ("{ __typename }", group, "{ __typename }", "{ __typename }")]
 
-    assert [answer["type"] for answer in answers] == ["next", "next", "next", "error"]
-    assert answers[-1]["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert [response["type"] for response in responses] == ["next", "next", "next", "error"]
+    assert responses[-1]["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
 @pytest.mark.parametrize(
@@ -207,17 +207,16 @@ def test_an_operation_refused_by_overload_is_charged(database):
         assert session.receive_json() == ACK
         http_client.app.state.concurrency_limit = request_limit(0)  # type: ignore[attr-defined]
 
-        answers = [ask(session, "{ __typename }") for _ in range(2)]
+        responses = [ask(session, "{ __typename }") for _ in range(2)]
 
-    assert [it["payload"][0]["extensions"]["code"] for it in answers] == ["OVERLOADED", "RATE_LIMITED"]
+    assert [response["payload"][0]["extensions"]["code"] for response in responses] == ["OVERLOADED", "RATE_LIMITED"]
 
 
-def test_checking_the_credential_is_free(database, monkeypatch):
-    monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "check_seconds", 0.01)
+def test_checking_the_credential_is_free(database):
     good = key(database, "admin", rate=1)
     with service(database) as http_client, opened(http_client, good) as session:
         session.receive_json()
-        time.sleep(0.2)
+        time.sleep(CHECK_SECONDS + 0.2)
 
         assert ask(session, "{ __typename }")["type"] == "next"
 
@@ -225,15 +224,15 @@ def test_checking_the_credential_is_free(database, monkeypatch):
 def test_operations_count_for_the_concurrency_limit(database):
     with service(database) as http_client, opened(http_client, key(database, "reader")) as session:
         session.receive_json()
-        gate = http_client.app.state.concurrency_limit  # type: ignore[attr-defined]
-        usual = gate.available
+        limit = http_client.app.state.concurrency_limit  # type: ignore[attr-defined]
+        before = limit.available
 
         ask(session, "{ __typename }")
-        left = gate.available
+        after = limit.available
         http_client.app.state.concurrency_limit = request_limit(0)  # type: ignore[attr-defined]
         refused = ask(session, "{ __typename }")
 
-    assert (left, refused["type"]) == (usual, "error")
+    assert (after, refused["type"]) == (before, "error")
     assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
 
 
@@ -242,47 +241,45 @@ def test_the_query_string_of_a_socket_is_not_logged(database, caplog, monkeypatc
     with serving(create_app(settings_for(database))) as port, connected(port) as connection:
         monkeypatch.setattr(uvicorn, "handlers", [caplog.handler])
         uvicorn.setLevel(logging.INFO)
-        uvicorn.info("it is heard")
+        uvicorn.info("logged")
         connection.sendall(UPGRADE)
         with connection.makefile("rb") as received:
             status, _, _ = read_answer(received)
 
     assert status == 101
-    assert "it is heard" in caplog.text
+    assert "logged" in caplog.text
     assert "a-secret" not in caplog.text
 
 
 async def flood(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says much, and is done."""
+    """An application that sends one large message."""
     if scope["type"] == "lifespan":
-        for kind in ("startup", "shutdown"):
+        for phase in ("startup", "shutdown"):
             await receive()
-            await send({"type": f"lifespan.{kind}.complete"})
+            await send({"type": f"lifespan.{phase}.complete"})
         return
     await receive()
     await send({"type": "websocket.accept"})
-    await send({"type": "websocket.send", "text": MUCH})
+    await send({"type": "websocket.send", "text": LARGE_TEXT})
 
 
-def test_a_connection_that_reads_nothing_is_closed(monkeypatch):
-    monkeypatch.setattr(WebSocketProtocol, "parting", 0.1)
-
-    with serving(flood) as port, connected(port) as connection:
+def test_a_connection_that_reads_nothing_is_closed():
+    with serving(flood, websocket=websocket_protocol(close_seconds=0.1)) as port, connected(port) as connection:
         connection.sendall(UPGRADE)
         time.sleep(4)
-        heard = 0
+        received = 0
         with contextlib.suppress(ConnectionResetError):
-            while some := connection.recv(2**20):
-                heard += len(some)
+            while chunk := connection.recv(2**20):
+                received += len(chunk)
 
-    assert heard < len(MUCH) / 2
+    assert received < len(LARGE_TEXT) / 2
 
 
 def test_a_connection_that_reads_gets_everything():
     with serving(flood) as port, connected(port) as connection:
         connection.sendall(UPGRADE)
-        heard = 0
-        while some := connection.recv(2**20):
-            heard += len(some)
+        received = 0
+        while chunk := connection.recv(2**20):
+            received += len(chunk)
 
-    assert heard > len(MUCH)
+    assert received > len(LARGE_TEXT)

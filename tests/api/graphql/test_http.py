@@ -1,4 +1,4 @@
-"""GraphQL over HTTP is what the specification's draft says: media types, statuses, methods, and bodies of every kind.
+"""GraphQL over HTTP follows the draft specification: media types, statuses, methods, and request bodies.
 
 https://graphql.github.io/graphql-over-http/draft/
 """
@@ -12,17 +12,17 @@ import pytest
 JSON, RESPONSE = "application/json", "application/graphql-response+json"
 HELLO = '{ greeting(name: "Ada") }'
 HELLO_ADA = {"data": {"greeting": "Hello, Ada!"}}
-MAKE = 'mutation { createGroup(input: {name: "Engine"}) { group { name } } }'
+CREATE_GROUP = 'mutation { createGroup(input: {name: "Engine"}) { group { name } } }'
 
 
 def post(http_client, body, **headers):
-    """A request as it was written, to the last byte."""
+    """Send a body; bytes are sent as they are."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return http_client.post("/graphql", content=content, headers={"content-type": JSON, **headers})
 
 
-def media_type(answer):
-    return answer.headers["content-type"].partition(";")[0]
+def media_type(response):
+    return response.headers["content-type"].partition(";")[0]
 
 
 @pytest.mark.parametrize(
@@ -43,21 +43,21 @@ def media_type(answer):
         (f"{JSON};q=0, {RESPONSE}", RESPONSE),
     ],
 )
-def test_the_answer_is_in_the_media_type_that_is_wanted_most(http_client, accept, media):
+def test_the_response_has_the_preferred_media_type(http_client, accept, media):
     headers = {} if accept is None else {"accept": accept}
 
-    answer = post(http_client, {"query": HELLO}, **headers)
+    response = post(http_client, {"query": HELLO}, **headers)
 
-    assert (answer.status_code, media_type(answer), answer.json()) == (200, media, HELLO_ADA)
-    assert answer.headers["content-type"].endswith("; charset=utf-8")
+    assert (response.status_code, media_type(response), response.json()) == (200, media, HELLO_ADA)
+    assert response.headers["content-type"].endswith("; charset=utf-8")
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", f"{JSON};q=0", "image/*"])
-def test_a_media_type_that_we_do_not_have_is_406(http_client, accept):
+def test_an_unavailable_media_type_is_406(http_client, accept):
     assert post(http_client, {"query": HELLO}, accept=accept).status_code == 406
 
 
-NO_REQUEST = {
+UNREADABLE = {
     "null": b"null",
     "a list": b"[]",
     "a batch": b'[{"query": "{ __typename }"}]',
@@ -88,19 +88,19 @@ NO_REQUEST = {
 }
 
 
-@pytest.mark.parametrize("body", NO_REQUEST.values(), ids=NO_REQUEST)
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
 def test_an_unreadable_body_is_400_with_a_message(http_client, body, media):
-    answer = post(http_client, body, accept=media)
+    response = post(http_client, body, accept=media)
 
-    assert (answer.status_code, media_type(answer)) == (413 if len(body) > 128 * 1024 else 400, media)
-    (error,) = answer.json()["errors"]
+    assert (response.status_code, media_type(response)) == (413 if len(body) > 128 * 1024 else 400, media)
+    (error,) = response.json()["errors"]
     assert error["message"]
-    assert error["extensions"]["code"] == ("PAYLOAD_TOO_LARGE" if answer.status_code == 413 else "BAD_REQUEST")
-    assert "data" not in answer.json()
+    assert error["extensions"]["code"] == ("PAYLOAD_TOO_LARGE" if response.status_code == 413 else "BAD_REQUEST")
+    assert "data" not in response.json()
 
 
-NOT_RUN = {
+REQUEST_ERRORS = {
     "syntax": ({"query": "{"}, "GRAPHQL_PARSE_FAILED"),
     "nothing": ({"query": ""}, "GRAPHQL_PARSE_FAILED"),
     "a comment": ({"query": "# nothing"}, "GRAPHQL_PARSE_FAILED"),
@@ -123,15 +123,15 @@ NOT_RUN = {
 }
 
 
-@pytest.mark.parametrize("request_body, code", NOT_RUN.values(), ids=NOT_RUN)
+@pytest.mark.parametrize("request_body, code", REQUEST_ERRORS.values(), ids=REQUEST_ERRORS)
 @pytest.mark.parametrize("media, status", [(JSON, 200), (RESPONSE, 400)], ids=["json", "response"])
 def test_a_request_error_has_errors_and_no_data(http_client, request_body, code, media, status):
-    answer = post(http_client, request_body, accept=media)
+    response = post(http_client, request_body, accept=media)
 
-    assert (answer.status_code, media_type(answer)) == (status, media)
-    assert "data" not in answer.json()
-    assert {error["extensions"]["code"] for error in answer.json()["errors"]} == {code}
-    assert all(error["message"] for error in answer.json()["errors"])
+    assert (response.status_code, media_type(response)) == (status, media)
+    assert "data" not in response.json()
+    assert {error["extensions"]["code"] for error in response.json()["errors"]} == {code}
+    assert all(error["message"] for error in response.json()["errors"])
 
 
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
@@ -144,10 +144,10 @@ def test_a_request_error_has_errors_and_no_data(http_client, request_body, code,
     ],
 )  # fmt: skip
 def test_an_executed_operation_is_200_even_with_errors(http_client, query, data, media):
-    answer = post(http_client, {"query": query}, accept=media)
+    response = post(http_client, {"query": query}, accept=media)
 
-    assert (answer.status_code, answer.json()["data"]) == (200, data)
-    assert ("errors" in answer.json()) == (data is None)
+    assert (response.status_code, response.json()["data"]) == (200, data)
+    assert ("errors" in response.json()) == (data is None)
 
 
 def test_an_error_has_its_path_location_and_code(http_client):
@@ -172,10 +172,10 @@ def test_get_runs_queries(http_client):
 
 @pytest.mark.parametrize("media", [JSON, RESPONSE], ids=["json", "response"])
 def test_get_changes_nothing(http_client, media):
-    answer = http_client.get("/graphql", params={"query": MAKE}, headers={"accept": media})
+    response = http_client.get("/graphql", params={"query": CREATE_GROUP}, headers={"accept": media})
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.json()["errors"][0]["extensions"]["code"] == "METHOD_NOT_ALLOWED"
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.json()["errors"][0]["extensions"]["code"] == "METHOD_NOT_ALLOWED"
     assert http_client.get("/groups?count=exact").json()["total"] == 0
 
 
@@ -193,9 +193,9 @@ def test_get_changes_nothing(http_client, media):
     ids=str,
 )
 def test_an_invalid_query_string_is_400(http_client, params):
-    answer = http_client.get("/graphql", params=params, headers={"accept": RESPONSE})
+    response = http_client.get("/graphql", params=params, headers={"accept": RESPONSE})
 
-    assert (answer.status_code, media_type(answer)) == (400, RESPONSE)
+    assert (response.status_code, media_type(response)) == (400, RESPONSE)
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,12 @@ def test_optional_members_may_be_null_and_others_are_ignored(http_client, member
     ],
 )
 def test_a_body_of_another_type_is_415(http_client, media):
-    """Which also keeps a form of another site from sending one."""
-    answer = http_client.post("/graphql", content=json.dumps({"query": MAKE}), headers={"content-type": media})
+    """This also prevents forms of other sites from sending requests."""
+    response = http_client.post(
+        "/graphql", content=json.dumps({"query": CREATE_GROUP}), headers={"content-type": media}
+    )
 
-    assert (answer.status_code, answer.headers["accept-post"]) == (415, JSON)
+    assert (response.status_code, response.headers["accept-post"]) == (415, JSON)
     assert http_client.get("/groups?count=exact").json()["total"] == 0
 
 
@@ -236,15 +238,15 @@ def test_json_content_types_ignore_case_and_allow_utf_8(http_client, media):
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_other_methods_are_405(http_client, method):
-    answer = http_client.request(method, "/graphql")
+    response = http_client.request(method, "/graphql")
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
 
 
 def test_options_lists_the_methods(http_client):
-    answer = http_client.options("/graphql")
+    response = http_client.options("/graphql")
 
-    assert (answer.status_code, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+    assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
 
 
 @pytest.mark.parametrize(
@@ -259,10 +261,10 @@ def test_options_lists_the_methods(http_client):
     ],
 )
 def test_the_page_is_sent_only_if_html_outranks_json(http_client, accept, page):
-    answer = http_client.get("/graphql", headers={"accept": accept})
+    response = http_client.get("/graphql", headers={"accept": accept})
 
-    assert (media_type(answer) == "text/html") == page
-    assert answer.status_code == (200 if page else 400)
+    assert (media_type(response) == "text/html") == page
+    assert response.status_code == (200 if page else 400)
     assert post(http_client, {"query": HELLO}, accept=f"{accept}, {JSON};q=0.1").json() == HELLO_ADA
 
 
@@ -272,17 +274,17 @@ def test_an_internal_error_hides_its_cause(http_client, monkeypatch, caplog):
 
     monkeypatch.setattr("schema.graphql.execution.mutation.records.create", fail)
 
-    answer = post(http_client, {"query": MAKE})
+    response = post(http_client, {"query": CREATE_GROUP})
 
-    (error,) = answer.json()["errors"]
+    (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "INTERNAL"
-    assert "secret" not in answer.text
+    assert "secret" not in response.text
     assert "secret/path" in caplog.text
 
 
 def test_responses_are_private_and_vary_by_accept_and_authorization(http_client):
-    answer = post(http_client, {"query": HELLO})
+    response = post(http_client, {"query": HELLO})
 
-    assert "private" in answer.headers["cache-control"]
-    assert answer.headers["vary"] == "Accept, Authorization"
-    assert answer.headers["x-request-id"]
+    assert "private" in response.headers["cache-control"]
+    assert response.headers["vary"] == "Accept, Authorization"
+    assert response.headers["x-request-id"]

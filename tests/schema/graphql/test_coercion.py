@@ -1,4 +1,4 @@
-"""Variables and arguments come to what graphql-core makes of them, whatever is sent; what is wrong, it words."""
+"""Variables and arguments are coerced as by graphql-core, with its error messages."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ BESIDE = ["", "name: null", 'ids: ["a", "b"]', "ids: [$v]", "part: {name: $v}", 
 
 
 def outcome(read: Any) -> Any:
-    """A result, or how graphql-core says what is wrong."""
+    """The result, or the messages of the errors."""
     try:
-        found = read()
+        result = read()
     except GraphQLError as error:
         return error.message
-    if isinstance(found, VariableValues):
-        return found.coerced, {name: (str(it.signature.type), it.value) for name, it in found.sources.items()}
-    return [it.message for it in found] if isinstance(found, list) else found
+    if isinstance(result, VariableValues):
+        return result.coerced, {
+            name: (str(source.signature.type), source.value) for name, source in result.sources.items()
+        }
+    return [error.message for error in result] if isinstance(result, list) else result
 
 
 def operation_of(text: str) -> Any:
@@ -51,41 +53,46 @@ def operation_of(text: str) -> Any:
     return node
 
 
-@pytest.mark.parametrize("kind, argument", TYPES)
-def test_variables_are_coerced_as_by_graphql_core(kind, argument):
-    node = operation_of(f'query Q($v: {kind}) {{ one(id: "a", {argument}: $v) }}')
-    known = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
+@pytest.mark.parametrize("type, argument", TYPES)
+def test_variables_are_coerced_as_by_graphql_core(type, argument):
+    node = operation_of(f'query Q($v: {type}) {{ one(id: "a", {argument}: $v) }}')
+    own = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
 
-    for given in ({}, *({"v": value} for value in SENT), {"w": 1}):
-        theirs = outcome(lambda given=given: get_variable_values(SCHEMA, node.variable_definitions or (), given, 20))
-        assert outcome(lambda given=given: known.coerce(given)) == theirs, given
+    for sent in ({}, *({"v": value} for value in SENT), {"w": 1}):
+        expected = outcome(lambda sent=sent: get_variable_values(SCHEMA, node.variable_definitions or (), sent, 20))
+        assert outcome(lambda sent=sent: own.coerce(sent)) == expected, sent
 
 
 @pytest.mark.parametrize(
-    "kind, argument, beside",
-    [(*it, beside) for it in TYPES for beside in BESIDE if not beside.startswith(f"{it[1]}:")],
+    "type, argument, beside",
+    [
+        (type, argument, beside)
+        for type, argument in TYPES
+        for beside in BESIDE
+        if not beside.startswith(f"{argument}:")
+    ],
 )
-def test_arguments_are_coerced_as_by_graphql_core(kind, argument, beside):
+def test_arguments_are_coerced_as_by_graphql_core(type, argument, beside):
     others = "" if argument == "id" else 'id: "a", '
-    node = operation_of(f"query Q($v: {kind}) {{ one({others}{argument}: $v, {beside}) }}")
+    node = operation_of(f"query Q($v: {type}) {{ one({others}{argument}: $v, {beside}) }}")
     field, definition = node.selection_set.selections[0], SCHEMA.query_type.fields["one"]
-    known = ArgumentCoercion(definition, field)
+    own = ArgumentCoercion(definition, field)
 
-    for given in ({}, *({"v": value} for value in SENT)):
-        variables = get_variable_values(SCHEMA, node.variable_definitions or (), given, 20)
+    for sent in ({}, *({"v": value} for value in SENT)):
+        variables = get_variable_values(SCHEMA, node.variable_definitions or (), sent, 20)
         if isinstance(variables, list):
             continue
-        theirs = outcome(lambda variables=variables: get_argument_values(definition, field, variables))
-        assert outcome(lambda variables=variables: known.coerce(variables)) == theirs, given
+        expected = outcome(lambda variables=variables: get_argument_values(definition, field, variables))
+        assert outcome(lambda variables=variables: own.coerce(variables)) == expected, sent
 
 
 def test_simple_values_are_coerced_without_graphql_core(monkeypatch):
     node = operation_of("query Q($id: ID!, $first: Int = 3) { one(id: $id, first: $first) }")
-    known = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
+    own = VariableCoercion(SCHEMA, node.variable_definitions or (), 20, cached=True)
     arguments = ArgumentCoercion(SCHEMA.query_type.fields["one"], node.selection_set.selections[0])
     monkeypatch.setattr(coercion, "get_variable_values", None)
     monkeypatch.setattr(coercion, "get_argument_values", None)
 
-    variables: Any = known.coerce({"id": "a"})
+    variables: Any = own.coerce({"id": "a"})
 
     assert arguments.coerce(variables) == {"id": "a", "first": 3, "last": 7, "name": "x", "colour": "RED"}

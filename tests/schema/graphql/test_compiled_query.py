@@ -141,39 +141,39 @@ class QueryGenerator:
         while missing := [name for name in set(re.findall(r"\.\.\.(F\d+)", text)) if f"fragment {name} " not in text]:
             text += " " + self.fragments[missing[0]]
         used = {name: self.variables[name] for name in sorted(set(re.findall(r"\$(v\d+)", text)))}
-        declared = ", ".join(f"${name}: {kind}" for name, (kind, _) in used.items())
+        declared = ", ".join(f"${name}: {type}" for name, (type, _) in used.items())
         return f"query{f'({declared})' if declared else ''} {text}", {name: value for name, (_, value) in used.items()}
 
     def root(self, number: int) -> str:
-        kind = self.chance.choice(["users", "groups", "user", "__typename"])
-        if kind == "__typename":
+        field = self.chance.choice(["users", "groups", "user", "__typename"])
+        if field == "__typename":
             return f"r{number}: __typename"
-        if kind == "user":
+        if field == "user":
             id = f"00000000-0000-7000-8000-{self.chance.randint(0, 45):012}"
             return f"r{number}: user(id: {self.value('ID!', id)}) {self.record('User', 3)}"
-        return f"r{number}: {kind}{self.arguments(kind, root=True)} {self.connection(kind, 3)}"
+        return f"r{number}: {field}{self.arguments(field, root=True)} {self.connection(field, 3)}"
 
-    def value(self, kind: str, value: Any) -> str:
+    def value(self, type: str, value: Any) -> str:
         """A literal, or a variable that holds it."""
         if self.chance.random() < 0.5:
             return json.dumps(value)
         name = f"v{len(self.variables)}"
-        self.variables[name] = (kind, value)
+        self.variables[name] = (type, value)
         return f"${name}"
 
-    def arguments(self, kind: str, *, root: bool) -> str:
-        found = [f"{self.chance.choice(['first', 'last'])}: {self.value('Int', self.chance.randint(0, 12))}"]
-        if kind in ("users", "members") and self.chance.random() < 0.5:
-            found.append(f"filter: {self.filter(2)}")
-        if kind in ("users", "members") and self.chance.random() < 0.2:
-            found.append(f"q: {self.value('String', self.chance.choice(SEARCHES))}")
-        if root and kind == "users" and self.chance.random() < 0.5:
-            field, way = (
+    def arguments(self, field: str, *, root: bool) -> str:
+        arguments = [f"{self.chance.choice(['first', 'last'])}: {self.value('Int', self.chance.randint(0, 12))}"]
+        if field in ("users", "members") and self.chance.random() < 0.5:
+            arguments.append(f"filter: {self.filter(2)}")
+        if field in ("users", "members") and self.chance.random() < 0.2:
+            arguments.append(f"q: {self.value('String', self.chance.choice(SEARCHES))}")
+        if root and field == "users" and self.chance.random() < 0.5:
+            sort_field, direction = (
                 self.chance.choice(["AGE", "FIRST_NAME", "LAST_NAME", "ID"]),
                 self.chance.choice(["ASC", "DESC"]),
             )
-            found.append(f"sort: [{{field: {field}, direction: {way}}}]")
-        return f"({', '.join(found)})" if self.chance.random() < 0.9 else ""
+            arguments.append(f"sort: [{{field: {sort_field}, direction: {direction}}}]")
+        return f"({', '.join(arguments)})" if self.chance.random() < 0.9 else ""
 
     def filter(self, depth: int) -> str:
         choices = [
@@ -190,9 +190,9 @@ class QueryGenerator:
             choices += [f"and: [{self.filter(depth - 1)}, {self.filter(depth - 1)}]", "or: []", "and: []"]
         return f"{{{self.chance.choice(choices)}}}"
 
-    def connection(self, kind: str, depth: int) -> str:
-        target = "User" if kind in ("users", "members") else "Group"
-        own = " role createdAt" if kind in ("members", "groups") and depth < 3 else ""
+    def connection(self, field: str, depth: int) -> str:
+        target = "User" if field in ("users", "members") else "Group"
+        own = " role createdAt" if field in ("members", "groups") and depth < 3 else ""
         parts = [
             "totalCount",
             "info: pageInfo { hasNextPage hasPreviousPage __typename startCursor }",
@@ -204,21 +204,21 @@ class QueryGenerator:
         ]
         return f"{{ {' '.join(self.chance.sample(parts, self.chance.randint(1, 4)))} }}"
 
-    def record(self, kind: str, depth: int) -> str:
+    def record(self, type: str, depth: int) -> str:
         fields = {"User": ["id", "firstName", "lastName", "age", "active", "createdAt", "v: version"]}
-        parts = self.chance.sample(fields.get(kind, ["id", "name", "description", "n: name", "active"]), 3)
+        parts = self.chance.sample(fields.get(type, ["id", "name", "description", "n: name", "active"]), 3)
         parts += ["__typename"] if self.chance.random() < 0.3 else []
         if depth > 0 and self.chance.random() < 0.6:
-            name = "groups" if kind == "User" else "members"
+            name = "groups" if type == "User" else "members"
             parts.append(f"{name}{self.arguments(name, root=False)} {self.connection(name, depth - 1)}")
         if self.chance.random() < 0.3:
             parts[0] += f" @include(if: {self.value('Boolean!', self.chance.random() < 0.5)})"
         if self.chance.random() < 0.3:
             name = f"F{len(self.fragments)}"
-            self.fragments[name] = f"fragment {name} on {kind} {{ {parts.pop(1)} id }}"
+            self.fragments[name] = f"fragment {name} on {type} {{ {parts.pop(1)} id }}"
             parts.append(f"...{name}")
         if self.chance.random() < 0.3:
-            parts.append(f"... on Node {{ id }} ... {{ last: {'firstName' if kind == 'User' else 'name'} }}")
+            parts.append(f"... on Node {{ id }} ... {{ last: {'firstName' if type == 'User' else 'name'} }}")
         return f"{{ {' '.join(parts)} id }}"
 
 

@@ -1,4 +1,4 @@
-"""Every query that a client writes in practice is compiled: it never gets to graphql-core's execution."""
+"""Queries as clients write them are compiled: graphql-core does not execute them."""
 
 from __future__ import annotations
 
@@ -73,38 +73,38 @@ def executor():
     return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
-async def ways(executor, path, query, variables, times=1):
-    """Which ways it took, each time; fails where there was an error."""
-    took: list[str] = []
-    given = dict(variables)
-    request = Request(query, given, given.pop("_operation", None))
+async def execution_paths(executor, path, query, variables, times=1):
+    """The execution path of each run; fails on errors in the response."""
+    paths: list[str] = []
+    sent = dict(variables)
+    request = Request(query, sent, sent.pop("_operation", None))
     async with Directory(str(path)) as directory:
         for _ in range(times):
-            answer = json.loads(await executor.run(request, directory, ADMIN, on_path=took.append))
-            assert "errors" not in answer, answer
-    return took
+            response = json.loads(await executor.run(request, directory, ADMIN, on_path=paths.append))
+            assert "errors" not in response, response
+    return paths
 
 
 @pytest.mark.parametrize("query, variables", IN_PRACTICE.values(), ids=IN_PRACTICE)
 async def test_common_queries_are_compiled_at_first_sight(executor, crowded, query, variables):
     before = dict(executor.executed)
 
-    took = await ways(executor, crowded, query, variables, times=3)
+    paths = await execution_paths(executor, crowded, query, variables, times=3)
 
-    assert took == [COMPILED] * 3
+    assert paths == [COMPILED] * 3
     assert executor.executed == {**before, COMPILED: before[COMPILED] + 3}
 
 
 @pytest.mark.parametrize(
-    "query, way",
+    "query, execution_path",
     [
         ("{ __schema { queryType { name } } }", INTERPRETED),
         ('{ __type(name: "User") { name } users { totalCount } }', INTERPRETED),
         ('mutation { createGroup(input: {name: "New"}) { group { id } } }', "mutation"),
     ],
 )
-async def test_other_operations_are_interpreted_and_counted(executor, crowded, query, way):
-    before = executor.executed[way]
+async def test_other_operations_are_interpreted_and_counted(executor, crowded, query, execution_path):
+    before = executor.executed[execution_path]
 
-    assert await ways(executor, crowded, query, {}) == [way]
-    assert executor.executed[way] == before + 1
+    assert await execution_paths(executor, crowded, query, {}) == [execution_path]
+    assert executor.executed[execution_path] == before + 1

@@ -1,4 +1,4 @@
-"""A GraphQL document is refused for what it holds before anybody works on it, however it is folded."""
+"""A GraphQL document over a limit is refused before validation, with its fragments expanded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPREAD += " ".join(f"fragment F{n} on User {{ id }}" for n in range(101))
 
 
 @pytest.mark.parametrize(
-    "query, said",
+    "query, message",
     [
         (f"{{ users {{ nodes {{ {ALIASES} }} }} }}", "31 aliases; 30 are allowed"),
         (f"{{ users {{ nodes {{ ...F }} }} }} fragment F on User {{ {ALIASES} }}", "31 aliases; 30 are allowed"),
@@ -44,12 +44,12 @@ SPREAD += " ".join(f"fragment F{n} on User {{ id }}" for n in range(101))
         ("{ users(first: 100) { nodes { groups(first: 100) { nodes { id } } } } }", "10100 records; 10000 are allowed"),
     ],
 )
-def test_a_document_over_a_limit_is_refused_with_its_count(http_client, query, said):
-    answer = http_client.post("/graphql", json={"query": query}).json()
+def test_a_document_over_a_limit_is_refused_with_its_count(http_client, query, message):
+    response = http_client.post("/graphql", json={"query": query}).json()
 
-    assert "data" not in answer
-    assert [error["extensions"]["code"] for error in answer["errors"]] == ["QUERY_TOO_COMPLEX"]
-    assert said in answer["errors"][0]["message"]
+    assert "data" not in response
+    assert [error["extensions"]["code"] for error in response["errors"]] == ["QUERY_TOO_COMPLEX"]
+    assert message in response["errors"][0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -103,27 +103,27 @@ def test_values_are_counted_before_they_are_parsed(http_client):
 )
 def test_depth_and_records_are_settings(template, name, value, query):
     with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as http_client:
-        answer = http_client.post("/graphql", json={"query": query}).json()
+        response = http_client.post("/graphql", json={"query": query}).json()
 
-    assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert response["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
 
 
 def test_a_payload_over_the_limit_changes_nothing(http_client):
     payload = "user { groups(first: 100) { nodes { members(first: 100) { nodes { id } } } } }"
     query = f'mutation {{ createUser(input: {{firstName: "Ada", age: 36}}) {{ {payload} }} }}'
 
-    answer = http_client.post("/graphql", json={"query": query}).json()
+    response = http_client.post("/graphql", json={"query": query}).json()
 
-    assert answer["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
+    assert response["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"
     assert http_client.get("/users").json()["items"] == []
 
 
 def test_recursive_fragments_fail_validation(http_client):
     query = "{ users { nodes { ...A } } } fragment A on User { id ...B } fragment B on User { ...A }"
 
-    answer = http_client.post("/graphql", json={"query": query}).json()
+    response = http_client.post("/graphql", json={"query": query}).json()
 
-    assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+    assert response["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
 def test_exponential_fragments_are_refused_quickly(http_client):
@@ -131,5 +131,5 @@ def test_exponential_fragments_are_refused_quickly(http_client):
 
     http_client.post("/graphql", json={"query": DOUBLING + " fragment F60 on User { a: id }"})
 
-    # Not a matter of speed: unfolded, this is 2 to the power of 60 fields, and would never end.
+    # Expanded, this is 2**60 fields, and would never end.
     assert time.process_time() - started < 60

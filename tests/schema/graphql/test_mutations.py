@@ -1,4 +1,4 @@
-"""Mutations run one after another, each a transaction of its own, and show what they have done."""
+"""Mutations run one after another, each in a transaction of its own, and their payloads show the result."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 def test_mutations_run_in_document_order(graphql):
     group = graphql.create("group", name="Engine")
-    steps = [
+    fields = [
         f'm{number}: updateGroup(input: {{id: "{group["id"]}", name: "N{number}"}}) {{ group {{ name version }} }}'
         for number in range(9)
     ]
 
-    found = graphql.ask(f"mutation {{ {' '.join(steps)} }}")
+    data = graphql.ask(f"mutation {{ {' '.join(fields)} }}")
 
-    assert found == {f"m{number}": {"group": {"name": f"N{number}", "version": number + 2}} for number in range(9)}
+    assert data == {f"m{number}": {"group": {"name": f"N{number}", "version": number + 2}} for number in range(9)}
 
 
 def test_a_failed_mutation_changes_nothing_and_is_the_last(graphql):
-    """A payload is never null, so a failure empties `data` and ends the operation; what was done before stays."""
+    """A payload is never null, so an error makes `data` null and ends the operation; earlier mutations stay."""
     query = """mutation {
         a: createUser(input: {firstName: "A", age: 1, email: "a@example.com"}) { user { firstName } }
         b: createUser(input: {firstName: "B", age: 1, email: "A@example.com"}) { user { firstName } }
         c: createUser(input: {firstName: "C", age: 1}) { user { firstName } } }"""
 
-    answer = graphql.answer(query)
+    response = graphql.answer(query)
 
-    (error,) = answer["errors"]
-    assert (answer["data"], error["path"], error["extensions"]["code"]) == (None, ["b"], "CONFLICT")
+    (error,) = response["errors"]
+    assert (response["data"], error["path"], error["extensions"]["code"]) == (None, ["b"], "CONFLICT")
     assert [field_error["pointer"] for field_error in error["extensions"]["errors"]] == ["/input/email"]
     assert [row["first_name"] for row in graphql.find("user").items] == ["A"]
 
 
 def test_a_payload_is_selected_like_any_record(graphql):
-    query = """mutation($input: CreateUserInput!) { made: createUser(input: $input) {
+    query = """mutation($input: CreateUserInput!) { created: createUser(input: $input) {
         __typename one: user { ...F } user { name: firstName groups { totalCount nodes { id } } } } }
         fragment F on User { __typename id years: age }"""
 
-    found = graphql.ask(query, input={"firstName": "Ada", "age": 36})["made"]
+    data = graphql.ask(query, input={"firstName": "Ada", "age": 36})["created"]
 
-    id = found["one"].pop("id")
-    assert found == {
+    id = data["one"].pop("id")
+    assert data == {
         "__typename": "CreateUserPayload",
         "one": {"__typename": "User", "years": 36},
         "user": {"name": "Ada", "groups": {"totalCount": 0, "nodes": []}},
@@ -56,20 +56,20 @@ def test_a_payload_is_selected_like_any_record(graphql):
 def test_a_skipped_mutation_does_not_run(graphql, skip):
     query = 'mutation($skip: Boolean!) { createGroup(input: {name: "A"}) @skip(if: $skip) { group { id } } __typename }'
 
-    found = graphql.ask(query, skip=skip)
+    data = graphql.ask(query, skip=skip)
 
-    assert ("createGroup" in found) == (not skip)
+    assert ("createGroup" in data) == (not skip)
     assert graphql.find("group", count="exact").total == (0 if skip else 1)
 
 
 def test_omitted_and_null_differ(graphql):
-    made = graphql.create("user", first_name="Ada", last_name="Lovelace", age=36, email="ada@example.com")
+    user = graphql.create("user", first_name="Ada", last_name="Lovelace", age=36, email="ada@example.com")
     query = """mutation($id: ID!, $last: String, $mail: String) {
         updateUser(input: {id: $id, lastName: $last, email: $mail}) { user { lastName email } } }"""
 
-    kept = graphql.ask(query, id=made["id"], mail=None)["updateUser"]["user"]
+    user = graphql.ask(query, id=user["id"], mail=None)["updateUser"]["user"]
 
-    assert kept == {"lastName": "Lovelace", "email": None}
+    assert user == {"lastName": "Lovelace", "email": None}
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_unknown_ids_are_not_found(graphql, field):
 
 @pytest.mark.parametrize("version, code", [(1, "VERSION_MISMATCH"), (2, None), (None, None)])
 def test_if_version_guards_every_change(graphql, version, code):
-    made = graphql.create("user", first_name="Ada", age=36)
-    graphql.update("user", made["id"], age=37)
+    user = graphql.create("user", first_name="Ada", age=36)
+    graphql.update("user", user["id"], age=37)
     query = "mutation($id: ID!, $v: Int) { deleteUser(input: {id: $id, ifVersion: $v}) { deletedId } }"
 
-    answer = graphql.answer(query, id=made["id"], v=version)
+    response = graphql.answer(query, id=user["id"], v=version)
 
-    assert [error["extensions"]["code"] for error in answer.get("errors", [])] == ([code] if code else [])
+    assert [error["extensions"]["code"] for error in response.get("errors", [])] == ([code] if code else [])

@@ -1,4 +1,4 @@
-"""Anything is found again by its id: `node`, `nodes`, and null without an error for what there is not."""
+"""`node` and `nodes` find records by id; an unknown id is null without an error."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WORDS = "__typename id ... on User { firstName } ... on Group { name }"
 def test_node_finds_records_of_every_type(graphql):
     query = f"query($user: ID!, $group: ID!) {{ a: node(id: $user) {{ {WORDS} }} b: node(id: $group) {{ {WORDS} }} }}"
 
-    found = graphql.ask(query, user=USER["id"], group=GROUP["id"])
+    data = graphql.ask(query, user=USER["id"], group=GROUP["id"])
 
-    assert found == {
+    assert data == {
         "a": {"__typename": "User", "id": USER["id"], "firstName": USER["first_name"]},
         "b": {"__typename": "Group", "id": GROUP["id"], "name": GROUP["name"]},
     }
@@ -27,11 +27,11 @@ def test_node_finds_records_of_every_type(graphql):
 def test_nodes_keep_the_order_of_ids_with_gaps_and_repeats(graphql):
     ids = [GROUP["id"], UNKNOWN, USER["id"], "no-uuid", GROUP["id"], USER["id"].upper(), ""]
 
-    found = graphql.ask(f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ {WORDS} }} }}", ids=ids)["nodes"]
+    data = graphql.ask(f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ {WORDS} }} }}", ids=ids)["nodes"]
 
-    kinds = [node and node["__typename"] for node in found]
-    assert kinds == ["Group", None, "User", None, "Group", "User", None]
-    assert found[5]["id"] == USER["id"]
+    types = [node and node["__typename"] for node in data]
+    assert types == ["Group", None, "User", None, "Group", "User", None]
+    assert data[5]["id"] == USER["id"]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_an_unknown_id_is_null_without_an_error(graphql, id):
         "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } user(id: $id) { id } group(id: $id) { id } }"
     )
 
-    answer = graphql.answer(query, id=id)
+    response = graphql.answer(query, id=id)
 
-    assert answer == {"data": {"node": None, "nodes": [None], "user": None, "group": None}}
+    assert response == {"data": {"node": None, "nodes": [None], "user": None, "group": None}}
 
 
 def test_an_id_of_another_model_is_unknown(graphql):
@@ -55,12 +55,12 @@ def test_an_id_of_another_model_is_unknown(graphql):
 
 @pytest.mark.parametrize("count, code", [(0, None), (250, None), (251, "VALIDATION_FAILED")])
 def test_at_most_250_ids_are_allowed(graphql, count, code):
-    answer = graphql.answer("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[UNKNOWN] * count)
+    response = graphql.answer("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[UNKNOWN] * count)
 
     if code is None:
-        assert answer == {"data": {"nodes": [None] * count}}
+        assert response == {"data": {"nodes": [None] * count}}
     else:
-        assert answer["errors"][0]["extensions"]["code"] == code
+        assert response["errors"][0]["extensions"]["code"] == code
 
 
 def test_a_numeric_id_is_unknown(graphql):
@@ -70,7 +70,7 @@ def test_a_numeric_id_is_unknown(graphql):
 def test_interpreted_nodes_have_types_without_typename(graphql):
     query = 'query($id: ID!) { __schema { queryType { name } } node(id: $id) { id } nodes(ids: [$id, "x"]) { i: id } }'
 
-    found = graphql.ask(query, id=GROUP["id"])
+    data = graphql.ask(query, id=GROUP["id"])
 
-    assert found["node"] == {"id": GROUP["id"]}
-    assert found["nodes"] == [{"i": GROUP["id"]}, None]
+    assert data["node"] == {"id": GROUP["id"]}
+    assert data["nodes"] == [{"i": GROUP["id"]}, None]
