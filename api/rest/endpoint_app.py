@@ -60,7 +60,7 @@ class EndpointApp:
         if method == "OPTIONS":
             return HTTPResponse(204, headers=((b"allow", self._allow),))
         if method not in self._by_method:
-            raise MethodNotAllowed(f"{method} is not supported at this path", [(b"allow", self._allow)])
+            raise MethodNotAllowed(f"{method} is not allowed here", [(b"allow", self._allow)])
         endpoint, parameters = self._by_method[method]
         scope["operation"] = endpoint.name
         headers = headers_of(scope)
