@@ -1,4 +1,4 @@
-"""REST that is no model: typed functions, one file a topic. This is their table of contents."""
+"""Custom REST endpoints: typed functions, one module per topic. Add a new module to `TOPICS`."""
 
 from __future__ import annotations
 

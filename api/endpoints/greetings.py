@@ -1,14 +1,14 @@
-"""A first endpoint, to copy: what it takes, what it answers, and what it does."""
+"""An example endpoint to copy: a request body, a response and a function."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.rest.typed_endpoints import post
+from api.rest import post
 
 
 class Greeting(BaseModel):
-    """Whom to greet."""
+    """The person to greet."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -16,7 +16,7 @@ class Greeting(BaseModel):
         min_length=1,
         max_length=100,
         pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$",
-        description="Who is greeted.",
+        description="The name of the person to greet.",
         examples=["Ada"],
     )
 
@@ -29,12 +29,12 @@ class Message(BaseModel):
     message: str = Field(
         max_length=200,
         pattern=r"^[^\u0000-\u001f\u007f-\u009f]*$",
-        description="What is said.",
+        description="The text of the greeting.",
         examples=["Hello, Ada!"],
     )
 
 
 @post("/greetings", summary="Greet somebody", status=200)
 async def greet(greeting: Greeting) -> Message:
-    """Says hello. It keeps nothing, needs no database, and is here to be copied."""
+    """Returns a greeting. It does not use the database: it is an example to copy."""
     return Message(message=f"Hello, {greeting.name}!")

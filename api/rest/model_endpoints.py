@@ -285,7 +285,7 @@ def _link_header(request: EndpointRequest, page: PageResult) -> tuple[tuple[byte
     cursors = (("next", "after", page.next), ("prev", "before", page.previous))
     others = [(name, texts) for name, texts in request.query_texts.items() if name not in ("after", "before")]
     start = f"<{request.root_path}{request.url_path}?" + _query(
-        tuple([(name, it) for name, texts in others for it in texts])
+        tuple([(name, text) for name, texts in others for text in texts])
     )
     # A cursor is base64url, which a URL takes unencoded.
     links = [f'{start}{name}={cursor}>; rel="{rel}"' for rel, name, cursor in cursors if cursor]

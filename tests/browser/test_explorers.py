@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from api.pages.assets import in_order
+from api.pages.assets import is_installed
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIETLY = [
@@ -33,7 +33,7 @@ expect.set_options(timeout=30_000)
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: install the package chromium"),
-    pytest.mark.skipif(not in_order(), reason="the explorers are not installed: run python3 dev.py assets"),
+    pytest.mark.skipif(not is_installed(), reason="the explorers are not installed: run python3 dev.py assets"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_the_keyboard_comes_first_to_a_way_past_the_bar(visit, path):
     page.evaluate("document.activeElement?.blur()")
     page.keyboard.press("Tab")
     skip = page.locator(":focus")
-    assert skip.inner_text() == "Skip to the content"
+    assert skip.inner_text() == "Skip to content"
     assert skip.bounding_box()["x"] >= 0
     page.keyboard.press("Enter")
 

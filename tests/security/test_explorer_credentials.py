@@ -14,14 +14,14 @@ import uvicorn
 from playwright.sync_api import expect, sync_playwright
 
 from api.app import create_app
-from api.pages.assets import in_order
+from api.pages.assets import is_installed
 from tests.browser.test_explorers import CHROMIUM, QUIETLY
 from tests.fixtures import access_table
 from tests.fixtures.credentials import key, production
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: install the package chromium"),
-    pytest.mark.skipif(not in_order(), reason="the explorers are not installed: run python3 dev.py assets"),
+    pytest.mark.skipif(not is_installed(), reason="the explorers are not installed: run python3 dev.py assets"),
 ]
 
 
@@ -75,7 +75,7 @@ def test_graphiql_sends_the_credential_and_keeps_it_nowhere(page, base, made):
 
     page.get_by_label("API key or token").fill(made)
     page.get_by_role("button", name="Authorize").click()
-    expect(page.locator("#authorized")).to_have_text("Sent with each request, until you leave.")
+    expect(page.locator("#authorized")).to_have_text("Sent with each request until this page is closed.")
     expect(editor).to_be_visible()
     page.get_by_role("button", name="Execute query").click()
 

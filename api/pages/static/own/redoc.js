@@ -1,4 +1,4 @@
-// Starts ReDoc on this server's own document, in the colours of our style sheet.
+// Starts ReDoc on this server's /openapi.json, in the colours of tandem.css.
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 

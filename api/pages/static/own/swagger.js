@@ -1,24 +1,24 @@
-// Starts Swagger UI on this server's own document. It sends nothing elsewhere and keeps no credentials.
+// Starts Swagger UI on this server's /openapi.json. It contacts no other server and stores no credentials.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const dress = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", dress);
-dress();
+const applyTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyTheme);
+applyTheme();
 
-// Swagger UI scrolls to where a link leads, and leaves the keyboard behind. Not so for the way past the bar.
+// Swagger UI scrolls to the target of links without moving the focus. Exempt the skip link.
 document.querySelector(".skip").classList.add("noZensmooth");
 
-const place = document.getElementById("swagger");
+const container = document.getElementById("swagger");
 
-// Two of Swagger UI's fields have no name for a screen reader.
+// Two of Swagger UI's fields have no accessible name.
 new MutationObserver(() => {
-  place.querySelector("#servers:not([aria-label])")?.setAttribute("aria-label", "Server");
-  for (const area of place.querySelectorAll("textarea:not([aria-label])")) {
+  container.querySelector("#servers:not([aria-label])")?.setAttribute("aria-label", "Server");
+  for (const area of container.querySelectorAll("textarea:not([aria-label])")) {
     area.setAttribute("aria-label", "Request body");
   }
-}).observe(place, { childList: true, subtree: true });
+}).observe(container, { childList: true, subtree: true });
 
-// A list's field looks for one that knows its items' format, and grumbles on the console where there is none.
+// A list looks for a component for the format of its items, and logs an error if there is none.
 const formats = ["string_uuid", "string_date-time", "string_date", "integer_int32", "integer_int64"];
 const fields = ({ getComponent, React }) => {
   const field = (properties) => React.createElement(getComponent("JsonSchema_string"), properties);
@@ -27,7 +27,7 @@ const fields = ({ getComponent, React }) => {
 
 SwaggerUIBundle({
   url: new URL("openapi.json", document.baseURI).href,
-  domNode: place,
+  domNode: container,
   plugins: [fields],
   deepLinking: true,
   displayRequestDuration: true,
