@@ -1,7 +1,7 @@
 """Access paths: how SQLite is steered to a page whose filter and sort are served by different indexes.
 
-SQLite knows neither how many rows a filter finds nor where they lie in the sort order, and commits to one index when it
-prepares the statement. At a million rows the wrong one reads all of them. Two situations are steered by hand:
+SQLite chooses one index when it prepares a statement, without knowing how many rows a filter finds or where they lie in
+the sort order. With the wrong index, a page reads the whole table. Two situations are steered by hand:
 
 * `candidates_page`: one index has the list's order, another finds the rows of one comparison or search.
 * `merged_page`: the filter selects several ranges of the sort's own index.
@@ -149,13 +149,14 @@ def candidates_page(
                  LIMIT CASE WHEN <sortable> THEN 0 ELSE <rest of the page> END
 
     Few candidates are sorted at once. Else the walk comes first; if it ends before the page is full, the candidates
-    beyond it are sorted, or if they are too many for that, the walk goes on. PostgreSQL always walks first.
+    beyond it are sorted, or if they are too many for that, the walk goes on. PostgreSQL walks first for any search, and
+    plans other filters itself (`RowSet.page`).
     """
     walk = _walk(rows, within, descending=descending)
     walked = walk.walked.with_only_columns(*columns, and_(true(), *rows.where).label("_holds")).subquery()
     near = select(*(column for column in walked.c if column.key != "_holds")).where(walked.c["_holds"])
     far = rows.unfiltered(*columns).where(*rows.rules, *_beyond_walk(rows, candidates, walk, within))
-    # Not the bare keys: SQLite would read the index of the sort instead of the candidates'.
+    # As expressions: by bare columns, SQLite would read the index of the sort instead of the candidates'.
     keys = [PerDialect(func.coalesce(key, key), func.greatest(key)) for key in rows.keys]
     served = {compare for _, compare in rows.index_conditions}
     in_order = (part.predicate if part.condition in served else part.predicate.is_(true()) for part in rows.filters)
@@ -185,9 +186,11 @@ def merged_page(
 ) -> SelectBase:
     """A page of each range, and from these together the page; PostgreSQL chooses for itself.
 
+    ```sql
     SELECT … WHERE id IN (SELECT user.id FROM ranges JOIN user ON user.id IN (
                               SELECT id WHERE key >= low AND key < high ORDER BY key LIMIT :size))
     ORDER BY key LIMIT :size
+    ```
     """
     inner, ranges, table = merge.rows, merge.ranges, rows.row.original.alias()  # type: ignore[attr-defined]
     page = inner.unfiltered(inner.row.c.id).where(*_in_range(inner, ranges, within), *inner.rules)

@@ -75,8 +75,8 @@ class Plan:
     """A compiled selection: its statement, and the encoder that makes JSON of the text in the first column.
 
     A list's statement returns one row: the text. A record's returns at most one: the text, the record's version, and
-    whether the actor sees all of its fields. `batch` reads all records whose ids are in `keys`, as one row, see
-    `record_lookup.py`. `counts`: the statement has a total in it, whose cost no index bounds.
+    whether the actor sees all of its fields. `batch` reads the records whose ids are in the value `keys`, as one row
+    (`record_lookup.py`). `counts`: the statement counts a total, whose cost no index bounds.
     """
 
     statement: Statement
@@ -104,32 +104,34 @@ def plan_list(resource: Resource, selection: ListSelection, profile: ActorProfil
     """
     if resource.rules.read.where(resource.table, profile) is False:
         raise Forbidden(f"you may not see {resource.plural}")
-    text, encoder = _list(selection, QueryLevel(resource, profile, -1, True))
+    text, encoder = _list_text(selection, QueryLevel(resource, profile, number=-1, single=True))
     return Plan(Statement(select(Utf8(text))), encoder or _unchanged, counts=_has_total(selection))
 
 
 def plan_record(resource: Resource, selection: Selection | ListSelection, profile: ActorProfile) -> Plan:
     """The record whose id is the value `key`; with a `ListSelection`, that list below it.
 
+    ```sql
     SELECT CAST(<text> AS BLOB), q0._v, q0._seen
-    FROM (SELECT …, version AS _v, <sees all> AS _seen FROM user WHERE <rule> AND id = :key) AS q0
+    FROM (SELECT …, version AS _v, <sees all fields> AS _seen FROM user WHERE <rule> AND id = :key) AS q0
+    ```
     """
-    level, row = QueryLevel(resource, profile, 0, True), resource.table.alias()
+    level, row = QueryLevel(resource, profile, number=0, single=True), resource.table.alias()
     picks: tuple[Pick, ...] = ()
     if isinstance(selection, ListSelection):
-        page, encoder = _list(selection, level)
+        page, encoder = _list_text(selection, level)
         text = level.nest(page)
     else:
         picks = selection.picks
-        text, encoder = _record(selection, level)
+        text, encoder = _record_text(selection, level)
     visible = select(*_record_columns(picks, resource, profile, row))
     visible = visible.where(*where_clauses(resource.rules.read.where(row, profile)))
-    one = level.subquery(visible.where(row.c.id == bindparam("key")))
-    several = level.subquery(visible.where(in_json_array(row.c.id, "keys", String())))
-    fields = _separated([several.c.id, several.c["_v"], several.c["_seen"], text], FIELD)
-    batch = select(Utf8(StringAgg(concatenated(fields), _control(RECORD)))).select_from(several)
+    record = level.subquery(visible.where(row.c.id == bindparam("key")))
+    records = level.subquery(visible.where(in_json_array(row.c.id, "keys", String())))
+    fields = _separated([records.c.id, records.c["_v"], records.c["_seen"], text], FIELD)
+    batch = select(Utf8(StringAgg(concatenated(fields), _control_character(RECORD)))).select_from(records)
     return Plan(
-        Statement(select(Utf8(text), one.c["_v"], one.c["_seen"])),
+        Statement(select(Utf8(text), record.c["_v"], record.c["_seen"])),
         encoder or _unchanged,
         Statement(batch),
         _has_total(selection),
@@ -148,13 +150,13 @@ def plan_insert(
     no_foreign_keys = all(relation.many for relation in resource.relations.values())
     if not (only_fields and no_foreign_keys and resource.rules.read.where(resource.table, profile) is True):
         return False
-    text, encoder = _record(selection, QueryLevel(resource, profile, 0, True))
+    text, encoder = _record_text(selection, QueryLevel(resource, profile, number=0, single=True))
     columns = _record_columns(selection.picks, resource, profile, resource.table)
     new = insert.returning(*columns).cte("q0")
     return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), encoder or _unchanged)
 
 
-def _list(selection: ListSelection, above: QueryLevel) -> JsonText:
+def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
     """A list as text: the JSON itself where SQL can write it, else its columns for a `PageEncoder`."""
     relation = above.resource.relations[selection.relation] if selection.relation else None
     resource = resource_of(relation.target) if relation else above.resource
@@ -166,7 +168,7 @@ def _list(selection: ListSelection, above: QueryLevel) -> JsonText:
     level = above.below(resource, relation)
     rows = row_set(selection, resource, above.profile, relation, above.row)
     items = [source.item for _, source in selection.picks if isinstance(source, Items)]
-    objects = [_object(item, level) for item in items]
+    objects = [_object_pieces(item, level) for item in items]
     layout = page_layout(selection, [columns_of(pieces) for pieces in objects])
     sql_only = not layout.keyed and not selection.page.backward and all(map(is_complete, objects))
     picks = [pick for item in items for pick in item.picks]
@@ -206,14 +208,14 @@ def _page_json(selection: ListSelection, rows: RowSet, items: Iterator[Expressio
 
 def _page_columns(selection: ListSelection, rows: RowSet, level: QueryLevel, layout: PageLayout) -> Expression:
     """The page as columns, in the order of `PageLayout`: what concerns the list, the rows' keys, then each row."""
-    separator = _control(level.separator)
+    separator = _control_character(level.separator)
     row = _separated([column for item in layout.items for column in sent_columns(item)], level.separator)
     items = func.coalesce(StringAgg(concatenated(row), separator), quoted("")) if row else quoted("")
     head = _separated(list(_page_facts(selection, rows, layout)), level.separator)
     if layout.keyed:
         keys = StringAgg(_row_keys(rows, level), separator)
         head.append(func.coalesce(concatenated([separator, keys]) if head else keys, quoted("")))
-    return concatenated([*head, _control(HEAD), items]) if head else items
+    return concatenated([*head, _control_character(HEAD), items]) if head else items
 
 
 def _page_facts(selection: ListSelection, rows: RowSet, layout: PageLayout) -> Iterator[Expression]:
@@ -231,9 +233,9 @@ def _row_keys(rows: RowSet, level: QueryLevel) -> Expression:
     return JsonArray(*keys) if len(keys) > 1 else keys[0][1]
 
 
-def _record(selection: Selection, level: QueryLevel) -> JsonText:
+def _record_text(selection: Selection, level: QueryLevel) -> JsonText:
     """A record as text: the JSON itself where SQL can write it, else its columns for a `RecordEncoder`."""
-    pieces = _object(selection, level)
+    pieces = _object_pieces(selection, level)
     if is_complete(pieces):
         return JsonText(complete_text(pieces), None)
     columns = columns_of(pieces)
@@ -252,12 +254,12 @@ def _record_columns(
     ]
 
 
-def _object(selection: Selection, level: QueryLevel) -> list[Piece]:
+def _object_pieces(selection: Selection, level: QueryLevel) -> list[Piece]:
     """A record as the pieces of a JSON object."""
-    return json_object([(key, _member(source, level)) for key, source in selection.picks])
+    return json_object([(key, _member_pieces(source, level)) for key, source in selection.picks])
 
 
-def _member(source: Source, level: QueryLevel) -> Leaf | list[Piece]:
+def _member_pieces(source: Source, level: QueryLevel) -> Leaf | list[Piece]:
     match source:
         case Scalar():
             field, column = level.field(source), level.columns[column_label(source)]
@@ -267,15 +269,15 @@ def _member(source: Source, level: QueryLevel) -> Leaf | list[Piece]:
         case Cursor():
             return [CursorColumn(None)]
         case LinkedRecord():
-            return _object(source.selection, level)
+            return _object_pieces(source.selection, level)
         case ToOne():
-            return [_to_one(source, level)]
+            return [_to_one_text(source, level)]
         case ListSelection():
-            text, encoder = _list(source, level)
+            text, encoder = _list_text(source, level)
             return [_piece(level.nest(text), encoder)]
 
 
-def _to_one(source: ToOne, level: QueryLevel) -> Piece:
+def _to_one_text(source: ToOne, level: QueryLevel) -> Piece:
     """The record that a relation leads to, or `null`."""
     relation = level.resource.relations[source.relation]
     resource = resource_of(relation.target)
@@ -283,7 +285,7 @@ def _to_one(source: ToOne, level: QueryLevel) -> Piece:
     record = select(*selected_columns(source.selection.picks, resource, level.profile, row)).where(
         row.c.id == level.row[relation.near], *where_clauses(resource.rules.read.where(row, level.profile))
     )
-    text, encoder = _record(source.selection, below)
+    text, encoder = _record_text(source.selection, below)
     nested = level.nest(select(text).select_from(below.subquery(record)).scalar_subquery())
     return _piece(func.coalesce(nested, quoted("" if encoder else "null")), encoder)
 
@@ -309,10 +311,10 @@ def _has_total(selection: Selection | ListSelection) -> bool:
 
 def _separated(parts: list[Expression], separator: int) -> list[Expression]:
     """The parts with a control character between them."""
-    return [item for part in parts for item in (_control(separator), part)][1:]
+    return [item for part in parts for item in (_control_character(separator), part)][1:]
 
 
-def _control(code: int) -> Expression:
+def _control_character(code: int) -> Expression:
     return Char(literal_column(str(code)))
 
 

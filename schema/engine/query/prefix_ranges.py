@@ -42,12 +42,14 @@ def prefix_spellings(prefix: str) -> str:
 def prefix_ranges(table: FromClause, column: str, name: str) -> CTE:
     """The ranges (`low`, and `high`, which is excluded) of a column that begin with the prefix in some spelling.
 
+    ```sql
     WITH RECURSIVE _spelled(low, high, at) AS (
         SELECT '', '', 0 UNION ALL
         SELECT low || letter, low || letter's end, at + length FROM _spelled
         JOIN json_each(:v_spellings, '$[' || at || ']') AS letter
         WHERE EXISTS (SELECT … FROM table WHERE column >= low || letter AND column < low || letter's end))
     SELECT low, high FROM _spelled WHERE at >= json_array_length(:v_spellings)
+    ```
     """
     letters = bindparam(f"{name}_spellings", type_=String())
     start = select(
