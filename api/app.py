@@ -1,4 +1,4 @@
-"""The service as an ASGI application: what is where, what is round it, and what is opened before the first request."""
+"""The ASGI application: routes, middleware, and the database that is open while it runs. Read this first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 
 from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
@@ -32,6 +32,7 @@ from api.rest.endpoint import Endpoint
 from api.rest.endpoint_app import Authenticate, endpoint_routes
 from api.rest.model_endpoints import me_endpoint, model_endpoints
 from api.rest.typed_endpoints import endpoints_of
+from api.server.http.limits import OnRefusal
 from api.settings import Settings
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.model.resource import Resource, resource_of
@@ -43,91 +44,52 @@ from schema.models import MODELS, User
 
 
 def create_app(settings: Settings, authenticate: Authenticate | None = None) -> Starlette:
-    """Both doors, the pages and the health checks, over the database that the settings name.
-
-    `authenticate` says who asks: by default, as the settings have it.
-    """
+    """Build the application. `authenticate` finds a request's actor; by default by API keys and JWTs."""
     resources = [resource_of(model) for model in MODELS]
     endpoints = _endpoints(resources)
-    authenticate = authenticate or Authenticator(settings)
-    request_metrics, executor = RequestMetrics(), _executor(settings, resources)
-    rates = RateLimiter(authenticate, settings.rate, settings.credential_rate, redis_storage(settings.rate_limit_url))
-    gate = request_limit(settings.running, settings.credential_share)
-    document = openapi.document(endpoints, resources, _topics(), development=settings.development)
-    counted = rates.metered(cost_of_graphql_request)
+    executor = _graphql_executor(settings, resources)
 
-    doors = [
-        graphql_route(executor, counted, routes.graphiql_page, settings.graphql_body_limit),
-        *endpoint_routes(endpoints, rates.metered(cost_of_rest_request), settings.body_limit),
+    authenticate = authenticate or Authenticator(settings)
+    counters = redis_storage(settings.rate_limit_url)
+    rate_limiter = RateLimiter(authenticate, settings.rate, settings.credential_rate, counters)
+    concurrency_limit = request_limit(settings.running, settings.credential_share)
+    request_metrics = RequestMetrics()
+
+    authenticate_graphql = rate_limiter.metered(cost_of_graphql_request)
+    authenticate_rest = rate_limiter.metered(cost_of_rest_request)
+    api_routes = [
+        graphql_route(executor, authenticate_graphql, routes.graphiql_page, settings.graphql_body_limit),
+        *endpoint_routes(endpoints, authenticate_rest, settings.body_limit),
     ]
+    several = settings.workers > 1
     app = Starlette(
         routes=[
             *routes.routes(),
             *health.routes(),
-            openapi.route(document),
+            openapi.route(openapi.document(endpoints, resources, _topics(), development=settings.development)),
             metrics.route(
-                request_metrics, executor, counted, token=settings.metrics_token, several=settings.workers > 1
+                request_metrics, executor, authenticate_graphql, token=settings.metrics_token, several=several
             ),
-            *doors,
-            *_sockets(settings, executor, authenticate, rates),
+            *api_routes,
+            *_websocket_routes(settings, executor, authenticate, rate_limiter),
         ],
-        middleware=_around(settings, request_metrics, _envelope(settings, gate, rates, authenticate), doors),
+        middleware=[  # the first is the outermost
+            *_tracing_middleware(settings),
+            Middleware(MetricsMiddleware, metrics=request_metrics),
+            _request_middleware(settings, concurrency_limit, rate_limiter, authenticate),
+            Middleware(FastRouter, routes=api_routes),
+        ],
         exception_handlers=exception_handlers(),
-        lifespan=_lifespan(settings, authenticate, request_metrics, rates),
+        lifespan=_lifespan(settings, authenticate, request_metrics, rate_limiter),
     )
     app.router.redirect_slashes = False
-    app.state.concurrency_limit, app.state.request_metrics, app.state.on_refusal = (
-        gate,
-        request_metrics,
-        _on_refusal(request_metrics, rates),
-    )
+    app.state.concurrency_limit = concurrency_limit
+    app.state.request_metrics = request_metrics
+    app.state.on_refusal = _on_refusal(request_metrics, rate_limiter)
     return app
 
 
-def _lifespan(
-    settings: Settings, authenticate: Authenticate, request_metrics: RequestMetrics, rates: RateLimiter
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with directory_of(settings) as app.state.directory:
-            if isinstance(authenticate, Authenticator):
-                await authenticate.attend(app.state.directory)
-            with request_metrics.measuring_loop_lag():
-                yield
-        await rates.close()
-
-    return lifespan
-
-
-def _on_refusal(request_metrics: RequestMetrics, rates: RateLimiter) -> Callable[[int, str | None], None]:
-    """What is refused before it is a request is counted, and its address pays for it."""
-
-    def on_refusal(status: int, address: str | None) -> None:
-        request_metrics.refused[status] += 1
-        if address is not None:
-            rates.charge_refusal(address)
-
-    return on_refusal
-
-
-def _around(
-    settings: Settings, request_metrics: RequestMetrics, envelope: Middleware, doors: list[Route]
-) -> list[Middleware]:
-    """What every request passes on its way in, and its answer on the way out; the first is outermost."""
-    around = [
-        Middleware(MetricsMiddleware, metrics=request_metrics),
-        envelope,
-        Middleware(FastRouter, routes=doors),
-    ]
-    if settings.tracing == "off":
-        return around
-    from api.observability.tracing import Tracing
-
-    return [Middleware(Tracing), *around]
-
-
 def _endpoints(resources: Sequence[Resource]) -> list[Endpoint]:
-    """Those of the models, and those of one's own."""
     return [
         *(endpoint for resource in resources for endpoint in model_endpoints(resource)),
         me_endpoint(resource_of(User)),
@@ -135,23 +97,26 @@ def _endpoints(resources: Sequence[Resource]) -> list[Endpoint]:
     ]
 
 
-def _executor(settings: Settings, resources: Sequence[Resource]) -> Executor:
-    """What runs GraphQL, within the limits that the settings have."""
+def _graphql_executor(settings: Settings, resources: Sequence[Resource]) -> Executor:
     limits = Limits(depth=settings.graphql_depth, records=settings.graphql_records)
     return Executor(
         make_schema(resources, resource_of(User)), limits, introspection_restricted=not settings.development
     )
 
 
-def _sockets(
-    settings: Settings, executor: Executor, authenticate: Authenticate, rates: RateLimiter
+def _topics() -> dict[str, str]:
+    """Descriptions of the OpenAPI tags of custom endpoints, by tag."""
+    return {topic.__name__.rpartition(".")[2]: inspect.getdoc(topic) or "" for topic in TOPICS}
+
+
+def _websocket_routes(
+    settings: Settings, executor: Executor, authenticate: Authenticate, rate_limiter: RateLimiter
 ) -> list[WebSocketRoute]:
-    """The door for WebSockets, as the settings have it."""
     return websocket_routes(
         WebSocketHandler(
             executor,
             authenticate,
-            rates=rates,
+            rates=rate_limiter,
             sockets=settings.sockets,
             sockets_per_address=settings.sockets_per_address,
             share=settings.credential_share,
@@ -161,32 +126,58 @@ def _sockets(
     )
 
 
-def _envelope(settings: Settings, gate: ConcurrencyLimit, rates: RateLimiter, authenticate: Authenticate) -> Middleware:
-    """What is round every answer, as the settings have it."""
-    unveil = proxy_headers(settings.trusted_proxies)
+def _tracing_middleware(settings: Settings) -> list[Middleware]:
+    if settings.tracing == "off":
+        return []
+    from api.observability.tracing import Tracing  # imported only if used
+
+    return [Middleware(Tracing)]
+
+
+def _request_middleware(
+    settings: Settings, concurrency_limit: ConcurrencyLimit, rate_limiter: RateLimiter, authenticate: Authenticate
+) -> Middleware:
+    apply_proxy_headers = proxy_headers(settings.trusted_proxies)
     return Middleware(
         RequestMiddleware,
-        gate=gate,
-        rates=rates,
+        concurrency_limit=concurrency_limit,
+        rate_limiter=rate_limiter,
         identify=client_identifier(authenticate),
-        checks=[*([unveil] if unveil else []), host_check(settings.allowed_hosts)],
+        checks=[*([apply_proxy_headers] if apply_proxy_headers else []), host_check(settings.allowed_hosts)],
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         production=not settings.development,
-        chatty=settings.log_level == "debug",
+        log_all=settings.log_level == "debug",
     )
 
 
-def directory_of(settings: Settings) -> Directory:
-    """The directory over the database that the settings name."""
-    return Directory(
-        settings.database,
-        deadline=settings.request_timeout,
-        pool=settings.pool,
-        replica=settings.read_database,
-        share=settings.credential_share,
-    )
+def _lifespan(
+    settings: Settings, authenticate: Authenticate, request_metrics: RequestMetrics, rate_limiter: RateLimiter
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        directory = Directory(
+            settings.database,
+            deadline=settings.request_timeout,
+            pool=settings.pool,
+            replica=settings.read_database,
+            share=settings.credential_share,
+        )
+        async with directory as app.state.directory:
+            if isinstance(authenticate, Authenticator):
+                await authenticate.attend(app.state.directory)
+            with request_metrics.measuring_loop_lag():
+                yield
+        await rate_limiter.close()
+
+    return lifespan
 
 
-def _topics() -> dict[str, str]:
-    """What the tags of endpoints that are no model's are about."""
-    return {topic.__name__.rpartition(".")[2]: inspect.getdoc(topic) or "" for topic in TOPICS}
+def _on_refusal(request_metrics: RequestMetrics, rate_limiter: RateLimiter) -> OnRefusal:
+    """Count the requests that the HTTP server refuses, and charge them to their address."""
+
+    def on_refusal(status: int, address: str | None) -> None:
+        request_metrics.refused[status] += 1
+        if address is not None:
+            rate_limiter.charge_refusal(address)
+
+    return on_refusal

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Iterable
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# Every other part is a name (`/users/{id}/groups`), so these names are the key.
 _TEMPLATE = re.compile(r"/[^/{}]+(/\{\w+\}/[^/{}]+)*(/\{\w+\})?")
 
 

@@ -1,6 +1,6 @@
-"""On whose behalf a request runs: its credential, if that is known to be good, else the address it came from.
+"""The client of a request, for fair shares and rate limits: a credential known to be valid, or else the address.
 
-Places and readers are shared among owners before anybody is authenticated, so this costs no look at the database.
+This is known before authentication, without a query.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ Identify = Callable[[Scope], Hashable]
 
 
 def client_identifier(authenticate: Any) -> Identify:
-    """The function that names a request's owner.
+    """Return a function that names a request's client.
 
-    Where `authenticate` has a function `name_of`, that names a request's credential if it was good when last looked
-    at. The header itself is no name: one key may be written in many ways, and one person may have many tokens.
+    If `authenticate` has a method `name_of`, that names a credential that was valid when last checked. The header
+    itself is no name: one key can be written in several ways, and one person can have many tokens.
     """
     name_of: Callable[[Scope], str | None] | None = getattr(authenticate, "name_of", None)
 
-    def owner(scope: Scope) -> Hashable:
+    def identify(scope: Scope) -> Hashable:
         name = name_of(scope) if name_of is not None else None
         return client_address(scope) if name is None else name
 
-    return owner
+    return identify
 
 
 def credential_name(scope: Scope) -> str | None:
-    """The name of the credential that was found good in a request."""
+    """The name of the credential that a request was authenticated with."""
     credential = scope.get("credential")
     return None if credential is None else str(credential.name)
 
 
 def client_address(scope: Scope) -> str:
-    """What a request's address is counted by: an IPv4 address, or the network (/64) of an IPv6 one."""
+    """The key that a request's address is counted by: an IPv4 address, or the /64 network of an IPv6 address."""
     return _address_key((scope.get("client") or ("", 0))[0])
 
 
 @lru_cache(4096)
-def _address_key(address: str) -> str:
-    """An IPv6 address by its network (/64), which is what one customer gets."""
+def _address_key(text: str) -> str:
     try:
-        found = ipaddress.ip_address(address)
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return f"{ADDRESS}{address}"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return f"{ADDRESS}{ipaddress.ip_network((int(found) >> 64 << 64, 64))}"
-        found = found.ipv4_mapped
-    return f"{ADDRESS}{found}"
+        return f"{ADDRESS}{text}"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            # One customer of a provider gets a /64 or more.
+            return f"{ADDRESS}{ipaddress.ip_network((int(address) >> 64 << 64, 64))}"
+        address = address.ipv4_mapped
+    return f"{ADDRESS}{address}"

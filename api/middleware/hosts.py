@@ -1,6 +1,7 @@
-"""The names that this server answers to. A request for another name is refused, whatever it asks for.
+"""Allowed host names: a request for any other `Host` is refused, against DNS rebinding.
 
-A browser that was led here under a foreign name (DNS rebinding) takes our answers for those of that name's own server.
+A browser that was led here under a foreign name takes our responses for those of that name's own server.
+`docs/decisions/0010-cors-and-hosts.md` says why this is not Starlette's TrustedHostMiddleware.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from starlette.types import Scope
 from api.http.paths import HEALTH_PATHS
 from schema.engine.errors import BadRequest
 
-_REMEMBERED = 1000
+_MOST_CACHED = 1000
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._~%!$&'()*+,;=-]{1,255}?)\.?)(?::(?P<port>\d{0,5}))?",
     re.ASCII,
@@ -23,41 +24,42 @@ _HIGHEST_PORT = 65535
 
 
 def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
-    """The function that looks at the header Host of a request, which the scope has by name as `named`.
+    """Return a function that checks a request's `Host`, which it finds in the scope's `headers_by_name`.
 
-    It raises `BadRequest` for what names no host (RFC 9110, 7.2), and for a name that is not allowed; `*` allows any.
+    `*` allows any host, `*.example.org` all names below. The function raises `BadRequest` for what names no host
+    (RFC 9110, 7.2) and for a host that is not allowed, except for health checks: platforms send them to an address.
     """
     names = frozenset(allowed)
     exact = frozenset(name.strip("[]") for name in names if not name.startswith("*"))
     suffixes = tuple(name[1:] for name in names if name.startswith("*."))
-    every = "*" in names
-    known: set[str] = set()
+    any_host = "*" in names
+    valid: set[str] = set()
 
     def check(scope: Scope) -> None:
         host = scope["headers_by_name"].get("host")
-        if host in known or (host is None and every):
+        if host in valid or (host is None and any_host):
             return
-        name = _name(host) if host is not None else ""
-        if every or name in exact or name.endswith(suffixes):
-            if len(known) < _REMEMBERED and host is not None:
-                known.add(host)
-        elif scope["path"] not in HEALTH_PATHS:  # a platform's checks come by address, under any name
-            raise BadRequest("this server does not answer to the name in the header Host")
+        name = _parse_host(host) if host is not None else ""
+        if any_host or name in exact or name.endswith(suffixes):
+            if len(valid) < _MOST_CACHED and host is not None:
+                valid.add(host)
+        elif scope["path"] not in HEALTH_PATHS:
+            raise BadRequest("this server does not serve the host in the header Host")
 
     return check
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without its port and the dot of the root."""
-    found = _HOST.fullmatch(host.lower())
-    if found is None or (found["address"] and not _is_address(found["address"])):
-        raise BadRequest("the header Host is not the name or the address of a host")
-    if int(found["port"] or 0) > _HIGHEST_PORT:
-        raise BadRequest(f"the port in the header Host is above {_HIGHEST_PORT}")
-    return found["address"] or found["name"]
+def _parse_host(host: str) -> str:
+    """The name or address in a `Host` header, without its port and the dot of the root."""
+    match = _HOST.fullmatch(host.lower())
+    if match is None or (match["address"] and not _is_ipv6(match["address"])):
+        raise BadRequest("invalid Host: expected a host name or address, and optionally a port")
+    if int(match["port"] or 0) > _HIGHEST_PORT:
+        raise BadRequest(f"invalid Host: the port must be at most {_HIGHEST_PORT}")
+    return match["address"] or match["name"]
 
 
-def _is_address(text: str) -> bool:
+def _is_ipv6(text: str) -> bool:
     try:
         ipaddress.IPv6Address(text)
     except ValueError:

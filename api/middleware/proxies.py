@@ -1,7 +1,7 @@
-"""Who is at the other end, past the proxies that are trusted: the address and the scheme that the client used.
+"""Trusted proxies: the client's address and scheme, from `X-Forwarded-For` and `X-Forwarded-Proto`.
 
-Each proxy adds the address that it was called from to the right of `X-Forwarded-For`; what stands further left may be
-the client's own invention. So it is read from the right, and only as far as those who wrote it are trusted.
+Each proxy appends the address that it was called from to `X-Forwarded-For`; the client may have written anything to the
+left of that. So the header is read from the right, and only as far as those who wrote it are trusted.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from starlette.types import Scope
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# Either the networks of the proxies, or how many there are between any client and this server.
+# The networks of the proxies, or the number of proxies between any client and this server.
 Trusted = Sequence[Network] | int
-_REMEMBERED = 4096
+_MOST_CACHED = 4096
 _LONGEST_CHAIN = 20
-_LONGEST_KEPT = 500
+_LONGEST_CACHED = 500
 
 
 def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
-    """The function that puts a request's client and scheme right; none where no proxy is trusted."""
+    """Return a function that sets a scope's client and scheme; None if no proxy is trusted."""
     if not trusted:
         return None
 
-    @lru_cache(_REMEMBERED)
-    def found(peer: str, forwarded: bytes) -> str | None:
-        chain = [_address(part) for part in forwarded.decode("latin-1").split(",")[-_LONGEST_CHAIN:]]
-        client = _counted(chain, trusted) if isinstance(trusted, int) else _walked(_address(peer), chain, trusted)
+    @lru_cache(_MOST_CACHED)
+    def find_client(peer: str, forwarded: bytes) -> str | None:
+        chain = [_parse_address(part) for part in forwarded.decode("latin-1").split(",")[-_LONGEST_CHAIN:]]
+        if isinstance(trusted, int):
+            client = chain[-trusted] if len(chain) >= trusted else None
+        else:
+            client = _rightmost_untrusted(_parse_address(peer), chain, trusted)
         return None if client is None else str(client)
 
-    def unveil(scope: Scope) -> None:
+    def apply(scope: Scope) -> None:
         peer, port = scope.get("client") or ("", 0)
         headers = scope["headers"]
         chain = b",".join([value for name, value in headers if name == b"x-forwarded-for"])
-        client = (found if len(chain) <= _LONGEST_KEPT else found.__wrapped__)(peer, chain)
+        client = (find_client if len(chain) <= _LONGEST_CACHED else find_client.__wrapped__)(peer, chain)
         if client is None:
             return
         scope["client"] = (client, port if client == peer else 0)
@@ -46,34 +49,31 @@ def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
             secure = scheme == b"https"
             scope["scheme"] = ("wss" if secure else "ws") if scope["type"] == "websocket" else scheme.decode()
 
-    return unveil
+    return apply
 
 
-def _counted(chain: Sequence[Address | None], hops: int) -> Address | None:
-    """The address that the outermost of so many proxies was called from; none where there were fewer."""
-    return chain[-hops] if len(chain) >= hops else None
-
-
-def _walked(peer: Address | None, chain: Sequence[Address | None], trusted: Sequence[Network]) -> Address | None:
-    """The rightmost address that is no trusted proxy's, or the furthest that is; none where the peer is not trusted."""
-    if peer is None or not _among(peer, trusted):
+def _rightmost_untrusted(
+    peer: Address | None, chain: Sequence[Address | None], trusted: Sequence[Network]
+) -> Address | None:
+    """The rightmost address that is no trusted proxy, or the leftmost readable one; None if the peer is not trusted."""
+    if peer is None or not _is_in(peer, trusted):
         return None
     client = peer
     for address in reversed(chain):
         if address is None:
             break
         client = address
-        if not _among(address, trusted):
+        if not _is_in(address, trusted):
             break
     return client
 
 
-def _among(address: Address, networks: Sequence[Network]) -> bool:
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def _address(text: str) -> Address | None:
-    """The address in one part of the header, which may have a port; IPv4 in IPv6's clothes is IPv4."""
+def _parse_address(text: str) -> Address | None:
+    """Parse one part of the header, which may have quotes and a port; an IPv4-mapped address is IPv4."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]

@@ -1,4 +1,4 @@
-"""Counts of points spent in windows of a minute: this process's own, or those of all in a Redis."""
+"""Counters of the rate limit, in windows of a minute: of this process, or of all processes in Redis."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from math import ceil
 from limits.aio.storage import Storage
 
 WINDOW = 60
-# How long Redis may take.
-REDIS_SECONDS = 0.25
-MOST_COUNTED = 100_000
+REDIS_TIMEOUT_SECONDS = 0.25
+MOST_COUNTERS = 100_000
 
 
 def redis_storage(url: str | None) -> Storage | None:
-    """Counts that several processes share, if there is a place for them."""
+    """Counters in the Redis at `url`."""
     if url is None:
         return None
-    from limits.aio.storage import RedisStorage  # only here: it costs 9 MB
+    from limits.aio.storage import RedisStorage  # imported only if used: it takes 9 MB
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
@@ -26,22 +25,26 @@ def redis_storage(url: str | None) -> Storage | None:
         f"async+{url}",
         implementation="redispy",
         key_prefix="tandem",
-        protocol=2,  # which every Redis speaks, and all that is like one
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
+        protocol=2,  # which all versions of Redis and its forks support
+        socket_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]
     )
 
 
 async def count_points(storage: Storage, key: str, points: int) -> tuple[int, int]:
-    """How much has been spent under a key, these points included, and in how many seconds its window ends."""
+    """Add points to a counter; return its value and the seconds until its window ends."""
     count = await storage.incr(key, WINDOW, points)
-    ends = await storage.get_expiry(key)
-    return count, min(WINDOW, max(1, ceil(ends - time.time())))
+    expires_at = await storage.get_expiry(key)
+    return count, min(WINDOW, max(1, ceil(expires_at - time.time())))
 
 
 class RateLimitCounters(Storage):
-    """Counts of this process. The library's own walk through all of them at each request; here the oldest go first."""
+    """Counters of this process, at most 100,000; the oldest are dropped.
+
+    `limits`' own MemoryStorage has no bound and iterates over all counters with each request:
+    `docs/decisions/0011-rate-limit-counters.md`.
+    """
 
     STORAGE_SCHEME = ["tandem"]  # noqa: RUF012
 
@@ -49,38 +52,35 @@ class RateLimitCounters(Storage):
         super().__init__()
         self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._counts)
+
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What can go wrong: nothing."""
         return ValueError
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Spend some, in a window that begins now if there is none."""
+        """Add to a counter, in a window that begins now if there is none."""
         now = time.time()
         counts = self._counts
-        while counts and (len(counts) > MOST_COUNTED or next(iter(counts.values()))[1] <= now):
+        while counts and (len(counts) > MOST_COUNTERS or next(iter(counts.values()))[1] <= now):
             counts.popitem(last=False)
-        count, ends = counts.get(key, (0, now + expiry))
-        counts[key] = (count + amount, ends)
+        count, expires_at = counts.get(key, (0, now + expiry))
+        counts[key] = (count + amount, expires_at)
         return count + amount
 
     async def get(self, key: str) -> int:
-        """What has been spent."""
         return self._counts.get(key, (0, 0.0))[0]
 
     async def get_expiry(self, key: str) -> float:
-        """When its window ends."""
         return self._counts.get(key, (0, time.time()))[1]
 
     async def check(self) -> bool:
-        """Whether it works."""
         return True
 
     async def reset(self) -> int | None:
-        """Forget all."""
         self._counts.clear()
         return None
 
     async def clear(self, key: str) -> None:
-        """Forget one."""
         self._counts.pop(key, None)

@@ -1,5 +1,6 @@
-"""What is round every answer: a request id, a few headers, a place among those that run, and a problem document where
-nothing else answered. What took long or failed is told to the log, by its path alone.
+"""The middleware that every request passes first: request id, common headers, concurrency limit, problem documents.
+
+Failed and slow requests are logged, by their path alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from api.http.requests import headers_of
 from api.middleware.client_identity import Identify
 from api.middleware.cors import Cors
 from api.middleware.rate_limit import RateLimiter
-from api.middleware.response import HEADERS, SECURE, ResponseOptions, ResponseWriter
+from api.middleware.response import HEADERS, SECURE_HEADERS, ResponseOptions, ResponseWriter
 from api.observability.logs import REQUEST_ID
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound
@@ -33,103 +34,104 @@ from schema.engine.errors import DirectoryError, NotFound
 LONGEST_URL = 8192
 SLOW_SECONDS = 1.0
 _BODILESS = {"GET", "HEAD", "OPTIONS"}
+# Changes the scope, or refuses the request by raising a `DirectoryError`.
 Check = Callable[[Scope], None]
 log = logging.getLogger("tandem")
 
 
 class RequestMiddleware:
-    """Gives each request an id, which the answer carries and the log knows it by.
+    """Gives each request an id and its response the common headers; answers errors with problem documents.
 
-    `checks` look at a request first: they put it right, or refuse it by raising a `DirectoryError`.
+    `checks` run first. With `log_all` every request is logged, not only the failed and the slow.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        gate: ConcurrencyLimit,
-        rates: RateLimiter,
+        concurrency_limit: ConcurrencyLimit,
+        rate_limiter: RateLimiter,
         identify: Identify,
         checks: Iterable[Check] = (),
         cors: Cors | None = None,
         production: bool = True,
-        chatty: bool = False,
+        log_all: bool = False,
     ) -> None:
         self._app = app
-        self._rates = rates
-        self._terms = ResponseOptions(gate, identify, rates.charge_request, SECURE if production else HEADERS)
+        self._rate_limiter = rate_limiter
+        https_headers = SECURE_HEADERS if production else HEADERS
+        self._options = ResponseOptions(concurrency_limit, identify, rate_limiter.charge_request, https_headers)
         self._checks = tuple(checks)
         self._cors = cors
-        self._chatty = chatty
-        self._ids = _ids()
+        self._log_all = log_all
+        self._ids = _request_ids()
+        # How many 503 have not been logged, and when one was.
         self._unavailable = (0, float("-inf"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and mark the answer; what nobody foresaw goes to the log, and a fixed sentence out."""
         if scope["type"] != "http":
-            await self._open(scope, receive, send)
+            await self._pass_other(scope, receive, send)
             return
-        began = perf_counter()
+        started = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        answer = ResponseWriter(scope, receive, send, self._terms)
+        response = ResponseWriter(scope, receive, send, self._options)
         try:
-            await self._enter(scope, answer)
+            await self._handle(scope, response)
         except DirectoryError as error:
-            await self._refuse(error, scope, answer)
+            await self._refuse(error, scope, response)
         except Exception:
             log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
-            if answer.status:
+            if response.status:
                 raise
-            await self._refuse(problem_details.INTERNAL_ERROR, scope, answer)
+            await self._refuse(problem_details.INTERNAL_ERROR, scope, response)
         finally:
-            answer.leave()
-            seconds = perf_counter() - began
-            if answer.status >= 500 or seconds >= SLOW_SECONDS or self._chatty:
-                self._tell(scope, answer.status, seconds)
+            response.release()
+            seconds = perf_counter() - started
+            if response.status >= 500 or seconds >= SLOW_SECONDS or self._log_all:
+                self._log(scope, response.status, seconds)
 
-    def _enter(self, scope: Scope, answer: ResponseWriter) -> Awaitable[None]:
-        """Look at the request, take a place for it, and pass it on."""
+    def _handle(self, scope: Scope, response: ResponseWriter) -> Awaitable[None]:
+        """Check the request and pass it on; with a body, it takes a place only once that is complete."""
         if self._cors is not None:
-            self._cors.mark(scope)
+            self._cors.add_headers(scope)
         path, method = scope["path"], scope["method"]
-        named = self._check(scope)
+        headers = self._check(scope)
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
-            raise problem_details.UriTooLong(f"a URL may have {LONGEST_URL} bytes")
+            raise problem_details.UriTooLong(f"a URL may have at most {LONGEST_URL} bytes")
         priority = path in PRIORITY_PATHS
         if not priority:
-            self._rates.check(scope)
+            self._rate_limiter.check(scope)
         elif path in HEALTH_PATHS and method in ("GET", "HEAD"):
             scope["charged"] = True
-        if self._cors is not None and (headers := self._cors.preflight(scope)) is not None:
-            return _preflight(answer, headers)
+        if self._cors is not None and (preflight := self._cors.preflight(scope)) is not None:
+            return _send_preflight(response, preflight)
         if priority:
-            return self._app(scope, answer.outside, answer.send)
-        if method not in _BODILESS and _has_body(named):
-            return self._app(scope, answer.receive, answer.send)
-        if answer.enter_at_once():
-            return self._app(scope, answer.outside, answer.send)
-        return self._wait(scope, answer)
+            return self._app(scope, response.raw_receive, response.send)
+        if method not in _BODILESS and _has_body(headers):
+            return self._app(scope, response.receive, response.send)
+        if response.try_acquire():
+            return self._app(scope, response.raw_receive, response.send)
+        return self._wait(scope, response)
 
     def _check(self, scope: Scope) -> Mapping[str, str]:
-        """Let the checks look at a request; its headers by name, which stay in the scope as `named`."""
-        named: Mapping[str, str] | None = scope.get("headers_by_name")
-        if named is None:
-            scope["headers_by_name"] = named = headers_of(scope)
-        # Fewer names than headers: one was sent more than once, as in few requests.
-        if len(named) < len(scope["headers"]):
+        """Run the checks; return the headers by name, which they find in the scope as `headers_by_name`."""
+        headers: Mapping[str, str] | None = scope.get("headers_by_name")
+        if headers is None:
+            scope["headers_by_name"] = headers = headers_of(scope)
+        # Fewer names than headers: one was sent more than once, which is rare.
+        if len(headers) < len(scope["headers"]):
             check_repeated(scope["headers"])
         for check in self._checks:
             check(scope)
-        return named
+        return headers
 
-    async def _wait(self, scope: Scope, answer: ResponseWriter) -> None:
-        """Pass a request on as soon as there is a place for it."""
-        await answer.enter()
-        await self._app(scope, answer.outside, answer.send)
+    async def _wait(self, scope: Scope, response: ResponseWriter) -> None:
+        await response.acquire()
+        await self._app(scope, response.raw_receive, response.send)
 
-    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same for what is no request: a WebSocket is looked at, too, and refused before it is one."""
+    async def _pass_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the lifespan on, and a WebSocket after the same checks."""
         if scope["type"] == "websocket":
             scope["request_id"] = scope.get("trace_id") or next(self._ids)
             REQUEST_ID.set(scope["request_id"])
@@ -142,86 +144,85 @@ class RequestMiddleware:
         await self._app(scope, receive, send)
 
     async def _charge_handshake(self, scope: Scope) -> None:
-        """Look at a handshake and charge it, before anything else is done; a refused one costs the same."""
-        refused = None
+        """Check a handshake and charge it, also if it is refused."""
+        refusal = None
         try:
             self._check(scope)
         except DirectoryError as error:
-            refused = error
-        await self._rates.charge_request(scope)
-        if refused is not None:
-            raise refused
+            refusal = error
+        await self._rate_limiter.charge_request(scope)
+        if refusal is not None:
+            raise refusal
 
-    async def _refuse(self, error: DirectoryError, scope: Scope, answer: ResponseWriter) -> None:
+    async def _refuse(self, error: DirectoryError, scope: Scope, response: ResponseWriter) -> None:
         try:
-            await refuse(error, scope, answer.send)
-        except TooManyRequests as unpaid:
-            await refuse(unpaid, scope, answer.send)
+            await refuse(error, scope, response.send)
+        except TooManyRequests as rate_limited:
+            await refuse(rate_limited, scope, response.send)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        """A line for the log. While nothing works, one a second: it is then that writing them would hurt."""
-        told = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        """Log a request. Of 503 one line a second, with their number: logging each would add to the overload."""
+        fields = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(seconds * 1000, 1)}
         level = logging.ERROR if status == 500 else logging.WARNING
-        if status == 503 and not self._chatty:
-            count, when = self._unavailable
-            self._unavailable = (count + 1, when)
-            if (now := perf_counter()) - when < 1:
+        if status == 503 and not self._log_all:
+            count, logged_at = self._unavailable
+            self._unavailable = (count + 1, logged_at)
+            if (now := perf_counter()) - logged_at < 1:
                 return
             self._unavailable = (0, now)
-            told["unavailable"] = count + 1
+            fields["unavailable"] = count + 1
         elif status < 500 and seconds < SLOW_SECONDS:
             level = logging.DEBUG
-        log.log(level, "answered", extra=told)
+        log.log(level, "answered", extra=fields)
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
-    """Answer with an error, in the words of the door that was asked."""
+    """Answer with an error in the format of the API that was called."""
     if scope["path"] == http.PATH:
         await http.refuse(error, scope, send)
     else:
-        await _response(error, scope)(scope, _nothing, send)
+        await _problem_response(error, scope)(scope, _receive_disconnect, send)
 
 
 def exception_handlers() -> Mapping[Any, Callable[[Request, Exception], Response]]:
-    """What answers where no endpoint did."""
-    return {HTTPException: _http}
+    """Starlette's exception handlers: 404 and 405 as problem documents."""
+    return {HTTPException: _http_exception_response}
 
 
-def _http(request: Request, error: Exception) -> Response:
+def _http_exception_response(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-        return _response(
-            problem_details.MethodNotAllowed(f"{request.method} is not allowed here", headers), request.scope
-        )
+        refusal = problem_details.MethodNotAllowed(f"{request.method} is not allowed here", headers)
+        return _problem_response(refusal, request.scope)
     path = request.url.path
     hint = f"; did you mean {path.rstrip('/')[:200]}?" if path.endswith("/") and path.strip("/") else ""
-    return _response(NotFound(f"there is nothing at {path[:200]}{hint}"), request.scope)
+    return _problem_response(NotFound(f"there is nothing at {path[:200]}{hint}"), request.scope)
 
 
-def _response(error: DirectoryError, scope: Scope) -> Response:
-    answer = problem_details.problem_response(error, scope["path"], scope["request_id"])
-    response = Response(answer.body, answer.status)
-    response.raw_headers += answer.headers
+def _problem_response(error: DirectoryError, scope: Scope) -> Response:
+    problem = problem_details.problem_response(error, scope["path"], scope["request_id"])
+    response = Response(problem.body, problem.status)
+    response.raw_headers += problem.headers
     response.headers["cache-control"] = "no-store"
     return response
 
 
-def _has_body(named: Mapping[str, str]) -> bool:
-    return "transfer-encoding" in named or named.get("content-length", "0") != "0"
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def _preflight(answer: ResponseWriter, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    await answer.send({"type": "http.response.start", "status": 204, "headers": headers})
-    await answer.send({"type": "http.response.body"})
+async def _send_preflight(response: ResponseWriter, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    await response.send({"type": "http.response.start", "status": 204, "headers": headers})
+    await response.send({"type": "http.response.body"})
 
 
-async def _nothing() -> Message:
+async def _receive_disconnect() -> Message:
     return {"type": "http.disconnect"}
 
 
-def _ids() -> Iterator[str]:
-    """Request ids that nobody can foresee, drawn by the hundred."""
+def _request_ids() -> Iterator[str]:
+    """Unpredictable request ids, drawn from the system 256 at a time."""
     while True:
         block = os.urandom(8 * 256).hex()
         for start in range(0, len(block), 16):

@@ -1,6 +1,6 @@
-"""What a request or a WebSocket message costs, in points of a rate limit (`rates.py`); docs/limits.md has the table.
+"""The cost of a request or a WebSocket message, in points of the rate limit; docs/limits.md has the table.
 
-A point buys 16 KiB: a larger body or message costs one more for each further 16 KiB that it begins. A mutation is 5.
+One point covers 16 KiB: a larger body or message costs one more for each further 16 KiB begun. A mutation costs 5.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from starlette.types import Scope
 
 POINT_BYTES: Final = 16 * 1024
 MUTATION: Final = 5
-_READING = {"GET", "HEAD", "OPTIONS"}
+_READ_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 def cost_of_rest_request(scope: Scope) -> int:
-    """The points for a REST request before its body is read."""
-    return 1 if scope["method"] in _READING else MUTATION
+    """The cost before the body is read."""
+    return 1 if scope["method"] in _READ_METHODS else MUTATION
 
 
 def cost_of_graphql_request(scope: Scope) -> int:
-    """The points for a GraphQL request before it is read; its mutations are charged when they are known (`spend`)."""
+    """The cost before the document is read; its mutations are charged with the scope's `charge_mutations`."""
     return 1
 
 
 def cost_of_size(size: int) -> int:
-    """The points for so many bytes: one for each 16 KiB begun, and at least one."""
+    """The cost of so many bytes: one for each 16 KiB begun, at least one."""
     return max(1, -(-size // POINT_BYTES))
 
 
 async def charge_size(scope: Scope, size: int) -> None:
-    """Charge a body that has been read, before it is parsed; its first 16 KiB are in the request's own price.
+    """Charge for a body before it is parsed; its first 16 KiB are included in the request's own cost.
 
     Raises:
-        TooManyRequests: the caller has too few points left.
+        TooManyRequests: too few points are left.
     """
     if size > POINT_BYTES and (charge := scope.get("charge")):
         await charge(cost_of_size(size) - 1)

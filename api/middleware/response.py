@@ -1,4 +1,4 @@
-"""An answer on its way out: the headers that all have, and the place that its request takes among those that run."""
+"""Responses on their way out: the headers that all have, and the request's place under the concurrency limit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# For a year: browsers are to come by https only, once they came so.
-SECURE = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
+# For a year, after a response over https, browsers use https only.
+SECURE_HEADERS = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
 # How long a request waits for a place.
 WAIT_SECONDS = 0.25
-_NAMES = frozenset(name for name, _ in SECURE)
+_HEADER_NAMES = frozenset(name for name, _ in SECURE_HEADERS)
 
 
 def request_limit(places: int, percent: int = DEFAULT_SHARE) -> ConcurrencyLimit:
-    """The places for requests that run, and twice as many for those that wait."""
-    late = "no request has ended in time to make room for this one"
+    """The concurrency limit for requests: so many may run, and twice as many wait.
+
+    One client may use `percent` of the places while they are scarce.
+    """
+    late = f"no place became free in {WAIT_SECONDS * 1000:g} ms"
     return ConcurrencyLimit(
         places,
         2 * places,
@@ -38,91 +41,99 @@ def request_limit(places: int, percent: int = DEFAULT_SHARE) -> ConcurrencyLimit
 
 @dataclass(frozen=True, slots=True)
 class ResponseOptions:
-    """What all answers of a server share. `charge` has a request pay that was not charged before its answer begins."""
+    """What all responses of a server share. `charge` is called before a response whose request has not been charged."""
 
-    gate: ConcurrencyLimit
+    concurrency_limit: ConcurrencyLimit
     identify: Identify
     charge: Callable[[Scope], Awaitable[None]]
-    secure: tuple[tuple[bytes, bytes], ...]
+    https_headers: tuple[tuple[bytes, bytes], ...]
 
 
 class ResponseWriter:
-    """An answer on its way out, with the headers that all have; to HEAD without its body.
+    """Sends one response with the headers that all have; to HEAD without its body.
 
-    The request has its place from when all of it is there until its answer begins: whoever sends or reads slowly, or
-    follows an answer that goes on, takes nobody's place.
+    The request has a place under the concurrency limit from when it is complete until its response begins, so a client
+    that sends or reads slowly, or follows a stream, holds none.
     """
 
-    __slots__ = ("_held", "_owner", "_scope", "_send", "_terms", "outside", "status")
+    __slots__ = ("_has_place", "_options", "_owner", "_scope", "_send", "raw_receive", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, terms: ResponseOptions) -> None:
-        self.outside = receive
+    def __init__(self, scope: Scope, receive: Receive, send: Send, options: ResponseOptions) -> None:
+        self.raw_receive = receive
         self.status = 0
         self._scope = scope
         self._send = send
-        self._terms = terms
+        self._options = options
         self._owner: Hashable = None
-        self._held = False
+        self._has_place = False
 
     @property
     def owner(self) -> Hashable:
-        """On whose behalf it is: by its credential or by its address."""
+        """The client, by its credential or its address; looked up only when places are scarce."""
         if self._owner is None:
-            self._owner = self._terms.identify(self._scope)
+            self._owner = self._options.identify(self._scope)
         return self._owner
 
-    def enter_at_once(self) -> bool:
-        """Take a place, if there is one that its owner may have now."""
-        self._held = self._terms.gate.try_acquire(self)
-        return self._held
+    def try_acquire(self) -> bool:
+        """Take a place, if its owner may have one now."""
+        self._has_place = self._options.concurrency_limit.try_acquire(self)
+        return self._has_place
 
-    async def enter(self) -> None:
-        """Take a place, or raise `Overloaded`."""
-        await self._terms.gate.acquire(self, WAIT_SECONDS)
-        self._held = True
+    async def acquire(self) -> None:
+        """Take a place, waiting for one if necessary.
 
-    def leave(self) -> None:
-        """Free the place, if there is one."""
-        if self._held:
-            self._held = False
-            self._terms.gate.release(self)
+        Raises:
+            Overloaded: too many requests wait, or none ended in time.
+        """
+        await self._options.concurrency_limit.acquire(self, WAIT_SECONDS)
+        self._has_place = True
+
+    def release(self) -> None:
+        """Free the place, if the request has one."""
+        if self._has_place:
+            self._has_place = False
+            self._options.concurrency_limit.release(self)
 
     async def receive(self) -> Message:
-        """The next part of the request; with the last one it takes its place."""
-        message = await self.outside()
+        """Receive a part of the request, and take a place with the last."""
+        message = await self.raw_receive()
         last = message["type"] == "http.request" and not message.get("more_body")
-        if last and not self._held and not self.status and not self.enter_at_once():
-            await self.enter()
+        if last and not self._has_place and not self.status and not self.try_acquire():
+            await self.acquire()
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Send a part of it. Where the request is to pay and cannot, `TooManyRequests` is raised in its place."""
+        """Send a part of the response.
+
+        Raises:
+            TooManyRequests: in place of the first part, if the request has to be charged and cannot be.
+        """
         if message["type"] == "http.response.start":
             if "charged" not in self._scope:
-                return self._charge(message)
+                return self._charge_and_send(message)
             self.status = self._scope["status"] = message["status"]
-            if self._held:
-                self.leave()
+            if self._has_place:
+                self.release()
             message["headers"] = self._headers(message["headers"])
         elif self._scope["method"] == "HEAD":
             message = {**message, "body": b""}
         return self._send(message)
 
-    async def _charge(self, message: Message) -> None:
-        await self._terms.charge(self._scope)
+    async def _charge_and_send(self, message: Message) -> None:
+        await self._options.charge(self._scope)
         await self.send(message)
 
     def _headers(self, sent: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         scope = self._scope
-        standard = self._terms.secure if scope["scheme"] == "https" else HEADERS
-        made = [*sent]
-        for name, _ in made:
-            if name in _NAMES:
-                present = {name for name, _ in made}
-                standard = tuple([header for header in standard if header[0] not in present])
+        common = self._options.https_headers if scope["scheme"] == "https" else HEADERS
+        headers = [*sent]
+        for name, _ in headers:
+            if name in _HEADER_NAMES:
+                present = {name for name, _ in headers}
+                common = tuple([header for header in common if header[0] not in present])
                 break
-        made += standard
-        made.append((b"x-request-id", scope["request_id"].encode()))
+        headers += common
+        headers.append((b"x-request-id", scope["request_id"].encode()))
         if "response_headers" in scope:
-            made += scope["response_headers"]
-        return made
+            headers += scope["response_headers"]
+        return headers

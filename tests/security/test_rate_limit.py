@@ -278,7 +278,7 @@ async def test_counts_of_the_past_are_forgotten(clock):
 
     await counts.incr("address:new", 60)
 
-    assert len(counts._counts) == 1
+    assert len(counts) == 1
 
 
 @pytest.fixture
