@@ -53,9 +53,9 @@ def _parse_host(host: str) -> str:
     """The name or address in a `Host` header, without its port and the dot of the root."""
     match = _HOST.fullmatch(host.lower())
     if match is None or (match["address"] and not _is_ipv6(match["address"])):
-        raise BadRequest("invalid Host: expected a host name or address, and optionally a port")
+        raise BadRequest("invalid header Host: expected a host name or address, and optionally a port")
     if int(match["port"] or 0) > _HIGHEST_PORT:
-        raise BadRequest(f"invalid Host: the port must be at most {_HIGHEST_PORT}")
+        raise BadRequest(f"invalid header Host: the port must be at most {_HIGHEST_PORT}")
     return match["address"] or match["name"]
 
 

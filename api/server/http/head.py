@@ -208,7 +208,7 @@ def _check_host(host: bytes) -> None:
         return
     match = _HOST.fullmatch(host)
     if match is None or int(match[1] or 0) > _HIGHEST_PORT:
-        raise BadRequest("invalid Host: expected a host name or address, and optionally a port of at most 65535")
+        raise BadRequest("invalid header Host: expected a host name or address, and a port of at most 65535 if any")
     if len(HOSTS) < _MOST_HOSTS:
         HOSTS.add(host)
 
