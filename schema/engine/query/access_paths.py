@@ -68,10 +68,10 @@ from schema.engine.sql.dialect import PerDialect
 if TYPE_CHECKING:
     from schema.engine.query.row_set import RowSet
 
-FEW_ROWS = 4000  # candidates up to which all are fetched and sorted; with more, walking in order fills the page sooner
-WALK_ROWS = 4000  # rows walked in the list's order before the candidates beyond them are sorted
-SQLITE_WALK_FACTOR = 3  # times as many on SQLite, where a row costs less
-SORTABLE_FACTOR = 10  # times FEW_ROWS that are sorted at most; with more, the walk goes on
+FEW_ROWS = 4000  # candidates up to which all are fetched and sorted; with more, scanning in order fills the page sooner
+SCAN_ROWS = 4000  # rows scanned in the list's order before the candidates beyond them are sorted
+SQLITE_SCAN_FACTOR = 3  # times as many on SQLite, where a row costs less
+SORTABLE_FACTOR = 10  # times FEW_ROWS that are sorted at most; with more, the scan goes on
 ONE, NONE = literal_column("1", Integer()), literal_column("0", Integer())
 # By how many rows they are likely to select, fewest first.
 _BY_SELECTIVITY = ("eq", "in", "startswith", "lt", "lte", "gt", "gte", "isnull", "notnull")
@@ -140,29 +140,29 @@ def candidates_page(
 ) -> PathUnion:
     """Three paths to the page, of which a statement takes as many as it needs.
 
-        SELECT … FROM (<the first WALK_ROWS in order>) WHERE <filter>  LIMIT CASE WHEN <few> THEN 0 ELSE :size END
+        SELECT … FROM (<the first SCAN_ROWS in order>) WHERE <filter>  LIMIT CASE WHEN <few> THEN 0 ELSE :size END
         UNION ALL
-        SELECT … WHERE <candidate> AND (<few> OR key > <end of the walk>) ORDER BY key
+        SELECT … WHERE <candidate> AND (<few> OR key > <end of the scan>) ORDER BY key
                  LIMIT CASE WHEN <few> THEN :size WHEN <sortable> THEN <rest of the page> ELSE 0 END
         UNION ALL
-        SELECT … WHERE <filter> AND key > <end of the walk> ORDER BY key
+        SELECT … WHERE <filter> AND key > <end of the scan> ORDER BY key
                  LIMIT CASE WHEN <sortable> THEN 0 ELSE <rest of the page> END
 
-    Few candidates are sorted at once. Else the walk comes first; if it ends before the page is full, the candidates
-    beyond it are sorted, or if they are too many for that, the walk goes on. PostgreSQL walks first for any search, and
+    Few candidates are sorted at once. Else the scan comes first; if it ends before the page is full, the candidates
+    beyond it are sorted, or if they are too many for that, the scan goes on. PostgreSQL scans first for any search, and
     plans other filters itself (`RowSet.page`).
     """
-    walk = _walk(rows, within, descending=descending)
-    walked = walk.walked.with_only_columns(*columns, and_(true(), *rows.where).label("_holds")).subquery()
-    near = select(*(column for column in walked.c if column.key != "_holds")).where(walked.c["_holds"])
-    far = rows.unfiltered(*columns).where(*rows.rules, *_beyond_walk(rows, candidates, walk, within))
+    scan = _index_scan(rows, within, descending=descending)
+    scanned = scan.rows.with_only_columns(*columns, and_(true(), *rows.where).label("_holds")).subquery()
+    near = select(*(column for column in scanned.c if column.key != "_holds")).where(scanned.c["_holds"])
+    far = rows.unfiltered(*columns).where(*rows.rules, *_beyond_scan(rows, candidates, scan, within))
     # As expressions: by bare columns, SQLite would read the index of the sort instead of the candidates'.
     keys = [PerDialect(func.coalesce(key, key), func.greatest(key)) for key in rows.keys]
     served = {compare for _, compare in rows.index_conditions}
     in_order = (part.predicate if part.condition in served else part.predicate.is_(true()) for part in rows.filters)
-    rest = rows.unfiltered(*columns).where(*within, *rows.rules, *in_order, walk.passed)
+    rest = rows.unfiltered(*columns).where(*within, *rows.rules, *in_order, scan.passed)
     conditions = (compare_predicate(field, compare, rows.row) for field, compare in rows.index_conditions)
-    rest_of_page = case((walk.ended(*conditions), NONE), else_=size)
+    rest_of_page = case((scan.ended(*conditions), NONE), else_=size)
     few, sortable = candidates.few, candidates.sortable
     return _in_turn(
         near.limit(PerDialect(case((few, NONE), else_=size), size)),
@@ -242,18 +242,18 @@ class TrigramHits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class IndexWalk:
-    """The first rows of an index in the list's order: `rows` is sorted by `key`, `id` a row's id."""
+class IndexScan:
+    """A scan of the index in the list's order, up to `SCAN_ROWS`: `ordered` is sorted by `key`, `id` is a row's id."""
 
-    rows: Select[Any]
+    ordered: Select[Any]
     id: ColumnElement[Any]
     key: ColumnElement[Any]
     descending: bool
 
     @property
-    def walked(self) -> Select[Any]:
-        """The rows that are walked: `… ORDER BY key LIMIT 12000`."""
-        return self.rows.limit(_walk_rows(0))
+    def rows(self) -> Select[Any]:
+        """The rows that are scanned: `… ORDER BY key LIMIT 12000`."""
+        return self.ordered.limit(_scan_rows(0))
 
     @property
     def passed(self) -> Predicate:
@@ -262,13 +262,13 @@ class IndexWalk:
         return self.key < end if self.descending else self.key > end
 
     def ended(self, *conditions: Predicate) -> Predicate:
-        """Whether the walk read all rows, or its last one does not meet the conditions."""
+        """Whether the scan read all rows, or its last one does not meet the conditions."""
         id = self._end.with_only_columns(self.id).correlate(None).scalar_subquery()
         return select(self.id).where(self.id == id, *conditions).correlate(None).scalar_subquery().is_(None)
 
     @property
     def _end(self) -> Select[Any]:
-        return self.rows.offset(_walk_rows(1)).limit(ONE)
+        return self.ordered.offset(_scan_rows(1)).limit(ONE)
 
 
 class PathUnion(CompoundSelect[Any]):
@@ -296,22 +296,22 @@ def _in_turn(*paths: Select[Any]) -> PathUnion:
     return PathUnion(union_all(*parts).keyword, *parts)
 
 
-def _walk(rows: RowSet, within: Sequence[Predicate], *, descending: bool) -> IndexWalk:
-    starts = (_walk_start(*pair, rows.row, descending=descending) for pair in rows.index_conditions)
+def _index_scan(rows: RowSet, within: Sequence[Predicate], *, descending: bool) -> IndexScan:
+    starts = (_scan_start(*pair, rows.row, descending=descending) for pair in rows.index_conditions)
     keys = [unindexed(key).label(f"k{number}") for number, key in enumerate(rows.keys)]
     select_ = rows.unfiltered(*keys).where(*within, *starts)
-    return IndexWalk(select_.order_by(*order_by(rows.keys, descending=descending)), rows.row.c.id, rows.key, descending)
+    return IndexScan(select_.order_by(*order_by(rows.keys, descending=descending)), rows.row.c.id, rows.key, descending)
 
 
-def _walk_rows(less: int) -> ColumnElement[int]:
+def _scan_rows(less: int) -> ColumnElement[int]:
     sqlite, postgres = (
-        literal_column(str(count - less), Integer()) for count in (WALK_ROWS * SQLITE_WALK_FACTOR, WALK_ROWS)
+        literal_column(str(count - less), Integer()) for count in (SCAN_ROWS * SQLITE_SCAN_FACTOR, SCAN_ROWS)
     )
     return PerDialect(sqlite, postgres)
 
 
-def _walk_start(field: ResourceField, compare: Compare, row: FromClause, *, descending: bool) -> Predicate:
-    """Where the walk enters the range of a comparison; where the range ends is checked row by row."""
+def _scan_start(field: ResourceField, compare: Compare, row: FromClause, *, descending: bool) -> Predicate:
+    """Where the scan enters the range of a comparison; where the range ends is checked row by row."""
     column, value = row.c[compared_column(field, compare)], bindparam(compare.value, type_=parameter_type(field))
     match compare.operator:
         case "eq" | "isnull":
@@ -329,19 +329,19 @@ def _walk_start(field: ResourceField, compare: Compare, row: FromClause, *, desc
             return true() if descending else compare_predicate(field, compare, row)
 
 
-def _beyond_walk(
-    rows: RowSet, candidates: Candidates, walk: IndexWalk, within: Sequence[Predicate]
+def _beyond_scan(
+    rows: RowSet, candidates: Candidates, scan: IndexScan, within: Sequence[Predicate]
 ) -> Iterator[Predicate]:
-    """The conditions on candidates beyond the walk, if there was one.
+    """The conditions on candidates beyond the scan, if there was one.
 
     `… IS true` keeps SQLite from serving a condition by another index than that of the candidates.
     """
-    beyond = or_(candidates.few, walk.passed).self_group(against=operators.and_)
+    beyond = or_(candidates.few, scan.passed).self_group(against=operators.and_)
     if candidates.hits is not None:
         yield from within
         for part in rows.filters:
             yield _unindexed_range(part.condition, part.predicate)
-        yield PerDialect(and_(candidates.hits.include(rows.row.c.id), beyond), walk.passed.is_(true()))
+        yield PerDialect(and_(candidates.hits.include(rows.row.c.id), beyond), scan.passed.is_(true()))
     else:
         yield from (predicate.is_(true()) for predicate in within)
         for part in rows.filters:

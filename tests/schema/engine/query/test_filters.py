@@ -108,9 +108,9 @@ def test_several_filters_are_joined_by_and(client, seed):
 
 PATHS: dict[str, dict[str, int]] = {
     "few candidates, sorted": {},
-    "many, met on the walk": {"FEW_ROWS": 0, "WALK_ROWS": 200},
-    "many, sorted beyond the walk": {"FEW_ROWS": 1, "SORTABLE_FACTOR": 1000, "WALK_ROWS": 1},
-    "many, and the walk goes on": {"FEW_ROWS": 0, "WALK_ROWS": 1},
+    "many, met on the scan": {"FEW_ROWS": 0, "SCAN_ROWS": 200},
+    "many, sorted beyond the scan": {"FEW_ROWS": 1, "SORTABLE_FACTOR": 1000, "SCAN_ROWS": 1},
+    "many, and the scan goes on": {"FEW_ROWS": 0, "SCAN_ROWS": 1},
 }
 PLANS = {(access_path, store): empty_plans(store) for access_path in PATHS for store in ("sqlite", "postgres")}
 

@@ -195,7 +195,7 @@ def sizes(template, tmp_path_factory):
 def low_thresholds(monkeypatch):
     """Thresholds below both sizes, so that the databases take the paths of large ones."""
     monkeypatch.setattr(access_paths, "FEW_ROWS", 50)
-    monkeypatch.setattr(access_paths, "WALK_ROWS", 500)
+    monkeypatch.setattr(access_paths, "SCAN_ROWS", 500)
 
 
 def user(number):

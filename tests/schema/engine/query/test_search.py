@@ -34,11 +34,11 @@ def is_valid(search):
 
 @pytest.fixture(params=["few", "many"])
 def hits(request, monkeypatch, http_client, store):
-    """Few hits are sorted, many are met on a walk of the sort's index: each test takes both paths."""
+    """Few hits are sorted, many are met on a scan of the sort's index: each test takes both paths."""
     if request.param == "many":
         monkeypatch.setattr(access_paths, "FEW_ROWS", 0)
         http_client.app.state.directory.plans = PLANS_FOR_MANY[store]
-        monkeypatch.setattr(access_paths, "WALK_ROWS", 40)
+        monkeypatch.setattr(access_paths, "SCAN_ROWS", 40)
     return request.param
 
 

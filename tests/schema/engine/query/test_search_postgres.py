@@ -20,7 +20,7 @@ from tests.fixtures.clients import ADMIN, USER
 from tests.fixtures.people import TIMES, fill
 
 pytestmark = pytest.mark.postgres
-PEOPLE, WALKED = 20_000, 500
+PEOPLE, SCANNED = 20_000, 500
 AT_MOST = 7000  # a row counts in each node of the plan that it passes
 SIGNER = Signer(b"of the tests")
 NO_HITS: dict[str, Any] = {"q": ("zzqxj",)}
@@ -64,7 +64,7 @@ def user(number):
 @pytest.fixture
 async def rows(crowded, monkeypatch):
     """A function that counts the rows that PostgreSQL reads for a page, by its generic plan."""
-    monkeypatch.setattr(access_paths, "WALK_ROWS", WALKED)
+    monkeypatch.setattr(access_paths, "SCAN_ROWS", SCANNED)
     connection = await connect(postgres_address(crowded), 30)
 
     async def count_rows(**arguments):
@@ -112,7 +112,7 @@ async def test_a_search_beside_a_filter_reads_few_rows(rows, search, filter):
     assert await rows(**SEARCHES[search], **filter) < AT_MOST
 
 
-async def test_a_walk_without_a_limit_reads_every_row(rows, monkeypatch):
-    monkeypatch.setattr(access_paths, "WALK_ROWS", PEOPLE - 1)
+async def test_a_scan_without_a_limit_reads_every_row(rows, monkeypatch):
+    monkeypatch.setattr(access_paths, "SCAN_ROWS", PEOPLE - 1)
 
     assert await rows(**NO_HITS) > PEOPLE
