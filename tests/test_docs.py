@@ -1,0 +1,45 @@
+"""The documentation agrees with the code: settings, links, names of files, and the glossary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from api.settings import FIELDS, listed
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/README.md"]
+    if path.name != "CHANGELOG.md"
+)
+
+
+def test_the_settings_page_lists_every_setting_with_its_default_and_meaning():
+    rows = [f"| `{name}` | {f'`{value}`' if value else ''} | {meaning} |" for name, value, meaning in listed({})]
+
+    page = (ROOT / "docs/settings.md").read_text()
+
+    assert [row for row in page.splitlines() if row.startswith("| `")] == rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_file_names_lead_somewhere(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)", text)
+    paths = re.findall(r"`((?:api|schema|tests|docs|benchmarks)/[\w/.-]+\.(?:py|md|svg|json))`", text)
+    made_by_the_reader = {"schema/models/team.py", "schema/migrations/versions/0006_teams.py"}
+
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists() and path not in made_by_the_reader]
+
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_settings_that_a_page_names_exist(page):
+    named = re.findall(r"`((?:TANDEM_|SECRET_)[A-Z_]+[A-Z])\b", page.read_text())
+
+    assert [name for name in named if name not in FIELDS] == []
