@@ -46,18 +46,13 @@ from sqlalchemy.sql.expression import TextClause, text
 from schema.engine.model.field import ResourceField
 from schema.engine.model.resource import Resource
 from schema.engine.model.trigram_index import index_name, last_indexed_number, number_table
-from schema.engine.query.filters import (
-    Predicate,
-    compare_predicate,
-    compared_column,
-    null_key,
-    parameter_type,
-)
+from schema.engine.query.filters import Predicate, compare_predicate, compared_column, null_key, parameter_type
 from schema.engine.query.prefix_ranges import prefix_ranges
 from schema.engine.query.selection import Compare, Condition, Order, Search, required
 from schema.engine.query.sort import (
     RANGE_OPERATORS,
     Bound,
+    Comparison,
     index_conditions,
     order_by,
     required_comparisons,
@@ -378,12 +373,12 @@ def _in_range(rows: RowSet, ranges: CTE, within: Sequence[Bound]) -> Iterator[Pr
         yield rows.compare_keys(rows.keys, [(func.max if lower else func.min)(end, first), *others], bound)
 
 
-def _most_selective(resource: Resource, where: Condition | None, order: Order) -> tuple[ResourceField, Compare] | None:
+def _most_selective(resource: Resource, where: Condition | None, order: Order) -> Comparison | None:
     """The comparison that another index than the sort's serves, and likely the fewest rows meet, with its field.
 
     None if the filter names a single row, or for equality in the order of ids: its index entries end with the id.
     """
-    comparisons = [(resource.fields[compare.field], compare) for compare in required_comparisons(where)]
+    comparisons = required_comparisons(resource, where)
     if any((field.unique or field.primary_key) and compare.operator in ("eq", "in") for field, compare in comparisons):
         return None
     served = [compare for _, compare in index_conditions(resource, where, order)]
@@ -397,8 +392,8 @@ def _most_selective(resource: Resource, where: Condition | None, order: Order) -
     return min(selective, key=_selectivity, default=None)
 
 
-def _selectivity(pair: tuple[ResourceField, Compare]) -> tuple[bool, int]:
-    field, compare = pair
+def _selectivity(comparison: Comparison) -> tuple[bool, int]:
+    field, compare = comparison
     return field.kind in ("boolean", "enum"), _BY_SELECTIVITY.index(compare.operator)
 
 

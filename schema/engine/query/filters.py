@@ -17,18 +17,7 @@ import json
 import re
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    FromClause,
-    String,
-    and_,
-    bindparam,
-    false,
-    or_,
-    true,
-)
+from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, String, and_, bindparam, false, or_, true
 from sqlalchemy.types import TypeEngine
 
 from schema.engine.errors import FieldError, Forbidden

@@ -6,17 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    SelectBase,
-    bindparam,
-    case,
-    func,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, bindparam, case, func, select, tuple_
 
 from schema.engine.model.field import ResourceField
 from schema.engine.model.policy import ActorProfile, both
@@ -32,8 +22,8 @@ from schema.engine.query.access_paths import (
 )
 from schema.engine.query.filters import Predicate, check_visible, filter_predicate, parameter_type, where_clauses
 from schema.engine.query.query_level import OuterRow
-from schema.engine.query.selection import Compare, Condition, ListSelection, conjuncts
-from schema.engine.query.sort import Bound, index_conditions, order_by, sort_column
+from schema.engine.query.selection import Condition, ListSelection, conjuncts
+from schema.engine.query.sort import Bound, Comparison, index_conditions, order_by, sort_column
 from schema.engine.sql.dialect import quoted
 
 
@@ -63,7 +53,7 @@ class RowSet:
     keys: tuple[ColumnElement[Any], ...]
     key_fields: tuple[ResourceField, ...]
     descending: bool
-    index_conditions: tuple[tuple[ResourceField, Compare], ...]
+    index_conditions: tuple[Comparison, ...]
     candidates: Candidates | None = None
     merge: RangeMerge | None = None
 

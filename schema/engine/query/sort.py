@@ -20,6 +20,7 @@ DEFAULT_ORDER = (
     "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
     "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
 )
+Comparison = tuple[ResourceField, Compare]
 RANGE_OPERATORS = ("lt", "lte", "gt", "gte", "notnull", "startswith")
 
 
@@ -39,9 +40,8 @@ def default_order(resource: Resource, where: Condition | None, *, nested: bool) 
     """
     if where is None or nested:
         return BY_ID
-    ranges = {
-        (compare.field, compare.operator) for compare in required_comparisons(where) if is_range(resource, compare)
-    }
+    comparisons = required_comparisons(resource, where)
+    ranges = {(field.name, compare.operator) for field, compare in comparisons if is_range(field, compare)}
     filtered = {name for name, _ in ranges}
     first = next((name for name in resource.fields if name in filtered), None)
     return BY_ID if first is None else Order((first,), folded=(first, "startswith") in ranges)
@@ -56,33 +56,27 @@ def order_by(keys: Iterable[ColumnElement[Any]], *, descending: bool) -> list[Co
     return [key.desc() if descending else key.asc() for key in keys]
 
 
-def index_conditions(
-    resource: Resource, where: Condition | None, order: Order
-) -> Iterator[tuple[ResourceField, Compare]]:
-    """The comparisons, with their fields, that an index in the list's order serves.
+def index_conditions(resource: Resource, where: Condition | None, order: Order) -> Iterator[Comparison]:
+    """The comparisons that an index in the list's order serves.
 
     Those are the ones of the first sort field. In the order of ids it is one equality: an index entry ends with the id.
     Equality of a boolean or enum does not count, since PostgreSQL would search its many rows for the ids.
     """
-    first = resource.fields[next(iter(order.fields), "id")]
-    comparisons = required_comparisons(where)
-    for compare in comparisons:
-        serves = compare.field == first.name and (compare.operator in ("eq", "isnull") or is_range(resource, compare))
-        if serves and compared_column(first, compare) == sort_column(first, order):
-            yield first, compare
+    first, comparisons = next(iter(order.fields), "id"), required_comparisons(resource, where)
+    for field, compare in comparisons:
+        serves = field.name == first and (compare.operator in ("eq", "isnull") or is_range(field, compare))
+        if serves and compared_column(field, compare) == sort_column(field, order):
+            yield field, compare
     if not order.fields:
-        equalities = [(resource.fields[it.field], it) for it in comparisons if it.operator == "eq" and it.field != "id"]
-        yield from islice((pair for pair in equalities if pair[0].kind not in ("boolean", "enum")), 1)
+        equal = (pair for pair in comparisons if pair[1].operator == "eq" and pair[0].name != "id")
+        yield from islice((pair for pair in equal if pair[0].kind not in ("boolean", "enum")), 1)
 
 
-def required_comparisons(where: Condition | None) -> list[Compare]:
-    """The comparisons that every row has to meet."""
-    return [condition for condition in required(where) if isinstance(condition, Compare)]
+def required_comparisons(resource: Resource, where: Condition | None) -> list[Comparison]:
+    """The comparisons that every row has to meet, each with its field."""
+    return [(resource.fields[part.field], part) for part in required(where) if isinstance(part, Compare)]
 
 
-def is_range(resource: Resource, compare: Compare) -> bool:
-    """Whether a comparison selects a range of the field's values."""
-    # `notnull` selects all rows where the field cannot be null.
-    return compare.operator in RANGE_OPERATORS and (
-        compare.operator != "notnull" or resource.fields[compare.field].nullable
-    )
+def is_range(field: ResourceField, compare: Compare) -> bool:
+    """Whether a comparison selects a range of the field's values; `notnull` does if there are nulls."""
+    return compare.operator in RANGE_OPERATORS and (compare.operator != "notnull" or field.nullable)
