@@ -44,7 +44,7 @@ async def greedy(database, store, monkeypatch):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_another_is_answered_while_one_waits_for_many_long_queries(greedy):
+async def test_others_are_answered_while_one_actor_waits_for_long_queries(greedy):
     directory, tasks = greedy
 
     for _ in range(10):
@@ -54,7 +54,7 @@ async def test_another_is_answered_while_one_waits_for_many_long_queries(greedy)
     assert not any(task.done() for task in tasks)
 
 
-async def test_another_finds_and_gets_records_meanwhile(greedy, database):
+async def test_others_find_and_get_records_meanwhile(greedy, database):
     fill(database, PEOPLE)
     directory, tasks = greedy
     unit_of_work = directory.unit_of_work(HONEST)
@@ -67,7 +67,7 @@ async def test_another_finds_and_gets_records_meanwhile(greedy, database):
     assert not any(task.done() for task in tasks)
 
 
-async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(directory, monkeypatch):
+async def test_new_queries_of_several_actors_are_compiled_in_turn(directory, monkeypatch):
     order = []
 
     def noted(made, branch, kind):
@@ -95,7 +95,7 @@ async def test_queries_that_are_new_are_compiled_in_turn_with_others_in_between(
     assert set(range(1, 11)) <= set(looks)
 
 
-def test_a_plan_says_whether_it_counts():
+def test_a_plan_knows_whether_it_counts():
     kind = GREEDY.profile
     counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
     below = ListSelection((("total", Total()),), Page("size"), relation="groups")
@@ -104,7 +104,7 @@ def test_a_plan_says_whether_it_counts():
     assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]
 
 
-async def test_a_credential_is_one_owner_however_it_is_spelled(directory, database):
+async def test_a_credential_is_one_owner_in_any_spelling(directory, database):
     authenticate = Authenticator(production(database))
     identify = client_identifier(authenticate)
     app = SimpleNamespace(state=SimpleNamespace(directory=directory))

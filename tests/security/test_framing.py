@@ -71,7 +71,7 @@ def seen(answer: Answer) -> Any:
 @pytest.mark.parametrize("options", ["Upgrade", "upgrade", "keep-alive, Upgrade", "Upgrade, HTTP2-Settings"])
 @pytest.mark.parametrize("token", ["foo", "h2c", "TLS/1.0", "websocket, foo", "foo\r\nUpgrade: websocket"])
 @pytest.mark.parametrize("framing", ["length", "chunks", "none"])
-def test_with_upgrade_a_body_is_a_body(port, echo, options, token, framing):
+def test_a_body_is_read_as_a_body_beside_upgrade(port, echo, options, token, framing):
     body = "" if framing == "none" else SMUGGLED
     lines = {"length": counted(body), "chunks": "Transfer-Encoding: chunked", "none": "X: y"}[framing]
     fields = f"{HOST}\r\nConnection: {options}\r\nUpgrade: {token}\r\nHTTP2-Settings: AAMAAABk\r\n{lines}"
@@ -84,7 +84,7 @@ def test_with_upgrade_a_body_is_a_body(port, echo, options, token, framing):
     assert len(echo.seen) == 2
 
 
-def test_the_attack_gets_one_answer(port, echo):
+def test_request_smuggling_by_upgrade_gets_one_response(port, echo):
     """The body of a request that asks for an unknown protocol was once read as a request of its own."""
     body = f"GET /smuggled HTTP/1.1\r\n{HOST}\r\n\r\n"
     fields = f"{HOST}\r\nConnection: Upgrade, close\r\nUpgrade: foo\r\n{counted(body)}"
@@ -105,7 +105,7 @@ def test_upgrade_in_http_1_0_is_ignored(port, token):
     assert [seen(answer) for answer in answers] == [["GET", "/users", SMUGGLED]]
 
 
-def test_an_upgrade_that_is_ignored_is_not_passed_on(port, echo):
+def test_an_ignored_upgrade_is_not_passed_on(port, echo):
     say(port, raw("GET /users HTTP/1.1", f"Upgrade: a\r\n{HOST}\r\nUPGRADE: b\r\nConnection: upgrade\r\nX: upgrade: c"))
 
     assert echo.seen[-1].headers == (("host", "127.0.0.1"), ("connection", "upgrade"), ("x", "upgrade: c"))
@@ -122,7 +122,7 @@ def test_an_upgrade_that_is_ignored_is_not_passed_on(port, echo):
     ],
     ids=["no Connection", "keep-alive", "Proxy-Connection", "twice in one field", "two fields"],
 )
-def test_what_does_not_ask_for_a_websocket_alone_is_an_ordinary_request(port, fields):
+def test_a_request_for_other_protocols_too_is_an_ordinary_request(port, fields):
     answers = say(port, raw("POST /socket HTTP/1.1", f"{fields}\r\n{counted(SMUGGLED)}", SMUGGLED) + NEXT, answers=2)
 
     assert [seen(answer) for answer in answers] == [["POST", "/socket", SMUGGLED], ["GET", "/next", ""]]
@@ -144,7 +144,7 @@ def test_what_does_not_ask_for_a_websocket_alone_is_an_ordinary_request(port, fi
         ("GET /socket HTTP/1.1", WHOLE, SMUGGLED, "nothing may follow a WebSocket handshake before it is answered"),
     ],
 )
-def test_what_asks_for_a_websocket_and_is_no_handshake_ends_the_connection(port, echo, line, fields, body, sentence):
+def test_an_invalid_handshake_ends_the_connection(port, echo, line, fields, body, sentence):
     echo.seen.clear()
 
     (answer,) = all_of(port, raw(line, fields, body) + (NEXT if body else b""))
@@ -155,27 +155,27 @@ def test_what_asks_for_a_websocket_and_is_no_handshake_ends_the_connection(port,
     assert not echo.seen
 
 
-def test_a_handshake_may_say_that_its_body_is_empty(port):
+def test_a_handshake_may_have_content_length_0(port):
     ((status, headers, _),) = say(port, raw("GET /socket HTTP/1.1", f"{WHOLE}\r\nContent-Length: 0"))
 
     assert (status, headers["upgrade"]) == (101, "websocket")
 
 
-def test_a_handshake_behind_a_request_that_is_not_answered_yet_is_refused(port):
+def test_a_handshake_behind_an_active_request_is_refused(port):
     answers = all_of(port, NEXT + raw("GET /socket HTTP/1.1", WHOLE))
 
     assert [answer[0] for answer in answers] == [200, 400]
     assert "only once they are answered" in problem(answers[1])["detail"]
 
 
-def test_a_handshake_behind_a_request_that_is_answered_is_none(port):
+def test_a_handshake_behind_an_answered_request_is_accepted(port):
     answers = say(port, NEXT, raw("GET /socket HTTP/1.1", WHOLE), answers=2)
 
     assert [answer[0] for answer in answers] == [200, 101]
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 200])
-def test_behind_a_handshake_that_is_refused_nothing_is_read(port, echo, status):
+def test_nothing_is_read_behind_a_refused_handshake(port, echo, status):
     echo.refusal = status
     echo.seen.clear()
 
@@ -233,7 +233,7 @@ def _rest(wire: socket.socket) -> bytes:
         (f"GET /{'a' * 200} HTTP/1.1", 414),
     ],
 )
-def test_a_request_line_is_as_the_standard_has_it(port, echo, line, status):
+def test_request_lines_follow_the_standard(port, echo, line, status):
     echo.seen.clear()
 
     for fields in (HOST, f"{HOST}\r\nConnection: keep-alive"):
@@ -253,7 +253,7 @@ def test_blank_lines_before_a_request_are_ignored(port, pieces):
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r", b"\r\r\n", b"\n\r\n", b" \r\n", b"\t\r\n", b"\x00\r\n", b"\r\n\n"])
-def test_what_is_no_blank_line_before_a_request_is_refused(port, blank):
+def test_an_incomplete_blank_line_before_a_request_is_refused(port, blank):
     (first,) = all_of(port, blank + NEXT)
     answers = all_of(port, NEXT + blank + NEXT)
 
@@ -261,7 +261,7 @@ def test_what_is_no_blank_line_before_a_request_is_refused(port, blank):
     assert [answer[0] for answer in answers] == [200, 400]
 
 
-def test_blank_lines_keep_no_connection_open(port):
+def test_blank_lines_do_not_keep_a_connection_open(port):
     """They are no request, so the time until one has to begin goes on."""
     with connected(port) as wire:
         wire.settimeout(0.1)
@@ -293,7 +293,7 @@ LAST = [
 
 @pytest.mark.parametrize("fields", [*LAST, None], ids=lambda fields: fields or "HTTP/1.0 with keep-alive")
 @pytest.mark.parametrize("framing", ["none", "length", "chunks"])
-def test_behind_the_last_request_of_a_connection_nothing_is_read(port, echo, fields, framing):
+def test_nothing_is_read_behind_the_last_request_of_a_connection(port, echo, fields, framing):
     if fields is None and framing == "chunks":
         return
     line = "POST /last HTTP/1.0" if fields is None else "POST /last HTTP/1.1"
@@ -311,7 +311,7 @@ def test_behind_the_last_request_of_a_connection_nothing_is_read(port, echo, fie
 
 
 @pytest.mark.parametrize("fields", ["Proxy-Connection: close", "Proxy-Connection: upgrade\r\nUpgrade: foo"])
-def test_what_proxies_say_among_themselves_ends_nothing(port, fields):
+def test_proxy_connection_does_not_end_a_connection(port, fields):
     """Else a caller could have the connection between a proxy and this server refused to whoever is next on it."""
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\n{counted('hello')}", "hello")
 
@@ -324,7 +324,7 @@ def test_what_proxies_say_among_themselves_ends_nothing(port, fields):
     "trailer", ["Connection: close", "Proxy-Connection: close", "Upgrade: x\r\nConnection: upgrade"]
 )
 @pytest.mark.parametrize("fields", ["X: y", "Connection: upgrade\r\nUpgrade: foo"])
-def test_trailer_fields_say_nothing_of_the_connection(port, trailer, fields):
+def test_trailer_fields_do_not_end_a_connection(port, trailer, fields):
     body = f"5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\nTransfer-Encoding: chunked", body)
 
@@ -333,7 +333,7 @@ def test_trailer_fields_say_nothing_of_the_connection(port, trailer, fields):
     assert [seen(answer)[2] for answer in answers] == ["hello", ""] * 2
 
 
-def test_bodies_of_all_kinds_may_follow_one_another(port):
+def test_bodies_with_different_framing_may_follow_one_another(port):
     kinds = {
         "": raw("GET /none HTTP/1.1"),
         SMUGGLED: raw("POST /length HTTP/1.1", f"{HOST}\r\n{counted(SMUGGLED)}", SMUGGLED),
@@ -348,7 +348,7 @@ def test_bodies_of_all_kinds_may_follow_one_another(port):
                 assert [seen(answer)[2] for answer in answers] == [first, second, third, ""]
 
 
-def test_requests_sent_ahead_do_not_count_for_the_size_of_a_body(port):
+def test_pipelined_requests_do_not_count_towards_the_size_of_a_body(port):
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{counted('a' * 800)}", "a" * 800)
     coded = raw("POST /a HTTP/1.1", f"{HOST}\r\nTransfer-Encoding: chunked", chunked("a" * 800))
 
@@ -371,7 +371,7 @@ def test_a_body_that_is_too_large_on_the_wire_ends_the_connection(port, echo, fr
     assert not echo.seen
 
 
-def test_blanks_round_a_value_are_not_a_part_of_it(port, echo):
+def test_blanks_around_a_header_value_are_removed(port, echo):
     say(port, raw("GET /a HTTP/1.1", f"{HOST}\r\nX: \t y z \t \r\nY:\r\nZ:1"))
 
     assert dict(echo.seen[-1].headers) == {"host": "127.0.0.1", "x": "y z", "y": "", "z": "1"}
@@ -388,12 +388,12 @@ def test_a_host_may_have_a_port(port, host):
     "host",
     [*("", ":80", "a b", "u@a", "[::1", "a:1:2", "a:-1", "a:+80", "a:8o"), *("a:65536", "a:99999", "a:080000")],
 )
-def test_a_host_that_is_none_or_has_an_impossible_port_is_refused(port, host):
+def test_an_invalid_host_or_port_is_refused(port, host):
     for sent in (raw("GET /a HTTP/1.1", f"Host: {host}"), raw(f"GET http://{host}/a HTTP/1.1")):
         assert [answer[0] for answer in all_of(port, sent + NEXT)] == [400]
 
 
-def test_a_client_of_http_1_0_is_not_told_to_continue(port):
+def test_an_http_1_0_client_gets_no_100_continue(port):
     body = "hello"
 
     ((status, _, _),) = all_of(port, raw("POST /a HTTP/1.0", f"Expect: 100-continue\r\n{counted(body)}", body))
@@ -411,7 +411,7 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"two"})
 
 
-def test_a_client_of_http_1_0_gets_no_chunks():
+def test_an_http_1_0_client_gets_no_chunks():
     with serving(stream) as port, connected(port) as wire, wire.makefile("rb") as received:
         wire.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))
         answered = received.read()

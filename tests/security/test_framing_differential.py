@@ -97,14 +97,14 @@ def peers() -> Peers:
     return Peers()
 
 
-async def test_no_sequence_is_divided_in_two_ways(peers):
+async def test_all_servers_see_the_same_requests_in_known_sequences(peers):
     found = {name: differences for name, sent in SEQUENCES.items() if (differences := await peers.differences(sent))}
 
     assert not found
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_nor_is_one_that_is_put_together_by_chance(peers, seed):
+async def test_all_servers_see_the_same_requests_in_random_sequences(peers, seed):
     sequences = mutations(2000, seed)
 
     found = {name: differences for name, sent in sequences.items() if (differences := await peers.differences(sent))}
@@ -112,7 +112,7 @@ async def test_nor_is_one_that_is_put_together_by_chance(peers, seed):
     assert not found
 
 
-async def test_after_a_refusal_nothing_is_read(peers):
+async def test_nothing_is_read_after_a_refusal(peers):
     for name, sent in {**SEQUENCES, **mutations(3000, 7)}.items():
         outcome = await peers.own.send(sent + NEXT)
         refusals = [status for status in outcome.statuses if status >= 400]
@@ -121,7 +121,7 @@ async def test_after_a_refusal_nothing_is_read(peers):
         assert outcome.ended or not refusals, name
 
 
-async def test_each_kind_of_sequence_has_some_that_are_accepted_and_some_that_are_refused(peers):
+async def test_the_corpus_has_accepted_and_refused_sequences_of_each_kind(peers):
     accepted, refused = Counter[str](), Counter[str]()
     for name, sent in SEQUENCES.items():
         outcome = await peers.own.send(sent)

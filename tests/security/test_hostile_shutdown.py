@@ -63,7 +63,7 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
         process.wait()
 
 
-def test_no_client_delays_the_end(database, serve):
+def test_no_client_delays_the_exit(database, serve):
     """Nor makes the server fail, nor has others cut off."""
     admin = key(database, "admin")
     fill(database, made_up(20_000))

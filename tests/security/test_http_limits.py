@@ -151,7 +151,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_wrong_is_told_and_ends_the_connection(port, name):
+def test_a_malformed_request_gets_a_problem_document_and_ends_the_connection(port, name):
     sent, status = MALFORMED[name]
 
     with connected(port) as connection:
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_told_and_ends_the_connection(port, name):
     assert set(HEADERS) <= {(name.encode(), value.encode()) for name, value in answers[0][1].items()}
 
 
-def test_what_is_refused_is_in_the_log_with_its_id(port, caplog):
+def test_a_refusal_is_logged_with_its_request_id(port, caplog):
     caplog.set_level("DEBUG", "tandem")
 
     ((_, headers, _),) = say(port, head(HOST, start="GET /users?a=b HTTP/3"))
@@ -189,24 +189,24 @@ def test_what_is_refused_is_in_the_log_with_its_id(port, caplog):
         (b"\r\n" + head(HOST, start="GET /health/live HTTP/1.1"), 200),
     ],
 )
-def test_what_is_merely_unusual_is_answered(port, sent, status):
+def test_unusual_valid_requests_are_answered(port, sent, status):
     assert say(port, sent)[0][0] == status
 
 
-def test_of_two_hosts_that_of_the_target_counts(port):
+def test_the_host_of_an_absolute_target_replaces_the_header(port):
     near = head("Host: example.com", start="GET http://localhost/users HTTP/1.1")
     far = head(HOST, start="GET http://example.com/users HTTP/1.1")
 
     assert [say(port, sent)[0][0] for sent in (near, far)] == [200, 403]
 
 
-def test_the_server_as_a_whole_has_options(port):
+def test_options_of_the_server_are_answered(port):
     ((status, headers, _),) = say(port, head(HOST, start="OPTIONS * HTTP/1.1"))
 
     assert (status, "PATCH" in headers["allow"]) == (204, True)
 
 
-def test_what_stands_behind_a_body_is_no_header(port):
+def test_trailer_fields_are_not_headers(port):
     sent = head(HOST, CHUNKED, "Content-Type: application/json", start="POST /greetings HTTP/1.1")
 
     answer = say(port, sent + b'f\r\n{"name": "Ada"}\r\n0\r\nHost: example.com\r\n\r\n')[0]
@@ -223,7 +223,7 @@ def test_what_stands_behind_a_body_is_no_header(port):
     ],
     ids=["a head", "a body", "chunks"],
 )
-def test_who_trickles_is_cut_short(port, pieces):
+def test_a_client_that_sends_too_slowly_gets_408(port, pieces):
     with connected(port) as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -235,21 +235,21 @@ def test_who_trickles_is_cut_short(port, pieces):
 
 
 @pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after an answer"])
-def test_who_stays_silent_is_left_in_silence(port, sent, answered):
+def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
     with connected(port) as connection:
         connection.sendall(sent)
 
         assert len(all_answers(connection)) == answered
 
 
-def test_who_is_not_answered_in_time_is_told_so(port):
+def test_a_response_that_takes_too_long_is_a_503(port):
     ((status, headers, _),) = answers = say(port, request("GET", "/toys/late"))
 
     assert (status, problem(answers[0])["code"]) == (503, "TIMEOUT")
     assert headers["retry-after"] == "1"
 
 
-def test_who_does_not_take_the_answer_loses_the_connection(port):
+def test_a_client_that_does_not_read_the_response_is_disconnected(port):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
@@ -264,13 +264,13 @@ def test_who_does_not_take_the_answer_loses_the_connection(port):
     assert taken < LARGE
 
 
-def test_who_takes_it_gets_all(port):
+def test_a_client_that_reads_the_response_gets_all_of_it(port):
     ((status, _, body),) = say(port, request("GET", "/toys/much"))
 
     assert (status, len(body)) == (200, LARGE)
 
 
-def test_requests_that_follow_one_another_are_answered_in_order_and_not_without_end(port):
+def test_pipelined_requests_are_answered_in_order_and_limited(port):
     with connected(port) as connection:
         connection.sendall(request("GET", "/nowhere") + GOOD * 200)
         answers = all_answers(connection)
@@ -279,7 +279,7 @@ def test_requests_that_follow_one_another_are_answered_in_order_and_not_without_
     assert ["connection" in answer[1] for answer in answers] == [False] * 20 + [True]
 
 
-def test_what_came_before_a_bad_request_is_answered_first(port):
+def test_requests_before_a_bad_one_are_answered_first(port):
     with connected(port) as connection:
         connection.sendall(GOOD + GOOD + head(start="GET /users HTTP/1.1"))
         answers = all_answers(connection)
@@ -287,7 +287,7 @@ def test_what_came_before_a_bad_request_is_answered_first(port):
     assert [answer[0] for answer in answers] == [200, 200, 400]
 
 
-def test_behind_a_close_nothing_is_done(port):
+def test_nothing_is_read_behind_connection_close(port):
     with connected(port) as connection:
         connection.sendall(head(HOST, "Connection: close", start="GET /health/live HTTP/1.1"))
         connection.sendall(request("POST", "/users", b'{"first_name": "Unheard", "age": 1}'))
@@ -314,7 +314,7 @@ def test_a_large_body_is_refused_before_it_is_read(port, sent):
     assert [(answer[0], answer[1]["connection"]) for answer in answers] == [(413, "close")]
 
 
-def test_the_frames_of_chunks_are_bounded_too(port):
+def test_the_framing_of_chunks_is_limited_too(port):
     sent = head(HOST, "Content-Type: application/json", CHUNKED) + (b"1;" + b"e" * 10_000 + b"\r\n \r\n") * 300
 
     with connected(port) as connection:
@@ -324,7 +324,7 @@ def test_the_frames_of_chunks_are_bounded_too(port):
     assert [answer[0] for answer in answers] == [413]
 
 
-def test_a_small_body_that_is_refused_does_not_cost_the_connection(port):
+def test_a_small_refused_body_does_not_end_the_connection(port):
     body = b'{"first_name": "Ada", "age": 36}'
     sent = request("POST", "/nowhere", body)
 
@@ -333,7 +333,7 @@ def test_a_small_body_that_is_refused_does_not_cost_the_connection(port):
     assert [answer[0] for answer in answers] == [404, 200]
 
 
-def test_a_body_that_is_waited_for_is_asked_for(port):
+def test_expect_100_continue_is_answered(port):
     with connected(port) as connection, connection.makefile("rb") as received:
         body = b'{"name": "Ada"}'
         lines = (HOST, "Content-Type: application/json", f"Content-Length: {len(body)}", "Expect: 100-continue")
@@ -346,7 +346,7 @@ def test_a_body_that_is_waited_for_is_asked_for(port):
 
 
 @pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/toys/parts", 200)])
-def test_who_has_said_all_is_still_answered(port, target, expected):
+def test_a_client_that_closes_its_side_is_answered(port, target, expected):
     with connected(port) as connection:
         connection.sendall(head(HOST, start=f"GET {target} HTTP/1.1"))
         connection.shutdown(socket.SHUT_WR)
@@ -357,7 +357,7 @@ def test_who_has_said_all_is_still_answered(port, target, expected):
     assert whole.endswith((b"}", b"3\r\nxxx\r\n3\r\nxxx\r\n0\r\n\r\n"))
 
 
-def test_the_house_has_an_end_and_those_who_ask_for_nothing_make_room(port):
+def test_idle_connections_are_evicted_at_the_connection_limit(port):
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(LIMITS.connections)]
     try:
         statuses = {say(port, GOOD)[0][0] for _ in range(10)}
@@ -368,7 +368,7 @@ def test_the_house_has_an_end_and_those_who_ask_for_nothing_make_room(port):
     assert statuses == {200}
 
 
-def test_those_who_made_room_and_do_not_hang_up_are_cut_off(port):
+def test_evicted_connections_that_do_not_close_are_aborted(port):
     """Each would keep a file of the server open for ever."""
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
     try:
@@ -403,7 +403,7 @@ class Sitter:
         self.evicted = True
 
 
-async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
+async def test_busy_old_connections_do_not_prevent_evictions():
     watch, loop = ConnectionSweeper(ConnectionLimits(connections=201)), asyncio.get_running_loop()
     busy = [Sitter(idle=False) for _ in range(200)]
     idle = Sitter(idle=True)
@@ -414,7 +414,7 @@ async def test_the_oldest_cannot_all_be_busy_and_bar_the_door():
     assert idle.evicted
 
 
-def test_bodies_that_do_not_come_make_room(tmp_path):
+def test_requests_whose_body_does_not_arrive_are_evicted(tmp_path):
     path = tmp_path / "tandem.db"
     migrate(str(path))
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
@@ -444,7 +444,7 @@ def _is_reset(connection: socket.socket) -> bool:
     return False
 
 
-def test_slow_clients_by_the_hundred_do_not_hurt_others(port):
+def test_hundreds_of_slow_clients_do_not_delay_others(port):
     slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(200)]
     try:
         for connection in slow:

@@ -74,7 +74,7 @@ async def settle():
         await asyncio.sleep(0)
 
 
-async def test_so_many_run_twice_as_many_wait_and_the_rest_are_turned_away_at_once(database):
+async def test_requests_beyond_those_that_run_and_wait_are_refused_at_once(database):
     async with opened(database) as house:
         inside = house.asking(6)
         await settle()
@@ -89,7 +89,7 @@ async def test_so_many_run_twice_as_many_wait_and_the_rest_are_turned_away_at_on
         assert [it[0] for it in await asyncio.gather(*inside)] == [200] * 6
 
 
-async def test_who_waits_too_long_is_turned_away(database):
+async def test_a_request_that_waits_too_long_is_refused(database):
     async with opened(database) as house:
         inside = house.asking(2)
         await settle()
@@ -101,7 +101,7 @@ async def test_who_waits_too_long_is_turned_away(database):
         assert [it[0] for it in await asyncio.gather(*inside)] == [200, 200]
 
 
-async def test_at_the_door_of_graphql_it_is_said_in_its_words(database):
+async def test_an_overload_is_a_graphql_error_at_graphql(database):
     async with opened(database) as house:
         house.asking(6)
         await settle()
@@ -113,7 +113,7 @@ async def test_at_the_door_of_graphql_it_is_said_in_its_words(database):
         assert int(headers[b"retry-after"]) > 0
 
 
-async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(database):
+async def test_a_request_takes_a_place_when_its_body_is_complete(database):
     async with opened(database) as house:
         gate = house.app.state.concurrency_limit
         writing = house.asking(1, "/users", "POST", BODY)
@@ -132,7 +132,7 @@ async def test_a_request_with_a_body_takes_its_place_when_it_is_all_there(databa
 
 
 @pytest.mark.parametrize("path, status", [("/health", 200), ("/health/live", 200), ("/health/ready", 200)])
-async def test_checks_of_health_are_answered_in_any_case(database, path, status):
+async def test_health_checks_are_answered_at_the_concurrency_limit(database, path, status):
     async with opened(database) as house:
         house.asking(7)
         await settle()
@@ -140,7 +140,7 @@ async def test_checks_of_health_are_answered_in_any_case(database, path, status)
         assert (await asyncio.wait_for(house.ask(path), 5))[0] == status
 
 
-async def test_when_it_is_over_all_is_as_before(database):
+async def test_after_an_overload_all_places_are_free(database):
     async with opened(database) as house:
         crowd = house.asking(50)
         await settle()
@@ -154,7 +154,7 @@ async def test_when_it_is_over_all_is_as_before(database):
         assert (gate.available, gate.waiting) == (2, 0)
 
 
-async def test_who_sends_slowly_takes_no_place(database):
+async def test_a_client_that_sends_slowly_takes_no_place(database):
     async with opened(database) as house:
         house.go.set()
         arrives = asyncio.Event()
@@ -168,7 +168,7 @@ async def test_who_sends_slowly_takes_no_place(database):
         assert house.app.state.concurrency_limit.available == 2
 
 
-async def test_who_reads_slowly_takes_no_place(database):
+async def test_a_client_that_reads_slowly_takes_no_place(database):
     async with opened(database) as house:
         house.go.set()
         taken = asyncio.Event()
@@ -185,7 +185,7 @@ async def test_who_reads_slowly_takes_no_place(database):
         assert {it[0] for it in await asyncio.gather(*slow)} == {200}
 
 
-async def test_who_goes_away_leaves_the_place_to_others(database):
+async def test_a_client_that_disconnects_frees_its_place(database):
     async with opened(database) as house:
         crowd = house.asking(6)
         await settle()
@@ -220,7 +220,7 @@ async def test_places_are_given_in_the_order_of_arrival():
     assert gate.available == 1
 
 
-async def test_nobody_overtakes_those_who_wait():
+async def test_a_new_request_does_not_overtake_waiting_ones():
     gate, first, second = request_limit(1), SimpleBorrower(ANYBODY), SimpleBorrower(ANYBODY)
     await gate.acquire(first, 1)
     waiting = asyncio.create_task(gate.acquire(second, 1))
@@ -235,7 +235,7 @@ async def test_nobody_overtakes_those_who_wait():
     assert gate.available == 1
 
 
-async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is_not_lost():
+async def test_a_place_given_to_a_request_that_is_cancelled_is_not_lost():
     gate, first = request_limit(1), SimpleBorrower(ANYBODY)
     await gate.acquire(first, 1)
     waiting = asyncio.create_task(gate.acquire(SimpleBorrower(ANYBODY), 1))
@@ -248,7 +248,7 @@ async def test_a_place_that_was_given_to_somebody_who_goes_in_the_same_moment_is
     assert gate.available == 1
 
 
-async def test_the_wait_has_an_end_and_leaves_nothing_behind():
+async def test_the_wait_ends_and_leaves_nothing_behind():
     gate, first = request_limit(1), SimpleBorrower(ANYBODY)
     await gate.acquire(first, 1)
 
@@ -265,14 +265,14 @@ def takes(gate: ConcurrencyLimit, owner: str, number: int) -> int:
     return sum(gate.try_acquire(SimpleBorrower(owner)) for _ in range(number))
 
 
-def test_an_owner_alone_may_have_half_of_the_places_and_others_find_some_at_once():
+def test_a_single_owner_gets_half_of_the_places():
     gate = request_limit(64)
 
     assert takes(gate, "greedy", 100) == 32
     assert [takes(gate, f"other {number}", 100) for number in range(3)] == [16, 16, 0]
 
 
-def test_where_half_is_taken_an_owner_may_have_a_quarter():
+def test_an_owner_gets_a_quarter_when_half_is_taken():
     gate = request_limit(64)
 
     assert takes(gate, "one", 10) + takes(gate, "two", 30) == 32
@@ -280,7 +280,7 @@ def test_where_half_is_taken_an_owner_may_have_a_quarter():
     assert takes(gate, "two", 100) == 0
 
 
-async def test_owners_who_wait_are_served_in_turn():
+async def test_waiting_owners_are_served_in_turn():
     gate, order, first = (
         ConcurrencyLimit(1, 100, full_message="full", timeout_error=lambda: Overloaded("late")),
         [],
@@ -302,7 +302,7 @@ async def test_owners_who_wait_are_served_in_turn():
     assert order[:4] == ["greedy", "other", "greedy", "other"]
 
 
-async def test_an_owner_may_fill_half_of_the_line():
+async def test_an_owner_may_fill_half_of_the_queue():
     gate = request_limit(4)
     await gate.acquire(SimpleBorrower("greedy"), 1)
     await gate.acquire(SimpleBorrower("greedy"), 1)

@@ -101,7 +101,7 @@ def left(answer):
     return int(found[1]), int(found[2])
 
 
-def test_an_address_may_ask_so_often_and_then_has_to_wait(start, clock):
+def test_an_address_is_limited(start, clock):
     http_client = start(TANDEM_RATE="3")
 
     answers = [http_client.get("/users") for _ in range(5)]
@@ -113,7 +113,7 @@ def test_an_address_may_ask_so_often_and_then_has_to_wait(start, clock):
     assert answers[-1].json()["code"] == "RATE_LIMITED"
 
 
-def test_after_a_minute_it_may_ask_again(start, clock):
+def test_the_limit_is_reset_after_a_minute(start, clock):
     http_client = start(TANDEM_RATE="1")
     http_client.get("/users")
     clock.now += 45
@@ -138,7 +138,7 @@ def test_after_a_minute_it_may_ask_again(start, clock):
         ("6.6.6.6, 192.0.2.1", "7.7.7.7, 192.0.2.1", True),
     ],
 )
-def test_addresses_are_told_apart_by_what_one_customer_gets(start, clock, one, other, same):
+def test_ipv6_addresses_are_counted_by_network(start, clock, one, other, same):
     http_client = start(TANDEM_RATE="1")
     http_client.get("/users", headers=at(one))
 
@@ -147,7 +147,7 @@ def test_addresses_are_told_apart_by_what_one_customer_gets(start, clock, one, o
     assert answer.status_code == (429 if same else 401)
 
 
-def test_at_the_door_of_graphql_it_is_said_in_its_words(start, clock):
+def test_the_refusal_is_a_graphql_error_at_graphql(start, clock):
     http_client = start(TANDEM_RATE="1")
     http_client.get("/users")
 
@@ -182,7 +182,7 @@ def test_a_mutation_costs_five(start, clock, method, path, body, points):
     assert left(answer) == (100 - points, 60)
 
 
-def test_mutations_that_cannot_be_paid_for_are_not_done(start, clock):
+def test_mutations_without_enough_points_are_not_executed(start, clock):
     http_client = start()
 
     answer = http_client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
@@ -192,7 +192,7 @@ def test_mutations_that_cannot_be_paid_for_are_not_done(start, clock):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/nothing", "/static/own/tandem.css"])
-def test_pages_and_mistakes_count_by_address(start, clock, path):
+def test_pages_and_errors_count_by_address(start, clock, path):
     http_client = start(TANDEM_RATE="1")
 
     first, second = http_client.get(path), http_client.get(path)
@@ -203,7 +203,7 @@ def test_pages_and_mistakes_count_by_address(start, clock, path):
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
-def test_checks_of_health_are_free(start, clock, path):
+def test_health_checks_are_free(start, clock, path):
     http_client = start(TANDEM_RATE="1")
 
     answers = [http_client.get(path) for _ in range(3)]
@@ -212,7 +212,7 @@ def test_checks_of_health_are_free(start, clock, path):
     assert "ratelimit" not in answers[0].headers
 
 
-def test_a_credential_without_a_rate_is_not_counted_at_all(start, clock):
+def test_a_credential_without_a_rate_is_not_counted(start, clock):
     http_client = start(TANDEM_RATE="1")
 
     answers = [http_client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
@@ -222,7 +222,7 @@ def test_a_credential_without_a_rate_is_not_counted_at_all(start, clock):
 
 
 @pytest.mark.parametrize("key, more", [("good-ada-2", {}), ("good-ada", {"TANDEM_CREDENTIAL_RATE": "2"})])
-def test_a_credential_with_a_rate_is_counted_wherever_it_comes_from(start, clock, key, more):
+def test_a_credential_with_a_rate_is_counted_from_any_address(start, clock, key, more):
     http_client = start(**more)
 
     answers = [http_client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
@@ -233,7 +233,7 @@ def test_a_credential_with_a_rate_is_counted_wherever_it_comes_from(start, clock
     assert other.status_code == 200
 
 
-def test_guesses_count_against_the_address_and_are_not_looked_at_past_its_limit(start, clock):
+def test_guesses_count_by_address_and_are_not_checked_beyond_its_limit(start, clock):
     authenticate = Gatekeeper(known={"good-ada"})
     http_client = start(authenticate, TANDEM_RATE="3")
 
@@ -248,7 +248,7 @@ def test_guesses_count_against_the_address_and_are_not_looked_at_past_its_limit(
 
 
 @pytest.mark.parametrize("more", [{"TANDEM_ENV": "development"}, {"TANDEM_RATE": "0"}])
-def test_where_there_is_no_limit_nothing_is_said_of_one(start, more):
+def test_without_a_limit_there_are_no_rate_limit_headers(start, more):
     http_client = start(**more)
 
     answers = [
@@ -260,7 +260,7 @@ def test_where_there_is_no_limit_nothing_is_said_of_one(start, more):
     assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
 
 
-def test_the_document_says_what_may_be_answered(start):
+def test_the_openapi_document_describes_429(start):
     document = start().get("/openapi.json").json()
     operations = [it for path in document["paths"].values() for it in path.values()]
 
@@ -270,7 +270,7 @@ def test_the_document_says_what_may_be_answered(start):
     assert "Retry-After" in document["components"]["responses"]["RateLimited"]["headers"]
 
 
-async def test_counts_of_the_past_are_forgotten(clock):
+async def test_expired_counters_are_dropped(clock):
     counts = RateLimitCounters()
     for number in range(1000):
         await counts.incr(f"address:{number}", 60)
@@ -287,7 +287,7 @@ def redis():
         yield running
 
 
-def test_processes_share_their_counts(start, redis):
+def test_processes_share_their_counters(start, redis):
     one = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     other = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
 
@@ -298,7 +298,7 @@ def test_processes_share_their_counts(start, redis):
     assert redis.asked
 
 
-def test_while_the_shared_counts_are_gone_each_process_counts_alone(start, caplog):
+def test_without_redis_each_process_counts_alone(start, caplog):
     with Redis() as running:
         http_client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
         http_client.get("/users")
@@ -311,7 +311,7 @@ def test_while_the_shared_counts_are_gone_each_process_counts_alone(start, caplo
     assert "secret" not in caplog.text
 
 
-def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
+def test_a_silent_redis_does_not_block_requests(start, redis):
     redis.silent = True
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     began = time.monotonic()
@@ -323,7 +323,7 @@ def test_shared_counts_that_say_nothing_are_not_waited_for(start, redis):
     assert time.monotonic() - began < 20
 
 
-def test_when_the_shared_counts_are_back_they_are_shared_again(start, redis, monkeypatch):
+def test_counters_are_shared_again_when_redis_is_back(start, redis, monkeypatch):
     monkeypatch.setattr("api.middleware.rate_limit.PAUSE_SECONDS", 0.0)
     redis.silent = True
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")

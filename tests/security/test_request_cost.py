@@ -225,7 +225,7 @@ def test_a_request_without_a_credential_costs_its_address(caller, kind):
 
 
 @pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
-def test_without_points_it_is_refused(poor, kind):
+def test_a_request_without_points_is_refused(poor, kind):
     """Also where it is the request that takes the last one."""
     answers = [poor.ask(kind) for _ in range(3)]
 
@@ -261,14 +261,14 @@ def test_a_credential_without_a_rate_is_charged_nowhere(caller, database):
 
 
 @pytest.mark.parametrize("kind", FREE, ids=lambda kind: kind.name)
-def test_exactly_these_are_free(spent, kind):
+def test_exactly_these_requests_are_free(spent, kind):
     answers = [spent.ask(kind) for _ in range(3)]
 
     assert [answer.status_code for answer in answers] == [kind.status] * 3
     assert "ratelimit" not in answers[0].headers
 
 
-def test_a_handshake_costs_a_point_and_says_so(caller):
+def test_a_handshake_costs_a_point_and_has_rate_limit_headers(caller):
     with caller.http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=caller.headers) as session:
         told = dict(session.extra_headers or [])
         after = left(caller.get("/nothing"))
@@ -277,14 +277,14 @@ def test_a_handshake_costs_a_point_and_says_so(caller):
     assert after == RATE - 2
 
 
-def test_a_spent_address_has_no_page_read_for_it(spent, monkeypatch):
+def test_no_page_is_read_for_an_exhausted_address(spent, monkeypatch):
     monkeypatch.setattr("api.pages.routes._page", lambda *given, **more: pytest.fail("it is read"))
 
     assert spent.get("/docs").status_code == 429
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/users"])
-def test_guesses_are_not_looked_at_past_the_limit(spent, monkeypatch, path):
+def test_guesses_are_not_checked_beyond_the_limit(spent, monkeypatch, path):
     monkeypatch.setattr(
         "api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("it is looked at")
     )
@@ -292,7 +292,7 @@ def test_guesses_are_not_looked_at_past_the_limit(spent, monkeypatch, path):
     assert spent.get(path, **bearer("another")).status_code == 429
 
 
-def test_a_known_credential_is_answered_though_its_address_is_spent(spent, database):
+def test_a_known_credential_is_answered_from_an_exhausted_address(spent, database):
     elsewhere = Caller(spent.http_client, "198.51.100.1", bearer(key(database, "reader")))
     elsewhere.get("/users")
 
@@ -301,7 +301,7 @@ def test_a_known_credential_is_answered_though_its_address_is_spent(spent, datab
     assert [answer.status_code for answer in answers] == [200, 200, 404]
 
 
-def test_the_reason_is_a_problem_document(spent):
+def test_the_refusal_is_a_problem_document(spent):
     answer = spent.http_client.options("/users", headers=spent.headers)
 
     assert answer.status_code == 429
@@ -327,7 +327,7 @@ def test_options_of_the_server_cost_a_point(database):
     ],
     ids=["version", "method", "host"],
 )
-def test_what_is_refused_before_it_is_a_request_costs_its_address_a_point(database, sent, status):
+def test_a_request_that_the_http_server_refuses_costs_a_point(database, sent, status):
     app = create_app(production(database, TANDEM_RATE="10"))
     with serving(app) as port:
         for _ in range(3):

@@ -99,7 +99,7 @@ def _targets(answered: bytes) -> list[str]:
     return [target.decode() for target in _ECHOED.findall(answered)]
 
 
-async def test_the_server_divides_what_a_proxy_passes_on_as_the_proxy_does(proxy, echo):
+async def test_server_and_proxy_see_the_same_requests(proxy, echo):
     work = iter([(tag, name, sent) for tag, (name, sent) in zip(TAGS, SEQUENCES.items(), strict=False)])
     callers = [Caller(proxy.port, work) for _ in range(CALLERS)]
 

@@ -112,14 +112,14 @@ async def rush(service: Service) -> Counter[str]:
     return seen
 
 
-async def test_under_load_not_one_request_is_lost(service):
+async def test_a_shutdown_under_load_loses_no_request(service):
     seen = await rush(service)
 
     assert seen["answered"] > 32
     assert set(seen) == {"answered"}
 
 
-def test_who_stands_in_the_queue_is_served(service):
+def test_queued_connections_are_served(service):
     holding = socket.create_connection(("127.0.0.1", service.port), timeout=10)
     holding.sendall(request("GET", "/block"))
     time.sleep(0.1)
@@ -136,7 +136,7 @@ def test_who_stands_in_the_queue_is_served(service):
         connection.close()
 
 
-def test_what_is_under_way_is_finished(service):
+def test_an_active_request_is_finished(service):
     with connected(service.port) as connection:
         connection.sendall(request("GET", "/slow"))
         time.sleep(0.1)
@@ -162,7 +162,7 @@ def test_an_idle_connection_is_used_once_more_or_closed_without_a_reset(service)
         assert idle.recv(1) == b""
 
 
-def test_a_websocket_is_told_to_come_back(service):
+def test_a_websocket_is_closed_with_1012(service):
     with connect(f"ws://127.0.0.1:{service.port}/", proxy=None) as websocket:
         service.leave()
         with pytest.raises(ConnectionClosed) as closed:
@@ -173,7 +173,7 @@ def test_a_websocket_is_told_to_come_back(service):
 
 
 @pytest.mark.parametrize("held", [0, 20], ids=["nobody there", "idle connections"])
-def test_where_nothing_is_left_to_do_it_goes_soon(service, held):
+def test_an_idle_server_exits_soon(service, held):
     idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(held)]
     started = time.monotonic()
 
@@ -190,7 +190,7 @@ def test_where_nothing_is_left_to_do_it_goes_soon(service, held):
     "workers, path, expected",
     [("1", "/hang", 0), ("1", "/stick", 1), ("2", "/hang", 0), ("2", "/stick", 0)],
 )
-def test_an_event_loop_that_is_stuck_does_not_delay_the_end(workers, path, expected):
+def test_a_blocked_event_loop_does_not_delay_the_exit(workers, path, expected):
     """Where not even a handler of a signal is run the process is ended from outside of Python, and says so."""
     with started(workers, "hasty") as service:
         service.workers(int(workers))
@@ -204,7 +204,7 @@ def test_an_event_loop_that_is_stuck_does_not_delay_the_end(workers, path, expec
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_second_signal_is_heeded_at_once(workers):
+def test_a_second_signal_ends_the_server_at_once(workers):
     with started(workers) as service:
         service.workers(int(workers))
         with connected(service.port) as connection:
@@ -220,7 +220,7 @@ def test_a_second_signal_is_heeded_at_once(workers):
     assert code == -signal.SIGTERM
 
 
-def test_a_worker_that_dies_is_replaced_and_all_leave_together():
+def test_a_dead_worker_is_replaced_and_all_workers_exit_together():
     with started("2") as service:
         before = service.workers(2)
         with pytest.raises((OSError, IndexError)):
@@ -235,7 +235,7 @@ def test_a_worker_that_dies_is_replaced_and_all_leave_together():
         assert not any(alive(worker) for worker in after)
 
 
-async def test_workers_lose_no_request_either():
+async def test_a_shutdown_of_workers_loses_no_request():
     with started("2") as service:
         service.workers(2)
 
@@ -244,7 +244,7 @@ async def test_workers_lose_no_request_either():
     assert set(seen) == {"answered"}
 
 
-def test_no_worker_outlives_the_one_that_looks_after_it():
+def test_no_worker_outlives_its_supervisor():
     with started("2") as service:
         workers = service.workers(2)
         service.process.kill()
@@ -255,7 +255,7 @@ def test_no_worker_outlives_the_one_that_looks_after_it():
         assert not any(alive(worker) for worker in workers)
 
 
-def test_workers_that_cannot_start_are_not_started_for_ever():
+def test_workers_that_cannot_start_are_not_restarted():
     with started("2", "broken") as service:
         assert service.process.wait(10) == 1
 
@@ -271,12 +271,12 @@ def alive(process: int) -> bool:
 # The start
 
 
-def test_the_newest_migration_is_seen_without_alembic():
+def test_the_newest_migration_is_known_without_alembic():
     assert newest() == commands.newest()
 
 
 @pytest.mark.sqlite
-def test_a_server_is_started_without_what_it_does_not_need(database):
+def test_a_server_starts_without_libraries_that_it_does_not_need(database):
     code = """
 import sys
 sys.modules.update(dict.fromkeys(("typer", "rich", "alembic")))

@@ -83,7 +83,7 @@ def test_a_new_database_is_private_at_every_moment(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o600])
-def test_a_file_that_is_there_keeps_its_mode(umask, database, mode):
+def test_an_existing_file_keeps_its_mode(umask, database, mode):
     database.chmod(mode)
 
     migrate(str(database))
@@ -103,7 +103,7 @@ def test_a_backup_is_private(umask, database, tmp_path):
     assert is_private(folder), modes(folder)
 
 
-def test_exports_are_private_while_they_are_written_too(umask, database, tmp_path):
+def test_exports_are_private_also_while_they_are_written(umask, database, tmp_path):
     access_table.furnish(database)
     out = tmp_path / "out"
     out.mkdir(0o700)
@@ -133,7 +133,7 @@ def test_an_export_keeps_the_mode_of_the_file_that_it_replaces(umask, database, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_file_of_somebody_else_s_does_not_say_who_may_read(database, tmp_path):
+def test_the_mode_of_another_users_file_is_not_copied(database, tmp_path):
     path = tmp_path / "users.csv"
     path.write_text("")
     path.chmod(0o666)
@@ -145,7 +145,7 @@ def test_a_file_of_somebody_else_s_does_not_say_who_may_read(database, tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_another_has_put_in_the_way_is_not_written_through(database, tmp_path):
+def test_a_link_of_another_user_is_not_followed(database, tmp_path):
     """A link under the name of the file that is written beside the export."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
@@ -159,7 +159,7 @@ def test_what_another_has_put_in_the_way_is_not_written_through(database, tmp_pa
 
 
 @pytest.mark.parametrize("mode, amiss", [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
-def test_the_doctor_says_that_any_user_may_open_it(database, mode, amiss):
+def test_the_doctor_reports_a_database_that_any_user_may_open(database, mode, amiss):
     database.chmod(mode)
 
     (access,) = (finding for finding in run_checks(str(database), SHAPES) if finding.check == "access")

@@ -47,7 +47,7 @@ def wire() -> Wire:
     return Wire(http_protocol(ConnectionLimits()))
 
 
-async def test_bytes_one_by_one_and_in_pieces_of_any_size_are_the_same_requests(wire):
+async def test_segments_of_any_size_are_the_same_requests(wire):
     by_chance = random.Random(3)
     for name, sent in {**SEQUENCES, **mutations(1500, 3)}.items():
         whole = await wire.send(sent)
@@ -60,7 +60,7 @@ async def test_bytes_one_by_one_and_in_pieces_of_any_size_are_the_same_requests(
 
 
 @pytest.mark.parametrize("part", range(4))
-async def test_a_cut_at_any_single_place_changes_nothing(wire, part):
+async def test_a_split_at_any_byte_changes_nothing(wire, part):
     for name, sent in list(SEQUENCES.items())[part::16]:
         whole = await wire.send(sent)
         if len(sent) > 600 or depends_on_time(whole):
@@ -69,7 +69,7 @@ async def test_a_cut_at_any_single_place_changes_nothing(wire, part):
             assert made_of(await wire.send(*cut(sent, [place]))) == made_of(whole), (name, place)
 
 
-async def test_it_changes_nothing_that_answers_are_given_in_between(wire):
+async def test_responses_in_between_change_nothing(wire):
     by_chance = random.Random(5)
     for name, sent in list(SEQUENCES.items())[::3]:
         whole = await wire.send(sent)
@@ -78,7 +78,7 @@ async def test_it_changes_nothing_that_answers_are_given_in_between(wire):
             assert made_of(await wire.send(*cut(sent, places), answering=True)) == made_of(whole), name
 
 
-async def test_where_limits_are_reached_the_same_requests_are_accepted():
+async def test_limits_apply_to_segments_of_any_size():
     wire = Wire(http_protocol(TIGHT))
     for name, sent in {**SEQUENCES, **mutations(1000, 4)}.items():
         whole, pieces = await wire.send(sent), await wire.send(*by_bytes(sent))
@@ -88,7 +88,7 @@ async def test_where_limits_are_reached_the_same_requests_are_accepted():
         assert depends_on_time(whole) or pieces.ended == whole.ended, name
 
 
-async def test_a_connection_that_has_seen_others_answers_like_a_new_one(wire):
+async def test_a_used_connection_answers_like_a_new_one(wire):
     by_chance = random.Random(7)
     alone = {}
     for sent in SEQUENCES.values():
@@ -105,7 +105,7 @@ async def test_a_connection_that_has_seen_others_answers_like_a_new_one(wire):
         assert together.seen == [request for sent in chosen for request in alone[sent]]
 
 
-async def test_an_application_may_change_the_headers_that_it_is_given(wire):
+async def test_an_application_may_change_its_headers(wire):
     sent = HEAD + b"X: y\r\nContent-Length: 0\r\n\r\n"
     given = []
 

@@ -30,14 +30,14 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.mark.parametrize(
     "method", ["FOO", "get", "PURGE", "UNLINK", "QUERY", "TRACE", "PROPFIND", "A-B_C!", "M-SEARCH"]
 )
-def test_a_method_that_nobody_knows_is_not_allowed(port, method):
+def test_an_unknown_method_is_not_allowed(port, method):
     ((status, headers, body),) = say(port, request(method, "/users", SMALLEST))
 
     assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert json.loads(body)["detail"] == f"{method} is not allowed here"
 
 
-def test_requests_may_follow_one_another(port):
+def test_requests_may_be_pipelined(port):
     asked = [request("POST", "/users", SMALLEST), request("FOO", "/me"), request("GET", "/users?limit=1")]
 
     together, apart = say(port, asked[0] + asked[2], answers=2), say(port, *asked, answers=3)
@@ -68,7 +68,7 @@ def test_a_url_of_any_length_is_too_long(port, size):
     "sent",
     [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n"],
 )
-def test_what_is_no_http_is_told_so(port, sent):
+def test_bytes_that_are_not_http_get_a_problem_document(port, sent):
     ((status, headers, body),) = say(port, sent)
 
     assert (status, headers["content-type"], headers["connection"]) == (400, "application/problem+json", "close")

@@ -86,7 +86,7 @@ def send_all(connection: socket.socket, pieces: Iterable[bytes], pause: float = 
     ids=["pings", "large pings", "pongs", "empty fragments", "small fragments", "both"],
 )
 @pytest.mark.parametrize("at_once", [True, False])
-def test_too_many_small_frames_end_the_socket(port, first, repeated, at_once):
+def test_too_many_small_frames_end_the_connection(port, first, repeated, at_once):
     pieces = [repeated] * (MOST_SMALL_FRAMES + 1)
     with connected(port) as connection:
         acknowledged(connection).sendall(first)
@@ -98,7 +98,7 @@ def test_too_many_small_frames_end_the_socket(port, first, repeated, at_once):
     assert len([opcode for opcode, _ in frames if opcode == PONG]) <= MOST_SMALL_FRAMES
 
 
-def test_as_many_as_may_be_are_answered(port):
+def test_small_frames_within_the_limit_are_answered(port):
     with connected(port) as connection:
         acknowledged(connection)
         fragments = BEGUN + frame(CONT, b" " * 2000, fin=False) * 200 + frame(CONT, b'"type": "ping"}')
@@ -113,7 +113,7 @@ def test_as_many_as_may_be_are_answered(port):
     assert close_code(end) == 1000
 
 
-def test_more_may_come_in_the_next_second(port, monkeypatch):
+def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
     class Hours:
         """A clock by which each look is an hour later."""
 
@@ -154,7 +154,7 @@ class Transport(asyncio.Transport):
         self.closing = True
 
 
-async def test_of_many_messages_at_once_few_are_parsed_until_those_are_taken():
+async def test_messages_are_parsed_only_as_they_are_taken():
     taken = asyncio.Semaphore(0)
     heard: list[Any] = []
 
@@ -236,7 +236,7 @@ def _ended(connection: socket.socket, seconds: float = 10) -> bool:
     return False
 
 
-def test_only_so_many_sockets_wait_for_their_client_to_close(database, monkeypatch):
+def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
     app, protocol = create_app(settings_for(database)), websocket_protocol(close_seconds=3600, most_closing=2)
     with serving(app, websocket=protocol) as port, ExitStack() as stack:
@@ -258,7 +258,7 @@ def test_only_so_many_sockets_wait_for_their_client_to_close(database, monkeypat
 @pytest.mark.parametrize(
     "path, line, status", [("/graphql", "Origin: http://example.com", 403), ("/nowhere", "X: y", 404)]
 )
-def test_a_handshake_that_is_refused_has_a_problem_document_and_leaves_no_line(port, caplog, path, line, status):
+def test_a_refused_handshake_gets_a_problem_document_and_is_not_logged(port, caplog, path, line, status):
     caplog.set_level(logging.INFO)
 
     ((answered, headers, body),) = say(port, handshake(path, "localhost", line))
@@ -268,7 +268,7 @@ def test_a_handshake_that_is_refused_has_a_problem_document_and_leaves_no_line(p
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def test_a_socket_leaves_no_line_at_info(port, caplog):
+def test_a_socket_logs_nothing_at_info(port, caplog):
     caplog.set_level(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "websockets", "websockets.server", "tandem"):
         caplog.set_level(logging.INFO, name)
