@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from api.server.http.limits import ConnectionLimits
 from api.server.protocol import http_protocol
 from tests.fixtures.protocol_harness import Echo
-from tests.fixtures.raw_http import Answer, all_answers, connected, problem, read_answer, say, serving
+from tests.fixtures.raw_http import RawResponse, all_responses, connected, problem, read_response, send_raw, serving
 
 pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
@@ -53,19 +53,19 @@ def chunked(body: str) -> str:
     return f"{len(body):x}\r\n{body}\r\n0\r\n\r\n"
 
 
-def all_of(port: int, *pieces: bytes) -> list[Answer]:
+def all_of(port: int, *pieces: bytes) -> list[RawResponse]:
     """All answers to what is sent, the last request of which ends the connection."""
-    with connected(port) as wire:
+    with connected(port) as harness:
         for piece in pieces:
-            wire.sendall(piece)
+            harness.sendall(piece)
             time.sleep(0.02 if len(pieces) > 1 else 0)
-        return all_answers(wire)
+        return all_responses(harness)
 
 
-def seen(answer: Answer) -> Any:
+def seen(response: RawResponse) -> Any:
     """Method, target and body of the request as the application got it."""
-    assert answer[0] == 200, answer
-    return json.loads(answer[2])[:3]
+    assert response[0] == 200, response
+    return json.loads(response[2])[:3]
 
 
 @pytest.mark.parametrize("options", ["Upgrade", "upgrade", "keep-alive, Upgrade", "Upgrade, HTTP2-Settings"])
@@ -78,9 +78,9 @@ def test_a_body_is_read_as_a_body_beside_upgrade(port, echo, options, token, fra
     sent = raw("POST /users HTTP/1.1", fields, chunked(body) if framing == "chunks" else body)
     echo.seen.clear()
 
-    answers = say(port, sent + NEXT, answers=2)
+    responses = send_raw(port, sent + NEXT, responses=2)
 
-    assert [seen(answer) for answer in answers] == [["POST", "/users", body], ["GET", "/next", ""]]
+    assert [seen(response) for response in responses] == [["POST", "/users", body], ["GET", "/next", ""]]
     assert len(echo.seen) == 2
 
 
@@ -90,9 +90,9 @@ def test_request_smuggling_by_upgrade_gets_one_response(port, echo):
     fields = f"{HOST}\r\nConnection: Upgrade, close\r\nUpgrade: foo\r\n{counted(body)}"
     echo.seen.clear()
 
-    answers = all_of(port, raw("POST /users HTTP/1.1", fields, body))
+    responses = all_of(port, raw("POST /users HTTP/1.1", fields, body))
 
-    assert [seen(answer) for answer in answers] == [["POST", "/users", body]]
+    assert [seen(response) for response in responses] == [["POST", "/users", body]]
     assert [request.target for request in echo.seen] == ["/users"]
 
 
@@ -100,13 +100,15 @@ def test_request_smuggling_by_upgrade_gets_one_response(port, echo):
 def test_upgrade_in_http_1_0_is_ignored(port, token):
     fields = f"{WHOLE.replace('websocket', token)}\r\n{counted(SMUGGLED)}"
 
-    answers = all_of(port, raw("GET /users HTTP/1.0", fields, SMUGGLED) + NEXT)
+    responses = all_of(port, raw("GET /users HTTP/1.0", fields, SMUGGLED) + NEXT)
 
-    assert [seen(answer) for answer in answers] == [["GET", "/users", SMUGGLED]]
+    assert [seen(response) for response in responses] == [["GET", "/users", SMUGGLED]]
 
 
 def test_an_ignored_upgrade_is_not_passed_on(port, echo):
-    say(port, raw("GET /users HTTP/1.1", f"Upgrade: a\r\n{HOST}\r\nUPGRADE: b\r\nConnection: upgrade\r\nX: upgrade: c"))
+    send_raw(
+        port, raw("GET /users HTTP/1.1", f"Upgrade: a\r\n{HOST}\r\nUPGRADE: b\r\nConnection: upgrade\r\nX: upgrade: c")
+    )
 
     assert echo.seen[-1].headers == (("host", "127.0.0.1"), ("connection", "upgrade"), ("x", "upgrade: c"))
 
@@ -123,9 +125,11 @@ def test_an_ignored_upgrade_is_not_passed_on(port, echo):
     ids=["no Connection", "keep-alive", "Proxy-Connection", "twice in one field", "two fields"],
 )
 def test_a_request_for_other_protocols_too_is_an_ordinary_request(port, fields):
-    answers = say(port, raw("POST /socket HTTP/1.1", f"{fields}\r\n{counted(SMUGGLED)}", SMUGGLED) + NEXT, answers=2)
+    responses = send_raw(
+        port, raw("POST /socket HTTP/1.1", f"{fields}\r\n{counted(SMUGGLED)}", SMUGGLED) + NEXT, responses=2
+    )
 
-    assert [seen(answer) for answer in answers] == [["POST", "/socket", SMUGGLED], ["GET", "/next", ""]]
+    assert [seen(response) for response in responses] == [["POST", "/socket", SMUGGLED], ["GET", "/next", ""]]
 
 
 @pytest.mark.parametrize(
@@ -147,31 +151,31 @@ def test_a_request_for_other_protocols_too_is_an_ordinary_request(port, fields):
 def test_an_invalid_handshake_ends_the_connection(port, echo, line, fields, body, sentence):
     echo.seen.clear()
 
-    (answer,) = all_of(port, raw(line, fields, body) + (NEXT if body else b""))
+    (response,) = all_of(port, raw(line, fields, body) + (NEXT if body else b""))
 
-    assert answer[0] == 400
-    assert sentence in problem(answer)["detail"]
-    assert answer[1].get("sec-websocket-version") == ("13" if "Version" in sentence else None)
+    assert response[0] == 400
+    assert sentence in problem(response)["detail"]
+    assert response[1].get("sec-websocket-version") == ("13" if "Version" in sentence else None)
     assert not echo.seen
 
 
 def test_a_handshake_may_have_content_length_0(port):
-    ((status, headers, _),) = say(port, raw("GET /socket HTTP/1.1", f"{WHOLE}\r\nContent-Length: 0"))
+    ((status, headers, _),) = send_raw(port, raw("GET /socket HTTP/1.1", f"{WHOLE}\r\nContent-Length: 0"))
 
     assert (status, headers["upgrade"]) == (101, "websocket")
 
 
 def test_a_handshake_behind_an_active_request_is_refused(port):
-    answers = all_of(port, NEXT + raw("GET /socket HTTP/1.1", WHOLE))
+    responses = all_of(port, NEXT + raw("GET /socket HTTP/1.1", WHOLE))
 
-    assert [answer[0] for answer in answers] == [200, 400]
-    assert "only once they are answered" in problem(answers[1])["detail"]
+    assert [response[0] for response in responses] == [200, 400]
+    assert "only once they are answered" in problem(responses[1])["detail"]
 
 
 def test_a_handshake_behind_an_answered_request_is_accepted(port):
-    answers = say(port, NEXT, raw("GET /socket HTTP/1.1", WHOLE), answers=2)
+    responses = send_raw(port, NEXT, raw("GET /socket HTTP/1.1", WHOLE), responses=2)
 
-    assert [answer[0] for answer in answers] == [200, 101]
+    assert [response[0] for response in responses] == [200, 101]
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 200])
@@ -180,21 +184,21 @@ def test_nothing_is_read_behind_a_refused_handshake(port, echo, status):
     echo.seen.clear()
 
     for pause in (0, 0.03):
-        with connected(port) as wire, wire.makefile("rb") as received:
-            wire.sendall(raw("GET /elsewhere HTTP/1.1", WHOLE))
+        with connected(port) as harness, harness.makefile("rb") as received:
+            harness.sendall(raw("GET /elsewhere HTTP/1.1", WHOLE))
             time.sleep(pause)
-            wire.sendall(NEXT)
+            harness.sendall(NEXT)
 
             # What follows at once may be seen with the handshake, and be refused together with it.
-            assert read_answer(received, bodiless=True)[0] in ({status} if pause else {status, 400})
-            assert b"HTTP/1.1" not in _rest(wire)
+            assert read_response(received, bodiless=True)[0] in ({status} if pause else {status, 400})
+            assert b"HTTP/1.1" not in _rest(harness)
     assert not echo.seen
 
 
-def _rest(wire: socket.socket) -> bytes:
+def _rest(harness: socket.socket) -> bytes:
     rest = b""
     with contextlib.suppress(ConnectionResetError):
-        while data := wire.recv(65536):
+        while data := harness.recv(65536):
             rest += data
     return rest
 
@@ -237,42 +241,42 @@ def test_request_lines_follow_the_standard(port, echo, line, status):
     echo.seen.clear()
 
     for fields in (HOST, f"{HOST}\r\nConnection: keep-alive"):
-        (answer,) = all_of(port, raw(line, fields) + NEXT)
+        (response,) = all_of(port, raw(line, fields) + NEXT)
 
-        assert answer[0] == problem(answer)["status"] == status
+        assert response[0] == problem(response)["status"] == status
     assert not echo.seen
 
 
 @pytest.mark.parametrize("pieces", [[b"\r\n"], [b"\r\n" * 50], [b"\r", b"\n"], [b"\r\n\r", b"\n\r", b"\n"]])
 def test_blank_lines_before_a_request_are_ignored(port, pieces):
-    before = say(port, *pieces, NEXT)
-    between = say(port, NEXT, *pieces, NEXT, answers=2)
-    together = say(port, NEXT + b"".join(pieces) + NEXT + b"".join(pieces) + NEXT, answers=3)
+    before = send_raw(port, *pieces, NEXT)
+    between = send_raw(port, NEXT, *pieces, NEXT, responses=2)
+    together = send_raw(port, NEXT + b"".join(pieces) + NEXT + b"".join(pieces) + NEXT, responses=3)
 
-    assert [seen(answer) for answer in before + between + together] == [["GET", "/next", ""]] * 6
+    assert [seen(response) for response in before + between + together] == [["GET", "/next", ""]] * 6
 
 
 @pytest.mark.parametrize("blank", [b"\n", b"\r", b"\r\r\n", b"\n\r\n", b" \r\n", b"\t\r\n", b"\x00\r\n", b"\r\n\n"])
 def test_an_incomplete_blank_line_before_a_request_is_refused(port, blank):
     (first,) = all_of(port, blank + NEXT)
-    answers = all_of(port, NEXT + blank + NEXT)
+    responses = all_of(port, NEXT + blank + NEXT)
 
     assert first[0] == 400
-    assert [answer[0] for answer in answers] == [200, 400]
+    assert [response[0] for response in responses] == [200, 400]
 
 
 def test_blank_lines_do_not_keep_a_connection_open(port):
     """They are no request, so the time until one has to begin goes on."""
-    with connected(port) as wire:
-        wire.settimeout(0.1)
+    with connected(port) as harness:
+        harness.settimeout(0.1)
 
-        assert any(_hangs_up(wire, half) for half in [b"\r", b"\n"] * 75)
+        assert any(_hangs_up(harness, half) for half in [b"\r", b"\n"] * 75)
 
 
-def _hangs_up(wire: socket.socket, sent: bytes) -> bool:
+def _hangs_up(harness: socket.socket, sent: bytes) -> bool:
     try:
-        wire.sendall(sent)
-        return wire.recv(1) == b""
+        harness.sendall(sent)
+        return harness.recv(1) == b""
     except TimeoutError:
         return False
     except OSError:
@@ -303,10 +307,10 @@ def test_nothing_is_read_behind_the_last_request_of_a_connection(port, echo, fie
 
     for pieces, targets in (([last + NEXT], ["/last"]), ([last, NEXT], ["/last"]), ([NEXT + last + NEXT], BOTH)):
         echo.seen.clear()
-        answers = all_of(port, *pieces)
+        responses = all_of(port, *pieces)
 
-        assert [request.target for request in echo.seen] == [seen(answer)[1] for answer in answers] == targets
-        assert answers[-1][1]["connection"] == "close"
+        assert [request.target for request in echo.seen] == [seen(response)[1] for response in responses] == targets
+        assert responses[-1][1]["connection"] == "close"
         assert echo.seen[-1].body.decode() == ("" if framing == "none" else SMUGGLED)
 
 
@@ -315,9 +319,9 @@ def test_proxy_connection_does_not_end_a_connection(port, fields):
     """Else a caller could have the connection between a proxy and this server refused to whoever is next on it."""
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\n{counted('hello')}", "hello")
 
-    answers = say(port, sent + NEXT, answers=2) + say(port, sent, NEXT, sent, NEXT, answers=4)
+    responses = send_raw(port, sent + NEXT, responses=2) + send_raw(port, sent, NEXT, sent, NEXT, responses=4)
 
-    assert [seen(answer)[2] for answer in answers] == ["hello", ""] * 3
+    assert [seen(response)[2] for response in responses] == ["hello", ""] * 3
 
 
 @pytest.mark.parametrize(
@@ -328,9 +332,9 @@ def test_trailer_fields_do_not_end_a_connection(port, trailer, fields):
     body = f"5\r\nhello\r\n0\r\n{trailer}\r\n\r\n"
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\nTransfer-Encoding: chunked", body)
 
-    answers = say(port, sent + NEXT, answers=2) + say(port, sent, NEXT, answers=2)
+    responses = send_raw(port, sent + NEXT, responses=2) + send_raw(port, sent, NEXT, responses=2)
 
-    assert [seen(answer)[2] for answer in answers] == ["hello", ""] * 2
+    assert [seen(response)[2] for response in responses] == ["hello", ""] * 2
 
 
 def test_bodies_with_different_framing_may_follow_one_another(port):
@@ -343,18 +347,18 @@ def test_bodies_with_different_framing_may_follow_one_another(port):
     for first in kinds:
         for second in kinds:
             for third in kinds:
-                answers = say(port, kinds[first] + kinds[second] + kinds[third] + NEXT, answers=4)
+                responses = send_raw(port, kinds[first] + kinds[second] + kinds[third] + NEXT, responses=4)
 
-                assert [seen(answer)[2] for answer in answers] == [first, second, third, ""]
+                assert [seen(response)[2] for response in responses] == [first, second, third, ""]
 
 
 def test_pipelined_requests_do_not_count_towards_the_size_of_a_body(port):
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{counted('a' * 800)}", "a" * 800)
     coded = raw("POST /a HTTP/1.1", f"{HOST}\r\nTransfer-Encoding: chunked", chunked("a" * 800))
 
-    answers = say(port, (sent + coded) * 3, answers=6)
+    responses = send_raw(port, (sent + coded) * 3, responses=6)
 
-    assert [seen(answer)[2] for answer in answers] == ["a" * 800] * 6
+    assert [seen(response)[2] for response in responses] == ["a" * 800] * 6
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
@@ -372,16 +376,18 @@ def test_a_body_that_is_too_large_on_the_wire_ends_the_connection(port, echo, fr
 
 
 def test_blanks_around_a_header_value_are_removed(port, echo):
-    say(port, raw("GET /a HTTP/1.1", f"{HOST}\r\nX: \t y z \t \r\nY:\r\nZ:1"))
+    send_raw(port, raw("GET /a HTTP/1.1", f"{HOST}\r\nX: \t y z \t \r\nY:\r\nZ:1"))
 
     assert dict(echo.seen[-1].headers) == {"host": "127.0.0.1", "x": "y z", "y": "", "z": "1"}
 
 
 @pytest.mark.parametrize("host", ["a", "a:", "a:0", "a:00080", "a:65535", "[::1]", "[::1]:65535", "a,b"])
 def test_a_host_may_have_a_port(port, host):
-    answers = say(port, raw("GET /a HTTP/1.1", f"Host: {host}") + raw(f"GET http://{host}/a HTTP/1.1"), answers=2)
+    responses = send_raw(
+        port, raw("GET /a HTTP/1.1", f"Host: {host}") + raw(f"GET http://{host}/a HTTP/1.1"), responses=2
+    )
 
-    assert [answer[0] for answer in answers] == [200, 200]
+    assert [response[0] for response in responses] == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -390,7 +396,7 @@ def test_a_host_may_have_a_port(port, host):
 )
 def test_an_invalid_host_or_port_is_refused(port, host):
     for sent in (raw("GET /a HTTP/1.1", f"Host: {host}"), raw(f"GET http://{host}/a HTTP/1.1")):
-        assert [answer[0] for answer in all_of(port, sent + NEXT)] == [400]
+        assert [response[0] for response in all_of(port, sent + NEXT)] == [400]
 
 
 def test_an_http_1_0_client_gets_no_100_continue(port):
@@ -412,11 +418,11 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def test_an_http_1_0_client_gets_no_chunks():
-    with serving(stream) as port, connected(port) as wire, wire.makefile("rb") as received:
-        wire.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))
+    with serving(stream) as port, connected(port) as harness, harness.makefile("rb") as received:
+        harness.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))
         answered = received.read()
-    with serving(stream) as port, connected(port) as wire, wire.makefile("rb") as received:
-        wire.sendall(raw("GET /a HTTP/1.1", f"{HOST}\r\nConnection: close"))
+    with serving(stream) as port, connected(port) as harness, harness.makefile("rb") as received:
+        harness.sendall(raw("GET /a HTTP/1.1", f"{HOST}\r\nConnection: close"))
         chunks = received.read()
 
     head, _, body = answered.partition(b"\r\n\r\n")

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.server.http.limits import ConnectionLimits
 from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import NEXT, mutations, sequences
-from tests.fixtures.protocol_harness import Seen, Wire
+from tests.fixtures.protocol_harness import ProtocolHarness, SeenRequest
 
 pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
@@ -36,7 +36,7 @@ def by_h11(sent: bytes) -> list[Framing]:
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                seen.append(Seen(request.method.decode(), request.target.decode("latin-1"), body).framing)
+                seen.append(SeenRequest(request.method.decode(), request.target.decode("latin-1"), body).framing)
                 if request.method == b"CONNECT":
                     return seen
                 connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
@@ -54,8 +54,8 @@ class Peers:
     """The same bytes to all. `OPTIONS *` does not count: here the server answers it, with uvicorn the application."""
 
     def __init__(self) -> None:
-        self.own = Wire(http_protocol(ConnectionLimits()))
-        self.uvicorn_httptools, self.uvicorn_h11 = Wire(HttpToolsProtocol), Wire(H11Protocol)
+        self.own = ProtocolHarness(http_protocol(ConnectionLimits()))
+        self.uvicorn_httptools, self.uvicorn_h11 = ProtocolHarness(HttpToolsProtocol), ProtocolHarness(H11Protocol)
 
     async def differences(self, sent: bytes) -> list[str]:
         """Who divides these bytes otherwise than this server."""
@@ -71,11 +71,11 @@ class Peers:
         return found
 
 
-async def _by_uvicorn(wire: Wire, sent: bytes) -> list[Framing]:
-    before = len(wire.echo.seen)
+async def _by_uvicorn(harness: ProtocolHarness, sent: bytes) -> list[Framing]:
+    before = len(harness.echo.seen)
     with contextlib.suppress(h11.LocalProtocolError):  # it may fail to say what it refuses; the connection ends then
-        await wire.send(sent)
-    return _counting([request.framing for request in wire.echo.seen[before:]])
+        await harness.send(sent)
+    return _counting([request.framing for request in harness.echo.seen[before:]])
 
 
 def _counting(framing: list[Framing]) -> list[Framing]:

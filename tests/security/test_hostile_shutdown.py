@@ -16,9 +16,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.fixtures.credentials import SECRET, key
-from tests.fixtures.hostile_clients import SLOW, besieged, posted
+from tests.fixtures.hostile_clients import SLOW, hostile_clients_connected, posted
 from tests.fixtures.people import fill, made_up
-from tests.fixtures.raw_http import connected, free_port, read_answer, request, say
+from tests.fixtures.raw_http import connected, free_port, read_response, request, send_raw
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="there are no signals here"),
@@ -52,7 +52,7 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
         until = time.monotonic() + 30
         while time.monotonic() < until:
             with contextlib.suppress(OSError, IndexError):
-                if say(port, request("GET", "/health/ready"))[0][0] == 200:
+                if send_raw(port, request("GET", "/health/ready"))[0][0] == 200:
                     break
             assert process.poll() is None, log.read_text()
             time.sleep(0.05)
@@ -67,7 +67,7 @@ def test_no_client_delays_the_exit(database, serve):
     """Nor makes the server fail, nor has others cut off."""
     admin = key(database, "admin")
     fill(database, made_up(20_000))
-    with besieged(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:
+    with hostile_clients_connected(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:
         time.sleep(1)
         honest.settimeout(GRANTED_SECONDS)
         honest.sendall(posted(SLOW, admin))
@@ -78,9 +78,9 @@ def test_no_client_delays_the_exit(database, serve):
         late.sendall(request("GET", "/health/live"))
 
         with late.makefile("rb") as received:
-            healthy = read_answer(received)
+            healthy = read_response(received)
         with honest.makefile("rb") as received:
-            status, _, body = read_answer(received)
+            status, _, body = read_response(received)
         code = serve.process.wait(GRANTED_SECONDS + 30)
         took = time.monotonic() - began
 

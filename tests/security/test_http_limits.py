@@ -19,7 +19,7 @@ from api.server.http.limits import ConnectionLimits, ConnectionSweeper
 from api.server.protocol import http_protocol
 from api.settings import read
 from schema.migrations.commands import migrate
-from tests.fixtures.raw_http import all_answers, connected, problem, read_answer, request, say, serving
+from tests.fixtures.raw_http import all_responses, connected, problem, read_response, request, send_raw, serving
 
 pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
 
@@ -156,22 +156,22 @@ def test_a_malformed_request_gets_a_problem_document_and_ends_the_connection(por
 
     with connected(port) as connection:
         connection.sendall(sent)
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [answer[0] for answer in answers] == [status]
-    assert problem(answers[0])
-    assert answers[0][1]["connection"] == "close"
-    assert answers[0][1]["cache-control"] == "no-store"
-    assert answers[0][1]["x-request-id"] == problem(answers[0])["request_id"] != ""
-    assert set(HEADERS) <= {(name.encode(), value.encode()) for name, value in answers[0][1].items()}
+    assert [response[0] for response in responses] == [status]
+    assert problem(responses[0])
+    assert responses[0][1]["connection"] == "close"
+    assert responses[0][1]["cache-control"] == "no-store"
+    assert responses[0][1]["x-request-id"] == problem(responses[0])["request_id"] != ""
+    assert set(HEADERS) <= {(name.encode(), value.encode()) for name, value in responses[0][1].items()}
 
 
 def test_a_refusal_is_logged_with_its_request_id(port, caplog):
     caplog.set_level("DEBUG", "tandem")
 
-    ((_, headers, _),) = say(port, head(HOST, start="GET /users?a=b HTTP/3"))
+    ((_, headers, _),) = send_raw(port, head(HOST, start="GET /users?a=b HTTP/3"))
 
-    (record,) = [it for it in caplog.records if it.getMessage() == "request refused by the HTTP server"]
+    (record,) = [item for item in caplog.records if item.getMessage() == "request refused by the HTTP server"]
     assert (vars(record)["request_id"], vars(record)["status"]) == (headers["x-request-id"], 505)
 
 
@@ -190,18 +190,18 @@ def test_a_refusal_is_logged_with_its_request_id(port, caplog):
     ],
 )
 def test_unusual_valid_requests_are_answered(port, sent, status):
-    assert say(port, sent)[0][0] == status
+    assert send_raw(port, sent)[0][0] == status
 
 
 def test_the_host_of_an_absolute_target_replaces_the_header(port):
     near = head("Host: example.com", start="GET http://localhost/users HTTP/1.1")
     far = head(HOST, start="GET http://example.com/users HTTP/1.1")
 
-    assert [say(port, sent)[0][0] for sent in (near, far)] == [200, 403]
+    assert [send_raw(port, sent)[0][0] for sent in (near, far)] == [200, 403]
 
 
 def test_options_of_the_server_are_answered(port):
-    ((status, headers, _),) = say(port, head(HOST, start="OPTIONS * HTTP/1.1"))
+    ((status, headers, _),) = send_raw(port, head(HOST, start="OPTIONS * HTTP/1.1"))
 
     assert (status, "PATCH" in headers["allow"]) == (204, True)
 
@@ -209,9 +209,9 @@ def test_options_of_the_server_are_answered(port):
 def test_trailer_fields_are_not_headers(port):
     sent = head(HOST, CHUNKED, "Content-Type: application/json", start="POST /greetings HTTP/1.1")
 
-    answer = say(port, sent + b'f\r\n{"name": "Ada"}\r\n0\r\nHost: example.com\r\n\r\n')[0]
+    response = send_raw(port, sent + b'f\r\n{"name": "Ada"}\r\n0\r\nHost: example.com\r\n\r\n')[0]
 
-    assert answer[0] == 200
+    assert response[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -229,9 +229,9 @@ def test_a_client_that_sends_too_slowly_gets_408(port, pieces):
             connection.sendall(piece)
             if select.select([connection], [], [], 0.02)[0]:
                 break
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [(answer[0], problem(answer)["code"]) for answer in answers] == [(408, "REQUEST_TIMEOUT")]
+    assert [(response[0], problem(response)["code"]) for response in responses] == [(408, "REQUEST_TIMEOUT")]
 
 
 @pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after an answer"])
@@ -239,13 +239,13 @@ def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
     with connected(port) as connection:
         connection.sendall(sent)
 
-        assert len(all_answers(connection)) == answered
+        assert len(all_responses(connection)) == answered
 
 
 def test_a_response_that_takes_too_long_is_a_503(port):
-    ((status, headers, _),) = answers = say(port, request("GET", "/toys/late"))
+    ((status, headers, _),) = responses = send_raw(port, request("GET", "/toys/late"))
 
-    assert (status, problem(answers[0])["code"]) == (503, "TIMEOUT")
+    assert (status, problem(responses[0])["code"]) == (503, "TIMEOUT")
     assert headers["retry-after"] == "1"
 
 
@@ -265,7 +265,7 @@ def test_a_client_that_does_not_read_the_response_is_disconnected(port):
 
 
 def test_a_client_that_reads_the_response_gets_all_of_it(port):
-    ((status, _, body),) = say(port, request("GET", "/toys/much"))
+    ((status, _, body),) = send_raw(port, request("GET", "/toys/much"))
 
     assert (status, len(body)) == (200, LARGE)
 
@@ -273,28 +273,28 @@ def test_a_client_that_reads_the_response_gets_all_of_it(port):
 def test_pipelined_requests_are_answered_in_order_and_limited(port):
     with connected(port) as connection:
         connection.sendall(request("GET", "/nowhere") + GOOD * 200)
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [answer[0] for answer in answers] == [404] + [200] * 20
-    assert ["connection" in answer[1] for answer in answers] == [False] * 20 + [True]
+    assert [response[0] for response in responses] == [404] + [200] * 20
+    assert ["connection" in response[1] for response in responses] == [False] * 20 + [True]
 
 
 def test_requests_before_a_bad_one_are_answered_first(port):
     with connected(port) as connection:
         connection.sendall(GOOD + GOOD + head(start="GET /users HTTP/1.1"))
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [answer[0] for answer in answers] == [200, 200, 400]
+    assert [response[0] for response in responses] == [200, 200, 400]
 
 
 def test_nothing_is_read_behind_connection_close(port):
     with connected(port) as connection:
         connection.sendall(head(HOST, "Connection: close", start="GET /health/live HTTP/1.1"))
         connection.sendall(request("POST", "/users", b'{"first_name": "Unheard", "age": 1}'))
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [answer[0] for answer in answers] == [200]
-    assert b"Unheard" not in say(port, request("GET", "/users?limit=100"))[0][2]
+    assert [response[0] for response in responses] == [200]
+    assert b"Unheard" not in send_raw(port, request("GET", "/users?limit=100"))[0][2]
 
 
 @pytest.mark.parametrize(
@@ -309,9 +309,9 @@ def test_nothing_is_read_behind_connection_close(port):
 def test_a_large_body_is_refused_before_it_is_read(port, sent):
     with connected(port) as connection:
         connection.sendall(sent)
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [(answer[0], answer[1]["connection"]) for answer in answers] == [(413, "close")]
+    assert [(response[0], response[1]["connection"]) for response in responses] == [(413, "close")]
 
 
 def test_the_framing_of_chunks_is_limited_too(port):
@@ -319,18 +319,18 @@ def test_the_framing_of_chunks_is_limited_too(port):
 
     with connected(port) as connection:
         connection.sendall(sent)
-        answers = all_answers(connection)
+        responses = all_responses(connection)
 
-    assert [answer[0] for answer in answers] == [413]
+    assert [response[0] for response in responses] == [413]
 
 
 def test_a_small_refused_body_does_not_end_the_connection(port):
     body = b'{"first_name": "Ada", "age": 36}'
     sent = request("POST", "/nowhere", body)
 
-    answers = say(port, sent[: -len(body)], body, GOOD, answers=2)
+    responses = send_raw(port, sent[: -len(body)], body, GOOD, responses=2)
 
-    assert [answer[0] for answer in answers] == [404, 200]
+    assert [response[0] for response in responses] == [404, 200]
 
 
 def test_expect_100_continue_is_answered(port):
@@ -338,11 +338,11 @@ def test_expect_100_continue_is_answered(port):
         body = b'{"name": "Ada"}'
         lines = (HOST, "Content-Type: application/json", f"Content-Length: {len(body)}", "Expect: 100-continue")
         connection.sendall(head(*lines, start="POST /greetings HTTP/1.1"))
-        asked = read_answer(received, bodiless=True)
+        asked = read_response(received, bodiless=True)
         connection.sendall(body)
-        answer = read_answer(received)
+        response = read_response(received)
 
-    assert (asked[0], answer[0]) == (100, 200)
+    assert (asked[0], response[0]) == (100, 200)
 
 
 @pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/toys/parts", 200)])
@@ -360,7 +360,7 @@ def test_a_client_that_closes_its_side_is_answered(port, target, expected):
 def test_idle_connections_are_evicted_at_the_connection_limit(port):
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(LIMITS.connections)]
     try:
-        statuses = {say(port, GOOD)[0][0] for _ in range(10)}
+        statuses = {send_raw(port, GOOD)[0][0] for _ in range(10)}
     finally:
         for connection in idle:
             connection.close()
@@ -376,7 +376,7 @@ def test_evicted_connections_that_do_not_close_are_aborted(port):
             while connection.recv(1000):
                 pass
         kept, until = idle, time.monotonic() + 10
-        while (kept := [it for it in kept if not _is_reset(it)]) and time.monotonic() < until:
+        while (kept := [item for item in kept if not _is_reset(item)]) and time.monotonic() < until:
             time.sleep(0.05)
     finally:
         for connection in idle:
@@ -426,8 +426,8 @@ def test_requests_whose_body_does_not_arrive_are_evicted(tmp_path):
             for connection in slow:
                 connection.sendall(half)
             time.sleep(1)
-            statuses = {say(port, GOOD)[0][0] for _ in range(10)}
-            refused = problem(all_answers(slow[0])[0])["status"]
+            statuses = {send_raw(port, GOOD)[0][0] for _ in range(10)}
+            refused = problem(all_responses(slow[0])[0])["status"]
         finally:
             for connection in slow:
                 connection.close()
@@ -449,11 +449,11 @@ def test_hundreds_of_slow_clients_do_not_delay_others(port):
     try:
         for connection in slow:
             connection.sendall(b"GET /users HTTP/1.1\r\nA: ")
-        answers = say(port, *[GOOD] * 20, answers=20)
-        ends = [problem(all_answers(connection)[0])["status"] for connection in slow]
+        responses = send_raw(port, *[GOOD] * 20, responses=20)
+        ends = [problem(all_responses(connection)[0])["status"] for connection in slow]
     finally:
         for connection in slow:
             connection.close()
 
-    assert {answer[0] for answer in answers} == {200}
+    assert {response[0] for response in responses} == {200}
     assert set(ends) == {408}

@@ -38,9 +38,9 @@ class Clock:
         self.now = 1_800_000_000.0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
-        told = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
-        monkeypatch.setattr("api.middleware.rate_limit_storage.time", told)
-        monkeypatch.setattr("api.middleware.rate_limit.time", told)
+        clock_functions = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
+        monkeypatch.setattr("api.middleware.rate_limit_storage.time", clock_functions)
+        monkeypatch.setattr("api.middleware.rate_limit.time", clock_functions)
         return self
 
 
@@ -49,16 +49,16 @@ def clock(monkeypatch):
     return Clock().install(monkeypatch)
 
 
-class Gatekeeper:
+class FakeAuthenticator:
     """Takes the keys `good-<name>[-<rate>]`; `known` are those that it remembers."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self.known = set(known)
-        self.asked: list[str] = []
+        self.keys: list[str] = []
 
     async def __call__(self, scope: Scope) -> Actor:
         key = self.key_of(scope)
-        self.asked.append(key)
+        self.keys.append(key)
         if not key:
             raise Unauthenticated("send a credential")
         kind, _, name = key.partition("-")
@@ -84,7 +84,7 @@ def start(database):
 
         def begin(authenticate=None, address="192.0.2.1", **more):
             env = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}", "TANDEM_TRUSTED_PROXIES": "1"}
-            app = create_app(read({**env, **more}), authenticate or Gatekeeper())
+            app = create_app(read({**env, **more}), authenticate or FakeAuthenticator())
             return stack.enter_context(TestClient(app, base_url=BASE, client=(address, 50000)))
 
         yield begin
@@ -95,22 +95,22 @@ def at(address, key=None):
     return {"x-forwarded-for": address} | ({"authorization": key} if key else {})
 
 
-def left(answer):
-    found = re.fullmatch(r'"default";r=(\d+);t=(\d+)', answer.headers["ratelimit"])
-    assert found
-    return int(found[1]), int(found[2])
+def left(response):
+    match = re.fullmatch(r'"default";r=(\d+);t=(\d+)', response.headers["ratelimit"])
+    assert match
+    return int(match[1]), int(match[2])
 
 
 def test_an_address_is_limited(start, clock):
     http_client = start(TANDEM_RATE="3")
 
-    answers = [http_client.get("/users") for _ in range(5)]
+    responses = [http_client.get("/users") for _ in range(5)]
 
-    assert [it.status_code for it in answers] == [401, 401, 401, 429, 429]
-    assert [left(it)[0] for it in answers] == [2, 1, 0, 0, 0]
-    assert {it.headers["ratelimit-policy"] for it in answers} == {POLICY % 3}
-    assert [it.headers.get("retry-after") for it in answers] == [None, None, None, "60", "60"]
-    assert answers[-1].json()["code"] == "RATE_LIMITED"
+    assert [response.status_code for response in responses] == [401, 401, 401, 429, 429]
+    assert [left(response)[0] for response in responses] == [2, 1, 0, 0, 0]
+    assert {response.headers["ratelimit-policy"] for response in responses} == {POLICY % 3}
+    assert [response.headers.get("retry-after") for response in responses] == [None, None, None, "60", "60"]
+    assert responses[-1].json()["code"] == "RATE_LIMITED"
 
 
 def test_the_limit_is_reset_after_a_minute(start, clock):
@@ -142,20 +142,20 @@ def test_ipv6_addresses_are_counted_by_network(start, clock, one, other, same):
     http_client = start(TANDEM_RATE="1")
     http_client.get("/users", headers=at(one))
 
-    answer = http_client.get("/users", headers=at(other))
+    response = http_client.get("/users", headers=at(other))
 
-    assert answer.status_code == (429 if same else 401)
+    assert response.status_code == (429 if same else 401)
 
 
 def test_the_refusal_is_a_graphql_error_at_graphql(start, clock):
     http_client = start(TANDEM_RATE="1")
     http_client.get("/users")
 
-    answer = http_client.post("/graphql", json={"query": "{ __typename }"})
+    response = http_client.post("/graphql", json={"query": "{ __typename }"})
 
-    assert answer.status_code == 429
-    assert answer.headers["retry-after"] == "60"
-    assert answer.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "60"
+    assert response.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
 @pytest.mark.parametrize(
@@ -172,22 +172,22 @@ def test_the_refusal_is_a_graphql_error_at_graphql(start, clock):
         ("POST", "/graphql", {"query": CREATE}, 5),
         ("POST", "/graphql", {"query": TWICE}, 10),
     ],
-    ids=lambda it: str(it)[:30],
+    ids=lambda response: str(response)[:30],
 )
 def test_a_mutation_costs_five(start, clock, method, path, body, points):
     http_client = start(TANDEM_RATE="100")
 
-    answer = http_client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
+    response = http_client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
 
-    assert left(answer) == (100 - points, 60)
+    assert left(response) == (100 - points, 60)
 
 
 def test_mutations_without_enough_points_are_not_executed(start, clock):
     http_client = start()
 
-    answer = http_client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
+    response = http_client.post("/graphql", json={"query": CREATE}, headers=at("192.0.2.1", "good-ada-4"))
 
-    assert answer.status_code == 429
+    assert response.status_code == 429
     assert http_client.get("/users", headers=at("192.0.2.1", "good-bob")).json()["items"] == []
 
 
@@ -206,35 +206,35 @@ def test_pages_and_errors_count_by_address(start, clock, path):
 def test_health_checks_are_free(start, clock, path):
     http_client = start(TANDEM_RATE="1")
 
-    answers = [http_client.get(path) for _ in range(3)]
+    responses = [http_client.get(path) for _ in range(3)]
 
-    assert [it.status_code for it in answers] == [200, 200, 200]
-    assert "ratelimit" not in answers[0].headers
+    assert [response.status_code for response in responses] == [200, 200, 200]
+    assert "ratelimit" not in responses[0].headers
 
 
 def test_a_credential_without_a_rate_is_not_counted(start, clock):
     http_client = start(TANDEM_RATE="1")
 
-    answers = [http_client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
+    responses = [http_client.get("/users", headers=at("192.0.2.1", "good-ada")) for _ in range(5)]
 
-    assert {it.status_code for it in answers} == {200}
-    assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
+    assert {response.status_code for response in responses} == {200}
+    assert not any(name.startswith("ratelimit") for response in responses for name in response.headers)
 
 
 @pytest.mark.parametrize("key, more", [("good-ada-2", {}), ("good-ada", {"TANDEM_CREDENTIAL_RATE": "2"})])
 def test_a_credential_with_a_rate_is_counted_from_any_address(start, clock, key, more):
     http_client = start(**more)
 
-    answers = [http_client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
+    responses = [http_client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
     other = http_client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
 
-    assert [it.status_code for it in answers] == [200, 200, 429]
-    assert answers[0].headers["ratelimit-policy"] == POLICY % 2
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[0].headers["ratelimit-policy"] == POLICY % 2
     assert other.status_code == 200
 
 
 def test_guesses_count_by_address_and_are_not_checked_beyond_its_limit(start, clock):
-    authenticate = Gatekeeper(known={"good-ada"})
+    authenticate = FakeAuthenticator(known={"good-ada"})
     http_client = start(authenticate, TANDEM_RATE="3")
 
     guesses = [http_client.get("/users", headers=at("192.0.2.1", f"bad-{number}")) for number in range(6)]
@@ -242,8 +242,8 @@ def test_guesses_count_by_address_and_are_not_checked_beyond_its_limit(start, cl
     known = http_client.get("/users", headers=at("192.0.2.1", "good-ada"))
     elsewhere = http_client.get("/users", headers=at("192.0.2.2", "good-bob"))
 
-    assert [it.status_code for it in guesses] == [401, 401, 401, 429, 429, 429]
-    assert len([key for key in authenticate.asked if key.startswith("bad")]) == 4
+    assert [response.status_code for response in guesses] == [401, 401, 401, 429, 429, 429]
+    assert len([key for key in authenticate.keys if key.startswith("bad")]) == 4
     assert (unknown.status_code, known.status_code, elsewhere.status_code) == (429, 200, 200)
 
 
@@ -251,20 +251,20 @@ def test_guesses_count_by_address_and_are_not_checked_beyond_its_limit(start, cl
 def test_without_a_limit_there_are_no_rate_limit_headers(start, more):
     http_client = start(**more)
 
-    answers = [
+    responses = [
         http_client.get("/users"),
         http_client.get("/docs"),
         http_client.post("/graphql", json={"query": "{ __typename }"}),
     ]
 
-    assert not any(name.startswith("ratelimit") for it in answers for name in it.headers)
+    assert not any(name.startswith("ratelimit") for response in responses for name in response.headers)
 
 
 def test_the_openapi_document_describes_429(start):
     document = start().get("/openapi.json").json()
-    operations = [it for path in document["paths"].values() for it in path.values()]
+    operations = [response for path in document["paths"].values() for response in path.values()]
 
-    refusals = [json.dumps(it["responses"].get("429")) for it in operations]
+    refusals = [json.dumps(response["responses"].get("429")) for response in operations]
 
     assert set(refusals) == {'{"$ref": "#/components/responses/RateLimited"}'}
     assert "Retry-After" in document["components"]["responses"]["RateLimited"]["headers"]
@@ -291,11 +291,11 @@ def test_processes_share_their_counters(start, redis):
     one = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     other = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
 
-    answers = [http_client.get("/users") for http_client in (one, other, one, other)]
+    responses = [http_client.get("/users") for http_client in (one, other, one, other)]
 
-    assert [it.status_code for it in answers] == [401, 401, 401, 429]
-    assert [left(it)[0] for it in answers] == [2, 1, 0, 0]
-    assert redis.asked
+    assert [response.status_code for response in responses] == [401, 401, 401, 429]
+    assert [left(response)[0] for response in responses] == [2, 1, 0, 0]
+    assert redis.keys
 
 
 def test_without_redis_each_process_counts_alone(start, caplog):
@@ -304,10 +304,10 @@ def test_without_redis_each_process_counts_alone(start, caplog):
         http_client.get("/users")
 
     with caplog.at_level(logging.WARNING):
-        answers = [http_client.get("/users") for _ in range(3)]
+        responses = [http_client.get("/users") for _ in range(3)]
 
-    assert [it.status_code for it in answers] == [401, 401, 429]
-    assert len([it for it in caplog.records if "counting alone" in it.message]) == 1
+    assert [response.status_code for response in responses] == [401, 401, 429]
+    assert len([response for response in caplog.records if "counting alone" in response.message]) == 1
     assert "secret" not in caplog.text
 
 
@@ -316,9 +316,9 @@ def test_a_silent_redis_does_not_block_requests(start, redis):
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     began = time.monotonic()
 
-    answers = [http_client.get("/users") for _ in range(10)]
+    responses = [http_client.get("/users") for _ in range(10)]
 
-    assert {it.status_code for it in answers} == {401}
+    assert {response.status_code for response in responses} == {401}
     # Not a matter of speed: it would wait for ever, and again each time.
     assert time.monotonic() - began < 20
 

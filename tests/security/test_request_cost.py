@@ -209,41 +209,41 @@ def spent(poor: Caller) -> Caller:
     return poor
 
 
-def left(answer: Response) -> int:
-    found = re.fullmatch(r'"default";r=(\d+);t=\d+', answer.headers["ratelimit"])
+def left(response: Response) -> int:
+    found = re.fullmatch(r'"default";r=(\d+);t=\d+', response.headers["ratelimit"])
     assert found, "the answer does not say what is left"
     return int(found[1])
 
 
 @pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
 def test_a_request_without_a_credential_costs_its_address(caller, kind):
-    answer = caller.ask(kind)
+    response = caller.ask(kind)
 
-    assert answer.status_code == kind.status
-    assert left(answer) == RATE - kind.points
+    assert response.status_code == kind.status
+    assert left(response) == RATE - kind.points
     assert left(caller.get("/nothing")) == RATE - kind.points - 1
 
 
 @pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
 def test_a_request_without_points_is_refused(poor, kind):
     """Also where it is the request that takes the last one."""
-    answers = [poor.ask(kind) for _ in range(3)]
+    responses = [poor.ask(kind) for _ in range(3)]
 
-    assert [answer.status_code for answer in answers] == [kind.status if kind.points == 1 else 429, 429, 429]
-    assert {left(answer) for answer in answers} == {0}
-    assert answers[2].headers["retry-after"]
+    assert [response.status_code for response in responses] == [kind.status if kind.points == 1 else 429, 429, 429]
+    assert {left(response) for response in responses} == {0}
+    assert responses[2].headers["retry-after"]
     if kind.method != "HEAD":
-        assert "RATE_LIMITED" in answers[2].text
+        assert "RATE_LIMITED" in responses[2].text
 
 
 @pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.name)
 def test_a_request_with_a_credential_costs_its_own_rate(editor, kind):
     before = left(editor.get("/users"))
 
-    answer = editor.ask(kind)
+    response = editor.ask(kind)
 
-    assert answer.status_code == kind.status
-    assert left(answer) == before - kind.points
+    assert response.status_code == kind.status
+    assert left(response) == before - kind.points
     editor.credential = {}
     assert left(editor.get("/nothing")) == RATE - 1
 
@@ -252,20 +252,20 @@ def test_a_credential_without_a_rate_is_charged_nowhere(caller, database):
     caller.credential = bearer(key(database, "editor"))
     caller.get("/users")
 
-    answers = [caller.ask(kind) for kind in KNOWN]
+    responses = [caller.ask(kind) for kind in KNOWN]
 
-    assert [answer.status_code for answer in answers] == [kind.status for kind in KNOWN]
-    assert not any("ratelimit" in answer.headers for answer in answers)
+    assert [response.status_code for response in responses] == [kind.status for kind in KNOWN]
+    assert not any("ratelimit" in response.headers for response in responses)
     caller.credential = {}
     assert left(caller.get("/nothing")) == RATE - 1
 
 
 @pytest.mark.parametrize("kind", FREE, ids=lambda kind: kind.name)
 def test_exactly_these_requests_are_free(spent, kind):
-    answers = [spent.ask(kind) for _ in range(3)]
+    responses = [spent.ask(kind) for _ in range(3)]
 
-    assert [answer.status_code for answer in answers] == [kind.status] * 3
-    assert "ratelimit" not in answers[0].headers
+    assert [response.status_code for response in responses] == [kind.status] * 3
+    assert "ratelimit" not in responses[0].headers
 
 
 def test_a_handshake_costs_a_point_and_has_rate_limit_headers(caller):
@@ -296,17 +296,17 @@ def test_a_known_credential_is_answered_from_an_exhausted_address(spent, databas
     elsewhere = Caller(spent.http_client, "198.51.100.1", bearer(key(database, "reader")))
     elsewhere.get("/users")
 
-    answers = [spent.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
+    responses = [spent.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    assert [response.status_code for response in responses] == [200, 200, 404]
 
 
 def test_the_refusal_is_a_problem_document(spent):
-    answer = spent.http_client.options("/users", headers=spent.headers)
+    response = spent.http_client.options("/users", headers=spent.headers)
 
-    assert answer.status_code == 429
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert json.loads(answer.text)["code"] == "RATE_LIMITED"
+    assert response.status_code == 429
+    assert response.headers["content-type"] == "application/problem+json"
+    assert json.loads(response.text)["code"] == "RATE_LIMITED"
 
 
 def test_options_of_the_server_cost_a_point(database):

@@ -24,7 +24,7 @@ from api.middleware.response import request_limit
 from api.server.protocol import websocket_protocol
 from tests.conftest import BASE, settings_for
 from tests.fixtures.credentials import bearer, key, production
-from tests.fixtures.raw_http import connected, read_answer, serving
+from tests.fixtures.raw_http import connected, read_response, serving
 
 ACK = {"type": "connection_ack"}
 UPGRADE = (
@@ -244,7 +244,7 @@ def test_the_query_string_of_a_socket_is_not_logged(database, caplog, monkeypatc
         uvicorn.info("logged")
         connection.sendall(UPGRADE)
         with connection.makefile("rb") as received:
-            status, _, _ = read_answer(received)
+            status, _, _ = read_response(received)
 
     assert status == 101
     assert "logged" in caplog.text

@@ -21,7 +21,7 @@ import pytest
 from api.server.http.limits import ConnectionLimits
 from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import TAG, sequences
-from tests.fixtures.protocol_harness import Echo, Seen
+from tests.fixtures.protocol_harness import Echo, SeenRequest
 from tests.fixtures.proxies import PROXIES, Proxy
 from tests.fixtures.raw_http import serving
 
@@ -117,5 +117,5 @@ async def test_server_and_proxy_see_the_same_requests(proxy, echo):
     assert len(seen) > len(SEQUENCES) * 3 // 2
 
 
-def _counted(requests: Iterable[Seen], proxy: Proxy) -> Counter[tuple[Any, ...]]:
+def _counted(requests: Iterable[SeenRequest], proxy: Proxy) -> Counter[tuple[Any, ...]]:
     return Counter(request.framing if proxy.knows_bodies else request.framing[:2] for request in requests)

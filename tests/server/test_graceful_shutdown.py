@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 from schema.migrations import commands
 from schema.migrations.revisions import newest
-from tests.fixtures.raw_http import connected, read_answer, request, say
+from tests.fixtures.raw_http import connected, read_response, request, send_raw
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are neither signals nor forks here")
 
@@ -50,7 +50,7 @@ class Service:
         until = time.monotonic() + 15
         while len(seen) < count and time.monotonic() < until:
             with contextlib.suppress(OSError, IndexError):
-                seen.add(int(say(self.port, GET)[0][2]))
+                seen.add(int(send_raw(self.port, GET)[0][2]))
             time.sleep(0.01)
         return seen
 
@@ -76,7 +76,7 @@ def service() -> Iterator[Service]:
         yield service
 
 
-async def http_client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
+async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
     """Asks again and again, over one connection or always a new one, and counts how it ends."""
     while True:
         try:
@@ -102,7 +102,7 @@ async def http_client(port: int, kept: bool, seen: Counter[str], told: asyncio.E
 async def rush(service: Service) -> Counter[str]:
     """What becomes of the requests of many clients, when in their midst the service is told to leave."""
     seen, told = Counter[str](), asyncio.Event()
-    clients = [asyncio.create_task(http_client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
+    clients = [asyncio.create_task(client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
     async with asyncio.timeout(15):
         while seen["answered"] < 200:  # noqa: ASYNC110 what is waited for tells nobody
             await asyncio.sleep(0.01)
@@ -128,10 +128,10 @@ def test_queued_connections_are_served(service):
         connection.sendall(POST)
 
     service.leave()
-    answers = [read_answer(connection.makefile("rb")) for connection in (holding, *waiting)]
+    responses = [read_response(connection.makefile("rb")) for connection in (holding, *waiting)]
 
-    assert [answer[0] for answer in answers] == [200] * 9
-    assert [answer[1].get("connection") for answer in answers[1:]] == ["close"] * 8
+    assert [response[0] for response in responses] == [200] * 9
+    assert [response[1].get("connection") for response in responses[1:]] == ["close"] * 8
     for connection in (holding, *waiting):
         connection.close()
 
@@ -142,7 +142,7 @@ def test_an_active_request_is_finished(service):
         time.sleep(0.1)
         service.leave()
         with connection.makefile("rb") as received:
-            status, headers, _ = read_answer(received)
+            status, headers, _ = read_response(received)
             rest = received.read()
 
     assert (status, headers["connection"], rest) == (200, "close", b"")
@@ -152,11 +152,11 @@ def test_an_idle_connection_is_used_once_more_or_closed_without_a_reset(service)
     with connected(service.port) as used, connected(service.port) as idle:
         for connection in (used, idle):
             connection.sendall(GET)
-            read_answer(connection.makefile("rb"))
+            read_response(connection.makefile("rb"))
         service.leave()
         time.sleep(0.5)
         used.sendall(GET)
-        last = read_answer(used.makefile("rb"))
+        last = read_response(used.makefile("rb"))
 
         assert (last[0], last[1]["connection"]) == (200, "close")
         assert idle.recv(1) == b""
@@ -224,7 +224,7 @@ def test_a_dead_worker_is_replaced_and_all_workers_exit_together():
     with started("2") as service:
         before = service.workers(2)
         with pytest.raises((OSError, IndexError)):
-            say(service.port, request("GET", "/die"))
+            send_raw(service.port, request("GET", "/die"))
         after = service.workers(2)
         service.leave()
         code = service.process.wait(10)

@@ -22,7 +22,7 @@ from schema.migrations.commands import migrate
 from tests.conftest import settings_for
 from tests.fixtures import websocket_frames
 from tests.fixtures.credentials import SECRET
-from tests.fixtures.raw_http import Answer, connected, request, say, serving
+from tests.fixtures.raw_http import RawResponse, connected, request, send_raw, serving
 
 SAFE = 10.0
 INIT = json.dumps({"type": "connection_init"})
@@ -51,7 +51,7 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
-def code_of(answer: Answer) -> str:
+def code_of(answer: RawResponse) -> str:
     told = json.loads(answer[2])
     return str(told["code"] if "code" in told else told["errors"][0]["extensions"]["code"])
 
@@ -89,7 +89,7 @@ def closed(connection: ClientConnection) -> tuple[int, str]:
     ids=["brackets", "a key twice in 2,400", "a key twice in 14,000", "deep", "backslashes", "empty lists"],
 )
 def test_a_hostile_body_is_refused(port, path, body, code):
-    answer, after = say(port, request("POST", path, body), request("GET", "/users"), answers=2)
+    answer, after = send_raw(port, request("POST", path, body), request("GET", "/users"), responses=2)
 
     assert (answer[0], code_of(answer)) == (400, code)
     assert after[0] == 200
@@ -163,7 +163,7 @@ def test_the_head_of_a_token_costs_nothing(production, size):
     head, rest = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (BRACKETS[:size], b"{}"))
     lines = f"GET /users HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {head}.{rest}.a\r\n\r\n"
 
-    answer = say(production, lines.encode())[0]
+    answer = send_raw(production, lines.encode())[0]
 
     assert (answer[0], code_of(answer)) == (401, "UNAUTHENTICATED")
     assert answer[1]["www-authenticate"] == 'Bearer error="invalid_token"'

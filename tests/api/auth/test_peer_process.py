@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 from api.auth.development.peer_process import PeerCheck, Verdict, judge
 from api.auth.development.psutil_table import PsutilTable
 from api.auth.development.socket_table import SocketTable
-from tests.fixtures.raw_http import free_port, read_answer
+from tests.fixtures.raw_http import free_port, read_response
 
 ROOT = Path(__file__).parents[3]
 RELAY = ROOT / "tests" / "fixtures" / "relay.py"
@@ -91,7 +91,7 @@ def answer_over(connection: socket.socket, sent: bytes) -> tuple[int, str]:
     connection.settimeout(20)
     connection.sendall(sent)
     with connection.makefile("rb") as received:
-        status, _, body = read_answer(received)
+        status, _, body = read_response(received)
     return status, json.loads(body).get("detail", "")
 
 
@@ -280,7 +280,7 @@ def test_a_client_that_has_ended_its_half_is_answered(server):
         connection.sendall(request(server, "GET"))
         connection.shutdown(socket.SHUT_WR)
         with connection.makefile("rb") as received:
-            assert read_answer(received)[0] == 200
+            assert read_response(received)[0] == 200
 
 
 @pytest.mark.parametrize("form", ["plain", "once", "fork"])

@@ -21,7 +21,7 @@ from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
 from tests.conftest import BASE, HERE
 from tests.fixtures.clients import ADMIN, EDITOR, READER
-from tests.fixtures.raw_http import say, serving
+from tests.fixtures.raw_http import send_raw, serving
 
 pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
 
@@ -127,9 +127,9 @@ WIRE = {
 def test_malformed_requests_are_counted(crowded, sent, status):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}", "TANDEM_METRICS_TOKEN": TOKEN})
     with serving(create_app(settings, authenticate)) as port:
-        refused = say(port, sent)[0][0]
+        refused = send_raw(port, sent)[0][0]
         head = f"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
-        text = say(port, head)[0][2].decode()
+        text = send_raw(port, head)[0][2].decode()
 
     assert str(refused) == status
     labels = f'{{api="wire",operation="refusal",status="{status}"}}'
@@ -140,7 +140,7 @@ def test_request_timeouts_are_counted(crowded):
     settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
     app = create_app(settings, authenticate)
     with serving(app, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
-        (refused,) = say(port, b"GET / HT", answers=1)
+        (refused,) = send_raw(port, b"GET / HT", responses=1)
 
     assert refused[0] == 408
     assert app.state.request_metrics.refused == {408: 1}

@@ -15,7 +15,7 @@ import pytest
 from api.server.http.limits import ConnectionLimits
 from api.server.protocol import http_protocol
 from tests.fixtures.framing_corpus import mutations, sequences
-from tests.fixtures.protocol_harness import Outcome, Wire
+from tests.fixtures.protocol_harness import Outcome, ProtocolHarness
 
 pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here"), pytest.mark.sqlite]
 
@@ -43,56 +43,56 @@ def depends_on_time(outcome: Outcome) -> bool:
 
 
 @pytest.fixture
-def wire() -> Wire:
-    return Wire(http_protocol(ConnectionLimits()))
+def harness() -> ProtocolHarness:
+    return ProtocolHarness(http_protocol(ConnectionLimits()))
 
 
-async def test_segments_of_any_size_are_the_same_requests(wire):
+async def test_segments_of_any_size_are_the_same_requests(harness):
     by_chance = random.Random(3)
     for name, sent in {**SEQUENCES, **mutations(1500, 3)}.items():
-        whole = await wire.send(sent)
+        whole = await harness.send(sent)
         if depends_on_time(whole):
             continue
         places = [by_chance.randrange(len(sent)) for _ in range(by_chance.choice((2, 4, 30)))]
 
-        assert made_of(await wire.send(*by_bytes(sent))) == made_of(whole), name
-        assert made_of(await wire.send(*cut(sent, places))) == made_of(whole), name
+        assert made_of(await harness.send(*by_bytes(sent))) == made_of(whole), name
+        assert made_of(await harness.send(*cut(sent, places))) == made_of(whole), name
 
 
 @pytest.mark.parametrize("part", range(4))
-async def test_a_split_at_any_byte_changes_nothing(wire, part):
+async def test_a_split_at_any_byte_changes_nothing(harness, part):
     for name, sent in list(SEQUENCES.items())[part::16]:
-        whole = await wire.send(sent)
+        whole = await harness.send(sent)
         if len(sent) > 600 or depends_on_time(whole):
             continue
         for place in range(1, len(sent)):
-            assert made_of(await wire.send(*cut(sent, [place]))) == made_of(whole), (name, place)
+            assert made_of(await harness.send(*cut(sent, [place]))) == made_of(whole), (name, place)
 
 
-async def test_responses_in_between_change_nothing(wire):
+async def test_responses_in_between_change_nothing(harness):
     by_chance = random.Random(5)
     for name, sent in list(SEQUENCES.items())[::3]:
-        whole = await wire.send(sent)
+        whole = await harness.send(sent)
         places = [by_chance.randrange(len(sent)) for _ in range(3)]
         if not depends_on_time(whole):
-            assert made_of(await wire.send(*cut(sent, places), answering=True)) == made_of(whole), name
+            assert made_of(await harness.send(*cut(sent, places), answering=True)) == made_of(whole), name
 
 
 async def test_limits_apply_to_segments_of_any_size():
-    wire = Wire(http_protocol(TIGHT))
+    harness = ProtocolHarness(http_protocol(TIGHT))
     for name, sent in {**SEQUENCES, **mutations(1000, 4)}.items():
-        whole, pieces = await wire.send(sent), await wire.send(*by_bytes(sent))
+        whole, pieces = await harness.send(sent), await harness.send(*by_bytes(sent))
 
         # Which limit is named first depends on what has come.
         assert depends_on_time(whole) or pieces.seen == whole.seen, name
         assert depends_on_time(whole) or pieces.ended == whole.ended, name
 
 
-async def test_a_used_connection_answers_like_a_new_one(wire):
+async def test_a_used_connection_answers_like_a_new_one(harness):
     by_chance = random.Random(7)
     alone = {}
     for sent in SEQUENCES.values():
-        outcome = await wire.send(sent)
+        outcome = await harness.send(sent)
         if outcome.seen and not outcome.ended:
             alone[sent] = outcome.seen
     assert len(alone) > 200
@@ -100,21 +100,21 @@ async def test_a_used_connection_answers_like_a_new_one(wire):
     for _ in range(400):
         chosen = [sent for sent in by_chance.choices(list(alone), k=5) for _ in range(by_chance.choice((1, 1, 2, 3)))]
 
-        together = await wire.send(*chosen, answering=by_chance.random() < 0.5)
+        together = await harness.send(*chosen, answering=by_chance.random() < 0.5)
 
         assert together.seen == [request for sent in chosen for request in alone[sent]]
 
 
-async def test_an_application_may_change_its_headers(wire):
+async def test_an_application_may_change_its_headers(harness):
     sent = HEAD + b"X: y\r\nContent-Length: 0\r\n\r\n"
     given = []
 
     async def changes(scope, receive, send):
         given.append(list(scope["headers"]))
         scope["headers"].append((b"authorization", b"mine"))
-        await wire.echo(scope, receive, send)
+        await harness.echo(scope, receive, send)
 
-    await Wire(http_protocol(ConnectionLimits()), changes).send(sent, sent, answering=True)
+    await ProtocolHarness(http_protocol(ConnectionLimits()), changes).send(sent, sent, answering=True)
 
     assert given == [[(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]] * 2
 
@@ -154,21 +154,21 @@ GROWING: dict[str, Callable[[int], list[bytes]]] = {
 async def test_eight_times_the_bytes_take_eight_times_the_steps(monkeypatch, growing):
     """Steps are calls, and bytes given to the parser. A head is bounded, and a packet, for what one call does."""
     monkeypatch.setattr(httptools, "HttpRequestParser", Parser)
-    wire = Wire(http_protocol(ConnectionLimits(url=64 * 1024, head=64 * 1024)))
+    harness = ProtocolHarness(http_protocol(ConnectionLimits(url=64 * 1024, head=64 * 1024)))
 
-    few, many = [await _steps(wire, GROWING[growing](size)) for size in (500, 4000)]
+    few, many = [await _steps(harness, GROWING[growing](size)) for size in (500, 4000)]
 
     assert 0 < few <= many < 10 * few
 
 
-async def _steps(wire: Wire, pieces: list[bytes]) -> int:
+async def _steps(harness: ProtocolHarness, pieces: list[bytes]) -> int:
     calls, Parser.given = 0, 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    with wire.connected() as (connection, _):
+    with harness.connected() as (connection, _):
         sys.setprofile(count)
         try:
             for piece in pieces:

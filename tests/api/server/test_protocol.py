@@ -11,7 +11,7 @@ from api.app import create_app
 from api.server.protocol import http_protocol
 from api.settings import read
 from schema.migrations.commands import migrate
-from tests.fixtures.raw_http import request, say, serving
+from tests.fixtures.raw_http import request, send_raw, serving
 
 SMALLEST = b'{"first_name": "Ada", "age": 36}'
 
@@ -31,7 +31,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     "method", ["FOO", "get", "PURGE", "UNLINK", "QUERY", "TRACE", "PROPFIND", "A-B_C!", "M-SEARCH"]
 )
 def test_an_unknown_method_is_not_allowed(port, method):
-    ((status, headers, body),) = say(port, request(method, "/users", SMALLEST))
+    ((status, headers, body),) = send_raw(port, request(method, "/users", SMALLEST))
 
     assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert json.loads(body)["detail"] == f"{method} is not allowed here"
@@ -40,7 +40,7 @@ def test_an_unknown_method_is_not_allowed(port, method):
 def test_requests_may_be_pipelined(port):
     asked = [request("POST", "/users", SMALLEST), request("FOO", "/me"), request("GET", "/users?limit=1")]
 
-    together, apart = say(port, asked[0] + asked[2], answers=2), say(port, *asked, answers=3)
+    together, apart = send_raw(port, asked[0] + asked[2], responses=2), send_raw(port, *asked, responses=3)
 
     assert [status for status, _, _ in together] == [201, 200]
     assert [status for status, _, _ in apart] == [201, 405, 200]
@@ -51,14 +51,14 @@ def test_a_body_that_begins_like_a_request_is_a_body(port):
     body = b'{"name": "FOO /users HTTP/1.1"}'
     head = request("POST", "/greetings", body).removesuffix(body)
 
-    ((status, _, answer),) = say(port, head + body[:10], body[10:])
+    ((status, _, response),) = send_raw(port, head + body[:10], body[10:])
 
-    assert (status, json.loads(answer)) == (200, {"message": "Hello, FOO /users HTTP/1.1!"})
+    assert (status, json.loads(response)) == (200, {"message": "Hello, FOO /users HTTP/1.1!"})
 
 
 @pytest.mark.parametrize("size", [8192, 60_000, 65_536, 200_000])
 def test_a_url_of_any_length_is_too_long(port, size):
-    ((status, headers, body),) = say(port, request("GET", f"/users?first_name={'a' * size}"))
+    ((status, headers, body),) = send_raw(port, request("GET", f"/users?first_name={'a' * size}"))
 
     assert (status, headers["content-type"]) == (414, "application/problem+json")
     assert json.loads(body)["instance"] == "/users"
@@ -69,7 +69,7 @@ def test_a_url_of_any_length_is_too_long(port, size):
     [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n"],
 )
 def test_bytes_that_are_not_http_get_a_problem_document(port, sent):
-    ((status, headers, body),) = say(port, sent)
+    ((status, headers, body),) = send_raw(port, sent)
 
     assert (status, headers["content-type"], headers["connection"]) == (400, "application/problem+json", "close")
     assert json.loads(body)["code"] == "BAD_REQUEST"

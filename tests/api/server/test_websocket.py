@@ -22,7 +22,7 @@ from api.server.http import websocket
 from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE
 from api.server.protocol import websocket_protocol
 from tests.conftest import settings_for
-from tests.fixtures.raw_http import connected, say, serving
+from tests.fixtures.raw_http import connected, send_raw, serving
 from tests.fixtures.websocket_frames import (
     CLOSE,
     CONT,
@@ -261,7 +261,7 @@ def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
 def test_a_refused_handshake_gets_a_problem_document_and_is_not_logged(port, caplog, path, line, status):
     caplog.set_level(logging.INFO)
 
-    ((answered, headers, body),) = say(port, handshake(path, "localhost", line))
+    ((answered, headers, body),) = send_raw(port, handshake(path, "localhost", line))
 
     assert (answered, headers["content-type"]) == (status, "application/problem+json")
     assert json.loads(body)["status"] == status
