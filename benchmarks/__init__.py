@@ -1,5 +1,5 @@
-"""Numbers, not assertions: how fast Tandem answers, beside what its users would pick instead.
+"""Benchmarks: Tandem's throughput and latency compared with other frameworks, and its cost as tables grow.
 
-`python3 dev.py bench` compares, `python3 dev.py bench --growth` shows what happens as the tables grow. README.md in
-this folder says what is measured and how. Nothing of the service imports this room.
+`python3 dev.py bench` compares, `python3 dev.py bench --growth` measures growth. README.md in this folder says what is
+measured and how. The service does not import this package.
 """

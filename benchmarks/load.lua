@@ -1,6 +1,6 @@
--- Sends the requests of a file in turn, and tells at the end what came of them as one line of JSON.
--- "~~~~~~~~~~" in a request becomes a number that no other request has, of the same length.
-local requests, numbered, turn, number = {}, false, 0, 0
+-- Sends the requests of a file in turn, and prints a summary as one line of JSON at the end.
+-- "~~~~~~~~~~" in a request is replaced by a number of the same length that no other request has.
+local requests, numbered, index, number = {}, false, 0, 0
 
 function init(arguments)
   local file = assert(io.open(arguments[1], "rb"))
@@ -13,12 +13,12 @@ function init(arguments)
 end
 
 function request()
-  turn = turn % #requests + 1
+  index = index % #requests + 1
   if not numbered then
-    return requests[turn]
+    return requests[index]
   end
   number = number + 1
-  return (requests[turn]:gsub("~~~~~~~~~~", string.format("%010d", number)))
+  return (requests[index]:gsub("~~~~~~~~~~", string.format("%010d", number)))
 end
 
 function done(summary, latency, _)

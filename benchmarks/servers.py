@@ -1,4 +1,4 @@
-"""A peer as a process of its own, pinned to one core: started, watched and ended; no process that is not ours."""
+"""A peer's server as a child process, pinned to one core: started, observed and ended."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from benchmarks import people
-from benchmarks.environments import Home, Unavailable
-from benchmarks.roster import Peer
+from benchmarks.data import dataset
+from benchmarks.environments import Environment, Unavailable
+from benchmarks.peer import Peer
 from schema.engine.database_url import is_postgres
 
 SERVER_CORE, LOAD_CORE = 0, 1
-SLOWEST_START = 60.0
-MOST_SAID = 2**20
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+START_TIMEOUT = 60.0
+MAX_LOG_LENGTH = 2**20
+PASSED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A peer that answers. `start` is how many seconds its first answer took."""
+    """A running server. `start` is the time to its first response in seconds."""
 
     peer: Peer
     process: subprocess.Popen[bytes]
@@ -38,50 +38,54 @@ class Server:
     start: float
 
     def cpu(self) -> float:
-        """The seconds of processor time that it has taken; 0 where the system does not tell."""
-        fields = (stat(member) for member in _members(self.process.pid))
-        return sum(int(it[11]) + int(it[12]) for it in fields if it) / TICKS
+        """The processor time that it has used, in seconds; 0 where the system does not report it."""
+        processes = (stat(process) for process in _members(self.process.pid))
+        return sum(int(fields[11]) + int(fields[12]) for fields in processes if fields) / TICKS
 
     def memory(self) -> int:
-        """The bytes that its largest process holds in memory; 0 where the system does not tell."""
-        return max((_resident(member) for member in _members(self.process.pid)), default=0)
+        """The resident memory of its largest process in bytes; 0 where the system does not report it."""
+        return max((_resident(process) for process in _members(self.process.pid)), default=0)
 
 
 @contextmanager
-def running(peer: Peer, home: Home, database: str) -> Iterator[Server]:
-    """The peer, over its own copy of a database, at a path or a URL; `Unavailable` if it does not come up."""
+def running_server(peer: Peer, environment: Environment, database: str) -> Iterator[Server]:
+    """Run a peer on a database at a path or URL.
+
+    Raises:
+        Unavailable: it exits, or does not respond in time.
+    """
     port, on_postgres = _free_port(), is_postgres(database)
-    module = peer.on_postgres if on_postgres else "app"
-    command = [part.format(python=home.python, port=port, app=module) for part in peer.command]
+    module = peer.postgres_module if on_postgres else "app"
+    command = [part.format(python=environment.python, port=port, app=module) for part in peer.command]
     url = database if on_postgres else f"sqlite:///{database}"
-    told = {"PORT": str(port), "DATABASE": database, "DATABASE_URL": url}
-    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    variables = {"PORT": str(port), "DATABASE": database, "DATABASE_URL": url}
+    passed = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
     with TemporaryFile() as log:
-        began = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
-            [*pinned(SERVER_CORE), *command],
-            cwd=home.folder,
-            env={**passed, **told, **peer.environment},
+            [*pin_command(SERVER_CORE), *command],
+            cwd=environment.folder,
+            env={**passed, **variables, **peer.env},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
         try:
-            _await_answer(peer, process, port, log.fileno())
-            yield Server(peer, process, port, time.perf_counter() - began)
+            _await_response(peer, process, port, log.fileno())
+            yield Server(peer, process, port, time.perf_counter() - started)
         finally:
             _end(process)
 
 
-def pinned(core: int) -> Sequence[str]:
-    """What has to stand before a command to keep it on one core; nothing where that cannot be had."""
+def pin_command(core: int) -> Sequence[str]:
+    """The command prefix that pins a process to a core; empty where that is not possible."""
     taskset = shutil.which("taskset")
     return [taskset, "-c", str(core)] if taskset and (os.cpu_count() or 1) > core else []
 
 
-def _await_answer(peer: Peer, process: subprocess.Popen[bytes], port: int, log: int) -> None:
-    path, until = f"/users/{people.user_id(0)}", time.monotonic() + SLOWEST_START
+def _await_response(peer: Peer, process: subprocess.Popen[bytes], port: int, log: int) -> None:
+    path, until = f"/users/{dataset.user_id(0)}", time.monotonic() + START_TIMEOUT
     while time.monotonic() < until:
         if process.poll() is not None:
             break
@@ -91,15 +95,15 @@ def _await_answer(peer: Peer, process: subprocess.Popen[bytes], port: int, log: 
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.005)
-    last = "; ".join(os.pread(log, MOST_SAID, 0).decode(errors="replace").strip().splitlines()[-3:])
-    raise Unavailable(f"{peer.name} does not answer: {last or 'it said nothing'}")
+    last_lines = "; ".join(os.pread(log, MAX_LOG_LENGTH, 0).decode(errors="replace").strip().splitlines()[-3:])
+    raise Unavailable(f"{peer.name} does not respond: {last_lines or 'no output'}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and its children: they are a session of their own."""
-    for word in (signal.SIGTERM, signal.SIGKILL):
+    """End the process and its children, which are a session of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, word)
+            os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)
             break
@@ -108,9 +112,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    with closing(socket.socket()) as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
     return port
 
 
@@ -120,7 +124,7 @@ def _members(session: int) -> list[Path]:
 
 
 def stat(process: Path) -> list[str]:
-    """The fields of a process's `stat` in `/proc` after its name, or none if it has gone."""
+    """The fields of `/proc/<pid>/stat` after the process name; none if the process has ended."""
     try:
         return (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What Tandem is to reach on either database, and whether a run shows that it does."""
+"""Performance targets for either database, and whether a run meets them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.figures import Figures, Run
-from benchmarks.roster import System
+from benchmarks.peer import System
+from benchmarks.reports.results import PeerResults, Run
 
-# How many times as many requests as a peer: by peer, workload and database.
-_TIMES: Mapping[str, Mapping[str, Mapping[System, float]]] = {
+# The required ratio of Tandem's throughput to a peer's: by peer, workload and database.
+_RATIOS: Mapping[str, Mapping[str, Mapping[System, float]]] = {
     "fastapi": {
         "one": {"sqlite": 20, "postgres": 15},
         "list": {"sqlite": 12, "postgres": 7},
@@ -25,56 +25,59 @@ _TIMES: Mapping[str, Mapping[str, Mapping[System, float]]] = {
         "graphql-list": {"sqlite": 30, "postgres": 15},
         "graphql-nested": {"sqlite": 50, "postgres": 30},
     },
-    "fastify": {it: {"sqlite": 1.2, "postgres": 1.3} for it in ("graphql-one", "graphql-list", "graphql-nested")},
+    "fastify": {
+        "graphql-one": {"sqlite": 1.2, "postgres": 1.3},
+        "graphql-list": {"sqlite": 1.2, "postgres": 1.3},
+        "graphql-nested": {"sqlite": 1.2, "postgres": 1.3},
+    },
 }
-# Of the bare server's requests: in every workload, and where one row is read or made.
+# Of the raw ASGI server's throughput: in every workload, and where one row is read or created.
 _OF_RAW: Mapping[System, float] = {"sqlite": 0.7, "postgres": 0.8}
 _OF_RAW_ONE: Mapping[System, float] = {"sqlite": 0.7, "postgres": 1.0}
 _ONE_ROW = ("one", "graphql-one", "create")
-# Of the requests that it would answer without its guards.
+# Of the throughput without middleware.
 _OF_UNGUARDED = 0.9
-MOST_P99, MOST_START, MOST_MEMORY = 8.0, 1.0, 90.0
+MAX_P99, MAX_START, MAX_MEMORY = 8.0, 1.0, 90.0
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something that was to be reached, and what was found; `most`: it was not to be more, else not to be less."""
+    """A required value and the measured one. With `is_maximum` the measured value must not exceed it, else not be less."""
 
     title: str
-    wanted: float
-    found: float
+    threshold: float
+    measured: float
     unit: str
-    most: bool = False
+    is_maximum: bool = False
 
     @property
     def met(self) -> bool:
-        """Whether it was reached."""
-        return self.found <= self.wanted if self.most else self.found >= self.wanted
+        return self.measured <= self.threshold if self.is_maximum else self.measured >= self.threshold
 
 
 def targets(run: Run) -> list[Target]:
-    """Those of the run's database for which there are figures."""
+    """The targets for the run's database for which there are results."""
     tandem = run.peer("tandem")
-    return [*_ratios(run), *(_own(tandem) if tandem else ())]
+    return [*_ratios(run), *(_absolute(tandem) if tandem else ())]
 
 
 def _ratios(run: Run) -> Iterator[Target]:
-    raw = {it: (_OF_RAW_ONE if it in _ONE_ROW else _OF_RAW)[run.system] for it in run.workloads}
-    bare = dict.fromkeys(run.workloads, _OF_UNGUARDED)
-    everywhere = {"raw": raw, "unguarded": bare, "unguarded-uvicorn": bare}
+    of_raw = {name: (_OF_RAW_ONE if name in _ONE_ROW else _OF_RAW)[run.system] for name in run.workloads}
+    of_unguarded = dict.fromkeys(run.workloads, _OF_UNGUARDED)
+    for_all_workloads = {"raw": of_raw, "unguarded": of_unguarded, "unguarded-uvicorn": of_unguarded}
     for peer in run.peers:
-        wanted = {name: by[run.system] for name, by in _TIMES.get(peer.name, {}).items()}
-        for workload, times in everywhere.get(peer.name, wanted).items():
-            found = run.ratio(peer.name, workload)
-            if found is not None:
-                yield Target(f"{run.workloads[workload]}, against {peer.title}", times, found, "×")
+        by_workload = {name: by_system[run.system] for name, by_system in _RATIOS.get(peer.name, {}).items()}
+        for workload, threshold in for_all_workloads.get(peer.name, by_workload).items():
+            ratio = run.ratio(peer.name, workload)
+            if ratio is not None:
+                yield Target(f"{run.workloads[workload]}, against {peer.title}", threshold, ratio, "×")
 
 
-def _own(tandem: Figures) -> Iterator[Target]:
-    one = tandem.middle("one")
+def _absolute(tandem: PeerResults) -> Iterator[Target]:
+    one = tandem.median_measurement("one")
     if one:
-        yield Target("one user, 99th percentile", MOST_P99, one.p99, "ms", most=True)
+        yield Target("one user, 99th percentile", MAX_P99, one.p99, "ms", is_maximum=True)
     if tandem.starts:
-        yield Target("start to first answer", MOST_START, median(tandem.starts), "s", most=True)
+        yield Target("start to first response", MAX_START, median(tandem.starts), "s", is_maximum=True)
     if any(tandem.memories):
-        yield Target("memory after load", MOST_MEMORY, median(tandem.memories) / 2**20, "MiB", most=True)
+        yield Target("memory after load", MAX_MEMORY, median(tandem.memories) / 2**20, "MiB", is_maximum=True)

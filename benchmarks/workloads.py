@@ -1,6 +1,6 @@
-"""What is asked: the same of every peer, spelled as each of them wants it.
+"""The workloads: the same requests for every peer, in the form that each peer expects.
 
-The rows are drawn once and for all from a workload's name, so that every peer is asked for the same ones.
+Rows are drawn by a random generator that is seeded with the workload's name, so that every peer gets the same ones.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from benchmarks import people
-from benchmarks.people import Size
-from benchmarks.roster import Door
+from benchmarks.data import dataset
+from benchmarks.data.dataset import Size
+from benchmarks.peer import Api
 
-ASKED = 2000
+REQUEST_COUNT = 2000
 PAGE = 50
-MARKED = 100
-NUMBER = "~" * 10
+CURSOR_SPACING = 100
+NUMBER_PLACEHOLDER = "~" * 10  # replaced by the number of the request, where each must differ
 
 ONE = "query One($id: ID!) { user(id: $id) { id firstName lastName age email } }"
 LIST = (
@@ -32,15 +32,13 @@ NESTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request."""
-
+class Request:
     method: str
     path: str
     body: bytes = b""
 
     def raw(self, headers: Mapping[str, str]) -> bytes:
-        """As it goes over the wire."""
+        """The bytes that are sent."""
         lines = [f"{self.method} {self.path} HTTP/1.1", "Host: 127.0.0.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if self.body:
@@ -50,87 +48,94 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a peer wants to be asked: the cursor after a user, by the user's number, and whether lists have `nodes`."""
+    """What differs between peers: the cursor after a user, by the user's number, and whether nested lists have `nodes`."""
 
     cursors: Mapping[int, str] = field(default_factory=dict)
     nodes: bool = False
 
     def cursor(self, number: int) -> str:
-        """The peers page by the id itself."""
-        return self.cursors[number] if self.cursors else people.user_id(number)
+        """The cursor after a user. The peers but Tandem page by the id itself."""
+        return self.cursors[number] if self.cursors else dataset.user_id(number)
 
     def document(self, text: str) -> str:
-        """A document whose nested lists are as the peer has them."""
+        """A GraphQL document whose nested lists have the peer's form."""
         return text.replace("GROUPS", "nodes { id name }" if self.nodes else "id name")
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A kind of request. `make` makes one, given a dialect, a size and what to draw from."""
+    """A sequence of requests to one API. `make` creates one, from a dialect, a size and a random generator."""
 
     name: str
     title: str
-    door: Door
-    make: Callable[[Dialect, Size, Random], Ask]
+    api: Api
+    make: Callable[[Dialect, Size, Random], Request]
     status: int = 200
 
-    def asks(self, dialect: Dialect, size: Size, count: int = ASKED) -> list[Ask]:
-        """Some requests, always the same."""
-        chance = Random(self.name)
-        return [self.make(dialect, size, chance) for _ in range(count)]
+    def requests(self, dialect: Dialect, size: Size, count: int = REQUEST_COUNT) -> list[Request]:
+        """The first requests of the sequence, always the same."""
+        random = Random(self.name)
+        return [self.make(dialect, size, random) for _ in range(count)]
 
 
-def marks(size: Size) -> range:
-    """The users after whom a page may begin: those who end a page of a hundred, but for the last pages."""
-    return range(MARKED - 1, size.users - MARKED, MARKED)
+def cursor_positions(size: Size) -> range:
+    """The numbers of the users after whom a page may begin: the last of each page of a hundred, but for the last pages."""
+    return range(CURSOR_SPACING - 1, size.users - CURSOR_SPACING, CURSOR_SPACING)
 
 
-def _one(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    return Ask("GET", f"/users/{people.user_id(chance.randrange(size.users))}")
+def _one(dialect: Dialect, size: Size, random: Random) -> Request:
+    return Request("GET", f"/users/{dataset.user_id(random.randrange(size.users))}")
 
 
-def _list(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    return Ask("GET", f"/users?limit={PAGE}&after={dialect.cursor(chance.choice(marks(size)))}")
+def _list(dialect: Dialect, size: Size, random: Random) -> Request:
+    return Request("GET", f"/users?limit={PAGE}&after={dialect.cursor(random.choice(cursor_positions(size)))}")
 
 
-def _create(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    person = people.user(chance.randrange(size.users))
-    given = {"first_name": person["first_name"], "last_name": "Lovelace", "age": person["age"]}
-    return Ask("POST", "/users", json.dumps({**given, "email": f"new.{NUMBER}@example.com"}).encode())
+def _create(dialect: Dialect, size: Size, random: Random) -> Request:
+    person = dataset.user(random.randrange(size.users))
+    body = {
+        "first_name": person["first_name"],
+        "last_name": "Lovelace",
+        "age": person["age"],
+        "email": f"new.{NUMBER_PLACEHOLDER}@example.com",
+    }
+    return Request("POST", "/users", json.dumps(body).encode())
 
 
-def _fixed(path: str) -> Callable[[Dialect, Size, Random], Ask]:
-    return lambda dialect, size, chance: Ask("GET", path)
+def _fixed(path: str) -> Callable[[Dialect, Size, Random], Request]:
+    return lambda dialect, size, random: Request("GET", path)
 
 
-def _graphql_one(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    return _graphql("One", ONE, {"id": people.user_id(chance.randrange(size.users))})
+def _graphql_one(dialect: Dialect, size: Size, random: Random) -> Request:
+    return _graphql("One", ONE, {"id": dataset.user_id(random.randrange(size.users))})
 
 
-def _graphql_list(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    return _graphql("Page", LIST, {"after": dialect.cursor(chance.choice(marks(size)))})
+def _graphql_list(dialect: Dialect, size: Size, random: Random) -> Request:
+    return _graphql("Page", LIST, {"after": dialect.cursor(random.choice(cursor_positions(size)))})
 
 
-def _graphql_nested(dialect: Dialect, size: Size, chance: Random) -> Ask:
-    return _graphql("Nested", dialect.document(NESTED), {"after": dialect.cursor(chance.choice(marks(size)))})
+def _graphql_nested(dialect: Dialect, size: Size, random: Random) -> Request:
+    return _graphql(
+        "Nested", dialect.document(NESTED), {"after": dialect.cursor(random.choice(cursor_positions(size)))}
+    )
 
 
-def _graphql(name: str, query: str, variables: dict[str, Any]) -> Ask:
-    asked = {"query": query, "operationName": name, "variables": variables}
-    return Ask("POST", "/graphql", json.dumps(asked).encode())
+def _graphql(name: str, query: str, variables: dict[str, Any]) -> Request:
+    body = {"query": query, "operationName": name, "variables": variables}
+    return Request("POST", "/graphql", json.dumps(body).encode())
 
 
-# What writes comes last: a run's reads find the directory as it was made.
+# Writes come last, so that reads find the database as it was filled.
 WORKLOADS: tuple[Workload, ...] = (
-    Workload("plaintext", "plain text", "kinds", _fixed("/plaintext")),
-    Workload("json", "plain JSON", "kinds", _fixed("/json")),
+    Workload("plaintext", "plain text", "techempower", _fixed("/plaintext")),
+    Workload("json", "plain JSON", "techempower", _fixed("/json")),
     Workload("one", "one user", "rest", _one),
     Workload("list", "list of 50", "rest", _list),
-    Workload("queries", "20 queries", "kinds", _fixed("/queries?queries=20")),
-    Workload("fortunes", "fortunes", "kinds", _fixed("/fortunes")),
+    Workload("queries", "20 queries", "techempower", _fixed("/queries?queries=20")),
+    Workload("fortunes", "fortunes", "techempower", _fixed("/fortunes")),
     Workload("graphql-one", "GraphQL one", "graphql", _graphql_one),
     Workload("graphql-list", "GraphQL list", "graphql", _graphql_list),
     Workload("graphql-nested", "GraphQL list + groups", "graphql", _graphql_nested),
-    Workload("updates", "20 updates", "kinds", _fixed("/updates?queries=20")),
+    Workload("updates", "20 updates", "techempower", _fixed("/updates?queries=20")),
     Workload("create", "create", "rest", _create, status=201),
 )

@@ -1,1 +1,1 @@
-"""Tandem as it is measured: the service itself, and beside it TechEmpower's kinds, built on its rooms."""
+"""Tandem as it is measured: the service with the TechEmpower workloads as additional endpoints."""

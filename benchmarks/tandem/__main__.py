@@ -1,6 +1,6 @@
-"""Tandem's own command line, with TechEmpower's kinds among its endpoints: `python -m benchmarks.tandem serve`.
+"""Tandem's command line with the TechEmpower workloads among its endpoints: `python -m benchmarks.tandem serve`.
 
-A topic is added to the table of contents before the service reads that; all else is as its users have it.
+They are added to the endpoints before the service reads those; everything else is unchanged.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import sys
 
 from api import endpoints
 from api.server import startup
-from benchmarks.tandem import kinds
+from benchmarks.tandem import techempower
 
-endpoints.TOPICS = (*endpoints.TOPICS, kinds)
+endpoints.TOPICS = (*endpoints.TOPICS, techempower)
 
 if __name__ == "__main__":
-    # As `python -m api` has it: a server starts without what only the other commands need.
+    # As in `python -m api`: a server starts without importing the other commands.
     startup.start_directly(sys.argv[1:])
     from api.__main__ import app
 

@@ -1,4 +1,4 @@
-"""The two small models behind TechEmpower's kinds."""
+"""The two models of the TechEmpower workloads."""
 
 from typing import ClassVar
 
@@ -11,12 +11,12 @@ _staff = role("editor", "admin")
 
 
 class World(Record, table=True):
-    """A row with a random number in it, and a place from 1 to 10,000."""
+    """A row with a random number, at a place from 1 to 10,000."""
 
     rules: ClassVar[Rules] = Rules(read=signed_in, create=_staff, update=_staff, delete=_staff)
 
-    place: int = Field(ge=1, le=10_000, unique=True, description="Its place.")
-    random_number: int = Field(ge=1, le=10_000, description="Its number.")
+    place: int = Field(ge=1, le=10_000, unique=True, description="Position from 1.")
+    random_number: int = Field(ge=1, le=10_000, description="Random number.")
 
 
 class Fortune(Record, table=True):
@@ -24,10 +24,10 @@ class Fortune(Record, table=True):
 
     rules: ClassVar[Rules] = Rules(read=signed_in, create=_staff, update=_staff, delete=_staff)
 
-    place: int = Field(ge=1, le=10_000, unique=True, description="Its place.")
-    message: str = Field(max_length=500, description="What it says.")
+    place: int = Field(ge=1, le=10_000, unique=True, description="Position from 1.")
+    message: str = Field(max_length=500, description="Text.")
 
 
 def id_at(place: int) -> str:
-    """The id of the record at a place: so that one can be drawn without asking for it."""
+    """The id of the record at a place, so that a random one can be read without a lookup."""
     return f"00000000-0000-7000-8000-{place:012x}"

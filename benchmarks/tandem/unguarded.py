@@ -1,9 +1,8 @@
-"""Tandem without its guards: `python -m benchmarks.tandem.unguarded own|uvicorn`, to see what they cost.
+"""Tandem without middleware: `python -m benchmarks.tandem.unguarded own|uvicorn`, to measure what that costs.
 
-Both doors, rules, plans and the short way to an endpoint are as ever. Nobody is asked for a credential: everybody is
-the administrator that the benchmark's key stands for. There is no envelope (request id, headers, place among those that
-run, host and proxy checks), nothing is paid for or counted, and below it is the wire that is named: Tandem's own, or
-uvicorn's.
+APIs, rules and plans are unchanged. There is no authentication: every request is from the administrator of the
+benchmarks' API key. There are no request ids, common headers, concurrency and rate limits, or host and proxy checks.
+The HTTP protocol is Tandem's own or uvicorn's.
 """
 
 from __future__ import annotations
@@ -24,44 +23,42 @@ from api.http.router import FastRouter
 from api.server.process import SWITCH_SECONDS
 from api.server.protocol import http_protocol
 from api.settings import read
-from benchmarks.tandem import kinds
+from benchmarks.tandem import techempower
 from schema.engine.model.policy import Actor
 
 ADMIN = Actor(roles=frozenset({"admin"}), name="key:benchmarks")
 
 
-async def everybody(scope: Scope) -> Actor:
-    """The administrator, whatever the request shows."""
+async def authenticate(scope: Scope) -> Actor:
     return ADMIN
 
 
 def unguarded() -> Starlette:
-    """The service, with nothing round its doors."""
-    if kinds not in endpoints.TOPICS:
-        endpoints.TOPICS = (*endpoints.TOPICS, kinds)
-    from api.app import create_app  # which reads the table of contents
+    """The service with its fast router as the only middleware."""
+    if techempower not in endpoints.TOPICS:
+        endpoints.TOPICS = (*endpoints.TOPICS, techempower)
+    from api.app import create_app  # it reads the endpoints
 
-    app = create_app(read({**os.environ, "TANDEM_RATE": "0"}), everybody)
-    app.user_middleware = [it for it in app.user_middleware if cast(object, it.cls) is FastRouter]
+    app = create_app(read({**os.environ, "TANDEM_RATE": "0"}), authenticate)
+    app.user_middleware = [layer for layer in app.user_middleware if cast(object, layer.cls) is FastRouter]
     return app
 
 
 class Server(uvicorn.Server):
-    """uvicorn's own server; what exists when it begins is left out of garbage collection, as in Tandem's."""
+    """uvicorn's server. Like Tandem's, it excludes what exists at the start from garbage collection."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve until a signal says to end."""
-    wire = {"own": http_protocol(), "uvicorn": "httptools"}[arguments[0]]
+    """Serve until a signal ends it."""
+    http = {"own": http_protocol(), "uvicorn": "httptools"}[arguments[0]]
     sys.setswitchinterval(SWITCH_SECONDS)
     port = int(os.environ["PORT"])
-    config = uvicorn.Config(unguarded(), port=port, http=wire, ws="none", access_log=False, log_level="warning")
+    config = uvicorn.Config(unguarded(), port=port, http=http, ws="none", access_log=False, log_level="warning")
     Server(config).run()
 
 

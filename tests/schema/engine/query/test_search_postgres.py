@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.rest.list_parameters import list_selection, sort_options
-from benchmarks.effort_postgres import literal
+from benchmarks.scaling.query_cost_postgres import literal
 from schema.engine.database_url import postgres_address
 from schema.engine.postgres.session import connect
 from schema.engine.query import access_paths

