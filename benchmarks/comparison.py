@@ -13,6 +13,7 @@ from benchmarks import environments, load, machine, servers
 from benchmarks.data.databases import DatabaseServer
 from benchmarks.data.dataset import Size
 from benchmarks.environments import Environment, Unavailable
+from benchmarks.load import Measurement
 from benchmarks.peer import Owner, Peer
 from benchmarks.peer_check import CheckedWorkload, PeerCheck
 from benchmarks.reports.results import PeerResults, Run, rejection_reason
@@ -90,7 +91,7 @@ def _check_peers(
             continue
         _print(f"{peer.name} answers {len(workloads)} workloads as expected")
         packages = machine.package_versions(peer, database_server.system)
-        measurements = {checked.workload.name: [] for checked in workloads}
+        measurements: dict[str, list[Measurement]] = {checked.workload.name: [] for checked in workloads}
         yield MeasuredPeer(peer, environment, workloads, PeerResults(peer.name, peer.title, packages, measurements))
 
 

@@ -20,7 +20,7 @@ EXIT_TIMEOUT = 60  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Requests per second, latencies in milliseconds, processor time per request in microseconds, response size in bytes.
+    """Requests per second, latencies in ms, processor time per request in µs, response size in bytes.
 
     `cpu` is the server's processor time, `database` that of a separate database server.
     """

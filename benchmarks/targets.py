@@ -42,7 +42,7 @@ MAX_P99, MAX_START, MAX_MEMORY = 8.0, 1.0, 90.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A required value and the measured one. With `is_maximum` the measured value must not exceed it, else not be less."""
+    """A threshold and the measured value, which must not exceed it with `is_maximum`, else not fall below."""
 
     title: str
     threshold: float

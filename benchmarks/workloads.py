@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What differs between peers: the cursor after a user, by the user's number, and whether nested lists have `nodes`."""
+    """What differs between peers: cursors by the number of the user before, and whether lists have `nodes`."""
 
     cursors: Mapping[int, str] = field(default_factory=dict)
     nodes: bool = False
@@ -79,7 +79,7 @@ class Workload:
 
 
 def cursor_positions(size: Size) -> range:
-    """The numbers of the users after whom a page may begin: the last of each page of a hundred, but for the last pages."""
+    """The numbers of the users after whom a page may begin: the last of each hundred, but for the end."""
     return range(CURSOR_SPACING - 1, size.users - CURSOR_SPACING, CURSOR_SPACING)
 
 

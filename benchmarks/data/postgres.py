@@ -114,7 +114,7 @@ class PostgresServer:
         return self._originals[owner, size]
 
     def _run(self, sql: str) -> list[Any]:
-        return rows(self._url, sql)
+        return fetch_rows(self._url, sql)
 
 
 def fetch_rows(url: str, sql: str) -> list[Any]:

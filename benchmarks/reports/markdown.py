@@ -12,8 +12,8 @@ from benchmarks.targets import Target, targets
 DASH = "–"
 _SEPARATE_SENTENCES = ("processor", "pinned", "database", "settings")
 _ALWAYS = (
-    "Tandem does more in each request: access rules, strict validation, versions and their ETags, exact OpenAPI, problem "
-    "documents, request ids, security headers. No peer was made to do the same.",
+    "Tandem does more in each request: access rules, strict validation, versions and their ETags, exact OpenAPI, "
+    "problem documents, request ids, security headers. No peer was made to do the same.",
     "Tandem has an index for every filter and sort that it offers, and writes them all; the peers have only those that "
     "their workloads need.",
     "Tandem reads records that concurrent requests ask for in one statement. The TechEmpower workloads are written so "

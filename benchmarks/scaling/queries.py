@@ -53,7 +53,7 @@ def queries(size: Size, database: str) -> Iterator[Query]:
 
 
 def cursor_at(resource: Resource, order: Order, database: str, position: int) -> str:
-    """The cursor of the row at a position of a list, computed as the service does: reading all pages would take hours."""
+    """The cursor of the row at a position of a list. Computed, since reading all pages would take hours."""
     columns = [resource.fields[name].sort_column for name in order.fields] + ["id"]
     order_by = ", ".join(f"{column} {'DESC' if order.descending else 'ASC'}" for column in columns)
     sql = f'SELECT {", ".join(columns)} FROM "user" ORDER BY {order_by} LIMIT 1 OFFSET {position}'

@@ -76,7 +76,7 @@ def _cost(database: str, statements: Sequence[str]) -> QueryCost:
 
 @contextmanager
 def _count_read_bytes() -> Iterator[list[int]]:
-    """Afterwards the list holds the bytes that this thread has read; it is empty where the system does not report them."""
+    """Afterwards the list holds the bytes that this thread has read, if the system reports them."""
     before, result = _read_bytes(), list[int]()
     yield result
     after = _read_bytes()

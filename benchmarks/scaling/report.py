@@ -36,7 +36,8 @@ def report(costs: Mapping[Size, CostsByQuery], system: System = "sqlite") -> str
     names = next(iter(costs.values()))
     rows = [[f"`{name}`", *(_cell(by_query[name]) for by_query in costs.values())] for name in names]
     growing = "\n".join(f"- {sentence}" for sentence in growing_queries(costs, system)) or "- Nothing grows."
-    return f"# Cost of requests by number of users, on {TITLES[system]}\n\n{table(head, rows)}\n\n## What grows\n\n{growing}\n"
+    title = f"# Cost of requests by number of users, on {TITLES[system]}"
+    return f"{title}\n\n{table(head, rows)}\n\n## What grows\n\n{growing}\n"
 
 
 def growing_queries(costs: Mapping[Size, CostsByQuery], system: System = "sqlite") -> list[str]:
