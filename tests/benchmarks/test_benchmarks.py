@@ -117,7 +117,8 @@ EQUIVALENT = [
     ("list", {"items": [{"id": "a"}], "next": "opaque"}, {"next": "a", "items": [{"id": "a"}]}),
     ("graphql-nested", {"data": {"users": {"nodes": [{"groups": {"nodes": []}}], "pageInfo": {"endCursor": "x"}}}},
      {"data": {"users": {"nodes": [{"groups": []}], "pageInfo": {"endCursor": "y"}}}}),
-    ("queries", [{"id": 5, "randomNumber": dataset.random_number(5)}], [{"id": 9, "randomNumber": dataset.random_number(9)}]),
+    ("queries", [{"id": 5, "randomNumber": dataset.random_number(5)}],
+     [{"id": 9, "randomNumber": dataset.random_number(9)}]),
     ("updates", [{"id": 5, "randomNumber": 1}], [{"id": 9, "randomNumber": 10_000}]),
     ("fortunes", "<table><tr><td>1</td><td>a &lt; b</td></tr></table>", "<table>\n<tr><td>1</td><td>a &#60; b</td>\n"),
 ]  # fmt: skip
