@@ -1,1 +1,1 @@
-"""The commands of `python -m api`, one file a topic."""
+"""The commands of `python -m api`, one module per topic."""

@@ -1,4 +1,4 @@
-"""`keys`: make, list and revoke API keys, on the database itself: the way to the first one, and round a locked door."""
+"""`keys`: create, list and revoke API keys directly in the database."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from api.cli.migrate import prepare
-from api.cli.show import WIDE
-from api.cli.terminal import plainly, warn
+from api.cli.migration import prepare_database
+from api.cli.terminal import errors_shown, print_table, warn
 from api.settings import read
 from schema.engine.model import input_models
 from schema.engine.model.policy import Actor
@@ -26,102 +23,94 @@ from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Se
 from schema.models import Key
 
 KEY = resource_of(Key)
-WHOLE = Selection(tuple((field.name, Scalar(field.name)) for field in KEY.readable_fields))
+ALL_FIELDS = Selection(tuple((field.name, Scalar(field.name)) for field in KEY.readable_fields))
 OPERATOR = Actor(roles=frozenset({"admin"}), name="command line")
-SHOWN = ("id", "name", "role", "scopes", "expires_at", "rate", "active")
-SPANS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
-MOST_PAGES = 100
-Done = TypeVar("Done")
+COLUMNS = ("id", "name", "role", "scopes", "expires_at", "rate", "active")
+UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+PAGE_SIZE, MAX_PAGES = 100, 100
+Result = TypeVar("Result")
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()
 def create(
-    role: Annotated[str, typer.Option(help="What it may do: reader, editor or admin.")],
-    name: Annotated[str, typer.Option(help="What it is for.")],
+    role: Annotated[str, typer.Option(help="The key's role: reader, editor or admin.")],
+    name: Annotated[str, typer.Option(help="A name that says what the key is for.")],
     expires: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="How long it is good: 12h, 90d or 4w; until revoked by default.")
+        str | None, typer.Option(metavar="SPAN", help="Lifetime, such as 12h, 90d or 4w; by default until revoked.")
     ] = None,
     scope: Annotated[
-        list[str] | None,
-        typer.Option(help="What of its role it is kept to: read, write, users:read …; repeatable."),
+        list[str] | None, typer.Option(help="Limit the key to a scope: read, write, users:read …; repeatable.")
     ] = None,
-    rate: Annotated[int | None, typer.Option(help="Points a minute that it may spend.")] = None,
+    rate: Annotated[int | None, typer.Option(help="The key's rate limit, in points a minute.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the key and nothing else.")] = False,
 ) -> None:
-    """Make a key, and show it this once."""
-    given = {"name": name, "role": role, "scopes": " ".join(scope) if scope else None, "rate": rate}
+    """Create a key and print it. It cannot be shown again."""
+    fields = {"name": name, "role": role, "scopes": " ".join(scope) if scope else None, "rate": rate}
     if expires is not None:
-        given["expires_at"] = _moment(expires)
+        fields["expires_at"] = _moment_after(expires)
 
-    async def make(unit_of_work: UnitOfWork) -> str:
-        data = input_models.create_input(KEY).read(
-            {field: value for field, value in given.items() if value is not None}
-        )
-        _, found = await records.create(unit_of_work, KEY, data, WHOLE)
-        return str(found.shown_once)
+    async def create_key(unit_of_work: UnitOfWork) -> str:
+        data = input_models.create_input(KEY).read({name: value for name, value in fields.items() if value is not None})
+        _, record = await records.create(unit_of_work, KEY, data, ALL_FIELDS)
+        return str(record.shown_once)
 
-    made = _done(make)
+    key = _run(create_key)
     if not quiet:
-        warn(f"The key {name!r} ({role}). It is shown this once: keep it where only its user finds it.")
-    print(made)
+        warn(f"Key {name!r} ({role}). Store it now: it cannot be shown again.")
+    print(key)
 
 
 @app.command("list")
 def list_() -> None:
     """List all keys, without their secrets."""
-    table = Table(*SHOWN, box=None, pad_edge=False, header_style="", padding=(0, 2, 0, 0))
-    for row in _done(_all):
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in SHOWN))
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
-    console.width = console.width if console.is_terminal else WIDE
-    console.print(table)
+    print_table(COLUMNS, [["" if row[name] is None else str(row[name]) for name in COLUMNS] for row in _run(_all_keys)])
 
 
 @app.command()
-def revoke(id: Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]) -> None:
-    """Switch a key off for good. Whoever serves the database turns it away within five seconds."""
+def revoke(id: Annotated[str, typer.Argument(help="The key's id, as shown by `keys list`.")]) -> None:
+    """Revoke a key for good. Running servers refuse it within five seconds."""
 
-    async def switch_off(unit_of_work: UnitOfWork) -> None:
-        await records.call_action(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, WHOLE)
+    async def revoke_key(unit_of_work: UnitOfWork) -> None:
+        await records.call_action(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, ALL_FIELDS)
 
-    _done(switch_off)
-    warn(f"The key {id} is revoked.")
+    _run(revoke_key)
+    warn(f"Key {id} is revoked.")
 
 
-async def _all(unit_of_work: UnitOfWork) -> list[dict[str, Any]]:
-    """All keys: as many as pages of a hundred can bring."""
-    last, rows = "", list[dict[str, Any]]()
-    page = ListSelection((("items", Items(WHOLE)),), Page("size"))
-    later = ListSelection((("items", Items(WHOLE)),), Page("size", after="after"))
-    for _ in range(MOST_PAGES):
-        asked = (later, {"size": 100, "after_0": last}) if last else (page, {"size": 100})
-        found = json.loads((await records.find(unit_of_work, KEY, *asked)).json)["items"]
-        rows += found
-        if len(found) < 100:
+async def _all_keys(unit_of_work: UnitOfWork) -> list[dict[str, Any]]:
+    """Read up to 10,000 keys."""
+    rows: list[dict[str, Any]] = []
+    first_page = ListSelection((("items", Items(ALL_FIELDS)),), Page("size"))
+    next_page = ListSelection((("items", Items(ALL_FIELDS)),), Page("size", after="after"))
+    for _ in range(MAX_PAGES):
+        query = (
+            (next_page, {"size": PAGE_SIZE, "after_0": rows[-1]["id"]}) if rows else (first_page, {"size": PAGE_SIZE})
+        )
+        page = json.loads((await records.find(unit_of_work, KEY, *query)).json)["items"]
+        rows += page
+        if len(page) < PAGE_SIZE:
             break
-        last = found[-1]["id"]
     return rows
 
 
-def _done(deed: Callable[[UnitOfWork], Awaitable[Done]]) -> Done:
-    """What comes of it, done by whoever may start programs here."""
+def _run(function: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
+    """Call a function with a unit of work of an administrator: who can start programs here needs no credential."""
 
-    async def run(path: str) -> Done:
-        async with Directory(path) as directory:
-            return await deed(directory.unit_of_work(OPERATOR))
+    async def run(database: str) -> Result:
+        async with Directory(database) as directory:
+            return await function(directory.unit_of_work(OPERATOR))
 
-    with plainly():
+    with errors_shown():
         settings = read()
-        prepare(settings)
+        prepare_database(settings)
         return asyncio.run(run(settings.database))
-    raise AssertionError("`plainly` ends the program where something is wrong")
+    raise AssertionError("`errors_shown` exits after an error")
 
 
-def _moment(span: str) -> str:
-    """The moment that lies so far ahead."""
-    found = re.fullmatch(r"([1-9]\d{0,4})([hdw])", span)
-    if found is None:
-        raise typer.BadParameter(f"{span!r} is no span: like 12h, 90d or 4w", param_hint="--expires")
-    return (datetime.now(UTC) + int(found[1]) * SPANS[found[2]]).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _moment_after(span: str) -> str:
+    match = re.fullmatch(r"([1-9]\d{0,4})([hdw])", span)
+    if match is None:
+        raise typer.BadParameter(f"must be a span such as 12h, 90d or 4w, got {span!r}", param_hint="--expires")
+    return (datetime.now(UTC) + int(match[1]) * UNITS[match[2]]).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""`backup` and `doctor`: a copy of the database while it is served, and whether a database is well."""
+"""`backup` and `doctor`: copy the database, and check its integrity."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.terminal import fail, plainly
+from api.cli.terminal import errors_shown, fail
 from api.settings import Settings, read
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.model.resource import Resource, resource_of
@@ -18,22 +18,22 @@ from schema.maintenance.doctor.finding import Finding
 from schema.maintenance.doctor.sqlite import MEGABYTE, run_checks
 from schema.models import MODELS
 
-DUMP = (
-    'A PostgreSQL is backed up by its own tool, while it serves: pg_dump --format=custom --file={file} "$DATABASE_URL"'
-    " (docs/postgresql.md tells of restoring)."
+PG_DUMP = (
+    'Use PostgreSQL\'s own tool, also while the server runs: pg_dump --format=custom --file={file} "$DATABASE_URL"'
+    " (docs/postgresql.md describes how to restore)."
 )
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Copy the database to a file, all as it is at one moment, while it is served and written to."""
+    """Copy the database to a file as one consistent snapshot, also while the server runs."""
     started = time.monotonic()
-    with plainly():
+    with errors_shown():
         path = read().database
         if is_postgres(path):
-            fail(DUMP.format(file=file))
+            fail(PG_DUMP.format(file=file))
         if not Path(path).is_file():
             fail(f"There is no database at {path}.")
         size = back_up(path, file, force=force)
@@ -41,29 +41,28 @@ def backup(
 
 
 def doctor(
-    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Another file than DATABASE_URL has.")] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="A file to check instead of DATABASE_URL.")] = None,
 ) -> None:
-    """Say whether the database is well, or a backup of it. Changes nothing; exit 1 if something is amiss."""
-    with plainly():
+    """Check the integrity of the database, or of a backup. Changes nothing; exit 1 if there is a problem."""
+    with errors_shown():
         resources = [resource_of(model) for model in MODELS]
         name, findings = (file, run_checks(file, resources)) if file else _findings(read(), resources)
-        ill = 0
+        problems = 0
         for finding in findings:
-            ill += bool(finding.problem)
-            print(f"{'AMISS' if finding.problem else 'ok   '}  {finding.check}: {finding.problem or finding.detail}")
+            problems += bool(finding.problem)
+            print(f"{'PROBLEM' if finding.problem else 'ok     '}  {finding.check}: {finding.problem or finding.detail}")
             if finding.problem:
-                print(f"       what to do: {finding.advice}")
-    if ill:
-        fail(f"{'One thing is' if ill == 1 else f'{ill} things are'} amiss with {name}.")
+                print(f"         what to do: {finding.advice}")
+    if problems:
+        fail(f"{problems} problem{'s' * (problems != 1)} in {name}.")
 
 
 def _findings(settings: Settings, resources: list[Resource]) -> tuple[str, Iterator[Finding]]:
-    """What the database is called, and what there is to find in it."""
-    place = settings.database
-    if not is_postgres(place):
-        return place, run_checks(place, resources)
-    # Only here: who has a file needs no driver for a server.
+    """Return the database's name and what the checks find."""
+    if not is_postgres(settings.database):
+        return settings.database, run_checks(settings.database, resources)
+    # Only here: with SQLite the PostgreSQL driver is not needed.
     from schema.maintenance.doctor import postgres
 
     usage = postgres.ServerUsage(settings.workers * settings.pool + 1, settings.read_database)
-    return display_name(place), postgres.run_checks(place, resources, usage)
+    return display_name(settings.database), postgres.run_checks(settings.database, resources, usage)

@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.migrate import prepare
-from api.cli.terminal import fail, plainly, progress, warn
+from api.cli.migration import prepare_database
+from api.cli.terminal import errors_shown, fail, progress, warn
 from api.settings import read
 from schema.engine.model.resource import resource_of
 from schema.models import MODELS
@@ -27,44 +27,41 @@ from schema.transfer.source import find_sources, kind_of_file
 
 CSV_SCHEMAS = csv_schemas_of(resource_of(model) for model in MODELS)
 KINDS = ", ".join(CSV_SCHEMAS)
-Kind = Annotated[str | None, typer.Option(help=f"What the files hold, if their names do not say it: {KINDS}.")]
+Kind = Annotated[str | None, typer.Option(help=f"The files' content, unless their names say it: {KINDS}.")]
 
 
 def import_(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="CSV files, folders or .zip files; - is stdin.")],
     kind: Kind = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Import the good rows although there are bad ones.")
-    ] = False,
-    show: Annotated[int, typer.Option(min=0, max=MAX_ERRORS_SHOWN, help="How many faults to show.")] = 50,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be done, and change nothing.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out invalid rows and import the others.")] = False,
+    show: Annotated[int, typer.Option(min=0, max=MAX_ERRORS_SHOWN, help="Maximum errors to show.")] = 50,
     max_size: Annotated[
-        int, typer.Option(min=1, max=1024, metavar="GIB", help="How much may be read in all, unpacked.")
+        int, typer.Option(min=1, max=1024, metavar="GIB", help="Maximum size of all files, unpacked.")
     ] = 4,
 ) -> None:
-    """Create and change users, groups and memberships from CSV files: all rows, or none.
+    """Create and update users, groups and memberships from CSV files: all rows, or none.
 
-    A row is about the record with its id; without one, with its external_id, else its email; a group's with its name.
-    What changes nothing is no change, and nothing is ever deleted, so an import can be repeated. Bad rows are told on
-    stderr, and the command exits with 1.
+    A row is matched by id, otherwise by external_id, otherwise by email; a group by name. Nothing is deleted, and an
+    import can be repeated. Invalid rows are reported on stderr, with exit code 1.
 
-    A row may have 262,144 characters; an import 1,000 files, 50 million rows, and --max-size GiB; a .zip may unpack to
-    a hundred times its size, or to 16 MiB.
+    Limits: 262,144 characters a row, 1,000 files, 50 million rows and --max-size GiB an import; a .zip may unpack to a
+    hundred times its size, or to 16 MiB.
     """
-    wish = ImportOptions(_known(kind), skip_bad, dry_run, show, ImportLimits(bytes=max_size * GIBIBYTE))
-    with plainly(), progress() as tell:
+    options = ImportOptions(_known(kind), skip_bad, dry_run, show, ImportLimits(bytes=max_size * GIBIBYTE))
+    with errors_shown(), progress() as report_progress:
         settings = read()
         sources = find_sources(files, sys.stdin.buffer)
-        prepare(settings)
+        prepare_database(settings)
         started = time.monotonic()
-        report = import_files(settings.database, CSV_SCHEMAS, sources, wish, tell)
-    _tell_faults(report)
+        report = import_files(settings.database, CSV_SCHEMAS, sources, options, report_progress)
+    _print_errors(report)
     if report.bad and not skip_bad:
-        bad = "One row is bad" if report.bad == 1 else f"{report.bad:,} rows are bad"
-        warn(f"{bad}, so nothing was imported. --skip-bad leaves such rows out.")
+        invalid = "1 row is invalid" if report.bad == 1 else f"{report.bad:,} rows are invalid"
+        warn(f"{invalid}; nothing was imported. --skip-bad leaves such rows out.")
     if report.stored or dry_run:
-        said = "Imported" if report.stored else "Nothing was changed; this is what an import would do, found out"
-        _tell_counts(report, f"{said} in {time.monotonic() - started:.1f} s.", skip_bad)
+        headline = "Imported" if report.stored else "Dry run, nothing was changed: checked"
+        _print_counts(report, f"{headline} in {time.monotonic() - started:.1f} s.", skip_bad)
     if report.bad and not skip_bad:
         raise typer.Exit(1)
 
@@ -76,64 +73,68 @@ def export(
     kind: Kind = None,
     for_spreadsheets: Annotated[
         bool,
-        typer.Option("--for-spreadsheets", help="For looking at in Excel: with a byte order mark, formulas disarmed."),
+        typer.Option("--for-spreadsheets", help="For Excel: add a byte order mark and disable formulas."),
     ] = False,
 ) -> None:
-    """Write users, groups and memberships as CSV, all as they are at one moment.
+    """Write users, groups and memberships as CSV, in one consistent snapshot.
 
-    A file is there whole or not at all, and takes the place of one that was there before.
+    Existing files are replaced, once the new ones are complete.
     """
-    whole = file.endswith(("/", ".zip")) or Path(file).is_dir()
-    wanted = _wanted(file, _known(kind), whole)
+    is_folder = file.endswith(("/", ".zip")) or Path(file).is_dir()
+    schemas = _schemas_for(file, _known(kind), is_folder)
     started = time.monotonic()
-    with plainly(), progress() as tell:
+    with errors_shown(), progress() as report_progress:
         settings = read()
-        prepare(settings)
+        prepare_database(settings)
         with TemporaryFile() as spool, ExitStack() as stack:
-            taken = stack.enter_context(open_snapshot(settings.database, tell, for_spreadsheets=for_spreadsheets))
+            snapshot = stack.enter_context(
+                open_snapshot(settings.database, report_progress, for_spreadsheets=for_spreadsheets)
+            )
             if file == "-":
-                # Whoever reads from us may take their time; a snapshot that is held lets the write-ahead log grow.
-                taken.write(wanted[0], spool)
+                # Spooled, because the reader may be slow, and an open snapshot lets the write-ahead log grow.
+                snapshot.write(schemas[0], spool)
                 stack.close()
                 spool.seek(0)
                 shutil.copyfileobj(spool, sys.stdout.buffer)
-            elif not whole:
-                export_file(taken, wanted[0], Path(file))
+            elif not is_folder:
+                export_file(snapshot, schemas[0], Path(file))
             else:
-                (export_zip if file.endswith(".zip") else export_folder)(taken, wanted, Path(file))
-    written = ", ".join(f"{number:,} {name}" for name, number in taken.counts.items())
-    warn(f"Exported {written or 'nothing: there is nothing'} in {time.monotonic() - started:.1f} s.")
+                (export_zip if file.endswith(".zip") else export_folder)(snapshot, schemas, Path(file))
+    counts = ", ".join(f"{number:,} {name}" for name, number in snapshot.counts.items())
+    warn(f"Exported {counts or 'nothing: the database is empty'} in {time.monotonic() - started:.1f} s.")
 
 
 def _known(kind: str | None) -> str | None:
     if kind is not None and kind not in CSV_SCHEMAS:
-        raise typer.BadParameter(f"there is no kind {kind!r}; there are {KINDS}", param_hint="--kind")
+        raise typer.BadParameter(f"must be one of {KINDS}, got {kind!r}", param_hint="--kind")
     return kind
 
 
-def _wanted(file: str, kind: str | None, whole: bool) -> list[CsvSchema]:
-    """What goes into the file: what is asked for, what its name says, or all where there is room for all."""
-    if kind is None and whole:
+def _schemas_for(file: str, kind: str | None, is_folder: bool) -> list[CsvSchema]:
+    """Choose what to export: the kind, else what the file's name says; everything into a folder or a .zip."""
+    if kind is None and is_folder:
         return list(CSV_SCHEMAS.values())
     name = kind or kind_of_file(file, CSV_SCHEMAS)
     if name is None:
-        fail(f"{file} does not say what it shall hold: name it after that, as in users.csv, or say --kind: {KINDS}.", 2)
+        fail(f"{file}: cannot tell what to export; name it users.csv, for example, or use --kind: {KINDS}.", 2)
     return [CSV_SCHEMAS[name]]
 
 
-def _tell_faults(report: ImportReport) -> None:
+def _print_errors(report: ImportReport) -> None:
     for row_error in report.row_errors:
         warn(str(row_error))
     if report.error_count > len(report.row_errors):
-        warn(f"… and {report.error_count - len(report.row_errors):,} more; --show says how many are shown.")
+        warn(f"… and {report.error_count - len(report.row_errors):,} more errors; --show sets how many are shown.")
 
 
-def _tell_counts(report: ImportReport, headline: str, skipped: bool) -> None:
+def _print_counts(report: ImportReport, headline: str, skipped: bool) -> None:
     table = Table("", box=None, pad_edge=False, header_style="")
     for name in ("created", "changed", "unchanged", "skipped" if skipped else "bad"):
         table.add_column(name, justify="right")
-    for name, it in report.counts.items():
-        table.add_row(name, *(f"{number:,}" for number in (it.created, it.changed, it.unchanged, it.bad)))
+    for name, counts in report.counts.items():
+        table.add_row(
+            name, *(f"{number:,}" for number in (counts.created, counts.changed, counts.unchanged, counts.bad))
+        )
     console = Console(markup=False, highlight=False, emoji=False)
     console.print(headline)
     console.print(table)

@@ -69,9 +69,9 @@ def _migrate_if_needed(settings: Settings) -> None:
     database = settings.database
     revision = asyncio.run(_postgres_revision(database)) if is_postgres(database) else _sqlite_revision(database)
     if revision != newest():
-        from api.cli.migrate import prepare
+        from api.cli.migration import prepare_database
 
-        prepare(settings)
+        prepare_database(settings)
 
 
 def _sqlite_revision(path: str) -> str | None:

@@ -1,7 +1,6 @@
-"""A trial on a PostgreSQL, and what it makes of a statement.
+"""Temporary PostgreSQL tables to try requests on, and PostgreSQL's query plans.
 
-The trial's tables are temporary ones of a session's own, made like those that are there and hiding them. The session
-may write to nothing else: its transactions are read-only ones, and PostgreSQL sees to that.
+The tables hide those of the same names in one session, whose transactions are read-only otherwise.
 """
 
 from __future__ import annotations
@@ -22,77 +21,85 @@ from schema.engine.operations import write_statements
 from schema.engine.operations.directory import Directory, TransactionResult
 from schema.engine.postgres.session import connect, translate_error
 from schema.engine.sql.dialect import postgres
-from schema.explain.sqlite import SORTS, example, walks
+from schema.explain.plan_warnings import SORT, full_scan
+from schema.explain.sample import sample_row
 
 SECONDS = 5.0
 _READ_ONLY = "default_transaction_read_only=on"
-# A table of a few rows is read as a whole, indexes or not. Forbidden that, the planner does as with one of many.
+# A table of a few rows is read as a whole despite its indexes; without sequential scans it is planned like a large one.
 _AS_IF_LARGE = "SET LOCAL enable_seqscan = off"
 
 
-def guarded(url: str) -> str:
-    """The URL of the same database, where nothing but temporary tables can be written to."""
+def read_only_url(url: str) -> str:
+    """Return the URL of the same database for sessions that can write to temporary tables alone.
+
+    Raises:
+        BadRequest: the URL names a connection pool.
+    """
     server = postgres_address(url)
     if server.pooled:
         raise BadRequest("a trial needs a session of its own: name the server itself, without pgbouncer=true")
     return f"{server.url}{'&' if '?' in server.url else '?'}{_READ_ONLY}"
 
 
-async def furnish(directory: Directory, resources: Iterable[Resource], ids: Iterable[str]) -> None:
-    """Put temporary tables before those that are there, with one record of each model under each of the ids.
+async def create_trial_tables(directory: Directory, resources: Iterable[Resource], ids: Iterable[str]) -> None:
+    """Create temporary tables that hide the real ones, with one record of each model under each id.
 
-    The directory has a single connection, and is `guarded`: should it be lost, nothing else can be written to.
+    The directory has a single connection, with a `read_only_url`: if it is lost, its successor can write to nothing.
     """
-    wanted = [(resource, id) for resource in resources for id in ids]
+    records = [(resource, id) for resource in resources for id in ids]
 
-    def job() -> QueryGenerator:
+    def create() -> QueryGenerator:
         yield "SET TRANSACTION READ WRITE", ()
         for table in SQLModel.metadata.sorted_tables:
             yield f'CREATE TEMPORARY TABLE "{table.name}" (LIKE "{table.name}" INCLUDING ALL)', ()
-        for resource, id in wanted:
+        for resource, id in records:
             statement = write_statements.insert_statement(resource).on(postgres())
-            # What is like another already, or lacks what it refers to, is no loss.
+            # Skips a record that equals another in a unique field, or whose references do not exist.
             sql = f"{statement.sql} ON CONFLICT DO NOTHING"
-            yield sql, statement.bind(write_statements.column_values(resource.fields, example(resource, id)))
+            yield sql, statement.bind(write_statements.column_values(resource.fields, sample_row(resource, id)))
         return TransactionResult(None)
 
     try:
-        await directory.write(job)
+        await directory.write(create)
     except DatabaseUnavailable as error:
         raise DatabaseUnavailable(
-            "a trial needs the tables of a migrated database, and the right to make temporary ones (TEMPORARY)"
+            "a trial needs the tables of a migrated database, and the right to create temporary ones (TEMPORARY)"
         ) from error
 
 
-def planned(url: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
-    """What the database says that it would do, and what takes longer in it with every row there is.
+def explain(url: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the lines of a query's generic plan and the warnings; `filtered` are the tables that it searches.
 
-    The plan is the one that serves everybody, as for the service itself, and it is never run.
+    The query is not run.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL cannot be reached, or cannot plan it.
     """
-    return asyncio.run(_planned(url, step, narrowed))
+    return asyncio.run(_explain(url, query, filtered))
 
 
-async def _planned(url: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
+async def _explain(url: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
     connection = await connect(postgres_address(url), SECONDS)
-    given = f"({', '.join(['NULL'] * len(step[1]))})" if step[1] else ""
+    parameters = f"({', '.join(['NULL'] * len(query[1]))})" if query[1] else ""
     try:
         async with connection.transaction(readonly=True):
-            await connection.execute(f"PREPARE explained AS {step[0]}")
-            lines = [line for (line,) in await connection.fetch(f"EXPLAIN EXECUTE explained{given}")]
+            await connection.execute(f"PREPARE explained AS {query[0]}")
+            lines = [line for (line,) in await connection.fetch(f"EXPLAIN EXECUTE explained{parameters}")]
             await connection.execute(_AS_IF_LARGE)
-            ((found,),) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE explained{given}")
+            ((plan,),) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE explained{parameters}")
     except asyncpg.PostgresError as error:
         raise DatabaseUnavailable(getattr(translate_error(error), "detail", None) or str(error)) from error
     finally:
         connection.terminate()
-    return lines, list(dict.fromkeys(_remarks(orjson.loads(found)[0]["Plan"], narrowed)))
+    return lines, list(dict.fromkeys(_warnings(orjson.loads(plan)[0]["Plan"], filtered)))
 
 
-def _remarks(node: dict[str, Any], narrowed: Collection[str]) -> Iterator[str]:
-    kind, table = node["Node Type"], node.get("Relation Name", "")
-    if kind in ("Seq Scan", "Index Scan", "Index Only Scan") and "Index Cond" not in node and table in narrowed:
-        yield walks(table)
-    if kind == "Sort":
-        yield SORTS
-    for part in node.get("Plans", ()):
-        yield from _remarks(part, narrowed)
+def _warnings(node: dict[str, Any], filtered: Collection[str]) -> Iterator[str]:
+    type, table = node["Node Type"], node.get("Relation Name", "")
+    if type in ("Seq Scan", "Index Scan", "Index Only Scan") and "Index Cond" not in node and table in filtered:
+        yield full_scan(table)
+    if type == "Sort":
+        yield SORT
+    for child in node.get("Plans", ()):
+        yield from _warnings(child, filtered)

@@ -1,4 +1,4 @@
-"""A directory that does what it is asked, and takes note of each trip to the database."""
+"""A directory that records the queries that it runs."""
 
 from __future__ import annotations
 
@@ -16,55 +16,53 @@ from schema.engine.sql.statement import Statement
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """A trip, and the steps that were taken on it; a write's are all in one transaction."""
+    """The queries of one read, or of one write transaction."""
 
     kind: Literal["read", "write"]
-    steps: list[Query] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
 
 
-class Recorder(Directory):
-    """A directory over a database that is there to be tried on."""
+class RecordingDirectory(Directory):
+    """A directory over a trial database."""
 
-    def __init__(self, place: str) -> None:
-        super().__init__(place, pool=1)
-        self.trips: list[RoundTrip] = []
+    def __init__(self, database: str) -> None:
+        super().__init__(database, pool=1)
+        self.round_trips: list[RoundTrip] = []
 
-    def read(self, steps: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
-        """As ever."""
-        self.trips.append(RoundTrip("read", list(steps)))
-        return super().read(steps, reader)
+    def read(self, queries: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+        self.round_trips.append(RoundTrip("read", list(queries)))
+        return super().read(queries, reader)
 
     def write(
-        self, job: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
+        self, function: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
     ) -> Coroutine[Any, Any, Any]:
-        """As ever."""
-        trip = RoundTrip("write")
-        self.trips.append(trip)
-        return super().write(lambda: _noted(job, trip), writer, independent=independent)
+        round_trip = RoundTrip("write")
+        self.round_trips.append(round_trip)
+        return super().write(lambda: _recorded(function, round_trip), writer, independent=independent)
 
-    def planned(self, sql: str) -> tuple[Hashable, Statement | None]:
-        """What a statement was planned for, and the statement; it may have been made for this once."""
+    def plan_of(self, sql: str) -> tuple[Hashable, Statement | None]:
+        """Return the cache key and the statement that the SQL comes from; Nones where it is not cached."""
         for key, plan in self.plans.items():
             statement = plan.statement if isinstance(plan, Plan) else plan
-            if isinstance(statement, Statement) and statement.sql == sql and not _is_second(key):
+            if isinstance(statement, Statement) and statement.sql == sql and not _is_document_key(key):
                 return key, statement
         return None, None
 
 
-def _is_second(key: Hashable) -> bool:
-    """Whether the key is a document's own, under which GraphQL keeps a plan beside the selection's."""
+def _is_document_key(key: Hashable) -> bool:
+    """Whether this is the key of a GraphQL document, under which its plan is cached a second time."""
     return isinstance(key, tuple) and hasattr(key[0], "prepare")
 
 
-def _noted(job: TransactionFunction, trip: RoundTrip) -> QueryGenerator:
-    """The steps of a job that may be run again; the last run counts."""
-    trip.steps.clear()
-    running = job()
+def _recorded(function: TransactionFunction, round_trip: RoundTrip) -> QueryGenerator:
+    """Run a transaction function; of one that is repeated, the last run is recorded."""
+    round_trip.queries.clear()
+    queries = function()
     rows: Rows | None = None
     while True:
         try:
-            step = next(running) if rows is None else running.send(rows)
+            query = next(queries) if rows is None else queries.send(rows)
         except StopIteration as end:
             return end.value
-        trip.steps.append(step)
-        rows = yield step
+        round_trip.queries.append(query)
+        rows = yield query

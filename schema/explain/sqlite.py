@@ -1,4 +1,4 @@
-"""An SQLite of one's own to try a request on, and what an SQLite makes of a statement."""
+"""A temporary SQLite database to try requests on, and SQLite's query plans."""
 
 from __future__ import annotations
 
@@ -8,101 +8,79 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from schema.engine.driver import Query
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.model.record import now
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
+from schema.explain.plan_warnings import ALTERNATIVES, SORT, full_scan
+from schema.explain.sample import sample_row
 from schema.migrations.commands import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
 _SCAN = re.compile(r"SCAN (\w+)")
-_GATHERED = re.compile(r'\b_stretches"? AS\b')  # a page of each stretch is what is sorted
-WAYS = (
-    "goes one way or another: few that match are sorted, many are met on a walk in the list's order; "
-    "where many match that hardly any row at its beginning is among, it takes longer with every one of them"
-)
-SORTS = "sorts without an index: all rows that match are read and sorted, however few are shown"
+_MERGED = re.compile(r'\b_stretches"? AS\b')  # only the merged pages of several ranges are sorted
 
 
 @contextmanager
-def trial(resources: Iterable[Resource], ids: Iterable[str]) -> Iterator[str]:
-    """The path of a database with one record of each model under each of the ids."""
+def trial_database(resources: Iterable[Resource], ids: Iterable[str]) -> Iterator[str]:
+    """Create a database with one record of each model under each id; yield its path."""
     with TemporaryDirectory() as folder:
         path = str(Path(folder) / "trial.db")
         migrate(path)
         with closing(sqlite3.connect(path)) as connection:
             for resource in resources:
                 for id in ids:
-                    _add(connection, resource, id)
+                    _insert(connection, resource, id)
             connection.commit()
         yield path
 
 
-def example(resource: Resource, id: str) -> dict[str, Any]:
-    """The fields of a record to try something on."""
-    moment = now()
-    needed = {name: field.example for name, field in resource.fields.items() if field.required}
-    # Other words than those of examples, which would change nothing in a record that has them.
-    needed |= {name: "Somebody" for name in needed if resource.fields[name].kind == "text"}
-    row = {**resource.defaults, **needed, "id": id, "created_at": moment, "updated_at": moment, "version": 1}
-    for name in resource.fields:
-        if resource.fields[name].unique and isinstance(row.get(name), str) and name != "id":
-            row[name] = id
-    return row
+def explain(path: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the lines of a query's plan and the warnings; `filtered` are the tables that it searches.
 
-
-def planned(path: str, step: Query, narrowed: Collection[str]) -> tuple[list[str], list[str]]:
-    """What the database says that it would do, and what takes longer in it with every row there is."""
+    Raises:
+        DatabaseUnavailable: SQLite cannot plan it.
+    """
     try:
-        lines = _plan(path, step)
+        lines = _plan(path, query)
     except sqlite3.Error as error:
         raise DatabaseUnavailable(str(error)) from error
-    return lines, warnings(step[0], lines, narrowed)
+    return lines, _warnings(query[0], lines, filtered)
 
 
-def walks(table: str) -> str:
-    """What is said of a walk through a table."""
-    return f"walks {table}: what is looked for or counted may take every row of it"
-
-
-def _add(connection: sqlite3.Connection, resource: Resource, id: str) -> None:
+def _insert(connection: sqlite3.Connection, resource: Resource, id: str) -> None:
     statement = write_statements.insert_statement(resource)
-    with suppress(sqlite3.IntegrityError):  # What refers to others has nothing to refer to.
-        connection.execute(
-            statement.sql, statement.bind(write_statements.column_values(resource.fields, example(resource, id)))
-        )
+    row = write_statements.column_values(resource.fields, sample_row(resource, id))
+    with suppress(sqlite3.IntegrityError):  # a record whose references do not exist
+        connection.execute(statement.sql, statement.bind(row))
 
 
-def _plan(path: str, step: Query) -> list[str]:
-    """Its lines, further in what is done for something else."""
+def _plan(path: str, query: Query) -> list[str]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {step[0]}", step[1]).fetchall()
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1]).fetchall()
     depths = {0: -1}
     lines = []
-    for number, above, _, text in rows:
-        depths[number] = depths.get(above, -1) + 1
+    for number, parent, _, text in rows:
+        depths[number] = depths.get(parent, -1) + 1
         lines.append("  " * depths[number] + text)
     return lines
 
 
-def warnings(sql: str, lines: Iterable[str], narrowed: Collection[str]) -> list[str]:
-    """What takes longer with every row there is: a walk through a table to find some, and a sort without an index."""
+def _warnings(sql: str, lines: Iterable[str], filtered: Collection[str]) -> list[str]:
     tables = {alias: table for table, alias in _ALIAS.findall(sql)}
-    found, ways = [], ""
+    warnings, compound = [], ""
     for line in lines:
-        if ways and line.startswith(ways):
+        if compound and line.startswith(compound):
             continue
-        ways = ""
+        compound = ""
         scan = _SCAN.match(line.strip())
         table = str(tables.get(scan[1], scan[1])) if scan else ""
         if line.strip() == "COMPOUND QUERY":
-            ways = f"{line[: -len(line.lstrip())]} "
-            found.append(WAYS)
-        elif scan and table in narrowed:
-            found.append(walks(table))
-        elif "USE TEMP B-TREE FOR" in line and not _GATHERED.search(sql):
-            found.append(SORTS)
-    return list(dict.fromkeys(found))
+            compound = f"{line[: -len(line.lstrip())]} "
+            warnings.append(ALTERNATIVES)
+        elif scan and table in filtered:
+            warnings.append(full_scan(table))
+        elif "USE TEMP B-TREE FOR" in line and not _MERGED.search(sql):
+            warnings.append(SORT)
+    return list(dict.fromkeys(warnings))

@@ -68,7 +68,7 @@ def test_what_is_imported_can_be_exported_and_imported_elsewhere(run, folder):
     assert {path.name for path in (folder / "out").iterdir()} == {"users.csv", "groups.csv", "memberships.csv"}
 
 
-def test_one_bad_row_and_nothing_is_imported(run, folder):
+def test_one_invalid_row_stops_an_import(run, folder):
     (folder / "data" / "users.csv").write_text("first_name,age\nAda,36\nBob,200\n")
 
     refused = run("import", "data/users.csv")
@@ -77,26 +77,26 @@ def test_one_bad_row_and_nothing_is_imported(run, folder):
 
     field_error = "data/users.csv:3: age: input should be less than or equal to 150\n"
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert refused.stderr == f"{field_error}One row is bad, so nothing was imported. --skip-bad leaves such rows out.\n"
+    assert refused.stderr == f"{field_error}1 row is invalid; nothing was imported. --skip-bad leaves such rows out.\n"
     assert (trial.exit_code, trial.stderr) == (0, field_error)
-    assert trial.stdout.startswith("Nothing was changed; this is what an import would do, found out in ")
+    assert trial.stdout.startswith("Dry run, nothing was changed: checked in ")
     assert (skipped.exit_code, skipped.stderr) == (0, field_error)
     assert "created  changed  unchanged  skipped\nusers        1        0          0        1\n" in skipped.stdout
     assert run("export", "-", "--kind", "users").stdout.count("\n") == 2
 
 
-def test_many_faults_are_cut_short(run, folder):
+def test_the_list_of_errors_is_truncated(run, folder):
     (folder / "data" / "users.csv").write_text("first_name,age\n" + "Ada,200\n" * 2000)
 
     result = run("import", "data/users.csv", "--show", "2")
 
     assert result.stderr.splitlines()[2:] == [
-        "… and 1,998 more; --show says how many are shown.",
-        "2,000 rows are bad, so nothing was imported. --skip-bad leaves such rows out.",
+        "… and 1,998 more errors; --show sets how many are shown.",
+        "2,000 rows are invalid; nothing was imported. --skip-bad leaves such rows out.",
     ]
 
 
-def test_a_pipe_goes_in_and_out(run):
+def test_import_and_export_through_pipes(run):
     into = run("import", "-", input="first_name;age\nZoë;3\n".encode())
     out = run("export", "-", "--kind", "users", "--for-spreadsheets")
 
@@ -110,17 +110,17 @@ def test_a_pipe_goes_in_and_out(run):
     "arguments, code, sentence",
     [
         (["import", "nowhere.csv"], 1, "nowhere.csv cannot be read: No such file or directory"),
-        (["import", "."], 1, "there are no .csv files in ."),
-        (["import", "data", "--kind", "people"], 2, "there is no kind 'people'"),
-        (["export", "people.csv"], 2, "people.csv does not say what it shall hold"),
-        (["export", "-"], 2, "- does not say what it shall hold"),
+        (["import", "."], 1, "no .csv files in ."),
+        (["import", "data", "--kind", "people"], 2, "must be one of"),
+        (["export", "people.csv"], 2, "people.csv: cannot tell what to export"),
+        (["export", "-"], 2, "-: cannot tell what to export"),
         (["export", "no/users.csv"], 1, "users.csv cannot be written: No such file or directory"),
         (["openapi", "--output", "no/file"], 1, "no/file cannot be written"),
         (["serve", "--port", "0"], 2, "Invalid value"),
         (["prosper"], 2, "No such command"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(run, arguments, code, sentence):
+def test_an_error_is_one_sentence(run, arguments, code, sentence):
     result = run(*arguments)
 
     assert result.exit_code == code
@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(run, arguments, code, sentenc
 @pytest.mark.parametrize(
     "command", [["serve"], ["migrate"], ["migrate", "--check"], ["import", "data"], ["export", "o/"]]
 )
-def test_a_wrong_setting_ends_every_command_that_needs_it(run, command):
+def test_an_invalid_setting_stops_every_command_that_needs_it(run, command):
     result = run(*command, TANDEM_ENV=None, DATABASE_URL=None)
 
     assert (result.exit_code, result.stdout) == (2, "")
@@ -141,38 +141,38 @@ def test_a_wrong_setting_ends_every_command_that_needs_it(run, command):
 
 
 @pytest.mark.parametrize("command", [["serve"], ["import", "data"], ["export", "out/"]])
-def test_production_migrates_only_when_told_to(run, folder, command):
+def test_production_never_migrates_implicitly(run, folder, command):
     result = run(*command, TANDEM_ENV="production")
 
     assert result.exit_code == 1
-    assert result.stderr == "There is no database at tandem.db. `python -m api migrate` brings it up to date.\n"
+    assert result.stderr == "There is no database at tandem.db. Run `python -m api migrate`.\n"
     assert not (folder / "tandem.db").exists()
 
 
-def test_migrate_says_what_it_did(run, folder):
+def test_migrate_reports_the_migrations(run, folder):
     before = run("migrate", "--check")
     first, second = run("migrate"), run("migrate")
     after = run("migrate", "--check")
 
     assert (before.exit_code, before.stderr) == (1, "There is no database at tandem.db.\n")
-    assert first.stdout == f"tandem.db is at {newest()} now; it was not there or empty.\n"
+    assert first.stdout == f"tandem.db is now at {newest()}; it was missing or empty.\n"
     assert second.stdout == f"tandem.db was up to date ({newest()}).\n"
     assert (after.exit_code, after.stdout) == (0, "tandem.db is up to date.\n")
 
 
-def test_a_database_of_another_version_is_told_so(run, folder):
+def test_a_database_of_an_unknown_version_is_an_error(run, folder):
     run("migrate")
     with closing(sqlite3.connect("tandem.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
 
     check, upgrade = run("migrate", "--check"), run("migrate")
 
-    assert (check.exit_code, check.stderr) == (1, f"tandem.db is at migration 9999, and {newest()} is the newest.\n")
+    assert (check.exit_code, check.stderr) == (1, f"tandem.db is at migration 9999; the newest is {newest()}.\n")
     assert upgrade.exit_code == 1
     assert upgrade.stderr.startswith("tandem.db cannot be migrated by this version of Tandem: ")
 
 
-def test_what_is_no_database_is_told_so(run, folder):
+def test_a_file_that_is_no_database_is_an_error(run, folder):
     (folder / "tandem.db").write_text("Dear diary, " * 100)
 
     result = run("migrate")
@@ -180,14 +180,14 @@ def test_what_is_no_database_is_told_so(run, folder):
     assert (result.exit_code, result.stderr) == (1, "tandem.db cannot be migrated: file is not a database\n")
 
 
-def test_no_migration_is_written_where_nothing_is_new(run):
+def test_no_migration_is_written_without_changes(run):
     result = run("migrate", "--new", "nothing", TANDEM_ENV=None, DATABASE_URL=None)
 
     assert result.exit_code == 0
-    assert result.stdout == "The models have nothing that the migrations have not: nothing is written.\n"
+    assert result.stdout == "The models match the migrations: nothing to write.\n"
 
 
-def test_settings_are_listed_and_judged(run):
+def test_settings_are_listed_and_checked(run):
     right = run("settings", DATABASE_URL="sqlite://secret@/tandem.db", PORT="8080")
     wrong = run("settings", PORT="many")
 

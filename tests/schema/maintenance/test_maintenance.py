@@ -189,9 +189,9 @@ def test_a_problem_is_reported_with_advice(database, run, statements, check, pro
 
     assert problem in findings[check]
     assert result.exit_code == 1
-    assert f"AMISS  {check}: " in result.stdout
+    assert f"PROBLEM  {check}: " in result.stdout
     assert "what to do: " in result.stdout
-    assert "amiss with tandem.db.\n" in result.stderr
+    assert " in tandem.db.\n" in result.stderr
 
 
 def test_damaged_pages_are_reported(database):

@@ -127,4 +127,4 @@ def test_the_doctor_looks_at_the_replica(clusters):
     mistaken = CliRunner().invoke(app, ["doctor"], env={**given, "DATABASE_URL": replica.url}).output
 
     assert "ok     replica: postgresql:///postgres is " in text
-    assert "AMISS  server: it is a standby, which cannot be written to" in mistaken
+    assert "PROBLEM  server: it is a standby, which cannot be written to" in mistaken
