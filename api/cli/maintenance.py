@@ -50,7 +50,9 @@ def doctor(
         problems = 0
         for finding in findings:
             problems += bool(finding.problem)
-            print(f"{'PROBLEM' if finding.problem else 'ok     '}  {finding.check}: {finding.problem or finding.detail}")
+            print(
+                f"{'PROBLEM' if finding.problem else 'ok     '}  {finding.check}: {finding.problem or finding.detail}"
+            )
             if finding.problem:
                 print(f"         what to do: {finding.advice}")
     if problems:

@@ -162,7 +162,7 @@ def test_the_selection_is_shown(explain):
     )
 
     section = text[text.index("  selection\n") : text.index("  SQL\n")]
-    assert "Junction(word='not'" in section
+    assert "Junction(operator='not'" in section
     assert re.search(r"Compare\(field='name', operator='startswith', value='\w+'\)", section)
     assert re.search(r"^    groups: ListSelection\(.*order=Order", section, re.MULTILINE) is None
     assert re.search(r"^        members: ListSelection\(page=.*, relation='members'\)$", section, re.MULTILINE)
