@@ -83,7 +83,7 @@ class GraphQLHandler:
             actor,
             queries_only=method != "POST",
             on_path=partial(scope.__setitem__, "operation"),
-            spend=scope.get("charge_mutations"),
+            charge_mutations=scope.get("charge_mutations"),
         )
         return 200, body, ()
 

@@ -41,7 +41,7 @@ class DirectorySchema:
     """graphql-core's schema, and the root fields of `Query` that the planner answers."""
 
     schema: GraphQLSchema
-    queries: dict[str, RootField]
+    root_fields: dict[str, RootField]
 
     def sdl(self) -> str:
         """The schema in the schema definition language."""

@@ -189,8 +189,8 @@ class Session:
             raise PayloadTooLarge(f"a document may have {self._handler.document_limit} bytes")
         state = scope["app"].state
         async with state.concurrency_limit.slot(self._handler.identify(scope), WAIT_SECONDS):
-            actor, spend = await self._authenticate(), scope.get("charge_mutations")
-            return await self._handler.executor.run(request, state.directory, actor, spend=spend)
+            actor, charge = await self._authenticate(), scope.get("charge_mutations")
+            return await self._handler.executor.run(request, state.directory, actor, charge_mutations=charge)
 
     async def _authenticate(self) -> Actor:
         """The actor as of now; ends the socket if the credential is not valid."""

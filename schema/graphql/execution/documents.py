@@ -53,14 +53,14 @@ SHORT = 500
 class Document:
     """A valid document: its operations by name, and its fragments.
 
-    `switches` are the variables in `@skip` and `@include`; `introspects`: it queries the schema. If it is `cached`, it
-    also collects what is prepared for its operations.
+    `directive_variables` are those in `@skip` and `@include`; `introspects`: it queries the schema. A `cached` document
+    also keeps what is prepared for its operations.
     """
 
     node: DocumentNode
     operations: dict[str, OperationDefinitionNode]
     fragments: dict[str, FragmentDetails]
-    switches: tuple[str, ...]
+    directive_variables: tuple[str, ...]
     introspects: bool
     cached: bool
     compiled: dict[Hashable, tuple[CompiledField, ...]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Document:
             node,
             {item.name.value if item.name else "": item for item in operations},
             {item.name.value: FragmentDetails(item) for item in fragments},
-            *_switches_and_introspection(node),
+            *_inspect(node),
             cached,
         )
 
@@ -128,9 +128,9 @@ class Documents:
         return document
 
 
-def _switches_and_introspection(node: DocumentNode) -> tuple[tuple[str, ...], bool]:
+def _inspect(node: DocumentNode) -> tuple[tuple[str, ...], bool]:
     """The variables in `@skip` and `@include`, and whether the document queries the schema."""
-    switches: set[str] = set()
+    variables: set[str] = set()
     fields: set[str] = set()
 
     class Names(Visitor):
@@ -140,7 +140,7 @@ def _switches_and_introspection(node: DocumentNode) -> tuple[tuple[str, ...], bo
         def enter_directive(self, directive: DirectiveNode, *_: Any) -> None:
             if directive.name.value in ("skip", "include"):
                 values = [argument.value for argument in directive.arguments or ()]
-                switches.update(value.name.value for value in values if isinstance(value, VariableNode))
+                variables.update(value.name.value for value in values if isinstance(value, VariableNode))
 
     visit(node, Names())
-    return tuple(sorted(switches)), not fields.isdisjoint(("__schema", "__type"))
+    return tuple(sorted(variables)), not fields.isdisjoint(("__schema", "__type"))

@@ -14,7 +14,7 @@ from schema.engine.errors import DirectoryError, QueryTooComplex, RequestError
 SUGGESTION = " Did you mean"
 # Characters. Messages repeat what was sent, which may be long.
 MAX_MESSAGE_LENGTH = 1000
-INTERNAL = "Internal server error. The server's log has the details under the request id."
+INTERNAL = "the server failed to process the request; report the request id to its operator, whose log has the cause"
 INTERNAL_ERROR = {"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}
 log = logging.getLogger("tandem.graphql")
 

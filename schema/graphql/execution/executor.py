@@ -52,7 +52,7 @@ class Executor:
         self, schema: DirectorySchema, limits: Limits | None = None, *, introspection_restricted: bool = False
     ) -> None:
         """`introspection_restricted`: only administrators may query the schema or get suggestions in errors."""
-        self.schema = schema
+        self._schema, self._root_fields = schema.schema, schema.root_fields
         self._introspection_restricted = introspection_restricted
         self._limits = limits or Limits()
         self.documents = Documents(schema.schema, self._limits)
@@ -67,14 +67,14 @@ class Executor:
         queries_only: bool = False,
         interpreted: bool = False,
         on_path: Callable[[str], object] = lambda path: None,
-        spend: Callable[[int], Awaitable[None]] | None = None,
+        charge_mutations: Callable[[int], Awaitable[None]] | None = None,
     ) -> bytes:
         """Run an operation; returns the response as JSON.
 
         Args:
             interpreted: let graphql-core execute the operation even if its response could be put together without.
             on_path: gets the execution path, one of `EXECUTION_PATHS`.
-            spend: charges for so many mutations before they run.
+            charge_mutations: charges for so many mutations before they run; may raise.
 
         Raises:
             GraphQLRequestError: the operation cannot be run.
@@ -99,8 +99,8 @@ class Executor:
                 if not interpreted and (response := _compiled_response(context, fields)) is not None:
                     self._count(COMPILED, on_path)
                     return response
-            elif spend is not None:
-                await spend(len(fields))
+            elif charge_mutations is not None:
+                await charge_mutations(len(fields))
             self._count(INTERPRETED if is_query else node.operation.value, on_path)
             return await self._execute(document, request, context)
         except GraphQLRequestError as error:
@@ -118,14 +118,14 @@ class Executor:
 
     def _operation(self, document: Document, node: OperationDefinitionNode, request: Request) -> Operation:
         values, coercions = self._variables(document, node, request), document.arguments if document.cached else None
-        return Operation(self.schema.schema, node, document.fragments, values, coercions)
+        return Operation(self._schema, node, document.fragments, values, coercions)
 
     def _variables(self, document: Document, node: OperationDefinitionNode, request: Request) -> VariableValues:
         name = node.name.value if node.name else ""
         coercion = document.variables.get(name)
         if coercion is None:
             definitions = node.variable_definitions or ()
-            coercion = VariableCoercion(self.schema.schema, definitions, MAX_ERRORS, cached=document.cached)
+            coercion = VariableCoercion(self._schema, definitions, MAX_ERRORS, cached=document.cached)
             if document.cached:
                 document.variables[name] = coercion
         values = coercion.coerce(request.variables)
@@ -138,12 +138,12 @@ class Executor:
     ) -> tuple[CompiledField, ...]:
         """The operation's root fields, compiled by an earlier request or now."""
         values = operation.variables.coerced
-        key = (id(operation.node), actor.profile, tuple([values.get(name) for name in document.switches]))
+        key = (id(operation.node), actor.profile, tuple([values.get(name) for name in document.directive_variables]))
         fields = document.compiled.get(key)
         if fields is None:
-            root_type = self.schema.schema.get_root_type(operation.node.operation)
+            root_type = self._schema.get_root_type(operation.node.operation)
             assert root_type is not None
-            fields = compile_fields(operation, root_type, self.schema.queries, cached=document.cached)
+            fields = compile_fields(operation, root_type, self._root_fields, cached=document.cached)
             self.documents.add_compiled(text, document, key, fields)
         return fields
 
@@ -154,7 +154,7 @@ class Executor:
     async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
         """Execute with graphql-core: mutations, introspection, own resolvers, and queries with errors."""
         result = execute(
-            self.schema.schema,
+            self._schema,
             document.node,
             context_value=context,
             variable_values=request.variables,
