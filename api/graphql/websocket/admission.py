@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass
 
 from api.http.problem_details import TooManyRequests
 from schema.engine.concurrency import DEFAULT_SHARE, fair_share
@@ -18,16 +19,14 @@ from schema.engine.errors import Overloaded
 RETRY_SECONDS = 5
 
 
+@dataclass(slots=True, eq=False)
 class OpenSocket:
     """One open socket. `deadline` is the timeout that its initialisation runs under."""
 
-    __slots__ = ("address", "credential", "deadline", "evicted")
-
-    def __init__(self, address: str | None, credential: str | None = None) -> None:
-        self.address = address
-        self.credential = credential
-        self.deadline: asyncio.Timeout | None = None
-        self.evicted = False
+    address: str | None
+    credential: str | None = None
+    deadline: asyncio.Timeout | None = None
+    evicted: bool = False
 
     def evict(self) -> None:
         """End the initialisation: what it awaits raises `TimeoutError`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from schema.engine.errors import DirectoryError, QueryTooComplex, RequestError
+from schema.engine.errors import DirectoryError, RequestError
 
 # Where a suggestion begins in a message of graphql-core. Text may follow it.
 SUGGESTION = " Did you mean"
@@ -52,12 +52,6 @@ class QueryRequired(RequestError):
 
     code = "METHOD_NOT_ALLOWED"
     title = "Method not allowed"
-
-
-def too_many_records(records: int, allowed: int) -> GraphQLRequestError:
-    """The error for a query that could return more than `allowed` records."""
-    message = f"the query could return {records} records; {allowed} are allowed: request smaller pages"
-    return GraphQLRequestError([GraphQLError(message)], QueryTooComplex.code)
 
 
 def formatted_error(error: GraphQLError, code: str = "GRAPHQL_VALIDATION_FAILED") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from schema.graphql.execution.coercion import VariableCoercion
 from schema.graphql.execution.compiled_query import CompiledField, compile_fields
 from schema.graphql.execution.context import Context, Operation
 from schema.graphql.execution.documents import MAX_ERRORS, Document, Documents
-from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, formatted_error, too_many_records
+from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, formatted_error
 from schema.graphql.execution.limits import Limits
 from schema.graphql.execution.root_fields import BoundField
 from schema.graphql.schema import DirectorySchema
@@ -202,11 +202,12 @@ async def _read(context: Context, fields: Sequence[CompiledField]) -> None:
                 bound_field = await unit_of_work.compile(partial(field.compile, unit_of_work, context.operation))
             bound_fields[field.key] = bound_field
         except QueryTooComplex as error:
-            raise GraphQLRequestError([GraphQLError(error.detail)], error.code) from None
+            raise _too_complex(error.detail) from None
         except (DirectoryError, GraphQLError) as error:
             context.results[field.key] = error
     if (records := sum([bound_field.max_records for bound_field in bound_fields.values()])) > context.max_records:
-        raise too_many_records(records, context.max_records)
+        allowed = f"{context.max_records} are allowed: request smaller pages"
+        raise _too_complex(f"the query could return {records} records; {allowed}")
     try:
         queries = list(chain.from_iterable([bound_field.queries for bound_field in bound_fields.values()]))
         rows = iter(await unit_of_work.read(queries) if queries else [])
@@ -217,6 +218,10 @@ async def _read(context: Context, fields: Sequence[CompiledField]) -> None:
     for key, bound_field in bound_fields.items():
         context.results[key] = bound_field.finish(list(islice(rows, len(bound_field.queries))))
         context.type_names[key] = bound_field.type_names
+
+
+def _too_complex(message: str) -> GraphQLRequestError:
+    return GraphQLRequestError([GraphQLError(message)], QueryTooComplex.code)
 
 
 def _compiled_response(context: Context, fields: Sequence[CompiledField]) -> bytes | None:

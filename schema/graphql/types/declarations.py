@@ -62,17 +62,13 @@ def declare(name: str, *bases: type) -> type:
     return type(name, bases, {})
 
 
-def fill_object(cls: type, description: str, members: Iterable[Member]) -> None:
-    """Turn a class into an object type."""
+def fill_object(cls: type, description: str, members: Iterable[Member], *, interface: bool = False) -> None:
+    """Turn a class into an object type, or an interface."""
     _set_fields(cls, {member: (member.annotation, _object_field(member)) for member in members})
-    cls.is_type_of = classmethod(lambda cls, value, info: True)  # type: ignore[attr-defined]
-    strawberry.type(cls, name=cls.__name__, description=description)
-
-
-def fill_interface(cls: type, description: str, members: Iterable[Member]) -> None:
-    """Turn a class into an interface."""
-    _set_fields(cls, {member: (member.annotation, _object_field(member)) for member in members})
-    strawberry.interface(cls, name=cls.__name__, description=description)
+    if not interface:
+        cls.is_type_of = classmethod(lambda cls, value, info: True)  # type: ignore[attr-defined]
+    decorator = strawberry.interface if interface else strawberry.type
+    decorator(cls, name=cls.__name__, description=description)
 
 
 def fill_input(cls: type, description: str, members: Iterable[Member], required: Iterable[str] = ()) -> None:

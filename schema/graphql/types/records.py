@@ -21,7 +21,6 @@ from schema.graphql.types.declarations import (  # fmt: skip
     enum,
     enum_of,
     fill_input,
-    fill_interface,
     fill_object,
     pascal_case,
     scalar_of,
@@ -49,7 +48,8 @@ class Types:
         self._classes: dict[str, type] = {}
         self._enums: dict[str, type[Enum]] = {}
         self.node = self.declare("Node")
-        fill_interface(self.node, "An object with a globally unique id.", [Member("id", ID, "The id.")])
+        id = Member("id", ID, "The id.")
+        fill_object(self.node, "An object with a globally unique id.", [id], interface=True)
         directions = {"ASC": ("asc", "Least first."), "DESC": ("desc", "Greatest first.")}
         self._direction = enum("SortDirection", "The direction of a sort.", directions)
         self._fill_page_info()
