@@ -1,4 +1,4 @@
-"""One credential's long queries leave readers, connections and turns to the others."""
+"""One credential's long queries leave readers, connections and compilation to others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FOREVER = {
 
 @pytest.fixture
 async def greedy(database, store, monkeypatch):
-    """A directory in which one actor has many queries that never end, a few of them running by now."""
+    """A directory in which one actor has many endless queries, a few of which run."""
     monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
     async with Directory(str(database), deadline=60) as directory:
         long = ListQuery(FOREVER[store], ())

@@ -1,4 +1,4 @@
-"""Where a request ends is seen in one way: no bytes of one request are ever read as another (RFC 9112, 9110, 6455)."""
+"""Request framing: no bytes of one request are ever read as another request (RFC 9112, 9110, 6455)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def chunked(body: str) -> str:
 
 
 def all_of(port: int, *pieces: bytes) -> list[RawResponse]:
-    """All answers to what is sent, the last request of which ends the connection."""
+    """All responses to bytes whose last request ends the connection."""
     with connected(port) as harness:
         for piece in pieces:
             harness.sendall(piece)
@@ -85,7 +85,7 @@ def test_a_body_is_read_as_a_body_beside_upgrade(port, echo, options, token, fra
 
 
 def test_request_smuggling_by_upgrade_gets_one_response(port, echo):
-    """The body of a request that asks for an unknown protocol was once read as a request of its own."""
+    """The body of a request with an unknown `Upgrade` was once read as a request of its own."""
     body = f"GET /smuggled HTTP/1.1\r\n{HOST}\r\n\r\n"
     fields = f"{HOST}\r\nConnection: Upgrade, close\r\nUpgrade: foo\r\n{counted(body)}"
     echo.seen.clear()
@@ -266,7 +266,7 @@ def test_an_incomplete_blank_line_before_a_request_is_refused(port, blank):
 
 
 def test_blank_lines_do_not_keep_a_connection_open(port):
-    """They are no request, so the time until one has to begin goes on."""
+    """They are no request, so the timeout for the first one continues."""
     with connected(port) as harness:
         harness.settimeout(0.1)
 
@@ -316,7 +316,7 @@ def test_nothing_is_read_behind_the_last_request_of_a_connection(port, echo, fie
 
 @pytest.mark.parametrize("fields", ["Proxy-Connection: close", "Proxy-Connection: upgrade\r\nUpgrade: foo"])
 def test_proxy_connection_does_not_end_a_connection(port, fields):
-    """Else a caller could have the connection between a proxy and this server refused to whoever is next on it."""
+    """Otherwise a caller could end the connection between a proxy and this server for the next caller."""
     sent = raw("POST /a HTTP/1.1", f"{HOST}\r\n{fields}\r\n{counted('hello')}", "hello")
 
     responses = send_raw(port, sent + NEXT, responses=2) + send_raw(port, sent, NEXT, sent, NEXT, responses=4)
@@ -408,7 +408,7 @@ def test_an_http_1_0_client_gets_no_100_continue(port):
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers in two parts, whose length is not said beforehand."""
+    """Answer in two parts without Content-Length."""
     if scope["type"] == "lifespan":
         await Echo()(scope, receive, send)
         return

@@ -51,7 +51,7 @@ def by_h11(sent: bytes) -> list[Framing]:
 
 
 class Peers:
-    """The same bytes to all. `OPTIONS *` does not count: here the server answers it, with uvicorn the application."""
+    """Sends the same bytes to all servers, but for `OPTIONS *`, which uvicorn leaves to the application."""
 
     def __init__(self) -> None:
         self.own = ProtocolHarness(http_protocol(ConnectionLimits()))
@@ -87,7 +87,7 @@ def _agree(some: list[Framing], others: list[Framing]) -> bool:
 
 
 def _skips_a_body(sent: bytes, own: list[Framing], others: list[Framing]) -> bool:
-    """What is known to be wrong there: with `Upgrade`, to whatever, a body counts as another protocol's bytes."""
+    """Whether uvicorn is known to be wrong: with any `Upgrade` it skips a body as another protocol's bytes."""
     one, another = next(pair for pair in zip(own, others, strict=False) if pair[0] != pair[1])
     return b"\nupgrade:" in sent.lower() and one[:2] == another[:2] and another[2] == b"" and others[-1] == another
 

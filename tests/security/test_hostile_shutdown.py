@@ -64,7 +64,7 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
 
 
 def test_no_client_delays_the_exit(database, serve):
-    """Nor makes the server fail, nor has others cut off."""
+    """No client makes the server fail or other requests be cut off either."""
     admin = key(database, "admin")
     fill(database, made_up(20_000))
     with hostile_clients_connected(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:

@@ -1,4 +1,4 @@
-"""Whoever speaks HTTP badly, too much or too slowly is told so in a problem document, and nobody else waits for it."""
+"""Malformed, oversized and slow requests get a problem document and do not delay other clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fixtures.raw_http import all_responses, connected, problem, read_resp
 
 pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
 
-# As in service, but that time runs faster.
+# As in production, with shorter timeouts.
 LIMITS = ConnectionLimits(
     read_timeout=0.5,
     request_timeout=1,
@@ -38,20 +38,20 @@ LARGE = 8 * 2**20
 GOOD = request("GET", "/health/live")
 
 
-def with_toys(app: ASGIApp) -> ASGIApp:
-    """The service, and three endpoints that answer late, much, and twice."""
+def with_test_endpoints(app: ASGIApp) -> ASGIApp:
+    """The service with test endpoints: a late response, a large one, and one in parts."""
 
     async def whole(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if not path.startswith("/toys/"):
+        if not path.startswith("/test/"):
             await app(scope, receive, send)
             return
-        if path == "/toys/late":
+        if path == "/test/late":
             await asyncio.sleep(5)
-        body = b"x" * (LARGE if path == "/toys/much" else 3)
-        headers = [(b"content-length", str(len(body)).encode())] if path != "/toys/parts" else []
+        body = b"x" * (LARGE if path == "/test/much" else 3)
+        headers = [(b"content-length", str(len(body)).encode())] if path != "/test/parts" else []
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if path == "/toys/parts":
+        if path == "/test/parts":
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": body})
 
@@ -60,10 +60,10 @@ def with_toys(app: ASGIApp) -> ASGIApp:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    path: Path = tmp_path_factory.mktemp("server_room") / "tandem.db"
+    path: Path = tmp_path_factory.mktemp("limits") / "tandem.db"
     migrate(str(path))
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}", "TANDEM_BODY_LIMIT": "100000"})
-    with serving(with_toys(create_app(settings)), LIMITS) as port:
+    with serving(with_test_endpoints(create_app(settings)), LIMITS) as port:
         yield port
 
 
@@ -243,7 +243,7 @@ def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
 
 
 def test_a_response_that_takes_too_long_is_a_503(port):
-    ((status, headers, _),) = responses = send_raw(port, request("GET", "/toys/late"))
+    ((status, headers, _),) = responses = send_raw(port, request("GET", "/test/late"))
 
     assert (status, problem(responses[0])["code"]) == (503, "TIMEOUT")
     assert headers["retry-after"] == "1"
@@ -253,7 +253,7 @@ def test_a_client_that_does_not_read_the_response_is_disconnected(port):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(request("GET", "/toys/much"))
+        connection.sendall(request("GET", "/test/much"))
         time.sleep(2.5)
         taken = 0
         with pytest.raises(ConnectionResetError):  # noqa: PT012
@@ -265,7 +265,7 @@ def test_a_client_that_does_not_read_the_response_is_disconnected(port):
 
 
 def test_a_client_that_reads_the_response_gets_all_of_it(port):
-    ((status, _, body),) = send_raw(port, request("GET", "/toys/much"))
+    ((status, _, body),) = send_raw(port, request("GET", "/test/much"))
 
     assert (status, len(body)) == (200, LARGE)
 
@@ -345,7 +345,7 @@ def test_expect_100_continue_is_answered(port):
     assert (asked[0], response[0]) == (100, 200)
 
 
-@pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/toys/parts", 200)])
+@pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/test/parts", 200)])
 def test_a_client_that_closes_its_side_is_answered(port, target, expected):
     with connected(port) as connection:
         connection.sendall(head(HOST, start=f"GET {target} HTTP/1.1"))
@@ -369,7 +369,7 @@ def test_idle_connections_are_evicted_at_the_connection_limit(port):
 
 
 def test_evicted_connections_that_do_not_close_are_aborted(port):
-    """Each would keep a file of the server open for ever."""
+    """Each would keep a file descriptor of the server open for ever."""
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
     try:
         for connection in idle:
@@ -385,8 +385,8 @@ def test_evicted_connections_that_do_not_close_are_aborted(port):
     assert kept == []
 
 
-class Sitter:
-    """A connection that has something to do, or has not."""
+class FakeConnection:
+    """A connection that is idle or busy."""
 
     transport: asyncio.Transport
 
@@ -404,13 +404,13 @@ class Sitter:
 
 
 async def test_busy_old_connections_do_not_prevent_evictions():
-    watch, loop = ConnectionSweeper(ConnectionLimits(connections=201)), asyncio.get_running_loop()
-    busy = [Sitter(idle=False) for _ in range(200)]
-    idle = Sitter(idle=True)
-    for guest in [*busy, idle]:
-        assert watch.admit(guest, loop)
+    sweeper, loop = ConnectionSweeper(ConnectionLimits(connections=201)), asyncio.get_running_loop()
+    busy = [FakeConnection(idle=False) for _ in range(200)]
+    idle = FakeConnection(idle=True)
+    for connection in [*busy, idle]:
+        assert sweeper.admit(connection, loop)
 
-    assert [watch.admit(Sitter(idle=False), loop) for _ in range(3)].count(True) == 1
+    assert [sweeper.admit(FakeConnection(idle=False), loop) for _ in range(3)].count(True) == 1
     assert idle.evicted
 
 
@@ -436,7 +436,7 @@ def test_requests_whose_body_does_not_arrive_are_evicted(tmp_path):
 
 
 def _is_reset(connection: socket.socket) -> bool:
-    """Whether the other side takes nothing any more."""
+    """Whether the server has closed the connection for reading."""
     try:
         connection.send(b" ")
     except OSError:

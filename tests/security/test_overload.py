@@ -1,5 +1,4 @@
-"""More requests than can be answered in good time are turned away, fast and in order; who only sends or reads slowly
-takes nobody's place; and when it is over, all is as before."""
+"""Overload: requests beyond the concurrency limit are refused at once, and slow clients take no place."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ BODY = b'{"first_name": "Ada", "age": 36}'
 
 
 class BlockedService:
-    """The service with two places, in which everybody stays until they are let go."""
+    """The service with two places, whose requests run until `proceed` is set."""
 
     def __init__(self, database):
         self.proceed = asyncio.Event()
@@ -34,7 +33,7 @@ class BlockedService:
         return ADMIN
 
     async def request(self, path="/users", method="GET", body=b"", arrives=None, taken=None):
-        """The status of an answer, its headers and its body; the request's body is there once `arrives` is set."""
+        """Status, headers and body of a response. The request's body arrives once `arrives` is set."""
         headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "root_path": "",
@@ -181,7 +180,7 @@ async def test_a_client_that_reads_slowly_takes_no_place(database):
             slow += service.start_requests(1, taken=taken)
             await asyncio.sleep(0.01)
         async with asyncio.timeout(15):
-            while service.app.state.concurrency_limit.available < 2:  # noqa: ASYNC110 nobody is told
+            while service.app.state.concurrency_limit.available < 2:  # noqa: ASYNC110 there is no event to wait for
                 await asyncio.sleep(0.01)
 
         assert (await service.request())[0] == 200
@@ -265,7 +264,7 @@ async def test_the_wait_ends_and_leaves_nothing_behind():
 
 
 def takes(limit: ConcurrencyLimit, owner: str, number: int) -> int:
-    """How many of so many places an owner is given at once."""
+    """How many places one owner gets at once."""
     return sum(limit.try_acquire(SimpleBorrower(owner)) for _ in range(number))
 
 

@@ -1,5 +1,4 @@
-"""Who asks too often is told to wait, by address or by credential; a credential without a rate of its own is not
-counted; guessing is bounded; several processes can share their counts, and none stands still when those are gone."""
+"""Rate limit by address and by credential, in one process and with counters shared in Redis."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ POLICY = '"default";q=%d;w=60'
 
 
 class Clock:
-    """The time, which a test moves."""
+    """The time, which tests advance."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -50,7 +49,7 @@ def clock(monkeypatch):
 
 
 class FakeAuthenticator:
-    """Takes the keys `good-<name>[-<rate>]`; `known` are those that it remembers."""
+    """Accepts the keys `good-<name>[-<rate>]`; those in `known` count as recently verified."""
 
     def __init__(self, known: Iterable[str] = ()) -> None:
         self.known = set(known)
@@ -79,7 +78,7 @@ class FakeAuthenticator:
 
 @pytest.fixture
 def start(database):
-    """A service in production, as a client at some address finds it."""
+    """Start the service in production; return a client with some address."""
     with ExitStack() as stack:
 
         def begin(authenticate=None, address="192.0.2.1", **more):
@@ -319,7 +318,7 @@ def test_a_silent_redis_does_not_block_requests(start, redis):
     responses = [http_client.get("/users") for _ in range(10)]
 
     assert {response.status_code for response in responses} == {401}
-    # Not a matter of speed: it would wait for ever, and again each time.
+    # A generous bound: without the timeout each request would wait for ever.
     assert time.monotonic() - began < 20
 
 

@@ -39,7 +39,7 @@ QUERY = '{"query": "{ __typename }"}'
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: what is sent, the status of its answer, and its price."""
+    """A kind of request: what is sent, the status of its response, and its cost."""
 
     name: str
     method: str
@@ -136,7 +136,7 @@ FREE = [
 
 @dataclass
 class Caller:
-    """Whoever calls from one address, which nobody else in these tests has."""
+    """A client with an address that no other test uses."""
 
     http_client: TestClient
     address: str
@@ -161,7 +161,7 @@ def database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def services(database: Path) -> Iterator[Services]:
-    """The service in production behind a proxy, with so many points for an address."""
+    """The service in production behind a proxy, with a rate for each address."""
     usual = {
         "TANDEM_TRUSTED_PROXIES": "1",
         "TANDEM_ALLOWED_HOSTS": "127.0.0.1,testserver",
@@ -190,13 +190,13 @@ def caller(services: Services, addresses: Iterator[str]) -> Caller:
 
 @pytest.fixture
 def poor(services: Services, addresses: Iterator[str]) -> Caller:
-    """One with a single point."""
+    """A caller with a single point."""
     return Caller(services(1), next(addresses))
 
 
 @pytest.fixture
 def editor(caller: Caller, database: Path) -> Caller:
-    """One whose key has a rate, and is known to be good."""
+    """A caller whose key has a rate and has been verified."""
     caller.credential = bearer(key(database, "editor", rate=1000))
     caller.get("/users")
     return caller
@@ -204,7 +204,7 @@ def editor(caller: Caller, database: Path) -> Caller:
 
 @pytest.fixture
 def spent(poor: Caller) -> Caller:
-    """One whose address has nothing left."""
+    """A caller whose address has no points left."""
     assert [poor.get("/nothing").status_code for _ in range(2)] == [404, 429]
     return poor
 
@@ -226,7 +226,7 @@ def test_a_request_without_a_credential_costs_its_address(caller, kind):
 
 @pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
 def test_a_request_without_points_is_refused(poor, kind):
-    """Also where it is the request that takes the last one."""
+    """Also if the request itself exceeds the rate."""
     responses = [poor.ask(kind) for _ in range(3)]
 
     assert [response.status_code for response in responses] == [kind.status if kind.points == 1 else 429, 429, 429]
@@ -278,7 +278,7 @@ def test_a_handshake_costs_a_point_and_has_rate_limit_headers(caller):
 
 
 def test_no_page_is_read_for_an_exhausted_address(spent, monkeypatch):
-    monkeypatch.setattr("api.pages.routes._page", lambda *given, **more: pytest.fail("it is read"))
+    monkeypatch.setattr("api.pages.routes._page", lambda *given, **more: pytest.fail("a page was read"))
 
     assert spent.get("/docs").status_code == 429
 
@@ -286,7 +286,7 @@ def test_no_page_is_read_for_an_exhausted_address(spent, monkeypatch):
 @pytest.mark.parametrize("path", ["/metrics", "/users"])
 def test_guesses_are_not_checked_beyond_the_limit(spent, monkeypatch, path):
     monkeypatch.setattr(
-        "api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("it is looked at")
+        "api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("a credential was checked")
     )
 
     assert spent.get(path, **bearer("another")).status_code == 429
@@ -339,7 +339,7 @@ def test_a_request_that_the_http_server_refuses_costs_a_point(database, sent, st
 
 
 def head_of(port: int, line: str) -> str:
-    """The head of the answer to a request that no client library sends."""
+    """The head of the response to a request that no client library sends."""
     with connected(port) as connection:
         connection.sendall(f"{line}\r\nHost: 127.0.0.1\r\n\r\n".encode())
         return connection.recv(65536).decode().lower()

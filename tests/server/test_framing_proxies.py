@@ -54,7 +54,7 @@ def proxy(request: pytest.FixtureRequest, tmp_path: Path, echo: Echo) -> Iterato
 
 
 class Caller:
-    """Sends sequences through a proxy, one after another, and each time asks for something of its own afterwards."""
+    """Sends sequences through a proxy one after another, and a request of its own after each."""
 
     def __init__(self, port: int, work: Iterator[tuple[str, str, bytes]]) -> None:
         self._port, self._work = port, work

@@ -1,4 +1,4 @@
-"""Whoever has reached the server when it is told to leave is served; then it goes, and nobody is hung up on."""
+"""Graceful shutdown: connected clients are served, connections are closed without a reset, the server exits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from schema.migrations import commands
 from schema.migrations.revisions import newest
 from tests.fixtures.raw_http import connected, read_response, request, send_raw
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are neither signals nor forks here")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither POSIX signals nor fork")
 
 ROOT = Path(__file__).parents[2]
 GET, POST = request("GET", "/"), request("POST", "/", b'{"some": "thing"}')
-LEAVES_WITHIN = 4
+EXIT_SECONDS = 4
 
 
 class Service:
@@ -41,11 +41,11 @@ class Service:
         assert self.process.stdout
         self.port = int(self.process.stdout.readline())
 
-    def leave(self) -> None:
+    def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
     def workers(self, count: int) -> set[int]:
-        """Who answers, once so many do."""
+        """The process ids of the workers, once `count` have answered."""
         seen: set[int] = set()
         until = time.monotonic() + 15
         while len(seen) < count and time.monotonic() < until:
@@ -70,14 +70,14 @@ def started(*arguments: str) -> Iterator[Service]:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """One that has begun to serve."""
+    """A service that serves."""
     with started("1") as service:
         service.workers(1)
         yield service
 
 
 async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
-    """Asks again and again, over one connection or always a new one, and counts how it ends."""
+    """Send requests over one connection or a new one each time, and count the outcomes."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -100,14 +100,14 @@ async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event)
 
 
 async def rush(service: Service) -> Counter[str]:
-    """What becomes of the requests of many clients, when in their midst the service is told to leave."""
+    """The outcomes of the requests of many clients while the service shuts down."""
     seen, told = Counter[str](), asyncio.Event()
     clients = [asyncio.create_task(client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
     async with asyncio.timeout(15):
-        while seen["answered"] < 200:  # noqa: ASYNC110 what is waited for tells nobody
+        while seen["answered"] < 200:  # noqa: ASYNC110 there is no event to wait for
             await asyncio.sleep(0.01)
     told.set()
-    service.leave()
+    service.terminate()
     await asyncio.wait_for(asyncio.gather(*clients), 15)
     return seen
 
@@ -127,7 +127,7 @@ def test_queued_connections_are_served(service):
     for connection in waiting:
         connection.sendall(POST)
 
-    service.leave()
+    service.terminate()
     responses = [read_response(connection.makefile("rb")) for connection in (holding, *waiting)]
 
     assert [response[0] for response in responses] == [200] * 9
@@ -140,7 +140,7 @@ def test_an_active_request_is_finished(service):
     with connected(service.port) as connection:
         connection.sendall(request("GET", "/slow"))
         time.sleep(0.1)
-        service.leave()
+        service.terminate()
         with connection.makefile("rb") as received:
             status, headers, _ = read_response(received)
             rest = received.read()
@@ -153,7 +153,7 @@ def test_an_idle_connection_is_used_once_more_or_closed_without_a_reset(service)
         for connection in (used, idle):
             connection.sendall(GET)
             read_response(connection.makefile("rb"))
-        service.leave()
+        service.terminate()
         time.sleep(0.5)
         used.sendall(GET)
         last = read_response(used.makefile("rb"))
@@ -164,7 +164,7 @@ def test_an_idle_connection_is_used_once_more_or_closed_without_a_reset(service)
 
 def test_a_websocket_is_closed_with_1012(service):
     with connect(f"ws://127.0.0.1:{service.port}/", proxy=None) as websocket:
-        service.leave()
+        service.terminate()
         with pytest.raises(ConnectionClosed) as closed:
             websocket.recv(10)
 
@@ -172,15 +172,15 @@ def test_a_websocket_is_closed_with_1012(service):
     assert closed.value.rcvd.code == 1012
 
 
-@pytest.mark.parametrize("held", [0, 20], ids=["nobody there", "idle connections"])
+@pytest.mark.parametrize("held", [0, 20], ids=["no connection", "idle connections"])
 def test_an_idle_server_exits_soon(service, held):
     idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(held)]
     started = time.monotonic()
 
-    service.leave()
+    service.terminate()
     code = service.process.wait(10)
 
-    assert time.monotonic() - started < LEAVES_WITHIN
+    assert time.monotonic() - started < EXIT_SECONDS
     assert code == 0
     for connection in idle:
         connection.close()
@@ -191,13 +191,13 @@ def test_an_idle_server_exits_soon(service, held):
     [("1", "/hang", 0), ("1", "/stick", 1), ("2", "/hang", 0), ("2", "/stick", 0)],
 )
 def test_a_blocked_event_loop_does_not_delay_the_exit(workers, path, expected):
-    """Where not even a handler of a signal is run the process is ended from outside of Python, and says so."""
+    """If not even a signal handler runs, a watchdog thread ends the process with exit code 1."""
     with started(workers, "hasty") as service:
         service.workers(int(workers))
         with connected(service.port) as connection:
             connection.sendall(request("GET", path))
             time.sleep(0.3)
-            service.leave()
+            service.terminate()
             code = service.process.wait(15)
 
     assert code == expected
@@ -210,10 +210,10 @@ def test_a_second_signal_ends_the_server_at_once(workers):
         with connected(service.port) as connection:
             connection.sendall(request("GET", "/endless"))
             time.sleep(0.3)
-            service.leave()
+            service.terminate()
             time.sleep(0.4)
             lives = service.process.poll() is None
-            service.leave()
+            service.terminate()
             code = service.process.wait(10)
 
     assert lives
@@ -226,7 +226,7 @@ def test_a_dead_worker_is_replaced_and_all_workers_exit_together():
         with pytest.raises((OSError, IndexError)):
             send_raw(service.port, request("GET", "/die"))
         after = service.workers(2)
-        service.leave()
+        service.terminate()
         code = service.process.wait(10)
 
         assert len(before) == len(after) == 2
@@ -248,7 +248,7 @@ def test_no_worker_outlives_its_supervisor():
     with started("2") as service:
         workers = service.workers(2)
         service.process.kill()
-        until = time.monotonic() + LEAVES_WITHIN
+        until = time.monotonic() + EXIT_SECONDS
         while any(alive(worker) for worker in workers) and time.monotonic() < until:
             time.sleep(0.05)
 
@@ -261,7 +261,7 @@ def test_workers_that_cannot_start_are_not_restarted():
 
 
 def alive(process: int) -> bool:
-    """Whether it runs: one that has ended and that nobody has asked after yet does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

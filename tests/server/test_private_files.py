@@ -1,4 +1,4 @@
-"""Whatever the umask, new files of the directory are their owner's alone; files that are there keep their mode."""
+"""With any umask new files are readable by their owner only; existing files keep their mode."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
 
 
 def test_a_new_database_is_private_at_every_moment(tmp_path):
-    """Another process looks all the time: what it can open once, it can read for ever."""
+    """Another process tries to open the file all the time: once opened, it can be read for ever."""
     script = (
         "import os, sys; os.umask(0); from schema.migrations.commands import migrate; from pathlib import Path\n"
         "seen = set()\n"
@@ -146,7 +146,7 @@ def test_the_mode_of_another_users_file_is_not_copied(database, tmp_path):
 
 
 def test_a_link_of_another_user_is_not_followed(database, tmp_path):
-    """A link under the name of the file that is written beside the export."""
+    """A link under the name of the temporary file of an export."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("mine")
     (tmp_path / f".users.csv.{os.getpid()}.part").symlink_to(elsewhere)

@@ -1,4 +1,4 @@
-"""What a request is depends neither on how its bytes arrive nor on what came before; reading takes linear work."""
+"""Requests do not depend on how their bytes are segmented or on earlier requests; reading takes linear work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def made_of(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def depends_on_time(outcome: Outcome) -> bool:
-    """Bytes behind a handshake are refused where they come with it; else they are the WebSocket's."""
+    """Bytes that arrive with a handshake are refused; later ones belong to the WebSocket."""
     return b"nothing may follow a WebSocket handshake" in outcome.written
 
 
@@ -152,7 +152,7 @@ GROWING: dict[str, Callable[[int], list[bytes]]] = {
 
 @pytest.mark.parametrize("growing", GROWING)
 async def test_eight_times_the_bytes_take_eight_times_the_steps(monkeypatch, growing):
-    """Steps are calls, and bytes given to the parser. A head is bounded, and a packet, for what one call does."""
+    """Steps are function calls and bytes parsed. The sizes of a head and of a packet bound the work of one call."""
     monkeypatch.setattr(httptools, "HttpRequestParser", Parser)
     harness = ProtocolHarness(http_protocol(ConnectionLimits(url=64 * 1024, head=64 * 1024)))
 

@@ -1,4 +1,4 @@
-"""On the wire, too, whatever is well-formed HTTP comes to the service, and whatever is not is told so in our words."""
+"""Well-formed HTTP reaches the application; anything else gets a problem document."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.fixtures.raw_http import request, send_raw, serving
 
 SMALLEST = b'{"first_name": "Ada", "age": 36}'
 
-pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="there is no httptools here, so uvicorn reads by h11")
+pytestmark = pytest.mark.skipif(http_protocol() == "auto", reason="without httptools uvicorn reads with h11")
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where a real server listens."""
+    """The port of a real server."""
     path = tmp_path_factory.mktemp("protocol") / "tandem.db"
     migrate(str(path))
     with serving(create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))) as port:

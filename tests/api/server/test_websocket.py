@@ -1,4 +1,4 @@
-"""What a WebSocket connection may take up, below the protocol that is spoken on it: frames, seconds, lines of log."""
+"""Limits of a WebSocket connection below its subprotocol: frames, seconds, log lines."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ BEGUN = frame(TEXT, b"{", fin=False)
 
 @pytest.fixture
 def port(database, monkeypatch) -> Iterator[int]:
-    """Where the service listens, in which nothing takes long."""
+    """The port of the service with short timeouts."""
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
     with serving(create_app(settings_for(database)), websocket=websocket_protocol(close_seconds=0.2)) as port:
         yield port
 
 
 def acknowledged(connection: socket.socket) -> socket.socket:
-    """The connection after its handshake and its `connection_init`."""
+    """Complete the handshake and `connection_init`."""
     opened(connection).sendall(INIT)
     assert read_frame(connection) == ACK
     return connection
 
 
 def send_all(connection: socket.socket, pieces: Iterable[bytes], pause: float = 0) -> None:
-    """Send as long as the other side takes it."""
+    """Send until the server closes the connection."""
     for piece in pieces:
         try:
             connection.sendall(piece)
@@ -115,7 +115,7 @@ def test_small_frames_within_the_limit_are_answered(port):
 
 def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
     class Hours:
-        """A clock by which each look is an hour later."""
+        """A clock that advances an hour with each call."""
 
         now = 0.0
 
@@ -132,7 +132,7 @@ def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
 
 
 class Transport(asyncio.Transport):
-    """Notes whether it is read from, and what is written."""
+    """Records whether reading is paused, and what is written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("192.0.2.2", 2)})
@@ -180,7 +180,7 @@ async def test_messages_are_parsed_only_as_they_are_taken():
     for _ in messages:
         taken.release()
     async with asyncio.timeout(10):
-        while len(heard) < len(messages) or not transport.reading:  # noqa: ASYNC110 what is waited for tells nobody
+        while len(heard) < len(messages) or not transport.reading:  # noqa: ASYNC110 there is no event to wait for
             await asyncio.sleep(0.01)
 
     assert waiting <= SLICE / len(text("0"))
@@ -190,7 +190,7 @@ async def test_messages_are_parsed_only_as_they_are_taken():
     await asyncio.sleep(0.01)
 
 
-# Seconds.
+# Timeouts.
 
 PINGS = text(json.dumps({"type": "ping", "payload": {"a": "x" * 5000}}))
 IDLE = {
@@ -223,7 +223,7 @@ def test_a_socket_without_an_init_ends_whatever_it_sends(port):
 
 
 def _ended(connection: socket.socket, seconds: float = 10) -> bool:
-    """Whether the other side has hung up, or does within so many seconds."""
+    """Whether the server closes the connection in time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -252,7 +252,7 @@ def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
     assert ended == [True, True, False, False]
 
 
-# Lines of the log.
+# Logging.
 
 
 @pytest.mark.parametrize(
