@@ -94,7 +94,7 @@ def at(address, key=None):
     return {"x-forwarded-for": address} | ({"authorization": key} if key else {})
 
 
-def left(response):
+def remaining(response):
     match = re.fullmatch(r'"default";r=(\d+);t=(\d+)', response.headers["ratelimit"])
     assert match
     return int(match[1]), int(match[2])
@@ -106,7 +106,7 @@ def test_an_address_is_limited(start, clock):
     responses = [http_client.get("/users") for _ in range(5)]
 
     assert [response.status_code for response in responses] == [401, 401, 401, 429, 429]
-    assert [left(response)[0] for response in responses] == [2, 1, 0, 0, 0]
+    assert [remaining(response)[0] for response in responses] == [2, 1, 0, 0, 0]
     assert {response.headers["ratelimit-policy"] for response in responses} == {POLICY % 3}
     assert [response.headers.get("retry-after") for response in responses] == [None, None, None, "60", "60"]
     assert responses[-1].json()["code"] == "RATE_LIMITED"
@@ -123,7 +123,7 @@ def test_the_limit_is_reset_after_a_minute(start, clock):
 
     assert (late.status_code, late.headers["retry-after"]) == (429, "15")
     assert again.status_code == 401
-    assert left(again) == (0, 60)
+    assert remaining(again) == (0, 60)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_mutation_costs_five(start, clock, method, path, body, points):
 
     response = http_client.request(method, path, json=body, headers=at("192.0.2.1", "good-ada-100"))
 
-    assert left(response) == (100 - points, 60)
+    assert remaining(response) == (100 - points, 60)
 
 
 def test_mutations_without_enough_points_are_not_executed(start, clock):
@@ -197,7 +197,7 @@ def test_pages_and_errors_count_by_address(start, clock, path):
     first, second = http_client.get(path), http_client.get(path)
 
     assert first.status_code in (200, 404)
-    assert left(first) == (0, 60)
+    assert remaining(first) == (0, 60)
     assert second.status_code == 429
 
 
@@ -293,8 +293,8 @@ def test_processes_share_their_counters(start, redis):
     responses = [http_client.get("/users") for http_client in (one, other, one, other)]
 
     assert [response.status_code for response in responses] == [401, 401, 401, 429]
-    assert [left(response)[0] for response in responses] == [2, 1, 0, 0]
-    assert redis.keys
+    assert [remaining(response)[0] for response in responses] == [2, 1, 0, 0]
+    assert redis.commands
 
 
 def test_without_redis_each_process_counts_alone(start, caplog):

@@ -38,7 +38,7 @@ QUERY = '{"query": "{ __typename }"}'
 
 
 @dataclass(frozen=True)
-class Kind:
+class RequestCase:
     """A kind of request: what is sent, the status of its response, and its cost."""
 
     name: str
@@ -56,81 +56,81 @@ def chunks(size: int) -> Iterator[bytes]:
 
 
 # Without a credential.
-STRANGERS = [
-    Kind("front page", "GET", "/", 200),
-    Kind("page", "GET", "/docs", 200),
-    Kind("page, HEAD", "HEAD", "/redoc", 200),
-    Kind("page, POST", "POST", "/docs", 405),
-    Kind("GraphiQL", "GET", "/graphql", 200, headers=HTML),
-    Kind("problem", "GET", "/problems/not-found", 200),
-    Kind("no such problem", "GET", "/problems/nothing", 404),
-    Kind("icon", "GET", "/favicon.ico", 200),
-    Kind("file", "GET", "/static/own/tandem.css", 200),
-    Kind("no such file", "GET", "/static/own/nothing.css", 404),
-    Kind("OpenAPI", "GET", "/openapi.json", 200),
-    Kind("unknown path", "GET", "/nothing", 404),
-    Kind("unknown path, POST", "POST", "/nothing", 404, body="{}"),
-    Kind("unknown path, any method", "BREW", "/nothing", 404),
-    Kind("trailing slash", "GET", "/users/", 404),
-    Kind("beside health", "GET", "/healthzzz", 404),
-    Kind("below health", "GET", "/health/live/x", 404),
-    Kind("health with a slash", "GET", "/health/", 404),
-    Kind("health, POST", "POST", "/health", 405),
-    Kind("health, OPTIONS", "OPTIONS", "/health/live", 405),
-    Kind("beside metrics", "GET", "/metricsfoo", 404),
-    Kind("below metrics", "GET", "/metrics/x", 404),
-    Kind("metrics", "GET", "/metrics", 401),
-    Kind("metrics, wrong token", "GET", "/metrics", 401, headers=bearer(TOKEN + "x")),
-    Kind("metrics, POST with their token", "POST", "/metrics", 405, headers=bearer(TOKEN)),
-    Kind("OPTIONS", "OPTIONS", "/users", 204),
-    Kind("OPTIONS of GraphQL", "OPTIONS", "/graphql", 204),
-    Kind("preflight", "OPTIONS", "/users", 204, headers=PREFLIGHT),
-    Kind("preflight of an unknown path", "OPTIONS", "/nothing", 204, headers=PREFLIGHT),
-    Kind("preflight of health", "OPTIONS", "/health", 204, headers=PREFLIGHT),
-    Kind("405", "DELETE", "/users", 405),
-    Kind("405 of GraphQL", "PUT", "/graphql", 405, body=QUERY, headers=JSON),
-    Kind("406", "GET", "/users", 406, headers=HTML),
-    Kind("406 of GraphQL", "POST", "/graphql", 406, body=QUERY, headers={**JSON, "accept": "text/csv"}),
-    Kind("401", "GET", "/users", 401),
-    Kind("401 of a mutation", "POST", "/users", 401, 5, body="{}", headers=JSON),
-    Kind("401 of GraphQL", "POST", "/graphql", 401, body=MUTATION, headers=JSON),
-    Kind("wrong credential", "GET", "/me", 401, headers=bearer("tdm_nothing")),
-    Kind("wrong host", "GET", "/users", 400, headers={"host": "evil.example"}),
-    Kind("wrong host of metrics", "GET", "/metrics", 400, headers={"host": "evil.example"}),
-    Kind("URL too long", "GET", f"/users?q={'x' * 9000}", 414),
+WITHOUT_CREDENTIAL = [
+    RequestCase("front page", "GET", "/", 200),
+    RequestCase("page", "GET", "/docs", 200),
+    RequestCase("page, HEAD", "HEAD", "/redoc", 200),
+    RequestCase("page, POST", "POST", "/docs", 405),
+    RequestCase("GraphiQL", "GET", "/graphql", 200, headers=HTML),
+    RequestCase("problem", "GET", "/problems/not-found", 200),
+    RequestCase("no such problem", "GET", "/problems/nothing", 404),
+    RequestCase("icon", "GET", "/favicon.ico", 200),
+    RequestCase("file", "GET", "/static/own/tandem.css", 200),
+    RequestCase("no such file", "GET", "/static/own/nothing.css", 404),
+    RequestCase("OpenAPI", "GET", "/openapi.json", 200),
+    RequestCase("unknown path", "GET", "/nothing", 404),
+    RequestCase("unknown path, POST", "POST", "/nothing", 404, body="{}"),
+    RequestCase("unknown path, any method", "BREW", "/nothing", 404),
+    RequestCase("trailing slash", "GET", "/users/", 404),
+    RequestCase("beside health", "GET", "/healthzzz", 404),
+    RequestCase("below health", "GET", "/health/live/x", 404),
+    RequestCase("health with a slash", "GET", "/health/", 404),
+    RequestCase("health, POST", "POST", "/health", 405),
+    RequestCase("health, OPTIONS", "OPTIONS", "/health/live", 405),
+    RequestCase("beside metrics", "GET", "/metricsfoo", 404),
+    RequestCase("below metrics", "GET", "/metrics/x", 404),
+    RequestCase("metrics", "GET", "/metrics", 401),
+    RequestCase("metrics, wrong token", "GET", "/metrics", 401, headers=bearer(TOKEN + "x")),
+    RequestCase("metrics, POST with their token", "POST", "/metrics", 405, headers=bearer(TOKEN)),
+    RequestCase("OPTIONS", "OPTIONS", "/users", 204),
+    RequestCase("OPTIONS of GraphQL", "OPTIONS", "/graphql", 204),
+    RequestCase("preflight", "OPTIONS", "/users", 204, headers=PREFLIGHT),
+    RequestCase("preflight of an unknown path", "OPTIONS", "/nothing", 204, headers=PREFLIGHT),
+    RequestCase("preflight of health", "OPTIONS", "/health", 204, headers=PREFLIGHT),
+    RequestCase("405", "DELETE", "/users", 405),
+    RequestCase("405 of GraphQL", "PUT", "/graphql", 405, body=QUERY, headers=JSON),
+    RequestCase("406", "GET", "/users", 406, headers=HTML),
+    RequestCase("406 of GraphQL", "POST", "/graphql", 406, body=QUERY, headers={**JSON, "accept": "text/csv"}),
+    RequestCase("401", "GET", "/users", 401),
+    RequestCase("401 of a mutation", "POST", "/users", 401, 5, body="{}", headers=JSON),
+    RequestCase("401 of GraphQL", "POST", "/graphql", 401, body=MUTATION, headers=JSON),
+    RequestCase("wrong credential", "GET", "/me", 401, headers=bearer("tdm_nothing")),
+    RequestCase("wrong host", "GET", "/users", 400, headers={"host": "evil.example"}),
+    RequestCase("wrong host of metrics", "GET", "/metrics", 400, headers={"host": "evil.example"}),
+    RequestCase("URL too long", "GET", f"/users?q={'x' * 9000}", 414),
 ]
 # With one that has a rate.
-KNOWN = [
-    Kind("read", "GET", "/users", 200),
-    Kind("not modified or not found", "GET", "/users/x", 404),
-    Kind("no such parameter", "GET", "/users?nothing=1", 422),
-    Kind("mutation", "POST", "/users", 201, 5, body='{"first_name": "Ada", "age": 36}', headers=JSON),
-    Kind("415", "POST", "/users", 415, 5, body="<a/>", headers={"content-type": "text/xml"}),
-    Kind("413", "POST", "/users", 413, 5, body=b" " * 300_000, headers=JSON),
-    Kind("413 in chunks", "POST", "/users", 413, 5, body=300_000, headers=JSON),
-    Kind("403", "GET", "/keys", 403),
-    Kind("metrics", "GET", "/metrics", 403),
-    Kind("OPTIONS", "OPTIONS", "/users", 204),
-    Kind("405", "DELETE", "/users", 405),
-    Kind("406", "GET", "/users", 406, headers=HTML),
-    Kind("page", "GET", "/docs", 200),
-    Kind("unknown path", "GET", "/nothing", 404),
-    Kind("query", "POST", "/graphql", 200, body=QUERY, headers=JSON),
-    Kind("query by GET", "GET", "/graphql?query={__typename}", 200),
-    Kind("no query", "POST", "/graphql", 400, body="{}", headers=JSON),
-    Kind("no JSON", "POST", "/graphql", 400, body="{", headers=JSON),
-    Kind("415 of GraphQL", "POST", "/graphql", 415, body=QUERY),
-    Kind("mutation of GraphQL", "POST", "/graphql", 200, 5, body=MUTATION, headers=JSON),
-    Kind("large", "POST", "/graphql", 400, cost_of_size(50_000), body=b"[" * 50_000, headers=JSON),
-    Kind("large in chunks", "POST", "/graphql", 400, cost_of_size(50_000), body=50_000, headers=JSON),
-    Kind("large at REST", "POST", "/users", 400, 4 + cost_of_size(100_000), body=b" " * 100_000, headers=JSON),
+WITH_CREDENTIAL = [
+    RequestCase("read", "GET", "/users", 200),
+    RequestCase("not modified or not found", "GET", "/users/x", 404),
+    RequestCase("no such parameter", "GET", "/users?nothing=1", 422),
+    RequestCase("mutation", "POST", "/users", 201, 5, body='{"first_name": "Ada", "age": 36}', headers=JSON),
+    RequestCase("415", "POST", "/users", 415, 5, body="<a/>", headers={"content-type": "text/xml"}),
+    RequestCase("413", "POST", "/users", 413, 5, body=b" " * 300_000, headers=JSON),
+    RequestCase("413 in chunks", "POST", "/users", 413, 5, body=300_000, headers=JSON),
+    RequestCase("403", "GET", "/keys", 403),
+    RequestCase("metrics", "GET", "/metrics", 403),
+    RequestCase("OPTIONS", "OPTIONS", "/users", 204),
+    RequestCase("405", "DELETE", "/users", 405),
+    RequestCase("406", "GET", "/users", 406, headers=HTML),
+    RequestCase("page", "GET", "/docs", 200),
+    RequestCase("unknown path", "GET", "/nothing", 404),
+    RequestCase("query", "POST", "/graphql", 200, body=QUERY, headers=JSON),
+    RequestCase("query by GET", "GET", "/graphql?query={__typename}", 200),
+    RequestCase("no query", "POST", "/graphql", 400, body="{}", headers=JSON),
+    RequestCase("no JSON", "POST", "/graphql", 400, body="{", headers=JSON),
+    RequestCase("415 of GraphQL", "POST", "/graphql", 415, body=QUERY),
+    RequestCase("mutation of GraphQL", "POST", "/graphql", 200, 5, body=MUTATION, headers=JSON),
+    RequestCase("large", "POST", "/graphql", 400, cost_of_size(50_000), body=b"[" * 50_000, headers=JSON),
+    RequestCase("large in chunks", "POST", "/graphql", 400, cost_of_size(50_000), body=50_000, headers=JSON),
+    RequestCase("large at REST", "POST", "/users", 400, 4 + cost_of_size(100_000), body=b" " * 100_000, headers=JSON),
 ]
 FREE = [
-    Kind("health", "GET", "/health", 200),
-    Kind("health, HEAD", "HEAD", "/health/live", 200),
-    Kind("health, ready", "GET", "/health/ready", 200),
-    Kind("health under any name", "GET", "/health", 200, headers={"host": "evil.example"}),
-    Kind("metrics", "GET", "/metrics", 200, headers=bearer(TOKEN)),
+    RequestCase("health", "GET", "/health", 200),
+    RequestCase("health, HEAD", "HEAD", "/health/live", 200),
+    RequestCase("health, ready", "GET", "/health/ready", 200),
+    RequestCase("health under any name", "GET", "/health", 200, headers={"host": "evil.example"}),
+    RequestCase("metrics", "GET", "/metrics", 200, headers=bearer(TOKEN)),
 ]
 
 
@@ -142,9 +142,9 @@ class Caller:
     address: str
     credential: Mapping[str, str] = field(default_factory=dict)
 
-    def ask(self, kind: Kind) -> Response:
-        body = chunks(kind.body) if isinstance(kind.body, int) else kind.body
-        return self.http_client.request(kind.method, kind.path, headers={**self.headers, **kind.headers}, content=body)
+    def send(self, case: RequestCase) -> Response:
+        body = chunks(case.body) if isinstance(case.body, int) else case.body
+        return self.http_client.request(case.method, case.path, headers={**self.headers, **case.headers}, content=body)
 
     def get(self, path: str, **more: str) -> Response:
         return self.http_client.get(path, headers={**self.headers, **more})
@@ -162,7 +162,7 @@ def database(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def services(database: Path) -> Iterator[Services]:
     """The service in production behind a proxy, with a rate for each address."""
-    usual = {
+    environment = {
         "TANDEM_TRUSTED_PROXIES": "1",
         "TANDEM_ALLOWED_HOSTS": "127.0.0.1,testserver",
         "TANDEM_CORS_ORIGINS": ORIGIN,
@@ -172,7 +172,7 @@ def services(database: Path) -> Iterator[Services]:
 
         @cache
         def service(rate: int) -> TestClient:
-            app = create_app(production(database, TANDEM_RATE=str(rate), **usual))
+            app = create_app(production(database, TANDEM_RATE=str(rate), **environment))
             return stack.enter_context(TestClient(app, base_url=BASE))
 
         yield service
@@ -189,7 +189,7 @@ def caller(services: Services, addresses: Iterator[str]) -> Caller:
 
 
 @pytest.fixture
-def poor(services: Services, addresses: Iterator[str]) -> Caller:
+def caller_with_one_point(services: Services, addresses: Iterator[str]) -> Caller:
     """A caller with a single point."""
     return Caller(services(1), next(addresses))
 
@@ -203,106 +203,106 @@ def editor(caller: Caller, database: Path) -> Caller:
 
 
 @pytest.fixture
-def spent(poor: Caller) -> Caller:
+def exhausted(caller_with_one_point: Caller) -> Caller:
     """A caller whose address has no points left."""
-    assert [poor.get("/nothing").status_code for _ in range(2)] == [404, 429]
-    return poor
+    assert [caller_with_one_point.get("/nothing").status_code for _ in range(2)] == [404, 429]
+    return caller_with_one_point
 
 
-def left(response: Response) -> int:
-    found = re.fullmatch(r'"default";r=(\d+);t=\d+', response.headers["ratelimit"])
-    assert found, "the answer does not say what is left"
-    return int(found[1])
+def remaining(response: Response) -> int:
+    match = re.fullmatch(r'"default";r=(\d+);t=\d+', response.headers["ratelimit"])
+    assert match, "the answer does not say what is left"
+    return int(match[1])
 
 
-@pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
-def test_a_request_without_a_credential_costs_its_address(caller, kind):
-    response = caller.ask(kind)
+@pytest.mark.parametrize("case", WITHOUT_CREDENTIAL, ids=lambda case: case.name)
+def test_a_request_without_a_credential_costs_its_address(caller, case):
+    response = caller.send(case)
 
-    assert response.status_code == kind.status
-    assert left(response) == RATE - kind.points
-    assert left(caller.get("/nothing")) == RATE - kind.points - 1
+    assert response.status_code == case.status
+    assert remaining(response) == RATE - case.points
+    assert remaining(caller.get("/nothing")) == RATE - case.points - 1
 
 
-@pytest.mark.parametrize("kind", STRANGERS, ids=lambda kind: kind.name)
-def test_a_request_without_points_is_refused(poor, kind):
+@pytest.mark.parametrize("case", WITHOUT_CREDENTIAL, ids=lambda case: case.name)
+def test_a_request_without_points_is_refused(caller_with_one_point, case):
     """Also if the request itself exceeds the rate."""
-    responses = [poor.ask(kind) for _ in range(3)]
+    responses = [caller_with_one_point.send(case) for _ in range(3)]
 
-    assert [response.status_code for response in responses] == [kind.status if kind.points == 1 else 429, 429, 429]
-    assert {left(response) for response in responses} == {0}
+    assert [response.status_code for response in responses] == [case.status if case.points == 1 else 429, 429, 429]
+    assert {remaining(response) for response in responses} == {0}
     assert responses[2].headers["retry-after"]
-    if kind.method != "HEAD":
+    if case.method != "HEAD":
         assert "RATE_LIMITED" in responses[2].text
 
 
-@pytest.mark.parametrize("kind", KNOWN, ids=lambda kind: kind.name)
-def test_a_request_with_a_credential_costs_its_own_rate(editor, kind):
-    before = left(editor.get("/users"))
+@pytest.mark.parametrize("case", WITH_CREDENTIAL, ids=lambda case: case.name)
+def test_a_request_with_a_credential_costs_its_own_rate(editor, case):
+    before = remaining(editor.get("/users"))
 
-    response = editor.ask(kind)
+    response = editor.send(case)
 
-    assert response.status_code == kind.status
-    assert left(response) == before - kind.points
+    assert response.status_code == case.status
+    assert remaining(response) == before - case.points
     editor.credential = {}
-    assert left(editor.get("/nothing")) == RATE - 1
+    assert remaining(editor.get("/nothing")) == RATE - 1
 
 
 def test_a_credential_without_a_rate_is_charged_nowhere(caller, database):
     caller.credential = bearer(key(database, "editor"))
     caller.get("/users")
 
-    responses = [caller.ask(kind) for kind in KNOWN]
+    responses = [caller.send(case) for case in WITH_CREDENTIAL]
 
-    assert [response.status_code for response in responses] == [kind.status for kind in KNOWN]
+    assert [response.status_code for response in responses] == [case.status for case in WITH_CREDENTIAL]
     assert not any("ratelimit" in response.headers for response in responses)
     caller.credential = {}
-    assert left(caller.get("/nothing")) == RATE - 1
+    assert remaining(caller.get("/nothing")) == RATE - 1
 
 
-@pytest.mark.parametrize("kind", FREE, ids=lambda kind: kind.name)
-def test_exactly_these_requests_are_free(spent, kind):
-    responses = [spent.ask(kind) for _ in range(3)]
+@pytest.mark.parametrize("case", FREE, ids=lambda case: case.name)
+def test_exactly_these_requests_are_free(exhausted, case):
+    responses = [exhausted.send(case) for _ in range(3)]
 
-    assert [response.status_code for response in responses] == [kind.status] * 3
+    assert [response.status_code for response in responses] == [case.status] * 3
     assert "ratelimit" not in responses[0].headers
 
 
 def test_a_handshake_costs_a_point_and_has_rate_limit_headers(caller):
     with caller.http_client.websocket_connect("/graphql", subprotocols=[PROTOCOL], headers=caller.headers) as session:
-        told = dict(session.extra_headers or [])
-        after = left(caller.get("/nothing"))
+        headers = dict(session.extra_headers or [])
+        after = remaining(caller.get("/nothing"))
 
-    assert told[b"ratelimit"].startswith(b'"default";r=%d;' % (RATE - 1))
+    assert headers[b"ratelimit"].startswith(b'"default";r=%d;' % (RATE - 1))
     assert after == RATE - 2
 
 
-def test_no_page_is_read_for_an_exhausted_address(spent, monkeypatch):
-    monkeypatch.setattr("api.pages.routes._page", lambda *given, **more: pytest.fail("a page was read"))
+def test_no_page_is_read_for_an_exhausted_address(exhausted, monkeypatch):
+    monkeypatch.setattr("api.pages.routes._page", lambda *args, **more: pytest.fail("a page was read"))
 
-    assert spent.get("/docs").status_code == 429
+    assert exhausted.get("/docs").status_code == 429
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/users"])
-def test_guesses_are_not_checked_beyond_the_limit(spent, monkeypatch, path):
+def test_guesses_are_not_checked_beyond_the_limit(exhausted, monkeypatch, path):
     monkeypatch.setattr(
-        "api.auth.credential_cache.CredentialCache.examined", lambda *given: pytest.fail("a credential was checked")
+        "api.auth.credential_cache.CredentialCache.examined", lambda *args: pytest.fail("a credential was checked")
     )
 
-    assert spent.get(path, **bearer("another")).status_code == 429
+    assert exhausted.get(path, **bearer("another")).status_code == 429
 
 
-def test_a_known_credential_is_answered_from_an_exhausted_address(spent, database):
-    elsewhere = Caller(spent.http_client, "198.51.100.1", bearer(key(database, "reader")))
+def test_a_known_credential_is_answered_from_an_exhausted_address(exhausted, database):
+    elsewhere = Caller(exhausted.http_client, "198.51.100.1", bearer(key(database, "reader")))
     elsewhere.get("/users")
 
-    responses = [spent.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
+    responses = [exhausted.get(path, **elsewhere.credential) for path in ("/users", "/docs", "/nothing")]
 
     assert [response.status_code for response in responses] == [200, 200, 404]
 
 
-def test_the_refusal_is_a_problem_document(spent):
-    response = spent.http_client.options("/users", headers=spent.headers)
+def test_the_refusal_is_a_problem_document(exhausted):
+    response = exhausted.http_client.options("/users", headers=exhausted.headers)
 
     assert response.status_code == 429
     assert response.headers["content-type"] == "application/problem+json"

@@ -76,13 +76,13 @@ def service() -> Iterator[Service]:
         yield service
 
 
-async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event) -> None:
+async def client(port: int, kept: bool, seen: Counter[str], stopping: asyncio.Event) -> None:
     """Send requests over one connection or a new one each time, and count the outcomes."""
     while True:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
-            if told.is_set():
+            if stopping.is_set():
                 return
             raise
         try:
@@ -101,12 +101,12 @@ async def client(port: int, kept: bool, seen: Counter[str], told: asyncio.Event)
 
 async def rush(service: Service) -> Counter[str]:
     """The outcomes of the requests of many clients while the service shuts down."""
-    seen, told = Counter[str](), asyncio.Event()
-    clients = [asyncio.create_task(client(service.port, n % 2 == 0, seen, told)) for n in range(32)]
+    seen, stopping = Counter[str](), asyncio.Event()
+    clients = [asyncio.create_task(client(service.port, n % 2 == 0, seen, stopping)) for n in range(32)]
     async with asyncio.timeout(15):
         while seen["answered"] < 200:  # noqa: ASYNC110 there is no event to wait for
             await asyncio.sleep(0.01)
-    told.set()
+    stopping.set()
     service.terminate()
     await asyncio.wait_for(asyncio.gather(*clients), 15)
     return seen

@@ -43,8 +43,8 @@ def modes(folder):
 
 
 def is_private(folder):
-    found = modes(folder)
-    return found and all(mode == (0o700 if (folder / name).is_dir() else 0o600) for name, mode in found.items())
+    by_name = modes(folder)
+    return by_name and all(mode == (0o700 if (folder / name).is_dir() else 0o600) for name, mode in by_name.items())
 
 
 async def test_a_new_database_and_its_log_are_private(umask, tmp_path):

@@ -38,9 +38,9 @@ def test_an_unknown_method_is_not_allowed(port, method):
 
 
 def test_requests_may_be_pipelined(port):
-    asked = [request("POST", "/users", SMALLEST), request("FOO", "/me"), request("GET", "/users?limit=1")]
+    requests = [request("POST", "/users", SMALLEST), request("FOO", "/me"), request("GET", "/users?limit=1")]
 
-    together, apart = send_raw(port, asked[0] + asked[2], responses=2), send_raw(port, *asked, responses=3)
+    together, apart = send_raw(port, requests[0] + requests[2], responses=2), send_raw(port, *requests, responses=3)
 
     assert [status for status, _, _ in together] == [201, 200]
     assert [status for status, _, _ in apart] == [201, 405, 200]

@@ -109,7 +109,7 @@ def test_small_frames_within_the_limit_are_answered(port):
 
     assert frames.count((PONG, b"x")) == 50
     assert frames.count((PONG, b"y")) == 40
-    assert [found for found in frames if found and found[0] == TEXT] == [(TEXT, b'{"type":"pong"}')]
+    assert [read for read in frames if read and read[0] == TEXT] == [(TEXT, b'{"type":"pong"}')]
     assert close_code(end) == 1000
 
 
