@@ -52,7 +52,7 @@ class Directory:
         self.feed = ChangeFeed()
         self.idempotency_keys: set[tuple[str, str]] = set()
         self.inline_reads, self.reads, self.writes = trips = (
-            QueryTimings("glance"),
+            QueryTimings("inline"),
             QueryTimings("read"),
             QueryTimings("write"),
         )

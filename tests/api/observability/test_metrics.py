@@ -164,7 +164,7 @@ def test_database_caches_and_event_loop_are_measured(served):
     def of(name, **labels):
         return values[name, frozenset(labels.items())]
 
-    assert of("tandem_database_trip_seconds_count", kind="glance") == 3
+    assert of("tandem_database_trip_seconds_count", kind="inline") == 3
     assert of("tandem_database_trip_seconds_count", kind="read") == 0
     assert of("tandem_database_trip_seconds_count", kind="write") == 1
     assert of("tandem_database_group_size_count") == of("tandem_database_group_size_sum") == 1
@@ -257,7 +257,7 @@ def test_dashboard_and_page_name_existing_metrics(served):
     texts = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     assert len(texts) > 10
 
-    for text in [*texts, (ROOT / "docs" / "watching.md").read_text()]:
+    for text in [*texts, (ROOT / "docs" / "monitoring.md").read_text()]:
         named = set(re.findall(r"\b(?:tandem|process|python_gc)_[a-z_]+[a-z]\b", text))
 
         assert named <= known, named - known

@@ -110,7 +110,7 @@ def test_a_request_and_its_trips_are_spans_of_the_callers_trace(traced, spans):
     answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
     read, request = spans.get_finished_spans()
-    assert (read.name, request.name) == ("database glance", "listUsers")
+    assert (read.name, request.name) == ("database inline", "listUsers")
     assert {format(span.context.trace_id, "032x") for span in (read, request)} == {TRACE}
     assert (format(request.parent.span_id, "016x"), read.parent.span_id) == (SPAN, request.context.span_id)
     assert request.context.trace_state.get("vendor") == "x"
@@ -153,7 +153,7 @@ def test_both_may_be_wanted_at_once(traced, spans):
     answer = traced.get("/users", headers={"prefer": "server-timing"})
 
     assert 'desc="1 round trip"' in answer.headers["server-timing"]
-    assert [span.name for span in spans.get_finished_spans()] == ["database glance", "listUsers"]
+    assert [span.name for span in spans.get_finished_spans()] == ["database inline", "listUsers"]
 
 
 def test_tracing_is_off_unless_asked_for(http_client, spans):
