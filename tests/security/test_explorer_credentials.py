@@ -1,4 +1,4 @@
-"""The explorers have a field for a credential, send it along, and keep it in memory alone."""
+"""The explorers send the credential that is typed in, and keep it in memory only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from api.app import create_app
 from api.pages.assets import is_installed
-from tests.browser.test_explorers import CHROMIUM, QUIETLY
+from tests.browser.test_explorers import BROWSER_ARGUMENTS, CHROMIUM
 from tests.fixtures import access_table
 from tests.fixtures.credentials import key, production
 
@@ -26,22 +26,22 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def house(template, tmp_path_factory):
+def database(template, tmp_path_factory):
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("authorize") / "tandem.db"))
     access_table.furnish(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def made(house):
-    """A key."""
-    return key(house, "admin")
+def api_key(database):
+    """An API key of an administrator."""
+    return key(database, "admin")
 
 
 @pytest.fixture(scope="module")
-def base(house, made):
-    """A real server in production."""
-    config = uvicorn.Config(create_app(production(house)), lifespan="on", log_level="error", access_log=False)
+def base(database, api_key):
+    """The address of a server in production."""
+    config = uvicorn.Config(create_app(production(database)), lifespan="on", log_level="error", access_log=False)
     server = uvicorn.Server(config)
     with contextlib.closing(socket.socket()) as listening:
         listening.bind(("127.0.0.1", 0))
@@ -55,25 +55,25 @@ def base(house, made):
 
 
 @pytest.fixture
-def page(made):
+def page(api_key):
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=BROWSER_ARGUMENTS)
         yield browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
         browser.close()
 
 
-def kept(page):
-    """All that the browser keeps of this server."""
+def stored(page):
+    """Return everything that the browser stores for this server."""
     stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, history.state])")
     return f"{stored} {page.url} {page.context.cookies()}"
 
 
-def test_graphiql_sends_the_credential_and_keeps_it_nowhere(page, base, made):
+def test_graphiql_sends_the_credential_and_does_not_store_it(page, base, api_key):
     page.goto(f"{base}/graphql")
     editor = page.locator("#graphiql .graphiql-query-editor")
     expect(editor).to_be_visible()
 
-    page.get_by_label("API key or token").fill(made)
+    page.get_by_label("API key or token").fill(api_key)
     page.get_by_role("button", name="Authorize").click()
     expect(page.locator("#authorized")).to_have_text("Sent with each request until this page is closed.")
     expect(editor).to_be_visible()
@@ -81,20 +81,20 @@ def test_graphiql_sends_the_credential_and_keeps_it_nowhere(page, base, made):
 
     expect(page.locator("#graphiql .result-window")).to_contain_text("McAda")
     assert page.get_by_label("API key or token").input_value() == ""
-    page.wait_for_timeout(1000)  # GraphiQL writes down its tabs a moment later
-    assert made not in kept(page)
-    assert made.split("_", 2)[2] not in kept(page)
+    page.wait_for_timeout(1000)  # GraphiQL stores its tabs a moment later
+    assert api_key not in stored(page)
+    assert api_key.split("_", 2)[2] not in stored(page)
     page.reload()
     expect(editor).to_be_visible()
     page.get_by_role("button", name="Execute query").click()
     expect(page.locator("#graphiql .result-window")).to_contain_text("UNAUTHENTICATED")
 
 
-def test_swagger_ui_sends_the_credential_and_keeps_it_nowhere(page, base, made):
+def test_swagger_ui_sends_the_credential_and_does_not_store_it(page, base, api_key):
     page.goto(f"{base}/docs")
 
     page.locator("#swagger .btn.authorize").first.click()
-    page.locator("#swagger .auth-container input").fill(made)
+    page.locator("#swagger .auth-container input").fill(api_key)
     page.locator("#swagger .auth-btn-wrapper .authorize").click()
     page.locator("#swagger .auth-btn-wrapper .btn-done").click()
     operation = page.locator("#operations-users-getMe")
@@ -102,6 +102,6 @@ def test_swagger_ui_sends_the_credential_and_keeps_it_nowhere(page, base, made):
     with page.expect_request(f"{base}/me") as sent:
         operation.locator(".execute").click()
 
-    assert sent.value.headers["authorization"] == f"Bearer {made}"
+    assert sent.value.headers["authorization"] == f"Bearer {api_key}"
     expect(operation.locator(".responses-table.live-responses-table .response-col_status").last).to_contain_text("404")
-    assert made not in kept(page)
+    assert api_key not in stored(page)

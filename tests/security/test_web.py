@@ -1,5 +1,4 @@
-"""Browsers, proxies and strangers: what every answer says, which names are answered to, whose pages are let in, whose
-address is believed, and that no page of another site can change anything."""
+"""Browsers and proxies: security headers, allowed hosts, CORS, forwarded addresses, and requests of other sites."""
 
 from __future__ import annotations
 
@@ -23,32 +22,37 @@ from tests.fixtures.in_process import in_process_app
 pytestmark = pytest.mark.sqlite
 
 APP = "https://app.example.org"
-ONES = ("x-content-type-options", "referrer-policy", "content-security-policy", "cross-origin-resource-policy")
+SECURITY_HEADERS = (
+    "x-content-type-options",
+    "referrer-policy",
+    "content-security-policy",
+    "cross-origin-resource-policy",
+)
 
 
-def opened(stack, database, authenticate=None, *, production=True, base=BASE, **more):
-    """A service with settings of one's own; who asks is the administrator."""
+def open_service(stack, database, authenticate=None, *, production=True, base=BASE, **more):
+    """Start a service with these settings; every request is made by the administrator."""
     env = {"TANDEM_ENV": "production" if production else "development", "DATABASE_URL": f"sqlite:///{database}"}
 
-    async def anybody(scope):
+    async def as_admin(scope):
         return ADMIN
 
-    app = create_app(read({**env, "TANDEM_RATE": "0", **more}), authenticate or anybody)
+    app = create_app(read({**env, "TANDEM_RATE": "0", **more}), authenticate or as_admin)
     return stack.enter_context(TestClient(app, base_url=base, client=HERE))
 
 
 @pytest.fixture
-def start(database):
-    """A service of the test's own."""
+def start_service(database):
+    """Start a service for one test."""
     with ExitStack() as stack:
-        yield partial(opened, stack, database)
+        yield partial(open_service, stack, database)
 
 
 @pytest.fixture(scope="module")
-def share(template):
-    """A service for tests that change nothing: one for all who want the same settings."""
+def shared(template):
+    """Start a service for tests that change nothing; tests with the same settings share it."""
     with ExitStack() as stack:
-        yield cache(partial(opened, stack, template))
+        yield cache(partial(open_service, stack, template))
 
 
 ANSWERS = [
@@ -85,28 +89,26 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("method, path, status, headers", ANSWERS, ids=lambda it: str(it)[:30])
-def test_every_answer_has_the_headers_that_keep_browsers_in_check(http_client, method, path, status, headers):
-    answer = http_client.request(method, path, headers=headers)
+def test_every_response_has_the_security_headers(http_client, method, path, status, headers):
+    response = http_client.request(method, path, headers=headers)
 
-    given = answer.headers
-    assert answer.status_code == status
-    assert {name: len(given.get_list(name)) for name in (*ONES, "x-request-id", "cache-control")} == dict.fromkeys(
-        (*ONES, "x-request-id", "cache-control"), 1
-    )
-    assert given["x-content-type-options"] == "nosniff"
-    assert "default-src 'none'" in given["content-security-policy"]
-    assert "frame-ancestors 'none'" in given["content-security-policy"]
-    assert "server" not in given
-    assert "set-cookie" not in given
+    sent, names = response.headers, (*SECURITY_HEADERS, "x-request-id", "cache-control")
+    assert response.status_code == status
+    assert {name: len(sent.get_list(name)) for name in names} == dict.fromkeys(names, 1)
+    assert sent["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in sent["content-security-policy"]
+    assert "frame-ancestors 'none'" in sent["content-security-policy"]
+    assert "server" not in sent
+    assert "set-cookie" not in sent
 
 
 @pytest.mark.parametrize(
     "method, path, status, headers", [it for it in ANSWERS if it[2] >= 400], ids=lambda it: str(it)[:30]
 )
-def test_what_was_refused_is_not_kept(http_client, method, path, status, headers):
-    answer = http_client.request(method, path, headers=headers)
+def test_an_error_response_is_not_stored(http_client, method, path, status, headers):
+    response = http_client.request(method, path, headers=headers)
 
-    assert "no-store" in answer.headers["cache-control"]
+    assert "no-store" in response.headers["cache-control"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_what_was_refused_is_not_kept(http_client, method, path, status, headers
         ("/health", "no-store"),
     ],
 )
-def test_what_is_answered_is_kept_by_nobody_without_asking(http_client, path, kept):
+def test_responses_are_private_and_revalidated(http_client, path, kept):
     assert http_client.get(path).headers["cache-control"] == kept
 
 
@@ -134,12 +136,12 @@ def test_what_is_answered_is_kept_by_nobody_without_asking(http_client, path, ke
     ],
 )
 @pytest.mark.parametrize("path", ["/users", "/nothing", "/docs", "/graphql?query={__typename}"])
-def test_browsers_that_came_by_https_stay_with_it(share, production, base, headers, secure, path):
-    http_client = share(production=production, base=base, TANDEM_TRUSTED_PROXIES="127.0.0.1")
+def test_https_responses_send_hsts(shared, production, base, headers, secure, path):
+    http_client = shared(production=production, base=base, TANDEM_TRUSTED_PROXIES="127.0.0.1")
 
-    answer = http_client.get(path, headers=headers)
+    response = http_client.get(path, headers=headers)
 
-    assert ("strict-transport-security" in answer.headers) is secure
+    assert ("strict-transport-security" in response.headers) is secure
 
 
 @pytest.mark.parametrize(
@@ -167,41 +169,41 @@ def test_browsers_that_came_by_https_stay_with_it(share, production, base, heade
     ],
 )
 @pytest.mark.parametrize("path", ["/users", "/graphql?query={__typename}", "/docs", "/nothing"])
-def test_only_the_names_that_are_listed_are_answered_to(share, host, let_in, path):
-    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org,*.team.example,[::1]")
+def test_only_listed_hosts_are_served(shared, host, let_in, path):
+    http_client = shared(TANDEM_ALLOWED_HOSTS="tandem.example.org,*.team.example,[::1]")
 
     for _ in range(2):
-        answer = http_client.get(path, headers={"host": host})
+        response = http_client.get(path, headers={"host": host})
 
-        assert (answer.status_code != 400) is let_in
-        assert let_in or "BAD_REQUEST" in answer.text
+        assert (response.status_code != 400) is let_in
+        assert let_in or "BAD_REQUEST" in response.text
 
 
 @pytest.mark.parametrize("host", ["", "a b", "[::::]", "[1.2.3.4]", "a.example:99999", "a.example:x", "u@a.example"])
 @pytest.mark.parametrize("path", ["/users", "/health", "/docs"])
-def test_what_names_no_host_is_refused_though_any_name_is_allowed(share, host, path):
-    answer = share().get(path, headers={"host": host})
+def test_an_invalid_host_is_refused_even_if_all_are_allowed(shared, host, path):
+    response = shared().get(path, headers={"host": host})
 
-    assert answer.status_code == 400
-    assert "header Host" in answer.text
+    assert response.status_code == 400
+    assert "header Host" in response.text
 
 
-def test_checks_of_health_come_under_any_name(share):
-    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+def test_health_checks_work_with_any_host(shared):
+    http_client = shared(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
     assert http_client.get("/health/live", headers={"host": "10.0.0.7:8000"}).status_code == 200
 
 
-def test_a_foreign_name_is_refused_in_the_words_of_graphql_at_its_door(share):
-    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+def test_an_unlisted_host_is_a_graphql_error_at_graphql(shared):
+    http_client = shared(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
-    answer = http_client.post("/graphql", json={"query": "{ __typename }"}, headers={"host": "evil.example"})
+    response = http_client.post("/graphql", json={"query": "{ __typename }"}, headers={"host": "evil.example"})
 
-    assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
 
-def test_a_websocket_under_a_foreign_name_is_none(share):
-    http_client = share(TANDEM_ALLOWED_HOSTS="tandem.example.org")
+def test_a_websocket_with_an_unlisted_host_is_refused(shared):
+    http_client = shared(TANDEM_ALLOWED_HOSTS="tandem.example.org")
 
     opening = http_client.websocket_connect("/graphql", headers={"host": "evil.example"})
     with pytest.raises(WebSocketDenialResponse) as refused, opening:
@@ -217,7 +219,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.
 @pytest.mark.parametrize(
     "trusted, peer, sent, client",
     [
-        # By networks: from the right, past those that are trusted.
+        # By network: from the right, past the trusted ones.
         (NETWORKS, "10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
         (NETWORKS, "10.0.0.1", ["6.6.6.6, 192.0.2.1"], "192.0.2.1"),
         (NETWORKS, "10.0.0.1", ["6.6.6.6, 192.0.2.1, 10.0.0.2"], "192.0.2.1"),
@@ -231,17 +233,17 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.
         (NETWORKS, "10.0.0.1", ["::ffff:192.0.2.1"], "192.0.2.1"),
         (NETWORKS, "::ffff:10.0.0.1", ["192.0.2.1"], "192.0.2.1"),
         (NETWORKS, "fd00::1", ["192.0.2.1, fd00::2"], "192.0.2.1"),
-        # What nobody can read ends the walk.
+        # An unreadable address ends the search.
         (NETWORKS, "10.0.0.1", ["192.0.2.1, unknown"], "10.0.0.1"),
         (NETWORKS, "10.0.0.1", ["192.0.2.1, <script>, 10.0.0.2"], "10.0.0.2"),
         (NETWORKS, "10.0.0.1", [""], "10.0.0.1"),
         (NETWORKS, "10.0.0.1", [], "10.0.0.1"),
         (NETWORKS, "10.0.0.1", ["192.0.2.1,"], "10.0.0.1"),
         (NETWORKS, "10.0.0.1", ["010.0.0.9"], "10.0.0.1"),
-        # Who is not trusted is not believed.
+        # An untrusted peer is ignored.
         (NETWORKS, "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
         (NETWORKS, "testclient", ["192.0.2.1"], "testclient"),
-        # By number: what the outermost of so many saw.
+        # By number: the peer of the outermost of so many proxies.
         (1, "203.0.113.9", ["192.0.2.1"], "192.0.2.1"),
         (1, "203.0.113.9", ["127.0.0.1, 6.6.6.6, 192.0.2.1"], "192.0.2.1"),
         (1, "203.0.113.9", ["127.0.0.1", "192.0.2.1"], "192.0.2.1"),
@@ -252,7 +254,7 @@ NETWORKS = [ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("127.0.
         ((), "203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
     ],
 )  # fmt: skip
-def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
+def test_the_client_address_comes_from_trusted_proxies(trusted, peer, sent, client):
     scope = {
         "type": "http",
         "scheme": "http",
@@ -279,7 +281,7 @@ def test_a_client_is_where_trusted_hops_say(trusted, peer, sent, client):
         ("203.0.113.9", ["https"], "http"),
     ],
 )
-def test_a_scheme_is_what_the_nearest_trusted_hop_says(peer, sent, scheme):
+def test_the_scheme_comes_from_the_nearest_trusted_proxy(peer, sent, scheme):
     forwarded = [(b"x-forwarded-proto", value.encode()) for value in sent]
     scope = {"type": "http", "scheme": "http", "client": (peer, 1), "headers": forwarded}
 
@@ -290,8 +292,8 @@ def test_a_scheme_is_what_the_nearest_trusted_hop_says(peer, sent, scheme):
     assert scope["scheme"] == scheme
 
 
-def cors(answer):
-    return {name for name in answer.headers if name.startswith("access-control")}
+def cors(response):
+    return {name for name in response.headers if name.startswith("access-control")}
 
 
 @pytest.mark.parametrize(
@@ -320,58 +322,58 @@ def cors(answer):
     ],
     ids=lambda it: str(it)[:30],
 )
-def test_only_pages_of_listed_origins_may_read_an_answer(share, origin, let_in, path, headers):
-    http_client = share(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
+def test_only_listed_origins_may_read_a_response(shared, origin, let_in, path, headers):
+    http_client = shared(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
 
-    answer = http_client.get(path, headers={"origin": origin, **headers})
+    response = http_client.get(path, headers={"origin": origin, **headers})
 
-    assert "Origin" in answer.headers["vary"]
-    assert answer.headers.get("access-control-allow-origin") == (origin if let_in else None)
-    assert "access-control-allow-credentials" not in answer.headers
+    assert "Origin" in response.headers["vary"]
+    assert response.headers.get("access-control-allow-origin") == (origin if let_in else None)
+    assert "access-control-allow-credentials" not in response.headers
     if let_in:
-        shown = answer.headers["access-control-expose-headers"].split(", ")
+        shown = response.headers["access-control-expose-headers"].split(", ")
         assert {"ETag", "Location", "Link", "Retry-After", "RateLimit", "X-Request-ID"} <= {*shown}
 
 
-def test_a_preflight_is_answered_before_anybody_is_asked_who_they_are(start):
+def test_a_preflight_needs_no_credential(start_service):
     asked = []
 
     async def authenticate(scope):
         asked.append(scope["path"])
         return ADMIN
 
-    http_client = start(authenticate, TANDEM_CORS_ORIGINS=APP)
+    http_client = start_service(authenticate, TANDEM_CORS_ORIGINS=APP)
     headers = {"origin": APP, "access-control-request-method": "PATCH", "access-control-request-headers": "if-match"}
 
-    answer = http_client.options("/users/some", headers=headers)
+    response = http_client.options("/users/some", headers=headers)
 
-    assert answer.status_code == 204
-    assert answer.headers["access-control-allow-origin"] == APP
-    assert "PATCH" in answer.headers["access-control-allow-methods"]
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-origin"] == APP
+    assert "PATCH" in response.headers["access-control-allow-methods"]
     assert {"Authorization", "Content-Type", "If-Match", "Idempotency-Key"} <= {
-        *answer.headers["access-control-allow-headers"].split(", ")
+        *response.headers["access-control-allow-headers"].split(", ")
     }
-    assert "Origin" in answer.headers["vary"]
+    assert "Origin" in response.headers["vary"]
     assert asked == []
 
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {}])
-def test_a_preflight_of_a_foreign_origin_hears_nothing_of_the_kind(share, headers):
-    http_client = share(TANDEM_CORS_ORIGINS=APP)
+def test_a_preflight_of_an_unlisted_origin_is_not_allowed(shared, headers):
+    http_client = shared(TANDEM_CORS_ORIGINS=APP)
 
-    answer = http_client.options("/users", headers={"access-control-request-method": "POST", **headers})
+    response = http_client.options("/users", headers={"access-control-request-method": "POST", **headers})
 
-    assert cors(answer) == set()
-    assert answer.headers["allow"]
+    assert cors(response) == set()
+    assert response.headers["allow"]
 
 
-def test_without_a_list_no_page_of_another_site_is_let_in(share):
-    http_client = share()
+def test_without_listed_origins_there_is_no_cors(shared):
+    http_client = shared()
 
-    answer = http_client.get("/users", headers={"origin": APP})
+    response = http_client.get("/users", headers={"origin": APP})
 
-    assert cors(answer) == set()
-    assert "Origin" not in answer.headers["vary"]
+    assert cors(response) == set()
+    assert "Origin" not in response.headers["vary"]
 
 
 MUTATION = 'mutation { createUser(input: {firstName: "Eve", age: 1}) { user { id } } }'
@@ -384,13 +386,13 @@ TRICKS = ["text/plain; application/json", "text/plain, application/json", "appli
 @pytest.mark.parametrize("media", [*SIMPLE, *TRICKS])
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
 @pytest.mark.parametrize("production", [True, False])
-def test_what_a_form_can_send_changes_nothing(share, production, path, body, media):
-    http_client = share(production=production)
+def test_a_form_of_another_site_changes_nothing(shared, production, path, body, media):
+    http_client = shared(production=production)
     headers = {} if media is None else {"content-type": media}
 
-    answer = http_client.post(path, content=body.encode(), headers=headers)
+    response = http_client.post(path, content=body.encode(), headers=headers)
 
-    assert answer.status_code == 415
+    assert response.status_code == 415
     assert http_client.get("/users").json()["items"] == []
 
 
@@ -404,19 +406,19 @@ def test_what_a_form_can_send_changes_nothing(share, production, path, body, med
         ("GET", "/users?_method=DELETE", 422),
     ],
 )
-def test_what_a_link_can_ask_for_changes_nothing(start, method, path, status):
-    http_client = start()
+def test_a_link_of_another_site_changes_nothing(start_service, method, path, status):
+    http_client = start_service()
     ada = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
-    answer = http_client.request(method, path.replace("{id}", ada["id"]))
+    response = http_client.request(method, path.replace("{id}", ada["id"]))
 
-    assert answer.status_code == status
+    assert response.status_code == status
     assert http_client.get("/users").json()["items"] == [ada]
 
 
 @pytest.mark.parametrize("name", ["x-http-method-override", "x-http-method", "x-method-override"])
-def test_a_method_is_what_it_is(start, name):
-    http_client = start()
+def test_the_method_cannot_be_overridden(start_service, name):
+    http_client = start_service()
     ada = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
     http_client.get(f"/users/{ada['id']}", headers={name: "DELETE"})
@@ -439,18 +441,20 @@ def test_a_method_is_what_it_is(start, name):
     ids=str,
 )
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
-def test_in_development_pages_of_other_sites_change_and_learn_nothing(template, tmp_path, path, body, headers):
+def test_in_development_other_sites_change_and_read_nothing(template, tmp_path, path, body, headers):
     database = Path(shutil.copy(template, tmp_path / "development.db"))
     with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as http_client:
-        answer = http_client.post(path, content=body.encode(), headers={"content-type": "application/json", **headers})
+        response = http_client.post(
+            path, content=body.encode(), headers={"content-type": "application/json", **headers}
+        )
         learnt = http_client.get("/users", headers=headers)
 
-        assert (answer.status_code, learnt.status_code) == (403, 403)
+        assert (response.status_code, learnt.status_code) == (403, 403)
         assert http_client.get("/users").json()["items"] == []
 
 
-def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(template, tmp_path):
-    """The list lets a page read answers; who it asks as it has to show."""
+def test_in_development_a_listed_origin_needs_a_credential(template, tmp_path):
+    """The list allows a page to read responses; it does not authenticate."""
     database = Path(shutil.copy(template, tmp_path / "development.db"))
     shown = {"origin": APP, **bearer(key(database, "reader"))}
     with TestClient(
@@ -458,6 +462,6 @@ def test_in_development_a_page_of_a_listed_origin_needs_a_credential_too(templat
     ) as http_client:
         answers = [http_client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
 
-        assert [answer.status_code for answer in answers] == [403, 200]
-        assert {answer.headers["access-control-allow-origin"] for answer in answers} == {APP}
+        assert [response.status_code for response in answers] == [403, 200]
+        assert {response.headers["access-control-allow-origin"] for response in answers} == {APP}
         assert "credential" in answers[0].json()["detail"]

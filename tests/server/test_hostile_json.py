@@ -1,4 +1,4 @@
-"""Inputs that once took quadratic work are refused by a real server, before any credential is looked at."""
+"""Inputs that took quadratic time in the past are refused by a real server before it looks at a credential."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schema.migrations.commands import migrate
 from tests.conftest import settings_for
 from tests.fixtures import websocket_frames
 from tests.fixtures.credentials import SECRET
-from tests.fixtures.raw_http import RawResponse, connected, request, send_raw, serving
+from tests.fixtures.raw_http import Answer, connected, request, say, serving
 
 SAFE = 10.0
 INIT = json.dumps({"type": "connection_init"})
@@ -42,7 +42,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A real server in production, which takes tokens."""
+    """A real server in production that accepts tokens."""
     path: Path = tmp_path_factory.mktemp("tokens") / "tandem.db"
     migrate(str(path))
     with serving(
@@ -51,9 +51,9 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
-def code_of(answer: RawResponse) -> str:
-    told = json.loads(answer[2])
-    return str(told["code"] if "code" in told else told["errors"][0]["extensions"]["code"])
+def code_of(response: RawResponse) -> str:
+    body = json.loads(response[2])
+    return str(body["code"] if "code" in body else body["errors"][0]["extensions"]["code"])
 
 
 @contextlib.contextmanager
@@ -68,7 +68,7 @@ def opened(port: int) -> Iterator[ClientConnection]:
 
 
 def closed(connection: ClientConnection) -> tuple[int, str]:
-    """With which code and reason the server ends the socket."""
+    """Return the code and reason with which the server closes the WebSocket."""
     with pytest.raises(ConnectionClosed) as ended:
         connection.recv(SAFE)
     assert ended.value.rcvd
@@ -89,9 +89,9 @@ def closed(connection: ClientConnection) -> tuple[int, str]:
     ids=["brackets", "a key twice in 2,400", "a key twice in 14,000", "deep", "backslashes", "empty lists"],
 )
 def test_a_hostile_body_is_refused(port, path, body, code):
-    answer, after = send_raw(port, request("POST", path, body), request("GET", "/users"), responses=2)
+    response, after = send_raw(port, request("POST", path, body), request("GET", "/users"), responses=2)
 
-    assert (answer[0], code_of(answer)) == (400, code)
+    assert (response[0], code_of(response)) == (400, code)
     assert after[0] == 200
 
 
@@ -106,7 +106,7 @@ def test_a_hostile_body_is_refused(port, path, body, code):
     ],
     ids=["brackets", "a key twice", "brackets that fit", "a large ping", "deep"],
 )
-def test_a_hostile_first_frame_ends_the_socket(port, frame, code):
+def test_a_hostile_first_frame_closes_the_websocket(port, frame, code):
     with opened(port) as connection:
         connection.send(frame)
 
@@ -114,7 +114,7 @@ def test_a_hostile_first_frame_ends_the_socket(port, frame, code):
 
 
 @pytest.mark.parametrize("kind", ["connection_init", "ping", "pong", "subscribe", "complete"])
-def test_values_are_counted_in_every_message(port, kind):
+def test_values_are_counted_in_each_message(port, kind):
     payload = {"query": "{ __typename }", "variables": {"ids": ["x"] * 2500}}
     with opened(port) as connection:
         connection.send(INIT)
@@ -127,7 +127,7 @@ def test_values_are_counted_in_every_message(port, kind):
         assert "2500 values" in reason
 
 
-def test_after_the_acknowledgement_a_message_may_be_large(port):
+def test_a_message_may_be_large_after_the_acknowledgement(port):
     text = "x" * (MAX_SIZE - 200)
     with opened(port) as connection:
         connection.send(INIT)
@@ -138,7 +138,7 @@ def test_after_the_acknowledgement_a_message_may_be_large(port):
         assert json.loads(connection.recv(SAFE)) == {"type": "pong", "payload": {"a": text}}
 
 
-def test_before_the_acknowledgement_a_large_message_ends_the_socket_with_its_first_bytes(port):
+def test_a_large_message_before_the_acknowledgement_closes_the_websocket(port):
     with connected(port) as connection:
         websocket_frames.opened(connection)
         connection.sendall(websocket_frames.text("x" * MAX_SIZE_BEFORE_ACK * 2)[:100])
@@ -149,7 +149,7 @@ def test_before_the_acknowledgement_a_large_message_ends_the_socket_with_its_fir
     assert (ended[0], ended[1][:2]) == (websocket_frames.CLOSE, (1009).to_bytes(2, "big"))
 
 
-def test_nothing_is_compressed(port):
+def test_websocket_messages_are_not_compressed(port):
     with opened(port) as connection:
         response = connection.response
 
@@ -159,11 +159,11 @@ def test_nothing_is_compressed(port):
 
 
 @pytest.mark.parametrize("size", [33, 3_000, 5_900])
-def test_the_head_of_a_token_costs_nothing(production, size):
+def test_a_hostile_token_header_is_refused_quickly(production, size):
     head, rest = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (BRACKETS[:size], b"{}"))
     lines = f"GET /users HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {head}.{rest}.a\r\n\r\n"
 
-    answer = send_raw(production, lines.encode())[0]
+    response = send_raw(production, lines.encode())[0]
 
-    assert (answer[0], code_of(answer)) == (401, "UNAUTHENTICATED")
-    assert answer[1]["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert (response[0], code_of(response)) == (401, "UNAUTHENTICATED")
+    assert response[1]["www-authenticate"] == 'Bearer error="invalid_token"'

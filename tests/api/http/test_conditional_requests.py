@@ -1,4 +1,4 @@
-"""Nobody overwrites what they have not read, and nobody reads what they have: If-Match, If-None-Match, ifVersion."""
+"""Conditional requests: If-Match and ifVersion guard changes, If-None-Match saves repeated reads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.fixtures.clients import READER, Refused, person
 @pytest.fixture
 def ada(http_client):
     """A user at version 2."""
-    made = http_client.post("/users", json={"first_name": "Ada", "age": 35}).json()
-    return http_client.patch(f"/users/{made['id']}", json={"age": 36}).json()
+    created = http_client.post("/users", json={"first_name": "Ada", "age": 35}).json()
+    return http_client.patch(f"/users/{created['id']}", json={"age": 36}).json()
 
 
-DEEDS = [
+OPERATIONS = [
     pytest.param(lambda client, id, version: client.update("user", id, if_version=version, age=37), id="update"),
     pytest.param(
         lambda client, id, version: client.update("user", id, if_version=version, age=36), id="update nothing"
@@ -27,21 +27,21 @@ DEEDS = [
 ]
 
 
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("version", [1, 3, 2147483647])
-def test_a_stale_change_is_refused_and_changes_nothing(client, ada, deed, version):
+def test_an_operation_with_a_stale_version_is_refused(client, ada, operation, version):
     with pytest.raises(Refused, match="VERSION_MISMATCH"):
-        deed(client, ada["id"], version)
+        operation(client, ada["id"], version)
 
     assert client.get("user", ada["id"]) == ada
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_a_fresh_change_is_made(client, ada, deed):
-    deed(client, ada["id"], 2)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_operation_with_the_current_version_succeeds(client, ada, operation):
+    operation(client, ada["id"], 2)
 
 
-def test_of_two_changes_to_one_version_one_is_made(client, ada):
+def test_only_one_of_two_updates_of_a_version_succeeds(client, ada):
     client.update("user", ada["id"], if_version=2, age=40)
 
     with pytest.raises(Refused, match="VERSION_MISMATCH"):
@@ -50,7 +50,7 @@ def test_of_two_changes_to_one_version_one_is_made(client, ada):
     assert client.get("user", ada["id"])["age"] == 40
 
 
-def test_what_is_not_there_or_not_allowed_outranks_a_stale_version(client, ada):
+def test_not_found_and_forbidden_come_before_a_version_mismatch(client, ada):
     reader = client.by(READER)
 
     with pytest.raises(Refused, match="FORBIDDEN"):
@@ -89,65 +89,65 @@ def test_if_match_compares_the_version_alone(rest, ada, method, if_match, status
     path = f"/users/{ada['id']}" + ("/deactivate" if method == "POST" else "")
     body = {} if method == "DELETE" else {"json": {"age": 37} if method == "PATCH" else {}}
 
-    answer = rest.http_client.request(method, path, headers={"if-match": if_match}, **body)
+    response = rest.http_client.request(method, path, headers={"if-match": if_match}, **body)
 
-    assert answer.status_code == (204 if (method, status) == ("DELETE", 200) else status)
-    assert (status == 412) == (answer.headers.get("content-type") == "application/problem+json")
+    assert response.status_code == (204 if (method, status) == ("DELETE", 200) else status)
+    assert (status == 412) == (response.headers.get("content-type") == "application/problem+json")
 
 
-def tag_of(answer):
-    """The tag of a record's answer, which begins with the record's version."""
-    tag = answer.headers["etag"]
+def tag_of(response):
+    """Return the entity tag of a response, which starts with the record's version."""
+    tag = response.headers["etag"]
     assert re.fullmatch(r'"[1-9][0-9]*-[0-9a-f]{8}"', tag)
-    assert not answer.content or answer.json()["version"] == int(tag[1:].partition("-")[0])
+    assert not response.content or response.json()["version"] == int(tag[1:].partition("-")[0])
     return tag
 
 
-def test_the_etag_tells_who_sees_all_from_who_does_not(rest, ada):
-    other = rest.create("user", first_name="Other", age=1)
+def test_the_etag_depends_on_the_visible_fields(rest, ada):
+    second_user = rest.create("user", first_name="Other", age=1)
     path = f"/users/{ada['id']}"
 
-    whole = {tag_of(rest.by(actor).send("GET", path)) for actor in (rest.actor, person(ada))}
-    public = {tag_of(rest.by(actor).send("GET", path)) for actor in (person(other), READER)}
+    complete = {tag_of(rest.by(actor).send("GET", path)) for actor in (rest.actor, person(ada))}
+    public = {tag_of(rest.by(actor).send("GET", path)) for actor in (person(second_user), READER)}
 
-    assert (len(whole), len(public), len(whole | public)) == (1, 1, 2)
+    assert (len(complete), len(public), len(complete | public)) == (1, 1, 2)
 
 
-def test_every_answer_with_a_record_carries_its_etag(rest):
-    made = rest.send("POST", "/users", json={"first_name": "Ada", "age": 36})
-    path = made.headers["location"]
+def test_every_response_with_a_record_has_its_etag(rest):
+    created = rest.send("POST", "/users", json={"first_name": "Ada", "age": 36})
+    path = created.headers["location"]
 
-    assert tag_of(made) == tag_of(rest.send("GET", path)) == tag_of(rest.send("HEAD", path))
-    assert tag_of(rest.send("PATCH", path, json={"age": 37})) != tag_of(made)
+    assert tag_of(created) == tag_of(rest.send("GET", path)) == tag_of(rest.send("HEAD", path))
+    assert tag_of(rest.send("PATCH", path, json={"age": 37})) != tag_of(created)
     assert tag_of(rest.send("PATCH", path, json={"age": 37})) == tag_of(rest.send("GET", path))
     assert tag_of(rest.send("POST", f"{path}/deactivate", json={})).startswith('"3-')
-    assert tag_of(rest.by(person(made.json())).send("GET", "/me")).startswith('"3-')
+    assert tag_of(rest.by(person(created.json())).send("GET", "/me")).startswith('"3-')
 
 
-def test_a_tag_of_one_person_is_none_of_another(rest):
-    """Whoever keeps the `/me` of one person must not be told that another's is the same."""
-    one, other = (rest.create("user", first_name="Ada", age=36) for _ in range(2))
-    mine = rest.by(person(one)).send("GET", "/me")
+def test_the_etag_of_me_differs_between_users(rest):
+    """A cache that has the `/me` of one user must not get 304 for another's."""
+    first_user, second_user = (rest.create("user", first_name="Ada", age=36) for _ in range(2))
+    mine = rest.by(person(first_user)).send("GET", "/me")
 
-    theirs = rest.by(person(other)).send("GET", "/me", headers={"if-none-match": mine.headers["etag"]})
+    theirs = rest.by(person(second_user)).send("GET", "/me", headers={"if-none-match": mine.headers["etag"]})
 
-    assert (theirs.status_code, theirs.json()["id"]) == (200, other["id"])
+    assert (theirs.status_code, theirs.json()["id"]) == (200, second_user["id"])
     assert theirs.headers["cache-control"] == mine.headers["cache-control"] == "no-store"
-    assert rest.by(person(one)).send("GET", "/me", headers={"if-none-match": tag_of(mine)}).status_code == 304
+    assert rest.by(person(first_user)).send("GET", "/me", headers={"if-none-match": tag_of(mine)}).status_code == 304
 
 
-def test_no_tag_is_shared_by_answers_that_differ(rest, ada):
-    """Records, lists and relations, as staff, a reader, the person and another see them."""
-    other = rest.create("user", first_name="Ada", age=36)
+def test_different_responses_have_different_etags(rest, ada):
+    """Compares records, lists and relations as staff, a reader, the person and another person see them."""
+    second_user = rest.create("user", first_name="Ada", age=36)
     group = rest.create("group", name="Readers")
     rest.send("PUT", f"/groups/{group['id']}/members/{ada['id']}")
     bodies: dict[str, set[bytes]] = {}
-    records = [f"/users/{ada['id']}", f"/users/{other['id']}", f"/groups/{group['id']}", "/users", "/groups"]
+    records = [f"/users/{ada['id']}", f"/users/{second_user['id']}", f"/groups/{group['id']}", "/users", "/groups"]
     for path in [*records, f"/groups/{group['id']}/members", f"/users/{ada['id']}/groups", "/me"]:
-        for actor in (rest.actor, READER, person(ada), person(other)):
-            with contextlib.suppress(Refused):  # whoever is no person has no /me
-                answer = rest.by(actor).send("GET", path)
-                bodies.setdefault(answer.headers["etag"], set()).add(answer.content)
+        for actor in (rest.actor, READER, person(ada), person(second_user)):
+            with contextlib.suppress(Refused):  # an actor without a user has no /me
+                response = rest.by(actor).send("GET", path)
+                bodies.setdefault(response.headers["etag"], set()).add(response.content)
 
     assert len(bodies) >= 12
     assert [tag for tag, shown in bodies.items() if len(shown) > 1] == []
@@ -168,30 +168,30 @@ def test_no_tag_is_shared_by_answers_that_differ(rest, ada):
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_the_caller_has_is_not_sent_again(rest, ada, method, if_none_match, status):
+def test_if_none_match_returns_304_for_the_current_etag(rest, ada, method, if_none_match, status):
     path = f"/users/{ada['id']}"
     tag = rest.send("GET", path).headers["etag"]
 
-    answer = rest.send(method, path, headers={"if-none-match": if_none_match.format(tag=tag)})
+    response = rest.send(method, path, headers={"if-none-match": if_none_match.format(tag=tag)})
 
-    assert answer.status_code == status
-    assert answer.headers["etag"] == tag
-    assert answer.headers["vary"] == "Accept, Authorization"
-    assert bool(answer.content) == ((method, status) == ("GET", 200))
+    assert response.status_code == status
+    assert response.headers["etag"] == tag
+    assert response.headers["vary"] == "Accept, Authorization"
+    assert bool(response.content) == ((method, status) == ("GET", 200))
 
 
-def test_a_caller_who_sees_more_by_now_is_sent_all_of_it(rest, ada):
+def test_an_etag_of_fewer_fields_is_not_current(rest, ada):
     public = rest.by(READER).send("GET", f"/users/{ada['id']}").headers["etag"]
 
-    answer = rest.send("GET", f"/users/{ada['id']}", headers={"if-none-match": public})
+    response = rest.send("GET", f"/users/{ada['id']}", headers={"if-none-match": public})
 
-    assert answer.status_code == 200
-    assert answer.json()["age"] == 36
+    assert response.status_code == 200
+    assert response.json()["age"] == 36
 
 
-def test_a_tag_that_a_reader_was_given_will_do_for_a_change(rest, ada):
+def test_if_match_accepts_the_etag_that_a_reader_got(rest, ada):
     public = rest.by(READER).send("GET", f"/users/{ada['id']}").headers["etag"]
 
-    answer = rest.send("PATCH", f"/users/{ada['id']}", json={"age": 40}, headers={"if-match": public})
+    response = rest.send("PATCH", f"/users/{ada['id']}", json={"age": 40}, headers={"if-match": public})
 
-    assert answer.json()["version"] == 3
+    assert response.json()["version"] == 3

@@ -1,4 +1,4 @@
-"""What is wrong with a request is said alike at both doors: the same code, and the same field to blame."""
+"""Errors are the same in REST and GraphQL: the same code, for the same field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.fixtures.clients import Refused
 
 
 @pytest.mark.parametrize(
-    "fields, blamed",
+    "fields, names",
     [
         ({"first_name": ""}, {"first_name"}),
         ({"first_name": " "}, {"first_name"}),
@@ -32,21 +32,21 @@ from tests.fixtures.clients import Refused
         ({"active": None}, {"active"}),
         ({"first_name": "", "age": 151, "email": "x"}, {"first_name", "age", "email"}),
     ],
-    ids=lambda it: None if isinstance(it, set) else ascii(it)[:40],
+    ids=lambda value: None if isinstance(value, set) else ascii(value)[:40],
 )
-@pytest.mark.parametrize("deed", ["create", "update"])
-def test_a_value_out_of_bounds_is_blamed_on_its_field(client, deed, fields, blamed):
-    made = client.create("user", first_name="Ada", age=36)
-    deeds = {
+@pytest.mark.parametrize("name_of_operation", ["create", "update"])
+def test_the_error_for_an_invalid_value_names_its_field(client, name_of_operation, fields, names):
+    user = client.create("user", first_name="Ada", age=36)
+    operations = {
         "create": lambda: client.create("user", **{"first_name": "Ada", "age": 36, **fields}),
-        "update": lambda: client.update("user", made["id"], **fields),
+        "update": lambda: client.update("user", user["id"], **fields),
     }
 
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        deeds[deed]()
+        operations[name_of_operation]()
 
-    assert refused.value.names == blamed
-    assert client.find("user").items == [made]
+    assert refused.value.names == names
+    assert client.find("user").items == [user]
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_a_value_out_of_bounds_is_blamed_on_its_field(client, deed, fields, blam
         {"external_id": "x" * 255},
         {"last_name": None, "email": None, "external_id": None},
     ],
-    ids=lambda it: ascii(it)[:40],
+    ids=lambda value: ascii(value)[:40],
 )
-def test_the_bounds_themselves_are_within_bounds(client, fields):
-    made = client.create("user", **{"first_name": "Ada", "age": 36, **fields})
+def test_values_at_the_bounds_are_valid(client, fields):
+    user = client.create("user", **{"first_name": "Ada", "age": 36, **fields})
 
-    assert {**made, **fields} == made
+    assert {**user, **fields} == user
 
 
 @pytest.mark.parametrize(
-    "asked, blamed",
+    "filters, names",
     [
         ({"size": -1}, "size"),
         ({"size": 101}, "size"),
@@ -82,38 +82,38 @@ def test_the_bounds_themselves_are_within_bounds(client, fields):
         ({"first_name__startswith": ""}, "first_name"),
         ({"age__in": list(range(251))}, "age"),
     ],
-    ids=lambda it: ascii(it)[:40],
+    ids=lambda value: ascii(value)[:40],
 )
-def test_a_filter_out_of_bounds_is_blamed_on_its_field(client, asked, blamed):
+def test_the_error_for_an_invalid_filter_names_its_field(client, filters, names):
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        client.find("user", **asked)
+        client.find("user", **filters)
 
-    assert refused.value.names == {{"rest": "limit", "graphql": "first"}[client.name] if blamed == "size" else blamed}
+    assert refused.value.names == {{"rest": "limit", "graphql": "first"}[client.name] if names == "size" else names}
 
 
 @pytest.mark.parametrize(
     "time", ["yesterday", "2026-11-22", "2026-11-22T09:30:00", "2026-02-30T00:00:00Z", "1795339800"]
 )
-def test_a_time_that_is_none_is_refused(client, time):
+def test_an_invalid_time_is_refused(client, time):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         client.find("user", created_at__gt=time)
 
 
-def test_a_whole_number_with_a_point_is_an_integer(client):
-    made = client.create("user", first_name="Ada", age=36.0)
+def test_a_float_without_a_fraction_is_an_integer(client):
+    user = client.create("user", first_name="Ada", age=36.0)
 
-    assert made["age"] == 36
-    assert isinstance(made["age"], int)
+    assert user["age"] == 36
+    assert isinstance(user["age"], int)
 
 
 @pytest.mark.parametrize("value", ["36", True, 36.5, [36], {"a": 36}], ids=repr)
-def test_what_is_no_integer_is_refused(client, value):
+def test_a_value_that_is_not_an_integer_is_refused(client, value):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         client.create("user", first_name="Ada", age=value)
 
 
 @pytest.mark.parametrize("value", [36, True, ["Ada"], {"a": "Ada"}], ids=repr)
-def test_what_is_no_text_is_refused(client, value):
+def test_a_value_that_is_not_text_is_refused(client, value):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         client.create("user", first_name=value, age=36)
 
@@ -122,30 +122,30 @@ READ_ONLY = ["created_at", "updated_at", "version", "first_name_key", "nickname"
 
 
 @pytest.mark.parametrize("field", ["id", *READ_ONLY])
-def test_what_may_not_be_written_is_no_field_of_a_new_record(client, field):
+def test_a_read_only_field_cannot_be_sent_in_a_creation(client, field):
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
         client.create("user", first_name="Ada", age=36, **{field: 1})
 
 
 @pytest.mark.parametrize("field", READ_ONLY)
-def test_what_may_not_be_written_is_no_field_of_a_change(client, field):
-    made = client.create("user", first_name="Ada", age=36)
+def test_a_read_only_field_cannot_be_sent_in_an_update(client, field):
+    user = client.create("user", first_name="Ada", age=36)
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        client.update("user", made["id"], **{field: 1})
+        client.update("user", user["id"], **{field: 1})
 
 
 def test_an_id_cannot_be_changed(rest):
-    made = rest.create("user", first_name="Ada", age=36)
+    user = rest.create("user", first_name="Ada", age=36)
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        rest.send("PATCH", f"/users/{made['id']}", json={"id": made["id"]})
+        rest.send("PATCH", f"/users/{user['id']}", json={"id": user["id"]})
 
 
 @pytest.mark.parametrize("missing", ["first_name", "age"])
-def test_what_is_required_has_to_be_sent(client, missing):
-    given = {"first_name": "Ada", "age": 36}
-    del given[missing]
+def test_a_required_field_must_be_sent(client, missing):
+    fields = {"first_name": "Ada", "age": 36}
+    del fields[missing]
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        client.create("user", **given)
+        client.create("user", **fields)

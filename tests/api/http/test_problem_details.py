@@ -1,6 +1,6 @@
-"""What goes wrong at the REST door is told in a problem document (RFC 9457), with the status and headers due to it.
+"""Errors of the REST API are problem documents (RFC 9457) with the right status and headers.
 
-Each refusal stands beside the nearest request that is not refused. `test_json.py` has those of malformed JSON.
+Each refused request is tested beside the most similar one that is accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from schema.migrations.commands import migrate
 from tests.fixtures.in_process import in_process_app
 
 JSON = {"content-type": "application/json"}
-NOBODY = "00000000-0000-7000-8000-000000000000"
+UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
 LIMIT = 256 * 1024
 
 
@@ -40,20 +40,22 @@ def ada(http_client: TestClient) -> str:
     return str(http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"])
 
 
-def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
-    """The answer's document, which is whole and says the same as the answer."""
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
-    told: dict[str, Any] = answer.json()
-    assert told.keys() == {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
-    assert (told["status"], told["code"]) == (status, code)
-    assert told["type"] == f"/problems/{code.lower().replace('_', '-')}"
-    assert told["request_id"] == answer.headers["x-request-id"]
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    return told
+def problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Return the problem document of a response, after checking its members and the headers."""
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json"), (
+        response.text
+    )
+    document: dict[str, Any] = response.json()
+    assert document.keys() == {"type", "title", "status", "detail", "instance", "code", "request_id", "errors"}
+    assert (document["status"], document["code"]) == (status, code)
+    assert document["type"] == f"/problems/{code.lower().replace('_', '-')}"
+    assert document["request_id"] == response.headers["x-request-id"]
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    return document
 
 
-# Addresses and methods
+# Paths and methods
 
 
 @pytest.mark.parametrize(
@@ -61,25 +63,25 @@ def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "TRACE"])
 def test_an_unknown_path_is_not_found(http_client, method, path):
-    told = problem(http_client.request(method, path), 404, "NOT_FOUND")
+    document = problem(http_client.request(method, path), 404, "NOT_FOUND")
 
-    assert told["instance"] == path
+    assert document["instance"] == path
 
 
 @pytest.mark.parametrize("path", ["/users/", "/users/{id}/", "/groups/", "/docs/"])
-def test_a_slash_too_many_is_not_found_and_the_right_address_is_named(http_client, ada, path):
-    told = problem(http_client.get(path.format(id=ada)), 404, "NOT_FOUND")
+def test_a_trailing_slash_is_not_found_and_the_right_path_is_suggested(http_client, ada, path):
+    document = problem(http_client.get(path.format(id=ada)), 404, "NOT_FOUND")
 
-    assert f"did you mean {path.format(id=ada).rstrip('/')}?" in told["detail"]
+    assert f"did you mean {path.format(id=ada).rstrip('/')}?" in document["detail"]
     assert http_client.get(path.format(id=ada).rstrip("/")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/a b", "/ä/ö", "/%00", '/"<x>', "/%zz", "/x|y"])
-def test_a_path_is_told_as_a_reference(http_client, path):
-    told = problem(http_client.get(path), 404, "NOT_FOUND")
+def test_the_instance_is_a_uri_reference(http_client, path):
+    document = problem(http_client.get(path), 404, "NOT_FOUND")
 
-    assert told["instance"].isascii()
-    assert not set(told["instance"]) & set(' "<>|')
+    assert document["instance"].isascii()
+    assert not set(document["instance"]) & set(' "<>|')
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_a_path_is_told_as_a_reference(http_client, path):
         ("/greetings", "OPTIONS, POST"),
     ],
 )
-def test_the_methods_of_a_path_are_listed(http_client, ada, path, allowed):
+def test_allow_lists_the_methods_of_a_path(http_client, ada, path, allowed):
     path = path.format(id=ada)
     options = http_client.options(path)
 
@@ -108,7 +110,7 @@ def test_the_methods_of_a_path_are_listed(http_client, ada, path, allowed):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/health", "/openapi.json"])
-def test_pages_and_checks_have_methods_too(http_client, path):
+def test_pages_and_health_checks_list_their_methods(http_client, path):
     refused = http_client.post(path)
 
     problem(refused, 405, "METHOD_NOT_ALLOWED")
@@ -116,20 +118,19 @@ def test_pages_and_checks_have_methods_too(http_client, path):
 
 
 @pytest.mark.parametrize("path", ["/users", "/users/{id}", "/users/{id}/groups", "/nothing", "/users?nonsense=1"])
-def test_head_is_get_without_its_body(http_client, ada, path):
-    whole, head = http_client.get(path.format(id=ada)), http_client.head(path.format(id=ada))
+def test_head_equals_get_without_the_body(http_client, ada, path):
+    get_response, head_response = http_client.get(path.format(id=ada)), http_client.head(path.format(id=ada))
 
-    changing = {"x-request-id", "date"}
-    assert head.content == b""
-    assert head.status_code == whole.status_code
-    assert {*head.headers.items()} ^ {*whole.headers.items()} <= {(k, v) for k in changing for v in _of(k, head, whole)}
-
-
-def _of(name: str, *answers: Any) -> list[str]:
-    return [answer.headers[name] for answer in answers if name in answer.headers]
+    assert head_response.content == b""
+    assert head_response.status_code == get_response.status_code
+    assert _fixed_headers(head_response) == _fixed_headers(get_response)
 
 
-def test_a_url_may_have_8_kib(http_client):
+def _fixed_headers(response: Any) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name not in ("x-request-id", "date")}
+
+
+def test_a_url_has_at_most_8_kib(http_client):
     fits = "/users?" + "x" * (LONGEST_URL - len("/users?") + 1)
 
     assert http_client.get(fits).status_code == 422
@@ -137,57 +138,57 @@ def test_a_url_may_have_8_kib(http_client):
 
 
 @pytest.mark.parametrize("query", ["first_name=%ff", "first_name=%c3", "x=%ed%a0%80"])
-def test_a_query_that_is_no_utf_8_cannot_be_read(http_client, query):
+def test_a_query_string_must_be_utf_8(http_client, query):
     problem(http_client.get(f"/users?{query}"), 400, "BAD_REQUEST")
 
 
-def test_a_parameter_that_stands_twice_cannot_be_read(http_client):
-    told = problem(http_client.get("/users?limit=1&limit=1"), 400, "BAD_REQUEST")
+def test_a_repeated_single_valued_parameter_is_a_bad_request(http_client):
+    document = problem(http_client.get("/users?limit=1&limit=1"), 400, "BAD_REQUEST")
 
-    assert [field_error["parameter"] for field_error in told["errors"]] == ["limit"]
+    assert [error["parameter"] for error in document["errors"]] == ["limit"]
 
 
-def test_an_unknown_parameter_is_named_and_so_are_those_that_there_are(http_client, ada):
-    told = problem(http_client.get("/users?agee=3&first_name=Ada&%00=1"), 422, "VALIDATION_FAILED")
+def test_an_unknown_parameter_is_reported_with_the_known_ones(http_client, ada):
+    document = problem(http_client.get("/users?agee=3&first_name=Ada&%00=1"), 422, "VALIDATION_FAILED")
 
-    assert [field_error["parameter"] for field_error in told["errors"]] == ["agee", "\x00"]
-    assert "age__gte" in told["errors"][0]["message"]
+    assert [error["parameter"] for error in document["errors"]] == ["agee", "\x00"]
+    assert "age__gte" in document["errors"][0]["message"]
     problem(http_client.get(f"/users/{ada}?fields=age"), 422, "VALIDATION_FAILED")
 
 
-# Forms
+# Media types
 
 
 @pytest.mark.parametrize(
     "accept", ["application/json", "*/*", "application/*", "text/html, */*;q=0.1", "TEXT/*,application/JSON;q=1"]
 )
-def test_an_answer_is_json_where_that_is_taken(http_client, accept):
+def test_the_response_is_json_where_accept_allows_it(http_client, accept):
     assert http_client.get("/users", headers={"accept": accept}).headers["content-type"] == "application/json"
 
 
 @pytest.mark.parametrize(
     "accept", ["text/html", "application/xml", "application/json;q=0", "*/*;q=0", "x", "application/json;q=0, */*"]
 )
-def test_another_form_is_not_to_be_had(http_client, accept):
-    told = problem(http_client.get("/users", headers={"accept": accept}), 406, "NOT_ACCEPTABLE")
+def test_other_media_types_are_not_acceptable(http_client, accept):
+    document = problem(http_client.get("/users", headers={"accept": accept}), 406, "NOT_ACCEPTABLE")
 
-    assert "application/json" in told["detail"]
+    assert "application/json" in document["detail"]
 
 
 @pytest.mark.parametrize(
     "media",
     ["application/json", "Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"'],
 )
-def test_a_body_is_taken_as_json_in_utf_8(http_client, media):
+def test_a_body_is_accepted_as_json_in_utf_8(http_client, media):
     assert http_client.post("/greetings", content=b'{"name": "\xc3\x85"}', headers={"content-type": media}).is_success
 
 
-FORMS = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""]
+MEDIA_TYPES = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data", "json", ""]
 
 
-@pytest.mark.parametrize("media", [*FORMS, "application/json; charset=latin-1"])
+@pytest.mark.parametrize("media", [*MEDIA_TYPES, "application/json; charset=latin-1"])
 @pytest.mark.parametrize(
-    "method, path, header, taken",
+    "method, path, header, accepted",
     [
         ("POST", "/users", "accept-post", "application/json"),
         ("POST", "/users/{id}/deactivate", "accept-post", "application/json"),
@@ -195,19 +196,19 @@ FORMS = ["text/plain", "application/xml", "application/x-www-form-urlencoded", "
         ("PUT", "/groups/{id}/members/{id}", "accept", "application/json"),
     ],
 )
-def test_a_body_in_another_form_is_not_read(http_client, ada, method, path, header, taken, media):
-    answer = http_client.request(method, path.format(id=ada), content=b"{}", headers={"content-type": media})
+def test_a_body_of_another_media_type_is_refused(http_client, ada, method, path, header, accepted, media):
+    response = http_client.request(method, path.format(id=ada), content=b"{}", headers={"content-type": media})
 
-    problem(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
-    assert answer.headers[header] == taken
+    problem(response, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert response.headers[header] == accepted
 
 
-def test_a_patch_is_a_merge_patch_under_either_name(http_client, ada):
+def test_a_patch_has_either_of_two_media_types(http_client, ada):
     for media in ("application/json", "application/merge-patch+json"):
         assert http_client.patch(f"/users/{ada}", content=b"{}", headers={"content-type": media}).is_success
 
 
-def test_a_body_may_have_256_kib(http_client):
+def test_a_body_has_at_most_256_kib(http_client):
     fits = json.dumps({"first_name": "Ada", "age": 36}).encode().ljust(LIMIT)
 
     assert http_client.post("/users", content=fits, headers=JSON).status_code == 201
@@ -215,7 +216,7 @@ def test_a_body_may_have_256_kib(http_client):
     problem(http_client.post("/users", content=iter([fits, b" "]), headers=JSON), 413, "PAYLOAD_TOO_LARGE")
 
 
-# What is wrong in a body
+# Invalid bodies
 
 
 @pytest.mark.parametrize(
@@ -224,38 +225,38 @@ def test_a_body_may_have_256_kib(http_client):
         ({}, {"/first_name", "/age"}),
         ({"first_name": "Ada", "age": 36, "a/b~c": 1}, {"/a~1b~0c"}),
         ({"first_name": "Ada", "age": 36, "": 1}, {"/"}),
-        ({"first_name": 1, "age": "x", "id": NOBODY}, {"/first_name", "/age", "/id"}),
+        ({"first_name": 1, "age": "x", "id": UNKNOWN_ID}, {"/first_name", "/age", "/id"}),
     ],
 )
-def test_a_fault_points_to_where_it_is(http_client, body, pointers):
-    told = problem(http_client.post("/users", json=body), 422, "VALIDATION_FAILED")
+def test_a_field_error_points_into_the_body(http_client, body, pointers):
+    document = problem(http_client.post("/users", json=body), 422, "VALIDATION_FAILED")
 
-    assert {field_error["pointer"] for field_error in told["errors"]} == pointers
-    assert all(field_error["message"] and field_error["code"] for field_error in told["errors"])
+    assert {error["pointer"] for error in document["errors"]} == pointers
+    assert all(error["message"] and error["code"] for error in document["errors"])
 
 
-def test_a_hundred_faults_are_enough(http_client):
-    told = problem(
+def test_at_most_a_hundred_field_errors_are_listed(http_client):
+    document = problem(
         http_client.post("/users", json={f"x{number}": 1 for number in range(150)}), 422, "VALIDATION_FAILED"
     )
 
-    assert len(told["errors"]) == 100
-    assert len(told["detail"]) <= 4000
+    assert len(document["errors"]) == 100
+    assert len(document["detail"]) <= 4000
 
 
-# The order of refusals: what is not valid is never told to be merely stale or fresh
+# The order of checks: an invalid request is never reported as stale or not modified
 
 
-def test_a_stale_version_is_told_after_what_is_wrong(http_client, ada):
+def test_validation_and_not_found_come_before_a_version_mismatch(http_client, ada):
     stale = {"if-match": '"999"'}
 
     problem(http_client.patch(f"/users/{ada}", json={"age": 37}, headers=stale), 412, "VERSION_MISMATCH")
     problem(http_client.patch(f"/users/{ada}", json={"age": 999}, headers=stale), 422, "VALIDATION_FAILED")
     problem(http_client.delete(f"/users/{ada}?x=1", headers=stale), 422, "VALIDATION_FAILED")
-    problem(http_client.patch(f"/users/{NOBODY}", json={"age": 37}, headers=stale), 404, "NOT_FOUND")
+    problem(http_client.patch(f"/users/{UNKNOWN_ID}", json={"age": 37}, headers=stale), 404, "NOT_FOUND")
 
 
-def test_what_is_still_the_same_is_told_after_what_is_wrong(http_client, ada):
+def test_validation_and_not_found_come_before_not_modified(http_client, ada):
     fresh = {"if-none-match": "*"}
 
     unchanged = http_client.get(f"/users/{ada}", headers=fresh)
@@ -264,11 +265,11 @@ def test_what_is_still_the_same_is_told_after_what_is_wrong(http_client, ada):
     assert {"etag", "vary", "cache-control"} <= unchanged.headers.keys()
     assert not {"content-type", "content-length"} & unchanged.headers.keys()
     problem(http_client.get(f"/users/{ada}?x=1", headers=fresh), 422, "VALIDATION_FAILED")
-    problem(http_client.get(f"/users/{NOBODY}", headers=fresh), 404, "NOT_FOUND")
+    problem(http_client.get(f"/users/{UNKNOWN_ID}", headers=fresh), 404, "NOT_FOUND")
 
 
 @pytest.mark.parametrize("path", ["/users?limit=1&sort=-created_at", "/groups", "/users/{id}/groups"])
-def test_a_list_is_sent_again_only_when_it_has_changed(http_client, path):
+def test_a_list_is_not_modified_until_it_changes(http_client, path):
     user = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
     path = path.format(id=user["id"])
     first = http_client.get(path)
@@ -285,79 +286,77 @@ def test_a_list_is_sent_again_only_when_it_has_changed(http_client, path):
 
 
 @pytest.mark.parametrize("method, header", [("PATCH", "If-Match"), ("GET", "If-None-Match")])
-def test_a_header_has_its_bounds(http_client, ada, method, header):
-    answers = [
+def test_a_header_has_a_maximum_length(http_client, ada, method, header):
+    responses = [
         http_client.request(method, f"/users/{ada}", json={}, headers={header: "x" * size}) for size in (1000, 1001)
     ]
 
-    assert answers[0].status_code in (200, 412)
-    assert [field_error["parameter"] for field_error in problem(answers[1], 422, "VALIDATION_FAILED")["errors"]] == [
-        header
-    ]
+    assert responses[0].status_code in (200, 412)
+    assert [error["parameter"] for error in problem(responses[1], 422, "VALIDATION_FAILED")["errors"]] == [header]
 
 
-# Who may, and what is our own fault
+# Credentials and server errors
 
 
-def test_a_credential_that_proves_nothing_is_told_what_would(http_client):
-    answer = http_client.get("/users", headers={"authorization": "Bearer x"})
+def test_an_invalid_credential_gets_a_challenge(http_client):
+    response = http_client.get("/users", headers={"authorization": "Bearer x"})
 
-    problem(answer, 401, "UNAUTHENTICATED")
-    assert answer.headers["www-authenticate"].startswith("Bearer")
+    problem(response, 401, "UNAUTHENTICATED")
+    assert response.headers["www-authenticate"].startswith("Bearer")
     assert http_client.get("/users").is_success
 
 
-def test_a_page_of_another_site_is_not_served(http_client):
+def test_a_page_of_another_site_is_forbidden(http_client):
     problem(http_client.get("/users", headers={"origin": "https://example.org"}), 403, "FORBIDDEN")
 
     assert http_client.get("/users", headers={"origin": "http://127.0.0.1:8000"}).is_success
 
 
-def test_what_nobody_foresaw_is_a_fixed_sentence_and_the_cause_is_in_the_log(http_client, monkeypatch, caplog):
+def test_an_unexpected_error_is_a_fixed_sentence_with_the_cause_in_the_log(http_client, monkeypatch, caplog):
     async def broken(*_: object) -> None:
         raise RuntimeError("the password is swordfish")
 
     monkeypatch.setattr(http_client.app.state.directory, "read", broken)
     with caplog.at_level(logging.ERROR):
-        told = problem(http_client.get("/users"), 500, "INTERNAL")
+        document = problem(http_client.get("/users"), 500, "INTERNAL")
 
-    assert "swordfish" not in json.dumps(told)
-    assert told["request_id"] in caplog.text
+    assert "swordfish" not in json.dumps(document)
+    assert document["request_id"] in caplog.text
     assert "swordfish" in caplog.text
 
 
-def test_what_may_work_later_says_when(http_client, monkeypatch):
+def test_an_unavailable_service_sends_retry_after(http_client, monkeypatch):
     async def busy(*_: object) -> None:
         raise Overloaded("too many requests wait")
 
     monkeypatch.setattr(http_client.app.state.directory, "read", busy)
-    answer = http_client.get("/users")
+    response = http_client.get("/users")
 
-    problem(answer, 503, "OVERLOADED")
-    assert int(answer.headers["retry-after"]) > 0
-
-
-# The words
+    problem(response, 503, "OVERLOADED")
+    assert int(response.headers["retry-after"]) > 0
 
 
-def kinds(kind: type[DirectoryError]) -> Iterator[type[DirectoryError]]:
-    """Each kind of error that is told to anybody: what is only a branch of the tree never is."""
-    if "code" in vars(kind) and kind is not ServiceUnavailable:
-        yield kind
-    for child in kind.__subclasses__():
+# Titles and pages
+
+
+def error_types(error_type: type[DirectoryError]) -> Iterator[type[DirectoryError]]:
+    """Yield each error class that a client can receive: inner nodes of the tree without a code are never raised."""
+    if "code" in vars(error_type) and error_type is not ServiceUnavailable:
+        yield error_type
+    for child in error_type.__subclasses__():
         if child.__module__.startswith(("schema.engine", "api.rest")):
-            yield from kinds(child)
+            yield from error_types(child)
 
 
-@pytest.mark.parametrize("kind", list(kinds(DirectoryError)), ids=lambda it: it.code)
-def test_every_kind_of_error_has_its_status_and_its_page(http_client, kind):
+@pytest.mark.parametrize("kind", list(error_types(DirectoryError)), ids=lambda error_type: error_type.code)
+def test_every_error_class_has_a_status_and_a_page(http_client, error_type):
     pages = {page.code: (page.title, page.status) for page in problem_types()}
 
-    assert pages[kind.code] == (kind.title, problem_details.status_of(kind))
-    assert http_client.get(problem_details.problem_type(kind.code)).status_code == 200
+    assert pages[error_type.code] == (error_type.title, problem_details.status_of(error_type))
+    assert http_client.get(problem_details.problem_type(error_type.code)).status_code == 200
 
 
-def test_every_page_has_words_for_what_it_means_and_what_to_do(http_client):
+def test_every_page_has_a_description_and_a_remedy(http_client):
     for problem in problem_types():
         page = http_client.get(problem_details.problem_type(problem.code))
 
@@ -366,13 +365,13 @@ def test_every_page_has_words_for_what_it_means_and_what_to_do(http_client):
         assert problem.title in page.text.replace("&#x27;", "'")
 
 
-def test_an_error_of_ones_own_has_the_status_of_its_kind():
-    class Occupied(Conflict):
-        """Somebody sits there."""
+def test_a_custom_error_inherits_its_status():
+    class SeatOccupied(Conflict):
+        """The seat is taken."""
 
-        code, title = "SEAT_OCCUPIED", "Somebody sits there"
+        code, title = "SEAT_OCCUPIED", "Seat occupied"
 
-    answer = problem_details.problem_response(Occupied("seat 7 is taken"), "/seats/7", "1")
+    response = problem_details.problem_response(SeatOccupied("seat 7 is taken"), "/seats/7", "1")
 
-    assert answer.status == 409
-    assert json.loads(answer.body)["type"] == "/problems/seat-occupied"
+    assert response.status == 409
+    assert json.loads(response.body)["type"] == "/problems/seat-occupied"

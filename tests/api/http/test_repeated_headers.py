@@ -1,4 +1,4 @@
-"""A header with a single value that is sent twice is refused, whatever server is in front, before anything reads it."""
+"""A repeated single-valued header is refused behind every server, before anything reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from api.http.repeated_headers import SINGLE
 from tests.conftest import BASE, HERE, settings_for
 from tests.fixtures.in_process import in_process_app
-from tests.fixtures.raw_http import RawResponse, connected, read_response, serving
+from tests.fixtures.raw_http import Answer, connected, read_answer, serving
 
 # What a client adds by itself, or refuses to send twice, is sent over a bare socket below.
 NAMES = sorted(name.decode() for name in SINGLE)
@@ -40,7 +40,7 @@ def local(template) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module", params=["wire", "h11"])
 def port(request, template) -> Iterator[int]:
-    """Where the service listens, behind its own parser and behind another one."""
+    """The ports of the service, behind its own parser and behind h11."""
     app = in_process_app(settings_for(template))
     with serving(app) if request.param == "wire" else behind_h11(app) as opened:
         yield opened
@@ -62,45 +62,45 @@ def behind_h11(app) -> Iterator[int]:
         listener.close()
 
 
-def ask(port: int, *lines: str, method: str = "GET", path: str = "/users") -> RawResponse:
-    """The answer to a request whose headers are sent as they are."""
+def send_raw(port: int, *lines: str, method: str = "GET", path: str = "/users") -> RawResponse:
+    """Send a request with exactly these headers, and return the response."""
     with connected(port) as connection:
         connection.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode())
         with connection.makefile("rb") as received:
-            return read_response(received)
+            return read_answer(received)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "host"])
-def test_a_single_header_sent_twice_is_refused(local, name, path):
-    answer = local.get(path, headers=[(name, "1"), (name, "1")])
+def test_a_repeated_single_valued_header_is_refused(local, name, path):
+    response = local.get(path, headers=[(name, "1"), (name, "1")])
 
-    assert answer.status_code == 400
-    assert name in answer.text.lower()
-    assert "BAD_REQUEST" in answer.text
+    assert response.status_code == 400
+    assert name in response.text.lower()
+    assert "BAD_REQUEST" in response.text
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "BREW"])
-def test_it_is_refused_whatever_the_method(local, method):
+def test_a_repeated_header_is_refused_with_any_method(local, method):
     twice = [("origin", "https://app.example.org")] * 2
 
-    answer = local.request(method, "/users", headers=[*twice, ("access-control-request-method", "GET")])
+    response = local.request(method, "/users", headers=[*twice, ("access-control-request-method", "GET")])
 
-    assert answer.status_code == 400
-    assert "access-control-allow-origin" not in answer.headers
+    assert response.status_code == 400
+    assert "access-control-allow-origin" not in response.headers
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_may_be_sent_in_parts(local, name):
-    answer = local.get("/problems", headers=[(name, "a"), (name, "b")])
+def test_a_list_header_may_be_repeated(local, name):
+    response = local.get("/problems", headers=[(name, "a"), (name, "b")])
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Authorization", "Sec-Fetch-Site", "Cookie", "User-Agent"])
-def test_it_is_refused_behind_each_parser(port, name):
+def test_a_repeated_header_is_refused_behind_each_parser(port, name):
     value = f"127.0.0.1:{port}"
-    status, _, body = ask(port, f"Host: {value}", *([] if name == "Host" else [f"{name}: a"]), f"{name}: {value}")
+    status, _, body = send_raw(port, f"Host: {value}", *([] if name == "Host" else [f"{name}: a"]), f"{name}: {value}")
 
     assert status == 400
     assert name == "Host" or name in json.loads(body)["detail"]
@@ -111,7 +111,7 @@ def test_a_websocket_is_refused_behind_each_parser(port, name):
     host = f"Host: 127.0.0.1:{port}"
     twice = [host] if name == "Host" else [f"{name}: http://127.0.0.1:{port}"] * 2
 
-    status, headers, body = ask(port, host, *twice, *HANDSHAKE, path="/graphql")
+    status, headers, body = send_raw(port, host, *twice, *HANDSHAKE, path="/graphql")
 
     assert status == 400
     if name not in ("Host", "Origin"):  # which the parsers refuse by themselves
@@ -120,21 +120,21 @@ def test_a_websocket_is_refused_behind_each_parser(port, name):
 
 
 @pytest.mark.parametrize("line", [KEY, "Sec-WebSocket-Version: 13"])
-def test_what_makes_a_handshake_is_sent_once(port, line):
-    assert ask(port, f"Host: 127.0.0.1:{port}", *HANDSHAKE, line, path="/graphql")[0] == 400
+def test_the_headers_of_a_handshake_must_not_be_repeated(port, line):
+    assert send_raw(port, f"Host: 127.0.0.1:{port}", *HANDSHAKE, line, path="/graphql")[0] == 400
 
 
-def test_a_websockets_subprotocols_may_be_sent_in_parts(port):
+def test_websocket_subprotocols_may_be_repeated(port):
     protocols = ["Sec-WebSocket-Protocol: other", "Sec-WebSocket-Protocol: graphql-transport-ws"]
 
-    status, headers, _ = ask(port, f"Host: 127.0.0.1:{port}", *HANDSHAKE, *protocols, path="/graphql")
+    status, headers, _ = send_raw(port, f"Host: 127.0.0.1:{port}", *HANDSHAKE, *protocols, path="/graphql")
 
     assert (status, headers["sec-websocket-protocol"]) == (101, "graphql-transport-ws")
 
 
-def test_options_of_the_server_are_refused_too(port):
+def test_a_repeated_header_is_refused_in_server_options(port):
     host = f"Host: 127.0.0.1:{port}"
 
-    sent = [ask(port, host, *lines, method="OPTIONS", path="*") for lines in ((), ["Origin: a", "Origin: a"])]
+    sent = [send_raw(port, host, *lines, method="OPTIONS", path="*") for lines in ((), ["Origin: a", "Origin: a"])]
 
     assert [status for status, _, _ in sent] == [204, 400]

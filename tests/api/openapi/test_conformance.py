@@ -1,6 +1,6 @@
-"""The service does what `/openapi.json` says: it takes what fits and refuses what does not, and answers as promised.
+"""The service conforms to `/openapi.json`: it accepts valid requests, refuses others, and responds as documented.
 
-The cases are read from the document itself, so that what is declared tomorrow is tested tomorrow.
+The cases are read from the document, so that new operations are tested, too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BODIES = [
     ("POST", "/users"), ("PATCH", "/users/{id}"), ("POST", "/groups"), ("PATCH", "/groups/{id}"),
     ("PUT", "/groups/{id}/members/{user_id}"), ("POST", "/users/{id}/deactivate"), ("POST", "/greetings"),
 ]  # fmt: skip
-# No schema can say which of these a list has given.
+# No schema can describe which cursors a list has issued.
 CURSORS = {"after", "before"}
 NOTHING = object()
 numbers = itertools.count(1)
 
 
 class Service:
-    """The service, asked only what its document knows, and judged by it."""
+    """The service, with checks of each response against its document."""
 
     def __init__(self, http_client: TestClient) -> None:
         self.http_client = http_client
@@ -43,38 +43,38 @@ class Service:
         return dict(self.document["paths"][path][method.lower()])
 
     def ask(self, method: str, path: str, **request: Any) -> Any:
-        """An answer that is what the document says of it."""
+        """Send a request, and check the response against the document."""
         own = self.user if path.startswith("/users") else self.group
         url = path.format(id=own, user_id=self.user)
-        answer = self.http_client.request(method, url, **request)
+        response = self.http_client.request(method, url, **request)
         responses = self.operation(method, path)["responses"]
-        assert str(answer.status_code) in responses, (answer.status_code, answer.text)
-        self.check(self.whole(responses[str(answer.status_code)]), answer)
-        return answer
+        assert str(response.status_code) in responses, (response.status_code, response.text)
+        self.check(self.whole(responses[str(response.status_code)]), response)
+        return response
 
-    def check(self, promised: Mapping[str, Any], answer: Any) -> None:
+    def check(self, promised: Mapping[str, Any], response: Any) -> None:
         for name, header in promised["headers"].items():
             described = self.whole(header)
-            if name in answer.headers:
-                value = answer.headers[name]
+            if name in response.headers:
+                value = response.headers[name]
                 self.validate(described["schema"], int(value) if described["schema"]["type"] == "integer" else value)
             else:
                 assert not described["required"], f"{name} is promised, and was not there"
         if "content" not in promised:
-            assert answer.content == b""
+            assert response.content == b""
             return
-        media = promised["content"][answer.headers["content-type"]]
-        self.validate(media["schema"], answer.json())
+        media = promised["content"][response.headers["content-type"]]
+        self.validate(media["schema"], response.json())
 
     def validate(self, schema: Mapping[str, Any], value: Any) -> None:
-        found = Draft202012Validator(
+        resolved = Draft202012Validator(
             {**schema, "components": self.document["components"]}, format_checker=FormatChecker()
         )
-        errors = list(found.iter_errors(value))
+        errors = list(resolved.iter_errors(value))
         assert not errors, f"{errors[0].message} at {errors[0].json_path}"
 
     def whole(self, part: Mapping[str, Any]) -> dict[str, Any]:
-        """What a reference refers to."""
+        """Resolve a reference."""
         if "$ref" not in part:
             return dict(part)
         _, kind, name = part["$ref"].removeprefix("#/").split("/")
@@ -91,7 +91,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def inside(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Values at the bounds of what a schema lets in."""
+    """Yield values at the bounds of a schema."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if "null" in types:
         yield None
@@ -110,7 +110,7 @@ def inside(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def texts(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Texts of the least and of the greatest length, if they fit; and the strangest that do."""
+    """Yield valid texts: the shortest, the longest, and unusual ones."""
     least, most = schema["minLength"], schema["maxLength"]
     spread = [letter * length for letter in "a👩\u0378\U0010ffff" for length in (least, most)]
     mails = [f"{'a' * (most - 2)}@b", "👩@👩", "a b@c"]
@@ -122,7 +122,7 @@ def texts(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def outside(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Values just beyond what a schema lets in, as JSON."""
+    """Yield values just outside a schema, as JSON."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     yield from [{}, [[]]]
     if "null" not in types:
@@ -138,19 +138,20 @@ def outside(schema: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def outside_of_url(schema: Mapping[str, Any]) -> Iterator[list[str]]:
-    """The same as a URL has them: one text, or several."""
+    """Yield such values as texts of a URL."""
     if schema["type"] == "array":
         yield from outside_of_url(schema["items"])
         yield spelled(next(inside(schema["items"]))) * (schema["maxItems"] + 1)
     elif schema["type"] == "integer":
         around = (schema["minimum"] - 1, schema["maximum"] + 1)
         yield from (
-            [str(it)] for it in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
+            [str(parameter)]
+            for parameter in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
         )
     elif schema["type"] == "boolean":
-        yield from ([it] for it in ("", "1", "yes", "True", "null"))
+        yield from ([parameter] for parameter in ("", "1", "yes", "True", "null"))
     else:
-        yield from ([it] for it in strange_texts(schema))
+        yield from ([parameter] for parameter in strange_texts(schema))
 
 
 def strange_texts(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -161,19 +162,19 @@ def strange_texts(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_valid(validator: Draft202012Validator, schema: Mapping[str, Any], text: str) -> bool:
-    """Patterns are ECMA's: `$` is the end, not the place before a last newline."""
+    """Validate with ECMA's patterns: `$` is the end, not the position before a final newline."""
     pattern = schema.get("pattern", "")
     return validator.is_valid(text) and not (pattern.endswith("$") and not re.fullmatch(pattern, text))
 
 
 def spelled(value: Any) -> list[str]:
-    """A value as a URL has it."""
+    """Convert a value to a text of a URL."""
     values = value if isinstance(value, list) else [value]
-    return [str(it).lower() if isinstance(it, bool) else str(it) for it in values]
+    return [str(parameter).lower() if isinstance(parameter, bool) else str(parameter) for parameter in values]
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_takes_what_its_parameters_let_in(service, path):
+def test_a_list_accepts_valid_parameters(service, path):
     asked = 0
 
     for parameter in service.operation("GET", path)["parameters"]:
@@ -182,77 +183,81 @@ def test_a_list_takes_what_its_parameters_let_in(service, path):
         for value in inside(parameter["schema"]):
             if isinstance(value, float):
                 continue
-            answer = service.ask("GET", path, params={parameter["name"]: spelled(value)})
-            assert answer.status_code == 200, (parameter["name"], value, answer.text)
+            response = service.ask("GET", path, params={parameter["name"]: spelled(value)})
+            assert response.status_code == 200, (parameter["name"], value, response.text)
             asked += 1
 
     assert asked > 50
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_list_refuses_what_its_parameters_leave_out(service, path):
+def test_a_list_refuses_invalid_parameters(service, path):
     asked = 0
 
     for parameter in service.operation("GET", path)["parameters"]:
         if parameter["in"] != "query":
             continue
         for texts in outside_of_url(parameter["schema"]):
-            answer = service.ask("GET", path, params={parameter["name"]: texts})
-            assert answer.status_code == 422, (parameter["name"], texts)
-            assert answer.json()["code"] == "VALIDATION_FAILED"
-            assert {field_error["parameter"] for field_error in answer.json()["errors"]} == {parameter["name"]}
+            response = service.ask("GET", path, params={parameter["name"]: texts})
+            assert response.status_code == 422, (parameter["name"], texts)
+            assert response.json()["code"] == "VALIDATION_FAILED"
+            assert {field_error["parameter"] for field_error in response.json()["errors"]} == {parameter["name"]}
             asked += 1
 
     assert asked > 50
 
 
 def members(service: Service, method: str, path: str) -> tuple[dict[str, Any], list[str]]:
-    """What may be sent, and what must be."""
+    """Return the members of a body, and the required ones."""
     media = next(iter(service.operation(method, path)["requestBody"]["content"].values()))
     schema = service.whole(media["schema"])
     return schema["properties"], schema.get("required", [])
 
 
 def body_of(properties: Mapping[str, Any], required: list[str], **fields: Any) -> dict[str, Any]:
-    """A body with no more than it must have, but for these fields. Of a name that may be there once, always another."""
-    made = {name: f"n{next(numbers)}" if name == "name" else properties[name]["examples"][0] for name in required}
-    return {name: value for name, value in {**made, **fields}.items() if value is not NOTHING}
+    """Return a body with the required members and these fields. Unique names are new each time."""
+    body = {name: f"n{next(numbers)}" if name == "name" else properties[name]["examples"][0] for name in required}
+    return {name: value for name, value in {**body, **fields}.items() if value is not NOTHING}
 
 
 @pytest.mark.parametrize("method, path", BODIES)
-def test_a_body_is_taken_if_it_fits(service, method, path):
+def test_a_valid_body_is_accepted(service, method, path):
     properties, required = members(service, method, path)
 
     assert service.ask(method, path, json=body_of(properties, required)).is_success
     for name, schema in properties.items():
         for value in inside(schema):
-            answer = service.ask(method, path, json=body_of(properties, required, **{name: value}))
-            assert answer.is_success or answer.json()["code"] == "CONFLICT", (name, value, answer.text)
-            if answer.content and name in answer.json():
-                assert answer.json()[name] == value
+            response = service.ask(method, path, json=body_of(properties, required, **{name: value}))
+            assert response.is_success or response.json()["code"] == "CONFLICT", (name, value, response.text)
+            if response.content and name in response.json():
+                assert response.json()[name] == value
 
 
 @pytest.mark.parametrize("method, path", BODIES)
-def test_a_body_is_refused_if_it_does_not_fit(service, method, path):
+def test_an_invalid_body_is_refused(service, method, path):
     properties, required = members(service, method, path)
     wrong = [(name, value) for name, schema in properties.items() for value in outside(schema)]
     wrong += [(name, NOTHING) for name in required] + [("nonsense", 1)]
 
     for name, value in wrong:
-        answer = service.ask(method, path, json=body_of(properties, required, **{name: value}))
-        assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED"), (name, value, answer.text)
-        assert {field_error["pointer"] for field_error in answer.json()["errors"]} == {f"/{name}"}
+        response = service.ask(method, path, json=body_of(properties, required, **{name: value}))
+        assert (response.status_code, response.json()["code"]) == (422, "VALIDATION_FAILED"), (
+            name,
+            value,
+            response.text,
+        )
+        assert {field_error["pointer"] for field_error in response.json()["errors"]} == {f"/{name}"}
 
 
 @pytest.mark.parametrize("method, path", BODIES)
 @pytest.mark.parametrize("body", ["null", "[]", '"x"', "1", "true"])
-def test_a_body_that_is_no_object_is_refused(service, method, path, body):
-    answer = service.ask(method, path, content=body, headers={"content-type": "application/json"})
+def test_a_body_that_is_not_an_object_is_refused(service, method, path, body):
+    response = service.ask(method, path, content=body, headers={"content-type": "application/json"})
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED")
+    assert (response.status_code, response.json()["code"]) == (422, "VALIDATION_FAILED")
 
 
-def test_every_operation_answers_as_promised(service):
+def test_every_operation_responds_as_documented(service):
     for path, item in service.document["paths"].items():
         for method in sorted(item, key=["get", "post", "put", "patch", "delete"].index):
             if method != "delete" and "requestBody" not in item[method]:
@@ -264,7 +269,7 @@ def test_every_operation_answers_as_promised(service):
             }  # fmt: skip
 
 
-def test_a_record_goes_as_promised(service):
+def test_deletions_respond_as_documented(service):
     service.user = service.http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()["id"]
 
     for path in ("/groups/{id}/members/{user_id}", "/users/{id}"):
@@ -272,10 +277,10 @@ def test_a_record_goes_as_promised(service):
         assert service.ask("GET", path).status_code == 404
 
 
-def test_a_link_leads_on(service):
-    made = service.http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+def test_documented_links_can_be_followed(service):
+    body = service.http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
     links = service.operation("POST", "/users")["responses"]["201"]["links"]
 
     assert {"getUser", "updateUser", "deleteUser", "listUserGroups", "deactivateUser"} <= links.keys()
     assert {link["parameters"]["id"] for link in links.values()} == {"$response.body#/id"}
-    assert service.http_client.get(f"/users/{made['id']}").json() == made
+    assert service.http_client.get(f"/users/{body['id']}").json() == body

@@ -1,6 +1,6 @@
-"""`/openapi.json` is valid, whole and precise: every operation, every refusal, every bound, with examples that fit.
+"""`/openapi.json` is valid, complete and precise: every operation, error and bound, with valid examples.
 
-That the service does what it says is told in `test_document.py`.
+`test_conformance.py` tests that the service conforms to it.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ EVERYWHERE = {"400", "401", "403", "406", "414", "422", "429", "500", "503"}
 
 
 @get("/seats/{row}", summary="Show a seat", name="getSeat")
-async def seat(row: Annotated[int, Field(ge=1, le=20, description="The row.", examples=[7])]) -> dict[str, int]:
-    """Where somebody sits."""
+async def get_seat(row: Annotated[int, Field(ge=1, le=20, description="The row.", examples=[7])]) -> dict[str, int]:
+    """Returns a seat."""
     return {"row": row}
 
 
 def document_for(environment: str = "development") -> dict[str, Any]:
-    """The document; the database that is named is never opened."""
+    """Return the document. The database is never opened."""
     settings = read({"TANDEM_ENV": environment, "DATABASE_URL": "sqlite:///nowhere.db"})
     document: dict[str, Any] = TestClient(api.app.create_app(settings), base_url=BASE).get("/openapi.json").json()
     return document
@@ -75,23 +75,25 @@ def document() -> dict[str, Any]:
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation by its method and path."""
+    """Yield each operation with its method and path."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             yield f"{method.upper()} {path}", operation
 
 
-def schemas(part: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each schema in the document that has a type, by its place."""
+def schemas(part: Any, location: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each schema of the document that has a type, with its location."""
     if isinstance(part, list):
         for number, item in enumerate(part):
-            yield from schemas(item, f"{place}/{number}")
+            yield from schemas(item, f"{location}/{number}")
     elif isinstance(part, dict):
-        if isinstance(part.get("type"), str | list) and not place.endswith(("/properties", "/securitySchemes/bearer")):
-            yield place, part
+        if isinstance(part.get("type"), str | list) and not location.endswith(
+            ("/properties", "/securitySchemes/bearer")
+        ):
+            yield location, part
         for key, item in part.items():
             if key not in ("example", "examples", "value", "default"):
-                yield from schemas(item, f"{place}/{key}")
+                yield from schemas(item, f"{location}/{key}")
 
 
 def types_of(schema: Mapping[str, Any]) -> list[str]:
@@ -101,44 +103,44 @@ def types_of(schema: Mapping[str, Any]) -> list[str]:
 def resolved(document: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     if "$ref" not in part:
         return part
-    found: Any = document
+    result: Any = document
     for name in part["$ref"].removeprefix("#/").split("/"):
-        found = found[name]
-    return dict(found)
+        result = result[name]
+    return dict(result)
 
 
-def test_it_is_a_valid_openapi_document(document):
+def test_the_document_is_valid_openapi(document):
     validate(document)
 
     assert document["openapi"].startswith("3.1.")
 
 
 def test_operations_keep_their_names(document):
-    assert {place: operation["operationId"] for place, operation in operations(document)} == OPERATIONS
+    assert {location: operation["operationId"] for location, operation in operations(document)} == OPERATIONS
 
 
-def test_an_operation_says_what_it_is_and_where_it_belongs(document):
+def test_an_operation_has_a_summary_a_description_and_tags(document):
     tags = {tag["name"]: tag["description"] for tag in document["tags"]}
 
-    for place, operation in operations(document):
-        assert operation["summary"], place
-        assert operation["description"], place
-        assert all(tags[tag] for tag in operation["tags"]), place
-        assert all(parameter["description"] for parameter in operation["parameters"]), place
+    for location, operation in operations(document):
+        assert operation["summary"], location
+        assert operation["description"], location
+        assert all(tags[tag] for tag in operation["tags"]), location
+        assert all(parameter["description"] for parameter in operation["parameters"]), location
 
 
-def test_every_refusal_is_a_problem_document_with_an_example(document):
-    for place, operation in operations(document):
-        refused = {status: it for status, it in operation["responses"].items() if status >= "400"}
-        assert refused.keys() >= EVERYWHERE, place
+def test_every_error_response_is_a_problem_with_an_example(document):
+    for location, operation in operations(document):
+        refused = {status: item for status, item in operation["responses"].items() if status >= "400"}
+        assert refused.keys() >= EVERYWHERE, location
         for status, response in refused.items():
             content = resolved(document, response)["content"]["application/problem+json"]
             assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
-            assert {it["value"]["status"] for it in content["examples"].values()} == {int(status)}
+            assert {item["value"]["status"] for item in content["examples"].values()} == {int(status)}
 
 
 @pytest.mark.parametrize(
-    "place, more",
+    "location, more",
     [
         ("GET /users", set()),
         ("POST /users", {"409", "413", "415"}),
@@ -153,102 +155,104 @@ def test_every_refusal_is_a_problem_document_with_an_example(document):
         ("POST /greetings", {"413", "415"}),
     ],
 )
-def test_an_operation_lists_the_refusals_of_its_own(document, place, more):
-    responses = dict(operations(document))[place]["responses"]
+def test_an_operation_lists_its_error_statuses(document, location, more):
+    responses = dict(operations(document))[location]["responses"]
 
     assert {status for status in responses if status >= "400"} == EVERYWHERE | more
 
 
 def test_objects_are_closed(document):
-    for place, schema in schemas(document):
+    for location, schema in schemas(document):
         if "object" in types_of(schema):
-            assert schema["additionalProperties"] is False, place
+            assert schema["additionalProperties"] is False, location
 
 
-def test_everything_has_bounds(document):
-    for place, schema in schemas(document):
+def test_every_schema_has_bounds(document):
+    for location, schema in schemas(document):
         types = types_of(schema)
         if "string" in types and "enum" not in schema:
-            assert schema["maxLength"], place
-            assert schema.keys() & {"format", "pattern"}, place
+            assert schema["maxLength"], location
+            assert schema.keys() & {"format", "pattern"}, location
         if "integer" in types:
-            assert schema["minimum"] <= schema["maximum"], place
-            assert schema["format"] in ("int32", "int64"), place
+            assert schema["minimum"] <= schema["maximum"], location
+            assert schema["format"] in ("int32", "int64"), location
         if "array" in types:
-            assert schema["maxItems"], place
+            assert schema["maxItems"], location
 
 
 def test_patterns_are_anchored(document):
-    for place, schema in schemas(document):
-        assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), place
+    for location, schema in schemas(document):
+        assert re.fullmatch(r"\^.*\$", schema.get("pattern", "^$")), location
 
 
-def test_every_example_fits(document):
-    found = list(examples(document))
+def test_every_example_is_valid(document):
+    result = list(examples(document))
 
-    assert len(found) > 200
-    for place, schema, example in found:
+    assert len(result) > 200
+    for location, schema, example in result:
         errors = list(Draft202012Validator({**schema, "components": document["components"]}).iter_errors(example))
-        assert not errors, f"{place}: {errors[0].message}"
+        assert not errors, f"{location}: {errors[0].message}"
 
 
 def examples(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Each example, with the schema that it is one of."""
-    for place, schema in schemas(document):
+    """Yield each example with its schema."""
+    for location, schema in schemas(document):
         for example in schema.get("examples", ()):
-            yield place, schema, example
+            yield location, schema, example
     for name, header in document["components"]["headers"].items():
         yield name, header["schema"], header["example"]
-    for place, operation in operations(document):
+    for location, operation in operations(document):
         bodies = [operation["requestBody"]] if "requestBody" in operation else []
-        for answer in [*bodies, *(resolved(document, it) for it in operation["responses"].values())]:
-            for media in answer.get("content", {}).values():
+        for response in [*bodies, *(resolved(document, item) for item in operation["responses"].values())]:
+            for media in response.get("content", {}).values():
                 for example in media["examples"].values():
-                    yield place, media["schema"], example["value"]
+                    yield location, media["schema"], example["value"]
 
 
-def test_what_is_sent_and_what_is_answered_has_an_example(document):
-    for place, operation in operations(document):
+def test_bodies_and_responses_have_examples(document):
+    for location, operation in operations(document):
         contents = [
             operation.get("requestBody", {}),
-            *(resolved(document, it) for it in operation["responses"].values()),
+            *(resolved(document, item) for item in operation["responses"].values()),
         ]
         for content in contents:
-            assert all(media["examples"] for media in content.get("content", {}).values()), place
+            assert all(media["examples"] for media in content.get("content", {}).values()), location
 
 
-def test_every_parameter_has_an_example_but_a_cursor(document):
-    for place, operation in operations(document):
-        without = {it["name"] for it in operation["parameters"] if "examples" not in it["schema"]}
-        assert without <= {"after", "before"}, place
+def test_every_parameter_except_cursors_has_an_example(document):
+    for location, operation in operations(document):
+        without = {item["name"] for item in operation["parameters"] if "examples" not in item["schema"]}
+        assert without <= {"after", "before"}, location
 
 
 def test_links_lead_to_operations_and_their_parameters(document):
     known = {operation["operationId"]: operation for _, operation in operations(document)}
     links = [
-        (place, name, link)
-        for place, operation in operations(document)
+        (location, name, link)
+        for location, operation in operations(document)
         for response in operation["responses"].values()
         for name, link in response.get("links", {}).items()
     ]
 
-    assert {place for place, _, _ in links} >= {"POST /users", "GET /users", "PUT /groups/{id}/members/{user_id}"}
-    for place, name, link in links:
+    assert {location for location, _, _ in links} >= {"POST /users", "GET /users", "PUT /groups/{id}/members/{user_id}"}
+    for location, name, link in links:
         parameters = known[link["operationId"]]["parameters"]
-        assert link["parameters"].keys() <= {parameter["name"] for parameter in parameters}, (place, name)
+        assert link["parameters"].keys() <= {parameter["name"] for parameter in parameters}, (location, name)
         required = {parameter["name"] for parameter in parameters if parameter["required"]}
-        assert link["parameters"].keys() >= required, (place, name)
+        assert link["parameters"].keys() >= required, (location, name)
 
 
-def test_lists_are_declared_as_they_are_taken(document):
-    lists = [it for _, operation in operations(document) for it in operation["parameters"] if "items" in it["schema"]]
+def test_lists_are_declared_as_form_and_explode(document):
+    lists = [
+        item for _, operation in operations(document) for item in operation["parameters"] if "items" in item["schema"]
+    ]
 
-    assert {it["name"] for it in lists} >= {"id__in", "age__in", "first_name__in", "active__in", "created_at__in"}
-    assert all((it["style"], it["explode"]) == ("form", True) for it in lists)
+    assert {item["name"] for item in lists} >= {"id__in", "age__in", "first_name__in", "active__in", "created_at__in"}
+    assert all((item["style"], item["explode"]) == ("form", True) for item in lists)
 
 
-def test_a_default_is_never_declared_for_what_is_sent_in_a_body(document):
-    """Generators of clients take a member that has one for a member that is always there."""
+def test_members_of_a_body_declare_no_default(document):
+    """Client generators treat a member with a default as one that is always sent."""
     for name in ("UserCreate", "UserUpdate", "GroupCreate", "GroupUpdate", "GroupMemberInput"):
         members = document["components"]["schemas"][name]["properties"]
         assert not [key for key, schema in members.items() if "default" in schema]
@@ -256,27 +260,27 @@ def test_a_default_is_never_declared_for_what_is_sent_in_a_body(document):
 
 
 @pytest.mark.parametrize(
-    "environment, security, words",
+    "environment, security, description",
     [
         ("development", [{"bearer": []}, {}], "This server, local development environment"),
         ("production", [{"bearer": []}], "This server, production environment"),
     ],
 )
-def test_the_document_says_what_this_process_enforces(environment, security, words):
+def test_security_and_servers_follow_the_environment(environment, security, description):
     document = document_for(environment)
 
     assert document["security"] == security
-    assert document["servers"] == [{"url": ".", "description": words, "x-internal": "false"}]
+    assert document["servers"] == [{"url": ".", "description": description, "x-internal": "false"}]
     assert document["paths"] == document_for()["paths"]
 
 
-def test_it_is_served_packed_and_only_when_it_has_changed():
+def test_the_document_is_served_with_gzip_and_etags():
     settings = read({"TANDEM_ENV": "production", "DATABASE_URL": "sqlite:///nowhere.db"})
     http_client = TestClient(api.app.create_app(settings), base_url=BASE)
 
     plain = http_client.get("/openapi.json", headers={"accept-encoding": "identity"})
-    with http_client.stream("GET", "/openapi.json", headers={"accept-encoding": "gzip"}) as answer:
-        packed, raw = answer, b"".join(answer.iter_raw())
+    with http_client.stream("GET", "/openapi.json", headers={"accept-encoding": "gzip"}) as response:
+        packed, raw = response, b"".join(response.iter_raw())
     again = http_client.get(
         "/openapi.json", headers={"if-none-match": plain.headers["etag"], "accept-encoding": "identity"}
     )
@@ -288,25 +292,28 @@ def test_it_is_served_packed_and_only_when_it_has_changed():
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_model_and_its_fields_describe_themselves(document):
-    """To change a word of the document is to change it in the model."""
-    made, schema = resource_of(User), document["components"]["schemas"]["User"]
+def test_descriptions_come_from_the_model(document):
+    """The document has no descriptions of its own."""
+    resource, schema = resource_of(User), document["components"]["schemas"]["User"]
 
-    assert schema["description"] == made.description
-    assert {"name": "users", "description": made.description} in document["tags"]
-    for name, field in made.fields.items():
+    assert schema["description"] == resource.description
+    assert {"name": "users", "description": resource.description} in document["tags"]
+    for name, field in resource.fields.items():
         assert schema["properties"][name]["description"] == field.description
         assert schema["properties"][name]["examples"] == [field.example]
-    assert document["components"]["schemas"]["UserCreate"]["properties"]["age"]["maximum"] == made.fields["age"].maximum
+    assert (
+        document["components"]["schemas"]["UserCreate"]["properties"]["age"]["maximum"]
+        == resource.fields["age"].maximum
+    )
 
 
-def test_an_endpoint_of_ones_own_describes_itself(monkeypatch):
+def test_descriptions_of_a_custom_endpoint_come_from_its_declaration(monkeypatch):
     monkeypatch.setattr(api.app, "TOPICS", (sys.modules[__name__],))
 
     operation = document_for()["paths"]["/seats/{row}"]["get"]
 
     assert operation["operationId"] == "getSeat"
-    assert (operation["summary"], operation["description"]) == ("Show a seat", "Where somebody sits.")
+    assert (operation["summary"], operation["description"]) == ("Show a seat", "Returns a seat.")
     assert operation["parameters"][0]["description"] == "The row."
     assert operation["parameters"][0]["schema"]["examples"] == [7]
 

@@ -1,6 +1,6 @@
-"""The pages are safe, lead nowhere but to this server, and are at home under any prefix.
+"""The pages are safe, link to this server only, and work under any prefix.
 
-What they do in a browser is told in `test_explorers.py`, how their files are fetched in `test_assets.py`.
+`tests/browser/test_explorers.py` tests them in a browser, `test_assets.py` the installation of the explorers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAGES = ["/", "/docs", "/redoc", "/graphql", "/problems", "/problems/not-found",
 
 @pytest.fixture
 def vendor(tmp_path):
-    """A folder that stands for installed explorers."""
+    """A folder with stand-ins for the explorers' files."""
     for package in json.loads(MANIFEST.read_bytes())["packages"]:
         for path in package["files"].values():
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -45,14 +45,14 @@ def http_client(vendor):
 
 
 def service(vendor: Path) -> Starlette:
-    """The pages, and stand-ins for what they link to."""
+    """Return the pages, with stand-ins for what they link to."""
     others = [Route(path, lambda _: PlainTextResponse("{}")) for path in ("/openapi.json", "/health/ready")]
     graphql = Route("/graphql", lambda request: graphiql_page(request, vendor))
     return Starlette(routes=[*routes(PROBLEMS, vendor), graphql, *others])
 
 
 class Reader(HTMLParser):
-    """What a page links to and says of itself."""
+    """The tags and links of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Reader(HTMLParser):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_guarded(http_client, path):
+def test_a_page_has_the_security_headers(http_client, path):
     response = http_client.get(path)
 
     assert response.status_code == 200
@@ -81,7 +81,7 @@ def test_a_page_is_guarded(http_client, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_has_what_a_screen_reader_goes_by(http_client, path):
+def test_a_page_has_landmarks_for_screen_readers(http_client, path):
     page = Reader(http_client.get(path).text)
 
     assert page.all("html") == [{"lang": "en"}]
@@ -92,14 +92,14 @@ def test_a_page_has_what_a_screen_reader_goes_by(http_client, path):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_nothing_on_a_page_is_inline(http_client, path):
+def test_a_page_has_no_inline_code(http_client, path):
     text = http_client.get(path).text
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=|javascript:", text)
 
 
 @pytest.mark.parametrize("prefix", ["", "/some/prefix"])
 @pytest.mark.parametrize("path", PAGES)
-def test_every_link_leads_somewhere_on_this_server(vendor, prefix, path):
+def test_every_link_leads_to_this_server(vendor, prefix, path):
     app = Starlette(routes=[Mount(prefix, app=service(vendor))]) if prefix else service(vendor)
     http_client = TestClient(app, base_url="http://localhost:8000")
 
@@ -112,27 +112,27 @@ def test_every_link_leads_somewhere_on_this_server(vendor, prefix, path):
 
 
 @pytest.mark.parametrize("path, here", [("/docs", "docs"), ("/redoc", "redoc"), ("/graphql", "graphql"), ("/", None)])
-def test_the_bar_says_where_one_is(http_client, path, here):
+def test_the_header_marks_the_current_page(http_client, path, here):
     page = Reader(http_client.get(path).text)
     current = [link["href"] for link in page.all("a") if "aria-current" in link]
     assert current == ([here] if here else [])
     assert {"docs", "redoc", "graphql", "openapi.json"} <= set(page.links)
 
 
-def test_the_front_page_shows_three_calls_to_this_very_server(http_client):
+def test_the_front_page_shows_three_requests_with_the_address_of_this_server(http_client):
     text = http_client.get("/", headers={"Host": "directory.example.org"}).text
 
     assert len(re.findall(r"""curl '?<span class="base">http://directory\.example\.org</span>/""", text)) == 3
 
 
 @pytest.mark.parametrize("host", ["a`id`.example", "x$(id)", "a;id", "a'b", "<b>", "a b"])
-def test_a_host_that_a_shell_could_run_is_not_repeated(http_client, host):
+def test_a_host_that_is_unsafe_in_a_shell_is_not_shown(http_client, host):
     text = http_client.get("/", headers={"Host": host}).text
     assert host not in text
     assert re.search(r'class="base">http://(localhost|testserver)[:\d]*</span>/users', text)
 
 
-def test_a_problem_has_a_page_that_says_what_to_do(http_client):
+def test_a_problem_type_has_a_page_with_a_remedy(http_client):
     text = http_client.get("/problems/not-found").text
 
     assert "<h1>Nothing is here</h1>" in text
@@ -143,7 +143,7 @@ def test_a_problem_has_a_page_that_says_what_to_do(http_client):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/graphql"])
-def test_without_the_explorers_a_page_says_how_to_fetch_them(tmp_path, path):
+def test_without_the_explorers_a_page_says_how_to_install_them(tmp_path, path):
     http_client = TestClient(service(tmp_path / "nowhere"))
 
     response = http_client.get(path)
@@ -154,7 +154,7 @@ def test_without_the_explorers_a_page_says_how_to_fetch_them(tmp_path, path):
     assert "openapi.json" in Reader(response.text).links
 
 
-def test_graphiql_can_be_had_without_a_request(vendor):
+def test_the_graphiql_page_needs_no_request(vendor):
     response = graphiql_page(vendor=vendor)
     assert response.headers["vary"] == "Accept, Accept-Encoding"
     assert b'id="graphiql"' in bytes(response.body)
@@ -172,7 +172,7 @@ MEDIA_TYPES = """
 
 
 @pytest.mark.parametrize("path, media_type", [line.split(maxsplit=1) for line in MEDIA_TYPES.strip().splitlines()])
-def test_a_file_says_what_it_is(http_client, path, media_type):
+def test_a_file_has_its_media_type(http_client, path, media_type):
     response = http_client.get(path)
 
     assert response.status_code == 200
@@ -182,7 +182,7 @@ def test_a_file_says_what_it_is(http_client, path, media_type):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/graphql"])
-def test_what_a_page_links_may_be_kept_for_ever(http_client, path):
+def test_files_that_a_page_links_are_immutable(http_client, path):
     links = [link for link in Reader(http_client.get(path).text).links if link.startswith("static/")]
 
     kept = {http_client.get(f"/{link}").headers["cache-control"] for link in links}
@@ -191,7 +191,7 @@ def test_what_a_page_links_may_be_kept_for_ever(http_client, path):
     assert http_client.get("/static/own/tandem.css?v=stale").headers["cache-control"] == "no-cache"
 
 
-def test_a_new_file_has_a_new_address(http_client, vendor):
+def test_a_changed_file_has_a_new_address(http_client, vendor):
     script = vendor / "redoc/redoc.standalone.js"
     before = Reader(http_client.get("/redoc").text).links
 
@@ -204,7 +204,7 @@ def test_a_new_file_has_a_new_address(http_client, vendor):
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems/not-found", "/static/own/tandem.css"])
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_who_has_it_already_gets_it_no_more(http_client, path, encoding):
+def test_a_current_etag_gets_304(http_client, path, encoding):
     headers = {"Accept-Encoding": encoding}
     etag = http_client.get(path, headers=headers).headers["etag"]
 
@@ -219,7 +219,7 @@ def test_who_has_it_already_gets_it_no_more(http_client, path, encoding):
     "accepted, encoding",
     [("gzip", "gzip"), ("br, gzip;q=0.5", "gzip"), ("identity", None), ("gzip;q=0", None), ("gzip; q=0.0, br", None)],
 )
-def test_text_is_packed_for_who_takes_it_so(http_client, accepted, encoding):
+def test_text_is_gzipped_where_accepted(http_client, accepted, encoding):
     response = http_client.get("/static/own/tandem.css", headers={"Accept-Encoding": accepted})
 
     assert response.headers.get("content-encoding") == encoding
@@ -227,7 +227,7 @@ def test_text_is_packed_for_who_takes_it_so(http_client, accepted, encoding):
     assert response.text == (STATIC / "own" / "tandem.css").read_text()
 
 
-NOTHING_HERE = """
+NOT_FOUND = """
     /static  /static/  /static/own  /static/own/  /static/vendor/redoc  /static/vendor/installed.json
     /static/manifest.json  /static/npm.txt  /static/pages/front.html  /static/own/nothing.css
     /static/own/../manifest.json  /static/own/%2e%2e/pages/front.html  /static/own/..%2f..%2fdocs.py
@@ -237,13 +237,13 @@ NOTHING_HERE = """
 """
 
 
-@pytest.mark.parametrize("path", NOTHING_HERE.split())
-def test_nothing_else_is_given_away(http_client, path):
+@pytest.mark.parametrize("path", NOT_FOUND.split())
+def test_other_paths_are_not_found(http_client, path):
     assert http_client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/static/own/tandem.css"])
-def test_pages_are_for_reading(http_client, path):
+def test_pages_support_get_and_head_only(http_client, path):
     refused = http_client.post(path)
     assert http_client.head(path).status_code == 200
     assert refused.status_code == 405

@@ -1,4 +1,4 @@
-"""A change is a merge patch (RFC 7396): what is not sent stays, null clears, and nothing else is touched."""
+"""Updates are merge patches (RFC 7396): fields that are not sent keep their value, null clears."""
 
 from __future__ import annotations
 
@@ -27,61 +27,61 @@ ADA = {
     ],
     ids=str,
 )
-def test_what_is_not_sent_stays(client, change):
-    made = client.create("user", **ADA)
+def test_a_field_that_is_not_sent_keeps_its_value(client, change):
+    user = client.create("user", **ADA)
 
-    changed = client.update("user", made["id"], **change)
+    changed = client.update("user", user["id"], **change)
 
-    assert {**changed, "updated_at": ""} == {**made, **change, "version": 2, "updated_at": ""}
+    assert {**changed, "updated_at": ""} == {**user, **change, "version": 2, "updated_at": ""}
 
 
 @pytest.mark.parametrize("field", ["first_name", "age", "active"])
-def test_what_may_not_be_empty_cannot_be_cleared(client, field):
-    made = client.create("user", **ADA)
+def test_a_required_field_cannot_be_cleared(client, field):
+    user = client.create("user", **ADA)
 
     with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        client.update("user", made["id"], **{field: None})
+        client.update("user", user["id"], **{field: None})
 
     assert refused.value.names == {field}
-    assert client.get("user", made["id"]) == made
+    assert client.get("user", user["id"]) == user
 
 
-def test_a_cleared_field_is_found_as_empty_and_by_nothing_else(client):
-    made = client.create("user", **ADA)
+def test_a_cleared_field_matches_isnull_only(client):
+    user = client.create("user", **ADA)
 
-    client.update("user", made["id"], email=None, last_name=None)
+    client.update("user", user["id"], email=None, last_name=None)
 
-    assert client.find("user", email__isnull=True).ids == [made["id"]]
-    assert client.find("user", last_name__isnull=True).ids == [made["id"]]
+    assert client.find("user", email__isnull=True).ids == [user["id"]]
+    assert client.find("user", last_name__isnull=True).ids == [user["id"]]
     assert client.find("user", email="ada@example.com").ids == []
     assert client.find("user", email__startswith="ada").ids == []
     assert client.find("user", last_name__startswith="love").ids == []
 
 
-def test_a_changed_name_is_found_by_its_new_beginning(client):
-    made = client.create("user", **ADA)
+def test_a_changed_name_matches_its_new_prefix(client):
+    user = client.create("user", **ADA)
 
-    client.update("user", made["id"], first_name="Éva")
+    client.update("user", user["id"], first_name="Éva")
 
-    assert client.find("user", first_name__startswith="éV").ids == [made["id"]]
+    assert client.find("user", first_name__startswith="éV").ids == [user["id"]]
     assert client.find("user", first_name__startswith="ad").ids == []
 
 
 @pytest.mark.parametrize(
     "media", ["application/merge-patch+json", "application/json", "Application/JSON; charset=UTF-8"]
 )
-def test_both_media_types_are_taken(rest, media):
-    made = rest.create("user", **ADA)
+def test_both_media_types_are_accepted(rest, media):
+    user = rest.create("user", **ADA)
 
-    answer = rest.send("PATCH", f"/users/{made['id']}", content=b'{"age": 40}', headers={"content-type": media})
+    response = rest.send("PATCH", f"/users/{user['id']}", content=b'{"age": 40}', headers={"content-type": media})
 
-    assert answer.json()["age"] == 40
+    assert response.json()["age"] == 40
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b'"x"', b"1", b"true"])
 def test_a_patch_is_an_object(rest, body):
-    made = rest.create("user", **ADA)
+    user = rest.create("user", **ADA)
     headers = {"content-type": "application/merge-patch+json"}
 
     with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        rest.send("PATCH", f"/users/{made['id']}", content=body, headers=headers)
+        rest.send("PATCH", f"/users/{user['id']}", content=body, headers=headers)

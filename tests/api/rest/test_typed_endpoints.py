@@ -1,4 +1,4 @@
-"""An endpoint of one's own is a typed function and nothing else: what it takes and gives follows from its signature."""
+"""A custom endpoint is a typed function: its parameters, body and response follow from the signature."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Size(IntEnum):
     LARGE = 3
 
 
-class Said(BaseModel):
-    """What was understood."""
+class Echo(BaseModel):
+    """The converted values."""
 
-    said: str
+    echo: str
 
 
-@get("/plain", summary="Understand plain values")
+@get("/plain", summary="Echo plain values")
 async def plain(
     text: str = "-",
     number: int = 1,
@@ -80,20 +80,20 @@ async def plain(
     moment: datetime | None = None,
     key: UUID | None = None,
     either: int | str = 0,
-) -> Said:
-    """Says what it was given."""
-    return Said(said=repr((text, number, ratio, sure, colour, size, word, day, moment, key, either)))
+) -> Echo:
+    """Returns the values."""
+    return Echo(echo=repr((text, number, ratio, sure, colour, size, word, day, moment, key, either)))
 
 
 Few = Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=2, max_length=3, description="A few.")]
 
 
-@get("/lists", summary="Understand lists")
+@get("/lists", summary="Echo lists")
 async def lists(
-    words: list[str], numbers: list[int] | None = None, colours: list[Colour] | None = None, few: Few | None = None
-) -> Said:
-    """Says what it was given."""
-    return Said(said=repr((words, numbers, colours, few)))
+    message: list[str], numbers: list[int] | None = None, colours: list[Colour] | None = None, few: Few | None = None
+) -> Echo:
+    """Returns the values."""
+    return Echo(echo=repr((message, numbers, colours, few)))
 
 
 class Animal(BaseModel):
@@ -108,27 +108,27 @@ class Animal(BaseModel):
     @classmethod
     def _no_cats(cls, name: str) -> str:
         if name == "Tom":
-            raise ValueError("cats are not taken")
+            raise ValueError("cats are not accepted")
         return name
 
 
-@post("/animals", summary="Take in an animal", errors=(Conflict,))
-async def take_in(animal: Animal) -> Animal:
-    """Takes in an animal."""
+@post("/animals", summary="Create an animal", errors=(Conflict,))
+async def create_animal(animal: Animal) -> Animal:
+    """Creates an animal."""
     if animal.name == "Rex":
         raise Conflict("there is a Rex already")
     return animal
 
 
-@patch("/animals/{name}", summary="Change an animal, or let it be")
-async def change(name: Annotated[str, Field(pattern="^[A-Z]")], animal: Animal | None = None) -> Animal | None:
-    """Changes an animal."""
+@patch("/animals/{name}", summary="Update an animal")
+async def update_animal(name: Annotated[str, Field(pattern="^[A-Z]")], animal: Animal | None = None) -> Animal | None:
+    """Updates an animal."""
     return animal
 
 
-@delete("/animals/{name}", summary="Let an animal go", errors=(NotFound,))
-async def let_go(name: str) -> None:
-    """Lets an animal go."""
+@delete("/animals/{name}", summary="Delete an animal", errors=(NotFound,))
+async def delete_animal(name: str) -> None:
+    """Deletes an animal."""
     if name == "nobody":
         raise NotFound("there is no such animal")
 
@@ -161,7 +161,7 @@ async def draw(points: list[Point]) -> list[Point]:
 
 
 class Row(BaseModel):
-    """A row as others may see it."""
+    """The public fields of a row."""
 
     id: int
     name: str
@@ -177,24 +177,26 @@ async def rows() -> list[Row]:
     return [SecretRow(id=1, name="a", secret="s"), {"id": 2, "name": "b", "secret": "s"}]  # type: ignore[list-item]
 
 
-@get("/broken", summary="Break a promise")
+@get("/broken", summary="Return an invalid value")
 async def broken() -> Row:
-    """Breaks its promise."""
+    """Returns an invalid value."""
     return {"id": "x"}  # type: ignore[return-value]
 
 
-@get("/who", summary="Say who asks")
-async def who(actor: Actor, call: EndpointRequest, directory: Directory) -> Said:
-    """Says who asks."""
-    return Said(said=repr((sorted(actor.roles), call.actor is actor, call.directory is directory, call.url_path)))
+@get("/who", summary="Show the actor")
+async def whoami(actor: Actor, request: EndpointRequest, directory: Directory) -> Echo:
+    """Returns the actor."""
+    return Echo(
+        echo=repr((sorted(actor.roles), request.actor is actor, request.directory is directory, request.url_path))
+    )
 
 
-@get("/ages/{id}", summary="Say how old somebody is", errors=(NotFound,))
+@get("/ages/{id}", summary="Show an age", errors=(NotFound,))
 async def age(id: UUID, unit_of_work: UnitOfWork) -> dict[str, int]:
-    """Says how old somebody is."""
-    found = await records.get(unit_of_work, resource_of(User), str(id), Selection((("age", Scalar("age")),)))
-    answer: dict[str, int] = json.loads(found.json)
-    return answer
+    """Returns the age of a user."""
+    record = await records.get(unit_of_work, resource_of(User), str(id), Selection((("age", Scalar("age")),)))
+    response: dict[str, int] = json.loads(record.json)
+    return response
 
 
 @pytest.fixture(scope="module")
@@ -210,15 +212,15 @@ def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient
 
 @pytest.fixture(scope="module")
 def document(http_client: TestClient) -> dict[str, Any]:
-    made: dict[str, Any] = http_client.get("/openapi.json").json()
-    return made
+    created: dict[str, Any] = http_client.get("/openapi.json").json()
+    return created
 
 
 def parameters(document: dict[str, Any], path: str) -> dict[str, Any]:
-    return {it["name"]: it for it in document["paths"][path]["get"]["parameters"]}
+    return {parameter["name"]: parameter for parameter in document["paths"][path]["get"]["parameters"]}
 
 
-def test_the_founding_example_is_as_short_here(http_client, document):
+def test_the_first_example_of_fastapi_works(http_client, document):
     assert http_client.get("/items/5", params={"q": "x"}).json() == {"item_id": 5, "q": "x"}
     assert http_client.get("/items/5").json() == {"item_id": 5, "q": None}
     assert http_client.put("/items/5", json={"name": "Bar", "price": 1}).json() == {"item_name": "Bar", "item_id": 5}
@@ -227,7 +229,7 @@ def test_the_founding_example_is_as_short_here(http_client, document):
 
 
 @pytest.mark.parametrize(
-    "query, understood",
+    "query, expected",
     [
         ("", "('-', 1, 0.5, False, <Colour.RED: 'red'>, <Size.SMALL: 1>, 'a', None, None, None, 0)"),
         ("text=%C3%A4%20b", "'ä b'"),
@@ -247,11 +249,11 @@ def test_the_founding_example_is_as_short_here(http_client, document):
         ("either=x7", " 'x7')"),
     ],
 )
-def test_plain_values_are_read_by_their_types(http_client, query, understood):
-    answer = http_client.get(f"/plain?{query}")
+def test_plain_values_are_converted_by_their_types(http_client, query, expected):
+    response = http_client.get(f"/plain?{query}")
 
-    assert answer.status_code == 200
-    assert understood in answer.json()["said"]
+    assert response.status_code == 200
+    assert expected in response.json()["echo"]
 
 
 @pytest.mark.parametrize(
@@ -266,26 +268,28 @@ def test_plain_values_are_read_by_their_types(http_client, query, understood):
         f"either={'x' * 1001}", f"either=1{'0' * 1000}",
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_and_named(http_client, query):
-    answer = http_client.get(f"/plain?{query}")
+def test_an_invalid_value_is_refused_by_name(http_client, query):
+    response = http_client.get(f"/plain?{query}")
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "VALIDATION_FAILED")
-    assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [query.partition("=")[0]]
-    assert answer.json()["errors"][0]["message"]
+    assert (response.status_code, response.json()["code"]) == (422, "VALIDATION_FAILED")
+    assert [field_error["parameter"] for field_error in response.json()["errors"]] == [query.partition("=")[0]]
+    assert response.json()["errors"][0]["message"]
 
 
-def test_what_is_optional_says_what_it_is_else(document):
-    found = parameters(document, "/plain")
+def test_an_optional_parameter_documents_its_default(document):
+    record = parameters(document, "/plain")
 
-    defaults = {name: it["schema"]["default"] for name, it in found.items() if "default" in it["schema"]}
+    defaults = {
+        name: parameter["schema"]["default"] for name, parameter in record.items() if "default" in parameter["schema"]
+    }
     assert defaults == {
         "text": "-", "number": 1, "ratio": 0.5, "sure": False, "colour": "red", "size": 1, "word": "a", "either": 0,
     }  # fmt: skip
-    assert not any(it["required"] for it in found.values())
+    assert not any(parameter["required"] for parameter in record.values())
 
 
-def test_what_a_type_leaves_open_is_bounded(document):
-    schemas = {name: it["schema"] for name, it in parameters(document, "/plain").items()}
+def test_unbounded_types_get_bounds(document):
+    schemas = {name: parameter["schema"] for name, parameter in parameters(document, "/plain").items()}
 
     assert schemas["text"]["maxLength"] == 1000
     assert (schemas["number"]["minimum"], schemas["number"]["maximum"]) == (-(2**63), 2**63 - 1)
@@ -294,7 +298,7 @@ def test_what_a_type_leaves_open_is_bounded(document):
 
 
 @pytest.mark.parametrize(
-    "query, understood",
+    "query, expected",
     [
         ("words=a", "(['a'], None, None, None)"),
         ("words=a&words=b,c", "(['a', 'b', 'c'], None, None, None)"),
@@ -304,8 +308,8 @@ def test_what_a_type_leaves_open_is_bounded(document):
         ("words=a&few=5,5,1", "[5, 5, 1]"),
     ],
 )
-def test_a_list_is_parted_by_commas_or_repeated(http_client, query, understood):
-    assert understood in http_client.get(f"/lists?{query}").json()["said"]
+def test_a_list_is_separated_by_commas_or_repeated(http_client, query, expected):
+    assert expected in http_client.get(f"/lists?{query}").json()["echo"]
 
 
 @pytest.mark.parametrize(
@@ -320,25 +324,25 @@ def test_a_list_is_parted_by_commas_or_repeated(http_client, query, understood):
         (f"words={','.join('a' * 51)}", "words"),
     ],
 )
-def test_a_list_has_its_bounds(http_client, query, blamed):
-    answer = http_client.get(f"/lists?{query}")
+def test_a_list_has_bounds(http_client, query, blamed):
+    response = http_client.get(f"/lists?{query}")
 
-    assert answer.status_code == 422
-    assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [blamed]
+    assert response.status_code == 422
+    assert [field_error["parameter"] for field_error in response.json()["errors"]] == [blamed]
 
 
-def test_a_list_is_declared_as_it_is_taken(document):
+def test_a_list_is_documented_as_form_and_explode(document):
     few = parameters(document, "/lists")["few"]
 
     assert (few["style"], few["explode"], few["description"]) == ("form", True, "A few.")
     assert (few["schema"]["minItems"], few["schema"]["maxItems"], few["schema"]["items"]["maximum"]) == (2, 3, 5)
 
 
-def test_a_value_in_the_path_is_read_by_its_type_too(http_client):
+def test_a_value_in_the_path_is_converted_by_its_type(http_client):
     for path, blamed in [("/items/x", "item_id"), ("/items/1.5", "item_id"), ("/ages/x", "id")]:
-        answer = http_client.get(path)
-        assert answer.status_code == 422
-        assert [field_error["parameter"] for field_error in answer.json()["errors"]] == [blamed]
+        response = http_client.get(path)
+        assert response.status_code == 422
+        assert [field_error["parameter"] for field_error in response.json()["errors"]] == [blamed]
     assert http_client.patch("/animals/rex").status_code == 422
     assert http_client.patch("/animals/Rex").status_code == 200
 
@@ -368,33 +372,33 @@ def test_a_value_in_the_path_is_read_by_its_type_too(http_client):
         ('{"name": "Rex"}', 409),
     ],
 )
-def test_a_body_is_read_as_strictly_as_its_schema_says(http_client, body, status):
+def test_a_body_is_validated_strictly(http_client, body, status):
     assert http_client.post("/animals", content=body, headers=JSON).status_code == status
 
 
-def test_a_fault_in_a_body_is_pointed_to(http_client):
-    answer = http_client.post("/points", json=[{"x": 1}, {"x": "1", "y": None}])
+def test_an_error_in_a_body_has_a_pointer(http_client):
+    response = http_client.post("/points", json=[{"x": 1}, {"x": "1", "y": None}])
 
-    assert [field_error["pointer"] for field_error in answer.json()["errors"]] == ["/1/x", "/1/y"]
+    assert [field_error["pointer"] for field_error in response.json()["errors"]] == ["/1/x", "/1/y"]
     cats = http_client.post("/animals", json={"name": "Tom"}).json()["errors"]
     assert cats == [{"pointer": "/name", "message": "cats are not taken", "code": "invalid"}]
 
 
-def test_a_body_may_be_left_out_where_it_has_a_default(http_client):
+def test_a_body_with_a_default_is_optional(http_client):
     assert http_client.patch("/animals/Tux").json() is None
     assert http_client.patch("/animals/Tux", content="null", headers=JSON).json() is None
     assert http_client.patch("/animals/Tux", json={"name": "Tux"}).json() == {"name": "Tux", "legs": 4}
 
 
 @pytest.mark.parametrize("steps, status", [("2", 202), ('"2"', 422), ("true", 422), ("2.0", 202), ("null", 422)])
-def test_a_sqlmodel_is_as_strict_as_any_other(http_client, steps, status):
-    answer = http_client.post("/plans", content=f'{{"title": "x", "steps": {steps}}}', headers=JSON)
+def test_an_sqlmodel_is_validated_strictly(http_client, steps, status):
+    response = http_client.post("/plans", content=f'{{"title": "x", "steps": {steps}}}', headers=JSON)
 
-    assert answer.status_code == status
-    assert status != 202 or answer.json() == {"title": "x", "steps": 2}
+    assert response.status_code == status
+    assert status != 202 or response.json() == {"title": "x", "steps": 2}
 
 
-def test_nothing_is_204_and_no_content(http_client, document):
+def test_none_is_204_without_content(http_client, document):
     gone = http_client.delete("/animals/Tux")
 
     assert (gone.status_code, gone.content) == (204, b"")
@@ -403,32 +407,32 @@ def test_nothing_is_204_and_no_content(http_client, document):
     assert {"204", "404"} <= document["paths"]["/animals/{name}"]["delete"]["responses"].keys()
 
 
-def test_an_answer_has_the_form_of_its_annotation_and_no_more(http_client):
+def test_a_response_has_only_the_fields_of_its_annotation(http_client):
     assert http_client.get("/rows").json() == [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 
 
-def test_an_answer_that_breaks_its_promise_is_our_fault(http_client):
+def test_an_invalid_return_value_is_an_internal_error(http_client):
     assert http_client.get("/broken").json()["code"] == "INTERNAL"
 
 
-def test_who_asks_and_the_directory_are_handed_in(http_client, document):
-    assert http_client.get("/who").json()["said"] == "(['admin'], True, True, '/who')"
+def test_the_actor_and_the_directory_are_passed(http_client, document):
+    assert http_client.get("/who").json()["echo"] == "(['admin'], True, True, '/who')"
     assert document["paths"]["/who"]["get"]["parameters"] == []
 
 
-def test_a_work_reads_what_the_actor_may_see(http_client):
-    made = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
+def test_a_unit_of_work_reads_as_the_actor(http_client):
+    created = http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
-    assert http_client.get(f"/ages/{made['id']}").json() == {"age": 36}
+    assert http_client.get(f"/ages/{created['id']}").json() == {"age": 36}
     assert http_client.get("/ages/00000000-0000-7000-8000-000000000000").json()["code"] == "NOT_FOUND"
 
 
-def test_it_is_documented_like_every_other(document):
+def test_a_typed_endpoint_is_documented(document):
     operation = document["paths"]["/animals"]["post"]
     body = operation["requestBody"]["content"]["application/json"]
 
-    assert (operation["summary"], operation["description"]) == ("Take in an animal", "Takes in an animal.")
-    assert (operation["operationId"], operation["tags"]) == ("takeIn", ["test_typed_endpoints"])
+    assert (operation["summary"], operation["description"]) == ("Create an animal", "Creates an animal.")
+    assert (operation["operationId"], operation["tags"]) == ("createAnimal", ["test_typed_endpoints"])
     assert {"201", "400", "401", "409", "413", "415", "422", "500", "503"} <= operation["responses"].keys()
     assert body["schema"] == {"$ref": "#/components/schemas/AnimalInput"}
     assert body["examples"]["whole"]["value"] == {"name": "Rex"}
@@ -441,58 +445,58 @@ def test_it_is_documented_like_every_other(document):
 
 
 async def nothing() -> None: ...
-async def unsaid(): ...
-def plainly() -> None: ...
-async def untyped(x) -> None: ...
-async def several(*numbers: int) -> None: ...
-async def two(one: Animal, other: Animal) -> None: ...
+async def without_return(): ...
+def synchronous() -> None: ...
+async def without_annotation(x) -> None: ...
+async def variadic(*numbers: int) -> None: ...
+async def two_bodies(first: Animal, second: Animal) -> None: ...
 async def body(animal: Animal) -> None: ...
 async def table(user: User) -> None: ...
 
 
 @pytest.mark.parametrize(
-    "method, path, function, words",
+    "method, path, function, message",
     [
-        ("GET", "/x", plainly, "an endpoint must be an `async def`"),
-        ("GET", "/x", unsaid, "the return annotation is missing"),
+        ("GET", "/x", synchronous, "an endpoint must be an `async def`"),
+        ("GET", "/x", without_return, "the return annotation is missing"),
         ("GET", "x", nothing, "invalid path 'x'"),
         ("GET", "/x/", nothing, "invalid path '/x/'"),
         ("GET", "/x/{id}", nothing, "{id} in the path must be a parameter of a plain type"),
         ("POST", "/x/{animal}", body, "{animal} in the path must be a parameter of a plain type"),
-        ("GET", "/x", untyped, "x has no annotation"),
-        ("GET", "/x", several, "numbers must not be variadic"),
-        ("POST", "/x", two, "one, other are several"),
+        ("GET", "/x", without_annotation, "x has no annotation"),
+        ("GET", "/x", variadic, "numbers must not be variadic"),
+        ("POST", "/x", two_bodies, "first, second are several"),
         ("GET", "/x", body, "a GET has no body, but animal is one"),
         ("DELETE", "/x", body, "a DELETE has no body"),
         ("POST", "/x", table, "User is a table"),
     ],
 )
-def test_a_programmers_mistake_ends_the_import(method, path, function, words):
-    with pytest.raises(AssertionError) as mistake:
+def test_an_invalid_declaration_stops_the_import(method, path, function, message):
+    with pytest.raises(AssertionError) as error:
         endpoint(method, path, summary="X")(function)
 
-    assert function.__qualname__ in str(mistake.value)
-    assert words in str(mistake.value)
+    assert function.__qualname__ in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "made, words",
+    "created, message",
     [
         ({"name": "listUsers", "path": "/x"}, "two endpoints have the name listUsers"),
         ({"name": "x", "path": "/users"}, "two endpoints are declared for GET /users"),
         ({"name": "x", "path": "/x", "tag": "strange"}, "the tag strange has no description"),
     ],
 )
-def test_a_name_a_place_and_a_tag_are_settled_at_the_start(monkeypatch, made, words):
+def test_duplicates_and_unknown_tags_stop_the_start(monkeypatch, created, message):
     topic = type(sys)("topic", "A topic.")
-    topic.one = get(made.pop("path"), summary="X", **{"tag": "topic", **made})(nothing)  # type: ignore[attr-defined]
+    topic.one = get(created.pop("path"), summary="X", **{"tag": "topic", **created})(nothing)  # type: ignore[attr-defined]
     monkeypatch.setattr(api.app, "TOPICS", (topic,))
 
-    with pytest.raises(AssertionError, match=words):
+    with pytest.raises(AssertionError, match=message):
         api.app.create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}))
 
 
-def test_a_moment_keeps_its_offset(http_client):
-    said = http_client.get("/plain", params={"moment": datetime(2026, 11, 22, tzinfo=UTC).isoformat()}).json()["said"]
+def test_a_time_keeps_its_offset(http_client):
+    echo = http_client.get("/plain", params={"moment": datetime(2026, 11, 22, tzinfo=UTC).isoformat()}).json()["echo"]
 
-    assert "TzInfo(0)" in said or "timezone.utc" in said
+    assert "TzInfo(0)" in echo or "timezone.utc" in echo
