@@ -348,7 +348,7 @@ def error_types(error_type: type[DirectoryError]) -> Iterator[type[DirectoryErro
             yield from error_types(child)
 
 
-@pytest.mark.parametrize("kind", list(error_types(DirectoryError)), ids=lambda error_type: error_type.code)
+@pytest.mark.parametrize("error_type", list(error_types(DirectoryError)), ids=lambda error_type: error_type.code)
 def test_every_error_class_has_a_status_and_a_page(http_client, error_type):
     pages = {page.code: (page.title, page.status) for page in problem_types()}
 

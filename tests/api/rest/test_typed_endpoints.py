@@ -90,10 +90,10 @@ Few = Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=2, max
 
 @get("/lists", summary="Echo lists")
 async def lists(
-    message: list[str], numbers: list[int] | None = None, colours: list[Colour] | None = None, few: Few | None = None
+    words: list[str], numbers: list[int] | None = None, colours: list[Colour] | None = None, few: Few | None = None
 ) -> Echo:
     """Returns the values."""
-    return Echo(echo=repr((message, numbers, colours, few)))
+    return Echo(echo=repr((words, numbers, colours, few)))
 
 
 class Animal(BaseModel):
@@ -313,7 +313,7 @@ def test_a_list_is_separated_by_commas_or_repeated(http_client, query, expected)
 
 
 @pytest.mark.parametrize(
-    "query, blamed",
+    "query, name",
     [
         ("", "words"),
         ("words=a&numbers=1,x", "numbers"),
@@ -324,11 +324,11 @@ def test_a_list_is_separated_by_commas_or_repeated(http_client, query, expected)
         (f"words={','.join('a' * 51)}", "words"),
     ],
 )
-def test_a_list_has_bounds(http_client, query, blamed):
+def test_a_list_has_bounds(http_client, query, name):
     response = http_client.get(f"/lists?{query}")
 
     assert response.status_code == 422
-    assert [field_error["parameter"] for field_error in response.json()["errors"]] == [blamed]
+    assert [field_error["parameter"] for field_error in response.json()["errors"]] == [name]
 
 
 def test_a_list_is_documented_as_form_and_explode(document):
@@ -339,10 +339,10 @@ def test_a_list_is_documented_as_form_and_explode(document):
 
 
 def test_a_value_in_the_path_is_converted_by_its_type(http_client):
-    for path, blamed in [("/items/x", "item_id"), ("/items/1.5", "item_id"), ("/ages/x", "id")]:
+    for path, name in [("/items/x", "item_id"), ("/items/1.5", "item_id"), ("/ages/x", "id")]:
         response = http_client.get(path)
         assert response.status_code == 422
-        assert [field_error["parameter"] for field_error in response.json()["errors"]] == [blamed]
+        assert [field_error["parameter"] for field_error in response.json()["errors"]] == [name]
     assert http_client.patch("/animals/rex").status_code == 422
     assert http_client.patch("/animals/Rex").status_code == 200
 
@@ -381,7 +381,7 @@ def test_an_error_in_a_body_has_a_pointer(http_client):
 
     assert [field_error["pointer"] for field_error in response.json()["errors"]] == ["/1/x", "/1/y"]
     cats = http_client.post("/animals", json={"name": "Tom"}).json()["errors"]
-    assert cats == [{"pointer": "/name", "message": "cats are not taken", "code": "invalid"}]
+    assert cats == [{"pointer": "/name", "message": "cats are not accepted", "code": "invalid"}]
 
 
 def test_a_body_with_a_default_is_optional(http_client):
