@@ -22,7 +22,7 @@ from schema.migrations.commands import migrate
 from tests.conftest import settings_for
 from tests.fixtures import websocket_frames
 from tests.fixtures.credentials import SECRET
-from tests.fixtures.raw_http import Answer, connected, request, say, serving
+from tests.fixtures.raw_http import RawResponse, connected, request, send_raw, serving
 
 SAFE = 10.0
 INIT = json.dumps({"type": "connection_init"})

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from api.http.repeated_headers import SINGLE
 from tests.conftest import BASE, HERE, settings_for
 from tests.fixtures.in_process import in_process_app
-from tests.fixtures.raw_http import Answer, connected, read_answer, serving
+from tests.fixtures.raw_http import RawResponse, connected, read_response, serving
 
 # What a client adds by itself, or refuses to send twice, is sent over a bare socket below.
 NAMES = sorted(name.decode() for name in SINGLE)
@@ -67,7 +67,7 @@ def send_raw(port: int, *lines: str, method: str = "GET", path: str = "/users") 
     with connected(port) as connection:
         connection.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode())
         with connection.makefile("rb") as received:
-            return read_answer(received)
+            return read_response(received)
 
 
 @pytest.mark.parametrize("path", PATHS)
