@@ -18,7 +18,8 @@ from schema.engine.model import input_models
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from schema.models import Key
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from zlib import crc32
 
-from schema.engine.operations.records import RecordResult
+from schema.engine.sql.record_lookup import RecordResult
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _VERSION = re.compile(r"([1-9][0-9]{0,9})(?:-[0-9a-z]{1,16})?", re.ASCII)

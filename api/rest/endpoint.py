@@ -13,7 +13,8 @@ from api.http.responses import HTTPResponse
 from api.rest.parameters import Parameter, Schema
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.unit_of_work import UnitOfWork
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 JSON = "application/json"

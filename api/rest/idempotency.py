@@ -10,8 +10,8 @@ import re
 from api.rest.endpoint import EndpointRequest
 from api.rest.parameters import Parameter, Schema
 from schema.engine.errors import DirectoryError, IdempotencyInProgress, IdempotencyMismatch
-from schema.engine.operations.directory import UnitOfWork
-from schema.engine.operations.idempotency import MAX_KEY_LENGTH, idempotency_key
+from schema.engine.operations.idempotency import MAX_KEY_LENGTH, IdempotencyKey
+from schema.engine.operations.unit_of_work import UnitOfWork
 
 IDEMPOTENCY_ERRORS: tuple[type[DirectoryError], ...] = (IdempotencyInProgress, IdempotencyMismatch)
 _QUOTED, _BARE = r'"(?:[!#-\[\]-~]|\\["\\]){1,255}"', r"[!#-+\-.-:<-\[\]-~]{1,255}"
@@ -50,5 +50,5 @@ def idempotent_unit_of_work(request: EndpointRequest, versions: frozenset[int] |
     if header is None:
         return request.unit_of_work
     allowed = None if versions is None else sorted(versions)
-    key = idempotency_key(_key(header), "POST", request.url_path, request.query, allowed, request.body)
+    key = IdempotencyKey.of(_key(header), "POST", request.url_path, request.query, allowed, request.body)
     return request.directory.unit_of_work(request.actor, key)

@@ -24,7 +24,8 @@ from schema.engine.model import input_models
 from schema.engine.model.action import Action
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
-from schema.engine.operations.records import PageResult, RecordResult
+from schema.engine.operations.records import PageResult
+from schema.engine.sql.record_lookup import RecordResult
 
 NOT_MODIFIED = ResponseSpec(304, "The client has the current version.", headers=("ETag", "Link"))
 

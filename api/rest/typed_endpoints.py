@@ -27,7 +27,8 @@ from api.rest.parameters import Parameter
 from api.rest.type_hints import is_plain, value_of_hint
 from schema.engine.errors import DirectoryError
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.unit_of_work import UnitOfWork
 
 Function = Callable[..., Awaitable[Any]]
 Injected = Callable[[EndpointRequest], Any]

@@ -18,11 +18,12 @@ from api.rest.endpoint import Endpoint, EndpointRequest, ResponseSpec
 from api.rest.parameters import Parameter
 from api.rest.typed_endpoints import get
 from benchmarks.tandem.models import Fortune, World, id_at
+from schema.engine.changes import TransactionResult
 from schema.engine.driver import QueryGenerator, RowQuery
 from schema.engine.model.record import now
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records, write_statements
-from schema.engine.operations.directory import TransactionResult
+from schema.engine.query.planner import plan_record
 from schema.engine.query.selection import Constant, Items, ListSelection, Page, Scalar, Selection
 
 Handler = Callable[[EndpointRequest], Awaitable[HTTPResponse]]
@@ -55,7 +56,7 @@ async def _plaintext(request: EndpointRequest) -> HTTPResponse:
 
 async def _queries(request: EndpointRequest) -> HTTPResponse:
     unit_of_work, signer = request.unit_of_work, request.directory.cursor_key.current
-    plan = unit_of_work.record_plan(_WORLD, _ROW)
+    plan = unit_of_work.plan(plan_record, _WORLD, _ROW)
     ids = [id_at(randrange(1, WORLD_ROWS + 1)) for _ in range(_row_count(request))]
     queries = [unit_of_work.record_query(plan, id, {}) for id in ids]
     # A plain RowQuery: the engine would combine record queries into one statement.
@@ -74,7 +75,7 @@ async def _updates(request: EndpointRequest) -> HTTPResponse:
     update = plans.get_or_make(
         key, lambda: write_statements.update_statement(_WORLD, profile, rule, _NUMBER, versioned=False)
     )
-    plan, timestamp = unit_of_work.record_plan(_WORLD, _ROW), now()
+    plan, timestamp = unit_of_work.plan(plan_record, _WORLD, _ROW), now()
     # All transactions update rows in the same order, which prevents deadlocks.
     positions = sorted(sample(range(1, WORLD_ROWS + 1), _row_count(request)))
     numbers = {position: randrange(1, WORLD_ROWS + 1) for position in positions}

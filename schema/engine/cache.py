@@ -1,7 +1,7 @@
-"""What is kept to be used again, bounded by number and by bytes.
+"""A cache bounded by the number of its entries and by their estimated bytes.
 
-Whoever keeps something says how many bytes it takes, by estimate. What has been used since the last look survives the
-next one (second chance), which costs a request one attribute; a strict order of use would cost it a second look-up.
+An entry that was used since it was last considered for eviction gets a second chance. That costs a lookup one
+attribute; a strict order of use (LRU) would cost it a second dictionary operation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Entry(Generic[Value]):
 
 
 class Cache(Generic[Key, Value]):
-    """Values by their keys, and how often there was one: what has not been used for longest is forgotten first."""
+    """Values by their keys; counts hits, misses and evictions."""
 
     def __init__(self, max_entries: int, max_bytes: int) -> None:
         self.max_entries, self.max_bytes = max_entries, max_bytes
@@ -35,11 +35,11 @@ class Cache(Generic[Key, Value]):
         return len(self._entries)
 
     def items(self) -> list[tuple[Key, Value]]:
-        """All that is kept, the oldest first."""
+        """Return all entries, the oldest first."""
         return [(key, entry.value) for key, entry in self._entries.items()]
 
     def get(self, key: Key) -> Value | None:
-        """What is kept under the key, or none."""
+        """Return the value, or None."""
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
@@ -49,7 +49,7 @@ class Cache(Generic[Key, Value]):
         return entry.value
 
     def probe(self, key: Key) -> Value | None:
-        """The same, for whoever looks again later if there is none: only then it counts as a miss."""
+        """Like `get`, for callers that look again later: it counts a hit, but no miss."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -58,25 +58,25 @@ class Cache(Generic[Key, Value]):
         return entry.value
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Keep a value that takes `size` bytes; where there is no room, others go."""
+        """Store a value of `size` bytes, and evict others if there is no room."""
         self._drop(key)
         self._entries[key] = _Entry(value, size)
         self.bytes += size
-        self._make_room()
+        self._evict()
 
     def resize(self, key: Key, size: int) -> None:
-        """Note that what is kept under the key takes so many bytes now."""
+        """Correct the size of an entry, if it is still there."""
         if entry := self._entries.get(key):
             self.bytes += size - entry.size
             entry.size = size
-            self._make_room()
+            self._evict()
 
     def _drop(self, key: Key) -> None:
         if entry := self._entries.pop(key, None):
             self.bytes -= entry.size
 
-    def _make_room(self) -> None:
-        """Forget the oldest until there is room; what has been used goes behind the others, once."""
+    def _evict(self) -> None:
+        """Evict the oldest entries until the rest fit; one that was used moves to the end, once."""
         while len(self._entries) > 1 and (len(self._entries) > self.max_entries or self.bytes > self.max_bytes):
             key, entry = next(iter(self._entries.items()))
             if entry.used:

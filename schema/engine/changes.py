@@ -1,4 +1,4 @@
-"""What happened to records, told to those who listen, after the commit."""
+"""Changes of records, published to listeners after the commit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ log = logging.getLogger("tandem.events")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A name and an id, no data: whoever wants to know more reads it again, as themselves.
+    """One committed change of one record. It carries no data: listeners re-read the record as themselves.
 
-    `fields` are the names of those that were written; None where that is not known.
+    `fields` names the fields that were written; None if that is not known.
     """
 
     model: str
@@ -26,9 +26,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class TransactionResult:
-    """What a job returns: its result, and the changes to tell of once it is committed.
+    """What a transaction function returns: its result, and the changes to publish after the commit.
 
-    A `secret` result is shown to the caller and kept nowhere.
+    A `secret` result is returned to the caller, and stored nowhere.
     """
 
     result: Any
@@ -38,20 +38,15 @@ class TransactionResult:
 
 @dataclass(slots=True)
 class ChangeFeed:
-    """Hands each change to every listener, in the order of the commits."""
+    """Passes each change to every listener, in the order of the commits."""
 
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
 
     def publish(self, changes: Iterable[Change]) -> None:
-        """Tell of changes that are committed."""
+        """Pass on committed changes. A listener that fails is logged: the commit cannot be undone."""
         for change in changes:
             for listener in self.listeners:
-                _tell(listener, change)
-
-
-def _tell(listener: Callable[[Change], None], change: Change) -> None:
-    """What is committed has happened, whatever a listener makes of it: its failure is the log's business."""
-    try:
-        listener(change)
-    except Exception:
-        log.exception("a listener failed at %s", change)
+                try:
+                    listener(change)
+                except Exception:
+                    log.exception("a listener failed at %s", change)

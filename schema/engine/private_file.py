@@ -1,4 +1,4 @@
-"""Files and folders that their owner alone may read, whatever the umask: they hold what the directory holds."""
+"""Files and folders that only their owner may read, whatever the umask: they hold the directory's data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 
 def create_folders(folder: Path) -> None:
-    """Make a folder, and those above it that are missing (`Path.mkdir` gives a mode to the last one alone)."""
-    for missing in reversed([it for it in (folder, *folder.parents) if not it.exists()]):
+    """Create a folder and its missing parents (`Path.mkdir` sets the mode of the last one only)."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         with suppress(FileExistsError):
             missing.mkdir(FOLDER_MODE)
     if not folder.is_dir():
@@ -19,16 +19,16 @@ def create_folders(folder: Path) -> None:
 
 
 def create(path: str | Path) -> int:
-    """The descriptor of a new file, open for writing; `FileExistsError` if there is one."""
+    """Create a file and return its descriptor, open for writing; raise `FileExistsError` if it exists."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), FILE_MODE)
 
 
 def create_if_missing(path: str | Path) -> None:
-    """Make an empty file where there is none; one that is there keeps its mode."""
+    """Create an empty file unless it exists; an existing one keeps its mode."""
     with suppress(FileExistsError):
         os.close(create(path))
 
 
 def opener(path: str, flags: int) -> int:
-    """An opener for `open`: a file that is made by it is private."""
+    """Serve as `opener` of `open`: files that it creates are private."""
     return os.open(path, flags, FILE_MODE)

@@ -13,12 +13,13 @@ import asyncpg  # type: ignore[import-untyped]
 import orjson
 from sqlmodel import SQLModel
 
+from schema.engine.changes import TransactionResult
 from schema.engine.database_url import postgres_address
 from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
-from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.directory import Directory
 from schema.engine.postgres.session import connect, translate_error
 from schema.engine.sql.dialect import postgres
 from schema.explain.plan_warnings import SORT, full_scan

@@ -22,8 +22,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from schema.engine.changes import TransactionResult
 from schema.engine.errors import DISK_FAILURE, DatabaseCorrupt, DatabaseUnavailable
-from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from schema.engine.sqlite import connection as connecting

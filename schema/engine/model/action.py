@@ -1,23 +1,22 @@
-"""`@verb`: what can be done with a record besides finding, creating, updating and deleting it.
+"""`@action`: an operation of a model's own. `@shown_once`: a secret that only the response to a creation shows.
 
-    @verb(role("admin"))
+    @action(role("admin"))
     def promote(self, level: int) -> None:
-        \"\"\"Move a person up.\"\"\"
+        \"\"\"Promote a person.\"\"\"
         self.level = level
 
-The method is given a draft instead of a record: what it assigns is what is changed, in one statement and under `rule`.
-Its further parameters, if any, are the body of the REST call and the input of the GraphQL mutation.
+The method receives a draft instead of a record: the attributes that it assigns are the fields that change, in one
+statement and under `rule`. Its further parameters are the body of the REST call and the input of the GraphQL mutation.
 
-`@once` is for what only the answer to a creation shows:
-
-    @once
+    @shown_once
     def secret(self) -> str:
-        \"\"\"The secret. It is shown this once, and kept nowhere.\"\"\"
+        \"\"\"The secret. It is shown only once.\"\"\"
         secret = token_urlsafe()
         self.digest = digest_of(secret)
         return secret
 
-The draft knows the new record's `id`; what the method assigns is stored, what it returns is given once and forgotten.
+The draft has the new record's `id`; the attributes that the method assigns are stored, the value that it returns is
+not.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from schema.engine.model.policy import Rule
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A model's own verb: its name, who may, and what it changes."""
+    """A model's own operation: its name, who may call it, and what it changes."""
 
     name: str
     description: str
@@ -43,17 +42,20 @@ class Action:
     @property
     def parameters(self) -> dict[str, tuple[Any, Any]]:
         """Each parameter's type and default (`...` for none)."""
-        _, *given = inspect.signature(self.body).parameters.values()
-        return {it.name: (it.annotation, ... if it.default is it.empty else it.default) for it in given}
+        _, *parameters = inspect.signature(self.body).parameters.values()
+        return {
+            parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+            for parameter in parameters
+        }
 
     @property
     def camel_name(self) -> str:
-        """Its name at the beginning of a longer one, in camelCase."""
+        """The name in camelCase."""
         first, *rest = self.name.split("_")
         return first + "".join(part.capitalize() for part in rest)
 
     def changes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields that it sets, and to what."""
+        """Return the fields that it sets, with their new values."""
         draft = SimpleNamespace()
         self.body(draft, **arguments)
         return vars(draft)
@@ -61,30 +63,33 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ShownOnce:
-    """What only the answer to a creation shows: its name, and what makes it."""
+    """A value that only the response to a creation shows."""
 
     name: str
     description: str
     body: Callable[[Any], str]
 
-    def made_for(self, id: str) -> tuple[str, dict[str, Any]]:
-        """It, for the new record with this id, and the fields that it sets."""
+    def generate(self, id: str) -> tuple[str, dict[str, Any]]:
+        """Return the value for the new record with this id, and the fields that are stored with it."""
         draft = SimpleNamespace(id=id)
-        given = self.body(draft)
-        return given, {name: value for name, value in vars(draft).items() if name != "id"}
-
-
-def shown_once(body: Callable[[Any], str]) -> ShownOnce:
-    """Make a method what only the answer to a creation shows, under the method's name."""
-    assert body.__doc__, f"{body.__qualname__}: its docstring is its description at both doors"
-    return ShownOnce(body.__name__, inspect.cleandoc(body.__doc__), body)
+        value = self.body(draft)
+        return value, {name: field for name, field in vars(draft).items() if name != "id"}
 
 
 def action(rule: Rule) -> Callable[[Callable[..., None]], Action]:
-    """Make a method a verb at both doors, for those whom `rule` lets."""
+    """Make a method an operation of both APIs, for the actors whom `rule` allows."""
 
     def declare(body: Callable[..., None]) -> Action:
-        assert body.__doc__, f"{body.__qualname__}: a verb's docstring is its description at both doors"
-        return Action(body.__name__, inspect.cleandoc(body.__doc__), rule, body)
+        return Action(body.__name__, _description(body), rule, body)
 
     return declare
+
+
+def shown_once(body: Callable[[Any], str]) -> ShownOnce:
+    """Make a method's value one that only the response to a creation shows, under the method's name."""
+    return ShownOnce(body.__name__, _description(body), body)
+
+
+def _description(body: Callable[..., Any]) -> str:
+    assert body.__doc__, f"{body.__qualname__}: add a docstring; it is the description in both APIs"
+    return inspect.cleandoc(body.__doc__)

@@ -1,4 +1,4 @@
-"""A field: what a declared column means to the doors and to the tables."""
+"""`ResourceField`: what a declared column means to the APIs and to the tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlmodel import SQLModel
 FieldKind = Literal["id", "enum", "boolean", "integer", "time", "text"]
 Operator = Literal["eq", "in", "lt", "lte", "gt", "gte", "startswith", "contains", "isnull", "notnull"]
 
-# Not blank, no control characters. What it leaves open (lone surrogates) is no JSON and no UTF-8 to begin with.
+# Not blank, no control characters. Lone surrogates need no check: they are neither JSON nor UTF-8.
 CONTROL = r"\u0000-\u001f\u007f-\u009f"
 BLANK = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT_PATTERN = rf"^[^{CONTROL}]*[^{CONTROL}{BLANK}][^{CONTROL}]*$"
@@ -28,7 +28,7 @@ TIME_INPUT_PATTERN = (
 TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$"
 
 MIN_INTEGER, MAX_INTEGER = -(2**31), 2**31 - 1
-NULL_INTEGER_SORT_KEY = MIN_INTEGER - 1  # what null sorts as: less than any integer that a field can hold
+NULL_INTEGER_SORT_KEY = MIN_INTEGER - 1  # null sorts below every integer that a field can hold
 
 OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
     "id": ("eq", "in"),
@@ -42,7 +42,7 @@ OPERATORS: dict[FieldKind, tuple[Operator, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ResourceField:
-    """One field of a model, read from its declaration once."""
+    """One field of a model. `indexed`: offered for filters and, unless it is an id, enum or boolean, for sorting."""
 
     name: str
     kind: FieldKind
@@ -68,26 +68,26 @@ class ResourceField:
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        """The comparisons offered in filters."""
+        """The comparisons that filters offer."""
         return (*(OPERATORS[self.kind] if self.indexed else ()), *(("contains",) if self.searchable else ()))
 
     @property
     def sortable(self) -> bool:
-        """Whether lists can be sorted by it."""
+        """Whether lists can be sorted by the field."""
         return (self.indexed and self.kind in ("integer", "time", "text")) or self.name == "id"
 
     @property
     def key_column(self) -> str | None:
-        """The column of its lower-case form."""
+        """The column of the lower-case form."""
         return f"{self.name}_key" if self.kind == "text" and (self.indexed or self.searchable) else None
 
     @property
     def sort_column(self) -> str:
-        """The column that it is sorted by: never null."""
+        """The column that lists sort by, which is never null."""
         return f"{self.name}_sort" if self.nullable and self.sortable else self.name
 
     def column_type(self) -> TypeEngine[Any]:
-        """One type for both databases; text sorts by code point."""
+        """Return the type for both databases; text sorts by code point."""
         if self.kind == "boolean":
             return Boolean()
         if self.kind == "integer":
@@ -96,13 +96,13 @@ class ResourceField:
 
 
 def code_point_string(length: int | None = None) -> String:
-    """Text that sorts by code point: SQLite's way; PostgreSQL must be told."""
+    """Text that sorts by code point, which SQLite does by default and PostgreSQL by a collation."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 @cache
 def fields_of(model: type[SQLModel]) -> tuple[ResourceField, ...]:
-    """The fields of a model, in the order of their declaration, the identity first and the book-keeping last."""
+    """Return the fields in the order of their declaration, but the id first, and times and version last."""
     first = [name for name in ("id",) if name in model.model_fields]
     last = [name for name in ("created_at", "updated_at", "version") if name in model.model_fields]
     own = [name for name in model.model_fields if name not in (*first, *last)]
@@ -110,21 +110,30 @@ def fields_of(model: type[SQLModel]) -> tuple[ResourceField, ...]:
 
 
 def lower_case(text: str) -> str:
-    """Lower case one code point at a time, so that the key of a beginning is the beginning of the key."""
+    """Lower-case one code point at a time, so that the key of a prefix is the prefix of the key."""
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
+
+
+def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
+    """Return a type without None, and whether it had None."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        assert len(inner) == 1, f"a field must have one type, optionally with None: {annotation}"
+        return inner[0], True
+    return annotation, False
 
 
 def _field(model: type[SQLModel], name: str) -> ResourceField:
     info = model.model_fields[name]
-    marks: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+    flags: dict[str, Any] = dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
     base, nullable = unwrap_optional(info.annotation)
     facts = {key: value for item in info.metadata for key, value in _facts(item)}
     foreign = facts.get("foreign_key")
     kind = "id" if name == "id" or foreign else _kind(model, name, base)
     unique, indexed = facts.get("unique") is True, facts.get("index") is True
     max_length = facts.get("max_length", {"id": 36, "time": 27}.get(kind))
-    assert kind == "text" or not marks.get("searchable"), f"{model.__name__}.{name}: only text can be searched"
-    assert kind != "text" or max_length, f"{model.__name__}.{name}: text needs a max_length"
+    assert kind == "text" or not flags.get("searchable"), f"{model.__name__}.{name}: only text can be searchable"
+    assert kind != "text" or max_length, f"{model.__name__}.{name}: add a max_length; text needs one"
     examples = info.examples or [None]
     return ResourceField(
         name=name,
@@ -133,13 +142,13 @@ def _field(model: type[SQLModel], name: str) -> ResourceField:
         nullable=nullable,
         required=info.is_required(),
         default=None if info.is_required() else info.default,
-        read_only=bool(marks.get("readOnly")),
-        write_only=bool(marks.get("writeOnly")),
+        read_only=bool(flags.get("readOnly")),
+        write_only=bool(flags.get("writeOnly")),
         primary_key=facts.get("primary_key") is True,
         unique=unique,
         indexed=unique or indexed or bool(foreign) or name == "id",
-        ignore_case=bool(marks.get("ignoreCase")),
-        searchable=bool(marks.get("searchable")),
+        ignore_case=bool(flags.get("ignoreCase")),
+        searchable=bool(flags.get("searchable")),
         minimum=facts.get("ge", MIN_INTEGER if kind == "integer" else None),
         maximum=facts.get("le", MAX_INTEGER if kind == "integer" else None),
         min_length=facts.get("min_length", 1 if kind == "text" else None),
@@ -156,15 +165,6 @@ def _facts(item: object) -> Iterator[tuple[str, Any]]:
         value = getattr(item, name, None)
         if value is not None and type(value).__name__ != "PydanticUndefinedType":
             yield name, value
-
-
-def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
-    """A type without None, and whether it may be None."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        inner = [part for part in get_args(annotation) if part is not type(None)]
-        assert len(inner) == 1, f"a field has one type, and perhaps None: {annotation}"
-        return inner[0], True
-    return annotation, False
 
 
 def _kind(model: type[SQLModel], name: str, base: Any) -> FieldKind:

@@ -1,7 +1,7 @@
-"""What is accepted: a model's create and update faces, as validators made once from its fields.
+"""Input models: validators for what clients may send, derived once from a model's fields.
 
-A face reads JSON bytes or a Python dictionary and gives a dictionary of what was sent, nothing more. Its types are
-strict in the way of JSON Schema: `36.0` is an integer, `"36"` and `true` are none.
+An input model reads JSON or a Python dictionary and returns a dictionary of the members that were sent. Its types are
+strict as in JSON Schema: `36.0` is an integer, `"36"` and `true` are not.
 """
 
 from __future__ import annotations
@@ -43,31 +43,31 @@ from schema.engine.model.strict_json import check_limits, check_unique_keys, par
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 MAX_ARGUMENT_LENGTH = 1000
 _PATTERNS = {
-    TEXT_PATTERN: "it may not be blank, nor hold control characters",
-    EMAIL_PATTERN: "it has to look like name@example.com",
-    UUID_PATTERN: "it has to be a UUID",
-    SCOPES_PATTERN: "it has to be words like read, write or users:read, with one space between",
+    TEXT_PATTERN: "must not be blank or contain control characters",
+    EMAIL_PATTERN: "must look like name@example.com",
+    UUID_PATTERN: "must be a UUID",
+    SCOPES_PATTERN: "must be scopes like read, write or users:read, separated by single spaces",
 }
-_MOMENT = re.compile(TIME_INPUT_PATTERN)
+_TIME = re.compile(TIME_INPUT_PATTERN)
 _FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
 
 class InputModel:
-    """Validates what is sent for some fields."""
+    """A validator for a set of fields; each has a type, and whether it is required."""
 
     def __init__(self, name: str, fields: Mapping[str, tuple[Any, bool]]) -> None:
-        kinds = {key: Required[kind] if required else NotRequired[kind] for key, (kind, required) in fields.items()}
-        typed = with_config(ConfigDict(extra="forbid", strict=True))(_typed_dict(name, kinds))
+        types = {key: Required[type] if required else NotRequired[type] for key, (type, required) in fields.items()}
+        typed_dict = with_config(ConfigDict(extra="forbid", strict=True))(_typed_dict(name, types))
         self.names = tuple(fields)
-        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed)
+        self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(typed_dict)
 
     def read_json(self, body: bytes) -> dict[str, Any]:
-        """What the body holds.
+        """Validate a JSON text.
 
         Raises:
-            BadRequest: it is no JSON.
-            TooComplex: it has more values than a body may have.
-            Invalid: with a fault for each thing wrong.
+            BadRequest: it is not JSON.
+            QueryTooComplex: it has more than `MAX_VALUES` values.
+            ValidationFailed: with all field errors.
         """
         check_limits(body)
         try:
@@ -79,24 +79,23 @@ class InputModel:
         return data
 
     def read(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The same for a dictionary."""
+        """Validate a dictionary, which raises `ValidationFailed`."""
         try:
             return self._adapter.validate_python(data)
         except ValidationError as error:
             raise ValidationFailed.of(*field_errors_from(error.errors(include_url=False), self.names)) from None
 
     def json_schema(self) -> dict[str, Any]:
-        """What is accepted, as JSON Schema."""
         return self._adapter.json_schema()
 
 
-# A type checker takes `TypedDict` for a declaration; here it is a function.
+# Type checkers know `TypedDict` as a declaration only; here it is called.
 _typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignore[assignment]
 
 
 @cache
 def create_input(resource: Resource) -> InputModel:
-    """What a new record is made of."""
+    """The input model of a new record."""
     accepted = [field for field in resource.fields.values() if not field.read_only]
     return InputModel(
         f"{resource.name}Create", {field.name: (validator_type(field), field.required) for field in accepted}
@@ -105,53 +104,61 @@ def create_input(resource: Resource) -> InputModel:
 
 @cache
 def update_input(resource: Resource) -> InputModel:
-    """What can be changed of a record; null clears a field."""
+    """The input model of a change; null clears a field."""
     accepted = [field for field in resource.fields.values() if not field.read_only]
     return InputModel(f"{resource.name}Update", {field.name: (validator_type(field), False) for field in accepted})
 
 
 @cache
 def link_input(relation: Relation) -> InputModel:
-    """What can be said of a link."""
+    """The input model of a link."""
     accepted = [field for field in relation.link_fields if not field.read_only]
     return InputModel(f"{relation.name}Link", {field.name: (validator_type(field), False) for field in accepted})
 
 
 @cache
 def action_input(resource: Resource, action: Action) -> InputModel:
-    """What a model's own verb is given. A parameter that is called like a field has the field's bounds."""
-    given = action.parameters.items()
-    kinds = {name: (_argument(resource.fields.get(name), kind), default is ...) for name, (kind, default) in given}
-    return InputModel(action.name, kinds)
+    """The input model of an action's parameters. One that is named like a field has the field's bounds."""
+    fields = {
+        name: (_argument_type(resource.fields.get(name), annotation), default is ...)
+        for name, (annotation, default) in action.parameters.items()
+    }
+    return InputModel(action.name, fields)
 
 
 def validator_type(field: ResourceField) -> Any:
-    """The type that validates a field."""
-    kind = _plain_kind(field)
-    return kind | None if field.nullable else kind
+    """Return the annotated type that validates a field."""
+    type = _non_null_type(field)
+    return type | None if field.nullable else type
 
 
 def normalize_time(text: str) -> str:
-    """A time as we spell it; `ValueError` unless it is RFC 3339. What lies beyond our years is their first or last."""
-    if not _MOMENT.fullmatch(text):
-        raise ValueError("a time is written as in 2026-11-22T09:30:00Z (RFC 3339)")
+    """Convert an RFC 3339 time to UTC with microseconds; clamp it to the years 1 to 9999.
+
+    Raises:
+        ValueError: it is not an RFC 3339 time, or there is no such time.
+    """
+    if not _TIME.fullmatch(text):
+        raise ValueError("must be an RFC 3339 time like 2026-11-22T09:30:00Z")
     try:
-        read = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        time = datetime.fromisoformat(text.upper()).astimezone(UTC)
     except OverflowError:
         return _FIRST if text.startswith("0001") else _LAST
     except ValueError as error:
-        raise ValueError("there is no such time") from error
-    return read.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
+        raise ValueError("must be a time that exists") from error
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
 def field_errors_from(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[FieldError]:
-    """Pydantic's findings in our words."""
+    """Convert pydantic's errors."""
     return [FieldError(_path(error), _message(error, names), _code(error)) for error in errors]
 
 
-def _plain_kind(field: ResourceField) -> Any:
+def _non_null_type(field: ResourceField) -> Any:
     if field.kind == "integer":
-        return Annotated[int, Field(strict=True, ge=field.minimum, le=field.maximum), BeforeValidator(_whole)]
+        return Annotated[
+            int, Field(strict=True, ge=field.minimum, le=field.maximum), BeforeValidator(_float_to_integer)
+        ]
     if field.kind == "boolean":
         return bool
     if field.kind == "enum":
@@ -165,20 +172,20 @@ def _plain_kind(field: ResourceField) -> Any:
     ]
 
 
-def _argument(field: ResourceField | None, kind: Any) -> Any:
-    """The type of a verb's parameter: as it is written, but that text and integers are bounded as everywhere."""
-    inner, nullable = unwrap_optional(kind)
+def _argument_type(field: ResourceField | None, annotation: Any) -> Any:
+    """The annotated type of an action's parameter, with bounds for text and integers."""
+    inner, nullable = unwrap_optional(annotation)
     if inner is int:
-        least, greatest = (field.minimum, field.maximum) if field else (MIN_INTEGER, MAX_INTEGER)
-        inner = Annotated[int, Field(strict=True, ge=least, le=greatest), BeforeValidator(_whole)]
+        minimum, maximum = (field.minimum, field.maximum) if field else (MIN_INTEGER, MAX_INTEGER)
+        inner = Annotated[int, Field(strict=True, ge=minimum, le=maximum), BeforeValidator(_float_to_integer)]
     elif inner is str and field:
-        inner = _plain_kind(field)
+        inner = _non_null_type(field)
     elif inner is str:
         inner = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ARGUMENT_LENGTH, pattern=TEXT_PATTERN)]
     return inner | None if nullable else inner
 
 
-def _whole(value: Any) -> Any:
+def _float_to_integer(value: Any) -> Any:
     return int(value) if type(value) is float and value.is_integer() else value
 
 
@@ -189,11 +196,11 @@ def _path(error: ErrorDetails) -> tuple[str | int, ...]:
 def _message(error: ErrorDetails, names: tuple[str, ...]) -> str:
     match error["type"]:
         case "missing":
-            return "it is required"
+            return "is required"
         case "extra_forbidden":
-            return f"there is no such field; there are {', '.join(names) or 'none'}"
+            return f"unknown field; the fields are {', '.join(names) or 'none'}"
         case "string_pattern_mismatch":
-            return _PATTERNS.get(error["ctx"]["pattern"], f"it has to match {error['ctx']['pattern']}")
+            return _PATTERNS.get(error["ctx"]["pattern"], f"must match {error['ctx']['pattern']}")
         case "value_error":
             return str(error["ctx"]["error"])
         case _:

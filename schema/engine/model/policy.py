@@ -33,7 +33,7 @@ class Columns(Protocol):
 
 
 class Row(Protocol):
-    """A row that a rule is asked about: of a table, of an alias, or of an enclosing query."""
+    """A row that a rule applies to: of a table, an alias or an enclosing query."""
 
     @property
     def c(self) -> Columns:
@@ -42,10 +42,10 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ActorProfile:
-    """All that a plan may know of an actor.
+    """The part of an actor that plans may depend on.
 
-    Scopes take away and never give: with none, all that the roles allow is allowed; with some, what they name of it.
-    Plans are looked up by it with every request, so its hash is worked out once.
+    Scopes restrict and never grant: without any, everything that the roles allow is allowed; with some, only what they
+    name of it. Plans are looked up by the profile with every request, so its hash is computed once.
     """
 
     roles: frozenset[str] = frozenset()
@@ -60,18 +60,18 @@ class ActorProfile:
         return self._hash
 
     def in_scope(self, resource: str, access: Access) -> bool:
-        """Whether the scopes leave room for it. Who may write may read."""
+        """Whether the scopes allow this access. `write` includes `read`."""
         words = (access, "write")
         return not self.scopes or any(word in self.scopes or f"{resource}:{word}" in self.scopes for word in words)
 
     def check_scope(self, resource: str, access: Access) -> None:
-        """`Forbidden` unless they do. It depends on no record, so it tells of none."""
+        """Raise `Forbidden` unless the scopes allow this access. It depends on no record, so it reveals none."""
         if not self.in_scope(resource, access):
-            raise Forbidden(f"the credential is kept to {' '.join(sorted(self.scopes))}: not to {resource}:{access}")
+            raise Forbidden(f"the credential lacks the scope {resource}:{access}: it has {self._scope_names}")
 
     @property
     def grantable_scopes(self) -> frozenset[str] | None:
-        """The scopes that it may give to others: its own, and reading where it may write; None for any, or none."""
+        """The scopes that it may grant: its own, and `read` where it has `write`. None: any, or no restriction."""
         if not self.scopes or "write" in self.scopes:
             return None
         return self.scopes | {f"{word.removesuffix(':write')}:read" for word in self.scopes if word.endswith(":write")}
@@ -80,23 +80,27 @@ class ActorProfile:
         """Refuse to give a credential wider scopes than its own.
 
         Raises:
-            Forbidden: `scopes` is None, which is no restriction, or has words that it may not give.
+            Forbidden: `scopes` is None, which is no restriction, or has words that it may not grant.
         """
         grantable = self.grantable_scopes
         if grantable is not None and not (scopes and grantable.issuperset(scopes.split())):
-            field_error = FieldError(
-                ("scopes",), f"it has to be one or more of {' '.join(sorted(grantable))}", "forbidden"
-            )
+            message = f"must be one or more of {' '.join(sorted(grantable))}"
             raise Forbidden(
-                f"the credential is kept to {' '.join(sorted(self.scopes))}, and so are its keys", [field_error]
+                f"the credential has the scopes {self._scope_names}, and can create keys with no others",
+                [FieldError(("scopes",), message, "forbidden")],
             )
+
+    @property
+    def _scope_names(self) -> str:
+        return " ".join(sorted(self.scopes))
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks. `id` is the actor's own user, if there is one; `name` says which credential speaks: `key:…`, `token:…`.
+    """Who makes a request.
 
-    No plan and no rule knows the name; it tells apart those who share a role, where something is kept or counted.
+    `id` is the actor's own user, if there is one. `name` is the credential (`key:…`, `token:…`): no plan and no rule
+    depends on it; it tells apart those who share a role where something is stored or counted per actor.
     """
 
     id: str | None = None
@@ -106,11 +110,11 @@ class Actor:
 
     @cached_property
     def profile(self) -> ActorProfile:
-        """What plans are made for."""
+        """The part that plans depend on."""
         return ActorProfile(self.roles, self.scopes, self.id is not None)
 
 
-# The service itself: it looks up what credentials stand for, and sees whatever anybody has written through it.
+# The service itself: it looks up credentials, and reads what any actor has written on the same server.
 SERVICE = Actor(roles=frozenset({"admin"}), name="tandem")
 ACTOR_PROFILES = tuple(
     ActorProfile(frozenset(roles), identified=own)
@@ -121,41 +125,41 @@ ACTOR_PROFILES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may, of which row: `where` gives True, False or a predicate. Combine rules with `|` and `&`.
+    """Who may do something with which row: `where` returns True, False or a predicate. Combine with `|` and `&`.
 
-    It holds where its verdict and all rules in `besides` do, or where one of the `others` does.
+    A rule holds if its verdict and all `conditions` hold, or one of the `alternatives` does.
     """
 
     verdict: Callable[[Row, ActorProfile], Verdict]
     fields: frozenset[str] | None = None
-    others: tuple[Rule, ...] = ()
-    besides: tuple[Rule, ...] = ()
+    alternatives: tuple[Rule, ...] = ()
+    conditions: tuple[Rule, ...] = ()
 
     def where(self, row: Row, profile: ActorProfile, changed: frozenset[str] = frozenset()) -> Verdict:
-        """The predicate over `row`, if the fields in `changed` are to be changed."""
-        mine = self.fields is None or changed <= self.fields
-        verdict = self.verdict(row, profile) if mine else False
-        held = both(verdict, *(rule.where(row, profile, changed) for rule in self.besides))
-        return either(held, *(other.where(row, profile, changed) for other in self.others))
+        """Return the predicate over `row` for a change of the fields in `changed`."""
+        applies = self.fields is None or changed <= self.fields
+        verdict = self.verdict(row, profile) if applies else False
+        own = both(verdict, *(rule.where(row, profile, changed) for rule in self.conditions))
+        return either(own, *(rule.where(row, profile, changed) for rule in self.alternatives))
 
     def only(self, *fields: str) -> Rule:
-        """The same rule, for changes of these fields alone."""
-        others = tuple(other.only(*fields) for other in self.others)
-        return Rule(self.verdict, frozenset(fields), others, self.besides)
+        """The same rule, but only for changes of these fields."""
+        alternatives = tuple(rule.only(*fields) for rule in self.alternatives)
+        return Rule(self.verdict, frozenset(fields), alternatives, self.conditions)
 
     def __or__(self, other: Rule) -> Rule:
-        return Rule(self.verdict, self.fields, (*self.others, other), self.besides)
+        return Rule(self.verdict, self.fields, (*self.alternatives, other), self.conditions)
 
     def __and__(self, other: Rule) -> Rule:
-        return Rule(lambda row, profile: True, besides=(self, other))
+        return Rule(lambda row, profile: True, conditions=(self, other))
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A model's access rules: one for each verb, and one for each group of private fields.
+    """A model's access rules: one per operation, and one per group of private fields.
 
-    A link's rules are asked of the record that the link belongs to. `grants` is the field that holds the scopes of a
-    record that is a credential.
+    A link's rules apply to the record that owns the link. `grants` names the field that holds the scopes of a record
+    that is a credential.
     """
 
     read: Rule
@@ -170,29 +174,32 @@ class Rules:
         return next((rule for names, rule in self.private.items() if name in names), everybody)
 
     def check_grant(self, profile: ActorProfile, data: Mapping[str, Any], *, new: bool = False) -> None:
-        """Refuse data that give a credential wider scopes than the actor has; a `new` one without any has all."""
+        """Raise `Forbidden` if `data` gives a credential wider scopes than the actor's.
+
+        A `new` credential without scopes has all of them.
+        """
         if self.grants is not None and (new or self.grants in data):
             profile.check_granted(data.get(self.grants))
 
 
 def either(*verdicts: Verdict) -> Verdict:
-    """One verdict that holds if any does."""
+    """Combine verdicts with OR."""
     if any(verdict is True for verdict in verdicts):
         return True
-    open_ones = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
-    return or_(*open_ones) if open_ones else False
+    predicates = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    return or_(*predicates) if predicates else False
 
 
 def both(*verdicts: Verdict) -> Verdict:
-    """One verdict that holds if all do."""
+    """Combine verdicts with AND."""
     if any(verdict is False for verdict in verdicts):
         return False
-    open_ones = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
-    return and_(*open_ones) if open_ones else True
+    predicates = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    return and_(*predicates) if predicates else True
 
 
 def masked(value: ColumnElement[Any], verdict: Verdict) -> ColumnElement[Any]:
-    """The value where the verdict holds, else NULL."""
+    """Return the value where the verdict holds, else NULL."""
     if isinstance(verdict, bool):
         return value if verdict else null()
     return case((verdict, value))
@@ -201,40 +208,40 @@ def masked(value: ColumnElement[Any], verdict: Verdict) -> ColumnElement[Any]:
 def role(*roles: str) -> Rule:
     """Actors with one of these roles."""
     unknown = set(roles) - set(ROLES)
-    assert not unknown, f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}"
+    assert not unknown, f"unknown role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}"
     return Rule(lambda row, profile: not profile.roles.isdisjoint(roles))
 
 
 def own(column: str) -> Rule:
-    """Actors whose id stands in this column of the row."""
+    """Actors whose id is in this column of the row."""
     return Rule(lambda row, profile: row.c[column] == bindparam("actor") if profile.identified else False)
 
 
 def within_scopes(column: str) -> Rule:
-    """Actors who may give the scopes that stand in this column of the row, parted by spaces."""
+    """Actors who may grant all scopes in this column of the row, which are separated by spaces."""
 
     def verdict(row: Row, profile: ActorProfile) -> Verdict:
         if profile.grantable_scopes is None:
             return True
-        # Each word between spaces of its own, so that the words can be struck out one by one.
-        left = literal(" ").concat(func.replace(row.c[column], " ", "  ")).concat(" ")
+        # Each word gets spaces of its own, so that the words can be removed one by one.
+        rest = literal(" ").concat(func.replace(row.c[column], " ", "  ")).concat(" ")
         for word in sorted(profile.grantable_scopes):
-            left = func.replace(left, f" {word} ", "")
-        return left == literal("")
+            rest = func.replace(rest, f" {word} ", "")
+        return rest == literal("")
 
     return Rule(verdict)
 
 
 def linked(link: type[SQLModel], **fields: str) -> Rule:
-    """Actors whom `link` joins to the row, its own fields being as given: `linked(Membership, role="owner")`."""
+    """Actors whom a link with these fields joins to the row: `linked(Membership, role="owner")`."""
 
     def verdict(row: Row, profile: ActorProfile) -> Verdict:
         if not profile.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]
-        here, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
-        mine = [table.c[here] == row.c["id"], table.c[far] == bindparam("actor")]
-        return select(literal(1)).where(*mine, *(table.c[name] == value for name, value in fields.items())).exists()
+        near, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
+        joined = [table.c[near] == row.c["id"], table.c[far] == bindparam("actor")]
+        return select(literal(1)).where(*joined, *(table.c[name] == value for name, value in fields.items())).exists()
 
     return Rule(verdict)
 

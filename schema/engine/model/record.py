@@ -1,11 +1,11 @@
-"""The base of every model, and what its table gets beyond the declared columns.
+"""`Record` and `Link`, the base classes of models, and what their tables get besides the declared columns.
 
-A model is declared with SQLModel's words alone. When its table is made, `_furnish` gives each column a type that both
-databases spell alike, the CHECKs that follow from the field's bounds, and, behind each field that is offered for
-filters and sorts (`index=True` or `unique=True`), the keys and indexes that these need:
+Models are declared with SQLModel. `_complete_table` gives each column a type that means the same in both databases
+and the CHECKs that follow from the field's bounds. A field that filters and sorts accept (`index=True` or
+`unique=True`) also gets the indexes and generated columns that these need:
 
-- `<field>_key`, text in lower case, made by Python: for `startswith`, search, and all that `ignore_case` promises;
-- `<field>_sort`, generated, for a field that may be null: null is the least value.
+- `<field>_key`: text that Python lower-cases, for `startswith`, search, and fields that ignore case;
+- `<field>_sort`: for a nullable field; null sorts lowest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from schema.engine.model.policy import Rules
 from schema.engine.model.trigram_index import add_trigram_index
 
 _LENGTH = len("2026-11-22T09:30:00.000000")
-_SPELLED = "%Y-%m-%dT%H:%M:%S.%fZ"
+_TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 _DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -41,18 +41,18 @@ SQLModel.metadata.naming_convention = {
 
 
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): ids made later sort later."""
+    """Generate a UUIDv7 (RFC 9562): later ids sort later."""
     return str(uuid_utils.uuid7())
 
 
 def now() -> str:
-    """This moment as every door and database spells it: UTC, RFC 3339, microseconds, `Z`."""
+    """The current time as the APIs and databases write it: UTC, RFC 3339, microseconds, `Z`."""
     return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:_LENGTH]}Z"
 
 
 def ago(time: timedelta) -> str:
-    """A moment that is so long past, spelled the same way."""
-    return (datetime.now(UTC) - time).strftime(_SPELLED)
+    """The time that was `time` ago, written the same way."""
+    return (datetime.now(UTC) - time).strftime(_TIME_FORMAT)
 
 
 def extra(
@@ -61,20 +61,23 @@ def extra(
     write_only: bool = False,
     ignore_case: bool = False,
     searchable: bool = False,
-    **words: Any,
+    **arguments: Any,
 ) -> dict[str, Any]:
-    """What SQLModel's `Field` has no word for, as its `schema_extra`: `pattern`, `examples`, and these marks.
+    """Build the `schema_extra` of SQLModel's `Field`, for what it has no parameter for.
 
-    `read_only` is never accepted, `write_only` never shown, what is both is the server's alone; `ignore_case`:
-    compared, and unique, in lower case; `searchable`: `contains` looks into it and, where it is private to nobody,
-    `q` does.
+    Args:
+        read_only: clients cannot set it.
+        write_only: responses never show it; together with `read_only`, only the server uses it.
+        ignore_case: compared, and unique, in lower case.
+        searchable: the operator `contains` searches it and, unless it is private, so does `q`.
+        arguments: further arguments of pydantic's `Field`: `pattern`, `examples`.
     """
-    marks = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case, "searchable": searchable}
-    return {"json_schema_extra": {mark: True for mark, on in marks.items() if on}, **words}
+    flags = {"readOnly": read_only, "writeOnly": write_only, "ignoreCase": ignore_case, "searchable": searchable}
+    return {"json_schema_extra": {flag: True for flag, is_set in flags.items() if is_set}, **arguments}
 
 
 class Model(SQLModel):
-    """What records and links have in common: rules, and a table named after the class."""
+    """What records and links share: access rules, and a table named after the class."""
 
     model_config = {"ignored_types": (Action, ShownOnce)}
     rules: ClassVar[Rules]
@@ -85,10 +88,10 @@ class Model(SQLModel):
 
 
 class Record(Model):
-    """A row with an identity. Subclass it with `table=True` to declare a resource.
+    """A row with an id. Subclass it with `table=True` to declare a resource.
 
-    `plural` names the resource's path where adding an "s" would be wrong; `sorts` lists further orders, each a tuple of
-    fields, that lists offer and an index stands behind.
+    `plural` names the resource where the regular plural is wrong. `sorts` lists orders of several fields that lists
+    offer, each with an index.
     """
 
     plural: ClassVar[str] = ""
@@ -96,7 +99,7 @@ class Record(Model):
 
     id: str = Field(
         primary_key=True,
-        description="The id, a UUIDv7: the same at every door.",
+        description="The id, a UUIDv7; the same in every API.",
         schema_extra=extra(read_only=True, examples=["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"]),
     )
     created_at: datetime = Field(
@@ -117,13 +120,12 @@ class Record(Model):
 
 
 class Link(Model):
-    """What joins two records: two foreign keys, the owning record's first, and fields of its own."""
+    """A link between two records: two foreign keys, the owning record's first, and fields of its own."""
 
 
 @event.listens_for(Record, "instrument_class", propagate=True)
 @event.listens_for(Link, "instrument_class", propagate=True)
-def _furnish(mapper: Mapper[Any], model: type[Model]) -> None:
-    """Give the model's table what follows from the declaration."""
+def _complete_table(mapper: Mapper[Any], model: type[Model]) -> None:
     table = mapper.local_table
     assert isinstance(table, Table)
     table.dialect_options["sqlite"]["with_rowid"] = False
@@ -131,29 +133,31 @@ def _furnish(mapper: Mapper[Any], model: type[Model]) -> None:
     fields = {field.name: field for field in fields_of(model)}
     for field in fields.values():
         table.c[field.name].type = field.column_type()
-        _add_keys(table, field)
+        _add_key_columns(table, field)
         for check in _checks(field):
             table.append_constraint(CheckConstraint(check, name=field.name))
-    for columns in _indexed(model, fields):
+    for columns in _index_columns(model, fields):
         Index(None, *(table.c[name] for name in columns))
     add_trigram_index(table, [field.name for field in fields.values() if field.searchable])
 
 
-def _add_keys(table: Table, field: ResourceField) -> None:
+def _add_key_columns(table: Table, field: ResourceField) -> None:
     if field.key_column:
         table.append_column(Column(field.key_column, code_point_string(), nullable=field.nullable))
     if field.sort_column != field.name:
-        least, kind = (NULL_INTEGER_SORT_KEY, BigInteger()) if field.kind == "integer" else ("''", code_point_string())
-        generated = Computed(f"coalesce({_spelled(field.name)}, {least})", persisted=False)
-        table.append_column(Column(field.sort_column, kind, generated))
+        null_key, column_type = (
+            (NULL_INTEGER_SORT_KEY, BigInteger()) if field.kind == "integer" else ("''", code_point_string())
+        )
+        generated = Computed(f"coalesce({_quoted(field.name)}, {null_key})", persisted=False)
+        table.append_column(Column(field.sort_column, column_type, generated))
     if field.unique and field.ignore_case:
         _drop_unique(table, field.name)
         table.append_constraint(UniqueConstraint(table.c[f"{field.name}_key"]))
 
 
 @compiles(Computed, "postgresql")
-def _stored(generated: Computed, compiler: DDLCompiler, **_: Any) -> str:
-    """SQLite makes a generated column when it is read, and indexes it all the same; PostgreSQL indexes stored ones."""
+def _stored_generated_column(generated: Computed, compiler: DDLCompiler, **_: Any) -> str:
+    """Store generated columns: PostgreSQL indexes no others. SQLite computes them, and indexes them too."""
     sql = compiler.sql_compiler.process(generated.sqltext, include_table=False, literal_binds=True)
     return f"GENERATED ALWAYS AS ({sql}) STORED"
 
@@ -167,7 +171,7 @@ def _drop_unique(table: Table, name: str) -> None:
 
 
 def _checks(field: ResourceField) -> Iterator[str]:
-    name = _spelled(field.name)
+    name = _quoted(field.name)
     if field.kind == "integer":
         yield f"{name} BETWEEN {field.minimum} AND {field.maximum}"
     if field.kind == "text":
@@ -176,13 +180,13 @@ def _checks(field: ResourceField) -> Iterator[str]:
         yield f"{name} IN ({', '.join(repr(str(choice.value)) for choice in field.choices)})"
 
 
-def _spelled(name: str) -> str:
-    """A column's name as both databases take it: in quotes where it is a word of SQL's own."""
-    plain = all(dialect.identifier_preparer.quote(name) == name for dialect in _DIALECTS)
-    return name if plain else f'"{name}"'
+def _quoted(name: str) -> str:
+    """Quote a column's name if it is a reserved word in either database."""
+    unreserved = all(dialect.identifier_preparer.quote(name) == name for dialect in _DIALECTS)
+    return name if unreserved else f'"{name}"'
 
 
-def _indexed(model: type[Model], fields: dict[str, ResourceField]) -> Iterator[tuple[str, ...]]:
+def _index_columns(model: type[Model], fields: dict[str, ResourceField]) -> Iterator[tuple[str, ...]]:
     if issubclass(model, Link):
         yield tuple(reversed([field.name for field in fields.values() if field.primary_key]))
         return

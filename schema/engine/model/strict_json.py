@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 and RFC 7493 (I-JSON) want it from those who send it: no NaN, no lone surrogates, no key twice.
+"""Strict JSON, as RFC 8259 and RFC 7493 (I-JSON) ask of senders: no NaN, no lone surrogates, no repeated keys.
 
-orjson reads the text; the value is walked once, and the walk ends where there is too much of it. What would already
-cost too much to parse is refused by counts of bytes. All of it is linear in what was sent.
+orjson parses; the value is then traversed once, up to the limits. Text that would cost too much to parse is refused
+by counting bytes. The cost is linear in the text's length.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from schema.engine.errors import BadRequest, QueryTooComplex
 
 MAX_DEPTH = 32
 MAX_VALUES = 2500
-_MOST_QUOTES = 4 * MAX_VALUES  # a value is one string at most, and has one key at most
-_SPACE = b" \t\n\r"
+_MAX_QUOTES = 4 * MAX_VALUES  # a value is at most one string and has at most one key
+_WHITESPACE = b" \t\n\r"
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_TOO_DEEP = f"the body is nested more than {MAX_DEPTH} levels deep"
-_TOO_MANY = f"the body may have {MAX_VALUES} values"
+_TOO_DEEP = f"the body must be nested at most {MAX_DEPTH} levels deep"
+_TOO_MANY = f"the body must have at most {MAX_VALUES} values"
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
-        BadRequest: it is no JSON, has a key twice in one object, or is nested more than `MAX_DEPTH` levels deep.
-        TooComplex: it has more than `MAX_VALUES` values; scalars, arrays and objects each count as one.
+        BadRequest: it is not JSON, repeats a key in an object, or is nested more than `MAX_DEPTH` levels deep.
+        QueryTooComplex: it has more than `MAX_VALUES` values; scalars, arrays and objects each count as one.
     """
     if len(body) > MAX_VALUES:
         _check_structure(body)
@@ -35,40 +35,40 @@ def parse_json(body: bytes) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequest(_TOO_DEEP if "depth limit" in error.msg else f"the body is not JSON: {error}") from None
-    keys, exact = _walk(value)
-    if exact and (not keys or _keys_at_most(body) == keys):
+    keys, exact = _traverse(value)
+    if exact and (not keys or _max_keys(body) == keys):
         return value
     try:
-        return json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(body, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise BadRequest("the body is not JSON that can be read: a number has too many digits") from error
+        raise BadRequest("the body has a number with too many digits") from error
 
 
 def check_limits(body: bytes) -> None:
-    """Check that a text can be given to any parser: `strict`'s refusals for one that is large enough to hold too much.
+    """Raise `parse_json`'s errors for a text that another parser will read.
 
-    A shorter one has no more than `MAX_VALUES` values, for each takes a byte.
+    A text of up to `MAX_VALUES` bytes is within the limits, because each value takes a byte.
     """
     if len(body) > MAX_VALUES:
         parse_json(body)
 
 
 def check_unique_keys(body: bytes, keys: int) -> None:
-    """`BadRequest` where an object without nested ones, of which `keys` keys were accepted, has a key twice."""
+    """Raise `BadRequest` if a flat object, of which `keys` different keys were read, repeats a key."""
     if body.count(b":") != keys:
         parse_json(body)
 
 
 def _check_structure(body: bytes) -> None:
-    """Refuse what has too many values, or is nested too deeply, before it is parsed: a byte can cost fifty in memory.
+    """Refuse too many values or too deep nesting before parsing, which can take 50 bytes of memory per byte.
 
-    Of a text that is JSON these counts are exact: no comma and no bracket within a string is counted.
+    For valid JSON these counts are exact: commas and brackets within strings are not counted.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") < MAX_VALUES:
         return
-    pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MOST_QUOTES)
-    many = len(pieces) > _MOST_QUOTES
-    structure = b"".join(pieces[:_MOST_QUOTES:2])
+    pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MAX_QUOTES)
+    many = len(pieces) > _MAX_QUOTES
+    structure = b"".join(pieces[:_MAX_QUOTES:2])
     depth = opened = 0
     for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MAX_VALUES + 2]:
         if bracket in b"]}":
@@ -81,10 +81,10 @@ def _check_structure(body: bytes) -> None:
         raise QueryTooComplex(_TOO_MANY)
 
 
-def _walk(value: Any) -> tuple[int, bool]:  # noqa: C901
-    """How many keys there are, and whether no number may have lost a digit: a float may have been a long integer.
+def _traverse(value: Any) -> tuple[int, bool]:  # noqa: C901
+    """Count the keys, and tell whether no number can have lost digits: a float may have been a long integer.
 
-    Goes level by level, and looks into nothing that would be beyond a limit.
+    Traverses level by level, and stops at a limit.
     """
     kind = type(value)
     if kind is not dict and kind is not list:
@@ -116,22 +116,22 @@ def _walk(value: Any) -> tuple[int, bool]:  # noqa: C901
     return keys, exact
 
 
-def _keys_at_most(body: bytes) -> int:
-    """How many keys were sent, or more: each ends with a quotation mark and a colon, which texts may hold, too.
+def _max_keys(body: bytes) -> int:
+    """An upper bound for the keys in the text: each ends with a quotation mark and a colon, but strings may hold both.
 
-    Where that comes to as many as were kept, none was lost.
+    If as many were parsed, none was repeated.
     """
-    return body.translate(None, _SPACE).count(b'":')
+    return body.translate(None, _WHITESPACE).count(b'":')
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
-            raise BadRequest(f"the key {name[:64]!r} stands twice in one object")
-        found[name] = value
-    return found
+        if name in members:
+            raise BadRequest(f"the key {name[:64]!r} is repeated in an object")
+        members[name] = value
+    return members
 
 
-def _no_constant(name: str) -> None:
-    raise BadRequest(f"the body is not JSON: {name} is no number")
+def _refuse_constant(name: str) -> None:
+    raise BadRequest(f"the body is not JSON: {name} is not a number")

@@ -1,8 +1,8 @@
-"""Writes that are done once however often they are sent: each under a key that its caller has chosen.
+"""Idempotency keys: a write is carried out once, however often it is sent under the same key.
 
-The key and the answer are kept in the very transaction that does the write, so that after a crash both are there or
-neither is. What is refused is not kept: the same request may succeed later. Keys belong to the actor who sent them, and
-are forgotten after a day. That a key is taken is the table's business, so it holds between processes as well.
+The key and the response are stored in the transaction of the write, so that after a crash both are there or neither
+is. Refused requests are not stored: the same request may succeed later. Keys belong to the actor who sent them, and
+expire after a day. The table's primary key decides who comes first, so it holds between processes as well.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from schema.engine.sql.statement import Statement
 
 KEPT_FOR = timedelta(hours=24)
 MAX_KEY_LENGTH = 255
-SWEPT, BETWEEN_SWEEPS = 200, 50  # more is swept than comes in
+MAX_SWEPT, WRITES_PER_SWEEP = 200, 50  # removes more than is added
 _KEY = re.compile(r"[!-~]{1,255}")
 _WRITES = count(1)
 
@@ -66,117 +66,121 @@ KEPT_ANSWERS = Table(
     Index(None, "created_at"),
     sqlite_with_rowid=False,
 )
-# In words that both databases know. What has expired is as good as gone, so its key is taken anew.
+_COLUMNS = KEPT_ANSWERS.c
+# In SQL that both databases know. An expired key is free to be claimed again.
 _CLAIM = text(
     "INSERT INTO kept_answer (actor, key, request, created_at) VALUES (:actor, :key, :request, :now) "
     "ON CONFLICT (actor, key) DO UPDATE SET request = excluded.request, created_at = excluded.created_at, "
     "id = NULL, version = NULL, whole = NULL, answer = NULL "
     "WHERE kept_answer.created_at < :expired RETURNING key"
 )
-# PostgreSQL's: a lock that ends with the transaction, and is not waited for.
-_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
-_MINE = (KEPT_ANSWERS.c.actor == bindparam("its_actor"), KEPT_ANSWERS.c.key == bindparam("its_key"))
-_LOOK = select(
-    KEPT_ANSWERS.c.request, KEPT_ANSWERS.c.id, KEPT_ANSWERS.c.version, KEPT_ANSWERS.c.whole, KEPT_ANSWERS.c.answer
-).where(*_MINE)
-_KEEP = (
+# PostgreSQL only: a lock that ends with the transaction; if another holds it, it is not waited for.
+_LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
+_SAME_KEY = (_COLUMNS.actor == bindparam("key_actor"), _COLUMNS.key == bindparam("key_key"))
+_SELECT = select(_COLUMNS.request, _COLUMNS.id, _COLUMNS.version, _COLUMNS.whole, _COLUMNS.answer).where(*_SAME_KEY)
+_STORE = (
     update(KEPT_ANSWERS)
-    .where(*_MINE)
+    .where(*_SAME_KEY)
     .values({name: bindparam(f"new_{name}") for name in ("id", "version", "whole", "answer")})
 )
 _EXPIRED = (
-    select(KEPT_ANSWERS.c.actor, KEPT_ANSWERS.c.key)
-    .where(KEPT_ANSWERS.c.created_at < bindparam("expired", type_=String()))
-    .order_by(KEPT_ANSWERS.c.created_at)
-    .limit(literal_column(str(SWEPT)))
+    select(_COLUMNS.actor, _COLUMNS.key)
+    .where(_COLUMNS.created_at < bindparam("expired", type_=String()))
+    .order_by(_COLUMNS.created_at)
+    .limit(literal_column(str(MAX_SWEPT)))
 )
-_SWEEP = delete(KEPT_ANSWERS).where(tuple_(KEPT_ANSWERS.c.actor, KEPT_ANSWERS.c.key).in_(_EXPIRED))
+_SWEEP = delete(KEPT_ANSWERS).where(tuple_(_COLUMNS.actor, _COLUMNS.key).in_(_EXPIRED))
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A request that is to be done once: the key that its caller gave it, and a digest of what it asks for."""
+    """The key of a request, and a digest of the request's content."""
 
     key: str
-    request: str
+    digest: str
+
+    @classmethod
+    def of(cls, key: str, *request: Any) -> IdempotencyKey:
+        """The key of a request that consists of these JSON values."""
+        text = json.dumps(request, sort_keys=True, default=str)
+        return cls(key, hashlib.sha256(text.encode()).hexdigest())
 
 
-def idempotency_key(key: str, *request: Any) -> IdempotencyKey:
-    """A request under a key, told from others by what it consists of."""
-    spelled = json.dumps(request, sort_keys=True, default=str)
-    return IdempotencyKey(key, hashlib.sha256(spelled.encode()).hexdigest())
-
-
-def parse_key(key: str) -> str:
-    """The key, or `ValueError`."""
-    if not _KEY.fullmatch(key):
-        raise ValueError(f"it has to be 1 to {MAX_KEY_LENGTH} visible characters of ASCII, without blanks")
-    return key
+def parse_key(text: str) -> str:
+    """Return the key; raise `ValueError` if it is not one."""
+    if not _KEY.fullmatch(text):
+        raise ValueError(f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces")
+    return text
 
 
 def key_owner(actor: Actor) -> str:
-    """To whom an actor's keys belong: a credential, else a person, else all who have the same roles."""
+    """Name the owner of an actor's keys: a credential, else a person, else everybody with the same roles and scopes."""
     if actor.name or actor.id:
         return actor.name or f"user:{actor.id}"
     return f"roles:{','.join(sorted(actor.roles))} scopes:{','.join(sorted(actor.scopes))}"
 
 
 def run_once(
-    job: TransactionFunction,
-    asked: IdempotencyKey,
+    transaction: TransactionFunction,
+    key: IdempotencyKey,
     actor: Actor,
     compiled: Callable[[Executable], Statement],
     *,
-    shared: bool = False,
+    several_writers: bool = False,
 ) -> TransactionFunction:
-    """The same job, done if its key is new; else what came of it the first time, `KeyReused` if that was another.
+    """Wrap a transaction so that it runs if its key is new, and otherwise returns the stored result.
 
-    `shared`: the database has several writers, so that another process may be at it just now: `UnderWay`.
+    With `several_writers`, another process may be running it.
+
+    Raises:
+        IdempotencyMismatch: the key was used for another request.
+        IdempotencyInProgress: the same request is still running.
+        Conflict: the request was carried out, and its result was not stored.
     """
-    # Who has other rights by now would be shown what they had then, or be refused what they had not.
+    # The rights are part of the request: with others, the stored response might show too much, or refuse wrongly.
     rights = json.dumps([sorted(actor.roles), sorted(actor.scopes), actor.id])
-    request = hashlib.sha256(f"{asked.request} {rights}".encode()).hexdigest()
-    mine = {"its_actor": key_owner(actor), "its_key": asked.key}
-    moments = {"now": now(), "expired": ago(KEPT_FOR)}
-    claim, look, keep, sweep = (compiled(statement) for statement in (_CLAIM, _LOOK, _KEEP, _SWEEP))
-    sweeping = next(_WRITES) % BETWEEN_SWEEPS == 0
+    digest = hashlib.sha256(f"{key.digest} {rights}".encode()).hexdigest()
+    owner = key_owner(actor)
+    same_key = {"key_actor": owner, "key_key": key.key}
+    times = {"now": now(), "expired": ago(KEPT_FOR)}
+    claim, stored, store, sweep = (compiled(statement) for statement in (_CLAIM, _SELECT, _STORE, _SWEEP))
+    sweeps = next(_WRITES) % WRITES_PER_SWEEP == 0
 
-    def repeatable() -> QueryGenerator:
-        if shared and not (yield _ALONE, (f"{mine['its_actor']} {asked.key}",))[0][0]:
+    def once() -> QueryGenerator:
+        if several_writers and not (yield _LOCK, (f"{owner} {key.key}",))[0][0]:
             raise in_progress()
-        new = yield claim.sql, claim.bind({"actor": mine["its_actor"], "key": asked.key, "request": request, **moments})
-        if not new:
-            rows = yield look.sql, look.bind(mine)
-            return TransactionResult(_again(rows, request))
-        if sweeping:
-            yield sweep.sql, sweep.bind(moments)
-        written: TransactionResult = yield from job()
-        yield keep.sql, keep.bind({**mine, **_kept(written)})
-        return written
+        claimed = yield claim.sql, claim.bind({"actor": owner, "key": key.key, "request": digest, **times})
+        if not claimed:
+            rows = yield stored.sql, stored.bind(same_key)
+            return TransactionResult(_stored_result(rows, digest))
+        if sweeps:
+            yield sweep.sql, sweep.bind(times)
+        result: TransactionResult = yield from transaction()
+        yield store.sql, store.bind({**same_key, **_new_columns(result)})
+        return result
 
-    return repeatable
+    return once
 
 
 def in_progress() -> IdempotencyInProgress:
-    """What to say to who repeats a request before it is answered."""
-    return IdempotencyInProgress("a request under this key has come in and is not finished: send it again in a moment")
+    return IdempotencyInProgress("the request with this idempotency key is still in progress; retry it shortly")
 
 
-def _kept(written: TransactionResult) -> dict[str, Any]:
-    """What is kept of an answer: a record as it was shown. Anything else, and a secret above all, is not."""
-    id, found = written.result if isinstance(written.result, tuple) else (None, written.result)
-    if written.secret or not isinstance(found, RecordResult):
+def _new_columns(result: TransactionResult) -> dict[str, Any]:
+    """The columns that store a result. Only records are stored; secrets, above all, are not."""
+    id, record = result.result if isinstance(result.result, tuple) else (None, result.result)
+    if result.secret or not isinstance(record, RecordResult):
         return dict.fromkeys(("new_id", "new_version", "new_whole", "new_answer"))
-    return {"new_id": id, "new_version": found.version, "new_whole": found.whole, "new_answer": found.json}
+    return {"new_id": id, "new_version": record.version, "new_whole": record.whole, "new_answer": record.json}
 
 
-def _again(rows: Rows, request: str) -> Any:
+def _stored_result(rows: Rows, digest: str) -> Any:
     if not rows:
         raise in_progress()
-    first, id, version, whole, answer = rows[0]
-    if first != request:
-        raise IdempotencyMismatch("this key was used before, for another request: take a new one")
-    if answer is None:
-        raise Conflict("this was done before, under the same key, and its answer was to be had once only")
-    found = RecordResult(bytes(answer), version, bool(whole))
-    return found if id is None else (id, found)
+    stored_digest, id, version, whole, json_text = rows[0]
+    if stored_digest != digest:
+        raise IdempotencyMismatch("this idempotency key was used for a different request; choose a new key")
+    if json_text is None:
+        raise Conflict("the request with this idempotency key was carried out, and its response was not stored")
+    record = RecordResult(bytes(json_text), version, bool(whole))
+    return record if id is None else (id, record)

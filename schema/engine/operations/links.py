@@ -1,24 +1,25 @@
-"""Link and unlink: the verbs that join two records, from the side that the link belongs to."""
+"""The operations on links: link, change a link, unlink; always from the side that owns the link."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, false, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from schema.engine.changes import Change
+from schema.engine.changes import Change, TransactionResult
 from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import NotFound
 from schema.engine.model.field import ResourceField
 from schema.engine.model.policy import Rule, Rules
 from schema.engine.model.record import Link, now
-from schema.engine.model.resource import Relation, Resource, fields_by_name, resource_of, table_of
+from schema.engine.model.resource import Relation, fields_by_name, resource_of, table_of
 from schema.engine.operations import write_statements
-from schema.engine.operations.directory import TransactionResult, UnitOfWork
-from schema.engine.query.selection import Compare, ListSelection, Page, Selection
-from schema.engine.query.selection import Items as RowsOf
+from schema.engine.operations.unit_of_work import UnitOfWork
+from schema.engine.query.planner import plan_record
+from schema.engine.query.selection import Compare, Items, ListSelection, Page, Selection
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import CountedStatement, Statement
 
@@ -27,172 +28,178 @@ async def link(
     unit_of_work: UnitOfWork,
     relation: Relation,
     id: str,
-    far: str,
+    far_id: str,
     data: Mapping[str, Any],
-    then: list[Query],
+    reads: list[Query],
     *,
     only_change: bool = False,
 ) -> list[Rows]:
-    """Join two records, or change the fields of what joins them; the rows of the steps that come `then`.
+    """Link two records, or change the fields of their link; return the rows of `reads`, which follow.
 
-    Fields that are not in `data` keep their value, or get their default. What changes nothing is no change.
-    With `only_change`, `NotFound` unless joined.
+    Fields that are not in `data` keep their value, or get their default. If no value differs, nothing is changed.
+
+    Raises:
+        NotFound: the actor may not see both records, or, with `only_change`, they are not linked.
+        Forbidden: the actor may not change the links of the first record.
     """
     fields = _fields(relation)
-    defaults = {name: it.default for name, it in fields.items() if not it.primary_key and not it.read_only}
-    row = {**defaults, **data, relation.near: id, relation.far: far, "created_at": now()}
+    defaults = {name: field.default for name, field in fields.items() if not field.primary_key and not field.read_only}
+    row = {**defaults, **data, relation.near: id, relation.far: far_id, "created_at": now()}
     bound = write_statements.column_values(fields, {name: value for name, value in row.items() if name in fields})
-    make = _changing if only_change else _joining
+    make = _update_statement if only_change else _upsert_statement
     rule = _rules(relation).update if only_change else _rules(relation).create
     statement = unit_of_work.directory.plans.get_or_make(
         (make, relation, frozenset(data)), lambda: make(relation, frozenset(data))
     )
 
-    def job() -> QueryGenerator:
-        yield from _both_there(unit_of_work, relation, id, far, rule)
+    def transaction() -> QueryGenerator:
+        yield from _check_ends(unit_of_work, relation, id, far_id, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
-            yield from _is_joined(unit_of_work, relation, id, far, bound)
-        answers = yield from _each(then)
-        return TransactionResult(answers, _changes(relation, id, far) if rows else ())
+            yield from _check_linked(unit_of_work, relation, id, far_id, bound)
+        results = yield from _run(reads)
+        return TransactionResult(results, _changes(relation, id, far_id) if rows else ())
 
-    return await unit_of_work.write(job)  # type: ignore[no-any-return]
+    return await unit_of_work.write(transaction)  # type: ignore[no-any-return]
 
 
-async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, then: list[Query]) -> list[Rows]:
-    """Part two records, if they are joined; the rows of the steps `then`, which are taken before they part."""
-    statement = unit_of_work.directory.plans.get_or_make(("unlink", relation), lambda: _parting(relation))
-    bound = write_statements.column_values(_fields(relation), {relation.near: id, relation.far: far})
+async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, reads: list[Query]) -> list[Rows]:
+    """Delete the link of two records, if there is one; return the rows of `reads`, which come before.
 
-    def job() -> QueryGenerator:
-        yield from _both_there(unit_of_work, relation, id, far, _rules(relation).delete)
-        answers = yield from _each(then)
+    Raises:
+        NotFound: the actor may not see both records.
+        Forbidden: the actor may not change the links of the first record.
+    """
+    statement = unit_of_work.directory.plans.get_or_make(("unlink", relation), lambda: _delete_statement(relation))
+    bound = write_statements.column_values(_fields(relation), {relation.near: id, relation.far: far_id})
+
+    def transaction() -> QueryGenerator:
+        yield from _check_ends(unit_of_work, relation, id, far_id, _rules(relation).delete)
+        results = yield from _run(reads)
         rows = yield statement.sql, statement.bind(bound)
-        return TransactionResult(answers, _changes(relation, id, far) if rows else ())
+        return TransactionResult(results, _changes(relation, id, far_id) if rows else ())
 
-    return await unit_of_work.write(job)  # type: ignore[no-any-return]
+    return await unit_of_work.write(transaction)  # type: ignore[no-any-return]
 
 
-async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection) -> bytes:
-    """What joins two records, as an item of the relation's list; `NotFound` where nothing does."""
-    step, finish = link_query(unit_of_work, relation, id, far, item)
-    (rows,) = await unit_of_work.read([step])
+async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, item: Selection) -> bytes:
+    """Return a link as an item of the relation's list; raise `NotFound` if there is none."""
+    query, encode = link_query(unit_of_work, relation, id, far_id, item)
+    (rows,) = await unit_of_work.read([query])
     if not rows:
         raise write_statements.not_found(resource_of(relation.source), id)
-    found = finish(rows)
-    if found is None:
-        raise not_linked(relation, id, far)
-    return found
+    text = encode(rows)
+    if text is None:
+        raise not_linked(relation, id, far_id)
+    return text
 
 
 def link_query(
-    unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, item: Selection
+    unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, item: Selection
 ) -> tuple[Query, Callable[[Rows], bytes | None]]:
-    """The step that reads what joins two records, and what makes the item's JSON of its rows: none if nothing does."""
-    branch = ListSelection((("item", RowsOf(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
-    plan = unit_of_work.record_plan(resource_of(relation.source), branch)
-    values = {"far": far, "one": 1, "key": id, "actor": unit_of_work.actor.id}
+    """Return the query for a link, and the function from its rows to the item's JSON, or None without a link."""
+    selection = ListSelection((("item", Items(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
+    plan = unit_of_work.plan(plan_record, resource_of(relation.source), selection)
+    values = {"far": far_id, "one": 1, "key": id, "actor": unit_of_work.actor.id}
 
-    def finish(rows: Rows) -> bytes | None:
+    def encode(rows: Rows) -> bytes | None:
         text = plan.encode(rows[0][0], values, unit_of_work.directory.cursor_key.current) if rows else b""
         return text.removeprefix(b'{"item":[').removesuffix(b"]}") or None
 
-    return (plan.statement.sql, plan.statement.bind(values)), finish
+    return (plan.statement.sql, plan.statement.bind(values)), encode
 
 
-def not_linked(relation: Relation, id: str, far: str) -> NotFound:
-    """What to say where two records are not joined."""
-    near, target = resource_of(relation.source), resource_of(relation.target)
-    return NotFound(
-        f"the {target.singular} {far[:64]} is not among the {relation.name} of the {near.singular} {id[:64]}"
-    )
+def not_linked(relation: Relation, id: str, far_id: str) -> NotFound:
+    near, far = resource_of(relation.source), resource_of(relation.target)
+    return NotFound(f"the {near.singular} {id[:64]} has no {far.singular} {far_id[:64]} among its {relation.name}")
 
 
-def _both_there(unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, rule: Rule) -> QueryGenerator:
-    """`NotFound` for either; `Forbidden` where the rule does not let the actor."""
-    near, target = resource_of(relation.source), resource_of(relation.target)
-    unit_of_work.actor.profile.check_scope(near.plural, "write")
-    unit_of_work.actor.profile.check_scope(target.plural, "read")
-    for made, key, asked_rule in ((near, id, rule), (target, far, target.rules.read)):
-        asked = _asking(unit_of_work, made, asked_rule)
-        rows = yield asked.sql, asked.bind({"key": key, "actor": unit_of_work.actor.id})
-        write_statements.check_permission(made, key, rows, f"change the {relation.name} of")
+def _check_ends(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, rule: Rule) -> QueryGenerator:
+    """Raise `NotFound` if the actor may not see both records, `Forbidden` if `rule` does not hold for the first."""
+    near, far = resource_of(relation.source), resource_of(relation.target)
+    profile = unit_of_work.actor.profile
+    profile.check_scope(near.plural, "write")
+    profile.check_scope(far.plural, "read")
+    for resource, key, end_rule in ((near, id, rule), (far, far_id, far.rules.read)):
+        permission = unit_of_work.directory.plans.get_or_make(
+            ("permission", resource, profile, end_rule),
+            partial(write_statements.permission_query, resource, profile, end_rule),
+        )
+        rows = yield permission.sql, permission.bind({"key": key, "actor": unit_of_work.actor.id})
+        write_statements.check_permission(resource, key, rows, f"change the {relation.name} of")
 
 
-def _asking(unit_of_work: UnitOfWork, resource: Resource, rule: Rule) -> Statement:
-    kind = unit_of_work.actor.profile
-    return unit_of_work.directory.plans.get_or_make(
-        ("ask", resource, kind, rule), lambda: write_statements.permission_query(resource, kind, rule)
-    )
+def _check_linked(
+    unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, bound: Mapping[str, Any]
+) -> QueryGenerator:
+    statement = unit_of_work.directory.plans.get_or_make(("linked", relation), lambda: _select_statement(relation))
+    rows = yield statement.sql, statement.bind(bound)
+    if not rows:
+        raise not_linked(relation, id, far_id)
 
 
-def _each(steps: list[Query]) -> Generator[Query, Rows, list[Rows]]:
-    answers = []
-    for step in steps:
-        answers.append((yield step))
-    return answers
+def _run(queries: list[Query]) -> Generator[Query, Rows, list[Rows]]:
+    results = []
+    for query in queries:
+        results.append((yield query))
+    return results
 
 
-def _joining(relation: Relation, given: frozenset[str]) -> Statement:
+def _upsert_statement(relation: Relation, names: frozenset[str]) -> Statement:
+    """INSERT INTO membership … ON CONFLICT (…) DO UPDATE SET role = excluded.role WHERE role IS DISTINCT FROM …"""
     table = _table(relation)
-    new = write_statements.bound_columns(table, [column.name for column in table.columns if column.computed is None])
-    fresh = insert(table).values(new)
-    changed = {name: fresh.excluded[name] for name in new if name in given or name.removesuffix("_key") in given}
-    keys, differs = [relation.near, relation.far], _differs(table, changed)
-    joining = (
-        fresh.on_conflict_do_update(index_elements=keys, set_=changed, where=differs)
+    columns = [column.name for column in table.columns if column.computed is None]
+    insertion = insert(table).values(write_statements.bound_columns(table, columns))
+    changed = {name: insertion.excluded[name] for name in _changed_columns(table, names)}
+    keys = [relation.near, relation.far]
+    upsert = (
+        insertion.on_conflict_do_update(index_elements=keys, set_=changed, where=_differs(table, changed))
         if changed
-        else fresh.on_conflict_do_nothing(index_elements=keys)
+        else insertion.on_conflict_do_nothing(index_elements=keys)
     )
-    return Statement(joining.returning(table.c[relation.far]))
+    return Statement(upsert.returning(table.c[relation.far]))
 
 
-def _changing(relation: Relation, given: frozenset[str]) -> Statement:
+def _update_statement(relation: Relation, names: frozenset[str]) -> Statement:
     table = _table(relation)
-    new = write_statements.bound_columns(
-        table, [it.name for it in table.columns if it.name.removesuffix("_key") in given]
+    new = write_statements.bound_columns(table, _changed_columns(table, names))
+    return CountedStatement(
+        update(table).where(*_is_link(relation), _differs(table, new)).values(new), table.c[relation.far]
     )
-    changing = update(table).where(*_here(relation), _differs(table, new)).values(new)
-    return CountedStatement(changing, table.c[relation.far])
+
+
+def _select_statement(relation: Relation) -> Statement:
+    return Statement(select(_table(relation).c[relation.far]).where(*_is_link(relation)))
+
+
+def _delete_statement(relation: Relation) -> Statement:
+    table = _table(relation)
+    return CountedStatement(delete(table).where(*_is_link(relation)), table.c[relation.far])
+
+
+def _changed_columns(table: Table, names: frozenset[str]) -> list[str]:
+    """The columns of some fields, with their key columns."""
+    columns = [column.name for column in table.columns]
+    return [name for name in columns if name in names or name.removesuffix("_key") in names]
 
 
 def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
-    """What changes nothing is no change."""
     return or_(false(), *(table.c[name].is_distinct_from(value) for name, value in new.items()))
 
 
-def _is_joined(
-    unit_of_work: UnitOfWork, relation: Relation, id: str, far: str, bound: Mapping[str, Any]
-) -> QueryGenerator:
-    """`NotFound` unless they are."""
-    asked = unit_of_work.directory.plans.get_or_make(("joined", relation), lambda: _finding(relation))
-    rows = yield asked.sql, asked.bind(bound)
-    if not rows:
-        raise not_linked(relation, id, far)
-
-
-def _finding(relation: Relation) -> Statement:
-    return Statement(select(_table(relation).c[relation.far]).where(*_here(relation)))
-
-
-def _parting(relation: Relation) -> Statement:
-    table = _table(relation)
-    return CountedStatement(delete(table).where(*_here(relation)), table.c[relation.far])
-
-
-def _here(relation: Relation) -> list[ColumnElement[bool]]:
+def _is_link(relation: Relation) -> list[ColumnElement[bool]]:
     table = _table(relation)
     return [table.c[name] == bindparam(f"set_{name}") for name in (relation.near, relation.far)]
 
 
-def _changes(relation: Relation, id: str, far: str) -> tuple[Change, ...]:
-    none = frozenset[str]()
-    ends = ((relation.source, id), (relation.target, far))
-    return tuple(Change(model.__name__, of, "updated", none) for model, of in ends)
+def _changes(relation: Relation, id: str, far_id: str) -> tuple[Change, ...]:
+    """Both records are updated, in none of their own fields."""
+    ends = ((relation.source, id), (relation.target, far_id))
+    return tuple(Change(model.__name__, end_id, "updated", frozenset()) for model, end_id in ends)
 
 
 def _link(relation: Relation) -> type[Link]:
-    assert relation.owning, f"{relation.name} is linked from its other side, if at all"
+    assert relation.owning, f"{relation.name} does not own its link"
     assert relation.link is not None
     return relation.link
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from graphql import GraphQLObjectType
 
-from schema.engine.operations.directory import UnitOfWork
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.planner import Plan
 from schema.graphql.execution.connection_arguments import PlanParameters
 from schema.graphql.execution.context import Operation, SelectedField

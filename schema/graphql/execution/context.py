@@ -16,7 +16,8 @@ from graphql.execution.collect_fields import (
 from graphql.execution.values import VariableValues, get_argument_values
 
 from schema.engine.model.policy import Actor
-from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.graphql.execution.coercion import ArgumentCoercion
 from schema.graphql.execution.connection_arguments import ConditionCounter

@@ -15,11 +15,11 @@ from schema.engine.errors import DirectoryError, FieldError, QueryTooComplex, Va
 from schema.engine.model import input_models
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import UnitOfWork
-from schema.engine.operations.idempotency import idempotency_key, parse_key
+from schema.engine.operations.idempotency import IdempotencyKey, parse_key
 from schema.engine.operations.links import link, link_query, unlink
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.cursors import Signer
-from schema.engine.query.planner import Plan
+from schema.engine.query.planner import Plan, plan_record
 from schema.engine.query.selection import LinkedRecord, Scalar, Selection
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
@@ -127,14 +127,14 @@ class _MutationExecution:
         operation, location = context.operation, context.root_fields[self.key].details[0].node.loc
         document, name = location.source.body if location else "", operation.node.name
         request = ("graphql", self.key, document, name and name.value, operation.variables.coerced, data)
-        return context.directory.unit_of_work(context.actor, idempotency_key(key, *request))
+        return context.directory.unit_of_work(context.actor, IdempotencyKey.of(key, *request))
 
     def _record_queries(self, resource: Resource, id: str) -> Iterator[PayloadQuery]:
         """Query one of the two records, for each key that the payload has it under."""
         operation, unit_of_work = self.context.operation, self.context.unit_of_work
         for key, details in self._payload_fields(camel_case(resource.singular)):
             builder = SelectionBuilder(operation)
-            plan = unit_of_work.record_plan(resource, builder.record(resource, details))
+            plan = unit_of_work.plan(plan_record, resource, builder.record(resource, details))
             self._check_records(builder)
             values = builder.parameters.values
             yield unit_of_work.record_query(plan, id, values), partial(_record, key, plan, values, operation.signer)

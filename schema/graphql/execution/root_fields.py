@@ -12,9 +12,9 @@ from strawberry.scalars import ID
 from schema.engine.driver import ListQuery, Query
 from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.resource import Resource
-from schema.engine.operations.directory import UnitOfWork
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.filters import MAX_VALUES, UUID, filter_values
-from schema.engine.query.planner import Plan
+from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import Compare, Items, LinkedRecord, ListSelection, Page, Scalar, Selection
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
@@ -50,7 +50,7 @@ class ListField:
 
     def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
         """Plan the list."""
-        return unit_of_work.list_plan(self.resource, builder.connection(self.resource, selected))
+        return unit_of_work.plan(plan_list, self.resource, builder.connection(self.resource, selected))
 
     def bind(
         self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField, plan: Plan, values: Values
@@ -69,7 +69,7 @@ class RecordField:
 
     def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
         """Plan the record."""
-        return unit_of_work.record_plan(self.resource, builder.record(self.resource, selected.details))
+        return unit_of_work.plan(plan_record, self.resource, builder.record(self.resource, selected.details))
 
     def bind(
         self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField, plan: Plan, values: Values
@@ -100,7 +100,7 @@ class NodeField:
             builder = SelectionBuilder(operation)
             selection = builder.record(resource, selected.details)
             if id is not None and _is_readable(resource, unit_of_work):
-                plan = unit_of_work.record_plan(resource, selection)
+                plan = unit_of_work.plan(plan_record, resource, selection)
                 record = _bound_record(unit_of_work, operation, plan, id, builder.parameters.values)
                 record.max_records = builder.max_records()
                 candidates.append((resource.name, record))
@@ -160,7 +160,7 @@ class NodesField:
         selection = ListSelection((("items", Items(item)),), Page("size"), where=Compare("id", "in", "ids"))
         values = {**builder.parameters.values, **filter_values(resource.fields["id"], "in", "ids", ids)}
         values |= {"size": len(ids), "actor": unit_of_work.actor.id}
-        bound_list = _bound_list(unit_of_work, operation, unit_of_work.list_plan(resource, selection), values)
+        bound_list = _bound_list(unit_of_work, operation, unit_of_work.plan(plan_list, resource, selection), values)
         bound_list.max_records = len(ids) + builder.max_records(len(ids))
         return bound_list
 

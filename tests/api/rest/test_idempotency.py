@@ -8,11 +8,12 @@ from contextlib import closing, suppress
 
 import pytest
 
+from schema.engine.changes import TransactionResult
 from schema.engine.errors import Conflict, IdempotencyInProgress, IdempotencyMismatch, NotFound
 from schema.engine.model.policy import Actor
 from schema.engine.operations import idempotency
-from schema.engine.operations.directory import Directory, TransactionResult
-from schema.engine.operations.idempotency import idempotency_key, key_owner
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.idempotency import IdempotencyKey, key_owner
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from tests.fixtures import postgres
@@ -246,7 +247,7 @@ def test_a_key_expires_after_a_day(rest, database):
 
 
 def test_expired_keys_are_deleted_by_later_requests(rest, database, monkeypatch):
-    monkeypatch.setattr(idempotency, "BETWEEN_SWEEPS", 2)
+    monkeypatch.setattr(idempotency, "WRITES_PER_SWEEP", 2)
     for number in range(6):
         rest.send("POST", "/users", json=ADA, headers=with_key(f"old{number}"))
     expire(database)
@@ -265,7 +266,7 @@ def expire(database):
 
 
 async def create_user(directory, key="k", **fields):
-    unit_of_work = directory.unit_of_work(ADMIN, idempotency_key(key, fields))
+    unit_of_work = directory.unit_of_work(ADMIN, IdempotencyKey.of(key, fields))
     return await create(unit_of_work, USER, {"first_name": "P", "age": 1, **fields}, SHORT)
 
 
@@ -276,7 +277,7 @@ async def test_concurrent_requests_create_one_record(directory, database):
     assert len(created) == 1
     assert await create_user(directory) == created[0]
     assert count(database) == 1
-    assert directory.idempotency_keys == set()
+    assert directory.pending_keys == set()
 
 
 async def test_concurrent_requests_of_several_processes_create_one_record(database):
@@ -312,7 +313,7 @@ async def test_a_failed_write_stores_no_response(directory, database):
         raise NotFound("there is none")
 
     with pytest.raises(NotFound):
-        await directory.unit_of_work(ADMIN, idempotency_key("k")).write(transaction)
+        await directory.unit_of_work(ADMIN, IdempotencyKey.of("k")).write(transaction)
 
     assert count(database, "kept_answer") == 0
 
@@ -323,12 +324,12 @@ async def test_a_secret_is_returned_once_and_not_stored(directory, database):
         return TransactionResult(secret, secret=True)
 
     secret = (await create_user(directory, "other"))[1]
-    first = await directory.unit_of_work(ADMIN, idempotency_key("k")).write(transaction)
+    first = await directory.unit_of_work(ADMIN, IdempotencyKey.of("k")).write(transaction)
 
-    with pytest.raises(Conflict, match="to be had once only"):
-        await directory.unit_of_work(ADMIN, idempotency_key("k")).write(transaction)
+    with pytest.raises(Conflict, match="was not stored"):
+        await directory.unit_of_work(ADMIN, IdempotencyKey.of("k")).write(transaction)
     with pytest.raises(IdempotencyMismatch):
-        await directory.unit_of_work(ADMIN, idempotency_key("k", "else")).write(transaction)
+        await directory.unit_of_work(ADMIN, IdempotencyKey.of("k", "else")).write(transaction)
     assert first == secret
     assert execute(database, "SELECT answer FROM kept_answer WHERE key = 'k'") == [(None,)]
 
@@ -342,7 +343,7 @@ def test_an_api_key_is_created_and_returned_once(rest, graphql, database):
 
     for create_key in creations:
         assert create_key()["secret"].startswith("tdm_")
-        with pytest.raises(Refused, match=r"CONFLICT: this was done before, .* to be had once only"):
+        with pytest.raises(Refused, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"):
             create_key()
 
     assert count(database, '"key"') == 2

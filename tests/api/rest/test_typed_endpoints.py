@@ -25,7 +25,8 @@ from schema.engine.errors import Conflict, NotFound
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations import records
-from schema.engine.operations.directory import Directory, UnitOfWork
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.selection import Scalar, Selection
 from schema.migrations.commands import migrate
 from schema.models import User

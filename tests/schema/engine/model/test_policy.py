@@ -262,5 +262,5 @@ def test_every_model_says_who_may_read_create_change_and_delete(model):
 
 
 def test_a_role_that_is_none_is_a_programmer_s_mistake():
-    with pytest.raises(AssertionError, match="no such role: boss; there are reader, editor, admin"):
+    with pytest.raises(AssertionError, match="unknown role boss; the roles are reader, editor, admin"):
         role("boss")

@@ -10,6 +10,7 @@ from schema.engine.driver import ListQuery, RowQuery
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find, get
 from schema.engine.postgres.statement_timing import MAX_EXECUTIONS, SHORT, TARGET_SECONDS, StatementTiming
+from schema.engine.query.planner import plan_record
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, GROUP, USER
@@ -44,7 +45,7 @@ async def people(directory, *names):
 
 def reading(unit_of_work, id, what):
     """The step that reads so much of one person."""
-    return unit_of_work.record_query(unit_of_work.record_plan(USER, what), id, {})
+    return unit_of_work.record_query(unit_of_work.plan(plan_record, USER, what), id, {})
 
 
 async def ask(directory, sql, *given):

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from schema.engine.changes import TransactionResult
 from schema.engine.database_url import display_name, postgres_address
 from schema.engine.errors import (
     Conflict,
@@ -21,12 +22,13 @@ from schema.engine.errors import (
     Timeout,
     VersionMismatch,
 )
-from schema.engine.operations.directory import Directory, TransactionResult
-from schema.engine.operations.records import RecordResult, create, find, get, update
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.records import create, find, get, update
 from schema.engine.postgres import driver
 from schema.engine.postgres.driver import OUTCOME_UNKNOWN
 from schema.engine.postgres.session import connect
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
+from schema.engine.sql.record_lookup import RecordResult
 from schema.migrations.commands import migrate
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, EDITOR, USER

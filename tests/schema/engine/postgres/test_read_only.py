@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 
 from api.observability import health
 from api.settings import read
+from schema.engine.changes import TransactionResult
 from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable
-from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.postgres.session import READ_ONLY_MESSAGE
 from schema.engine.query.selection import Scalar, Selection

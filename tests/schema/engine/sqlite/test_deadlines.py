@@ -9,11 +9,13 @@ import pytest
 from sqlalchemy import text
 
 from api.middleware.response import request_limit
+from schema.engine.changes import TransactionResult
 from schema.engine.errors import Overloaded, QueryTimeout, Timeout
-from schema.engine.operations.directory import Directory, TransactionResult
-from schema.engine.operations.records import RecordResult, create, find, get
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.records import create, find, get
 from schema.engine.query.planner import Plan
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
+from schema.engine.sql.record_lookup import RecordResult
 from schema.engine.sql.statement import Statement
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.conftest import over

@@ -7,12 +7,13 @@ import sqlite3
 
 import pytest
 
-from schema.engine.changes import Change
+from schema.engine.changes import Change, TransactionResult
 from schema.engine.errors import Conflict, DatabaseUnavailable, Timeout, VersionMismatch
-from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.directory import Directory
 from schema.engine.operations.idempotency import IdempotencyKey
-from schema.engine.operations.records import RecordResult, create, delete, get, update
+from schema.engine.operations.records import create, delete, get, update
 from schema.engine.query.selection import Scalar, Selection
+from schema.engine.sql.record_lookup import RecordResult
 from schema.engine.sqlite import writer
 from tests.fixtures.clients import ADMIN, USER
 

@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
+from schema.engine.changes import TransactionResult
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.operations.directory import Directory, TransactionResult
+from schema.engine.operations.directory import Directory
 from schema.engine.sqlite import inline_reader
 
 pytestmark = pytest.mark.sqlite

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from schema.engine.errors import NotFound
-from schema.engine.operations.records import RecordResult, find, get
+from schema.engine.operations.records import find, get
 from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Selection
+from schema.engine.sql.record_lookup import RecordResult
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, EVE, PEOPLE
