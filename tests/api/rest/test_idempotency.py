@@ -343,7 +343,9 @@ def test_an_api_key_is_created_and_returned_once(rest, graphql, database):
 
     for create_key in creations:
         assert create_key()["secret"].startswith("tdm_")
-        with pytest.raises(Refused, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"):
+        with pytest.raises(
+            Refused, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"
+        ):
             create_key()
 
     assert count(database, '"key"') == 2
