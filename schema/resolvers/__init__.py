@@ -1,6 +1,6 @@
-"""Resolvers of one's own, on Strawberry: what is no model. This is their table of contents.
+"""Your own GraphQL resolvers, for what is not a model. List them in `QUERIES` or `MUTATIONS`.
 
-Each class is a Strawberry type whose fields stand beside the models' in `Query` or in `Mutation`.
+Each is a Strawberry type; its fields are added to `Query` or `Mutation`, beside those of the models.
 """
 
 from __future__ import annotations

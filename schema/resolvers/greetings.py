@@ -1,4 +1,4 @@
-"""A first resolver, to copy."""
+"""An example of a resolver, to copy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Name = Annotated[str, strawberry.argument(description="Who is greeted.")]
 
 @strawberry.type
 class Query:
-    """What can be asked besides the models."""
+    """Queries beside those of the models."""
 
     @strawberry.field(description="Says hello.")  # type: ignore[untyped-decorator]
     def greeting(self, name: Name) -> str:

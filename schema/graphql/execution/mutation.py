@@ -25,7 +25,7 @@ from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
 from schema.graphql.execution.context import Context
 from schema.graphql.execution.selection_builder import SelectionBuilder
-from schema.graphql.types.declarations import camel_case, snake_case
+from schema.graphql.names import camel_case, snake_case
 from schema.graphql.types.mutations import Mutation
 
 # A query for a part of a payload, and the function that makes this part of its rows.

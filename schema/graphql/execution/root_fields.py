@@ -20,7 +20,8 @@ from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
 from schema.graphql.execution.context import Operation, SelectedField
 from schema.graphql.execution.selection_builder import SelectionBuilder
-from schema.graphql.types.declarations import Argument, Member, camel_case
+from schema.graphql.names import camel_case
+from schema.graphql.types.declarations import Argument, Member
 from schema.graphql.types.records import Types
 
 NULL = b"null"

@@ -30,7 +30,7 @@ from schema.engine.query.selection import (  # fmt: skip
 )
 from schema.graphql.execution.connection_arguments import ConnectionArguments, PlanParameters, connection_arguments
 from schema.graphql.execution.context import Operation, SelectedField
-from schema.graphql.types.declarations import camel_case
+from schema.graphql.names import camel_case
 
 _PAGE_INFO: dict[str, PageInfoField] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",

@@ -7,7 +7,6 @@ alphabetical order, as schema linters require.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -102,22 +101,6 @@ def scalar_of(field: ResourceField, enums: Mapping[str, type[Enum]]) -> Any:
     if field.kind == "enum":
         return enums[type(field.choices[0]).__name__]
     return {"id": ID, "boolean": bool, "integer": int, "time": DateTime, "text": str}[field.kind]
-
-
-def camel_case(name: str) -> str:
-    """`first_name` → `firstName`."""
-    first, *rest = name.split("_")
-    return first + "".join(part[:1].upper() + part[1:] for part in rest)
-
-
-def snake_case(name: str) -> str:
-    """`firstName` → `first_name`."""
-    return re.sub(r"(?=[A-Z])", "_", name).lower()
-
-
-def pascal_case(name: str) -> str:
-    """`first_name` or `firstName` → `FirstName`."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 def _set_fields(cls: type, fields: Mapping[Member, tuple[Any, Any]]) -> None:

@@ -10,7 +10,8 @@ from strawberry.scalars import ID
 
 from schema.engine.model.action import Action
 from schema.engine.model.resource import Relation, Resource, resource_of
-from schema.graphql.types.declarations import Argument, Member, camel_case, fill_input, fill_object, pascal_case
+from schema.graphql.names import camel_case, pascal_case
+from schema.graphql.types.declarations import Argument, Member, fill_input, fill_object
 from schema.graphql.types.records import Types
 
 IDEMPOTENCY_KEY = Member(

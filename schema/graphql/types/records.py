@@ -13,16 +13,15 @@ from schema.engine.model.policy import ACTOR_PROFILES
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.search import MAX_LENGTH, MIN_LENGTH, searched_fields
 from schema.engine.query.sort import DEFAULT_ORDER
-from schema.graphql.types.declarations import (  # fmt: skip
+from schema.graphql.names import camel_case, pascal_case
+from schema.graphql.types.declarations import (
     Argument,
     Member,
-    camel_case,
     declare,
     enum,
     enum_of,
     fill_input,
     fill_object,
-    pascal_case,
     scalar_of,
 )
 
