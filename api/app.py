@@ -164,7 +164,7 @@ def _lifespan(
         )
         async with directory as app.state.directory:
             if isinstance(authenticate, Authenticator):
-                await authenticate.attend(app.state.directory)
+                await authenticate.start(app.state.directory)
             with request_metrics.measuring_loop_lag():
                 yield
         await rate_limiter.close()

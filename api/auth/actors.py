@@ -1,7 +1,4 @@
-"""What a proven credential stands for at this moment: the directory is asked, and nobody else.
-
-An API key is a record with a role; a token's subject may be a person's. Neither is remembered here.
-"""
+"""From a verified credential to an actor: looks up API keys and the users of tokens in the directory, uncached."""
 
 from __future__ import annotations
 
@@ -23,18 +20,16 @@ from schema.engine.query.selection import Compare, Items, ListSelection, Page, S
 from schema.models import Key, User
 
 KEY, USER = resource_of(Key), resource_of(User)
-_OF_A_KEY = Selection(
+_KEY_FIELDS = Selection(
     tuple((name, Scalar(name)) for name in ("digest", "role", "scopes", "expires_at", "rate", "active"))
 )
-_OF_A_PERSON = Selection(tuple((name, Scalar(name)) for name in ("id", "active")))
-
-
+_USER_FIELDS = Selection(tuple((name, Scalar(name)) for name in ("id", "active")))
 Subject = Literal["external_id", "id"]
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaim:
-    """What a token proves: who its bearer is to the issuer, in which roles, and until when."""
+    """The claims of a verified token; `expires` in seconds since 1970."""
 
     subject: str
     roles: frozenset[str]
@@ -42,8 +37,16 @@ class TokenClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyClaim:
+    """An API key that has been read but not verified: its id, and the SHA-256 of its secret."""
+
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
-    """What was shown and proved good: its name, its own points a minute, and when it expires, in seconds since 1970."""
+    """A valid credential: its name, its own rate in points a minute, and when it expires, in seconds since 1970."""
 
     name: str
     rate: int | None = None
@@ -51,72 +54,63 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyClaim:
-    """What an API key says of itself: which one it is, and the SHA-256 of its secret."""
+class Authentication:
+    """A valid credential with its actor, until the record `record_id` changes.
 
-    id: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Who asks, and by which credential; `about` is the id of the record that could change it.
-
-    Without one, it changes when somebody gets the `external_id` that is the token's subject.
+    Without one, the token's subject is no user's yet.
     """
 
     actor: Actor
     credential: Credential
-    about: str | None
+    record_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A credential that is no good as long as the record `about` stays as it is."""
+class Rejection:
+    """An invalid credential, until the record `record_id` changes."""
 
-    about: str | None
+    record_id: str | None
 
 
-async def of_key(claim: KeyClaim, directory: Directory) -> Standing | Refusal:
-    """What a key stands for, if it is good."""
+async def authenticate_key(claim: KeyClaim, directory: Directory) -> Authentication | Rejection:
+    """Verify an API key against its record."""
     try:
-        found = await records.get(directory.unit_of_work(SERVICE), KEY, claim.id, _OF_A_KEY)
+        record = await records.get(directory.unit_of_work(SERVICE), KEY, claim.id, _KEY_FIELDS)
     except NotFound:
-        return Refusal(claim.id)
-    row = orjson.loads(found.json)
+        return Rejection(claim.id)
+    row = orjson.loads(record.json)
     expires = None if row["expires_at"] is None else datetime.fromisoformat(row["expires_at"]).timestamp()
-    good = hmac.compare_digest(row["digest"], claim.digest) and row["active"]
-    if not good or (expires is not None and expires <= time.time()):
-        return Refusal(claim.id)
+    is_valid = hmac.compare_digest(row["digest"], claim.digest) and row["active"]
+    if not is_valid or (expires is not None and expires <= time.time()):
+        return Rejection(claim.id)
     name = f"key:{claim.id}"
     actor = Actor(roles=frozenset({row["role"]}), scopes=frozenset((row["scopes"] or "").split()), name=name)
-    return Standing(actor, Credential(name, row["rate"], expires), claim.id)
+    return Authentication(actor, Credential(name, row["rate"], expires), claim.id)
 
 
-async def of_token(claim: TokenClaim, directory: Directory, field: Subject) -> Standing | Refusal:
-    """What a token stands for, if it is good and its subject no person who is switched off."""
+async def authenticate_token(claim: TokenClaim, directory: Directory, field: Subject) -> Authentication | Rejection:
+    """Match a verified token's subject with the `field` of a user; without a user, its roles count alone."""
     if claim.expires <= time.time():
-        return Refusal(None)
-    person = await _person(claim.subject, directory, field)
-    if person is not None and not person["active"]:
-        return Refusal(str(person["id"]))
-    id, name = None if person is None else str(person["id"]), f"token:{claim.subject}"
-    about = claim.subject.lower() if id is None and field == "id" else id
-    return Standing(Actor(id, claim.roles, name=name), Credential(name, None, claim.expires), about)
+        return Rejection(None)
+    user = await _user(claim.subject, directory, field)
+    if user is not None and not user["active"]:
+        return Rejection(str(user["id"]))
+    id, name = None if user is None else str(user["id"]), f"token:{claim.subject}"
+    record_id = claim.subject.lower() if id is None and field == "id" else id
+    return Authentication(Actor(id, claim.roles, name=name), Credential(name, None, claim.expires), record_id)
 
 
-async def _person(subject: str, directory: Directory, field: str) -> dict[str, object] | None:
-    """The person whose `field` is the subject."""
+async def has_any_key(directory: Directory) -> bool:
+    """Whether any API key exists, revoked ones included."""
+    first_key = ListSelection((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
+    page = await records.find(directory.unit_of_work(SERVICE), KEY, first_key, {"size": 1})
+    return bool(orjson.loads(page.json)["items"])
+
+
+async def _user(subject: str, directory: Directory, field: Subject) -> dict[str, object] | None:
     if field == "id" and not UUID.fullmatch(subject):
         return None
-    found = ListSelection((("items", Items(_OF_A_PERSON)),), Page("size"), where=Compare(field, "eq", "subject"))
+    selection = ListSelection((("items", Items(_USER_FIELDS)),), Page("size"), where=Compare(field, "eq", "subject"))
     values = {**filter_values(USER.fields[field], "eq", "subject", subject), "size": 1}
-    page = await records.find(directory.unit_of_work(SERVICE), USER, found, values)
+    page = await records.find(directory.unit_of_work(SERVICE), USER, selection, values)
     return next(iter(orjson.loads(page.json)["items"]), None)
-
-
-async def is_there_a_key(directory: Directory) -> bool:
-    """Whether anybody has ever made one."""
-    first = ListSelection((("items", Items(Selection((("id", Scalar("id")),)))),), Page("size"))
-    page = await records.find(directory.unit_of_work(SERVICE), KEY, first, {"size": 1})
-    return bool(orjson.loads(page.json)["items"])

@@ -1,7 +1,7 @@
-"""From a request to the actor behind it. Nothing further in ever sees a credential.
+"""From a request to its actor: verifies `Authorization: Bearer` with an API key or a JSON Web Token.
 
-`Authorization: Bearer` carries an API key or a JSON Web Token. In production nobody is let in without; in development
-`api/auth/development/access.py` says which requests act as the administrator.
+In production a credential is required; in development `development/access.py` decides which requests act as
+administrator without one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Scope
 
 from api.auth.actors import Credential as Credential
-from api.auth.actors import KeyClaim, is_there_a_key
+from api.auth.actors import KeyClaim, has_any_key
 from api.auth.credential_cache import Claim, CredentialCache
 from api.settings import Settings
 from schema.engine.errors import DirectoryError, InvalidCredential, Unauthenticated
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR = Actor(roles=frozenset({"admin"}), name="developer")
 FIRST_KEY = "python -m api keys create --role admin --name first"
-LONGEST = len("Bearer ") + 4096
+MAX_HEADER_LENGTH = len("Bearer ") + 4096
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
 _KEY = re.compile(r"tdm_([0-9a-f]{32})_([A-Za-z0-9_-]{20,100})")
 CheckLocal = Callable[[Scope], Awaitable[None]]
@@ -35,72 +35,74 @@ log = logging.getLogger("tandem.auth")
 
 
 class Authenticator:
-    """Says who asks, or raises `Unauthenticated` or `Forbidden`; `Unavailable` where that cannot be found out.
+    """Authenticates requests; a valid credential is stored in the scope as `credential`.
 
-    A credential that is good is left in the scope as `credential`. In development `check_local` decides, by raising
-    `Forbidden` or not, whether a request may go without one; by default `LocalAccess` does.
+    `check_local` decides about requests without a credential in development, by default as `LocalAccess`.
+
+    Raises:
+        Unauthenticated: there is no valid credential.
+        Forbidden: `check_local` refuses the request.
+        Unavailable: the credential cannot be verified at the moment.
     """
 
     def __init__(self, settings: Settings, check_local: CheckLocal | None = None) -> None:
         self._development = settings.development
         self._check_local = check_local or _local_access(settings)
         self._tokens = _tokens(settings)
-        self._keyring = CredentialCache(self._claim, settings.jwt_subject)
+        self._credentials = CredentialCache(self._claim, settings.jwt_subject)
 
     async def __call__(self, scope: Scope) -> Actor:
-        """The actor behind a request."""
-        shown = None
+        header = None
         for name, value in scope["headers"]:
             if name == b"authorization":
-                if shown is not None:
+                if header is not None:
                     raise InvalidCredential("there are two credentials")
-                shown = value
-        if shown is None:
-            return await self._without(scope)
-        standing = self._keyring.at_hand(shown)
-        if standing is None:
-            standing = await self._keyring.examined(shown, scope["app"].state.directory)
-        scope["credential"] = standing.credential
-        return standing.actor
+                header = value
+        if header is None:
+            return await self._authenticate_local(scope)
+        authentication = self._credentials.fresh(header)
+        if authentication is None:
+            authentication = await self._credentials.authenticate(header, scope["app"].state.directory)
+        scope["credential"] = authentication.credential
+        return authentication.actor
 
     def name_of(self, scope: Scope) -> str | None:
-        """The name of a request's credential, if that was good the last time: seen without any work."""
+        """Return the name of a request's credential if it is cached as valid."""
         for name, value in scope["headers"]:
             if name == b"authorization":
-                return self._keyring.name_of(value)
+                return self._credentials.name_of(value)
         return None
 
-    async def attend(self, directory: Directory) -> None:
-        """Learn of what happens to keys and people; and say how to make the first key, where there is none."""
-        directory.feed.listeners.append(self._keyring.forget)
+    async def start(self, directory: Directory) -> None:
+        """Follow the changes of keys and users; in production log how to create the first key if there is none."""
+        directory.feed.listeners.append(self._credentials.invalidate)
         if self._development:
             return
         try:
-            if not await is_there_a_key(directory):
-                log.warning("There is no API key yet. This makes the first one: %s", FIRST_KEY)
+            if not await has_any_key(directory):
+                log.warning("There is no API key yet. Create the first one with: %s", FIRST_KEY)
         except DirectoryError as error:
-            log.warning("Whether there is an API key cannot be said: %s", error.detail)
+            log.warning("Cannot check whether there is an API key: %s", error.detail)
 
-    async def _without(self, scope: Scope) -> Actor:
+    async def _authenticate_local(self, scope: Scope) -> Actor:
         if not self._development or self._check_local is None:
             raise Unauthenticated("send a credential: Authorization: Bearer …")
         await self._check_local(scope)
         return ADMINISTRATOR
 
-    async def _claim(self, value: bytes) -> Claim | None:
-        """What a header's value claims and proves."""
-        found = _BEARER.fullmatch(value) if len(value) <= LONGEST else None
-        if found is None:
+    async def _claim(self, header: bytes) -> Claim | None:
+        """Read an API key, or verify a token; None if the header is neither."""
+        match = _BEARER.fullmatch(header) if len(header) <= MAX_HEADER_LENGTH else None
+        if match is None:
             return None
-        text = found[1].decode()
+        text = match[1].decode()
         if not text.startswith("tdm_"):
             return await self._tokens.claim(text) if self._tokens else None
         key = _KEY.fullmatch(text)
-        return KeyClaim(_dashed(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
+        return KeyClaim(_with_hyphens(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
 
 
 def _local_access(settings: Settings) -> CheckLocal | None:
-    """What looks at requests without a credential; nothing outside of development, where none are taken."""
     if not settings.development:
         return None
     from api.auth.development.access import LocalAccess
@@ -109,17 +111,16 @@ def _local_access(settings: Settings) -> CheckLocal | None:
 
 
 def _tokens(settings: Settings) -> Tokens | None:
-    """What verifies tokens, where any are taken. Elsewhere the libraries for it would take 9 MB for nothing."""
+    """Return the verifier of tokens if any are accepted; its libraries take 9 MB."""
     if settings.oidc_issuer is None and not settings.secret_keys:
         return None
     from api.auth.jwks import IssuerKeys, from_file, from_issuer
     from api.auth.tokens import Tokens
 
     issuer = settings.oidc_issuer
-    keys = from_file(settings.jwks_file) if settings.jwks_file else from_issuer(issuer) if issuer else None
-    return Tokens(settings, IssuerKeys(keys) if keys else None)
+    fetch = from_file(settings.jwks_file) if settings.jwks_file else from_issuer(issuer) if issuer else None
+    return Tokens(settings, IssuerKeys(fetch) if fetch else None)
 
 
-def _dashed(id: str) -> str:
-    """An id in hex as the directory spells it."""
+def _with_hyphens(id: str) -> str:
     return "-".join((id[:8], id[8:12], id[12:16], id[16:20], id[20:]))

@@ -1,8 +1,8 @@
-"""Credentials seen before: what each stands for, so that neither a signature nor the database is asked each time.
+"""A cache of verified credentials, so that a request costs neither a signature nor a query.
 
-A credential is remembered by its SHA-256, never by itself, and looked at again two seconds later: in the background at
-first, so that nobody waits; after four and a half, whoever comes does. What happens to its key or its person here makes
-it forgotten at once; what happens elsewhere shows within five seconds. What proved nothing is remembered for one.
+Entries are keyed by SHA-256. After two seconds an entry is verified again, in the background; after four and a half the
+request waits for that. Changes made by this process invalidate entries at once, others show within five seconds.
+Invalid credentials are cached for one second.
 """
 
 from __future__ import annotations
@@ -14,167 +14,172 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from api.auth.actors import USER, KeyClaim, Refusal, Standing, Subject, TokenClaim, of_key, of_token
+from api.auth.actors import (
+    USER,
+    Authentication,
+    KeyClaim,
+    Rejection,
+    Subject,
+    TokenClaim,
+    authenticate_key,
+    authenticate_token,
+)
 from schema.engine.changes import Change
 from schema.engine.errors import InvalidCredential
 from schema.engine.operations.directory import Directory
 
-FRESH_SECONDS, GOOD_SECONDS, REFUSED_SECONDS = 2.0, 4.5, 1.0
-MOST_KEPT, MOST_REFUSED = 10_000, 10_000
-MOST_CHANGES = 1000  # while one look is under way
-NOBODY = ""  # what a token is about whose subject is no person's
+FRESH_SECONDS, VALID_SECONDS, REJECTED_SECONDS = 2.0, 4.5, 1.0
+MAX_ENTRIES, MAX_REJECTED = 10_000, 10_000
+MAX_CHANGES = 1000  # during one verification
+NO_USER = ""  # in place of a record id, for tokens whose subject is no user's
 Claim = KeyClaim | TokenClaim
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Until `fresh` nothing is looked up; until `good` nobody waits for it."""
+    """Until `fresh` nothing is verified again; until `valid` no request waits for that."""
 
-    standing: Standing
+    authentication: Authentication
     claim: Claim
     fresh: float
-    good: float
+    valid: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
-    """Until when a credential is refused unseen, and which record could change that."""
-
+class _RejectedEntry:
     until: float
-    about: str | None
+    record_id: str | None
 
 
 @dataclass(slots=True, eq=False)
-class _Look:
-    """A look that is under way, and what has changed since it began."""
+class _Verification:
+    """A verification in progress, and the changes since it began."""
 
     changes: list[Change] = field(default_factory=list)
-    task: asyncio.Task[Standing | None] | None = None
+    task: asyncio.Task[Authentication | None] | None = None
 
-    def outdated(self, about: str | None) -> bool:
-        """Whether what was seen may not be so any more."""
-        return len(self.changes) >= MOST_CHANGES or any(about in _touched(change) for change in self.changes)
+    def is_outdated(self, record_id: str | None) -> bool:
+        return len(self.changes) >= MAX_CHANGES or any(record_id in _affected(change) for change in self.changes)
 
 
 class CredentialCache:
-    """What credentials stand for. `prove` reads one that is new: what it claims, if that is proved.
+    """`claim` reads a credential that is not cached; `subject` is the field that a token's subject is matched with."""
 
-    `subject` is the field of a person that a token's subject is matched with.
-    """
-
-    def __init__(self, prove: Callable[[bytes], Awaitable[Claim | None]], subject: Subject) -> None:
-        self._prove = prove
+    def __init__(self, claim: Callable[[bytes], Awaitable[Claim | None]], subject: Subject) -> None:
+        self._claim = claim
         self._subject = subject
-        self._kept: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._about: dict[str, set[bytes]] = {}
-        self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
-        self._looking: dict[bytes, _Look] = {}
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._digests_by_record: dict[str, set[bytes]] = {}
+        self._rejected: OrderedDict[bytes, _RejectedEntry] = OrderedDict()
+        self._verifications: dict[bytes, _Verification] = {}
 
-    def at_hand(self, value: bytes) -> Standing | None:
-        """What a credential stands for that was looked at a moment ago."""
-        entry = self._kept.get(sha256(value).digest())
-        return None if entry is None or time.monotonic() >= entry.fresh else entry.standing
+    def fresh(self, header: bytes) -> Authentication | None:
+        """Return what is cached and fresh."""
+        entry = self._entries.get(sha256(header).digest())
+        return None if entry is None or time.monotonic() >= entry.fresh else entry.authentication
 
-    def name_of(self, value: bytes) -> str | None:
-        """The name of a credential that was good when it was last looked at: one for all spellings of the header."""
-        entry = self._kept.get(sha256(value).digest())
-        return None if entry is None else entry.standing.credential.name
+    def name_of(self, header: bytes) -> str | None:
+        """Return the name of a cached credential, fresh or not; all spellings of the header share it."""
+        entry = self._entries.get(sha256(header).digest())
+        return None if entry is None else entry.authentication.credential.name
 
-    async def examined(self, value: bytes, directory: Directory) -> Standing:
-        """What any credential stands for; `InvalidCredential` if nothing. Many who ask at once share one look."""
-        digest, now = sha256(value).digest(), time.monotonic()
-        entry = self._kept.get(digest)
-        if entry is None and (refused := self._refused.get(digest)) and refused.until > now:
-            raise _invalid()
-        look = self._looking.get(digest)
-        # Who has nothing to go by but a look that began before something changed might be told what was before.
-        if look is None or (entry is None and look.changes):
-            look = self._look(digest, value, entry, directory)
-        if entry is not None and now < entry.good:
-            return entry.standing
-        assert look.task is not None
-        standing = await asyncio.shield(look.task)
-        if standing is None:
-            raise _invalid()
-        return standing
+    async def authenticate(self, header: bytes, directory: Directory) -> Authentication:
+        """Return what is cached, or verify the credential; concurrent calls share one verification.
 
-    def forget(self, change: Change) -> None:
-        """A record has changed: whatever credential is about it is to be looked at again."""
-        for about in _touched(change):
-            for digest in self._about.pop(about, ()):
-                self._kept.pop(digest, None)
-                self._refused.pop(digest, None)
-        for look in self._looking.values():
-            if len(look.changes) < MOST_CHANGES:
-                look.changes.append(change)
-
-    def _look(self, digest: bytes, value: bytes, entry: _Entry | None, directory: Directory) -> _Look:
-        look = self._looking[digest] = _Look()
-        look.task = asyncio.create_task(self._examine(look, digest, value, entry, directory))
-        look.task.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return look
-
-    async def _examine(
-        self, look: _Look, digest: bytes, value: bytes, entry: _Entry | None, directory: Directory
-    ) -> Standing | None:
-        """Look at a credential, and remember what was found. Where that cannot be said, what was known stays.
-
-        What has changed meanwhile is not remembered: those who have waited came before.
+        Raises:
+            InvalidCredential: it is not valid.
         """
+        digest, now = sha256(header).digest(), time.monotonic()
+        entry = self._entries.get(digest)
+        if entry is None and (rejected := self._rejected.get(digest)) and rejected.until > now:
+            raise _invalid()
+        verification = self._verifications.get(digest)
+        # Without an entry, the result of a verification that began before a change may be outdated.
+        if verification is None or (entry is None and verification.changes):
+            verification = self._begin(digest, header, entry, directory)
+        if entry is not None and now < entry.valid:
+            return entry.authentication
+        assert verification.task is not None
+        authentication = await asyncio.shield(verification.task)
+        if authentication is None:
+            raise _invalid()
+        return authentication
+
+    def invalidate(self, change: Change) -> None:
+        """Remove the entries that a change affects."""
+        for record_id in _affected(change):
+            for digest in self._digests_by_record.pop(record_id, ()):
+                self._entries.pop(digest, None)
+                self._rejected.pop(digest, None)
+        for verification in self._verifications.values():
+            if len(verification.changes) < MAX_CHANGES:
+                verification.changes.append(change)
+
+    def _begin(self, digest: bytes, header: bytes, entry: _Entry | None, directory: Directory) -> _Verification:
+        verification = self._verifications[digest] = _Verification()
+        verification.task = asyncio.create_task(self._verify(verification, digest, header, entry, directory))
+        verification.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return verification
+
+    async def _verify(
+        self, verification: _Verification, digest: bytes, header: bytes, entry: _Entry | None, directory: Directory
+    ) -> Authentication | None:
+        """Verify a credential and cache the result, unless a change has outdated it; on an error the entry stays."""
         try:
-            claim = entry.claim if entry else await self._prove(value)
-            found = await self._stands(claim, directory)
+            claim = entry.claim if entry else await self._claim(header)
+            result = await self._authenticate_claim(claim, directory)
         finally:
-            if self._looking.get(digest) is look:
-                del self._looking[digest]
-        standing = found if isinstance(found, Standing) else None
-        if not look.outdated(_about(found)):
+            if self._verifications.get(digest) is verification:
+                del self._verifications[digest]
+        authentication = result if isinstance(result, Authentication) else None
+        if not verification.is_outdated(_record_id(result)):
             self._drop(digest)
-            if standing is None or claim is None:
-                self._refuse(digest, found.about)
+            if authentication is None or claim is None:
+                self._reject(digest, result.record_id)
             else:
-                self._keep(digest, standing, claim)
-        return standing
+                self._add(digest, authentication, claim)
+        return authentication
 
-    async def _stands(self, claim: Claim | None, directory: Directory) -> Standing | Refusal:
+    async def _authenticate_claim(self, claim: Claim | None, directory: Directory) -> Authentication | Rejection:
         if isinstance(claim, KeyClaim):
-            return await of_key(claim, directory)
-        return Refusal(None) if claim is None else await of_token(claim, directory, self._subject)
+            return await authenticate_key(claim, directory)
+        return Rejection(None) if claim is None else await authenticate_token(claim, directory, self._subject)
 
-    def _keep(self, digest: bytes, standing: Standing, claim: Claim) -> None:
-        now, expires = time.monotonic(), standing.credential.expires
+    def _add(self, digest: bytes, authentication: Authentication, claim: Claim) -> None:
+        now, expires = time.monotonic(), authentication.credential.expires
         left = float("inf") if expires is None else expires - time.time()
-        self._kept[digest] = _Entry(standing, claim, now + min(FRESH_SECONDS, left), now + min(GOOD_SECONDS, left))
-        self._about.setdefault(standing.about or NOBODY, set()).add(digest)
-        if len(self._kept) > MOST_KEPT:
-            self._drop(next(iter(self._kept)))
+        fresh, valid = now + min(FRESH_SECONDS, left), now + min(VALID_SECONDS, left)
+        self._entries[digest] = _Entry(authentication, claim, fresh, valid)
+        self._digests_by_record.setdefault(authentication.record_id or NO_USER, set()).add(digest)
+        if len(self._entries) > MAX_ENTRIES:
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, digest: bytes) -> None:
-        entry, refused = self._kept.pop(digest, None), self._refused.pop(digest, None)
-        about = _about(entry.standing) if entry else refused.about if refused else None
-        if about is not None and (found := self._about.get(about)):
-            found.discard(digest)
-            if not found:
-                del self._about[about]
+        entry, rejected = self._entries.pop(digest, None), self._rejected.pop(digest, None)
+        record_id = _record_id(entry.authentication) if entry else rejected.record_id if rejected else None
+        if record_id is not None and (digests := self._digests_by_record.get(record_id)):
+            digests.discard(digest)
+            if not digests:
+                del self._digests_by_record[record_id]
 
-    def _refuse(self, digest: bytes, about: str | None) -> None:
-        self._refused[digest] = _Refused(time.monotonic() + REFUSED_SECONDS, about)
-        if about is not None:
-            self._about.setdefault(about, set()).add(digest)
-        if len(self._refused) > MOST_REFUSED:
-            self._drop(next(iter(self._refused)))
-
-
-def _touched(change: Change) -> tuple[str, ...]:
-    """What credentials are about that the change can make stand for something else."""
-    named = change.fields is None or "external_id" in change.fields
-    return (
-        (change.id, NOBODY) if named and change.model == USER.name and change.operation != "deleted" else (change.id,)
-    )
+    def _reject(self, digest: bytes, record_id: str | None) -> None:
+        self._rejected[digest] = _RejectedEntry(time.monotonic() + REJECTED_SECONDS, record_id)
+        if record_id is not None:
+            self._digests_by_record.setdefault(record_id, set()).add(digest)
+        if len(self._rejected) > MAX_REJECTED:
+            self._drop(next(iter(self._rejected)))
 
 
-def _about(found: Standing | Refusal) -> str | None:
-    return found.about or (NOBODY if isinstance(found, Standing) else None)
+def _affected(change: Change) -> tuple[str, ...]:
+    """Return the record ids whose entries a change affects."""
+    may_match_subject = change.fields is None or "external_id" in change.fields
+    if may_match_subject and change.model == USER.name and change.operation != "deleted":
+        return (change.id, NO_USER)
+    return (change.id,)
+
+
+def _record_id(result: Authentication | Rejection) -> str | None:
+    return result.record_id or (NO_USER if isinstance(result, Authentication) else None)
 
 
 def _invalid() -> InvalidCredential:

@@ -1,7 +1,8 @@
-"""The keys of an OpenID issuer: fetched beside the event loop, kept, and looked for again when one is missing.
+"""The public keys of an OpenID issuer (JSON Web Key Set, RFC 7517): fetched in a thread, cached, and refreshed.
 
-They come from a file, or from where the issuer's discovery document says. Each key has one algorithm, which follows
-from what it is; secrets, weak keys and keys for other uses are left out. A fetch that fails changes nothing.
+They come from a file, or from the `jwks_uri` of the issuer's discovery document. Each key has one algorithm, which
+follows from its type; secrets, weak keys and keys for other uses are skipped. After a failed fetch the old keys stay.
+docs/decisions/0010-jwks.md says why this is not PyJWT's client.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ import orjson
 
 from schema.engine.errors import Timeout
 
-SOCKET_SECONDS, WHOLE_SECONDS = 5, 10
-LARGEST = 512 * 1024
-MOST_KEYS = 100
+SOCKET_TIMEOUT, FETCH_TIMEOUT = 5, 10
+MAX_BYTES = 512 * 1024
+MAX_KEYS = 100
 STALE_SECONDS = 300
 PAUSE_SECONDS = 10
-LEAST_RSA_BITS = 2048
-_BY_KIND = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
-_LOCAL = ("localhost", "127.0.0.1", "::1")
+MIN_RSA_BITS = 2048
+_ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 log = logging.getLogger("tandem.jwks")
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A public key, what it is called, and the one algorithm that it is for."""
+    """A public key and its only algorithm."""
 
     kid: str | None
     algorithm: str
@@ -43,119 +44,126 @@ class VerifyingKey:
 
 
 class IssuerKeys:
-    """The keys of one issuer. `fetch` brings the JSON Web Key Set; it may take its time, in a thread of its own."""
+    """The keys of one issuer. `fetch` returns its JSON Web Key Set; it runs in a thread."""
 
     def __init__(self, fetch: Callable[[], bytes]) -> None:
         self._fetch = fetch
         self._keys: tuple[VerifyingKey, ...] = ()
-        self._tried = self._had = float("-inf")
+        self._attempted = self._fetched = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None, algorithm: str) -> Any | None:
-        """The key that is meant, if there is one; `Timeout` where there are none at all."""
-        found = self._known(kid, algorithm)
-        if found is None:
-            await self._again()
-            found = self._known(kid, algorithm)
-        elif time.monotonic() - self._had > STALE_SECONDS:
+        """Return the matching key, or None.
+
+        Raises:
+            Timeout: no keys could be fetched yet.
+        """
+        key = self._cached(kid, algorithm)
+        if key is None:
+            await self._refetch()
+            key = self._cached(kid, algorithm)
+        elif time.monotonic() - self._fetched > STALE_SECONDS:
             self._start()
-        if found is None and not self._keys:
-            raise Timeout("the issuer's keys cannot be had at the moment")
-        return found
+        if key is None and not self._keys:
+            raise Timeout("the issuer's keys cannot be fetched at the moment")
+        return key
 
-    def _known(self, kid: str | None, algorithm: str) -> Any | None:
-        """The key of that name; without a name, the only one for the algorithm."""
-        found = [one.key for one in self._keys if one.algorithm == algorithm and kid in (None, one.kid)]
-        return found[0] if len(found) == 1 else None
+    def _cached(self, kid: str | None, algorithm: str) -> Any | None:
+        """Return the key with the `kid`; without one, the only key for the algorithm."""
+        keys = [key.key for key in self._keys if key.algorithm == algorithm and kid in (None, key.kid)]
+        return keys[0] if len(keys) == 1 else None
 
-    async def _again(self) -> None:
-        """Fetch once more, unless that was tried a moment ago."""
+    async def _refetch(self) -> None:
+        """Fetch the keys, unless that was attempted within the last `PAUSE_SECONDS`."""
         self._start()
         if self._fetching:
             await asyncio.shield(self._fetching)
 
     def _start(self) -> None:
-        if self._fetching is None and time.monotonic() - self._tried >= PAUSE_SECONDS:
-            self._tried = time.monotonic()
+        if self._fetching is None and time.monotonic() - self._attempted >= PAUSE_SECONDS:
+            self._attempted = time.monotonic()
             self._fetching = asyncio.create_task(self._refresh())
 
     async def _refresh(self) -> None:
         try:
             self._keys = tuple(keys_in(await asyncio.to_thread(self._fetch)))
-            self._had = time.monotonic()
+            self._fetched = time.monotonic()
         except (OSError, ValueError) as error:
-            log.warning("the issuer's keys cannot be had: %s", error)
+            log.warning("cannot fetch the issuer's keys: %s", error)
         finally:
             self._fetching = None
 
 
 def keys_in(text: bytes) -> Iterator[VerifyingKey]:
-    """The keys of a set (RFC 7517) that can verify a token; `ValueError` if it is none."""
-    found = orjson.loads(text)
-    keys = found.get("keys") if isinstance(found, dict) else None
+    """Yield the keys of a set that can verify tokens.
+
+    Raises:
+        ValueError: it is not a JSON Web Key Set.
+    """
+    document = orjson.loads(text)
+    keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
-        raise ValueError("there is no list of keys in it")
-    for one in keys[:MOST_KEYS]:
-        made = _key(one) if isinstance(one, dict) else None
-        if made:
-            yield made
-
-
-def _key(given: dict[str, Any]) -> VerifyingKey | None:
-    kind, kid, uses = given.get("kty"), given.get("kid"), given.get("key_ops", ["verify"])
-    algorithm = _BY_KIND.get((str(kind), None if kind == "RSA" else str(given.get("crv"))))
-    meant = given.get("use", "sig") == "sig" and isinstance(uses, list) and "verify" in uses
-    if algorithm is None or not meant or given.get("alg", algorithm) != algorithm or not isinstance(kid, str | None):
-        return None
-    try:
-        key = jwt.PyJWK({name: it for name, it in given.items() if name != "d"}, algorithm).key
-    except jwt.PyJWTError:
-        return None
-    weak = algorithm == "RS256" and key.key_size < LEAST_RSA_BITS
-    return None if weak else VerifyingKey(kid, algorithm, key)
+        raise ValueError("the key set has no list of keys")
+    for jwk in keys[:MAX_KEYS]:
+        key = _verifying_key(jwk) if isinstance(jwk, dict) else None
+        if key:
+            yield key
 
 
 def from_file(path: str) -> Callable[[], bytes]:
-    """Brings the set that a file holds."""
-    return lambda: Path(path).read_bytes()[:LARGEST]
+    """Fetch a key set from a file."""
+    return lambda: Path(path).read_bytes()[:MAX_BYTES]
 
 
 def from_issuer(issuer: str) -> Callable[[], bytes]:
-    """Brings the set that an issuer publishes (OpenID Connect Discovery 1.0)."""
+    """Fetch the key set that an issuer publishes (OpenID Connect Discovery 1.0)."""
 
     def fetch() -> bytes:
-        until = time.monotonic() + WHOLE_SECONDS
-        told = orjson.loads(_got(f"{issuer.rstrip('/')}/.well-known/openid-configuration", until))
-        if not isinstance(told, dict) or told.get("issuer") != issuer:
-            raise ValueError(f"what is published at {issuer} is another issuer's")
-        place = told.get("jwks_uri")
-        if not isinstance(place, str):
-            raise ValueError(f"{issuer} does not say where its keys are")
-        return _got(place, until)
+        deadline = time.monotonic() + FETCH_TIMEOUT
+        document = orjson.loads(_download(f"{issuer.rstrip('/')}/.well-known/openid-configuration", deadline))
+        if not isinstance(document, dict) or document.get("issuer") != issuer:
+            raise ValueError(f"the discovery document at {issuer} names another issuer")
+        url = document.get("jwks_uri")
+        if not isinstance(url, str):
+            raise ValueError(f"the discovery document at {issuer} has no jwks_uri")
+        return _download(url, deadline)
 
     return fetch
 
 
-def _got(url: str, until: float) -> bytes:
-    """What is at a URL, if it comes soon and is not too much. Nothing leads elsewhere."""
+def _verifying_key(jwk: dict[str, Any]) -> VerifyingKey | None:
+    type, kid, operations = jwk.get("kty"), jwk.get("kid"), jwk.get("key_ops", ["verify"])
+    algorithm = _ALGORITHMS.get((str(type), None if type == "RSA" else str(jwk.get("crv"))))
+    verifies = jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
+    if algorithm is None or not verifies or jwk.get("alg", algorithm) != algorithm or not isinstance(kid, str | None):
+        return None
+    try:
+        key = jwt.PyJWK({name: value for name, value in jwk.items() if name != "d"}, algorithm).key
+    except jwt.PyJWTError:
+        return None
+    is_weak = algorithm == "RS256" and key.key_size < MIN_RSA_BITS
+    return None if is_weak else VerifyingKey(kid, algorithm, key)
+
+
+def _download(url: str, deadline: float) -> bytes:
+    """Download a small document over https, without redirects; plain http is accepted on loopback."""
     parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL):
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError(f"{url} is not https")
     request = Request(url, headers={"accept": "application/json", "user-agent": "tandem"})  # noqa: S310  https, see above
     body = b""
-    with _opener(parts.hostname).open(request, timeout=SOCKET_SECONDS) as answer:
-        while part := answer.read1(65536):
+    with _opener(parts.hostname).open(request, timeout=SOCKET_TIMEOUT) as response:
+        while part := response.read1(65536):
             body += part
-            if len(body) > LARGEST or time.monotonic() > until:
+            if len(body) > MAX_BYTES or time.monotonic() > deadline:
                 raise URLError(f"{url} is too large or too slow")
     return body
 
 
+def _opener(host: str | None) -> OpenerDirector:
+    return build_opener(_NoRedirect, *([ProxyHandler({})] if host in _LOOPBACK else []))
+
+
 class _NoRedirect(HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
-        """Go nowhere."""
         return
-
-
-def _opener(host: str | None) -> OpenerDirector:
-    return build_opener(_NoRedirect, *([ProxyHandler({})] if host in _LOCAL else []))

@@ -1,7 +1,7 @@
-"""JSON Web Tokens: what one proves about its bearer, or nothing (RFC 7519, verified as RFC 8725 advises).
+"""Verifies JSON Web Tokens (RFC 7519, as RFC 8725 recommends).
 
-A token chooses neither its algorithm nor its key: its `kid` picks one of ours, and each of ours has one algorithm.
-Whatever would have us fetch a key or believe one that it brings along is refused unread. Nobody is looked up here.
+A token chooses neither algorithm nor key: its `kid` selects a configured key, and each key has one algorithm. Headers
+that carry or refer to a key are refused. The user is looked up in `actors.py`.
 """
 
 from __future__ import annotations
@@ -21,105 +21,107 @@ from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.policy import ROLES
 from schema.engine.model.strict_json import parse_json
 
-LEEWAY = 10  # seconds that an issuer's clock may be ahead of ours
-LONGEST, LONGEST_NAME = 4096, 255  # characters of a token, and of a subject or a key's id
-LATEST = 253_402_300_799  # the end of the year 9999
+LEEWAY = 10  # seconds that an issuer's clock may be ahead
+MAX_LENGTH, MAX_NAME_LENGTH = 4096, 255  # characters of a token, and of a `sub` or a `kid`
+MAX_TIME = 253_402_300_799  # the end of the year 9999
 ASYMMETRIC = ("RS256", "ES256", "EdDSA")
-NEEDED = ("exp", "sub", "aud")
-# Each would have us believe a key, or read the token in another way.
-_REFUSED = {"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"}
+REQUIRED = ("exp", "sub", "aud")
+# Headers that carry a key, refer to one, or change how the token is read.
+_REFUSED_HEADERS = {"jku", "jwk", "x5u", "x5c", "crit", "b64", "zip", "enc"}
 _TYPES = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _PLAIN = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]+")
 
 
 class Tokens:
-    """Verifies tokens: HS256 under secrets of ours, the others under an issuer's keys."""
+    """Verifies HS256 tokens with the configured secrets, others with the issuer's keys."""
 
     def __init__(self, settings: Settings, issuer_keys: IssuerKeys | None) -> None:
         self._settings = settings
         self._issuer_keys = issuer_keys
 
     async def claim(self, token: str) -> TokenClaim | None:
-        """What the token proves. `Timeout` if that cannot be said because the issuer's keys are not to be had."""
-        parts = _read(token)
+        """Return the claims of a valid token, else None.
+
+        Raises:
+            Timeout: the issuer's keys cannot be fetched.
+        """
+        parts = _parse(token)
         if parts is None:
             return None
         header, payload = parts
         algorithm, kid = header.get("alg"), header.get("kid")
-        if not _well_formed(header) or not _in_order(payload):
+        if not _has_valid_header(header) or not _has_valid_claims(payload):
             return None
         if algorithm == "HS256":
             secrets = [secret for name, secret in self._settings.secret_keys if kid is None or name == kid]
-            return self._first(token, secrets, self._settings.jwt_audience)
+            return self._verify_with_secrets(token, secrets, self._settings.jwt_audience)
         if algorithm in ASYMMETRIC and self._issuer_keys:
             key = await self._issuer_keys.find(kid, algorithm)
-            return None if key is None else self._by_issuer(token, key, algorithm)
+            return None if key is None else self._verify_with_key(token, key, algorithm)
         return None
 
-    def _first(self, token: str, secrets: list[bytes], audience: str) -> TokenClaim | None:
-        """What one of our secrets proves; there are as many as the settings name."""
-        found = (_proven(token, secret, "HS256", audience, None) for secret in secrets)
-        return next((self._read_claims(claims) for claims in found if claims is not None), None)
+    def _verify_with_secrets(self, token: str, secrets: list[bytes], audience: str) -> TokenClaim | None:
+        results = (_verify(token, secret, "HS256", audience, None) for secret in secrets)
+        return next((self._token_claim(claims) for claims in results if claims is not None), None)
 
-    def _by_issuer(self, token: str, key: Any, algorithm: str) -> TokenClaim | None:
+    def _verify_with_key(self, token: str, key: Any, algorithm: str) -> TokenClaim | None:
         settings = self._settings
-        assert settings.oidc_issuer, "an issuer's keys without an issuer"
-        assert settings.oidc_audience, "an issuer's keys without an audience"
-        claims = _proven(token, key, algorithm, settings.oidc_audience, settings.oidc_issuer)
-        return None if claims is None else self._read_claims(claims)
+        assert settings.oidc_issuer, "the issuer's keys are read only if it is set"
+        assert settings.oidc_audience, "required with the issuer"
+        claims = _verify(token, key, algorithm, settings.oidc_audience, settings.oidc_issuer)
+        return None if claims is None else self._token_claim(claims)
 
-    def _read_claims(self, claims: dict[str, Any]) -> TokenClaim:
+    def _token_claim(self, claims: dict[str, Any]) -> TokenClaim:
         return TokenClaim(claims["sub"], _roles(claims, self._settings.jwt_roles_claim), float(claims["exp"]))
 
 
-def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """A token's header and payload, neither of which proves anything yet; nothing where they cannot be read."""
-    if len(token) > LONGEST or not _TOKEN.fullmatch(token):
+def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the header and the payload of a token, unverified; None if it is malformed."""
+    if len(token) > MAX_LENGTH or not _TOKEN.fullmatch(token):
         return None
     try:
-        header, payload, _ = (_decoded(part) for part in token.split("."))
-        found = parse_json(header), parse_json(payload)
+        header, payload, _ = (_decode_segment(part) for part in token.split("."))
+        parts = parse_json(header), parse_json(payload)
     except (BadRequest, QueryTooComplex, binascii.Error, ValueError):
         return None
-    return found if all(isinstance(part, dict) for part in found) else None
+    return parts if all(isinstance(part, dict) for part in parts) else None
 
 
-def _decoded(part: str) -> bytes:
-    """The bytes of a segment. Of the spellings that decode to them, only one is good."""
+def _decode_segment(part: str) -> bytes:
+    """Decode base64url, in its canonical form alone."""
     data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
         raise ValueError
     return data
 
 
-def _well_formed(header: dict[str, Any]) -> bool:
-    """Whether the header says what one may say."""
-    kid, kind = header.get("kid"), header.get("typ", "JWT")
-    named = "kid" not in header or (isinstance(kid, str) and 0 < len(kid) <= LONGEST_NAME)
-    return named and isinstance(kind, str) and kind.lower() in _TYPES and _REFUSED.isdisjoint(header)
+def _has_valid_header(header: dict[str, Any]) -> bool:
+    kid, type = header.get("kid"), header.get("typ", "JWT")
+    has_valid_kid = "kid" not in header or (isinstance(kid, str) and 0 < len(kid) <= MAX_NAME_LENGTH)
+    return has_valid_kid and isinstance(type, str) and type.lower() in _TYPES and _REFUSED_HEADERS.isdisjoint(header)
 
 
-def _in_order(payload: dict[str, Any]) -> bool:
-    """Whether the claims that we go by are there, and of their types."""
+def _has_valid_claims(payload: dict[str, Any]) -> bool:
+    """Whether the required claims are present, of the right types, and not expired."""
     subject, audience = payload.get("sub"), payload.get("aud")
     times = [payload[name] for name in ("exp", "nbf", "iat") if name in payload]
     audiences = audience if isinstance(audience, list) else [audience]
     return (
-        all(name in payload for name in NEEDED)
+        all(name in payload for name in REQUIRED)
         and isinstance(subject, str)
-        and len(subject) <= LONGEST_NAME
+        and len(subject) <= MAX_NAME_LENGTH
         and _PLAIN.fullmatch(subject) is not None
-        and all(isinstance(one, str) for one in audiences)
+        and all(isinstance(audience, str) for audience in audiences)
         and isinstance(payload.get("iss", ""), str)
-        and all(type(moment) in (int, float) and 0 <= moment <= LATEST for moment in times)
+        and all(type(value) in (int, float) and 0 <= value <= MAX_TIME for value in times)
         and payload["exp"] > time.time()
     )
 
 
-def _proven(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> dict[str, Any] | None:
-    """The claims, if the signature is this key's and they are meant for us, now."""
-    needed = [*NEEDED, "iss"] if issuer else list(NEEDED)
+def _verify(token: str, key: Any, algorithm: str, audience: str, issuer: str | None) -> dict[str, Any] | None:
+    """Return the claims if signature, audience, issuer and times are valid."""
+    required = [*REQUIRED, "iss"] if issuer else list(REQUIRED)
     try:
         return jwt.decode(
             token,
@@ -128,18 +130,18 @@ def _proven(token: str, key: Any, algorithm: str, audience: str, issuer: str | N
             audience=audience,
             issuer=issuer,
             leeway=LEEWAY,
-            options={"require": needed},
+            options={"require": required},
         )
     except jwt.PyJWTError:
         return None
 
 
 def _roles(claims: dict[str, Any], name: str) -> frozenset[str]:
-    """Those of our roles that a claim names: a list, or words with spaces between. A dot leads into an object."""
-    found: Any = claims.get(name)
-    if found is None and "." in name:
-        found = claims
+    """Read the known roles in a claim: a list, or words separated by spaces. A dot in the name leads into an object."""
+    value: Any = claims.get(name)
+    if value is None and "." in name:
+        value = claims
         for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-    words = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
+            value = value.get(part) if isinstance(value, dict) else None
+    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
     return frozenset(word for word in words if isinstance(word, str)) & frozenset(ROLES)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from api.__main__ import app as command_line
 from api.app import create_app
 from api.auth.authenticator import FIRST_KEY, Authenticator
-from api.auth.credential_cache import MOST_REFUSED
+from api.auth.credential_cache import MAX_REJECTED
 from schema.engine.errors import DatabaseUnavailable, InvalidCredential
 from schema.engine.operations.directory import Directory
 from tests.conftest import BASE, HERE
@@ -518,12 +518,12 @@ async def test_what_proves_nothing_costs_one_look_a_moment(watched, clock):
 
 async def test_wrong_credentials_fill_no_memory(watched):
     keeper, directory, _ = watched
-    for number in range(MOST_REFUSED + 100):
+    for number in range(MAX_REJECTED + 100):
         with pytest.raises(InvalidCredential):
             await keeper(shown(f"nonsense{number}", directory))
 
-    assert len(keeper._keyring._refused) == MOST_REFUSED
-    assert not keeper._keyring._looking
+    assert len(keeper._credentials._rejected) == MAX_REJECTED
+    assert not keeper._credentials._verifications
 
 
 async def test_no_secret_is_kept_in_memory(watched):
@@ -534,7 +534,7 @@ async def test_no_secret_is_kept_in_memory(watched):
         await keeper(shown(credential, directory))
     secrets = [made.split("_", 2)[2], mark.rpartition(".")[2]]
 
-    found = [it for it in reachable(keeper._keyring) if any(secret in it for secret in secrets)]
+    found = [it for it in reachable(keeper._credentials) if any(secret in it for secret in secrets)]
 
     assert found == []
 
@@ -630,7 +630,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(http_client, admin, house
         (["create", "--role", "admin", "--name", " "], "name:"),
         (["create", "--role", "admin", "--name", "x", "--scope", "all"], "scopes:"),
         (["create", "--role", "admin", "--name", "x", "--rate", "0"], "rate:"),
-        (["create", "--role", "admin", "--name", "x", "--expires", "soon"], "like 12h, 90d or 4w"),
+        (["create", "--role", "admin", "--name", "x", "--expires", "soon"], "such as 12h, 90d or 4w"),
         (["revoke", "nobody"], "there is no key nobody"),
     ],
 )

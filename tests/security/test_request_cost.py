@@ -286,7 +286,7 @@ def test_no_page_is_read_for_an_exhausted_address(exhausted, monkeypatch):
 @pytest.mark.parametrize("path", ["/metrics", "/users"])
 def test_guesses_are_not_checked_beyond_the_limit(exhausted, monkeypatch, path):
     monkeypatch.setattr(
-        "api.auth.credential_cache.CredentialCache.examined", lambda *args: pytest.fail("a credential was checked")
+        "api.auth.credential_cache.CredentialCache.authenticate", lambda *args: pytest.fail("a credential was checked")
     )
 
     assert exhausted.get(path, **bearer("another")).status_code == 429

@@ -166,7 +166,7 @@ async def held(database):
 async def begun(held, credential):
     """The door-keeper, and a look at a credential that has read, and has not remembered yet."""
     keeper = Authenticator(production(Path("/nowhere")))
-    await keeper.attend(held)
+    await keeper.start(held)
     held.holding = True
     first = asyncio.create_task(keeper(shown(credential, held)))
     await held.read_first.wait()
@@ -245,14 +245,14 @@ async def test_what_others_do_meanwhile_costs_no_second_look(held):
 
     await person(held)
 
-    assert keeper._keyring.at_hand(f"Bearer {credential}".encode()).actor is actor
+    assert keeper._credentials.fresh(f"Bearer {credential}".encode()).actor is actor
 
 
 async def test_what_is_refused_and_what_is_known_fill_no_memory(held, monkeypatch):
-    monkeypatch.setattr("api.auth.credential_cache.MOST_REFUSED", 20)
-    monkeypatch.setattr("api.auth.credential_cache.MOST_KEPT", 20)
+    monkeypatch.setattr("api.auth.credential_cache.MAX_REJECTED", 20)
+    monkeypatch.setattr("api.auth.credential_cache.MAX_ENTRIES", 20)
     keeper = Authenticator(production(Path("/nowhere")))
-    await keeper.attend(held)
+    await keeper.start(held)
     good = await new_key(held, "reader")
     for number in range(60):
         wrong = f"tdm_{number:032x}_{'x' * 40}"
@@ -261,7 +261,7 @@ async def test_what_is_refused_and_what_is_known_fill_no_memory(held, monkeypatc
         await keeper(shown(token(sub=f"ext-{number}"), held))
     await keeper(shown(good, held))
 
-    ring = keeper._keyring
-    assert len(ring._refused) == len(ring._kept) == 20
-    assert sum(map(len, ring._about.values())) == 40
-    assert not ring._looking
+    ring = keeper._credentials
+    assert len(ring._rejected) == len(ring._entries) == 20
+    assert sum(map(len, ring._digests_by_record.values())) == 40
+    assert not ring._verifications
