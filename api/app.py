@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 
@@ -21,7 +22,7 @@ from api.middleware.hosts import host_check
 from api.middleware.proxies import proxy_headers
 from api.middleware.rate_limit import RateLimiter
 from api.middleware.rate_limit_storage import redis_storage
-from api.middleware.request import RequestMiddleware, exception_handlers
+from api.middleware.request import RequestMiddleware, not_found_or_not_allowed
 from api.middleware.request_cost import cost_of_graphql_request, cost_of_rest_request
 from api.middleware.response import request_limit
 from api.observability import health, metrics
@@ -79,7 +80,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
             _request_middleware(settings, concurrency_limit, rate_limiter, authenticate),
             Middleware(FastRouter, routes=api_routes),
         ],
-        exception_handlers=exception_handlers(),
+        exception_handlers={HTTPException: not_found_or_not_allowed},
         lifespan=_lifespan(settings, authenticate, request_metrics, rate_limiter),
     )
     app.router.redirect_slashes = False

@@ -12,17 +12,22 @@ from collections.abc import Iterable
 from starlette.types import Scope
 
 Headers = tuple[tuple[bytes, bytes], ...]
-ALLOW_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-ALLOW_HEADERS = (
-    b"Accept, Accept-Language, Authorization, Content-Language, Content-Type, Idempotency-Key, If-Match, "
-    b"If-None-Match, Last-Event-ID, traceparent, tracestate"
+PREFLIGHT: Headers = (
+    (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    (
+        b"access-control-allow-headers",
+        b"Accept, Accept-Language, Authorization, Content-Language, Content-Type, Idempotency-Key, If-Match, "
+        b"If-None-Match, Last-Event-ID, traceparent, tracestate",
+    ),
+    (b"access-control-max-age", b"7200"),  # the longest that any browser caches it
+    (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
+    (b"cache-control", b"no-store"),
 )
-EXPOSE_HEADERS = (
+EXPOSE = (
+    b"access-control-expose-headers",
     b"Accept-Patch, Accept-Post, Allow, ETag, Idempotent-Replayed, Link, Location, RateLimit, RateLimit-Policy, "
-    b"Retry-After, Server-Timing, WWW-Authenticate, X-Request-ID"
+    b"Retry-After, Server-Timing, WWW-Authenticate, X-Request-ID",
 )
-# The longest that any browser caches a preflight response.
-MAX_AGE_SECONDS = b"7200"
 VARY = (b"vary", b"Origin")
 
 
@@ -35,25 +40,15 @@ class Cors:
     def add_headers(self, scope: Scope) -> None:
         """Add to `response_headers` what every response to this request must have, whatever its status."""
         origin = self._allowed_origin(scope)
-        allow = (
-            ((b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSE_HEADERS))
-            if origin
-            else ()
-        )
+        allow = ((b"access-control-allow-origin", origin), EXPOSE) if origin else ()
         scope["response_headers"] = (*scope.get("response_headers", ()), VARY, *allow)
 
     def preflight(self, scope: Scope) -> Headers | None:
         """The headers of the response to a preflight request; None for any other request or origin."""
-        is_preflight = any(name == b"access-control-request-method" for name, _ in scope["headers"])
-        if scope["method"] != "OPTIONS" or not is_preflight or not self._allowed_origin(scope):
+        if scope["method"] != "OPTIONS" or not self._allowed_origin(scope):
             return None
-        return (
-            (b"access-control-allow-methods", ALLOW_METHODS),
-            (b"access-control-allow-headers", ALLOW_HEADERS),
-            (b"access-control-max-age", MAX_AGE_SECONDS),
-            (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
-            (b"cache-control", b"no-store"),
-        )
+        is_preflight = any(name == b"access-control-request-method" for name, _ in scope["headers"])
+        return PREFLIGHT if is_preflight else None
 
     def _allowed_origin(self, scope: Scope) -> bytes | None:
         origins = [value for name, value in scope["headers"] if name == b"origin"]

@@ -24,7 +24,7 @@ from starlette.types import Scope
 from api.auth.actors import Credential
 from api.http.problem_details import TooManyRequests
 from api.middleware.client_identity import ADDRESS, client_address
-from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, count_points
+from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, count_in
 from api.middleware.request_cost import MUTATION
 from schema.engine.errors import DirectoryError, RequestError
 from schema.engine.model.policy import Actor
@@ -177,11 +177,11 @@ class RateLimiter:
         now = time.monotonic()
         if self._shared_counters is not None and now >= self._shared_from:
             try:
-                return await count_points(self._shared_counters, key, points)
+                return await count_in(self._shared_counters, key, points)
             except Exception as error:
                 self._shared_from = now + PAUSE_SECONDS
                 log.warning("Redis cannot be reached; counting alone", extra={"kind": type(error).__name__})
-        return await count_points(self._own_counters, key, points)
+        return self._own_counters.count(key, points)
 
     def _check_exhausted(self, scope: Scope, key: str) -> None:
         until = self._exhausted.get(key)

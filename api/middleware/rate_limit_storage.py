@@ -32,55 +32,35 @@ def redis_storage(url: str | None) -> Storage | None:
     )
 
 
-async def count_points(storage: Storage, key: str, points: int) -> tuple[int, int]:
-    """Add points to a counter; return its value and the seconds until its window ends."""
+async def count_in(storage: Storage, key: str, points: int) -> tuple[int, int]:
+    """Add points to a shared counter; return its value and the seconds until its window ends."""
     count = await storage.incr(key, WINDOW, points)
-    expires_at = await storage.get_expiry(key)
-    return count, min(WINDOW, max(1, ceil(expires_at - time.time())))
+    return count, _seconds_until(await storage.get_expiry(key))
 
 
-class RateLimitCounters(Storage):
+class RateLimitCounters:
     """Counters of this process, at most 100,000; the oldest are dropped.
 
     `limits`' own MemoryStorage has no bound and iterates over all counters with each request:
     `docs/decisions/0011-rate-limit-counters.md`.
     """
 
-    STORAGE_SCHEME = ["tandem"]  # noqa: RUF012
-
     def __init__(self) -> None:
-        super().__init__()
-        self._counts: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        # In the order of their expiry: the count, and when its window ends.
+        self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self._counters)
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return ValueError
+    def count(self, key: str, points: int) -> tuple[int, int]:
+        """Add points to a counter; return its value and the seconds until its window ends."""
+        now, counters = time.time(), self._counters
+        while counters and (len(counters) > MOST_COUNTERS or next(iter(counters.values()))[1] <= now):
+            counters.popitem(last=False)
+        count, ends = counters.get(key, (0, now + WINDOW))
+        counters[key] = (count + points, ends)
+        return count + points, _seconds_until(ends)
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Add to a counter, in a window that begins now if there is none."""
-        now = time.time()
-        counts = self._counts
-        while counts and (len(counts) > MOST_COUNTERS or next(iter(counts.values()))[1] <= now):
-            counts.popitem(last=False)
-        count, expires_at = counts.get(key, (0, now + expiry))
-        counts[key] = (count + amount, expires_at)
-        return count + amount
 
-    async def get(self, key: str) -> int:
-        return self._counts.get(key, (0, 0.0))[0]
-
-    async def get_expiry(self, key: str) -> float:
-        return self._counts.get(key, (0, time.time()))[1]
-
-    async def check(self) -> bool:
-        return True
-
-    async def reset(self) -> int | None:
-        self._counts.clear()
-        return None
-
-    async def clear(self, key: str) -> None:
-        self._counts.pop(key, None)
+def _seconds_until(ends: float) -> int:
+    return min(WINDOW, max(1, ceil(ends - time.time())))

@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -184,12 +183,8 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
         await _problem_response(error, scope)(scope, _receive_disconnect, send)
 
 
-def exception_handlers() -> Mapping[Any, Callable[[Request, Exception], Response]]:
-    """Starlette's exception handlers: 404 and 405 as problem documents."""
-    return {HTTPException: _http_exception_response}
-
-
-def _http_exception_response(request: Request, error: Exception) -> Response:
+def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
+    """Starlette's 404 and 405 as problem documents."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]

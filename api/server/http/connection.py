@@ -172,9 +172,7 @@ class Connection(HttpToolsProtocol):
     def evict(self) -> None:
         """Close in favour of a new connection."""
         if self._active is not None:
-            self._refuse(
-                Overloaded("the server has reached its limit of connections before the body of this request arrived")
-            )
+            self._refuse(Overloaded("the server reached its limit of connections before the body arrived"))
         else:
             self.close()
 

@@ -77,16 +77,11 @@ class ClosingConnections(Generic[C]):
 
 
 class SweptConnection(Closable, Protocol):
-    """A connection that the sweeper checks."""
+    """What the sweeper calls of `Connection`."""
 
-    def check(self, now: float) -> None:
-        """Enforce the timeouts."""
-
-    def is_evictable(self) -> bool:
-        """Whether it may be closed in favour of a new connection."""
-
-    def evict(self) -> None:
-        """Close it in favour of a new connection."""
+    def check(self, now: float) -> None: ...
+    def is_evictable(self) -> bool: ...
+    def evict(self) -> None: ...
 
 
 class ConnectionSweeper:
