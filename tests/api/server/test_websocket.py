@@ -272,7 +272,7 @@ def test_a_socket_logs_nothing_at_info(port, caplog):
     caplog.set_level(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "websockets", "websockets.server", "tandem"):
         caplog.set_level(logging.INFO, name)
-    logging.getLogger("uvicorn.error").info("it is heard")
+    logging.getLogger("uvicorn.error").info("logging works")
     endings = [frame(CLOSE), frame(3), frame(TEXT, b"\xff"), frame(PING) * 200, b"", text("[]")]
 
     for last in endings:
@@ -281,4 +281,7 @@ def test_a_socket_logs_nothing_at_info(port, caplog):
             if last:
                 received(connection)
 
-    assert [record.getMessage() for record in caplog.records if "Shut" not in record.getMessage()] == ["it is heard"]
+    messages = [record.getMessage() for record in caplog.records]
+    # The server's own lines may be logged before or after the level is set.
+    own = ("Uvicorn running", "Shutting down")
+    assert [message for message in messages if not message.startswith(own)] == ["logging works"]
