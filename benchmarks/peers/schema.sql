@@ -1,4 +1,4 @@
--- The peers' tables: as lean as their workloads allow. Tandem's own have an index more for each filter and sort offered.
+-- The peers' tables, with only the indexes that the workloads need. Tandem has one for each filter and sort.
 CREATE TABLE users (
   id TEXT NOT NULL PRIMARY KEY,
   first_name TEXT NOT NULL,

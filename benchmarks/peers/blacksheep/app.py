@@ -1,4 +1,4 @@
-"""BlackSheep over SQLAlchemy Core's asynchronous connections, as its documentation has it; orjson writes its JSON."""
+"""BlackSheep with SQLAlchemy Core's asynchronous connections, as its documentation recommends, and orjson."""
 
 import os
 from datetime import UTC, datetime
@@ -72,17 +72,17 @@ class UserCreate(BaseModel):
 @app.router.get("/users/{id}")
 async def read_user(id: str) -> Response:
     async with engine.connect() as connection:
-        found = (await connection.execute(read_one, {"id": id})).one_or_none()
-    return json(dict(zip(names, found))) if found else not_found()
+        row = (await connection.execute(read_one, {"id": id})).one_or_none()
+    return json(dict(zip(names, row))) if row else not_found()
 
 
 @app.router.get("/users")
 async def read_users(limit: FromQuery[int] = FromQuery(20), after: FromQuery[str] = FromQuery("")) -> Response:
     async with engine.connect() as connection:
         bound = {"after": after.value, "limit": limit.value + 1}
-        found = (await connection.execute(read_page, bound)).all()
-    items = [dict(zip(names, row)) for row in found[: limit.value]]
-    return json({"items": items, "next": items[-1]["id"] if len(found) > limit.value else None})
+        rows = (await connection.execute(read_page, bound)).all()
+    items = [dict(zip(names, row)) for row in rows[: limit.value]]
+    return json({"items": items, "next": items[-1]["id"] if len(rows) > limit.value else None})
 
 
 @app.router.post("/users")
@@ -94,36 +94,36 @@ async def create_user(data: UserCreate) -> Response:
     return created(row)
 
 
-def wanted(queries: str) -> int:
+def row_count(queries: str) -> int:
     return min(max(int(queries), 1), 500) if queries.isdecimal() else 1
 
 
 @app.router.get("/queries")
 async def run_queries(queries: FromQuery[str] = FromQuery("1")) -> Response:
     async with engine.connect() as connection:
-        places = [randrange(1, 10_001) for _ in range(wanted(queries.value))]
-        found = [{"id": id, "randomNumber": await connection.scalar(read_number, {"id": id})} for id in places]
-    return json(found)
+        places = [randrange(1, 10_001) for _ in range(row_count(queries.value))]
+        numbers = [{"id": id, "randomNumber": await connection.scalar(read_number, {"id": id})} for id in places]
+    return json(numbers)
 
 
 @app.router.get("/updates")
 async def run_updates(queries: FromQuery[str] = FromQuery("1")) -> Response:
     async with engine.begin() as connection:
-        places = sorted(sample(range(1, 10_001), wanted(queries.value)))
-        found = [{"id": id, "randomNumber": await connection.scalar(read_number, {"id": id})} for id in places]
-        for row in found:
+        places = sorted(sample(range(1, 10_001), row_count(queries.value)))
+        numbers = [{"id": id, "randomNumber": await connection.scalar(read_number, {"id": id})} for id in places]
+        for row in numbers:
             row["randomNumber"] = randrange(1, 10_001)
-        await connection.execute(write_number, [{"place": it["id"], "number": it["randomNumber"]} for it in found])
-    return json(found)
+        await connection.execute(write_number, [{"place": row["id"], "number": row["randomNumber"]} for row in numbers])
+    return json(numbers)
 
 
 @app.router.get("/fortunes")
-async def tell_fortunes() -> Response:
+async def render_fortunes() -> Response:
     async with engine.connect() as connection:
-        told = [{"id": id, "message": message} for id, message in await connection.execute(select(fortune))]
-    told.append({"id": 0, "message": "Additional fortune added at request time."})
-    told.sort(key=lambda it: it["message"])
-    return html(page.render(fortunes=told))
+        fortunes = [{"id": id, "message": message} for id, message in await connection.execute(select(fortune))]
+    fortunes.append({"id": 0, "message": "Additional fortune added at request time."})
+    fortunes.sort(key=lambda row: row["message"])
+    return html(page.render(fortunes=fortunes))
 
 
 @app.router.get("/json")

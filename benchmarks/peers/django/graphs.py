@@ -1,4 +1,4 @@
-"""GraphQL by strawberry-django, with its optimizer, which fetches what is nested ahead."""
+"""GraphQL by strawberry-django, whose optimizer prefetches nested lists."""
 
 import strawberry
 import strawberry_django
@@ -64,14 +64,16 @@ class Query:
 
     @strawberry.field
     def users(self, info: strawberry.Info, first: int = 20, after: str | None = None) -> UserConnection:
-        found = models.User.objects.order_by("id")
+        users = models.User.objects.order_by("id")
         if after is not None:
-            found = found.filter(id__gt=after)
-        asked = {field.name for selected in info.selected_fields for field in selected.selections}
-        nodes = next(it for selected in info.selected_fields for it in selected.selections if it.name == "nodes")
-        if "nodes" in asked and any(field.name == "groups" for field in nodes.selections):
-            found = found.prefetch_related(ordered)
-        return UserConnection(rows=list(found[: first + 1]), first=first)
+            users = users.filter(id__gt=after)
+        names = {field.name for selected in info.selected_fields for field in selected.selections}
+        nodes = next(
+            field for selected in info.selected_fields for field in selected.selections if field.name == "nodes"
+        )
+        if "nodes" in names and any(field.name == "groups" for field in nodes.selections):
+            users = users.prefetch_related(ordered)
+        return UserConnection(rows=list(users[: first + 1]), first=first)
 
 
 schema = strawberry.Schema(query=Query, extensions=[DjangoOptimizerExtension])

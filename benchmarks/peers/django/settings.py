@@ -1,4 +1,4 @@
-"""Django's settings: nothing that the workloads do not need."""
+"""Django's settings, with only what the workloads need."""
 
 import os
 
@@ -23,11 +23,11 @@ if os.environ["DATABASE_URL"].startswith("sqlite"):
 else:
     from psycopg.conninfo import conninfo_to_dict
 
-    given = conninfo_to_dict(os.environ["DATABASE_URL"])
+    parameters = conninfo_to_dict(os.environ["DATABASE_URL"])
     database = {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": given.pop("dbname"),
-        # Statements are prepared when they are seen for the fifth time, as psycopg has it.
-        "OPTIONS": {**given, "server_side_binding": True, "prepare_threshold": 5},
+        "NAME": parameters.pop("dbname"),
+        # Statements are prepared at their fifth execution, psycopg's default.
+        "OPTIONS": {**parameters, "server_side_binding": True, "prepare_threshold": 5},
     }
 DATABASES = {"default": {**database, "CONN_MAX_AGE": None}}

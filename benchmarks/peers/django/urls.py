@@ -1,4 +1,4 @@
-"""REST by django-ninja, TechEmpower's kinds as plain views; `graphs.py` has GraphQL."""
+"""REST by django-ninja, the TechEmpower workloads as plain views; GraphQL is in `graphs.py`."""
 
 from datetime import UTC, datetime
 from random import randrange, sample
@@ -72,10 +72,10 @@ def read_user(request, id: str):
 
 @api.get("/users", response=UserPage)
 def read_users(request, limit: int = 20, after: str | None = None):
-    found = User.objects.order_by("id")
+    rows = User.objects.order_by("id")
     if after is not None:
-        found = found.filter(id__gt=after)
-    users = list(found[: limit + 1])
+        rows = rows.filter(id__gt=after)
+    users = list(rows[: limit + 1])
     return {"items": users[:limit], "next": users[limit - 1].id if len(users) > limit else None}
 
 
@@ -87,19 +87,19 @@ def create_user(request, data: UserCreate):
     return 201, user
 
 
-def wanted(queries):
+def row_count(queries):
     return min(max(int(queries), 1), 500) if queries.isdecimal() else 1
 
 
 @api.get("/queries", response=list[Number], by_alias=False)
 def run_queries(request, queries: str = "1"):
-    return [World.objects.get(id=randrange(1, 10_001)) for _ in range(wanted(queries))]
+    return [World.objects.get(id=randrange(1, 10_001)) for _ in range(row_count(queries))]
 
 
 @api.get("/updates", response=list[Number], by_alias=False)
 def run_updates(request, queries: str = "1"):
     with transaction.atomic():
-        worlds = [World.objects.get(id=id) for id in sorted(sample(range(1, 10_001), wanted(queries)))]
+        worlds = [World.objects.get(id=id) for id in sorted(sample(range(1, 10_001), row_count(queries)))]
         for world in worlds:
             world.random_number = randrange(1, 10_001)
         World.objects.bulk_update(worlds, ["random_number"])
@@ -111,10 +111,10 @@ def greet(request):
     return {"message": "Hello, World!"}
 
 
-def tell_fortunes(request):
+def render_fortunes(request):
     fortunes = list(Fortune.objects.all())
     fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
-    fortunes.sort(key=lambda it: it.message)
+    fortunes.sort(key=lambda fortune: fortune.message)
     return render(request, "fortunes.html", {"fortunes": fortunes})
 
 
@@ -123,7 +123,7 @@ def greet_plainly(request):
 
 
 urlpatterns = [
-    path("fortunes", tell_fortunes),
+    path("fortunes", render_fortunes),
     path("plaintext", greet_plainly),
     path("graphql", GraphQLView.as_view(schema=schema, graphql_ide=None)),
     path("", api.urls),

@@ -1,4 +1,4 @@
-"""FastAPI and SQLModel on SQLite, as their documentation has it; `graphs.py` adds Strawberry."""
+"""FastAPI and SQLModel on SQLite, as their documentation recommends; `graphs.py` adds Strawberry."""
 
 import os
 from collections.abc import Iterator
@@ -57,10 +57,10 @@ def read_users(
 
 
 @app.post("/users", status_code=201)
-def create_user(given: UserCreate, session: SessionDep) -> UserPublic:
+def create_user(new_user: UserCreate, session: SessionDep) -> UserPublic:
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     more = {"id": str(uuid7()), "created_at": moment, "updated_at": moment, "version": 1}
-    user = User.model_validate(given, update=more)
+    user = User.model_validate(new_user, update=more)
     session.add(user)
     session.commit()
     session.refresh(user)
@@ -84,16 +84,16 @@ def run_updates(count: Count, session: SessionDep) -> list[World]:
     worlds = [session.get_one(World, id) for id in sorted(sample(range(1, 10_001), count))]
     for world in worlds:
         world.random_number = randrange(1, 10_001)
-    answer = [World.model_construct(id=it.id, random_number=it.random_number) for it in worlds]
+    numbers = [World.model_construct(id=world.id, random_number=world.random_number) for world in worlds]
     session.commit()
-    return answer
+    return numbers
 
 
 @app.get("/fortunes", response_class=HTMLResponse)
-def tell_fortunes(request: Request, session: SessionDep) -> HTMLResponse:
+def render_fortunes(request: Request, session: SessionDep) -> HTMLResponse:
     fortunes = list(session.exec(select(Fortune)))
     fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
-    fortunes.sort(key=lambda it: it.message)
+    fortunes.sort(key=lambda fortune: fortune.message)
     return templates.TemplateResponse(request, "fortunes.html", {"fortunes": fortunes})
 
 

@@ -1,4 +1,4 @@
-"""FastAPI and SQLModel on PostgreSQL, as their documentation has it; `graphs_postgres.py` adds Strawberry."""
+"""FastAPI and SQLModel on PostgreSQL, as their documentation recommends; `graphs_postgres.py` adds Strawberry."""
 
 import os
 from collections.abc import AsyncIterator
@@ -51,10 +51,10 @@ async def read_users(
 
 
 @app.post("/users", status_code=201)
-async def create_user(given: UserCreate, session: SessionDep) -> UserPublic:
+async def create_user(new_user: UserCreate, session: SessionDep) -> UserPublic:
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     more = {"id": str(uuid7()), "created_at": moment, "updated_at": moment, "version": 1}
-    user = User.model_validate(given, update=more)
+    user = User.model_validate(new_user, update=more)
     session.add(user)
     await session.commit()
     return user
@@ -77,16 +77,16 @@ async def run_updates(count: Count, session: SessionDep) -> list[World]:
     worlds = [await session.get_one(World, id) for id in sorted(sample(range(1, 10_001), count))]
     for world in worlds:
         world.random_number = randrange(1, 10_001)
-    answer = [World.model_construct(id=it.id, random_number=it.random_number) for it in worlds]
+    numbers = [World.model_construct(id=world.id, random_number=world.random_number) for world in worlds]
     await session.commit()
-    return answer
+    return numbers
 
 
 @app.get("/fortunes", response_class=HTMLResponse)
-async def tell_fortunes(request: Request, session: SessionDep) -> HTMLResponse:
+async def render_fortunes(request: Request, session: SessionDep) -> HTMLResponse:
     fortunes = list(await session.exec(select(Fortune)))
     fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
-    fortunes.sort(key=lambda it: it.message)
+    fortunes.sort(key=lambda fortune: fortune.message)
     return templates.TemplateResponse(request, "fortunes.html", {"fortunes": fortunes})
 
 

@@ -1,4 +1,4 @@
-"""What Strawberry shows, on either database; what is nested comes from a DataLoader."""
+"""Strawberry types for both databases; nested lists come from a DataLoader."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class User:
 
     @strawberry.field
     async def groups(self, info: Info[Context, None], first: int = 20) -> list[Group]:
-        found = await info.context["groups_of_user"].load(self.id)
-        return found[:first]
+        groups = await info.context["groups_of_user"].load(self.id)
+        return groups[:first]
 
 
 @strawberry.type
@@ -57,7 +57,7 @@ class UserConnection:
 
 
 def groups_of(ids: list[str]) -> Any:
-    """The groups of several users, as a statement."""
+    """The query for the groups of several users."""
     return (
         select(Membership.user_id, GroupRow)
         .join(GroupRow, GroupRow.id == Membership.group_id)
@@ -67,7 +67,7 @@ def groups_of(ids: list[str]) -> Any:
 
 
 def router_of(query: type, get_context: Callable[[], AsyncIterator[Context]]) -> Any:
-    """The door for queries; with Strawberry's caches, if they are asked for."""
+    """The GraphQL endpoint; with Strawberry's caches if `CACHES` is set."""
     caches = [ParserCache, ValidationCache] if os.environ.get("CACHES") else []
     schema = strawberry.Schema(query=query, extensions=caches)
     return GraphQLRouter(schema, context_getter=get_context, graphql_ide=None)

@@ -36,10 +36,10 @@ async def get_context() -> AsyncIterator[Context]:
     with Session(engine) as session:
 
         async def load_groups(ids: list[str]) -> list[Sequence[GroupRow]]:
-            found = defaultdict(list)
+            groups_by_user = defaultdict(list)
             for user_id, group in session.exec(groups_of(ids)):
-                found[user_id].append(group)
-            return [found[id] for id in ids]
+                groups_by_user[user_id].append(group)
+            return [groups_by_user[id] for id in ids]
 
         yield {"session": session, "groups_of_user": DataLoader(load_fn=load_groups)}
 

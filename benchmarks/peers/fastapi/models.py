@@ -1,4 +1,4 @@
-"""The tables, and what goes in and out: on SQLite (`app.py`) and on PostgreSQL (`app_postgres.py`) the same."""
+"""Tables, input and output models for both databases."""
 
 from sqlmodel import Field, SQLModel
 

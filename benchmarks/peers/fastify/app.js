@@ -1,9 +1,9 @@
-// Fastify, and Mercurius with its JIT, on SQLite over better-sqlite3's prepared statements, as their documentation has it.
+// Fastify, and Mercurius with its JIT, on SQLite over better-sqlite3's prepared statements, as their documentation recommends.
 import Database from "better-sqlite3";
 import Fastify from "fastify";
 import mercurius from "mercurius";
 import { schema, resolvers, loaders } from "./graphs.js";
-import { columns, count, created, greeting, newUser, page, random, told, user, worlds } from "./shared.js";
+import { columns, count, created, greeting, newUser, page, random, fortunesPage, user, worlds } from "./shared.js";
 
 const database = new Database(process.env.DATABASE);
 database.pragma("journal_mode = WAL");
@@ -20,8 +20,8 @@ const fortunes = database.prepare("SELECT id, message FROM fortune");
 const app = Fastify({ logger: false });
 
 app.get("/users/:id", { schema: { response: { 200: user } } }, async (request, reply) => {
-  const found = readOne.get(request.params.id);
-  return found ?? reply.code(404).send({ detail: "Not Found" });
+  const record = readOne.get(request.params.id);
+  return record ?? reply.code(404).send({ detail: "Not Found" });
 });
 
 app.get("/users", { schema: { response: { 200: page } } }, async (request) => {
@@ -49,10 +49,10 @@ app.get("/queries", { schema: { response: { 200: worlds } } }, async (request) =
 
 const update = database.transaction((places) =>
   Array.from(places, (id) => {
-    const found = readNumber.get(id);
-    found.randomNumber = random();
-    writeNumber.run(found.randomNumber, id);
-    return found;
+    const row = readNumber.get(id);
+    row.randomNumber = random();
+    writeNumber.run(row.randomNumber, id);
+    return row;
   }),
 );
 app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) => {
@@ -63,7 +63,7 @@ app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) =
 
 app.get("/fortunes", async (request, reply) => {
   reply.type("text/html; charset=utf-8");
-  return told(fortunes.all());
+  return fortunesPage(fortunes.all());
 });
 
 app.get("/json", { schema: { response: { 200: greeting } } }, async () => ({ message: "Hello, World!" }));

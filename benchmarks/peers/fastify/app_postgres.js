@@ -1,10 +1,10 @@
 // Fastify, and Mercurius with its JIT, on PostgreSQL over node-postgres: a pool, and statements that are prepared because
-// they have names, as its documentation has it.
+// they have names, as its documentation recommends.
 import Fastify from "fastify";
 import mercurius from "mercurius";
 import pg from "pg";
 import { schema } from "./graphs.js";
-import { columns, count, created, greeting, newUser, page, random, told, user, worlds } from "./shared.js";
+import { columns, count, created, greeting, newUser, page, random, fortunesPage, user, worlds } from "./shared.js";
 
 const address = new URL(process.env.DATABASE_URL.replace("@/", "@localhost/"));
 const pool = new pg.Pool({
@@ -37,8 +37,8 @@ const rows = async (name, values = [], client = pool) =>
 const app = Fastify({ logger: false });
 
 app.get("/users/:id", { schema: { response: { 200: user } } }, async (request, reply) => {
-  const [found] = await rows("readOne", [request.params.id]);
-  return found ?? reply.code(404).send({ detail: "Not Found" });
+  const [record] = await rows("readOne", [request.params.id]);
+  return record ?? reply.code(404).send({ detail: "Not Found" });
 });
 
 app.get("/users", { schema: { response: { 200: page } } }, async (request) => {
@@ -61,8 +61,8 @@ app.post("/users", { schema: { body: newUser, response: { 201: user } } }, async
 });
 
 app.get("/queries", { schema: { response: { 200: worlds } } }, async (request) => {
-  const found = await Promise.all(Array.from({ length: count(request) }, () => rows("readNumber", [random()])));
-  return found.map(([row]) => row);
+  const results = await Promise.all(Array.from({ length: count(request) }, () => rows("readNumber", [random()])));
+  return results.map(([row]) => row);
 });
 
 app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) => {
@@ -72,14 +72,14 @@ app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) =
   const client = await pool.connect();
   try {
     await client.query("BEGIN");
-    const found = [];
-    for (const id of sorted) found.push(...(await rows("readNumber", [id], client)));
-    for (const row of found) {
+    const read = [];
+    for (const id of sorted) read.push(...(await rows("readNumber", [id], client)));
+    for (const row of read) {
       row.randomNumber = random();
       await rows("writeNumber", [row.randomNumber, row.id], client);
     }
     await client.query("COMMIT");
-    return found;
+    return read;
   } catch (error) {
     await client.query("ROLLBACK");
     throw error;
@@ -90,7 +90,7 @@ app.get("/updates", { schema: { response: { 200: worlds } } }, async (request) =
 
 app.get("/fortunes", async (request, reply) => {
   reply.type("text/html; charset=utf-8");
-  return told(await rows("fortunes"));
+  return fortunesPage(await rows("fortunes"));
 });
 
 app.get("/json", { schema: { response: { 200: greeting } } }, async () => ({ message: "Hello, World!" }));
@@ -110,9 +110,9 @@ const resolvers = {
 const loaders = {
   User: {
     async groups(queries) {
-      const found = new Map(queries.map(({ obj }) => [obj.id, []]));
-      for (const row of await rows("showGroups", [[...found.keys()]])) found.get(row.user).push(row);
-      return queries.map(({ obj, params }) => found.get(obj.id).slice(0, params.first));
+      const groups = new Map(queries.map(({ obj }) => [obj.id, []]));
+      for (const row of await rows("showGroups", [[...groups.keys()]])) groups.get(row.user).push(row);
+      return queries.map(({ obj, params }) => groups.get(obj.id).slice(0, params.first));
     },
   },
 };

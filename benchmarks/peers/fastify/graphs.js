@@ -1,4 +1,4 @@
-// The schema for Mercurius, its resolvers, and the loader that answers all nested lists at once.
+// The schema for Mercurius, its resolvers, and the loader that batches nested lists.
 export const schema = `
   type Group { id: ID! name: String! description: String active: Boolean! }
   type User {
@@ -42,9 +42,9 @@ export function loaders(database) {
   return {
     User: {
       async groups(queries) {
-        const found = new Map(queries.map(({ obj }) => [obj.id, []]));
-        for (const row of readGroups.all(JSON.stringify([...found.keys()]))) found.get(row.user).push(row);
-        return queries.map(({ obj, params }) => found.get(obj.id).slice(0, params.first));
+        const groups = new Map(queries.map(({ obj }) => [obj.id, []]));
+        for (const row of readGroups.all(JSON.stringify([...groups.keys()]))) groups.get(row.user).push(row);
+        return queries.map(({ obj, params }) => groups.get(obj.id).slice(0, params.first));
       },
     },
   };

@@ -1,4 +1,4 @@
-// What does not depend on the database: the schemas of what goes in and out, what is new, and the fortunes' page.
+// What both databases share: JSON schemas, new records, and the page of fortunes.
 import { v7 } from "uuid";
 
 export const columns = "id, first_name, last_name, age, email, external_id, active, created_at, updated_at, version";
@@ -42,26 +42,26 @@ export const count = (request) => Math.min(Math.max(parseInt(request.query.queri
 const escapes = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const escaped = (message) => message.replace(/[&<>"']/g, (character) => escapes[character]);
 
-export function created(given) {
+export function created(body) {
   const now = new Date().toISOString().replace("Z", "000Z");
   return {
     id: v7(),
-    first_name: given.first_name,
-    last_name: given.last_name ?? null,
-    age: given.age,
-    email: given.email ?? null,
-    external_id: given.external_id ?? null,
-    active: given.active,
+    first_name: body.first_name,
+    last_name: body.last_name ?? null,
+    age: body.age,
+    email: body.email ?? null,
+    external_id: body.external_id ?? null,
+    active: body.active,
     created_at: now,
     updated_at: now,
     version: 1,
   };
 }
 
-export function told(fortunes) {
+export function fortunesPage(fortunes) {
   fortunes.push({ id: 0, message: "Additional fortune added at request time." });
   fortunes.sort((one, other) => (one.message < other.message ? -1 : 1));
-  const rows = fortunes.map((it) => `<tr><td>${it.id}</td><td>${escaped(it.message)}</td></tr>`).join("");
+  const rows = fortunes.map((row) => `<tr><td>${row.id}</td><td>${escaped(row.message)}</td></tr>`).join("");
   return (
     "<!DOCTYPE html><html><head><title>Fortunes</title></head><body><table>" +
     `<tr><th>id</th><th>message</th></tr>${rows}</table></body></html>`

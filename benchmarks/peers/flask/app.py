@@ -1,4 +1,4 @@
-"""Flask with Flask-SQLAlchemy and pydantic, as their documentation has it; orjson writes its JSON."""
+"""Flask with Flask-SQLAlchemy and pydantic, as their documentation recommends; orjson writes its JSON."""
 
 import os
 from datetime import UTC, datetime
@@ -122,30 +122,30 @@ def read_users():
 @app.post("/users")
 def create_user():
     try:
-        given = UserCreate.model_validate_json(request.get_data())
+        new_user = UserCreate.model_validate_json(request.get_data())
     except ValueError:
         abort(422)
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    user = User(id=str(uuid7()), created_at=moment, updated_at=moment, version=1, **given.model_dump())
+    user = User(id=str(uuid7()), created_at=moment, updated_at=moment, version=1, **new_user.model_dump())
     database.session.add(user)
     database.session.commit()
     return jsonify(user.to_dict()), 201
 
 
-def wanted():
+def row_count():
     queries = request.args.get("queries", "")
     return min(max(int(queries), 1), 500) if queries.isdecimal() else 1
 
 
 @app.get("/queries")
 def run_queries():
-    worlds = [database.session.get_one(World, randrange(1, 10_001)) for _ in range(wanted())]
+    worlds = [database.session.get_one(World, randrange(1, 10_001)) for _ in range(row_count())]
     return jsonify([world.to_dict() for world in worlds])
 
 
 @app.get("/updates")
 def run_updates():
-    worlds = [database.session.get_one(World, id) for id in sorted(sample(range(1, 10_001), wanted()))]
+    worlds = [database.session.get_one(World, id) for id in sorted(sample(range(1, 10_001), row_count()))]
     for world in worlds:
         world.random_number = randrange(1, 10_001)
     database.session.commit()
@@ -153,10 +153,10 @@ def run_updates():
 
 
 @app.get("/fortunes")
-def tell_fortunes():
+def render_fortunes():
     fortunes = list(database.session.scalars(database.select(Fortune)))
     fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
-    fortunes.sort(key=lambda it: it.message)
+    fortunes.sort(key=lambda fortune: fortune.message)
     return render_template("fortunes.html", fortunes=fortunes)
 
 

@@ -1,4 +1,4 @@
-"""Litestar with SQLAlchemy's asynchronous sessions and msgspec, as its documentation has it."""
+"""Litestar with SQLAlchemy's asynchronous sessions and msgspec, as its documentation recommends."""
 
 import os
 from datetime import UTC, datetime
@@ -145,30 +145,30 @@ async def create_user(data: UserCreate, db_session: AsyncSession) -> UserOut:
     return shown(user)
 
 
-def wanted(queries: str) -> int:
+def row_count(queries: str) -> int:
     return min(max(int(queries), 1), 500) if queries.isdecimal() else 1
 
 
 @get("/queries")
 async def run_queries(db_session: AsyncSession, queries: str = "1") -> list[Number]:
-    worlds = [await db_session.get_one(World, randrange(1, 10_001)) for _ in range(wanted(queries))]
-    return [Number(it.id, it.random_number) for it in worlds]
+    worlds = [await db_session.get_one(World, randrange(1, 10_001)) for _ in range(row_count(queries))]
+    return [Number(world.id, world.random_number) for world in worlds]
 
 
 @get("/updates")
 async def run_updates(db_session: AsyncSession, queries: str = "1") -> list[Number]:
-    worlds = [await db_session.get_one(World, id) for id in sorted(sample(range(1, 10_001), wanted(queries)))]
+    worlds = [await db_session.get_one(World, id) for id in sorted(sample(range(1, 10_001), row_count(queries)))]
     for world in worlds:
         world.random_number = randrange(1, 10_001)
     await db_session.commit()
-    return [Number(it.id, it.random_number) for it in worlds]
+    return [Number(world.id, world.random_number) for world in worlds]
 
 
 @get("/fortunes")
-async def tell_fortunes(db_session: AsyncSession) -> Template:
+async def render_fortunes(db_session: AsyncSession) -> Template:
     fortunes = list(await db_session.scalars(select(Fortune)))
     fortunes.append(Fortune(id=0, message="Additional fortune added at request time."))
-    fortunes.sort(key=lambda it: it.message)
+    fortunes.sort(key=lambda fortune: fortune.message)
     return Template("fortunes.html", context={"fortunes": fortunes})
 
 
@@ -201,7 +201,7 @@ if address.startswith("sqlite"):
     event.listen(database.get_engine().sync_engine, "connect", configure)
 
 app = Litestar(
-    [read_user, read_users, create_user, run_queries, run_updates, tell_fortunes, greet, greet_plainly],
+    [read_user, read_users, create_user, run_queries, run_updates, render_fortunes, greet, greet_plainly],
     plugins=[SQLAlchemyInitPlugin(config=database)],
     template_config=TemplateConfig(directory=Path("templates"), engine=JinjaTemplateEngine),
     openapi_config=None,

@@ -1,4 +1,4 @@
-"""The limit on SQLite: bare ASGI, SQL written by hand, orjson. No framework, no rules, hardly an error."""
+"""The upper bound on SQLite: plain ASGI, hand-written SQL, orjson. No framework, no access rules, few errors."""
 
 import os
 import sqlite3
@@ -6,8 +6,22 @@ from random import randrange, sample
 from urllib.parse import parse_qs
 
 import orjson
-from graphs import answered
-from wire import COLUMNS, JSON, MISSING, NAMES, PAGE, TAKEN, TEXT, WRONG, answer, body_of, fortunes_page, made, wanted
+from graphs import graphql
+from shared import (
+    COLUMNS,
+    JSON,
+    MISSING,
+    NAMES,
+    PAGE,
+    TAKEN,
+    TEXT,
+    WRONG,
+    body_of,
+    fortunes_page,
+    new_row,
+    respond,
+    row_count,
+)
 
 READ_ONE = f"SELECT {COLUMNS} FROM users WHERE id = ?"
 READ_PAGE = f"SELECT {COLUMNS} FROM users WHERE id > ? ORDER BY id LIMIT ?"
@@ -22,9 +36,9 @@ for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
 
 
 def record(row):
-    found = dict(zip(NAMES, row))
-    found["active"] = row[6] == 1
-    return found
+    values = dict(zip(NAMES, row))
+    values["active"] = row[6] == 1
+    return values
 
 
 def read_one(path):
@@ -33,15 +47,17 @@ def read_one(path):
 
 
 def read_page(query):
-    asked = parse_qs(query.decode())
-    limit = int(asked["limit"][0]) if "limit" in asked else 20
-    rows = connection.execute(READ_PAGE, (asked["after"][0] if "after" in asked else "", limit + 1)).fetchall()
+    parameters = parse_qs(query.decode())
+    limit = int(parameters["limit"][0]) if "limit" in parameters else 20
+    rows = connection.execute(
+        READ_PAGE, (parameters["after"][0] if "after" in parameters else "", limit + 1)
+    ).fetchall()
     more = rows[limit - 1][0] if len(rows) > limit else None
     return 200, orjson.dumps({"items": [record(row) for row in rows[:limit]], "next": more})
 
 
 def create(body):
-    row = made(body)
+    row = new_row(body)
     if row is None:
         return 422, WRONG
     try:
@@ -53,7 +69,7 @@ def create(body):
 
 def run_queries(query):
     worlds = []
-    for _ in range(wanted(query)):
+    for _ in range(row_count(query)):
         id = randrange(1, 10_001)
         (number,) = connection.execute(READ_NUMBER, (id,)).fetchone()
         worlds.append({"id": id, "randomNumber": number})
@@ -63,7 +79,7 @@ def run_queries(query):
 def run_updates(query):
     worlds = []
     connection.execute("BEGIN IMMEDIATE")
-    for id in sample(range(1, 10_001), wanted(query)):
+    for id in sample(range(1, 10_001), row_count(query)):
         connection.execute(READ_NUMBER, (id,)).fetchone()
         number = randrange(1, 10_001)
         connection.execute(WRITE_NUMBER, (number, id))
@@ -72,7 +88,7 @@ def run_updates(query):
     return 200, orjson.dumps(worlds)
 
 
-def tell_fortunes():
+def render_fortunes():
     return 200, fortunes_page(connection.execute(FORTUNES).fetchall())
 
 
@@ -83,9 +99,9 @@ async def app(scope, receive, send):
             await send({"type": message["type"] + ".complete"})
             if message["type"] == "lifespan.shutdown":
                 return
-    path, kind = scope["path"], JSON
+    path, content_type = scope["path"], JSON
     if path == "/graphql":
-        status, body = 200, answered(connection, await body_of(receive))
+        status, body = 200, graphql(connection, await body_of(receive))
     elif path == "/users":
         posted = scope["method"] == "POST"
         status, body = create(await body_of(receive)) if posted else read_page(scope["query_string"])
@@ -96,11 +112,11 @@ async def app(scope, receive, send):
     elif path == "/updates":
         status, body = run_updates(scope["query_string"])
     elif path == "/fortunes":
-        (status, body), kind = tell_fortunes(), PAGE
+        (status, body), content_type = render_fortunes(), PAGE
     elif path == "/json":
         status, body = 200, orjson.dumps({"message": "Hello, World!"})
     elif path == "/plaintext":
-        status, body, kind = 200, b"Hello, World!", TEXT
+        status, body, content_type = 200, b"Hello, World!", TEXT
     else:
         status, body = 404, MISSING
-    await answer(send, status, body, kind)
+    await respond(send, status, body, content_type)

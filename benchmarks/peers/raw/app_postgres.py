@@ -1,4 +1,4 @@
-"""The limit on PostgreSQL: bare ASGI, SQL written by hand, a pool of asyncpg's connections, orjson."""
+"""The upper bound on PostgreSQL: plain ASGI, hand-written SQL, an asyncpg pool, orjson."""
 
 import os
 from random import randrange, sample
@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import asyncpg
 import orjson
-from wire import COLUMNS, JSON, MISSING, PAGE, TAKEN, TEXT, WRONG, answer, body_of, fortunes_page, made, wanted
+from shared import COLUMNS, JSON, MISSING, PAGE, TAKEN, TEXT, WRONG, body_of, fortunes_page, new_row, respond, row_count
 
 READ_ONE = f"SELECT {COLUMNS} FROM users WHERE id = $1"
 READ_PAGE = f"SELECT {COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2"
@@ -25,7 +25,7 @@ CONNECTIONS = 16
 
 
 async def nothing(connection):
-    """No session is ever changed, so none has to be put back as it was: that saves a trip each time."""
+    """Sessions are never changed, so they need no reset, which saves a round trip."""
 
 
 async def read_one(path):
@@ -34,15 +34,15 @@ async def read_one(path):
 
 
 async def read_page(query):
-    asked = parse_qs(query.decode())
-    limit = int(asked["limit"][0]) if "limit" in asked else 20
-    rows = await pool.fetch(READ_PAGE, asked["after"][0] if "after" in asked else "", limit + 1)
+    parameters = parse_qs(query.decode())
+    limit = int(parameters["limit"][0]) if "limit" in parameters else 20
+    rows = await pool.fetch(READ_PAGE, parameters["after"][0] if "after" in parameters else "", limit + 1)
     more = rows[limit - 1]["id"] if len(rows) > limit else None
     return 200, orjson.dumps({"items": [dict(row) for row in rows[:limit]], "next": more})
 
 
 async def create(body):
-    row = made(body)
+    row = new_row(body)
     if row is None:
         return 422, WRONG
     try:
@@ -53,12 +53,12 @@ async def create(body):
 
 async def run_queries(query):
     async with pool.acquire() as connection:
-        rows = [await connection.fetchrow(READ_NUMBER, randrange(1, 10_001)) for _ in range(wanted(query))]
+        rows = [await connection.fetchrow(READ_NUMBER, randrange(1, 10_001)) for _ in range(row_count(query))]
     return 200, orjson.dumps([dict(row) for row in rows])
 
 
 async def run_updates(query):
-    places = sorted(sample(range(1, 10_001), wanted(query)))
+    places = sorted(sample(range(1, 10_001), row_count(query)))
     async with pool.acquire() as connection, connection.transaction():
         for id in places:
             await connection.fetchrow(READ_NUMBER, id)
@@ -67,10 +67,10 @@ async def run_updates(query):
     return 200, orjson.dumps([{"id": id, "randomNumber": number} for number, id in new])
 
 
-async def answered(body):
-    """GraphQL that knows three documents by heart."""
-    asked = orjson.loads(body)
-    name, variables = asked["operationName"], asked["variables"]
+async def graphql(body):
+    """Answers three GraphQL documents without parsing them."""
+    request = orjson.loads(body)
+    name, variables = request["operationName"], request["variables"]
     if name == "One":
         row = await pool.fetchrow(GRAPH_ONE, variables["id"])
         return 200, orjson.dumps({"data": {"user": dict(row) if row else None}})
@@ -102,9 +102,9 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await live(receive, send)
         return
-    path, kind = scope["path"], JSON
+    path, content_type = scope["path"], JSON
     if path == "/graphql":
-        status, body = await answered(await body_of(receive))
+        status, body = await graphql(await body_of(receive))
     elif path == "/users":
         posted = scope["method"] == "POST"
         status, body = await (create(await body_of(receive)) if posted else read_page(scope["query_string"]))
@@ -115,12 +115,12 @@ async def app(scope, receive, send):
     elif path == "/updates":
         status, body = await run_updates(scope["query_string"])
     elif path == "/fortunes":
-        told = [tuple(row) for row in await pool.fetch(FORTUNES)]
-        status, body, kind = 200, fortunes_page(told), PAGE
+        fortunes = [tuple(row) for row in await pool.fetch(FORTUNES)]
+        status, body, content_type = 200, fortunes_page(fortunes), PAGE
     elif path == "/json":
         status, body = 200, orjson.dumps({"message": "Hello, World!"})
     elif path == "/plaintext":
-        status, body, kind = 200, b"Hello, World!", TEXT
+        status, body, content_type = 200, b"Hello, World!", TEXT
     else:
         status, body = 404, MISSING
-    await answer(send, status, body, kind)
+    await respond(send, status, body, content_type)

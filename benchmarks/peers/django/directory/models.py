@@ -1,4 +1,4 @@
-"""The tables, as Django sees them; they are made elsewhere."""
+"""Unmanaged models: the benchmark creates the tables."""
 
 from django.db import models
 

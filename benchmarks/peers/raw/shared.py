@@ -1,4 +1,4 @@
-"""What does not depend on the database: rows as they are shown, what is new and valid, and HTTP's own."""
+"""What both databases share: columns, new rows and their validation, HTTP responses."""
 
 import re
 from datetime import UTC, datetime
@@ -18,28 +18,28 @@ JSON, TEXT, PAGE = b"application/json", b"text/plain; charset=utf-8", b"text/htm
 MISSING, TAKEN, WRONG = (b'{"detail":"%b"}' % detail for detail in (b"Not Found", b"Conflict", b"Unprocessable"))
 
 
-def made(body):
-    """The row of a new user, or none where it is not valid."""
-    given = orjson.loads(body)
-    name, age, email = given["first_name"], given["age"], given.get("email")
+def new_row(body):
+    """The row of a new user, or None if it is invalid."""
+    values = orjson.loads(body)
+    name, age, email = values["first_name"], values["age"], values.get("email")
     if not (isinstance(name, str) and 1 <= len(name) <= 100 and type(age) is int and 0 <= age <= 150):
         return None
     if email is not None and not EMAIL.fullmatch(email):
         return None
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    last, external, active = given.get("last_name"), given.get("external_id"), given.get("active", True)
+    last, external, active = values.get("last_name"), values.get("external_id"), values.get("active", True)
     return str(uuid7()), name, last, age, email, external, active, moment, moment, 1
 
 
-def wanted(query):
+def row_count(query):
     text = query.partition(b"queries=")[2]
     return min(max(int(text), 1), 500) if text.isdigit() else 1
 
 
-def fortunes_page(told):
-    told.append((0, "Additional fortune added at request time."))
-    told.sort(key=lambda it: it[1])
-    rows = "".join([f"<tr><td>{id}</td><td>{escape(message)}</td></tr>" for id, message in told])
+def fortunes_page(fortunes):
+    fortunes.append((0, "Additional fortune added at request time."))
+    fortunes.sort(key=lambda fortune: fortune[1])
+    rows = "".join([f"<tr><td>{id}</td><td>{escape(message)}</td></tr>" for id, message in fortunes])
     return (HTML % rows).encode()
 
 
@@ -52,7 +52,7 @@ async def body_of(receive):
             return b"".join(parts)
 
 
-async def answer(send, status, body, kind):
-    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+async def respond(send, status, body, content_type):
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
