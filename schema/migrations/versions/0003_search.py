@@ -1,4 +1,4 @@
-"""search: a trigram index on SQLite, and the lower-case form of what groups are for."""
+"""Search: trigram indexes, and the lower-case key of a group's description."""
 
 from __future__ import annotations
 
@@ -84,7 +84,6 @@ _TRIGRAMS = {"group": ("name_key", "description_key"), "user": ("first_name_key"
 
 
 def upgrade() -> None:
-    """Go forward."""
     with op.batch_alter_table("group", recreate=_recreate(), copy_from=_group()) as batch_op:
         batch_op.add_column(sa.Column("description_key", _text(), nullable=True))
     _fill_keys()
@@ -99,7 +98,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
     if op.get_bind().dialect.name == "sqlite":
         for table in ("user", "group"):
             for trigger in ("gone", "changed", "new", "batch"):
@@ -115,7 +113,7 @@ def downgrade() -> None:
 
 
 def _fill_keys() -> None:
-    """The keys of what is there, made by Python as all keys are, some at a time."""
+    """Fill the key column in batches; Python lower-cases the texts, as for all keys."""
     connection, group = op.get_bind(), sa.table("group", sa.column("id"), sa.column("description"), _key())
     found = connection.execute(sa.select(group.c.id, group.c.description).where(group.c.description.is_not(None)))
     rows: Iterator[dict[str, str]] = ({"row": id, "key": lower_case(text)} for id, text in found.all())
@@ -125,7 +123,7 @@ def _fill_keys() -> None:
 
 
 def _recreate() -> Literal["always", "never"]:
-    """SQLite's table is made anew, so that the new column stands among the columns."""
+    """Recreate the table on SQLite, so that the column is at its place among the others."""
     return "always" if op.get_bind().dialect.name == "sqlite" else "never"
 
 
@@ -138,7 +136,7 @@ def _key() -> sa.Column[str]:
 
 
 def _group(*more: sa.Column[str]) -> sa.Table:
-    """The table as it was, with its CHECKs, which cannot be read back from a database."""
+    """The table with its CHECK constraints, which Alembic does not reflect."""
     columns = ("active", "created_at", "name", "name_key", "updated_at")
     return sa.Table(
         "group",

@@ -1,4 +1,4 @@
-"""Kept answers: what was done under a key that its caller has chosen."""
+"""Kept answers: the stored responses of idempotency keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go on."""
     op.create_table(
         "kept_answer",
         sa.Column("actor", sa.String().with_variant(sa.String(collation="C"), "postgresql"), nullable=False),
@@ -44,6 +43,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
     op.drop_index(op.f("ix_kept_answer_created_at"), table_name="kept_answer")
     op.drop_table("kept_answer")

@@ -14,7 +14,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Go on."""
     table = op.create_table(
         "cursor_key",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -27,5 +26,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back."""
     op.drop_table("cursor_key")
