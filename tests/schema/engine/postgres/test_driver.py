@@ -1,4 +1,4 @@
-"""A PostgreSQL that errs, stops, or is late makes no difference but a 503, and none at all once it is back."""
+"""A PostgreSQL that fails, stops or is slow causes 503 responses only, and none once it is back."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def url(migrated):
 
 @pytest.fixture
 async def watched(url):
-    said: list[str] = []
-    async with Directory(url, deadline=5, on_statement=said.append) as directory:
-        said.clear()
-        yield directory, said
+    statements: list[str] = []
+    async with Directory(url, deadline=5, on_statement=statements.append) as directory:
+        statements.clear()
+        yield directory, statements
 
 
 async def make(unit_of_work, **fields):
     return (await create(unit_of_work, USER, {"first_name": "P", "age": 1, **fields}, SHORT))[0]
 
 
-async def kill(url, pid=None):
-    """End all sessions of the service's with this database."""
+async def end_sessions(url):
+    """End all sessions of Tandem with this database."""
     other = await asyncpg.connect(url)
     await other.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -68,11 +68,11 @@ async def kill(url, pid=None):
     await other.close()
 
 
-def words(said):
-    return [sql.split()[0] for sql in said]
+def first_words(statements):
+    return [sql.split()[0] for sql in statements]
 
 
-async def test_a_session_has_its_limits_and_its_name(url):
+async def test_a_session_has_timeouts_and_a_name(url):
     connection = await connect(postgres_address(url), 7.0)
     try:
         shown = [await connection.fetchval(f"SHOW {name}") for name in (
@@ -84,72 +84,73 @@ async def test_a_session_has_its_limits_and_its_name(url):
     assert shown == ["7s", "1400ms", "12s", "tandem"]
 
 
-async def test_records_looked_up_at_the_same_moment_are_one_statement(watched):
-    directory, said = watched
+async def test_records_read_at_the_same_moment_are_one_statement(watched):
+    directory, statements = watched
     unit_of_work = directory.unit_of_work(ADMIN)
     ids = [await make(unit_of_work, age=age) for age in range(10)]
-    for _ in range(20):  # after which it is known to be short, however busy the machine is
+    for _ in range(20):  # until it is known to be short, however busy the machine is
         await get(unit_of_work, USER, ids[0], SHORT)
-    said.clear()
+    statements.clear()
 
-    found = await asyncio.gather(
+    results = await asyncio.gather(
         *(get(unit_of_work, USER, id, SHORT) for id in [*ids, UNKNOWN_ID, *ids]), return_exceptions=True
     )
 
-    assert words(said) == ["SELECT"]
+    assert first_words(statements) == ["SELECT"]
     ages = list(range(10))
-    assert [it.json for it in found if isinstance(it, RecordResult)] == [
+    assert [result.json for result in results if isinstance(result, RecordResult)] == [
         b'{"age":%d,"version":1}' % age for age in ages * 2
     ]
-    assert isinstance(found[10], NotFound)
+    assert isinstance(results[10], NotFound)
 
 
-async def test_new_records_made_at_the_same_moment_are_one_transaction(watched):
-    directory, said = watched
+async def test_records_created_at_the_same_moment_are_one_transaction(watched):
+    directory, statements = watched
     unit_of_work = directory.unit_of_work(ADMIN)
 
     ids = await asyncio.gather(*(make(unit_of_work, age=age) for age in range(20)))
 
     assert len(set(ids)) == 20
-    assert words(said) == ["WITH"]
+    assert first_words(statements) == ["WITH"]
 
 
-async def test_of_new_records_one_that_fails_fails_alone(watched):
+async def test_a_creation_that_fails_in_a_batch_fails_alone(watched):
     unit_of_work = watched[0].unit_of_work(ADMIN)
 
-    made = await asyncio.gather(
+    results = await asyncio.gather(
         *(make(unit_of_work, email=f"{n % 7}@example.com") for n in range(10)), return_exceptions=True
     )
 
-    assert sorted(type(it).__name__ for it in made) == ["Conflict"] * 3 + ["str"] * 7
-    assert next(it for it in made if isinstance(it, Conflict)).field_errors[0].path == ("email",)
-    assert len({id for id in made if isinstance(id, str)}) == 7
+    assert sorted(type(result).__name__ for result in results) == ["Conflict"] * 3 + ["str"] * 7
+    conflict = next(result for result in results if isinstance(result, Conflict))
+    assert conflict.field_errors[0].path == ("email",)
+    assert len({id for id in results if isinstance(id, str)}) == 7
 
 
-async def test_several_statements_of_one_read_see_one_moment(watched):
-    directory, said = watched
-    before = ('SELECT count(*) FROM "user"', ())
+async def test_several_statements_of_one_read_see_one_snapshot(watched):
+    directory, statements = watched
+    count = ('SELECT count(*) FROM "user"', ())
     slow = ("SELECT pg_sleep(0.3)", ())
 
-    under_way = asyncio.create_task(directory.read([before, slow, before]))
+    reading = asyncio.create_task(directory.read([count, slow, count]))
     await asyncio.sleep(0.1)
     await make(directory.unit_of_work(ADMIN))
-    first, _, last = await under_way
+    first, _, last = await reading
 
     assert [tuple(row) for row in first] == [tuple(row) for row in last] == [(0,)]
-    assert said[0].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    assert statements[0].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-async def test_of_many_who_read_change_and_write_none_is_lost(watched):
+async def test_concurrent_updates_with_expected_versions_are_never_lost(watched):
     unit_of_work = watched[0].unit_of_work(ADMIN)
     id = await make(unit_of_work, age=0)
 
     async def count_one():
         while True:
-            found = await get(unit_of_work, USER, id, SHORT)
+            record = await get(unit_of_work, USER, id, SHORT)
             try:
-                more = {"last_name": f"{found.version + 1}"}
-                await update(unit_of_work, USER, id, more, SHORT, versions=frozenset({found.version}))
+                changes = {"last_name": f"{record.version + 1}"}
+                await update(unit_of_work, USER, id, changes, SHORT, versions=frozenset({record.version}))
             except VersionMismatch:
                 continue
             return
@@ -160,23 +161,23 @@ async def test_of_many_who_read_change_and_write_none_is_lost(watched):
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
-async def test_a_transaction_is_tried_again_where_that_helps(watched, code):
-    directory, said = watched
-    tries = []
+async def test_a_transaction_is_retried_after_a_conflict(watched, code):
+    directory, statements = watched
+    attempts = []
 
-    def job():
-        tries.append(1)
-        if len(tries) < 4:
+    def transaction():
+        attempts.append(1)
+        if len(attempts) < 4:
             yield f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$", ()
         yield "SELECT 1", ()
         return TransactionResult("done")
 
-    assert (await directory.write(job)).result == "done"
-    assert words(said).count("BEGIN") == 4
-    assert words(said).count("COMMIT") == 1
+    assert (await directory.write(transaction)).result == "done"
+    assert first_words(statements).count("BEGIN") == 4
+    assert first_words(statements).count("COMMIT") == 1
 
 
-async def test_a_lock_that_does_not_come_free_is_a_503(url):
+async def test_a_lock_that_another_session_keeps_is_a_503(url):
     async with Directory(url, deadline=1) as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         id = await make(unit_of_work)
@@ -191,7 +192,7 @@ async def test_a_lock_that_does_not_come_free_is_a_503(url):
         assert (await update(unit_of_work, USER, id, {"age": 3}, SHORT)).version == 2
 
 
-async def test_what_takes_too_long_is_broken_off_and_harms_nobody(url):
+async def test_a_read_past_its_deadline_is_cancelled_and_the_connection_reused(url):
     async with Directory(url, deadline=0.3, pool=1) as directory:
         started = time.monotonic()
 
@@ -202,39 +203,39 @@ async def test_what_takes_too_long_is_broken_off_and_harms_nobody(url):
         assert [tuple(row) for row in (await directory.read([("SELECT 1", ())]))[0]] == [(1,)]
 
 
-async def test_who_goes_away_while_reading_gives_the_connection_back(url):
+async def test_a_cancelled_read_returns_its_connection(url):
     async with Directory(url, deadline=20, pool=1) as directory:
-        gone = asyncio.create_task(directory.read([("SELECT pg_sleep(30)", ())]))
+        cancelled = asyncio.create_task(directory.read([("SELECT pg_sleep(30)", ())]))
         await asyncio.sleep(0.1)
 
-        gone.cancel()
+        cancelled.cancel()
         await asyncio.wait_for(directory.read([("SELECT 1", ())]), 15)
 
-        assert gone.cancelled()
+        assert cancelled.cancelled()
 
 
-async def test_a_read_survives_the_loss_of_its_connection(watched, url):
+async def test_a_lost_connection_is_replaced(watched, url):
     directory, _ = watched
     unit_of_work = directory.unit_of_work(ADMIN)
     id = await make(unit_of_work)
-    await kill(url)
+    await end_sessions(url)
 
     assert (await get(unit_of_work, USER, id, SHORT)).version == 1
-    await kill(url)
+    await end_sessions(url)
     assert (await find(unit_of_work, USER, LIST, {"size": 5})).json == b'{"items":[{"age":1,"version":1}]}'
-    await kill(url)
+    await end_sessions(url)
     assert (await update(unit_of_work, USER, id, {"age": 2}, SHORT)).version == 2
 
 
-async def test_a_read_is_repeated_once_when_its_connection_is_lost_in_the_midst(watched, url):
-    directory, said = watched
-    under_way = asyncio.create_task(directory.read([("SELECT pg_sleep(2)", ())]))
+async def test_a_read_runs_again_when_its_connection_is_lost(watched, url):
+    directory, statements = watched
+    reading = asyncio.create_task(directory.read([("SELECT pg_sleep(2)", ())]))
     await asyncio.sleep(0.2)
 
-    await kill(url)
+    await end_sessions(url)
 
-    assert len((await under_way)[0]) == 1
-    assert len(said) == 2
+    assert len((await reading)[0]) == 1
+    assert len(statements) == 2
 
 
 async def test_a_connection_lost_during_a_commit_leaves_the_outcome_unknown(watched, monkeypatch):
@@ -253,46 +254,48 @@ async def test_a_connection_lost_during_a_commit_leaves_the_outcome_unknown(watc
         await update(unit_of_work, USER, id, {"age": 2}, SHORT)
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_a_creation_is_begun_anew_only_where_the_database_said_that_it_was_not_done(url, monkeypatch, told):
+@pytest.mark.parametrize("server_reports", [True, False])
+async def test_a_creation_is_retried_only_if_the_server_reports_that_it_ended_the_session(
+    url, monkeypatch, server_reports
+):
     opened = []
 
-    async def noted(*given):
-        opened.append(await connect(*given))
+    async def recorded(*args):
+        opened.append(await connect(*args))
         return opened[-1]
 
-    monkeypatch.setattr(driver, "connect", noted)
+    monkeypatch.setattr(driver, "connect", recorded)
     async with Directory(url, deadline=5) as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         await make(unit_of_work)
         other = await asyncpg.connect(url)
-        held = other.transaction()
-        await held.start()
+        lock = other.transaction()
+        await lock.start()
         await other.execute('LOCK TABLE "user" IN SHARE MODE')
-        under_way = [asyncio.create_task(make(unit_of_work)) for _ in range(3)]
+        tasks = [asyncio.create_task(make(unit_of_work)) for _ in range(3)]
         await asyncio.sleep(0.2)
 
-        if told:
-            await kill(url)
+        if server_reports:
+            await end_sessions(url)
         else:
             [connection.terminate() for connection in opened]
         await asyncio.sleep(0.2)
-        await held.rollback()
-        outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+        await lock.rollback()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         rows = await other.fetchval('SELECT count(*) FROM "user"')
         await other.close()
 
-    if told:
-        assert (len({str(it) for it in outcomes}), rows) == (3, 4)
+    if server_reports:
+        assert (len({str(outcome) for outcome in outcomes}), rows) == (3, 4)
     else:
-        assert [str(it) for it in outcomes] == [OUTCOME_UNKNOWN] * 3
+        assert [str(outcome) for outcome in outcomes] == [OUTCOME_UNKNOWN] * 3
 
 
-async def test_a_write_that_lost_its_connection_before_the_commit_is_done_once(watched, url):
+async def test_a_write_that_lost_its_connection_before_the_commit_runs_again(watched, url):
     directory, _ = watched
     killed: list[int] = []
 
-    def job():
+    def transaction():
         yield 'INSERT INTO "group" (id, created_at, updated_at, version, name, active, name_key)' \
             " VALUES ('1', '', '', 1, 'a', true, 'a')", ()  # fmt: skip
         if not killed:
@@ -300,17 +303,17 @@ async def test_a_write_that_lost_its_connection_before_the_commit_is_done_once(w
             yield "SELECT pg_terminate_backend(pg_backend_pid())", ()
         return TransactionResult("done")
 
-    assert (await directory.write(job)).result == "done"
+    assert (await directory.write(transaction)).result == "done"
     assert [tuple(row) for row in (await directory.read([('SELECT count(*) FROM "group"', ())]))[0]] == [(1,)]
 
 
-async def test_what_the_driver_says_is_never_repeated(watched):
+async def test_the_text_of_a_database_error_is_not_exposed(watched):
     with pytest.raises(DatabaseUnavailable, match=r"^the database is not available$"):
         await watched[0].read([("SELECT * FROM no_such_table", ())])
 
 
-async def test_the_service_comes_back_with_the_database():
-    """Down at the start, up, down again under way, and up once more."""
+async def test_requests_succeed_again_when_the_database_is_back():
+    """It is down at the start, up, down again while the directory is open, and up once more."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         cluster = postgres.Cluster(Path(folder), fsync="on", synchronous_commit="on", full_page_writes="on")
         await asyncio.to_thread(cluster.start)
@@ -324,34 +327,34 @@ async def test_the_service_comes_back_with_the_database():
             id = await make(unit_of_work)
 
             await asyncio.to_thread(cluster.stop, "immediate")
-            for doing in (
+            for request in (
                 find(unit_of_work, USER, LIST, {"size": 5}),
                 get(unit_of_work, USER, id, SHORT),
                 make(unit_of_work),
             ):
                 with pytest.raises(DatabaseUnavailable):
-                    await asyncio.wait_for(doing, 6)
+                    await asyncio.wait_for(request, 6)
             await asyncio.to_thread(cluster.start)
 
             assert (await get(unit_of_work, USER, id, SHORT)).version == 1
         await asyncio.to_thread(cluster.stop)
 
 
-async def test_a_database_that_is_not_there_is_told_at_the_start(url):
+async def test_a_database_that_does_not_exist_fails_the_start(url):
     with pytest.raises(DatabaseMisconfigured, match="does not exist"):
         await Directory(postgres.named(url, "nowhere")).open()
 
 
-async def test_no_more_connections_than_there_may_be(url):
+async def test_the_pool_size_limits_the_connections(url):
     async with Directory(url, deadline=10, pool=3) as directory:
-        counting = "SELECT pg_sleep(0.05), (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tandem')"
-        rows = await asyncio.gather(*(directory.read([(counting, ())]) for _ in range(20)))
+        count = "SELECT pg_sleep(0.05), (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tandem')"
+        rows = await asyncio.gather(*(directory.read([(count, ())]) for _ in range(20)))
 
     assert max(row[0][0][1] for row in rows) <= 3
 
 
-async def test_who_has_written_reads_where_it_was_written_and_others_from_the_replica(url, postgres_server):
-    """The other database stands for a replica that is far behind."""
+async def test_an_actor_who_has_written_reads_from_the_primary_and_others_from_the_replica(url, postgres_server):
+    """An empty database takes the place of a replica that is far behind."""
     postgres.run(postgres_server, "DROP DATABASE IF EXISTS behind")
     postgres.run(postgres_server, "CREATE DATABASE behind")
     behind = postgres.named(url, "behind")
@@ -364,25 +367,25 @@ async def test_who_has_written_reads_where_it_was_written_and_others_from_the_re
             await get(directory.unit_of_work(EDITOR), USER, id, SHORT)
 
 
-async def test_without_prepared_statements_the_answers_are_the_same(url):
+async def test_behind_pgbouncer_reads_return_the_same(url):
     async with Directory(f"{url}&pgbouncer=true") as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         id = await make(unit_of_work)
 
-        found = await asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5)))
+        results = await asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5)))
 
-        assert {it.json for it in found} == {b'{"age":1,"version":1}'}
+        assert {result.json for result in results} == {b'{"age":1,"version":1}'}
 
 
-@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="its processes are none of ours")
-async def test_behind_a_pooler_too_who_goes_away_before_a_read_begins_gives_the_connection_back(url):
-    """Whoever serves the connection is stopped for a while, so that BEGIN takes its time."""
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="signals need a server of our own")
+async def test_behind_pgbouncer_a_read_cancelled_before_it_begins_returns_its_connection(url):
+    """The backend is stopped for a while, so that BEGIN takes long."""
     async with Directory(f"{url}&pgbouncer=true", pool=1) as directory:
         ((pid,),) = (await directory.read([("SELECT pg_backend_pid()", ())]))[0]
         os.kill(pid, signal.SIGSTOP)
-        gone = asyncio.create_task(directory.read([("SELECT 1", ())]))
+        cancelled = asyncio.create_task(directory.read([("SELECT 1", ())]))
         await asyncio.sleep(0.1)
-        gone.cancel()
+        cancelled.cancel()
         await asyncio.sleep(0.1)
         os.kill(pid, signal.SIGCONT)
 
@@ -390,8 +393,8 @@ async def test_behind_a_pooler_too_who_goes_away_before_a_read_begins_gives_the_
             assert [tuple(row) for row in (await directory.read([(f"SELECT {number}", ())]))[0]] == [(number,)]
 
 
-async def test_a_pooler_that_nobody_mentioned_is_told_at_the_start(url, monkeypatch):
-    """Behind one, who says to serve the connection is another than who serves it."""
+async def test_an_undeclared_pooler_fails_the_start(url, monkeypatch):
+    """Behind a pooler, the backend has another process id than the one that it reported at the start."""
     monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda connection: 1)
 
     with pytest.raises(DatabaseMisconfigured, match="leads to a connection pooler: add pgbouncer=true"):
@@ -401,7 +404,7 @@ async def test_a_pooler_that_nobody_mentioned_is_told_at_the_start(url, monkeypa
             await directory.check()
 
 
-async def test_behind_a_pooler_too_a_look_up_that_fails_fails_alone(url):
+async def test_behind_pgbouncer_a_failed_read_leaves_the_connection_usable(url):
     async with Directory(f"{url}&pgbouncer=true", pool=1) as directory:
         with pytest.raises(DatabaseUnavailable):
             await directory.read([("SELECT * FROM no_such_table", ())])
@@ -419,15 +422,15 @@ async def test_behind_a_pooler_too_a_look_up_that_fails_fails_alone(url):
         ("postgresql:///d?host=/run/pg", "postgresql:///d?host=%2Frun%2Fpg", False),
     ],
 )
-def test_a_url_is_taken_as_hosts_spell_it(text, url, pooled):
+def test_a_url_is_accepted_as_hosts_spell_it(text, url, pooled):
     assert (postgres_address(text).url, postgres_address(text).pooled) == (url, pooled)
 
 
 @pytest.mark.parametrize("text", ["postgres://", "postgres://h", "postgresql:///d", "mysql://h/d", "postgres://h:x/d"])
-def test_what_is_no_url_is_refused(text):
+def test_an_invalid_url_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011
         postgres_address(text)
 
 
-def test_nobody_reads_the_password():
+def test_the_display_name_has_no_password():
     assert display_name("postgres://ada:secret@h/d?password=secret") == "postgresql://h/d"

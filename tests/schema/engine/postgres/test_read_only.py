@@ -1,4 +1,4 @@
-"""A PostgreSQL that takes no changes is read as ever; who would change it is told, and can as soon as it takes them."""
+"""A read-only PostgreSQL serves reads and refuses writes with a 503, until it is writable again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ pytestmark = pytest.mark.postgres
 
 SHORT = Selection((("id", Scalar("id")),))
 ADA = {"first_name": "Ada", "age": 36}
-SETTING = (
+SET_READ_ONLY = (
     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I {} default_transaction_read_only{}', current_database()); END $$"
 )
-ENDED = (
+END_SESSIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE application_name = 'tandem' AND datname = current_database()"
 )
@@ -36,11 +36,11 @@ ENDED = (
 
 @pytest.fixture
 def url(migrated):
-    """An empty database; whatever it was told is taken back."""
+    """An empty database, writable again after the test."""
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
     yield migrated
     postgres.run(migrated, "SET default_transaction_read_only = off")
-    take_changes(migrated)
+    make_writable(migrated)
 
 
 @pytest.fixture
@@ -51,36 +51,36 @@ def http_client(url, monkeypatch):
         yield opened
 
 
-def take_none(url):
-    """As hosts do whose disks fill up."""
-    postgres.run(url, SETTING.format("SET", " = on"))
-    postgres.run(url, ENDED)
+def make_read_only(url):
+    """As hosting providers do when a disk is nearly full."""
+    postgres.run(url, SET_READ_ONLY.format("SET", " = on"))
+    postgres.run(url, END_SESSIONS)
 
 
-def take_changes(url):
-    """Sessions that began before are not told of it."""
-    told_otherwise = f"{url}&default_transaction_read_only=off"
-    postgres.run(told_otherwise, SETTING.format("RESET", ""))
+def make_writable(url):
+    """Open sessions keep the old setting."""
+    writable_session = f"{url}&default_transaction_read_only=off"
+    postgres.run(writable_session, SET_READ_ONLY.format("RESET", ""))
 
 
-def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(http_client, url):
+def test_a_read_only_database_serves_reads_and_accepts_writes_when_it_is_writable_again(http_client, url):
     http_client.post("/users", json=ADA).raise_for_status()
-    take_none(url)
+    make_read_only(url)
 
     refused = [http_client.post("/users", json=ADA), http_client.post("/groups", json={"name": "New"})]
-    asked = http_client.post(
+    mutation = http_client.post(
         "/graphql", json={"query": 'mutation { createGroup(input: {name: "A"}) { group { id } } }'}
     )
     listed, ready = http_client.get("/users"), http_client.get("/health/ready")
 
-    assert [(it.status_code, it.headers["retry-after"], it.json()["detail"]) for it in refused] == [
-        (503, "1", READ_ONLY_MESSAGE)
-    ] * 2
-    assert asked.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
+    assert [
+        (response.status_code, response.headers["retry-after"], response.json()["detail"]) for response in refused
+    ] == [(503, "1", READ_ONLY_MESSAGE)] * 2
+    assert mutation.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
     assert (listed.status_code, len(listed.json()["items"])) == (200, 1)
     assert ready.status_code == 503
 
-    take_changes(url)
+    make_writable(url)
     until = time.monotonic() + 5
     while http_client.get("/health/ready").status_code != 200 and time.monotonic() < until:
         time.sleep(0.02)
@@ -88,13 +88,13 @@ def test_while_no_changes_are_taken_reads_go_on_and_afterwards_all_is_as_before(
     assert [http_client.post("/users", json=ADA).status_code for _ in range(4)] == [201] * 4
 
 
-async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url):
-    """Without a health check: the connections that began while no changes were taken are let go with the first."""
+async def test_the_first_refused_write_replaces_the_read_only_connections(url):
+    """No health check is needed for that."""
     async with Directory(url, pool=4) as directory:
-        take_none(url)
+        make_read_only(url)
         for _ in range(3):
             await directory.read([("SELECT 1", ())])
-        take_changes(url)
+        make_writable(url)
 
         refused = [create(directory.unit_of_work(ADMIN), USER, ADA, SHORT) for _ in range(5)]
         assert {str(error) for error in await asyncio.gather(*refused, return_exceptions=True)} == {READ_ONLY_MESSAGE}
@@ -103,7 +103,7 @@ async def test_who_is_refused_is_the_last_to_be_where_nobody_looks_after_it(url)
 
 
 @pytest.mark.parametrize("code", ["53100", "58030"])
-async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(url, code):
+async def test_a_full_or_failing_disk_is_reported(url, code):
     def full():
         yield f"DO $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '{code}'; END $$", ()
         return TransactionResult(None)
@@ -116,4 +116,4 @@ async def test_a_disk_that_is_full_or_fails_is_told_in_the_same_words_as_ever(ur
         with pytest.raises(DatabaseUnavailable, match=DISK_FAILURE):
             await directory.check()
         await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
-        await directory.check()  # What has gone well since says more than what did not.
+        await directory.check()  # A later success outweighs the failure.

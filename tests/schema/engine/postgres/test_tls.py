@@ -1,4 +1,4 @@
-"""To a PostgreSQL there is TLS as the URL asks for it, or nothing at all; what is wrong is said in a sentence."""
+"""TLS with PostgreSQL is as the URL demands, or there is no connection; the error says what is wrong."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PEM = serialization.Encoding.PEM
 
 
 class Authority:
-    """Who makes certificates, and vouches for them."""
+    """A certificate authority."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
@@ -40,7 +40,7 @@ class Authority:
         self.path.write_bytes(self._signed(self._name, self._key, ca=True).public_bytes(PEM))
 
     def certify(self, host: str, until: datetime.timedelta = datetime.timedelta(days=1)) -> tuple[Path, Path]:
-        """A certificate for a host, and its key, in files."""
+        """Issue a certificate for a host, and return the paths of it and of its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         files = self._folder / f"{host}.crt", self._folder / f"{host}.key"
@@ -64,49 +64,49 @@ class Authority:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory):
-    """Whom we trust, and somebody else."""
-    folder = tmp_path_factory.mktemp("papers")
+def authorities(tmp_path_factory):
+    """The trusted one, and another one."""
+    folder = tmp_path_factory.mktemp("certificates")
     return Authority(folder, "ours"), Authority(folder, "theirs")
 
 
-class Front:
-    """TLS before a PostgreSQL, as PostgreSQL has it: its wheel for tests was built without.
+class TLSProxy:
+    """TLS in proxy of PostgreSQL, by its protocol: the wheel for tests was built without TLS.
 
-    `shown` is the certificate that it shows, with its key; without one it speaks no TLS. `seen` says what was spoken.
+    `certificate` is what it presents, with its key; without one it supports no TLS. `versions` lists those used.
     """
 
-    def __init__(self, behind: str, database: str) -> None:
-        self._behind, self.database = behind, database
-        self.shown: tuple[Path, Path] | None = None
-        self.seen: list[str | None] = []
+    def __init__(self, socket: str, database: str) -> None:
+        self._socket, self.database = socket, database
+        self.certificate: tuple[Path, Path] | None = None
+        self.versions: list[str | None] = []
         self.port = 0
 
     async def serve(self, started: threading.Event, ended: asyncio.Event) -> None:
-        async with await asyncio.start_server(self._answer, "127.0.0.1", 0) as listening:
+        async with await asyncio.start_server(self._serve_client, "127.0.0.1", 0) as listening:
             self.port = listening.sockets[0].getsockname()[1]
             started.set()
             await ended.wait()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError):
             first, version = await reader.readexactly(8), None
             if first == SSL_REQUEST:
-                writer.write(b"S" if self.shown else b"N")
-                if self.shown:
+                writer.write(b"S" if self.certificate else b"N")
+                if self.certificate:
                     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                    context.load_cert_chain(*self.shown)
+                    context.load_cert_chain(*self.certificate)
                     await writer.start_tls(context)
                     version = writer.get_extra_info("ssl_object").version()
                 first = b""
-            self.seen.append(version)
-            there, back = await asyncio.open_unix_connection(self._behind)
-            back.write(first)
-            await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
+            self.versions.append(version)
+            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+            server_writer.write(first)
+            await asyncio.gather(_forward(reader, server_writer), _forward(server_reader, writer))
         writer.close()
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
@@ -115,29 +115,29 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @pytest.fixture
-def front(migrated, papers):
-    """The database of the tests, as `localhost`, behind TLS."""
+def proxy(migrated, authorities):
+    """The tests' database at `localhost`, behind TLS."""
     folder = dict(parse_qsl(urlsplit(migrated).query))["host"]
-    front, started = Front(f"{folder}/.s.PGSQL.5432", urlsplit(migrated).path), threading.Event()
-    front.shown = papers[0].certify("localhost")
+    proxy, started = TLSProxy(f"{folder}/.s.PGSQL.5432", urlsplit(migrated).path), threading.Event()
+    proxy.certificate = authorities[0].certify("localhost")
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(front.serve(started, ended)))
+    thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.serve(started, ended)))
     thread.start()
     assert started.wait(10)
-    yield front
+    yield proxy
     loop.call_soon_threadsafe(ended.set)
     thread.join(10)
     loop.run_until_complete(asyncio.sleep(0.05))
     loop.close()
 
 
-def over(front, query, host="localhost"):
-    """Its URL, with a password in it."""
-    return f"postgresql://postgres:hush-hush@{host}:{front.port}{front.database}?{query}"
+def url_of(proxy, query, host="localhost"):
+    """The proxy's URL, with a password in it."""
+    return f"postgresql://postgres:hush-hush@{host}:{proxy.port}{proxy.database}?{query}"
 
 
-async def asked(url):
-    """Ask the database something."""
+async def connect(url):
+    """Read something from the database."""
     async with Directory(url, deadline=5) as directory:
         return await directory.read([("SELECT version_num FROM alembic_version", ())])
 
@@ -151,94 +151,103 @@ async def asked(url):
         ("sslmode=verify-full&sslrootcert={ours}", "localhost"),
     ],
 )
-async def test_it_is_encrypted_where_that_is_asked_for(front, papers, query, host):
-    await asked(over(front, query.format(ours=papers[0].path), host))
+async def test_the_connection_is_encrypted_as_sslmode_demands(proxy, authorities, query, host):
+    await connect(url_of(proxy, query.format(ours=authorities[0].path), host))
 
-    assert front.seen == ["TLSv1.3"]
-
-
-async def test_it_is_in_the_clear_where_that_is_asked_for(front):
-    await asked(over(front, "sslmode=disable"))
-
-    assert front.seen == [None]
+    assert proxy.versions == ["TLSv1.3"]
 
 
-REFUSED = {
-    "nobody whom we trust": (
+async def test_sslmode_disable_uses_no_tls(proxy):
+    await connect(url_of(proxy, "sslmode=disable"))
+
+    assert proxy.versions == [None]
+
+
+UNTRUSTED = "not signed by a trusted authority"
+INSECURE = {
+    "an unknown authority": (
         "sslmode=verify-ca&sslrootcert={theirs}",
         "127.0.0.1",
         "not signed by a trusted authority",
     ),
-    "nor for the name": ("sslmode=verify-full&sslrootcert={theirs}", "localhost", "not signed by a trusted authority"),
-    "another name": ("sslmode=verify-full&sslrootcert={ours}", "127.0.0.1", "for another host than"),
-    "the machine does not know it": ("sslrootcert=system", "localhost", "not signed by a trusted authority"),
+    "an unknown authority, full check": (
+        "sslmode=verify-full&sslrootcert={theirs}",
+        "localhost",
+        "not signed by a trusted authority",
+    ),
+    "another host": ("sslmode=verify-full&sslrootcert={ours}", "127.0.0.1", "for another host than"),
+    "not among the system's authorities": ("sslrootcert=system", "localhost", UNTRUSTED),
     "no such file": ("sslmode=verify-ca&sslrootcert=/no/such.crt", "localhost", "sslrootcert in DATABASE_URL names"),
-    "a file of something else": ("sslmode=verify-ca&sslrootcert={junk}", "localhost", "TLS with the database failed"),
-    "no such mode": ("sslmode=perhaps", "localhost", "has a parameter that is unknown"),
+    "not a certificate": (
+        "sslmode=verify-ca&sslrootcert={junk}",
+        "localhost",
+        "TLS with the database failed",
+    ),
+    "an unknown sslmode": ("sslmode=perhaps", "localhost", "has a parameter that is unknown"),
 }
 
 
-@pytest.mark.parametrize("query, host, sentence", REFUSED.values(), ids=REFUSED)
-async def test_what_is_not_as_asked_for_is_refused_in_a_sentence(front, papers, query, host, sentence, tmp_path):
+@pytest.mark.parametrize("query, host, sentence", INSECURE.values(), ids=INSECURE)
+async def test_an_insecure_connection_is_refused(proxy, authorities, query, host, sentence, tmp_path):
     (tmp_path / "junk").write_text("no certificate")
-    names = {"ours": papers[0].path, "theirs": papers[1].path, "junk": tmp_path / "junk"}
+    names = {"ours": authorities[0].path, "theirs": authorities[1].path, "junk": tmp_path / "junk"}
 
     with pytest.raises(DatabaseMisconfigured) as refused:
-        await asked(over(front, query.format(**names), host))
+        await connect(url_of(proxy, query.format(**names), host))
 
     assert sentence in refused.value.detail
     assert "hush" not in refused.value.detail
 
 
-async def test_whom_this_machine_trusts_is_trusted_as_system(front, papers, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(papers[0].path))
+async def test_sslrootcert_system_trusts_the_system_s_authorities(proxy, authorities, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities[0].path))
 
-    await asked(over(front, "sslmode=verify-full&sslrootcert=system"))
+    await connect(url_of(proxy, "sslmode=verify-full&sslrootcert=system"))
 
-    assert front.seen == ["TLSv1.3"]
+    assert proxy.versions == ["TLSv1.3"]
     with pytest.raises(DatabaseMisconfigured, match="for another host than"):
-        await asked(over(front, "sslrootcert=system", "127.0.0.1"))
+        await connect(url_of(proxy, "sslrootcert=system", "127.0.0.1"))
 
 
-async def test_a_certificate_that_has_expired_is_refused_and_the_next_one_taken(front, papers):
-    url = over(front, f"sslmode=verify-full&sslrootcert={papers[0].path}")
-    front.shown = papers[0].certify("localhost", datetime.timedelta(days=-1))
+async def test_an_expired_certificate_is_refused_until_it_is_renewed(proxy, authorities):
+    url = url_of(proxy, f"sslmode=verify-full&sslrootcert={authorities[0].path}")
+    proxy.certificate = authorities[0].certify("localhost", datetime.timedelta(days=-1))
 
     with pytest.raises(DatabaseMisconfigured, match="has expired"):
-        await asked(url)
-    front.shown = papers[0].certify("localhost")
-    await asked(url)
+        await connect(url)
+    proxy.certificate = authorities[0].certify("localhost")
+    await connect(url)
 
 
-async def test_a_server_without_tls_is_refused_where_there_must_be_some(front):
-    front.shown = None
+async def test_a_server_without_tls_is_refused_if_sslmode_requires_it(proxy):
+    proxy.certificate = None
 
     with pytest.raises(DatabaseMisconfigured, match="does not support TLS"):
-        await asked(over(front, "sslmode=require"))
-    await asked(over(front, "sslmode=prefer"))
+        await connect(url_of(proxy, "sslmode=require"))
+    await connect(url_of(proxy, "sslmode=prefer"))
 
 
-async def test_a_server_that_is_away_is_no_matter_of_tls(papers):
-    url = f"postgresql://ada:hush-hush@127.0.0.1:1/tandem?sslmode=verify-full&sslrootcert={papers[0].path}"
+async def test_an_unreachable_server_is_no_tls_error(authorities):
+    url = f"postgresql://ada:hush-hush@127.0.0.1:1/tandem?sslmode=verify-full&sslrootcert={authorities[0].path}"
 
     with pytest.raises(DatabaseUnavailable, match=r"^the database is not available$"):
-        await asked(url)
+        await connect(url)
 
 
 @pytest.mark.parametrize(
     "command", [["migrate"], ["doctor"], ["export", "-", "--kind", "users"], ["explain", "/users"]]
 )
-def test_the_commands_say_it_too_and_keep_the_password_to_themselves(front, papers, command):
-    url = over(front, f"sslmode=verify-full&sslrootcert={papers[1].path}")
+def test_commands_report_tls_errors_without_the_password(proxy, authorities, command):
+    url = url_of(proxy, f"sslmode=verify-full&sslrootcert={authorities[1].path}")
 
     result = CliRunner().invoke(app, command, env={"TANDEM_ENV": "production", "DATABASE_URL": url})
 
     assert result.exit_code == 1
-    assert "not signed by a trusted authority" in result.output
+    assert UNTRUSTED in result.output
     assert "hush" not in result.output
 
 
-def test_what_a_url_says_of_whom_to_trust_is_understood():
-    found = postgres_address("postgres://h/d?sslmode=verify-full&sslrootcert=system&pgbouncer=true")
+def test_sslrootcert_system_is_read_from_the_url():
+    address = postgres_address("postgres://h/d?sslmode=verify-full&sslrootcert=system&pgbouncer=true")
 
-    assert (found.url, found.pooled, found.system_roots) == ("postgresql://h/d", True, True)
+    assert (address.url, address.pooled, address.system_roots) == ("postgresql://h/d", True, True)

@@ -1,4 +1,4 @@
-"""Reads at the same moment, away from the event loop's thread: none sees another's answer."""
+"""Reads at the same moment on reader threads: each gets its own result."""
 
 from __future__ import annotations
 
@@ -22,63 +22,64 @@ UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
 @pytest.fixture(autouse=True)
-def _lanes_alone(monkeypatch):
+def _no_inline_reads(monkeypatch):
     monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
 
 
 @pytest.fixture
 def database(database):
-    """A database with the small society in it."""
+    """A database with the people of the access table in it."""
     access_table.furnish(database)
     return database
 
 
-async def look_up(directory, *asked):
-    """What comes of looking up these users (whose eyes, whose record, what of it), all at the same moment."""
-    works = ((directory.unit_of_work(ACTORS[name]), id, selection) for name, id, selection in asked)
-    answers = await asyncio.gather(
-        *(get(unit_of_work, USER, id, what) for unit_of_work, id, what in works), return_exceptions=True
+async def look_up(directory, *lookups):
+    """Read users (actor, id, selection) at the same moment, and return the JSON or the error of each."""
+    calls = ((directory.unit_of_work(ACTORS[name]), id, selection) for name, id, selection in lookups)
+    results = await asyncio.gather(
+        *(get(unit_of_work, USER, id, selection) for unit_of_work, id, selection in calls), return_exceptions=True
     )
-    return [answer.json if isinstance(answer, RecordResult) else answer for answer in answers]
+    return [result.json if isinstance(result, RecordResult) else result for result in results]
 
 
-async def test_each_gets_what_they_would_get_alone(watched):
+async def test_reads_at_the_same_moment_return_what_separate_reads_return(watched):
     directory, _ = watched
-    asked = [
+    lookups = [
         (name, user["id"], selection)
         for selection in (WHOLE, SHORT)
         for user in (*PEOPLE, *PEOPLE)
         for name in ("admin", "owner", "person", "reader")
     ]
-    alone = [(await look_up(directory, one))[0] for one in asked]
+    separate = [(await look_up(directory, lookup))[0] for lookup in lookups]
 
-    assert await look_up(directory, *asked) == alone
-    assert len(set(alone)) == 12
+    assert await look_up(directory, *lookups) == separate
+    assert len(set(separate)) == 12
 
 
-async def test_people_do_not_see_one_another_s_private_fields(watched):
+async def test_actors_do_not_see_private_fields_of_others(watched):
     directory, _ = watched
 
-    answers = await look_up(
+    results = await look_up(
         directory, *((name, ADA["id"], SHORT) for name in ("owner", "person", "member", "owner") * 4)
     )
 
-    assert [b"ada@example.com" in answer for answer in answers] == [True, False, False, True] * 4
+    assert [b"ada@example.com" in result for result in results] == [True, False, False, True] * 4
 
 
-async def test_who_is_not_there_is_missing_for_those_alone_who_ask(watched):
+async def test_an_unknown_id_is_not_found_and_the_others_are(watched):
     directory, _ = watched
-    asked = [
+    lookups = [
         ("admin", id, SHORT) for id in (ADA["id"], UNKNOWN, "x", BOB["id"], '"', EVE["id"][:-1], "\x1e\x1d", "")
     ] * 2
 
-    answers = await look_up(directory, *asked)
+    results = await look_up(directory, *lookups)
 
-    found = [not isinstance(answer, NotFound) for answer in answers]
-    assert found == [True, False, False, True, False, False, False, False] * 2
+    assert [not isinstance(result, NotFound) for result in results] == [
+        True, False, False, True, False, False, False, False
+    ] * 2  # fmt: skip
 
 
-async def test_lists_and_records_go_together(watched):
+async def test_lists_and_records_are_read_at_the_same_moment(watched):
     directory, _ = watched
     unit_of_work = directory.unit_of_work(ACTORS["reader"])
 
