@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from schema.engine.driver import ListQuery, RowQuery
+from schema.engine.model.resource import Resource
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create, find, get
 from schema.engine.postgres.statement_timing import MAX_EXECUTIONS, SHORT, TARGET_SECONDS, StatementTiming
@@ -197,20 +199,22 @@ async def test_record_queries_of_several_reads_run_in_one_batch(watched):
 
 async def test_records_of_several_models_created_in_a_batch_are_returned_as_they_are_read(directory):
     unit_of_work = directory.unit_of_work(ADMIN)
-    users = [(USER, {"first_name": f'{number} "\\é', "age": number}) for number in range(9)]
-    groups = [(GROUP, {"name": f"Group {number}"}) for number in range(9)]
+    data: list[tuple[Resource, dict[str, Any]]] = [
+        (USER, {"first_name": f'{number} "\\é', "age": number}) for number in range(9)
+    ]
+    data += [(GROUP, {"name": f"Group {number}"}) for number in range(9)]
     selections = {
         resource: Selection(tuple((field.name, Scalar(field.name)) for field in resource.readable_fields))
         for resource in (USER, GROUP)
     }
 
     created = await asyncio.gather(
-        *(create(unit_of_work, resource, data, selections[resource]) for resource, data in [*users, *groups])
+        *(create(unit_of_work, resource, fields, selections[resource]) for resource, fields in data)
     )
 
     read = [
         await get(unit_of_work, resource, id, selections[resource])
-        for (resource, _), (id, _) in zip([*users, *groups], created, strict=True)
+        for (resource, _), (id, _) in zip(data, created, strict=True)
     ]
     assert [record for _, record in created] == read
 
