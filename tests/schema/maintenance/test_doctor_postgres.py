@@ -123,16 +123,16 @@ def test_the_command_prints_each_check_and_fails_on_a_problem(url):
     code, text = command(url, "doctor")
 
     assert code == 1
-    assert "ok     migration: 0005, the newest\n" in text
-    assert "AMISS  tables: 1 difference" in text
-    assert "       what to do: `python -m api migrate`" in text
+    assert "ok       migration: 0005, the newest\n" in text
+    assert "PROBLEM  tables: 1 difference" in text
+    assert "         what to do: `python -m api migrate`" in text
 
 
 def test_an_unreachable_server_is_one_problem_without_its_password(url):
     code, text = command("postgresql://ada:secret@127.0.0.1:1/tandem", "doctor")
 
     assert code == 1
-    assert "AMISS  server: postgresql://127.0.0.1:1/tandem: the database is not available\n" in text
+    assert "PROBLEM  server: postgresql://127.0.0.1:1/tandem: the database is not available\n" in text
     assert "secret" not in text
 
 

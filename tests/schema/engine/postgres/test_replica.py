@@ -127,5 +127,5 @@ def test_the_doctor_checks_the_replica(clusters):
     output = CliRunner().invoke(app, ["doctor"], env=environment).output
     replica_output = CliRunner().invoke(app, ["doctor"], env={**environment, "DATABASE_URL": replica.url}).output
 
-    assert "ok     replica: postgresql:///postgres is " in output
+    assert "ok       replica: postgresql:///postgres is " in output
     assert "PROBLEM  server: is a standby, which is read-only" in replica_output
