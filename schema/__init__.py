@@ -1,1 +1,1 @@
-"""What the directory is. Nothing in here knows of HTTP."""
+"""The directory itself, without HTTP: models, GraphQL schema, engine, migrations and tools."""

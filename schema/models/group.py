@@ -1,11 +1,10 @@
-"""Groups: what people belong to."""
+"""Groups of people, and who may change them."""
 
 from typing import TYPE_CHECKING, ClassVar
 
 from sqlmodel import Field, Relationship
 
-from schema.engine.model.policy import Rules, role, signed_in
-from schema.engine.model.record import Record, extra
+from schema.engine import Record, Rules, extra, role, signed_in
 from schema.models.membership import Membership
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class Group(Record, table=True):
     name: str = Field(
         max_length=100,
         unique=True,
-        description="The group's name, unlike any other's.",
+        description="The group's name, unique.",
         schema_extra=extra(searchable=True, examples=["Analytical Engine"]),
     )
     description: str | None = Field(

@@ -1,4 +1,4 @@
-"""API keys: what a program shows to be let in."""
+"""API keys: credentials of programs."""
 
 import hashlib
 import secrets
@@ -8,9 +8,7 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.model.action import action, shown_once
-from schema.engine.model.policy import SCOPES_PATTERN, Rules, role, within_scopes
-from schema.engine.model.record import Record, extra
+from schema.engine import SCOPES_PATTERN, Record, Rules, action, extra, role, shown_once, within_scopes
 
 _admin = role("admin")
 
@@ -18,9 +16,9 @@ _admin = role("admin")
 class Role(StrEnum):
     """What a key may do.
 
-    reader: sees people and groups, but for what is private.
-    editor: sees and changes people and groups.
-    admin: may do everything, with keys too.
+    reader: reads people and groups, without private fields.
+    editor: reads and changes people and groups.
+    admin: may do everything, including managing keys.
     """
 
     READER = "reader"
@@ -29,7 +27,7 @@ class Role(StrEnum):
 
 
 class Key(Record, table=True):
-    """A program's key to the directory."""
+    """A program's API key."""
 
     rules: ClassVar[Rules] = Rules(
         read=_admin, create=_admin, update=_admin & within_scopes("scopes"), delete=_admin, grants="scopes"
@@ -49,39 +47,39 @@ class Key(Record, table=True):
     scopes: str | None = Field(
         default=None,
         max_length=500,
-        description="What of its role the key is kept to, with spaces between: `read`, `write`, or for one resource "
-        "`users:read`, `users:write`. Without any, the whole of it.",
+        description="Restricts the role to these scopes, separated by spaces: `read`, `write`, or for one resource "
+        "`users:read`, `users:write`. Null is no restriction.",
         schema_extra=extra(pattern=SCOPES_PATTERN, examples=["users:write groups:read"]),
     )
     expires_at: datetime | None = Field(
         default=None,
         index=True,
-        description="Until when the key is good; null is until it is revoked.",
+        description="When the key expires; null is never.",
         schema_extra=extra(examples=["2027-11-22T09:30:00.000000Z"]),
     )
     rate: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="How many points a minute the key may spend; null is what the server lets every key.",
+        description="The rate limit in points per minute; null is the server's default.",
         schema_extra=extra(examples=[6000]),
     )
     active: bool = Field(
         default=True,
         index=True,
-        description="Whether the key is good; once revoked, it never is again.",
+        description="Whether the key is valid. A revoked key stays invalid.",
         schema_extra=extra(read_only=True, examples=[True]),
     )
     digest: str = Field(max_length=64, schema_extra=extra(read_only=True, write_only=True))
 
     @shown_once
     def secret(self) -> str:
-        """The key itself, to be sent as `Authorization: Bearer …`. It is shown this once, and kept nowhere."""
+        """The key itself, to be sent as `Authorization: Bearer …`. It is shown only once, and not stored."""
         secret = secrets.token_urlsafe(32)
         self.digest = hashlib.sha256(secret.encode()).hexdigest()
         return f"tdm_{self.id.replace('-', '')}_{secret}"
 
     @action(_admin)
     def revoke(self) -> None:
-        """Switch a key off for good."""
+        """Revoke a key, for good."""
         self.active = False

@@ -1,19 +1,18 @@
-"""Who belongs to which group, and as what."""
+"""Memberships: who belongs to which group, and in which role."""
 
 from datetime import datetime
 from enum import StrEnum
 
 from sqlmodel import Field
 
-from schema.engine.model.policy import Rules, linked, role, signed_in
-from schema.engine.model.record import Link, extra
+from schema.engine import Link, Rules, extra, linked, role, signed_in
 
 
 class MemberRole(StrEnum):
     """What a member may do in a group.
 
     member: belongs to the group.
-    owner: belongs to the group, and decides who else does.
+    owner: belongs to the group, and manages its members.
     """
 
     MEMBER = "member"
@@ -21,7 +20,7 @@ class MemberRole(StrEnum):
 
 
 class Membership(Link, table=True):
-    """A person's place in a group."""
+    """A person's membership in a group."""
 
     group_id: str = Field(primary_key=True, foreign_key="group.id", ondelete="CASCADE")
     user_id: str = Field(primary_key=True, foreign_key="user.id", ondelete="CASCADE")
@@ -31,7 +30,7 @@ class Membership(Link, table=True):
         schema_extra=extra(examples=["member"]),
     )
     created_at: datetime = Field(
-        description="Since when the person has belonged to the group.",
+        description="When the person joined the group.",
         schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
     )
 

@@ -1,13 +1,10 @@
-"""People: what is true of a person in the directory, and who may see and change it."""
+"""People in the directory, and who may see and change them."""
 
 from typing import TYPE_CHECKING, ClassVar
 
 from sqlmodel import Field, Relationship
 
-from schema.engine.model.action import action
-from schema.engine.model.field import EMAIL_PATTERN
-from schema.engine.model.policy import Rules, own, role, signed_in
-from schema.engine.model.record import Record, extra
+from schema.engine import EMAIL_PATTERN, Record, Rules, action, extra, own, role, signed_in
 from schema.models.membership import Membership
 
 if TYPE_CHECKING:
@@ -53,20 +50,20 @@ class User(Record, table=True):
         default=None,
         max_length=254,
         unique=True,
-        description="The e-mail address, kept as sent; one person's whatever its case.",
+        description="The e-mail address, stored as sent; unique ignoring case.",
         schema_extra=extra(pattern=EMAIL_PATTERN, ignore_case=True, searchable=True, examples=["ada@example.com"]),
     )
     external_id: str | None = Field(
         default=None,
         max_length=255,
         unique=True,
-        description="The id that an identity provider knows the person by.",
+        description="The person's id in an identity provider or HR system.",
         schema_extra=extra(examples=["00u1a2b3c4"]),
     )
     active: bool = Field(
         default=True,
         index=True,
-        description="Whether the person takes part.",
+        description="Whether the person is active.",
         schema_extra=extra(examples=[True]),
     )
 
@@ -74,10 +71,10 @@ class User(Record, table=True):
 
     @action(_staff)
     def deactivate(self) -> None:
-        """Switch a person off. Nothing is deleted."""
+        """Deactivate a person. Nothing is deleted."""
         self.active = False
 
     @action(_staff)
     def activate(self) -> None:
-        """Switch a person on again."""
+        """Activate a person again."""
         self.active = True

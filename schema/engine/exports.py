@@ -1,0 +1,115 @@
+"""Everything that models, endpoints and resolvers need of the engine; they import it from `schema.engine`.
+
+The engine's own modules do not import from here: this module imports them.
+"""
+
+from __future__ import annotations
+
+from schema.engine.changes import Change
+from schema.engine.errors import (
+    BadRequest,
+    Conflict,
+    DirectoryError,
+    FieldError,
+    Forbidden,
+    NotFound,
+    QueryTooComplex,
+    RequestError,
+    ServiceUnavailable,
+    Unauthenticated,
+    ValidationFailed,
+    VersionMismatch,
+)
+from schema.engine.model.action import action, shown_once
+from schema.engine.model.field import EMAIL_PATTERN, TEXT_PATTERN
+from schema.engine.model.policy import (
+    SCOPES_PATTERN,
+    Actor,
+    Rule,
+    Rules,
+    both,
+    either,
+    everybody,
+    linked,
+    masked,
+    nobody,
+    own,
+    role,
+    signed_in,
+    within_scopes,
+)
+from schema.engine.model.record import Link, Record, extra
+from schema.engine.model.resource import Resource, resource_of
+from schema.engine.operations.directory import Directory
+from schema.engine.operations.links import get_link, link, unlink
+from schema.engine.operations.records import (
+    PageResult,
+    call_action,
+    create,
+    delete,
+    find,
+    find_related,
+    get,
+    get_related,
+    update,
+)
+from schema.engine.operations.unit_of_work import UnitOfWork
+from schema.engine.query.selection import ListSelection, Scalar, Selection
+from schema.engine.sql.record_lookup import RecordResult
+
+__all__ = [
+    "EMAIL_PATTERN",
+    "SCOPES_PATTERN",
+    "TEXT_PATTERN",
+    "Actor",
+    "BadRequest",
+    "Change",
+    "Conflict",
+    "Directory",
+    "DirectoryError",
+    "FieldError",
+    "Forbidden",
+    "Link",
+    "ListSelection",
+    "NotFound",
+    "PageResult",
+    "QueryTooComplex",
+    "Record",
+    "RecordResult",
+    "RequestError",
+    "Resource",
+    "Rule",
+    "Rules",
+    "Scalar",
+    "Selection",
+    "ServiceUnavailable",
+    "Unauthenticated",
+    "UnitOfWork",
+    "ValidationFailed",
+    "VersionMismatch",
+    "action",
+    "both",
+    "call_action",
+    "create",
+    "delete",
+    "either",
+    "everybody",
+    "extra",
+    "find",
+    "find_related",
+    "get",
+    "get_link",
+    "get_related",
+    "link",
+    "linked",
+    "masked",
+    "nobody",
+    "own",
+    "resource_of",
+    "role",
+    "shown_once",
+    "signed_in",
+    "unlink",
+    "update",
+    "within_scopes",
+]
