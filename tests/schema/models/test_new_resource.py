@@ -1,6 +1,6 @@
-"""A new resource is one file, one line and a migration: then it is at both doors, with both ends of its relations.
+"""A new resource is one file, one line and a migration: then both APIs have it, with both ends of its relations.
 
-The file and the line are the README's own. They are put into a copy of the house, which is then migrated and served.
+The file and the line are the README's. They are added to a copy of the project, which is then migrated and served.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.fixtures.raw_http import free_port
 ROOT = Path(__file__).parents[3]
 LINE = "from schema.models.team import Team"
 
-# A second resource, of all that a field's name and kind could trip over.
+# A second resource, with every awkward name and kind of field.
 AWKWARD = '''
 """Entries."""
 
@@ -33,9 +33,7 @@ from typing import ClassVar
 
 from sqlmodel import Field
 
-from schema.engine.model.policy import Rules, everybody, own, signed_in
-from schema.engine.model.record import Record, extra
-from schema.engine.model.action import action
+from schema.engine import Record, Rules, action, extra, signed_in
 
 
 class Colour(StrEnum):
@@ -65,15 +63,12 @@ class Entry(Record, table=True):
 '''
 
 
-# What people see of a team and its lead, when a rule hides the lead, or a private field the way to them.
+# What people see of a team and its lead if a rule hides the lead, or the foreign key is a private field.
 HIDDEN = """
 import asyncio, json, sys
 from dataclasses import replace
-from schema.engine.operations.directory import Directory
-from schema.engine.operations.records import create, find_below, get
-from schema.engine.model.policy import Actor, own, role
+from schema.engine import Actor, Directory, create, find_related, get, own, resource_of, role
 from schema.engine.query.selection import Items, ListSelection, Page, ToOne, Scalar, Selection, Total
-from schema.engine.model.resource import resource_of
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, Team, User
 from schema.migrations.commands import migrate
@@ -95,17 +90,17 @@ async def main():
         for rules, owner, more in (
             ("as they are", TEAM, {}),
             ("people are hidden", USER, {"read": own("id") | role("admin")}),
-            ("the way is private", TEAM, {"private": {("lead_id",): role("admin")}}),
+            ("the foreign key is private", TEAM, {"private": {("lead_id",): role("admin")}}),
         ):
             before = owner.rules
             object.__setattr__(owner, "rules", replace(before, **more))
             for name, actor in (("ada", Actor(ada)), ("bob", Actor(bob)), ("admin", admin.actor)):
                 directory.plans.__init__()
-                work = directory.unit_of_work(actor)
-                found = json.loads((await get(work, TEAM, team, LEAD)).json)
+                unit_of_work = directory.unit_of_work(actor)
+                found = json.loads((await get(unit_of_work, TEAM, team, LEAD)).json)
                 seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
             unit_of_work = directory.unit_of_work(Actor(ada))
-            leads = json.loads((await find_below(unit_of_work, USER, ada, LEADS, {"size": 9})).json)
+            leads = json.loads((await find_related(unit_of_work, USER, ada, LEADS, {"size": 9})).json)
             seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
             sdl = make_schema([resource_of(model) for model in MODELS], USER).sdl()
             seen[f"in GraphQL, when {rules}"] = "User!" if "lead: User!" in sdl else "User"
@@ -118,11 +113,11 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the house with the two resources in it, and the migration written."""
-    root = tmp_path_factory.mktemp("house")
-    for room in ("api", "schema"):
-        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the two resources and their migration."""
+    root = tmp_path_factory.mktemp("project")
+    for folder in ("api", "schema"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "vendor"))
     blocks = re.findall(r"```python\n# (schema/models/\w+\.py).*\n([^`]+)```", (ROOT / "README.md").read_text())
     assert [path for path, _ in blocks] == ["schema/models/team.py", "schema/models/__init__.py"]
     assert blocks[1][1].strip() == LINE
@@ -153,17 +148,17 @@ def call(root: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def http_client(house: Path) -> Iterator[httpx2.Client]:
+def http_client(project: Path) -> Iterator[httpx2.Client]:
     """The service, in a process of its own."""
     port = free_port()
     command = [sys.executable, "-m", "api", "serve", "--port", str(port)]
     with (
-        (house / "log").open("w") as log,
-        subprocess.Popen(command, cwd=house, env=environment(house), stdout=log, stderr=log) as process,
+        (project / "log").open("w") as log,
+        subprocess.Popen(command, cwd=project, env=environment(project), stdout=log, stderr=log) as process,
         httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http_client,
     ):
         try:
-            wait_for(http_client, process, house / "log")
+            wait_for(http_client, process, project / "log")
             yield http_client
         finally:
             process.terminate()
@@ -193,15 +188,15 @@ def ada(http_client):
     return http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
 
-def test_the_migration_is_read_like_any_other(house):
-    *before, path = sorted((house / "schema/migrations/versions").glob("0*.py"))
+def test_the_migration_is_read_like_any_other(project):
+    *before, path = sorted((project / "schema/migrations/versions").glob("0*.py"))
 
     text = path.read_text()
 
     assert path.name == f"{len(before) + 1:04}_teams_and_entries.py"
     assert "sqlite_with_rowid=False" in text
     assert re.search(r"op\.create_table\(\s*['\"]team", text)
-    assert call(house, "migrate", "--new", "again") == "The models match the migrations: nothing to write.\n"
+    assert call(project, "migrate", "--new", "again") == "The models match the migrations: nothing to write.\n"
 
 
 def test_teams_are_at_rest(http_client, ada):
@@ -279,11 +274,11 @@ def test_teams_are_in_the_documents(http_client):
 
 
 @pytest.fixture(scope="module")
-def seen(house, tmp_path_factory):
+def seen(project, tmp_path_factory):
     """What is seen of a lead, by whom, under which rules."""
     path = tmp_path_factory.mktemp("hidden") / "tandem.db"
     command = [sys.executable, "-W", "error", "-c", HIDDEN, str(path)]
-    done = subprocess.run(command, cwd=house, env=environment(house), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -292,7 +287,7 @@ def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
     assert {key: value for key, value in seen.items() if key.startswith("in GraphQL")} == {
         "in GraphQL, when as they are": "User!",
         "in GraphQL, when people are hidden": "User",
-        "in GraphQL, when the way is private": "User",
+        "in GraphQL, when the foreign key is private": "User",
     }
 
 
@@ -300,7 +295,7 @@ def test_what_a_private_key_leads_to_is_not_to_be_learnt_from_the_other_end(seen
     assert {key: value for key, value in seen.items() if key.startswith("leads")} == {
         "leads, when as they are": [1, 1],
         "leads, when people are hidden": [1, 1],
-        "leads, when the way is private": [0, 0],
+        "leads, when the foreign key is private": [0, 0],
     }
 
 
@@ -312,9 +307,9 @@ def test_a_lead_who_is_hidden_is_null(seen):
         "ada, when people are hidden": ["Ada", "shown"],
         "bob, when people are hidden": [None, "shown"],
         "admin, when people are hidden": ["Ada", "shown"],
-        "ada, when the way is private": [None, None],
-        "bob, when the way is private": [None, None],
-        "admin, when the way is private": ["Ada", "shown"],
+        "ada, when the foreign key is private": [None, None],
+        "bob, when the foreign key is private": [None, None],
+        "admin, when the foreign key is private": ["Ada", "shown"],
     }
 
 
