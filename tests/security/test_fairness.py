@@ -61,47 +61,47 @@ async def test_others_find_and_get_records_meanwhile(greedy, database):
 
     page = await asyncio.wait_for(find(unit_of_work, USER, LIST, {"size": 5}), 20)
     id = page.json.partition(b'"id":"')[2][:36].decode()
-    found = await asyncio.wait_for(asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5))), 20)
+    results = await asyncio.wait_for(asyncio.gather(*(get(unit_of_work, USER, id, SHORT) for _ in range(5))), 20)
 
-    assert [one.json for one in found] == [b'{"id":"%b"}' % id.encode()] * 5
+    assert [result.json for result in results] == [b'{"id":"%b"}' % id.encode()] * 5
     assert not any(task.done() for task in tasks)
 
 
 async def test_new_queries_of_several_actors_are_compiled_in_turn(directory, monkeypatch):
     order = []
 
-    def noted(made, branch, kind):
+    def recording_plan_list(resource, branch, profile):
         order.append(branch.page.size)
-        return plan_list(made, branch, kind)
+        return plan_list(resource, branch, profile)
 
-    monkeypatch.setattr("schema.engine.operations.directory.plan_list", noted)
-    looks = []
+    monkeypatch.setattr("schema.engine.operations.directory.plan_list", recording_plan_list)
+    turns = []
 
-    async def look() -> None:
+    async def count_turns() -> None:
         while len(order) < 12:
-            looks.append(len(order))
+            turns.append(len(order))
             await asyncio.sleep(0)
 
-    def asked(actor, name):
+    def start_query(actor, name):
         branch = replace(LIST, page=Page(name), where=Compare("first_name", "eq", "name"))
         return asyncio.create_task(find(directory.unit_of_work(actor), USER, branch, {name: 1, "name": "Ada"}))
 
-    tasks = [asked(GREEDY, f"greedy{number}") for number in range(10)]
+    tasks = [start_query(GREEDY, f"greedy{number}") for number in range(10)]
     await asyncio.sleep(0)
-    tasks += [asked(HONEST, f"honest{number}") for number in range(2)]
-    await asyncio.gather(look(), *tasks)
+    tasks += [start_query(HONEST, f"honest{number}") for number in range(2)]
+    await asyncio.gather(count_turns(), *tasks)
 
     assert all(order.index(f"honest{number}") < 5 for number in range(2))
-    assert set(range(1, 11)) <= set(looks)
+    assert set(range(1, 11)) <= set(turns)
 
 
 def test_a_plan_knows_whether_it_counts():
-    kind = GREEDY.profile
+    profile = GREEDY.profile
     counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
     below = ListSelection((("total", Total()),), Page("size"), relation="groups")
     nested = replace(LIST, picks=(("items", Items(Selection((("groups", below),)))),))
 
-    assert [plan_list(USER, branch, kind).counts for branch in (LIST, counted, nested)] == [False, True, True]
+    assert [plan_list(USER, branch, profile).counts for branch in (LIST, counted, nested)] == [False, True, True]
 
 
 async def test_a_credential_is_one_owner_in_any_spelling(directory, database):
@@ -110,16 +110,16 @@ async def test_a_credential_is_one_owner_in_any_spelling(directory, database):
     app = SimpleNamespace(state=SimpleNamespace(directory=directory))
 
     async def owners(*values):
-        found = []
+        results = []
         for value in values:
             headers = [(b"authorization", value.encode())]
             await authenticate({"headers": headers, "app": app, "client": ("192.0.2.1", 1)})
-            found.append(identify({"headers": headers, "client": ("192.0.2.1", 1)}))
-        return found
+            results.append(identify({"headers": headers, "client": ("192.0.2.1", 1)}))
+        return results
 
     keys = [await new_key(directory, "reader") for _ in range(2)]
-    one, same, other = await owners(f"Bearer {keys[0]}", f"bEARER {keys[0]}", f"Bearer {keys[1]}")
+    result, same, other = await owners(f"Bearer {keys[0]}", f"bEARER {keys[0]}", f"Bearer {keys[1]}")
     tokens = await owners(*(f"Bearer {token(jti=id)}" for id in "ab"), f"Bearer {token(sub='ext-Bob')}")
 
-    assert one == same != other
+    assert result == same != other
     assert tokens[0] == tokens[1] != tokens[2]

@@ -420,12 +420,12 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
 def test_an_http_1_0_client_gets_no_chunks():
     with serving(stream) as port, connected(port) as harness, harness.makefile("rb") as received:
         harness.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))
-        answered = received.read()
+        received_bytes = received.read()
     with serving(stream) as port, connected(port) as harness, harness.makefile("rb") as received:
         harness.sendall(raw("GET /a HTTP/1.1", f"{HOST}\r\nConnection: close"))
         chunks = received.read()
 
-    head, _, body = answered.partition(b"\r\n\r\n")
+    head, _, body = received_bytes.partition(b"\r\n\r\n")
     assert body == b"one, two"
     assert b"transfer-encoding" not in head
     assert b"connection: close" in head

@@ -61,14 +61,14 @@ class Peers:
         """Who divides these bytes otherwise than this server."""
         own = _counting((await self.own.send(sent)).framing)
         pure = _counting(by_h11(sent))
-        found = [] if _agree(own, pure) else [f"h11: {own} and {pure}"]
+        wrong = [] if _agree(own, pure) else [f"h11: {own} and {pure}"]
         with_h11 = await _by_uvicorn(self.uvicorn_h11, sent)
         if not _agree(own, with_h11):
-            found.append(f"uvicorn with h11: {own} and {with_h11}")
+            wrong.append(f"uvicorn with h11: {own} and {with_h11}")
         with_httptools = await _by_uvicorn(self.uvicorn_httptools, sent)
         if not _agree(own, with_httptools) and not (_agree(own, pure) and _skips_a_body(sent, own, with_httptools)):
-            found.append(f"uvicorn with httptools: {own} and {with_httptools}")
-        return found
+            wrong.append(f"uvicorn with httptools: {own} and {with_httptools}")
+        return wrong
 
 
 async def _by_uvicorn(harness: ProtocolHarness, sent: bytes) -> list[Framing]:
@@ -98,18 +98,18 @@ def peers() -> Peers:
 
 
 async def test_all_servers_see_the_same_requests_in_known_sequences(peers):
-    found = {name: differences for name, sent in SEQUENCES.items() if (differences := await peers.differences(sent))}
+    wrong = {name: differences for name, sent in SEQUENCES.items() if (differences := await peers.differences(sent))}
 
-    assert not found
+    assert not wrong
 
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_all_servers_see_the_same_requests_in_random_sequences(peers, seed):
     sequences = mutations(2000, seed)
 
-    found = {name: differences for name, sent in sequences.items() if (differences := await peers.differences(sent))}
+    wrong = {name: differences for name, sent in sequences.items() if (differences := await peers.differences(sent))}
 
-    assert not found
+    assert not wrong
 
 
 async def test_nothing_is_read_after_a_refusal(peers):

@@ -76,7 +76,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 END = b"0\r\n\r\n"
 
 MALFORMED: dict[str, tuple[bytes, int]] = {
-    # Whom it is for
+    # Host and target
     "no host": (head(start="GET /users HTTP/1.1"), 400),
     "two hosts": (head(HOST, "Host: example.com"), 400),
     "the same host twice": (head(HOST, HOST), 400),
@@ -99,7 +99,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "HTTP/1.2": (head(HOST, start="GET /users HTTP/1.2"), 505),
     "http in lower case": (head(HOST, start="GET /users http/1.1"), 400),
     "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
-    # Where it ends
+    # Framing
     "two lengths": (head(HOST, "Content-Length: 1", "Content-Length: 2") + b"ab", 400),
     "the same length twice": (head(HOST, "Content-Length: 1", "Content-Length: 1") + b"a", 400),
     "a list of lengths": (head(HOST, "Content-Length: 1, 1") + b"a", 400),
@@ -120,9 +120,9 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "a chunk without a size": (head(HOST, CHUNKED) + b"zz\r\nabc\r\n" + END, 400),
     "a chunk of a negative size": (head(HOST, CHUNKED) + b"-3\r\nabc\r\n" + END, 400),
     "a chunk beyond all bounds": (head(HOST, CHUNKED) + b"ffffffffffffffffff\r\nabc\r\n" + END, 400),
-    "a chunk longer than it says": (head(HOST, CHUNKED) + b"1\r\nabc\r\n" + END, 400),
+    "a chunk longer than its size": (head(HOST, CHUNKED) + b"1\r\nabc\r\n" + END, 400),
     "chunks in bare lines": (head(HOST, CHUNKED) + b"3\nabc\n0\n\n", 400),
-    # How it is spelled
+    # Syntax
     "a folded header": (head(HOST, "A: b", " c"), 400),
     "bare line feeds": (b"GET /users HTTP/1.1\nHost: localhost\n\n", 400),
     "a bare line feed": (head(HOST, "A: b\nC: d"), 400),
@@ -140,7 +140,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "a NUL in the path": (head(HOST, start="GET /\0 HTTP/1.1"), 400),
     "a path beyond ASCII": (head(HOST, start="GET /\xe9 HTTP/1.1"), 400),
     "a space in the path": (head(HOST, start="GET /a b HTTP/1.1"), 400),
-    # How much it is
+    # Size
     "a long header": (head(HOST, "A: " + "a" * 33_000), 431),
     "a header without end": (head(HOST, "A: " + "a" * 300_000)[:-4], 431),
     "many headers": (head(HOST, *(f"A{n}: b" for n in range(100))), 431),
@@ -234,7 +234,7 @@ def test_a_client_that_sends_too_slowly_gets_408(port, pieces):
     assert [(response[0], problem(response)["code"]) for response in responses] == [(408, "REQUEST_TIMEOUT")]
 
 
-@pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after an answer"])
+@pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after a response"])
 def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
     with connected(port) as connection:
         connection.sendall(sent)
@@ -259,7 +259,7 @@ def test_a_client_that_does_not_read_the_response_is_disconnected(port):
         with pytest.raises(ConnectionResetError):  # noqa: PT012
             while some := connection.recv(2**20):
                 taken += len(some)
-            raise AssertionError(f"it was sent {taken} bytes, and no reset")
+            raise AssertionError(f"read {taken} bytes without a reset")
 
     assert taken < LARGE
 
@@ -338,11 +338,11 @@ def test_expect_100_continue_is_answered(port):
         body = b'{"name": "Ada"}'
         lines = (HOST, "Content-Type: application/json", f"Content-Length: {len(body)}", "Expect: 100-continue")
         connection.sendall(head(*lines, start="POST /greetings HTTP/1.1"))
-        asked = read_response(received, bodiless=True)
+        interim = read_response(received, bodiless=True)
         connection.sendall(body)
         response = read_response(received)
 
-    assert (asked[0], response[0]) == (100, 200)
+    assert (interim[0], response[0]) == (100, 200)
 
 
 @pytest.mark.parametrize("target, expected", [("/health/live", 200), ("/test/parts", 200)])

@@ -1,4 +1,4 @@
-"""Behind nginx and haproxy the server sees the requests that they pass on, and nobody is given another's answer.
+"""Behind nginx and haproxy the server sees the requests that they pass on, and no client gets another's response.
 
 The proxies keep their connections to the server, so that what is left over from one caller's request would be read
 together with the next caller's.
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.skipif(http_protocol() == "auto", reason="there is no 
 
 SEQUENCES = sequences()
 CALLERS = 12
-# Seconds without an answer after which a caller waits no longer; its connection stays until all are done.
+# Seconds without a response after which a caller stops waiting; its connection stays open until all are done.
 QUIET = 0.05
 LONGEST = 30
 _ECHOED = re.compile(rb'(?:\r\n\r\n|^)\["[^"]+", "([^"]*)", "')
@@ -64,13 +64,13 @@ class Caller:
     async def run(self) -> None:
         """Send all."""
         for tag, name, sent in self._work:
-            answered = await self._send(sent.replace(TAG, tag.encode()))
-            if not all(f"/{tag}" in target or target in ("/", "*", "") for target in _targets(answered)):
-                self.wrong.append(f"{name}: was answered with {answered!r}")
+            received = await self._send(sent.replace(TAG, tag.encode()))
+            if not all(f"/{tag}" in target or target in ("/", "*", "") for target in _targets(received)):
+                self.wrong.append(f"{name}: was answered with {received!r}")
             probe = f"GET /probe/{tag} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
-            answered = await self._send(probe, until=f"/probe/{tag}".encode())
-            if _targets(answered) != [f"/probe/{tag}"]:
-                self.wrong.append(f"{name}: the next caller was answered with {answered!r}")
+            received = await self._send(probe, until=f"/probe/{tag}".encode())
+            if _targets(received) != [f"/probe/{tag}"]:
+                self.wrong.append(f"{name}: the next caller was answered with {received!r}")
 
     def hang_up(self) -> None:
         """Close all connections."""
@@ -79,24 +79,24 @@ class Caller:
 
     async def _send(self, sent: bytes, until: bytes | None = None) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        answered, ended = b"", False
+        received, ended = b"", False
         try:
             writer.write(sent)
-            while not ended and (until is None or until not in answered):
+            while not ended and (until is None or until not in received):
                 data = await asyncio.wait_for(reader.read(65536), QUIET if until is None else LONGEST)
-                answered, ended = answered + data, not data
+                received, ended = received + data, not data
         except TimeoutError:
             self._open.append(writer)
-            return answered
+            return received
         except ConnectionError:
             pass
         writer.close()
-        return answered
+        return received
 
 
-def _targets(answered: bytes) -> list[str]:
+def _targets(received: bytes) -> list[str]:
     """The targets of the requests that were answered, as the application saw them."""
-    return [target.decode() for target in _ECHOED.findall(answered)]
+    return [target.decode() for target in _ECHOED.findall(received)]
 
 
 async def test_server_and_proxy_see_the_same_requests(proxy, echo):

@@ -107,26 +107,26 @@ async def test_a_used_connection_answers_like_a_new_one(harness):
 
 async def test_an_application_may_change_its_headers(harness):
     sent = HEAD + b"X: y\r\nContent-Length: 0\r\n\r\n"
-    given = []
+    fed = []
 
     async def changes(scope, receive, send):
-        given.append(list(scope["headers"]))
+        fed.append(list(scope["headers"]))
         scope["headers"].append((b"authorization", b"mine"))
         await harness.echo(scope, receive, send)
 
     await ProtocolHarness(http_protocol(ConnectionLimits()), changes).send(sent, sent, answering=True)
 
-    assert given == [[(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]] * 2
+    assert fed == [[(b"host", b"a"), (b"x", b"y"), (b"content-length", b"0")]] * 2
 
 
 class Parser(httptools.HttpRequestParser):
     """A parser that counts the bytes it is given."""
 
-    given = 0
+    fed = 0
 
     def feed_data(self, data: Any) -> None:
         """Parse."""
-        Parser.given += len(data)
+        Parser.fed += len(data)
         super().feed_data(data)
 
 
@@ -162,7 +162,7 @@ async def test_eight_times_the_bytes_take_eight_times_the_steps(monkeypatch, gro
 
 
 async def _steps(harness: ProtocolHarness, pieces: list[bytes]) -> int:
-    calls, Parser.given = 0, 0
+    calls, Parser.fed = 0, 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal calls
@@ -175,4 +175,4 @@ async def _steps(harness: ProtocolHarness, pieces: list[bytes]) -> int:
                 connection.data_received(piece)
         finally:
             sys.setprofile(None)
-    return calls + Parser.given
+    return calls + Parser.fed
