@@ -1,1 +1,1 @@
-"""What every request passes through: request id, common headers, limits, hosts, CORS, proxies."""
+"""Middleware for all requests: request id, common headers, concurrency limit, rate limit, hosts, CORS, proxies."""

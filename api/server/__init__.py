@@ -1,1 +1,1 @@
-"""uvicorn with our limits: processes, listeners, workers, graceful shutdown, and the HTTP protocol."""
+"""uvicorn with our limits: startup, processes, listeners, workers, graceful shutdown, and the HTTP protocol."""

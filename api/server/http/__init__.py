@@ -1,1 +1,1 @@
-"""What lies between a socket and the service."""
+"""The HTTP/1.1 and WebSocket protocol classes: between a socket and the ASGI application."""
