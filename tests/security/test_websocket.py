@@ -672,19 +672,19 @@ async def test_a_socket_without_a_credential_counts_until_it_ends(open_socket, i
 
 
 @pytest.mark.parametrize(
-    "one, other, same",
+    "first, second, same",
     [
         ("2001:db8::1", "2001:db8::ffff:2", True),
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
     ],
 )
-async def test_addresses_of_one_ipv6_network_share_a_limit(open_socket, authenticator, one, other, same):
+async def test_addresses_of_one_ipv6_network_share_a_limit(open_socket, authenticator, first, second, same):
     handler = WebSocketHandler(executor(), authenticator, sockets=10, sockets_per_address=1)
-    open_socket(handler, client=(one, 1))
+    open_socket(handler, client=(first, 1))
     await until(lambda: handler.open == 1)
 
-    received = await open_socket(handler, client=(other, 1), extensions={"websocket.http.response": {}}).receive()
+    received = await open_socket(handler, client=(second, 1), extensions={"websocket.http.response": {}}).receive()
 
     assert received.get("status") == (429 if same else None)
 

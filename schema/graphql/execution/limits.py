@@ -166,7 +166,7 @@ def merge_comparisons(document: DocumentNode, limit: int, max_depth: int) -> int
     """Count the selections, and the pairs that validation compares; stops counting above `limit`.
 
     Field Selection Merging (GraphQL specification, 5.3.2) compares each two fields with one response name in one
-    selection set, from whatever fragments they come, and each two fragments: quadratic in the size of the document.
+    selection set, from any fragments, and each two fragments: quadratic in the size of the document.
 
     `max_depth` is the greatest depth of a document without cycles of fragments; deeper levels are not counted.
     """
