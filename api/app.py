@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -44,10 +45,15 @@ from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 
 
-def create_app(settings: Settings, authenticate: Authenticate | None = None) -> Starlette:
-    """Build the application. `authenticate` finds a request's actor; by default by API keys and JWTs."""
+def create_app(
+    settings: Settings, authenticate: Authenticate | None = None, topics: Sequence[ModuleType] = TOPICS
+) -> Starlette:
+    """Build the application.
+
+    `authenticate` finds a request's actor; by default by API keys and JWTs. `topics` are modules of endpoints.
+    """
     resources = [resource_of(model) for model in MODELS]
-    endpoints = _endpoints(resources)
+    endpoints = _endpoints(resources, topics)
     executor = _graphql_executor(settings, resources)
 
     authenticate = authenticate or Authenticator(settings)
@@ -67,7 +73,7 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
         routes=[
             *routes.routes(),
             *health.routes(),
-            openapi.route(openapi.document(endpoints, resources, _topics(), development=settings.development)),
+            openapi.route(openapi.document(endpoints, resources, _tags(topics), development=settings.development)),
             metrics.route(
                 request_metrics, executor, authenticate_graphql, token=settings.metrics_token, several=several
             ),
@@ -90,11 +96,11 @@ def create_app(settings: Settings, authenticate: Authenticate | None = None) -> 
     return app
 
 
-def _endpoints(resources: Sequence[Resource]) -> list[Endpoint]:
+def _endpoints(resources: Sequence[Resource], topics: Sequence[ModuleType]) -> list[Endpoint]:
     return [
         *(endpoint for resource in resources for endpoint in model_endpoints(resource)),
         me_endpoint(resource_of(User)),
-        *(endpoint for topic in TOPICS for endpoint in endpoints_of(topic)),
+        *(endpoint for topic in topics for endpoint in endpoints_of(topic)),
     ]
 
 
@@ -105,9 +111,9 @@ def _graphql_executor(settings: Settings, resources: Sequence[Resource]) -> Exec
     )
 
 
-def _topics() -> dict[str, str]:
+def _tags(topics: Sequence[ModuleType]) -> dict[str, str]:
     """Descriptions of the OpenAPI tags of custom endpoints, by tag."""
-    return {topic.__name__.rpartition(".")[2]: inspect.getdoc(topic) or "" for topic in TOPICS}
+    return {topic.__name__.rpartition(".")[2]: inspect.getdoc(topic) or "" for topic in topics}
 
 
 def _websocket_routes(

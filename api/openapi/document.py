@@ -24,8 +24,6 @@ TITLE = "Tandem"
 VERSION = "0.1.0"
 SUMMARY = "A user directory: people, groups and memberships."
 DESCRIPTION = """\
-A self-hosted user directory: people, groups and memberships.
-
 Every record is returned whole, with the same members each time. To select fields, or records inside records, use
 GraphQL at `/graphql` on the same server. Errors are problem documents (RFC 9457).
 """

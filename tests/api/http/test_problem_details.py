@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Scope
 
+from api.app import create_app
 from api.http import problem_details
 from api.middleware.request import LONGEST_URL
 from api.pages.problems import problem_types
 from api.settings import read
 from schema.engine.errors import Conflict, DirectoryError, Overloaded, ServiceUnavailable
+from schema.engine.model.policy import Actor
 from schema.migrations.commands import migrate
 from tests.fixtures.in_process import in_process_app
 
@@ -312,11 +315,19 @@ def test_a_page_of_another_site_is_forbidden(http_client):
     assert http_client.get("/users", headers={"origin": "http://127.0.0.1:8000"}).is_success
 
 
-def test_an_unexpected_error_is_a_fixed_sentence_with_the_cause_in_the_log(http_client, monkeypatch, caplog):
-    async def broken(*_: object) -> None:
-        raise RuntimeError("the password is swordfish")
+def failing_client(error: Exception) -> TestClient:
+    """Return a client of a service in which every operation raises this error. Its database is never opened."""
 
-    monkeypatch.setattr(http_client.app.state.directory, "read", broken)
+    async def authenticate(scope: Scope) -> Actor:
+        raise error
+
+    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}), authenticate)
+    return TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000))
+
+
+def test_an_unexpected_error_is_a_fixed_sentence_with_the_cause_in_the_log(caplog):
+    http_client = failing_client(RuntimeError("the password is swordfish"))
+
     with caplog.at_level(logging.ERROR):
         document = problem(http_client.get("/users"), 500, "INTERNAL")
 
@@ -325,12 +336,8 @@ def test_an_unexpected_error_is_a_fixed_sentence_with_the_cause_in_the_log(http_
     assert "swordfish" in caplog.text
 
 
-def test_an_unavailable_service_sends_retry_after(http_client, monkeypatch):
-    async def busy(*_: object) -> None:
-        raise Overloaded("too many requests wait")
-
-    monkeypatch.setattr(http_client.app.state.directory, "read", busy)
-    response = http_client.get("/users")
+def test_an_unavailable_service_sends_retry_after():
+    response = failing_client(Overloaded("too many requests wait")).get("/users")
 
     problem(response, 503, "OVERLOADED")
     assert int(response.headers["retry-after"]) > 0
@@ -344,7 +351,7 @@ def error_types(error_type: type[DirectoryError]) -> Iterator[type[DirectoryErro
     if "code" in vars(error_type) and error_type is not ServiceUnavailable:
         yield error_type
     for child in error_type.__subclasses__():
-        if child.__module__.startswith(("schema.engine", "api.rest")):
+        if child.__module__.startswith(("schema.engine", "api.http")):
             yield from error_types(child)
 
 

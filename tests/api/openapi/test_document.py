@@ -9,7 +9,8 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -18,8 +19,9 @@ from openapi_spec_validator import validate
 from pydantic import Field
 from starlette.testclient import TestClient
 
-import api.app
-from api.openapi import document as openapi
+from api.app import create_app
+from api.endpoints import TOPICS
+from api.openapi.document import DESCRIPTION, TITLE, VERSION
 from api.rest.typed_endpoints import get
 from api.settings import read
 from schema.engine.model.resource import resource_of
@@ -62,10 +64,12 @@ async def get_seat(row: Annotated[int, Field(ge=1, le=20, description="The row."
     return {"row": row}
 
 
-def document_for(environment: str = "development") -> dict[str, Any]:
+def document_for(environment: str = "development", topics: Sequence[ModuleType] = TOPICS) -> dict[str, Any]:
     """Return the document. The database is never opened."""
     settings = read({"TANDEM_ENV": environment, "DATABASE_URL": "sqlite:///nowhere.db"})
-    document: dict[str, Any] = TestClient(api.app.create_app(settings), base_url=BASE).get("/openapi.json").json()
+    document: dict[str, Any] = (
+        TestClient(create_app(settings, topics=topics), base_url=BASE).get("/openapi.json").json()
+    )
     return document
 
 
@@ -276,7 +280,7 @@ def test_security_and_servers_follow_the_environment(environment, security, desc
 
 def test_the_document_is_served_with_gzip_and_etags():
     settings = read({"TANDEM_ENV": "production", "DATABASE_URL": "sqlite:///nowhere.db"})
-    http_client = TestClient(api.app.create_app(settings), base_url=BASE)
+    http_client = TestClient(create_app(settings), base_url=BASE)
 
     plain = http_client.get("/openapi.json", headers={"accept-encoding": "identity"})
     with http_client.stream("GET", "/openapi.json", headers={"accept-encoding": "gzip"}) as response:
@@ -307,10 +311,8 @@ def test_descriptions_come_from_the_model(document):
     )
 
 
-def test_descriptions_of_a_custom_endpoint_come_from_its_declaration(monkeypatch):
-    monkeypatch.setattr(api.app, "TOPICS", (sys.modules[__name__],))
-
-    operation = document_for()["paths"]["/seats/{row}"]["get"]
+def test_descriptions_of_a_custom_endpoint_come_from_its_declaration():
+    operation = document_for(topics=(sys.modules[__name__],))["paths"]["/seats/{row}"]["get"]
 
     assert operation["operationId"] == "getSeat"
     assert (operation["summary"], operation["description"]) == ("Show a seat", "Returns a seat.")
@@ -318,7 +320,7 @@ def test_descriptions_of_a_custom_endpoint_come_from_its_declaration(monkeypatch
     assert operation["parameters"][0]["schema"]["examples"] == [7]
 
 
-def test_the_title_is_a_line(monkeypatch):
-    monkeypatch.setattr(openapi, "TITLE", "Who is who")
+def test_title_version_and_description_are_constants(document):
+    info = document["info"]
 
-    assert document_for()["info"]["title"] == "Who is who"
+    assert (info["title"], info["version"], info["description"]) == (TITLE, VERSION, DESCRIPTION)

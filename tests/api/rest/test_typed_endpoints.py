@@ -17,7 +17,7 @@ from sqlmodel import Field as Column
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-import api.app
+from api.app import create_app
 from api.rest.endpoint import EndpointRequest
 from api.rest.typed_endpoints import delete, endpoint, get, patch, post, put
 from api.settings import read
@@ -204,9 +204,8 @@ async def age(id: UUID, unit_of_work: UnitOfWork) -> dict[str, int]:
 def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("typed") / "tandem.db"
     migrate(str(path))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(api.app, "TOPICS", (sys.modules[__name__],))
-        app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
+    app = in_process_app(settings, topics=(sys.modules[__name__],))
     with TestClient(app, base_url=BASE, client=("127.0.0.1", 50000)) as opened:
         yield opened
 
@@ -481,20 +480,20 @@ def test_an_invalid_declaration_stops_the_import(method, path, function, message
 
 
 @pytest.mark.parametrize(
-    "created, message",
+    "changes, message",
     [
         ({"name": "listUsers", "path": "/x"}, "two endpoints have the name listUsers"),
         ({"name": "x", "path": "/users"}, "two endpoints are declared for GET /users"),
         ({"name": "x", "path": "/x", "tag": "strange"}, "the tag strange has no description"),
     ],
 )
-def test_duplicates_and_unknown_tags_stop_the_start(monkeypatch, created, message):
+def test_duplicates_and_unknown_tags_stop_the_start(changes, message):
     topic = type(sys)("topic", "A topic.")
-    topic.one = get(created.pop("path"), summary="X", **{"tag": "topic", **created})(nothing)  # type: ignore[attr-defined]
-    monkeypatch.setattr(api.app, "TOPICS", (topic,))
+    topic.one = get(changes.pop("path"), summary="X", **{"tag": "topic", **changes})(nothing)  # type: ignore[attr-defined]
+    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"})
 
     with pytest.raises(AssertionError, match=message):
-        api.app.create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}))
+        create_app(settings, topics=(topic,))
 
 
 def test_a_time_keeps_its_offset(http_client):
