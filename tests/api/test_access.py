@@ -43,7 +43,7 @@ def outcome(deed):
         return refused.code
 
 
-def test_records_are_seen_with_what_is_private_blanked_out(client, actor):
+def test_private_fields_are_null_in_records(client, actor):
     for user in PEOPLE:
         found = outcome(lambda user=user: client.get("user", user["id"]))
         assert found == expected(actor, lambda user=user: shown(actor, user), "NOT_FOUND")
@@ -63,7 +63,7 @@ def shown(actor, user):
     return access_table.shown(actor, user)
 
 
-def test_lists_hold_the_same(client, actor):
+def test_lists_hold_the_same_records(client, actor):
     everybody = expected(actor, lambda: [shown(actor, user) for user in PEOPLE], "FORBIDDEN")
     groups = expected(actor, lambda: GROUPS, "FORBIDDEN")
 
@@ -71,7 +71,7 @@ def test_lists_hold_the_same(client, actor):
     assert outcome(lambda: client.find("group", count="exact").items) == groups
 
 
-def test_lists_below_hold_the_same(client, actor):
+def test_related_lists_hold_the_same_records(client, actor):
     for group in GROUPS:
         members = expected(
             actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND"
@@ -86,14 +86,14 @@ def without_link(item):
     return {name: value for name, value in item.items() if not name.startswith("link_")}
 
 
-def test_one_sees_oneself_whole(client, actor):
+def test_people_see_their_own_private_fields(client, actor):
     myself = next((user for user in PEOPLE if actor and user["id"] == actor.id), "NOT_FOUND")
 
     assert outcome(client.me) == (myself if actor else "UNAUTHENTICATED")
 
 
 @those(access_table.sees_records)
-def test_what_one_may_not_see_one_cannot_find_or_sort_by(client, actor):
+def test_private_fields_cannot_be_filtered_or_sorted_by(client, actor):
     lists = {"all": ("user", None), "below": ("group", ("members", ENGINE["id"]))}
     for field, place, asked in every_question():
         refused = refusal(lambda place=place, asked=asked: client.find(*lists[place], **asked))
@@ -126,7 +126,7 @@ def refusal(deed):
     return None
 
 
-def test_users_are_made_and_deleted_by_staff(client, actor):
+def test_staff_create_and_delete_users(client, actor):
     made = outcome(lambda: client.create("user", first_name="New", age=1, email="new@example.com"))
     gone = outcome(lambda: client.delete("user", EVE["id"]))
 
@@ -144,7 +144,7 @@ CHANGES: list[Row] = [
 ]  # fmt: skip
 
 
-def test_a_user_is_changed_by_staff_and_in_part_by_themselves(client, actor):
+def test_staff_change_users_and_people_some_of_their_own_fields(client, actor):
     admin = client.by(ACTORS["admin"])
     for number, whose in enumerate(PEOPLE):
         now = whose
@@ -163,14 +163,14 @@ def test_a_user_is_changed_by_staff_and_in_part_by_themselves(client, actor):
 
 
 @those(lambda actor: actor.id == ADA["id"])
-def test_what_may_not_be_changed_is_named(client, actor):
+def test_an_error_names_the_forbidden_fields(client, actor):
     with pytest.raises(Refused, match="FORBIDDEN") as refused:
         client.update("user", ADA["id"], first_name="X", email="x@example.com", active=False)
 
     assert refused.value.names == {"email", "active"}
 
 
-def test_people_are_switched_on_and_off_by_staff(client, actor):
+def test_staff_activate_and_deactivate_people(client, actor):
     for user in PEOPLE:
         for action in ("deactivate", "activate"):
             done = outcome(lambda user=user, action=action: client.call(action, "user", user["id"]))
@@ -181,7 +181,7 @@ def test_people_are_switched_on_and_off_by_staff(client, actor):
                 assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
 
 
-def test_groups_are_the_business_of_staff(client, actor):
+def test_staff_create_change_and_delete_groups(client, actor):
     deeds = {
         "create": lambda: client.create("group", name="New"),
         "update": lambda: client.update("group", ENGINE["id"], name="Newer"),
@@ -199,7 +199,7 @@ def test_groups_are_the_business_of_staff(client, actor):
 
 
 @pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_who_belongs_is_decided_by_staff_and_by_owners(client, actor, deed):
+def test_staff_and_owners_manage_members(client, actor, deed):
     admin = client.by(ACTORS["admin"])
     for group in GROUPS:
         for user in (BOB, EVE):
@@ -225,14 +225,14 @@ def roles_of(client, group):
 
 
 @those(lambda actor: actor.id == ADA["id"])
-def test_an_owner_who_is_one_no_more_decides_no_more(client, actor):
+def test_a_former_owner_manages_no_members(client, actor):
     client.link("group", ENGINE["id"], "members", ADA["id"], role="member")
 
     assert outcome(lambda: client.link("group", ENGINE["id"], "members", EVE["id"])) == "FORBIDDEN"
 
 
 @those(lambda actor: access_table.may_manage(actor, ENGINE))
-def test_what_a_change_answers_is_no_more_than_a_reader_would_see(graphql, actor):
+def test_a_mutation_returns_no_more_than_a_query(graphql, actor):
     client = graphql.by(actor)
     query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE["id"]}", userId: "{EVE["id"]}"}}) {{
         user {{ email age }}
@@ -256,7 +256,7 @@ def email(actor, node):
 
 
 @those(access_table.sees_records)
-def test_what_is_private_is_so_down_every_path(graphql, actor):
+def test_private_fields_are_null_on_every_path(graphql, actor):
     fields = " ".join(camel(field.name) for field in USER.readable_fields)
     query = f"""query($ids: [ID!]!) {{
         nodes(ids: $ids) {{
@@ -286,7 +286,7 @@ def users_in(found):
 
 
 @those(lambda actor: not access_table.sees_records(actor))
-def test_what_is_hidden_is_null_in_graphql_and_no_error(graphql, actor):
+def test_hidden_fields_are_null_in_graphql_without_an_error(graphql, actor):
     query = "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } user(id: $id) { id } me { id } }"
 
     answer = graphql.by(actor).answer(query, id=ADA["id"])
@@ -294,7 +294,7 @@ def test_what_is_hidden_is_null_in_graphql_and_no_error(graphql, actor):
     assert answer == {"data": {"node": None, "nodes": [None], "user": None, "me": None}}
 
 
-def test_the_table_of_rights_is_about_the_models_there_are():
+def test_the_access_table_covers_all_models():
     """A new private field or verb has to be entered above."""
     assert {name for names in resource_of(USER.model).rules.private for name in names} == PRIVATE
     assert set(USER.actions) == {"activate", "deactivate"}

@@ -77,7 +77,7 @@ def test_records_have_the_same_fields(document, schema, resource):
 
 
 @pytest.mark.parametrize("deed", ["create", "update"])
-def test_what_is_written_has_the_same_fields(document, schema, resource, deed):
+def test_inputs_have_the_same_fields(document, schema, resource, deed):
     face = document["components"]["schemas"][f"{resource.name}{deed.capitalize()}"]
     at_rest = {name: kind_at_rest(it)[0] for name, it in face["properties"].items()}
     taken = schema.type_map[f"{deed.capitalize()}{resource.name}Input"].fields
@@ -151,7 +151,7 @@ def test_lists_have_the_same_sorts(schema, operations):
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["all", "below"])
-def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations, below):
+def test_every_sort_works_in_both_apis(rest, graphql, operations, below):
     user = rest.create("user", first_name="Ada", age=36)
     group = rest.create("group", name="Engine")
     rest.link("group", group["id"], "members", user["id"])
@@ -169,7 +169,7 @@ def test_every_sort_that_one_door_offers_works_at_both(rest, graphql, operations
             assert found[0] == found[1] != []
 
 
-def test_lists_say_the_same_of_their_items(document, schema, resource):
+def test_list_items_have_the_same_fields(document, schema, resource):
     for relation in resource.relations.values():
         if not relation.link_fields:
             continue
@@ -186,7 +186,7 @@ def members_of_edge(kind):
     return members_of(kind, {"node", "cursor"})
 
 
-def test_every_verb_is_at_both_doors(schema, operations):
+def test_every_operation_is_in_both_apis(schema, operations):
     mutations, queries = set(schema.mutation_type.fields), set(schema.query_type.fields)
     read = {name for name, (_, it) in operations.items() if name not in ONLY_AT_REST and not _writes(name)}
     written = {name for name in operations if name not in ONLY_AT_REST} - read
@@ -213,7 +213,7 @@ def query_for(name, schema):
     return GETS.get(name, name)
 
 
-def test_a_link_takes_the_same_at_both_doors(document, schema):
+def test_a_link_has_the_same_inputs_in_both_apis(document, schema):
     for resource in RESOURCES.values():
         for relation in resource.relations.values():
             if relation.link and relation.owning:
@@ -228,6 +228,6 @@ def test_a_link_takes_the_same_at_both_doors(document, schema):
                     )
 
 
-def test_both_doors_describe_a_field_with_the_same_words(document, schema, resource):
+def test_both_apis_have_the_same_field_descriptions(document, schema, resource):
     for name, member in document["components"]["schemas"][resource.name]["properties"].items():
         assert member["description"] == schema.type_map[resource.name].fields[camel(name)].description

@@ -18,7 +18,7 @@ def fresh(settings):
         yield http_client
 
 
-def test_a_user_made_at_rest_is_there_in_graphql_in_the_next_call(fresh):
+def test_a_user_created_in_rest_is_visible_in_graphql_at_once(fresh):
     made = fresh.post("/users", json=SMALLEST)
     shown = fresh.post("/graphql", json={"query": "{ users { nodes { id firstName age version } } }"})
 
@@ -29,7 +29,7 @@ def test_a_user_made_at_rest_is_there_in_graphql_in_the_next_call(fresh):
     }
 
 
-def test_a_user_made_in_graphql_is_there_at_rest_in_the_next_call(fresh):
+def test_a_user_created_in_graphql_is_visible_in_rest_at_once(fresh):
     query = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
 
     made = fresh.post("/graphql", json={"query": query}).json()["data"]["createUser"]["user"]
@@ -39,7 +39,7 @@ def test_a_user_made_in_graphql_is_there_at_rest_in_the_next_call(fresh):
     assert {**shown.json(), **SMALLEST, "version": 1} == shown.json()
 
 
-def test_the_first_answer_is_whole(fresh):
+def test_the_first_response_is_complete(fresh):
     row = fresh.post("/users", json=SMALLEST).json()
 
     assert list(row) == [

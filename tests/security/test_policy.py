@@ -112,7 +112,7 @@ def document(http_client):
 # What the schemas have, the table has.
 
 
-def test_every_field_has_its_place_in_the_table(schema, document):
+def test_the_table_covers_every_field(schema, document):
     records = {name for name, kind in schema.type_map.items() if "Node" in interfaces(kind)}
     shown = {name for name, it in document["components"]["schemas"].items() if "version" in it.get("properties", {})}
 
@@ -128,7 +128,7 @@ def interfaces(kind):
     return {it.name for it in kind.interfaces} if isinstance(kind, GraphQLObjectType) else set()
 
 
-def test_every_operation_has_its_place_in_the_table(schema, document):
+def test_the_table_covers_every_operation(schema, document):
     operations = {it["operationId"] for path in document["paths"].values() for it in path.values()}
     writes = {name for name, _ in WRITES.values() if name}
 
@@ -342,7 +342,7 @@ class Judge:
 
 
 @pytest.mark.parametrize("turn", range(20))
-def test_queries_made_up_by_chance_bring_what_the_table_gives(http_client, schema, house, everybody, turn):
+def test_random_queries_return_what_the_table_allows(http_client, schema, house, everybody, turn):
     world, chance = World.read(house), random.Random(turn)
     author, known = Author(schema, world, chance), [who for who in everybody if who.known]
     for _ in range(EACH):
@@ -376,7 +376,7 @@ def kinds_in(picks):
 
 
 @pytest.mark.parametrize("turn", range(10))
-def test_rest_shows_what_the_table_gives(http_client, house, everybody, turn):
+def test_rest_returns_what_the_table_allows(http_client, house, everybody, turn):
     world, chance = World.read(house), random.Random(turn)
     for _ in range(EACH):
         who, kind = chance.choice(everybody), chance.choice(KINDS)
@@ -446,7 +446,7 @@ def refusal(who, kind):
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
-def test_what_one_may_not_see_one_cannot_ask_by(http_client, house, everybody, document, operator):
+def test_hidden_fields_cannot_be_filtered_by(http_client, house, everybody, document, operator):
     """Not even whether it would have found anybody: the refusal is the same for a guess that is right."""
     parameters = {it["name"] for it in document["paths"]["/users"]["get"]["parameters"]}
     for who in everybody:
@@ -495,7 +495,7 @@ def fresh(template, tmp_path):
 
 
 @pytest.mark.parametrize("client", ["rest", "graphql"])
-def test_everybody_does_what_the_table_lets_them_and_nothing_else(fresh, client):
+def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
     path, everybody, http_client = fresh
     chance, done = random.Random(client), {"allowed": 0, "refused": 0}
     for who in everybody:
@@ -581,7 +581,7 @@ def rest(http_client, who, deed, id, far, body):
             return http_client.post(f"{place}/{id}/{action}", json={}, headers=who.headers)
 
 
-def test_nobody_learns_by_a_conflict_what_they_may_not_see(http_client, everybody):
+def test_a_conflict_reveals_nothing_hidden(http_client, everybody):
     """Who may not set an e-mail address is told so, whether it is somebody's or nobody's."""
     for who in everybody:
         if who.person and not who.staff:
@@ -597,7 +597,7 @@ def test_nobody_learns_by_a_conflict_what_they_may_not_see(http_client, everybod
             assert answers[0]["detail"] == answers[1]["detail"]
 
 
-def test_a_page_s_cursor_holds_nothing_private(http_client, everybody):
+def test_a_cursor_contains_no_private_value(http_client, everybody):
     for who in everybody:
         if who.known and who.sees("User") and who.within("User", "read"):
             page = http_client.get("/users?limit=2", headers=who.headers).json()

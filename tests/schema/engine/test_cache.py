@@ -25,7 +25,7 @@ def executor():
     return Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
 
 
-def test_a_cache_has_no_more_bytes_than_it_may_have():
+def test_a_cache_stays_within_its_bytes():
     cache: Cache[int, str] = Cache(1000, 100)
 
     for number in range(50):
@@ -35,7 +35,7 @@ def test_a_cache_has_no_more_bytes_than_it_may_have():
     assert (cache.bytes, cache.evictions) == (90, 47)
 
 
-def test_what_has_been_used_outlasts_what_has_not():
+def test_used_entries_outlast_unused_ones():
     cache: Cache[str, int] = Cache(3, 1000)
 
     for number, name in enumerate("abcdefgh"):
@@ -45,7 +45,7 @@ def test_what_has_been_used_outlasts_what_has_not():
     assert [key for key, _ in cache.items()] == ["g", "a", "h"]
 
 
-def test_what_is_no_longer_used_goes_in_the_end():
+def test_an_entry_no_longer_used_is_evicted():
     cache: Cache[str, int] = Cache(2, 1000)
     cache.put("a", 0, 1)
     cache.get("a")
@@ -56,7 +56,7 @@ def test_what_is_no_longer_used_goes_in_the_end():
     assert cache.get("a") is None
 
 
-def test_what_grows_makes_others_go():
+def test_a_growing_entry_evicts_others():
     cache: Cache[str, int] = Cache(10, 100)
     cache.put("a", 0, 40)
     cache.put("b", 0, 40)
@@ -67,7 +67,7 @@ def test_what_grows_makes_others_go():
     assert cache.bytes == 90
 
 
-def test_something_too_large_is_alone():
+def test_an_oversized_entry_is_cached_alone():
     cache: Cache[str, int] = Cache(10, 100)
     cache.put("a", 0, 40)
 
@@ -76,7 +76,7 @@ def test_something_too_large_is_alone():
     assert [key for key, _ in cache.items()] == ["b"]
 
 
-def test_keeping_something_again_does_not_count_it_twice():
+def test_replacing_an_entry_does_not_count_it_twice():
     cache: Cache[str, int] = Cache(10, 100)
 
     cache.put("a", 0, 40)
@@ -85,7 +85,7 @@ def test_keeping_something_again_does_not_count_it_twice():
     assert (len(cache), cache.bytes, cache.get("a")) == (1, 50, 1)
 
 
-async def test_large_plans_are_fewer(executor, database, store):
+async def test_fewer_large_plans_are_cached(executor, database, store):
     nested = "{ users { nodes { groups(first: 1) { nodes { members(first: 1) { nodes { a%d: id } } } } } } }"
 
     async with Directory(str(database)) as directory:
@@ -98,7 +98,7 @@ async def test_large_plans_are_fewer(executor, database, store):
         assert directory.plans.bytes == sum(plan_bytes(plan) for _, plan in kept) <= 300_000
 
 
-async def test_the_settings_of_a_document_count_too(executor, database):
+async def test_a_document_s_selections_count_towards_its_size(executor, database):
     declared = ", ".join(f"$s{number}: Boolean!" for number in range(6))
     picked = " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6))
     query = f"query({declared}) {{ users {{ nodes {{ {picked} }} }} }}"

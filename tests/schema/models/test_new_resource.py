@@ -188,7 +188,7 @@ def ada(http_client):
     return http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
 
-def test_the_migration_is_read_like_any_other(project):
+def test_the_generated_migration_is_complete(project):
     *before, path = sorted((project / "schema/migrations/versions").glob("0*.py"))
 
     text = path.read_text()
@@ -199,7 +199,7 @@ def test_the_migration_is_read_like_any_other(project):
     assert call(project, "migrate", "--new", "again") == "The models match the migrations: nothing to write.\n"
 
 
-def test_teams_are_at_rest(http_client, ada):
+def test_teams_are_in_rest(http_client, ada):
     made = http_client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
     path = made.headers["location"]
 
@@ -248,7 +248,7 @@ def test_teams_are_in_graphql(http_client, ada):
     assert gone["deleteTeam"]["deletedId"] == made["id"]
 
 
-def test_a_lead_has_to_be_there_and_cannot_leave(http_client, ada):
+def test_a_lead_must_exist_and_cannot_be_deleted(http_client, ada):
     unknown = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
     nobody = http_client.post("/teams", json={"name": "Headless", "lead_id": unknown})
@@ -264,7 +264,7 @@ def test_a_lead_has_to_be_there_and_cannot_leave(http_client, ada):
     http_client.delete(f"/teams/{team['id']}")
 
 
-def test_teams_are_in_the_documents(http_client):
+def test_teams_are_in_the_openapi_document_and_the_graphql_schema(http_client):
     document = http_client.get("/openapi.json").json()
     types = {it["name"] for it in ask(http_client, "{ __schema { types { name } } }")["__schema"]["types"]}
 
@@ -283,7 +283,7 @@ def seen(project, tmp_path_factory):
     return json.loads(done.stdout)
 
 
-def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
+def test_a_lead_that_can_be_hidden_is_nullable_in_graphql(seen):
     assert {key: value for key, value in seen.items() if key.startswith("in GraphQL")} == {
         "in GraphQL, when as they are": "User!",
         "in GraphQL, when people are hidden": "User",
@@ -291,7 +291,7 @@ def test_a_lead_who_may_be_hidden_may_be_null_in_graphql(seen):
     }
 
 
-def test_what_a_private_key_leads_to_is_not_to_be_learnt_from_the_other_end(seen):
+def test_a_private_foreign_key_is_not_revealed_by_the_reverse_relation(seen):
     assert {key: value for key, value in seen.items() if key.startswith("leads")} == {
         "leads, when as they are": [1, 1],
         "leads, when people are hidden": [1, 1],
@@ -299,7 +299,7 @@ def test_what_a_private_key_leads_to_is_not_to_be_learnt_from_the_other_end(seen
     }
 
 
-def test_a_lead_who_is_hidden_is_null(seen):
+def test_a_hidden_lead_is_null(seen):
     assert {key: value for key, value in seen.items() if not key.startswith(("in GraphQL", "leads"))} == {
         "ada, when as they are": ["Ada", "shown"],
         "bob, when as they are": ["Ada", "shown"],
@@ -313,7 +313,7 @@ def test_a_lead_who_is_hidden_is_null(seen):
     }
 
 
-def test_awkward_names_are_names_like_any_other(http_client):
+def test_awkward_field_names_work(http_client):
     """Words of SQL, and words that the engine's own statements use."""
     fields = {"order": 1, "v": "x", "seen": False, "k0": 7, "due": "2026-11-22T09:30:00.000000Z", "colour": "dark-blue"}
 
@@ -333,7 +333,7 @@ def test_awkward_names_are_names_like_any_other(http_client):
     http_client.delete(made.headers["location"])
 
 
-def test_what_is_missing_is_least_and_like_nothing(http_client):
+def test_null_sorts_lowest_and_equals_nothing(http_client):
     rows = [
         http_client.post("/entries", json=entry).json()
         for entry in ({}, {"order": -(2**31)}, {"order": 0}, {"order": 2**31 - 1})

@@ -34,7 +34,7 @@ ACTION = action(everybody)(rename)
         {"first_name": "x", "why": "y" * 1000, "times": -(2**31)},
     ],
 )
-def test_what_fits_the_fields_is_taken(given):
+def test_valid_arguments_are_accepted(given):
     face = input_models.action_input(MADE, ACTION)
 
     assert face.read(given) == face.read_json(json.dumps(given).encode()) == given
@@ -57,7 +57,7 @@ def test_what_fits_the_fields_is_taken(given):
         ({"first_name": "x", "other": 1}, "other"),
     ],
 )
-def test_what_does_not_is_refused(given, blamed):
+def test_invalid_arguments_are_refused(given, blamed):
     face = input_models.action_input(MADE, ACTION)
 
     for read in (lambda: face.read(given), lambda: face.read_json(json.dumps(given).encode())):
@@ -66,7 +66,7 @@ def test_what_does_not_is_refused(given, blamed):
         assert [field_error.path for field_error in refused.value.field_errors] == [(blamed,)]
 
 
-def test_the_document_says_so():
+def test_the_openapi_document_has_the_bounds_of_arguments():
     schema = action_schema(MADE, ACTION)
     members = schema["properties"]
 

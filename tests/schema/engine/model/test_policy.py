@@ -54,13 +54,13 @@ ALL = {PERSON, READER, EDITOR, NOBODY}
 
 
 @pytest.mark.parametrize("name", SIMPLE)
-def test_a_rule_lets_those_it_names(holds, name):
+def test_a_rule_allows_the_actors_that_it_names(holds, name):
     rule, let = SIMPLE[name]
 
     assert {actor for actor in ALL if holds(rule, actor)} == let
 
 
-def test_own_is_about_the_row_and_not_about_the_actor_alone(holds):
+def test_own_depends_on_the_row(holds):
     assert holds(own("id"), PERSON, ADA)
     assert not holds(own("id"), PERSON, BOB)
     assert not holds(own("id"), Actor(id=None), ADA)
@@ -72,7 +72,7 @@ def test_own_is_about_the_row_and_not_about_the_actor_alone(holds):
      (BOB, "choir", "member", True), (ADA, "choir", "owner", False), (EVE, "engine", "member", False)],
     ids=lambda it: it["first_name"] if isinstance(it, dict) else str(it),
 )  # fmt: skip
-def test_a_link_lets_those_whom_it_joins(holds, actor, record, role, let):
+def test_linked_allows_the_linked_actors(holds, actor, record, role, let):
     group = {"engine": ENGINE, "choir": access_table.CHOIR}[record]
 
     assert holds(linked(Membership, role=role), Actor(id=actor["id"]), group, Group) == let
@@ -80,7 +80,7 @@ def test_a_link_lets_those_whom_it_joins(holds, actor, record, role, let):
 
 
 @pytest.mark.parametrize("left, right", list(product(SIMPLE, SIMPLE)), ids=lambda it: it.replace(" ", "-"))
-def test_two_rules_joined_are_what_the_word_says(holds, left, right):
+def test_rules_combine_with_and_and_or(holds, left, right):
     (one, let_one), (other, let_other) = SIMPLE[left], SIMPLE[right]
 
     assert {actor for actor in ALL if holds(one | other, actor)} == let_one | let_other
@@ -105,12 +105,12 @@ WITHIN = [
 
 
 @pytest.mark.parametrize("rule, actor, cases", WITHIN, ids=map(str, range(len(WITHIN))))
-def test_a_rule_for_some_fields_says_nothing_of_others(holds, rule, actor, cases):
+def test_a_rule_for_some_fields_allows_no_others(holds, rule, actor, cases):
     assert {changed: holds(rule, actor, changed=changed) for changed in cases} == cases
     assert not any(holds(rule, NOBODY, changed=changed) for changed in cases)
 
 
-def test_a_rule_never_learns_who_asks():
+def test_a_rule_does_not_see_the_actor_s_id():
     """It is given the kind of actor, which has no id, and writes a parameter where the id belongs."""
     for rule in every_rule():
         for kind in kinds():
@@ -155,7 +155,7 @@ PRIVATE = {"User": {"email", "age", "external_id"}}
 OPEN_TO_ALL = {"greet"}
 
 
-def test_every_field_at_rest_has_a_rule(http_client):
+def test_every_field_in_rest_has_a_rule(http_client):
     schemas = http_client.get("/openapi.json").json()["components"]["schemas"]
     ends = {"user", "group"}
 
@@ -185,13 +185,13 @@ def test_every_field_in_graphql_has_a_rule(graphql):
         assert found - relations[name] == open_ones | PRIVATE.get(name, set())
 
 
-def test_what_is_private_is_so_by_the_model_s_rules():
+def test_private_fields_are_private_in_the_models():
     for model in MODELS:
         private = {name for names in model.rules.private for name in names}
         assert private == PRIVATE.get(model.__name__, set())
 
 
-def test_every_operation_at_rest_has_a_rule(http_client):
+def test_every_operation_in_rest_has_a_rule(http_client):
     paths = http_client.get("/openapi.json").json()["paths"]
     operations = {it["operationId"]: (method, path) for path, item in paths.items() for method, it in item.items()}
 
@@ -253,7 +253,7 @@ def rule_of_mutation(name):
 
 
 @pytest.mark.parametrize("model", [*MODELS, Membership], ids=lambda model: model.__name__)
-def test_every_model_says_who_may_read_create_change_and_delete(model):
+def test_every_model_has_rules_for_all_operations(model):
     rules = model.rules
 
     assert isinstance(rules, Rules)
@@ -261,6 +261,6 @@ def test_every_model_says_who_may_read_create_change_and_delete(model):
     assert rules.read.where(resource_of(User).table, ActorProfile()) is False
 
 
-def test_a_role_that_is_none_is_a_programmer_s_mistake():
+def test_an_unknown_role_fails_at_start():
     with pytest.raises(AssertionError, match="unknown role boss; the roles are reader, editor, admin"):
         role("boss")

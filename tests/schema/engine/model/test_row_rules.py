@@ -100,7 +100,7 @@ async def test_hidden_records_are_not_listed_counted_or_paged(ada, admin, rules)
     assert mine == {"items": [{"id": ADA["id"]}], "total": 1, "next": None, "info": {"next": False, "previous": False}}
 
 
-async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules):
+async def test_a_cursor_reveals_no_hidden_records(ada, admin, rules):
     """Bob's place in the list lies between one that Ada sees and one that she does not."""
     rules(USER, read=own("id") | role("admin"))
     cursor = (await listed(admin, USER, LIST, size=2))["next"]
@@ -115,7 +115,7 @@ async def test_a_cursor_does_not_tell_what_is_hidden_round_it(ada, admin, rules)
     assert mine == {"items": [], "total": 1, "next": None, "info": {"next": False, "previous": True}}
 
 
-async def test_a_hidden_record_is_missing_whatever_is_done_with_it(ada, rules):
+async def test_every_operation_on_a_hidden_record_is_not_found(ada, rules):
     rules(USER, read=own("id"), update=role("admin") | own("id"), delete=own("id"))
 
     for deed in (
@@ -130,7 +130,7 @@ async def test_a_hidden_record_is_missing_whatever_is_done_with_it(ada, rules):
             await deed()
 
 
-async def test_lists_below_hold_only_what_is_not_hidden(ada, admin, rules):
+async def test_related_lists_hold_only_visible_records(ada, admin, rules):
     rules(USER, read=own("id") | role("admin"))
 
     mine = await listed(ada, GROUP, MEMBERS, ENGINE["id"])
@@ -142,7 +142,7 @@ async def test_lists_below_hold_only_what_is_not_hidden(ada, admin, rules):
     assert (ids(nobody), nobody["total"]) == ([], 0)
 
 
-async def test_hidden_links_join_nothing(directory, ada, admin, rules):
+async def test_hidden_links_are_not_followed(directory, ada, admin, rules):
     """Who belongs is told to members of the group and to the administrator; asked from either end."""
     rules(Membership, read=linked(Membership, role="owner") | role("admin"))
     bob = directory.unit_of_work(ACTORS["member"])
@@ -154,7 +154,7 @@ async def test_hidden_links_join_nothing(directory, ada, admin, rules):
     assert ids(await listed(admin, USER, GROUPS, BOB["id"])) == [ENGINE["id"], CHOIR["id"]]
 
 
-async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
+async def test_nested_lists_hold_only_visible_records(ada, rules):
     rules(USER, read=own("id") | role("admin"))
     members = Selection((("members", replace(MEMBERS, page=Page("size"))),))
     groups = ListSelection((("items", Items(members)),), Page("size"))
@@ -167,7 +167,7 @@ async def test_lists_inside_lists_hold_only_what_is_not_hidden(ada, rules):
     ]
 
 
-async def test_one_who_may_not_see_what_was_linked_may_not_look_it_up(ada, rules):
+async def test_a_link_to_a_hidden_record_cannot_be_read(ada, rules):
     rules(USER, read=own("id"))
     item = Selection((("user", LinkedRecord(ID)), ("role", Scalar("role", of_link=True))))
     relation = GROUP.relations["members"]
@@ -177,7 +177,7 @@ async def test_one_who_may_not_see_what_was_linked_may_not_look_it_up(ada, rules
         await links.get_link(ada, relation, ENGINE["id"], BOB["id"], item)
 
 
-async def test_who_may_make_a_record_may_depend_on_the_record(ada, directory, rules):
+async def test_a_create_rule_may_depend_on_the_new_record(ada, directory, rules):
     """It is judged as it was made; one that may not be is taken back."""
     rules(USER, create=own("external_id"))
     told: list[Change] = []
@@ -192,7 +192,7 @@ async def test_who_may_make_a_record_may_depend_on_the_record(ada, directory, ru
     assert [change.id for change in told] == [id]
 
 
-async def test_what_one_could_not_see_afterwards_one_cannot_make(ada, rules):
+async def test_a_record_that_its_creator_may_not_see_is_not_created(ada, rules):
     rules(USER, read=own("id"), create=own("external_id"))
 
     with pytest.raises(NotFound):
@@ -201,7 +201,7 @@ async def test_what_one_could_not_see_afterwards_one_cannot_make(ada, rules):
     assert ids(await listed(ada, USER, LIST)) == [ADA["id"]]
 
 
-async def test_a_rule_is_asked_of_the_record_as_it_was(ada, rules):
+async def test_an_update_rule_applies_to_the_record_before_the_change(ada, rules):
     """Nobody makes themselves the owner of a record by the very change that an owner may make."""
     rules(USER, update=own("external_id"))
 
@@ -209,7 +209,7 @@ async def test_a_rule_is_asked_of_the_record_as_it_was(ada, rules):
         await records.update(ada, USER, EVE["id"], {"external_id": ADA["id"]}, ID)
 
 
-async def test_missing_comes_before_forbidden_and_forbidden_before_stale(ada, rules):
+async def test_not_found_comes_before_forbidden_and_forbidden_before_stale(ada, rules):
     bob_too = Rule(lambda row, kind: row.c["first_name"] == "Bob")
     rules(USER, read=own("id") | bob_too, update=own("id"))
     stale = frozenset({9})
@@ -219,7 +219,7 @@ async def test_missing_comes_before_forbidden_and_forbidden_before_stale(ada, ru
             await records.update(ada, USER, user["id"], {"age": 1}, ID, versions=stale)
 
 
-async def test_what_is_taken_by_somebody_hidden_is_taken(ada, rules):
+async def test_a_hidden_record_s_unique_value_is_taken(ada, rules):
     """That much a unique field tells, and cannot but tell."""
     rules(USER, read=own("id"), update=own("id"))
 

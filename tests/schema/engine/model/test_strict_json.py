@@ -67,7 +67,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 @pytest.mark.parametrize("path", ["/users", "/greetings"])
-def test_json_that_cannot_be_read_is_refused_with_a_reason(http_client, path, body):
+def test_invalid_json_is_refused_with_a_reason(http_client, path, body):
     answer = http_client.post(path, content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
@@ -86,7 +86,7 @@ READABLE = {
 
 
 @pytest.mark.parametrize("body", READABLE.values(), ids=READABLE.keys())
-def test_json_in_any_right_spelling_is_read(http_client, body):
+def test_every_valid_spelling_of_json_is_read(http_client, body):
     assert http_client.post("/users", content=body, headers=JSON).status_code == 201
 
 
@@ -104,7 +104,7 @@ def test_json_in_any_right_spelling_is_read(http_client, body):
         b'{"z":1.5,"y":1,"y":2}',
     ],
 )
-def test_a_key_twice_is_found_however_the_body_is_written(body):
+def test_a_repeated_key_is_refused_in_every_spelling(body):
     with pytest.raises(BadRequest):
         parse_json(body)
 
@@ -144,18 +144,18 @@ def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(http_cl
         b"[" + b",".join([b"[" * 31 + b"]" * 31] * 80) + b"]",
     ],
 )
-def test_json_just_within_the_limits_is_read(body):
+def test_json_at_the_limits_is_read(body):
     assert parse_json(body) == json.loads(body)
 
 
 @pytest.mark.parametrize("body", [b"[" * 33 + b"]" * 33, b"[" + b",".join([b"[" * 32 + b"]" * 32] * 100) + b"]"])
-def test_json_that_is_nested_too_deeply_is_refused_however_long_it_is(body):
+def test_json_nested_too_deeply_is_refused_at_any_length(body):
     with pytest.raises(BadRequest, match="nested at most 32 levels deep"):
         parse_json(body)
 
 
 @pytest.mark.parametrize("name", ["variables", "extensions"])
-def test_a_query_string_is_kept_to_the_same_limits(http_client, name):
+def test_a_query_string_has_the_same_limits(http_client, name):
     many = http_client.get(f"/graphql?query=%7B__typename%7D&{name}=[{'1,' * 2500}1]")
     deep = http_client.get("/graphql", params={"query": "{ __typename }", name: '{"a":' * 33 + "1" + "}" * 33})
 
@@ -164,7 +164,7 @@ def test_a_query_string_is_kept_to_the_same_limits(http_client, name):
     assert "32 levels" in deep.text
 
 
-def test_of_thousands_of_faults_a_hundred_are_told(http_client):
+def test_at_most_100_field_errors_are_returned(http_client):
     body = json.dumps({f"k{n}": 1 for n in range(2000)}).encode()
 
     answer = http_client.post("/users", content=body, headers=JSON)
@@ -175,5 +175,5 @@ def test_of_thousands_of_faults_a_hundred_are_told(http_client):
 
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "9" * 40, "1.0", "1e3"])
-def test_a_number_is_what_was_sent_to_the_last_digit(number):
+def test_a_number_keeps_its_last_digit(number):
     assert parse_json(f'{{"n":[{number}]}}'.encode()) == {"n": [json.loads(number)]}

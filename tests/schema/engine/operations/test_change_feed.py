@@ -18,7 +18,7 @@ def told(http_client):
     return heard
 
 
-def test_each_change_is_told_once(client, told):
+def test_each_change_is_published_once(client, told):
     made = client.create("user", first_name="Ada", age=36)
     client.update("user", made["id"], age=37)
     client.call("deactivate", "user", made["id"])
@@ -27,7 +27,7 @@ def test_each_change_is_told_once(client, told):
     assert told == [Change("User", made["id"], deed) for deed in ("created", "updated", "updated", "deleted")]
 
 
-def test_a_link_is_a_change_of_both_its_ends(client, told):
+def test_a_link_is_a_change_of_both_records(client, told):
     user, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
     told.clear()
 
@@ -39,7 +39,7 @@ def test_a_link_is_a_change_of_both_its_ends(client, told):
     assert told == joined * 2
 
 
-def test_what_is_refused_is_not_told(client, told):
+def test_a_refused_write_publishes_nothing(client, told):
     made = client.create("user", first_name="Ada", age=36, email="ada@example.com")
     told.clear()
 
@@ -58,7 +58,7 @@ def test_what_is_refused_is_not_told(client, told):
     assert told == []
 
 
-def test_what_changes_nothing_is_not_told(client, told):
+def test_a_write_that_changes_nothing_publishes_nothing(client, told):
     made, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
     told.clear()
 
@@ -69,7 +69,7 @@ def test_what_changes_nothing_is_not_told(client, told):
     assert told == []
 
 
-def test_a_link_that_is_there_already_is_not_told(client, told):
+def test_an_existing_link_publishes_nothing(client, told):
     user, group = client.create("user", first_name="Ada", age=36), client.create("group", name="Engine")
     client.link("group", group["id"], "members", user["id"], role="owner")
     told.clear()
@@ -81,7 +81,7 @@ def test_a_link_that_is_there_already_is_not_told(client, told):
 
 
 @pytest.mark.sqlite
-def test_a_listener_finds_what_it_is_told_of(http_client, client, database):
+def test_a_listener_can_read_the_change(http_client, client, database):
     """Told after the commit: another connection sees it already."""
     seen = []
 
@@ -97,14 +97,14 @@ def test_a_listener_finds_what_it_is_told_of(http_client, client, database):
     assert seen == [(36, 1), (37, 2)]
 
 
-def test_the_caller_is_answered_after_the_change_is_told(client, told):
+def test_the_response_follows_the_published_change(client, told):
     made = client.create("user", first_name="Ada", age=36)
 
     assert told == [Change("User", made["id"], "created")]
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_listener_that_fails_holds_nothing_up(http_client, client, told, caplog):
+def test_a_failing_listener_affects_nothing_else(http_client, client, told, caplog):
     def fail(change):
         raise RuntimeError("a listener of no use")
 

@@ -70,7 +70,7 @@ def test_a_key_that_its_field_cannot_hold_is_refused(signer, client, sort, key, 
 
 
 @pytest.mark.parametrize("id", BAD_IDS, ids=ascii)
-def test_an_id_that_is_none_is_refused(signer, client, id):
+def test_a_malformed_id_is_refused(signer, client, id):
     group = GROUPS[0]["id"]
 
     for below, cursor in ((None, signed(signer, [id])), (("members", group), signed(signer, [id], "members"))):
@@ -79,7 +79,7 @@ def test_an_id_that_is_none_is_refused(signer, client, id):
 
 
 @pytest.mark.parametrize("key", [2**63, 151, "x", None])
-def test_a_key_of_a_sorted_list_below_a_record_is_checked(signer, client, key):
+def test_a_key_of_a_related_list_is_checked(signer, client, key):
     cursor = signed(signer, [key, ID], "members", Order(("age",)))
 
     with pytest.raises(Refused, match="BAD_REQUEST"):
@@ -87,7 +87,7 @@ def test_a_key_of_a_sorted_list_below_a_record_is_checked(signer, client, key):
 
 
 @pytest.mark.parametrize("key", ["a" * 201, "\x00", None, 1])
-def test_a_key_in_lower_case_is_checked(signer, client, key):
+def test_a_lower_case_key_is_checked(signer, client, key):
     where = Compare("first_name", "startswith", "begun")
     cursor = signed(signer, [key, ID], None, Order(("first_name",), folded=True), where, {"begun": "a"})
 
@@ -96,7 +96,7 @@ def test_a_key_in_lower_case_is_checked(signer, client, key):
 
 
 @pytest.mark.parametrize("keys", [[], [36], [36, ID, ID], {"0": 36}, "36", None])
-def test_another_number_of_keys_is_refused(signer, client, keys):
+def test_a_wrong_number_of_keys_is_refused(signer, client, keys):
     if keys in ("36", None):
         keys = [keys]
 
@@ -104,7 +104,7 @@ def test_another_number_of_keys_is_refused(signer, client, keys):
         client.find("user", sort="age", after=signed(signer, keys, order=Order(("age",))))
 
 
-def test_what_the_fields_can_hold_is_taken(signer, client):
+def test_valid_keys_are_accepted(signer, client):
     for sort, key in (("age", 0), ("age", 150), ("last_name", ""), ("last_name", "\U0010ffff" * 100), ("email", "")):
         cursor = signed(signer, [key, ID], order=Order((sort,)))
         assert client.find("user", sort=sort, after=cursor)
@@ -135,7 +135,7 @@ def test_what_the_fields_can_hold_is_taken(signer, client):
         ("expires_at", "٢٠٢٦-01-01T00:00:00.000000Z", False),
     ],
 )
-def test_each_kind_of_field_has_keys_of_its_own(name, key, good):
+def test_each_kind_of_field_has_its_own_keys(name, key, good):
     seal = Signer(b"s").list_hash("Key", None, Order((name,)), None, {})
     cursor = cursors.encode_cursor(json.dumps([key, ID], separators=(",", ":")).encode(), seal).decode()
     fields = [resource_of(Key).fields[it] for it in (name, "id")]
@@ -147,7 +147,7 @@ def test_each_kind_of_field_has_keys_of_its_own(name, key, good):
             cursors.decode_cursor(cursor, seal, fields)
 
 
-def test_a_checksum_is_no_signature(client, crowded):
+def test_a_checksum_is_not_a_signature(client, crowded):
     """Cursors were once closed with a CRC-32, which anybody can work out."""
     keys, order = f'["{ID}"]'.encode(), Order()
     sum = crc32(f"User.None{order.fields}{order.descending}{order.folded}".encode())
@@ -158,7 +158,7 @@ def test_a_checksum_is_no_signature(client, crowded):
 
 
 @pytest.mark.parametrize("secret", [b"", b"\0" * 32, b"x" * 32, b"tandem"])
-def test_another_secret_s_signature_is_refused(signer, client, secret):
+def test_a_signature_with_another_secret_is_refused(signer, client, secret):
     other = Signer(secret or bytes(1))
 
     assert client.find("user", after=signed(signer, [ID]))
@@ -188,13 +188,13 @@ async def first(directory, after=None):
     return json.loads(page.json)
 
 
-async def test_all_processes_over_a_database_sign_alike(crowded):
+async def test_all_processes_of_a_database_sign_alike(crowded):
     async with Directory(str(crowded)) as one, Directory(str(crowded)) as other:
         assert (await first(other, (await first(one))["next"]))["items"]
 
 
 @pytest.mark.sqlite
-async def test_a_backup_carries_the_secret_and_another_database_has_its_own(crowded, tmp_path):
+async def test_a_backup_contains_the_secret_and_another_database_has_its_own(crowded, tmp_path):
     from schema.migrations.commands import migrate
 
     back_up(str(crowded), tmp_path / "copy.db")
@@ -208,14 +208,14 @@ async def test_a_backup_carries_the_secret_and_another_database_has_its_own(crow
             await first(new, cursor)
 
 
-def test_the_secret_is_random_and_there_is_one(database):
+def test_there_is_one_random_secret(database):
     ((id, secret),) = execute(database, "SELECT id, secret FROM cursor_key")
 
     assert (id, len(secret)) == (1, 32)
     assert len(set(secret)) > 16
 
 
-async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(crowded):
+async def test_without_the_table_lists_are_503_and_recover_without_a_restart(crowded):
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     try:
         async with Directory(str(crowded)) as directory:
@@ -231,7 +231,7 @@ async def test_without_the_table_lists_are_503_and_come_back_without_a_restart(c
         execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
 
 
-def test_without_the_table_both_doors_say_503(client, crowded, http_client):
+def test_without_the_table_both_apis_return_503(client, crowded, http_client):
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     directory = http_client.app.state.directory
     usual, directory.cursor_key = (
@@ -248,7 +248,7 @@ def test_without_the_table_both_doors_say_503(client, crowded, http_client):
         execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
 
 
-async def test_a_row_that_was_deleted_is_made_once_by_whoever_comes_first(crowded):
+async def test_a_deleted_row_is_created_once(crowded):
     async with Directory(str(crowded)) as before:
         cursor = (await first(before))["next"]
     execute(crowded, "DELETE FROM cursor_key")
@@ -275,7 +275,7 @@ async def until_other(directory, than):
 
 
 @pytest.mark.sqlite
-async def test_another_file_in_its_place_brings_its_own_secret(crowded, tmp_path):
+async def test_a_replaced_file_brings_its_own_secret(crowded, tmp_path):
     other = Path(shutil.copy(crowded, tmp_path / "other.db"))
     execute(other, "UPDATE cursor_key SET secret = randomblob(32)")
     with closing(connect(str(other))) as connection:
@@ -295,7 +295,7 @@ async def test_another_file_in_its_place_brings_its_own_secret(crowded, tmp_path
 
 
 @pytest.mark.postgres
-async def test_another_database_behind_the_same_url_brings_its_own_secret(migrated):
+async def test_another_database_under_the_same_url_brings_its_own_secret(migrated):
     postgres.empty(migrated, ["membership", "user", "group"])
     crowd_in(migrated)
     async with Directory(migrated) as directory:
@@ -310,7 +310,7 @@ async def test_another_database_behind_the_same_url_brings_its_own_secret(migrat
         assert await until_other(directory, old) != old
 
 
-def test_neither_door_nor_an_export_shows_the_secret(http_client, database, monkeypatch):
+def test_neither_api_nor_an_export_shows_the_secret(http_client, database, monkeypatch):
     from api.cli.transfer import CSV_SCHEMAS
 
     assert http_client.get("/cursor_keys").status_code == http_client.get("/cursor_key").status_code == 404

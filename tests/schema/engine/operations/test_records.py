@@ -28,14 +28,14 @@ def test_a_new_record_has_an_id_times_and_version_1(client, kind):
     assert (made["version"], made["active"]) == (1, True)
 
 
-def test_what_is_sent_is_shown_as_it_was_sent(client):
+def test_values_are_returned_as_sent(client):
     made = client.create("user", **ADA, active=False)
 
     assert {**made, **ADA, "active": False} == made
     assert client.get("user", made["id"]) == made
 
 
-def test_ids_sort_in_the_order_in_which_records_are_made(client):
+def test_ids_sort_in_order_of_creation(client):
     ids = [client.create("group", name=f"group {number}")["id"] for number in range(20)]
 
     assert ids == sorted(ids)
@@ -43,7 +43,7 @@ def test_ids_sort_in_the_order_in_which_records_are_made(client):
 
 
 @kinds
-def test_a_change_raises_the_version_by_one_and_moves_updated_at_alone(client, kind, monkeypatch):
+def test_a_change_raises_the_version_by_one_and_sets_updated_at(client, kind, monkeypatch):
     made = client.create(kind, **SMALLEST[kind])
     monkeypatch.setattr("schema.engine.operations.records.now", lambda: "2999-01-01T00:00:00.000000Z")
 
@@ -53,7 +53,7 @@ def test_a_change_raises_the_version_by_one_and_moves_updated_at_alone(client, k
     assert client.get(kind, made["id"]) == changed
 
 
-def test_what_changes_nothing_is_no_change(client):
+def test_an_update_with_equal_values_changes_nothing(client):
     made = client.create("user", **ADA)
 
     same = client.update("user", made["id"], **ADA, active=True)
@@ -62,7 +62,7 @@ def test_what_changes_nothing_is_no_change(client):
     assert client.update("user", made["id"]) == made
 
 
-def test_one_field_that_differs_is_a_change(client):
+def test_one_different_field_is_a_change(client):
     made = client.create("user", **ADA)
 
     changed = client.update("user", made["id"], **{**ADA, "email": "ada@example.com"})
@@ -70,7 +70,7 @@ def test_one_field_that_differs_is_a_change(client):
     assert (changed["email"], changed["version"]) == ("ada@example.com", 2)
 
 
-def test_an_empty_field_that_is_filled_or_cleared_is_a_change(client):
+def test_setting_or_clearing_a_nullable_field_is_a_change(client):
     made = client.create("user", first_name="Ada", age=36)
 
     filled = client.update("user", made["id"], last_name="Lovelace")
@@ -80,7 +80,7 @@ def test_an_empty_field_that_is_filled_or_cleared_is_a_change(client):
     assert (cleared["last_name"], cleared["version"]) == (None, 3)
 
 
-def test_a_model_s_own_verbs_change_what_they_say(client):
+def test_a_model_s_actions_change_their_fields(client):
     made = client.create("user", **ADA)
 
     off = client.call("deactivate", "user", made["id"])
@@ -93,7 +93,7 @@ def test_a_model_s_own_verbs_change_what_they_say(client):
 
 
 @kinds
-def test_what_is_deleted_is_gone(client, kind):
+def test_a_deleted_record_is_gone(client, kind):
     made = client.create(kind, **SMALLEST[kind])
 
     client.delete(kind, made["id"])
@@ -116,12 +116,12 @@ def test_what_is_deleted_is_gone(client, kind):
     ],
     ids=["get", "update", "update nothing", "delete", "call", "list below"],
 )
-def test_there_is_nothing_to_be_done_with_what_there_is_not(client, deed, id):
+def test_every_operation_on_an_unknown_record_is_not_found(client, deed, id):
     with pytest.raises(Refused, match="NOT_FOUND"):
         deed(client, id.replace("%", "%25") if client.name == "rest" else id)
 
 
-def test_an_id_is_the_same_in_capitals(client):
+def test_an_id_ignores_case(client):
     made = client.create("user", **ADA)
     capitals = made["id"].upper()
 
@@ -131,7 +131,7 @@ def test_an_id_is_the_same_in_capitals(client):
     client.delete("user", capitals)
 
 
-def test_both_doors_show_the_same_record(rest, graphql):
+def test_both_apis_show_the_same_record(rest, graphql):
     made = rest.create("user", **ADA)
 
     assert graphql.get("user", made["id"]) == made
@@ -145,7 +145,7 @@ def test_both_doors_show_the_same_record(rest, graphql):
      "%_*?", "x" * 100, "👩" * 100],
     ids=ascii,
 )  # fmt: skip
-def test_text_comes_back_as_it_was_sent(client, text):
+def test_text_is_returned_as_sent(client, text):
     made = client.create("user", first_name=text, age=0)
 
     assert client.get("user", made["id"])["first_name"] == text

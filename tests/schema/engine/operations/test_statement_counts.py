@@ -56,7 +56,7 @@ def test_a_read_is_one_statement(client, statements, read):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 6])
-def test_lists_inside_lists_are_still_one_statement(graphql, statements, depth):
+def test_nested_lists_are_still_one_statement(graphql, statements, depth):
     below = "id"
     for level in reversed(range(depth)):
         relation = "groups" if level % 2 == 0 else "members"
@@ -70,7 +70,7 @@ def test_lists_inside_lists_are_still_one_statement(graphql, statements, depth):
     assert words(statements) == ["SELECT"]
 
 
-def test_lists_inside_lists_end_somewhere(graphql):
+def test_nesting_is_limited(graphql):
     below = "id"
     for level in reversed(range(14)):
         below = f"{'groups' if level % 2 == 0 else 'members'}(first: 1) {{ nodes {{ {below} }} }}"
@@ -99,7 +99,7 @@ def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
     assert words(statements) == ["BEGIN", *["SELECT"] * len(RESOURCES), "ROLLBACK"]
 
 
-def test_what_is_not_asked_for_is_not_read(graphql, statements):
+def test_unselected_fields_are_not_read(graphql, statements):
     graphql.create("user", first_name="Ada", age=36, email="ada@example.com")
     statements.clear()
 
@@ -132,7 +132,7 @@ def test_a_write_is_one_transaction(client, statements, deed, inside):
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["update", "call", "delete"])
-def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(client, statements, deed):
+def test_sqlite_counts_the_changed_rows_without_returning_them(client, statements, deed):
     statements.clear()
 
     WRITES[deed][0](client, BOB)
@@ -142,7 +142,7 @@ def test_sqlite_counts_the_rows_that_it_changed_and_does_not_bring_them(client, 
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_joining_and_parting_is_one_transaction(client, statements, deed):
+def test_linking_and_unlinking_is_one_transaction(client, statements, deed):
     statements.clear()
 
     getattr(client, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
@@ -154,7 +154,7 @@ def test_joining_and_parting_is_one_transaction(client, statements, deed):
 
 
 @pytest.mark.sqlite
-def test_a_write_that_is_refused_leaves_its_savepoint_empty(client, statements):
+def test_a_refused_write_leaves_its_savepoint_empty(client, statements):
     client.create("user", first_name="Ada", age=1, email="ada@example.com")
     statements.clear()
 
@@ -164,7 +164,7 @@ def test_a_write_that_is_refused_leaves_its_savepoint_empty(client, statements):
     assert words_of_ours(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
 
 
-def test_a_write_that_may_not_be_is_refused_before_the_database_is_asked(client, statements):
+def test_a_forbidden_write_is_refused_without_a_query(client, statements):
     nobody = client.by(person("nobody"))
     statements.clear()
 

@@ -38,7 +38,7 @@ def new(client, kind, **fields):
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_is_taken_cannot_be_taken_again(client, kind, field, first, second):
+def test_a_unique_value_cannot_be_used_twice(client, kind, field, first, second):
     new(client, kind, **{field: first})
 
     with pytest.raises(Refused, match="CONFLICT") as refused:
@@ -49,7 +49,7 @@ def test_what_is_taken_cannot_be_taken_again(client, kind, field, first, second)
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_is_taken_cannot_be_moved_to(client, kind, field, first, second):
+def test_a_unique_value_cannot_be_updated_to(client, kind, field, first, second):
     new(client, kind, **{field: first})
     other = new(client, kind)
 
@@ -61,20 +61,20 @@ def test_what_is_taken_cannot_be_moved_to(client, kind, field, first, second):
 
 
 @pytest.mark.parametrize("kind, field, first, second", FREE)
-def test_what_only_looks_alike_is_free(client, kind, field, first, second):
+def test_a_value_that_only_looks_alike_is_free(client, kind, field, first, second):
     new(client, kind, **{field: first})
 
     assert new(client, kind, **{field: second})[field] == second
 
 
-def test_the_case_of_one_s_own_email_can_be_changed(client):
+def test_the_case_of_an_own_email_can_be_changed(client):
     made = new(client, "user", email="ada@example.com")
 
     assert client.update("user", made["id"], email="Ada@Example.com")["email"] == "Ada@Example.com"
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
-def test_what_its_owner_gave_up_is_free(client, kind, field, first, second):
+def test_a_value_given_up_is_free(client, kind, field, first, second):
     changed = new(client, kind, **{field: first})
     client.update(kind, changed["id"], **{field: "Another name" if field == "name" else None})
     deleted = new(client, kind, **{field: second})
@@ -83,7 +83,7 @@ def test_what_its_owner_gave_up_is_free(client, kind, field, first, second):
     assert new(client, kind, **{field: first})[field] == first
 
 
-def test_of_two_that_want_one_email_at_the_same_time_one_has_it(http_client):
+def test_one_of_two_concurrent_creations_gets_an_email(http_client):
     async def both():
         directory, moves = http_client.app.state.directory, []
         for name in ("Ada", "Grace"):
