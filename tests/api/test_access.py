@@ -1,6 +1,8 @@
-"""Who may see and do what: the table of rights, held against both doors, for everybody who may come to them."""
+"""The access table, checked against both APIs for every kind of actor."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 
@@ -31,25 +33,25 @@ def those(fits):
 
 @pytest.fixture
 def client(client, actor):
-    """Either door, used by one of the actors."""
+    """Each API, used by one of the actors."""
     return client.by(actor)
 
 
-def outcome(deed):
-    """What a deed gives, or the code that it is refused with."""
+def outcome(operation):
+    """The result of an operation, or the error code."""
     try:
-        return deed()
+        return operation()
     except Refused as refused:
         return refused.code
 
 
 def test_private_fields_are_null_in_records(client, actor):
     for user in PEOPLE:
-        found = outcome(lambda user=user: client.get("user", user["id"]))
-        assert found == expected(actor, lambda user=user: shown(actor, user), "NOT_FOUND")
+        result = outcome(lambda user=user: client.get("user", user["id"]))
+        assert result == expected(actor, lambda user=user: shown(actor, user), "NOT_FOUND")
     for group in GROUPS:
-        found = outcome(lambda group=group: client.get("group", group["id"]))
-        assert found == expected(actor, lambda group=group: group, "NOT_FOUND")
+        result = outcome(lambda group=group: client.get("group", group["id"]))
+        assert result == expected(actor, lambda group=group: group, "NOT_FOUND")
 
 
 def expected(actor, seen, unseen):
@@ -77,9 +79,9 @@ def test_related_lists_hold_the_same_records(client, actor):
             actor, lambda group=group: [shown(actor, user) for user in MEMBERS[group["id"]]], "NOT_FOUND"
         )
 
-        found = outcome(lambda group=group: client.find("group", ("members", group["id"])).items)
+        result = outcome(lambda group=group: client.find("group", ("members", group["id"])).items)
 
-        assert (found if isinstance(found, str) else [without_link(item) for item in found]) == members
+        assert (result if isinstance(result, str) else [without_link(item) for item in result]) == members
 
 
 def without_link(item):
@@ -95,14 +97,14 @@ def test_people_see_their_own_private_fields(client, actor):
 @those(access_table.sees_records)
 def test_private_fields_cannot_be_filtered_or_sorted_by(client, actor):
     lists = {"all": ("user", None), "below": ("group", ("members", ENGINE["id"]))}
-    for field, place, asked in every_question():
-        refused = refusal(lambda place=place, asked=asked: client.find(*lists[place], **asked))
+    for field, place, parameters in every_question():
+        refused = refusal(lambda place=place, parameters=parameters: client.find(*lists[place], **parameters))
 
         if field in PRIVATE and not access_table.is_staff(actor):
-            assert (refused.code, refused.names) == ("FORBIDDEN", {field}), asked
+            assert (refused.code, refused.names) == ("FORBIDDEN", {field}), parameters
             assert field in refused.detail
         else:
-            assert refused is None, asked
+            assert refused is None, parameters
 
 
 def every_question():
@@ -118,23 +120,23 @@ def every_question():
             yield field.name, "all", {f"{field.name}__{operator}" if operator != "eq" else field.name: value}
 
 
-def refusal(deed):
+def refusal(operation):
     try:
-        deed()
+        operation()
     except Refused as refused:
         return refused
     return None
 
 
 def test_staff_create_and_delete_users(client, actor):
-    made = outcome(lambda: client.create("user", first_name="New", age=1, email="new@example.com"))
+    created = outcome(lambda: client.create("user", first_name="New", age=1, email="new@example.com"))
     gone = outcome(lambda: client.delete("user", EVE["id"]))
 
     if actor and access_table.is_staff(actor):
-        assert made["email"] == "new@example.com"
+        assert created["email"] == "new@example.com"
         assert gone is None
     else:
-        assert made == ("FORBIDDEN" if actor else "UNAUTHENTICATED")
+        assert created == ("FORBIDDEN" if actor else "UNAUTHENTICATED")
         assert gone == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
 
 
@@ -153,13 +155,13 @@ def test_staff_change_users_and_people_some_of_their_own_fields(client, actor):
                 change = {**change, "email": f"{number}{change['email']}"}
             refused = refusal(lambda id=whose["id"], change=change: client.update("user", id, **change))
 
-            found = admin.get("user", whose["id"])
+            result = admin.get("user", whose["id"])
             if actor and access_table.may_change(actor, whose, set(change)):
                 assert refused is None, change
-                now = {**now, **change, "version": found["version"], "updated_at": found["updated_at"]}
+                now = {**now, **change, "version": result["version"], "updated_at": result["updated_at"]}
             else:
                 assert refused.code == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND"), change
-            assert found == now, change
+            assert result == now, change
 
 
 @those(lambda actor: actor.id == ADA["id"])
@@ -173,43 +175,44 @@ def test_an_error_names_the_forbidden_fields(client, actor):
 def test_staff_activate_and_deactivate_people(client, actor):
     for user in PEOPLE:
         for action in ("deactivate", "activate"):
-            done = outcome(lambda user=user, action=action: client.call(action, "user", user["id"]))
+            outcomes = outcome(lambda user=user, action=action: client.call(action, "user", user["id"]))
 
             if actor and access_table.is_staff(actor):
-                assert done["active"] == (action == "activate")
+                assert outcomes["active"] == (action == "activate")
             else:
-                assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+                assert outcomes == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
 
 
 def test_staff_create_change_and_delete_groups(client, actor):
-    deeds = {
+    operations = {
         "create": lambda: client.create("group", name="New"),
         "update": lambda: client.update("group", ENGINE["id"], name="Newer"),
         "update nothing": lambda: client.update("group", ENGINE["id"]),
         "delete": lambda: client.delete("group", ENGINE["id"]),
     }
 
-    done = {name: outcome(deed) for name, deed in deeds.items()}
+    outcomes = {name: outcome(operation) for name, operation in operations.items()}
 
     if actor and access_table.is_staff(actor):
-        assert not [name for name, result in done.items() if isinstance(result, str)]
+        assert not [name for name, result in outcomes.items() if isinstance(result, str)]
     else:
         unseen = expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
-        assert done == {**dict.fromkeys(deeds, unseen), "create": "FORBIDDEN" if actor else "UNAUTHENTICATED"}
+        assert outcomes == {**dict.fromkeys(operations, unseen), "create": "FORBIDDEN" if actor else "UNAUTHENTICATED"}
 
 
-@pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_staff_and_owners_manage_members(client, actor, deed):
+@pytest.mark.parametrize("operation", ["link", "unlink"])
+def test_staff_and_owners_manage_members(client, actor, operation):
     admin = client.by(ACTORS["admin"])
     for group in GROUPS:
         for user in (BOB, EVE):
-            for fields in [{}, {"role": "owner"}, {"role": "member"}] if deed == "link" else [{}]:
-                done = outcome(lambda: getattr(client, deed)("group", group["id"], "members", user["id"], **fields))  # noqa: B023
+            for fields in [{}, {"role": "owner"}, {"role": "member"}] if operation == "link" else [{}]:
+                call = partial(getattr(client, operation), "group", group["id"], "members", user["id"], **fields)
+                result = outcome(call)
 
                 if actor and access_table.may_manage(actor, group):
-                    assert done is None
+                    assert result is None
                 else:
-                    assert done == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
+                    assert result == expected(actor, lambda: "FORBIDDEN", "NOT_FOUND")
                     assert roles_of(admin, group) == {it["id"]: it["role"] for it in membership(group)}
 
 
@@ -239,11 +242,11 @@ def test_a_mutation_returns_no_more_than_a_query(graphql, actor):
         group {{ members {{ nodes {{
             id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
 
-    found = client.ask(query)["addGroupMember"]
+    result = client.ask(query)["addGroupMember"]
 
     eve = shown(actor, EVE)
-    assert found["user"] == {"email": eve["email"], "age": eve["age"]}
-    for member in found["group"]["members"]["nodes"]:
+    assert result["user"] == {"email": eve["email"], "age": eve["age"]}
+    for member in result["group"]["members"]["nodes"]:
         assert member["email"] == email(actor, member)
         for group in member["groups"]["nodes"]:
             assert [it["email"] for it in group["members"]["nodes"]] == [
@@ -265,23 +268,23 @@ def test_private_fields_are_null_on_every_path(graphql, actor):
             groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{ {fields} }} }} }} }} }} }} }} }} }}"""
     ids = [record["id"] for record in (*PEOPLE, *GROUPS)]
 
-    found = graphql.by(actor).ask(query, ids=ids)
+    result = graphql.by(actor).ask(query, ids=ids)
 
-    seen = list(users_in(found))
+    seen = list(users_in(result))
     assert len(seen) > 10
     for user in seen:
         original = next(it for it in PEOPLE if it["id"] == user["id"])
         assert {name: user[camel(name)] for name in PRIVATE} == {name: shown(actor, original)[name] for name in PRIVATE}
 
 
-def users_in(found):
+def users_in(result):
     """All users in an answer, wherever they stand."""
-    if isinstance(found, dict):
-        if "email" in found:
-            yield found
-        found = list(found.values())
-    if isinstance(found, list):
-        for part in found:
+    if isinstance(result, dict):
+        if "email" in result:
+            yield result
+        result = list(result.values())
+    if isinstance(result, list):
+        for part in result:
             yield from users_in(part)
 
 
@@ -295,7 +298,7 @@ def test_hidden_fields_are_null_in_graphql_without_an_error(graphql, actor):
 
 
 def test_the_access_table_covers_all_models():
-    """A new private field or verb has to be entered above."""
+    """Enter a new private field or action above."""
     assert {name for names in resource_of(USER.model).rules.private for name in names} == PRIVATE
     assert set(USER.actions) == {"activate", "deactivate"}
     assert CHOIR in GROUPS

@@ -1,4 +1,4 @@
-"""Whatever is to be had at one door is to be had at the other: fields, filters, sorts, verbs."""
+"""Both APIs offer the same fields, filters, sorts and operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fixtures.clients import RESOURCES, Row, camel, pascal, snake
 
 KINDS = {"ID": "uuid", "Int": "integer", "Boolean": "boolean", "DateTime": "date-time", "String": "string"}
 GETS = {"getMe": "me"}
-# What only one door has a word for, and why.
+# What only one API has, and why.
 ONLY_AT_REST = {
     "putGroupMember": "adds, and changes the role: addGroupMember and setGroupMemberRole",
     "getGroupMember": "one item of Group.members, which a filter by id gives",
@@ -76,28 +76,28 @@ def test_records_have_the_same_fields(document, schema, resource):
     assert at_rest == in_graphql
 
 
-@pytest.mark.parametrize("deed", ["create", "update"])
-def test_inputs_have_the_same_fields(document, schema, resource, deed):
-    face = document["components"]["schemas"][f"{resource.name}{deed.capitalize()}"]
-    at_rest = {name: kind_at_rest(it)[0] for name, it in face["properties"].items()}
-    taken = schema.type_map[f"{deed.capitalize()}{resource.name}Input"].fields
+@pytest.mark.parametrize("operation", ["create", "update"])
+def test_inputs_have_the_same_fields(document, schema, resource, operation):
+    json_schema = document["components"]["schemas"][f"{resource.name}{operation.capitalize()}"]
+    at_rest = {name: kind_at_rest(it)[0] for name, it in json_schema["properties"].items()}
+    taken = schema.type_map[f"{operation.capitalize()}{resource.name}Input"].fields
     in_graphql = {snake(name): kind_in_graphql(it.type)[0] for name, it in taken.items()}
     needed = {snake(name) for name, it in taken.items() if isinstance(it.type, GraphQLNonNull)}
 
     # What REST has in the path and in headers.
-    besides = {"id": "uuid", "if_version": "integer"} if deed == "update" else {"idempotency_key": "string"}
+    besides = {"id": "uuid", "if_version": "integer"} if operation == "update" else {"idempotency_key": "string"}
     assert in_graphql == at_rest | besides
-    assert needed == set(face.get("required", [])) | ({"id"} if deed == "update" else set())
+    assert needed == set(json_schema.get("required", [])) | ({"id"} if operation == "update" else set())
 
 
 def filters_at_rest(operation):
     """Each filter and its operators, as the parameters of a list have them."""
-    found: Row = {}
+    names: Row = {}
     for parameter in operation["parameters"]:
         name, _, operator = parameter["name"].partition("__")
         if parameter["in"] == "query" and name not in ("limit", "after", "before", "sort", "count", "q"):
-            found.setdefault(name, {})[operator or "eq"] = _filter_kind(parameter["schema"])
-    return found
+            names.setdefault(name, {})[operator or "eq"] = _filter_kind(parameter["schema"])
+    return names
 
 
 def _filter_kind(schema):
@@ -107,14 +107,14 @@ def _filter_kind(schema):
 
 def filters_in_graphql(field):
     """The same, as the argument `filter` has them."""
-    found: Row = {}
+    names: Row = {}
     for name, member in get_named_type(field.args["filter"].type).fields.items():
         if name not in ("and", "or", "not"):
             operators = get_named_type(member.type).fields
-            found[snake(name)] = {
+            names[snake(name)] = {
                 key: (kind_in_graphql(it.type)[0], _is_list(it.type)) for key, it in operators.items()
             }
-    return found
+    return names
 
 
 def _is_list(kind):
@@ -122,7 +122,7 @@ def _is_list(kind):
 
 
 def lists(schema, operations):
-    """Every list: its operation at one door, its field at the other, and what it is a list of."""
+    """Every list: its REST operation, its GraphQL field, and its resource."""
     for resource in RESOURCES.values():
         yield (
             operations[f"list{resource.plural_pascal_name}"][1],
@@ -165,8 +165,8 @@ def test_every_sort_works_in_both_apis(rest, graphql, operations, below):
     for name, (kind, above) in lists.items():
         (offered,) = (it["schema"]["enum"] for it in operations[name][1]["parameters"] if it["name"] == "sort")
         for sort in offered:
-            found = [client.find(kind, above, sort=sort).items for client in (rest, graphql)]
-            assert found[0] == found[1] != []
+            names = [client.find(kind, above, sort=sort).items for client in (rest, graphql)]
+            assert names[0] == names[1] != []
 
 
 def test_list_items_have_the_same_fields(document, schema, resource):
@@ -202,7 +202,7 @@ def _writes(name):
 
 
 def query_for(name, schema):
-    """The root field that answers what an operation answers; None if it is a field of a record."""
+    """The root field that corresponds to an operation; None if it is a field of a record."""
     for resource in RESOURCES.values():
         if name in (f"get{resource.name}", f"list{resource.plural_pascal_name}"):
             return camel(resource.singular if name.startswith("get") else resource.plural)
@@ -217,11 +217,11 @@ def test_a_link_has_the_same_inputs_in_both_apis(document, schema):
     for resource in RESOURCES.values():
         for relation in resource.relations.values():
             if relation.link and relation.owning:
-                face = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
+                json_schema = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
                 taken = schema.type_map[f"Add{resource.name}{relation.singular_pascal_name}Input"].fields
 
-                assert {snake(name) for name in taken} - {relation.near, relation.far} == set(face)
-                for name in face:
+                assert {snake(name) for name in taken} - {relation.near, relation.far} == set(json_schema)
+                for name in json_schema:
                     assert (
                         f"set{resource.name}{relation.singular_pascal_name}{pascal(camel(name))}"
                         in schema.mutation_type.fields

@@ -1,4 +1,4 @@
-"""The smallest request works on a fresh start, and what one door has made the other shows in the next call."""
+"""The smallest request works on a fresh start, and what one API creates the other shows in the next call."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def fresh(settings):
 
 
 def test_a_user_created_in_rest_is_visible_in_graphql_at_once(fresh):
-    made = fresh.post("/users", json=SMALLEST)
+    created = fresh.post("/users", json=SMALLEST)
     shown = fresh.post("/graphql", json={"query": "{ users { nodes { id firstName age version } } }"})
 
-    assert made.status_code == 201
-    assert made.headers["location"] == f"/users/{made.json()['id']}"
+    assert created.status_code == 201
+    assert created.headers["location"] == f"/users/{created.json()['id']}"
     assert shown.json() == {
-        "data": {"users": {"nodes": [{"id": made.json()["id"], "firstName": "Ada", "age": 36, "version": 1}]}}
+        "data": {"users": {"nodes": [{"id": created.json()["id"], "firstName": "Ada", "age": 36, "version": 1}]}}
     }
 
 
 def test_a_user_created_in_graphql_is_visible_in_rest_at_once(fresh):
     query = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
 
-    made = fresh.post("/graphql", json={"query": query}).json()["data"]["createUser"]["user"]
-    shown = fresh.get(f"/users/{made['id']}")
+    created = fresh.post("/graphql", json={"query": query}).json()["data"]["createUser"]["user"]
+    shown = fresh.get(f"/users/{created['id']}")
 
     assert shown.status_code == 200
     assert {**shown.json(), **SMALLEST, "version": 1} == shown.json()

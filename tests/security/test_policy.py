@@ -1,4 +1,4 @@
-"""Nobody sees or does what the table of rights does not give them: on any path, at either door, with real credentials.
+"""Actors see and do exactly what the access table allows: on any path, in both APIs, with real credentials.
 
 Paths, fields and operations come from the two schemas, so a new one without a place in the table fails here. Thousands
 of requests are made up by chance, always the same, and each answer is held against the table.
@@ -49,7 +49,7 @@ EACH = 60
 
 
 def cast(database):
-    """Everybody who comes to the doors, each with a credential of their own."""
+    """All actors, each with a credential of its own."""
     whose = [f"0000000{number}-1222-7222-8222-222222222222" for number in range(4)]
     people = [Who(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(whose)]
     with_roles = [
@@ -76,20 +76,20 @@ def roles(role):
 
 
 @pytest.fixture(scope="module")
-def house(template, tmp_path_factory):
+def database_file(template, tmp_path_factory):
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("policy") / "tandem.db"))
     furnish(path, random.Random(4))
     return path
 
 
 @pytest.fixture(scope="module")
-def everybody(house):
-    return cast(house)
+def everybody(database_file):
+    return cast(database_file)
 
 
 @pytest.fixture(scope="module")
-def http_client(house):
-    with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
+def http_client(database_file):
+    with TestClient(create_app(production(database_file)), base_url=BASE, client=HERE) as opened:
         yield opened
 
 
@@ -197,21 +197,21 @@ class Author:
     def record(self, kind, depth):
         """Some fields of a record, and some of what is below it."""
         fields = self.schema.type_map[kind].fields
-        found = [Pick("id", "id"), Pick("__typename", "__typename")]
+        result = [Pick("id", "id"), Pick("__typename", "__typename")]
         for name, it in self.chance.sample(list(fields.items()), self.chance.randrange(1, len(fields))):
             inner = get_named_type(it.type)
             if isinstance(inner, GraphQLScalarType | GraphQLEnumType):
-                found.append(self.pick(name))
+                result.append(self.pick(name))
             elif depth < 2:
                 pick = self.pick(name)
                 pick.arguments, pick.below = "(first: 12)", self.page(inner, depth + 1)
-                found.append(pick)
-        return once(found)
+                result.append(pick)
+        return once(result)
 
     def page(self, kind, depth):
         """Some of a connection."""
         target = get_named_type(kind.fields["nodes"].type).name
-        found = []
+        result = []
         for name in self.chance.sample(["nodes", "edges", "totalCount"], self.chance.randrange(1, 4)):
             pick = self.pick(name)
             if name == "nodes":
@@ -220,8 +220,8 @@ class Author:
                 edge = get_named_type(kind.fields["edges"].type)
                 own = [Pick(it, it) for it in edge.fields if it in ("role",)]
                 pick.below = [Pick("node", "node", below=self.record(target, depth)), *own]
-            found.append(pick)
-        return once(found)
+            result.append(pick)
+        return once(result)
 
     def wish(self, kind):
         """A filter or an order of a list, and how it is written."""
@@ -267,37 +267,37 @@ class Judge:
     def __init__(self, who: Who, world: World) -> None:
         self.who, self.world = who, world
 
-    def root(self, pick: Pick, found: Any, errors: list[Row]) -> None:
+    def root(self, pick: Pick, result: Any, errors: list[Row]) -> None:
         if pick.name in ("node", "nodes"):
-            self.nodes(pick, found)
+            self.nodes(pick, result)
         elif pick.name == "me":
-            self.one(pick, "User", self.who.person, found)
+            self.one(pick, "User", self.who.person, result)
         elif pick.name in RESOURCES.values():
             kind = next(kind for kind, plural in RESOURCES.items() if plural == pick.name)
-            self.listed(pick, kind, found, errors)
+            self.listed(pick, kind, result, errors)
         else:
-            self.one(pick, pick.name.capitalize(), pick.meant, found)
+            self.one(pick, pick.name.capitalize(), pick.meant, result)
 
-    def nodes(self, pick: Pick, found: Any) -> None:
+    def nodes(self, pick: Pick, result: Any) -> None:
         ids = pick.meant if pick.name == "nodes" else [pick.meant]
-        for id, one in zip(ids, found if pick.name == "nodes" else [found], strict=True):
+        for id, one in zip(ids, result if pick.name == "nodes" else [result], strict=True):
             kind = next((kind for kind in KINDS if id in self.world.records[kind]), None)
             if kind and self.who.sees(kind) and self.who.within(kind, "read"):
                 assert one == {"__typename": kind, "id": id}
             else:
                 assert one is None
 
-    def one(self, pick: Pick, kind: str, id: str | None, found: Any) -> None:
+    def one(self, pick: Pick, kind: str, id: str | None, result: Any) -> None:
         if id in self.world.records[kind] and self.who.sees(kind):
-            self.record(pick.below, kind, self.world.records[kind][id], found)
+            self.record(pick.below, kind, self.world.records[kind][id], result)
         else:
-            assert found is None
+            assert result is None
 
-    def listed(self, pick: Pick, kind: str, found: Any, errors: list[Row]) -> None:
+    def listed(self, pick: Pick, kind: str, result: Any, errors: list[Row]) -> None:
         word, name, value, _ = pick.meant
         private = name is not None and FIELDS[kind][name]
         if not self.who.sees(kind) or (private and not self.who.staff):
-            assert found is None
+            assert result is None
             assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
             return
         rows = sorted(self.world.records[kind].values(), key=lambda row: str(row["id"]))
@@ -305,11 +305,11 @@ class Judge:
             rows.sort(key=lambda row: key_of(row, [name]), reverse=value)
         elif word != "all":
             rows = [row for row in rows if row[name] == value]
-        self.page(pick, kind, [(row, None) for row in rows], found)
+        self.page(pick, kind, [(row, None) for row in rows], result)
 
-    def page(self, pick: Pick, kind: str, rows: list[tuple[Row, str | None]], found: Row) -> None:
+    def page(self, pick: Pick, kind: str, rows: list[tuple[Row, str | None]], result: Row) -> None:
         for below in pick.below:
-            got = found[below.key]
+            got = result[below.key]
             if below.name == "totalCount":
                 assert got == len(rows)
             else:
@@ -320,17 +320,17 @@ class Judge:
                     else:
                         self.edge(below, kind, row, role, item)
 
-    def edge(self, pick: Pick, kind: str, row: Row, role: str | None, found: Row) -> None:
+    def edge(self, pick: Pick, kind: str, row: Row, role: str | None, result: Row) -> None:
         for below in pick.below:
             if below.name == "node":
-                self.record(below.below, kind, row, found["node"])
+                self.record(below.below, kind, row, result["node"])
             else:
-                assert found[below.key] == (role or "").upper()
+                assert result[below.key] == (role or "").upper()
 
-    def record(self, picks: list[Pick], kind: str, row: Row, found: Row) -> None:
+    def record(self, picks: list[Pick], kind: str, row: Row, result: Row) -> None:
         view = self.who.view(kind, row)
         for pick in picks:
-            got = found[pick.key]
+            got = result[pick.key]
             if pick.name == "__typename":
                 assert got == kind
             elif pick.below:
@@ -342,8 +342,8 @@ class Judge:
 
 
 @pytest.mark.parametrize("turn", range(20))
-def test_random_queries_return_what_the_table_allows(http_client, schema, house, everybody, turn):
-    world, chance = World.read(house), random.Random(turn)
+def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, everybody, turn):
+    world, chance = World.read(database_file), random.Random(turn)
     author, known = Author(schema, world, chance), [who for who in everybody if who.known]
     for _ in range(EACH):
         who, picks = chance.choice(known), author.query()
@@ -372,12 +372,12 @@ def kinds_in(picks):
         yield from kinds_in(pick.below)
 
 
-# REST: every reading operation, for everybody.
+# REST: every read operation, for every actor.
 
 
 @pytest.mark.parametrize("turn", range(10))
-def test_rest_returns_what_the_table_allows(http_client, house, everybody, turn):
-    world, chance = World.read(house), random.Random(turn)
+def test_rest_returns_what_the_table_allows(http_client, database_file, everybody, turn):
+    world, chance = World.read(database_file), random.Random(turn)
     for _ in range(EACH):
         who, kind = chance.choice(everybody), chance.choice(KINDS)
         id = chance.choice([*world.records[kind], UNKNOWN, "x"])
@@ -393,8 +393,8 @@ def test_rest_returns_what_the_table_allows(http_client, house, everybody, turn)
         expected = reading(who, world, kind, id, path, below)
         assert answer.status_code == (expected if isinstance(expected, int) else 200), (who.name, path)
         if not isinstance(expected, int):
-            told = answer.json()
-            assert told.get("items", told) == expected, (who.name, path)
+            body_json = answer.json()
+            assert body_json.get("items", body_json) == expected, (who.name, path)
             check_etag(answer, expected)
 
 
@@ -446,18 +446,18 @@ def refusal(who, kind):
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
-def test_hidden_fields_cannot_be_filtered_by(http_client, house, everybody, document, operator):
+def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, everybody, document, operator):
     """Not even whether it would have found anybody: the refusal is the same for a guess that is right."""
     parameters = {it["name"] for it in document["paths"]["/users"]["get"]["parameters"]}
     for who in everybody:
         for name, private in FIELDS["User"].items():
             for value in ("person0@example.com", "nobody@example.com", "36"):
-                asked = {f"{name}{operator}": "true" if operator == "__isnull" else value}
+                query = {f"{name}{operator}": "true" if operator == "__isnull" else value}
                 if operator.startswith("sort"):
-                    asked = {"sort": f"{operator[4:]}{name}"}
-                if next(iter(asked)) not in parameters or not private:
+                    query = {"sort": f"{operator[4:]}{name}"}
+                if next(iter(query)) not in parameters or not private:
                     continue
-                answer = http_client.get("/users", params=asked, headers=who.headers)
+                answer = http_client.get("/users", params=query, headers=who.headers)
 
                 if not who.known:
                     assert answer.status_code == 401
@@ -466,7 +466,7 @@ def test_hidden_fields_cannot_be_filtered_by(http_client, house, everybody, docu
                     assert "items" not in answer.json()
 
 
-# Writes: every operation, for everybody, at both doors.
+# Writes: every operation, for every actor, in both APIs.
 
 BODIES: dict[str, list[Row]] = {
     "create User": [{"first_name": "New", "age": 1}, {"first_name": "New", "age": 1, "email": "PERSON0@example.com"}],
@@ -486,7 +486,7 @@ BODIES: dict[str, list[Row]] = {
 
 @pytest.fixture
 def fresh(template, tmp_path):
-    """A world to be changed, its visitors, and the service over it."""
+    """A database to change, its actors, and the service."""
     path = Path(shutil.copy(template, tmp_path / "tandem.db"))
     furnish(path, random.Random(4))
     everybody = cast(path)
@@ -499,21 +499,21 @@ def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
     path, everybody, http_client = fresh
     chance, done = random.Random(client), {"allowed": 0, "refused": 0}
     for who in everybody:
-        for deed in WRITES:
-            for body in BODIES.get(deed, [{}]):
+        for operation in WRITES:
+            for body in BODIES.get(operation, [{}]):
                 world = World.read(path)
-                kind = deed.split()[1]
+                kind = operation.split()[1]
                 kind = "Group" if kind in ("member", "role") else kind
-                own = who.person if deed == "update User" and chance.random() < 0.5 else None
+                own = who.person if operation == "update User" and chance.random() < 0.5 else None
                 id = own or chance.choice([*spared(world, kind), UNKNOWN])
                 far = chance.choice([*world.records["User"], UNKNOWN])
-                if (client, deed) == ("rest", "set role"):
+                if (client, operation) == ("rest", "set role"):
                     continue
 
-                status = write(http_client, who, client, deed, id, far, body)
+                status = write(http_client, who, client, operation, id, far, body)
 
-                expected = outcome(who, world, deed, kind, id, far, body)
-                assert status in expected, (who.name, deed, body, id == who.person)
+                expected = outcome(who, world, operation, kind, id, far, body)
+                assert status in expected, (who.name, operation, body, id == who.person)
                 if status != "done":
                     assert World.read(path) == world
                 done["allowed" if status == "done" else "refused"] += 1
@@ -521,50 +521,50 @@ def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
 
 
 def spared(world, kind):
-    """Those that may be deleted without spoiling the visitors of these tests."""
+    """The records that can be deleted without removing the actors of these tests."""
     ids = sorted(world.records[kind])
     return ids[4:] if kind == "User" else ids if kind == "Group" else ids[-1:] if len(ids) > 7 else []
 
 
-def outcome(who, world, deed, kind, id, far, body):
+def outcome(who, world, operation, kind, id, far, body):
     """Which answers are right."""
     if not who.known:
         return {"UNAUTHENTICATED"}
-    if not who.within(kind, "write") or (deed.split()[1] in ("member", "role") and not who.within("User", "read")):
+    if not who.within(kind, "write") or (operation.split()[1] in ("member", "role") and not who.within("User", "read")):
         return {"FORBIDDEN"}
-    if deed.startswith("create"):
-        return {"done", "CONFLICT"} if who.may(deed, world, "", body) and who.sees(kind) else {"FORBIDDEN"}
+    if operation.startswith("create"):
+        return {"done", "CONFLICT"} if who.may(operation, world, "", body) and who.sees(kind) else {"FORBIDDEN"}
     if not who.sees(kind) or id not in world.records[kind]:
         return {"NOT_FOUND"}
-    if not who.may(deed, world, id, body):
+    if not who.may(operation, world, id, body):
         return {"FORBIDDEN"}
-    if deed.split()[1] in ("member", "role"):
-        if far not in world.records["User"] or (deed == "set role" and (id, far) not in world.members):
+    if operation.split()[1] in ("member", "role"):
+        if far not in world.records["User"] or (operation == "set role" and (id, far) not in world.members):
             return {"NOT_FOUND"}
         return {"done"}
     return {"done", "CONFLICT"} if who.staff else {"done"}
 
 
-def write(http_client, who, client, deed, id, far, body):
+def write(http_client, who, client, operation, id, far, body):
     """The code that it is refused with, or that it is done."""
     if client == "rest":
-        answer = rest(http_client, who, deed, id, far, body)
+        answer = rest(http_client, who, operation, id, far, body)
         return "done" if answer.status_code < 400 else answer.json()["code"]
-    name = WRITES[deed][1]
-    given = {camel(key): value.upper() if key == "role" else value for key, value in body.items()}
-    if deed.split()[1] in ("member", "role"):
-        given |= {"groupId": id, "userId": far}
-    elif not deed.startswith("create"):
-        given |= {"id": id}
+    name = WRITES[operation][1]
+    input = {camel(key): value.upper() if key == "role" else value for key, value in body.items()}
+    if operation.split()[1] in ("member", "role"):
+        input |= {"groupId": id, "userId": far}
+    elif not operation.startswith("create"):
+        input |= {"id": id}
     type_name = f"{name[0].upper()}{name[1:]}Input"
     query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename }} }}"
-    sent = {"query": query, "variables": {"input": given}}
+    sent = {"query": query, "variables": {"input": input}}
     answer = http_client.post("/graphql", json=sent, headers=who.headers).json()
     return answer["errors"][0]["extensions"]["code"] if "errors" in answer else "done"
 
 
-def rest(http_client, who, deed, id, far, body):
-    action, kind = deed.split()
+def rest(http_client, who, operation, id, far, body):
+    action, kind = operation.split()
     if kind == "member":
         send = http_client.put if action == "add" else http_client.delete
         more = {"json": body} if action == "add" and body else {}
@@ -582,7 +582,7 @@ def rest(http_client, who, deed, id, far, body):
 
 
 def test_a_conflict_reveals_nothing_hidden(http_client, everybody):
-    """Who may not set an e-mail address is told so, whether it is somebody's or nobody's."""
+    """An actor who may not set an e-mail address is refused, whether it is taken or free."""
     for who in everybody:
         if who.person and not who.staff:
             answers = [

@@ -200,13 +200,13 @@ def test_the_generated_migration_is_complete(project):
 
 
 def test_teams_are_in_rest(http_client, ada):
-    made = http_client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
-    path = made.headers["location"]
+    created = http_client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
+    path = created.headers["location"]
 
-    assert made.status_code == 201
-    assert http_client.get(path).json() == made.json() == http_client.get("/teams?name=Builders").json()["items"][0]
+    assert created.status_code == 201
+    assert http_client.get(path).json() == created.json() == http_client.get("/teams?name=Builders").json()["items"][0]
     assert http_client.get(f"{path}/lead").json() == ada
-    assert http_client.get(f"/users/{ada['id']}/leads").json()["items"] == [made.json()]
+    assert http_client.get(f"/users/{ada['id']}/leads").json()["items"] == [created.json()]
     assert http_client.patch(path, json={"name": "Menders"}).json()["version"] == 2
     assert http_client.delete(path, headers={"if-match": '"1"'}).status_code == 412
     assert http_client.delete(path).status_code == 204
@@ -214,7 +214,7 @@ def test_teams_are_in_rest(http_client, ada):
 
 
 def test_teams_are_in_graphql(http_client, ada):
-    made = ask(
+    created = ask(
         http_client,
         """mutation($input: CreateTeamInput!) { createTeam(input: $input) { team {
            id name lead { firstName leads { nodes { name } } } } } }""",
@@ -227,11 +227,11 @@ def test_teams_are_in_graphql(http_client, ada):
            teams(filter: {name: {startswith: "sing"}, leadId: {eq: $user}}, sort: [{field: NAME}]) {
                totalCount nodes { lead { age } } }
            user(id: $user) { leads(first: 1) { totalCount nodes { name } pageInfo { hasNextPage } } } }""",
-        id=made["id"],
+        id=created["id"],
         user=ada["id"],
     )
 
-    assert made["lead"] == {"firstName": "Ada", "leads": {"nodes": [{"name": "Singers"}]}}
+    assert created["lead"] == {"firstName": "Ada", "leads": {"nodes": [{"name": "Singers"}]}}
     assert found == {
         "team": {"name": "Singers"},
         "node": {"__typename": "Team", "lead": {"id": ada["id"]}},
@@ -241,11 +241,11 @@ def test_teams_are_in_graphql(http_client, ada):
     changed = ask(
         http_client,
         'mutation($id: ID!) { updateTeam(input: {id: $id, name: "Players"}) { team { version } } }',
-        id=made["id"],
+        id=created["id"],
     )
-    gone = ask(http_client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=made["id"])
+    gone = ask(http_client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=created["id"])
     assert changed["updateTeam"]["team"]["version"] == 2
-    assert gone["deleteTeam"]["deletedId"] == made["id"]
+    assert gone["deleteTeam"]["deletedId"] == created["id"]
 
 
 def test_a_lead_must_exist_and_cannot_be_deleted(http_client, ada):
@@ -317,20 +317,20 @@ def test_awkward_field_names_work(http_client):
     """Words of SQL, and words that the engine's own statements use."""
     fields = {"order": 1, "v": "x", "seen": False, "k0": 7, "due": "2026-11-22T09:30:00.000000Z", "colour": "dark-blue"}
 
-    made = http_client.post("/entries", json={**fields, "secret": "s"})
-    shown = http_client.get(made.headers["location"])
+    created = http_client.post("/entries", json={**fields, "secret": "s"})
+    shown = http_client.get(created.headers["location"])
 
-    assert made.headers["etag"].startswith('"1-')
-    assert {**shown.json(), **fields, "version": 1} == shown.json() == made.json()
+    assert created.headers["etag"].startswith('"1-')
+    assert {**shown.json(), **fields, "version": 1} == shown.json() == created.json()
     assert "secret" not in shown.json()
     query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
         entries(sort: [{field: K0}]) { nodes { k0 v } } }"""
-    found = ask(http_client, query, id=made.json()["id"])
+    found = ask(http_client, query, id=created.json()["id"])
     assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
     assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
-    moved = http_client.post(f"{made.headers['location']}/move", json={"order": 5})
+    moved = http_client.post(f"{created.headers['location']}/move", json={"order": 5})
     assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"][:3]) == (5, 2, '"2-')
-    http_client.delete(made.headers["location"])
+    http_client.delete(created.headers["location"])
 
 
 def test_null_sorts_lowest_and_equals_nothing(http_client):
@@ -340,8 +340,8 @@ def test_null_sorts_lowest_and_equals_nothing(http_client):
     ]
     ids = [row["id"] for row in rows]
 
-    def found(**asked):
-        return [ids.index(row["id"]) for row in http_client.get("/entries", params=asked).json()["items"]]
+    def found(**parameters):
+        return [ids.index(row["id"]) for row in http_client.get("/entries", params=parameters).json()["items"]]
 
     assert found(sort="order") == [0, 1, 2, 3]
     assert found(sort="-order") == [3, 2, 1, 0]

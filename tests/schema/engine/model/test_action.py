@@ -1,4 +1,4 @@
-"""A verb's parameters are as strict as the fields they are called after, and as every other text and number."""
+"""Parameters of actions are as strict as the fields of the same name, and as any other text and number."""
 
 # Annotations are types here, not their names, as they are where models are declared.
 import json
@@ -13,7 +13,7 @@ from schema.engine.model.policy import everybody
 from schema.engine.model.resource import resource_of
 from schema.models import User
 
-MADE = resource_of(User)
+RESOURCE = resource_of(User)
 
 
 def rename(self, first_name: str, last_name: str | None = None, age: int = 1, why: str = "-", times: int = 1) -> None:
@@ -25,7 +25,7 @@ ACTION = action(everybody)(rename)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "arguments",
     [
         {"first_name": "x" * 100},
         {"first_name": "x", "last_name": None},
@@ -34,14 +34,14 @@ ACTION = action(everybody)(rename)
         {"first_name": "x", "why": "y" * 1000, "times": -(2**31)},
     ],
 )
-def test_valid_arguments_are_accepted(given):
-    face = input_models.action_input(MADE, ACTION)
+def test_valid_arguments_are_accepted(arguments):
+    input_model = input_models.action_input(RESOURCE, ACTION)
 
-    assert face.read(given) == face.read_json(json.dumps(given).encode()) == given
+    assert input_model.read(arguments) == input_model.read_json(json.dumps(arguments).encode()) == arguments
 
 
 @pytest.mark.parametrize(
-    "given, blamed",
+    "arguments, error_fields",
     [
         ({"first_name": "x" * 101}, "first_name"),
         ({"first_name": ""}, "first_name"),
@@ -57,21 +57,21 @@ def test_valid_arguments_are_accepted(given):
         ({"first_name": "x", "other": 1}, "other"),
     ],
 )
-def test_invalid_arguments_are_refused(given, blamed):
-    face = input_models.action_input(MADE, ACTION)
+def test_invalid_arguments_are_refused(arguments, error_fields):
+    input_model = input_models.action_input(RESOURCE, ACTION)
 
-    for read in (lambda: face.read(given), lambda: face.read_json(json.dumps(given).encode())):
+    for read in (lambda: input_model.read(arguments), lambda: input_model.read_json(json.dumps(arguments).encode())):
         with pytest.raises(ValidationFailed) as refused:
             read()
-        assert [field_error.path for field_error in refused.value.field_errors] == [(blamed,)]
+        assert [field_error.path for field_error in refused.value.field_errors] == [(error_fields,)]
 
 
 def test_the_openapi_document_has_the_bounds_of_arguments():
-    schema = action_schema(MADE, ACTION)
+    schema = action_schema(RESOURCE, ACTION)
     members = schema["properties"]
 
     assert (schema["required"], schema["additionalProperties"]) == (["first_name"], False)
     assert (members["first_name"]["maxLength"], members["first_name"]["examples"]) == (100, ["Ada"])
     assert (members["age"]["maximum"], members["age"]["format"]) == (150, "int32")
-    assert members["age"]["description"] == MADE.fields["age"].description
+    assert members["age"]["description"] == RESOURCE.fields["age"].description
     assert members["why"]["maxLength"] == 1000

@@ -1,4 +1,4 @@
-"""Rules combine as words do, and nothing is at the doors that no rule speaks of."""
+"""Rules combine like boolean expressions, and every field and operation of the APIs has a rule."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def holds(database):
         verdict = rule.where(table, actor.profile, frozenset(changed))
         if isinstance(verdict, bool):
             return verdict
-        asked = Statement(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
-        ((answer,),) = connection.execute(asked.sql, asked.bind({"actor": actor.id})).fetchall()
+        statement = Statement(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
+        ((answer,),) = connection.execute(statement.sql, statement.bind({"actor": actor.id})).fetchall()
         return bool(answer)
 
     yield ask
@@ -111,7 +111,7 @@ def test_a_rule_for_some_fields_allows_no_others(holds, rule, actor, cases):
 
 
 def test_a_rule_does_not_see_the_actor_s_id():
-    """It is given the kind of actor, which has no id, and writes a parameter where the id belongs."""
+    """It receives the actor profile, which has no id, and uses a parameter for the id."""
     for rule in every_rule():
         for kind in kinds():
             for model in MODELS:
@@ -138,7 +138,7 @@ def every_rule():
 
 
 def fits(rule, model):
-    """A link's rules are asked of the record that it belongs to."""
+    """A link's rules apply to the record that owns it."""
     link = {id(it) for it in (Membership.rules.create, Membership.rules.update, Membership.rules.delete)}
     return model is Group if id(rule) in link else True
 
@@ -232,12 +232,12 @@ def test_every_mutation_has_a_rule(graphql):
 
 def rule_of_mutation(name):
     for resource in map(resource_of, MODELS):
-        for deed, rule in (
+        for operation, rule in (
             ("create", resource.rules.create),
             ("update", resource.rules.update),
             ("delete", resource.rules.delete),
         ):
-            if name == f"{deed}{resource.name}":
+            if name == f"{operation}{resource.name}":
                 return rule
         for action in resource.actions.values():
             if name == f"{action.camel_name}{resource.name}":

@@ -78,12 +78,12 @@ def admin(directory):
     return directory.unit_of_work(ACTORS["admin"])
 
 
-async def listed(unit_of_work, made, branch, id=None, **values):
+async def listed(unit_of_work, created, branch, id=None, **values):
     """A list, or one below a record, as it is answered."""
     values = {"size": 10, **values}
     if id is None:
-        return json.loads((await records.find(unit_of_work, made, branch, values)).json)
-    return json.loads((await records.find_related(unit_of_work, made, id, branch, values)).json)
+        return json.loads((await records.find(unit_of_work, created, branch, values)).json)
+    return json.loads((await records.find_related(unit_of_work, created, id, branch, values)).json)
 
 
 def ids(answer):
@@ -118,7 +118,7 @@ async def test_a_cursor_reveals_no_hidden_records(ada, admin, rules):
 async def test_every_operation_on_a_hidden_record_is_not_found(ada, rules):
     rules(USER, read=own("id"), update=role("admin") | own("id"), delete=own("id"))
 
-    for deed in (
+    for operation in (
         lambda: records.get(ada, USER, BOB["id"], ID),
         lambda: records.update(ada, USER, BOB["id"], {"age": 1}, ID),
         lambda: records.update(ada, USER, BOB["id"], {}, ID, versions=frozenset({9})),
@@ -127,7 +127,7 @@ async def test_every_operation_on_a_hidden_record_is_not_found(ada, rules):
         lambda: links.link(ada, GROUP.relations["members"], ENGINE["id"], BOB["id"], {}, []),
     ):
         with pytest.raises(NotFound):
-            await deed()
+            await operation()
 
 
 async def test_related_lists_hold_only_visible_records(ada, admin, rules):
@@ -143,7 +143,7 @@ async def test_related_lists_hold_only_visible_records(ada, admin, rules):
 
 
 async def test_hidden_links_are_not_followed(directory, ada, admin, rules):
-    """Who belongs is told to members of the group and to the administrator; asked from either end."""
+    """Members of the group and administrators see who belongs, from either record."""
     rules(Membership, read=linked(Membership, role="owner") | role("admin"))
     bob = directory.unit_of_work(ACTORS["member"])
 
@@ -180,8 +180,8 @@ async def test_a_link_to_a_hidden_record_cannot_be_read(ada, rules):
 async def test_a_create_rule_may_depend_on_the_new_record(ada, directory, rules):
     """It is judged as it was made; one that may not be is taken back."""
     rules(USER, create=own("external_id"))
-    told: list[Change] = []
-    directory.feed.listeners.append(told.append)
+    published: list[Change] = []
+    directory.feed.listeners.append(published.append)
     fresh = {"first_name": "New", "age": 1, **FRESH}
 
     id, _ = await records.create(ada, USER, {**fresh, "external_id": ADA["id"]}, ID)
@@ -189,7 +189,7 @@ async def test_a_create_rule_may_depend_on_the_new_record(ada, directory, rules)
         await records.create(ada, USER, {**fresh, "external_id": BOB["id"]}, ID)
 
     assert sorted(ids(await listed(ada, USER, LIST))) == sorted([*(user["id"] for user in PEOPLE), id])
-    assert [change.id for change in told] == [id]
+    assert [change.id for change in published] == [id]
 
 
 async def test_a_record_that_its_creator_may_not_see_is_not_created(ada, rules):

@@ -127,8 +127,8 @@ MANY = {
 def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(http_client, path, body):
     answer = http_client.post(path, content=body, headers=JSON)
 
-    told = answer.json() if path != "/graphql" else answer.json()["errors"][0]["extensions"]
-    assert (answer.status_code, told["code"]) == (400, "QUERY_TOO_COMPLEX")
+    problem = answer.json() if path != "/graphql" else answer.json()["errors"][0]["extensions"]
+    assert (answer.status_code, problem["code"]) == (400, "QUERY_TOO_COMPLEX")
     assert "the body must have at most 2500 values" in answer.text
 
 

@@ -148,7 +148,7 @@ def test_each_kind_of_field_has_its_own_keys(name, key, good):
 
 
 def test_a_checksum_is_not_a_signature(client, crowded):
-    """Cursors were once closed with a CRC-32, which anybody can work out."""
+    """Cursors once ended with a CRC-32, which anybody can compute."""
     keys, order = f'["{ID}"]'.encode(), Order()
     sum = crc32(f"User.None{order.fields}{order.descending}{order.folded}".encode())
     for size in (4, 8):
@@ -239,9 +239,9 @@ def test_without_the_table_both_apis_return_503(client, crowded, http_client):
         type(directory.cursor_key)(directory.database, directory.plans._dialect),
     )
     try:
-        for asked in ({}, {"after": signed(Signer(b"x"), [ID])}):
+        for parameters in ({}, {"after": signed(Signer(b"x"), [ID])}):
             with pytest.raises(Refused, match="DB_UNAVAILABLE"):
-                client.find("user", **asked)
+                client.find("user", **parameters)
         assert http_client.get("/health/ready").status_code == 503
     finally:
         directory.cursor_key = usual
@@ -255,13 +255,13 @@ async def test_a_deleted_row_is_created_once(crowded):
 
     directories = [Directory(str(crowded)) for _ in range(4)]
     await asyncio.gather(*(directory.open() for directory in directories))
-    found = {(await first(directory))["next"] for directory in directories}
+    record = {(await first(directory))["next"] for directory in directories}
 
     with pytest.raises(BadRequest):
         await first(directories[0], cursor)
     for directory in directories:
         await directory.close()
-    assert len(found) == 1
+    assert len(record) == 1
     assert execute(crowded, "SELECT count(*) FROM cursor_key") == [(1,)]
 
 

@@ -80,12 +80,12 @@ def test_unlinking_is_idempotent(client, ada, engine):
 
 
 @pytest.mark.parametrize("missing", ["group", "user"])
-@pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_both_linked_records_must_exist(client, ada, engine, deed, missing):
+@pytest.mark.parametrize("operation", ["link", "unlink"])
+def test_both_linked_records_must_exist(client, ada, engine, operation, missing):
     group, user = (UNKNOWN if missing == "group" else engine["id"]), (UNKNOWN if missing == "user" else ada["id"])
 
     with pytest.raises(Refused, match="NOT_FOUND") as refused:
-        getattr(client, deed)("group", group, "members", user)
+        getattr(client, operation)("group", group, "members", user)
 
     assert f"no {missing} {UNKNOWN}" in refused.value.detail
 
@@ -127,12 +127,12 @@ def test_each_record_has_its_own_related_list(client):
 @pytest.fixture
 def crew(client, engine):
     """Twelve members, by name, joined in no order of theirs."""
-    made = [
+    created = [
         client.create("user", first_name=f"P{number % 4}", age=number, active=number % 3 > 0) for number in range(12)
     ]
     for number in (7, 3, 11, 0, 5, 1, 9, 2, 10, 4, 8, 6):
-        client.link("group", engine["id"], "members", made[number]["id"])
-    return made
+        client.link("group", engine["id"], "members", created[number]["id"])
+    return created
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def crew(client, engine):
 )
 def test_a_related_list_is_paged_in_any_order(client, engine, crew, sort):
     expected = in_order(crew, sort or "id")
-    asked = {"sort": sort} if sort else {}
+    parameters = {"sort": sort} if sort else {}
 
-    page = client.find("group", ("members", engine["id"]), size=5, count="exact", **asked)
-    following = client.find("group", ("members", engine["id"]), size=5, after=page.next, **asked)
-    last = client.find("group", ("members", engine["id"]), size=5, after=following.next, **asked)
-    back = client.find("group", ("members", engine["id"]), size=5, before=last.previous, **asked)
+    page = client.find("group", ("members", engine["id"]), size=5, count="exact", **parameters)
+    following = client.find("group", ("members", engine["id"]), size=5, after=page.next, **parameters)
+    last = client.find("group", ("members", engine["id"]), size=5, after=following.next, **parameters)
+    back = client.find("group", ("members", engine["id"]), size=5, before=last.previous, **parameters)
 
     assert page.ids + following.ids + last.ids == [row["id"] for row in expected]
     assert (page.previous, last.next, page.total) == (None, None, 12)
@@ -153,7 +153,7 @@ def test_a_related_list_is_paged_in_any_order(client, engine, crew, sort):
 
 
 @pytest.mark.parametrize(
-    "asked, fits",
+    "parameters, matches",
     [
         ({"age__gte": 6}, lambda row: row["age"] >= 6),
         ({"active": True, "age__lt": 6}, lambda row: row["active"] and row["age"] < 6),
@@ -162,11 +162,11 @@ def test_a_related_list_is_paged_in_any_order(client, engine, crew, sort):
     ],
     ids=lambda it: None if callable(it) else ascii(it),
 )
-def test_a_related_list_is_filtered_and_counted(client, engine, crew, asked, fits):
+def test_a_related_list_is_filtered_and_counted(client, engine, crew, parameters, matches):
     client.create("user", first_name="P1", age=6)
-    expected = [row["id"] for row in crew if fits(row)]
+    expected = [row["id"] for row in crew if matches(row)]
 
-    page = client.find("group", ("members", engine["id"]), size=100, count="exact", **asked)
+    page = client.find("group", ("members", engine["id"]), size=100, count="exact", **parameters)
 
     assert (page.ids, page.total) == (expected, len(expected))
 
@@ -177,10 +177,10 @@ def test_one_membership_can_be_read(rest):
     rest.link("group", engine["id"], "members", ada["id"], role="owner")
     path = f"/groups/{engine['id']}/members"
 
-    found = rest.send("GET", f"{path}/{ada['id'].upper()}").json()
+    records = rest.send("GET", f"{path}/{ada['id'].upper()}").json()
 
-    assert found == rest.send("GET", path).json()["items"][0]
-    assert (found["user"], found["role"]) == (ada, "owner")
+    assert records == rest.send("GET", path).json()["items"][0]
+    assert (records["user"], records["role"]) == (ada, "owner")
     for id in (other["id"], UNKNOWN, "x"):
         with pytest.raises(Refused, match="NOT_FOUND"):
             rest.send("GET", f"{path}/{id}")
@@ -220,9 +220,9 @@ def test_nested_lists_have_limits_filters_and_counts_per_parent(graphql):
         members(first: 2, filter: {age: {gte: 2}}) { totalCount pageInfo { hasNextPage endCursor } edges { cursor node {
             age groups(last: 1) { nodes { name } pageInfo { hasPreviousPage } } } } } } } }"""
 
-    found = graphql.ask(query)["groups"]["nodes"]
+    records = graphql.ask(query)["groups"]["nodes"]
 
-    for number, group in enumerate(found):
+    for number, group in enumerate(records):
         inside = [it for it in range(2, 8) if it % 3 >= number]
         edges = group["members"]["edges"]
         assert [edge["node"]["age"] for edge in edges] == inside[:2]

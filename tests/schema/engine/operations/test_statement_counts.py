@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("crowded")
 
 
 def words(statements):
-    """The first words of what was said, and nothing more of it. What is told beforehand (WITH) belongs to a SELECT."""
+    """The first word of each statement. A WITH belongs to a SELECT."""
     return [statement.split()[0].replace("WITH", "SELECT") for statement in statements]
 
 
@@ -64,9 +64,9 @@ def test_nested_lists_are_still_one_statement(graphql, statements, depth):
     query = f"{{ users(first: 50) {{ nodes {{ {below} }} }} }}"
     statements.clear()
 
-    found = graphql.ask(query)["users"]["nodes"]
+    page = graphql.ask(query)["users"]["nodes"]
 
-    assert len(found) == len(PEOPLE)
+    assert len(page) == len(PEOPLE)
     assert words(statements) == ["SELECT"]
 
 
@@ -121,36 +121,36 @@ WRITES = {
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("deed, inside", WRITES.values(), ids=WRITES)
-def test_a_write_is_one_transaction(client, statements, deed, inside):
+@pytest.mark.parametrize("operation, inside", WRITES.values(), ids=WRITES)
+def test_a_write_is_one_transaction(client, statements, operation, inside):
     statements.clear()
 
-    deed(client, BOB)
+    operation(client, BOB)
 
     assert words_of_ours(statements) == [*OPEN, *inside, *CLOSE]
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("deed", ["update", "call", "delete"])
-def test_sqlite_counts_the_changed_rows_without_returning_them(client, statements, deed):
+@pytest.mark.parametrize("operation", ["update", "call", "delete"])
+def test_sqlite_counts_the_changed_rows_without_returning_them(client, statements, operation):
     statements.clear()
 
-    WRITES[deed][0](client, BOB)
+    WRITES[operation][0](client, BOB)
 
     assert not [statement for statement in statements if "RETURNING" in statement]
 
 
 @pytest.mark.sqlite
-@pytest.mark.parametrize("deed", ["link", "unlink"])
-def test_linking_and_unlinking_is_one_transaction(client, statements, deed):
+@pytest.mark.parametrize("operation", ["link", "unlink"])
+def test_linking_and_unlinking_is_one_transaction(client, statements, operation):
     statements.clear()
 
-    getattr(client, deed)("group", GROUPS[0]["id"], "members", BOB["id"])
+    getattr(client, operation)("group", GROUPS[0]["id"], "members", BOB["id"])
 
-    said = words(statements)
-    assert (said[:2], said[-2:]) == (OPEN, CLOSE)
-    assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)
-    assert said.count({"link": "INSERT", "unlink": "DELETE"}[deed]) == 1
+    executed = words(statements)
+    assert (executed[:2], executed[-2:]) == (OPEN, CLOSE)
+    assert (executed.count("BEGIN"), executed.count("COMMIT")) == (1, 1)
+    assert executed.count({"link": "INSERT", "unlink": "DELETE"}[operation]) == 1
 
 
 @pytest.mark.sqlite
@@ -186,9 +186,9 @@ def test_writes_that_wait_together_share_one_commit(http_client, statements):
         )
 
     statements.clear()
-    made = http_client.portal.call(create_many)
+    created = http_client.portal.call(create_many)
 
-    assert len({id for id, _ in made}) == 100
+    assert len({id for id, _ in created}) == 100
     assert words(statements).count("COMMIT") == words(statements).count("BEGIN") == 1
     assert words(statements).count("SAVEPOINT") == 100
 

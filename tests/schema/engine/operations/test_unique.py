@@ -68,9 +68,9 @@ def test_a_value_that_only_looks_alike_is_free(client, kind, field, first, secon
 
 
 def test_the_case_of_an_own_email_can_be_changed(client):
-    made = new(client, "user", email="ada@example.com")
+    created = new(client, "user", email="ada@example.com")
 
-    assert client.update("user", made["id"], email="Ada@Example.com")["email"] == "Ada@Example.com"
+    assert client.update("user", created["id"], email="Ada@Example.com")["email"] == "Ada@Example.com"
 
 
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
