@@ -3,6 +3,9 @@
 The engine's own modules do not import from here: this module imports them.
 """
 
+# mypy: implicit-reexport
+# ruff: noqa: F401
+
 from __future__ import annotations
 
 from schema.engine.changes import Change
@@ -56,60 +59,3 @@ from schema.engine.operations.records import (
 from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.selection import ListSelection, Scalar, Selection
 from schema.engine.sql.record_lookup import RecordResult
-
-__all__ = [
-    "EMAIL_PATTERN",
-    "SCOPES_PATTERN",
-    "TEXT_PATTERN",
-    "Actor",
-    "BadRequest",
-    "Change",
-    "Conflict",
-    "Directory",
-    "DirectoryError",
-    "FieldError",
-    "Forbidden",
-    "Link",
-    "ListSelection",
-    "NotFound",
-    "PageResult",
-    "QueryTooComplex",
-    "Record",
-    "RecordResult",
-    "RequestError",
-    "Resource",
-    "Rule",
-    "Rules",
-    "Scalar",
-    "Selection",
-    "ServiceUnavailable",
-    "Unauthenticated",
-    "UnitOfWork",
-    "ValidationFailed",
-    "VersionMismatch",
-    "action",
-    "both",
-    "call_action",
-    "create",
-    "delete",
-    "either",
-    "everybody",
-    "extra",
-    "find",
-    "find_related",
-    "get",
-    "get_link",
-    "get_related",
-    "link",
-    "linked",
-    "masked",
-    "nobody",
-    "own",
-    "resource_of",
-    "role",
-    "shown_once",
-    "signed_in",
-    "unlink",
-    "update",
-    "within_scopes",
-]

@@ -18,11 +18,13 @@ import pytest
 from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.field import NULL_INTEGER_SORT_KEY
 from schema.engine.model.resource import resource_of
+from schema.engine.operations.cursor_key import CursorKey
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import find
 from schema.engine.query import cursors
 from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.engine.query.selection import Compare, Items, ListSelection, NextCursor, Order, Page, Scalar, Selection
+from schema.engine.sql.dialect import SQLITE
 from schema.engine.sqlite.connection import connect
 from schema.maintenance.backup import back_up
 from schema.models import Key
@@ -234,10 +236,7 @@ async def test_without_the_table_lists_are_503_and_recover_without_a_restart(cro
 def test_without_the_table_both_apis_return_503(client, crowded, http_client):
     execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
     directory = http_client.app.state.directory
-    usual, directory.cursor_key = (
-        directory.cursor_key,
-        type(directory.cursor_key)(directory.database, directory.plans._dialect),
-    )
+    usual, directory.cursor_key = directory.cursor_key, CursorKey(directory.database, SQLITE)
     try:
         for parameters in ({}, {"after": signed(Signer(b"x"), [ID])}):
             with pytest.raises(Refused, match="DB_UNAVAILABLE"):
