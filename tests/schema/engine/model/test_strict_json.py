@@ -71,7 +71,9 @@ def test_invalid_json_is_refused_with_a_reason(http_client, path, body):
     answer = http_client.post(path, content=body, headers=JSON)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
-    assert answer.json()["detail"].startswith(("the body is ", "the key "))
+    assert answer.json()["detail"].startswith(
+        ("the body is ", "the body must be nested at most 32 levels deep", "the key ")
+    )
 
 
 READABLE = {
