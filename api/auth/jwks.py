@@ -2,7 +2,7 @@
 
 They come from a file, or from the `jwks_uri` of the issuer's discovery document. Each key has one algorithm, which
 follows from its type; secrets, weak keys and keys for other uses are skipped. After a failed fetch the old keys stay.
-docs/decisions/0010-jwks.md says why this is not PyJWT's client.
+docs/decisions/0013-jwks.md says why this is not PyJWT's client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve."""
+"""`/health/live`, `/health/ready` and `/health`: whether the process runs, and whether it can serve requests."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from schema.engine.operations.directory import Directory
 from schema.migrations.revisions import is_behind
 
 Verdict = Literal["ok", "failing", "behind", "unknown"]
-NEEDED = ("database", "migrations")
-# However often is asked, the database is asked no more often than this.
-SECONDS_KEPT = 0.5
-# Seconds that a replica may be behind: who has written reads elsewhere for as long.
-TOLERATED = 10.0
+REQUIRED_CHECKS = ("database", "migrations")
+# Results are cached, so that frequent requests cost the database nothing.
+CACHE_SECONDS = 0.5
+# An actor that has just written reads from the primary for as long.
+MAX_REPLICA_LAG = 10.0
 
 
 def routes() -> list[Route]:
-    """`/health/live`, `/health/ready`, and `/health`, which is the latter."""
+    """Return the routes; `/health` is an alias of `/health/ready`."""
     ready = Readiness().ready
     return [Route(LIVE, live), Route(READY, ready), Route(HEALTH, ready)]
 
 
 async def live(request: Request) -> JSONResponse:
-    """200 as long as the process can answer at all."""
-    return _answer(200, {"status": "alive"})
+    """Answer 200 as long as the process runs."""
+    return _response(200, {"status": "alive"})
 
 
 class Readiness:
-    """What was found out last, for those who ask again at once."""
+    """Runs the checks, and caches their results."""
 
     def __init__(self) -> None:
         self._directory: Directory | None = None
         self._until = 0.0
         self._checks: dict[str, Verdict] = {}
         self._lag: dict[str, float] = {}
-        self._one = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def ready(self, request: Request) -> JSONResponse:
-        """200 if the database can be read and written and lacks no migration, else 503; without a replica it serves."""
+        """Answer 200 if the database can be read and written and is migrated, else 503. A replica does not count."""
         directory: Directory = request.app.state.directory
-        async with self._one:
+        async with self._lock:
             if directory is not self._directory or monotonic() >= self._until:
                 self._checks = await _checks(directory)
-                verdict, self._lag = await _replica(directory)
-                self._checks |= verdict
-                self._directory, self._until = directory, monotonic() + SECONDS_KEPT
-        good = all(self._checks[name] == "ok" for name in NEEDED)
-        told: dict[str, object] = {"status": "ready" if good else "unavailable", "checks": self._checks, **self._lag}
-        return _answer(200 if good else 503, told)
+                replica, self._lag = await _replica_check(directory)
+                self._checks |= replica
+                self._directory, self._until = directory, monotonic() + CACHE_SECONDS
+        is_ready = all(self._checks[name] == "ok" for name in REQUIRED_CHECKS)
+        status = "ready" if is_ready else "unavailable"
+        return _response(200 if is_ready else 503, {"status": status, "checks": self._checks, **self._lag})
 
 
 async def _checks(directory: Directory) -> dict[str, Verdict]:
@@ -66,7 +66,7 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
     try:
         (rows,) = await directory.read([("SELECT version_num FROM alembic_version", ())])
     except DirectoryError:
-        # What has never been migrated has no such table: it is there, and behind.
+        # A database that has never been migrated has no such table.
         return {"database": "ok", "migrations": "behind"}
     if is_behind(rows[0][0] if rows else None):
         return {"database": "ok", "migrations": "behind"}
@@ -77,19 +77,19 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
     return {"database": "ok", "migrations": "ok"}
 
 
-async def _replica(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:
-    """What is said of a replica, and how far it is behind; nothing where there is none."""
+async def _replica_check(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:
+    """Return the replica's check and its lag in seconds; nothing if there is no replica."""
     if "replica" not in directory.connections:
         return {}, {}
     try:
         lag = await directory.lag()
     except DirectoryError:
         return {"replica": "failing"}, {}
-    if lag is None:  # it is no standby, and nobody knows what it is
+    if lag is None:  # it is not a standby, so its lag is unknown
         return {"replica": "unknown"}, {}
-    return {"replica": "behind" if lag > TOLERATED else "ok"}, {"replica_lag_seconds": round(lag, 3)}
+    return {"replica": "behind" if lag > MAX_REPLICA_LAG else "ok"}, {"replica_lag_seconds": round(lag, 3)}
 
 
-def _answer(status: int, content: dict[str, object]) -> JSONResponse:
+def _response(status: int, content: dict[str, object]) -> JSONResponse:
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
     return JSONResponse(content, status, headers if status == 200 else {**headers, "retry-after": "1"})

@@ -50,7 +50,7 @@ def start(host: str | None, port: int | None) -> int:
         except (InvalidSetting, DirectoryError) as error:
             print(error, file=sys.stderr, flush=True)
             return 2 if isinstance(error, InvalidSetting) else 1
-        logs.begin(settings.log_level, development=settings.development)
+        logs.configure(settings.log_level, development=settings.development)
         if settings.development:  # in production every line of output is a log line
             print(f"Tandem's front page is {local_url(settings.host, settings.port)}", flush=True)
         if settings.workers > 1:

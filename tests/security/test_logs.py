@@ -50,7 +50,7 @@ def begin(written, database):
     clients = []
 
     def begun(level="info", environment="production"):
-        logs.begin(level, development=environment == "development", stream=written)
+        logs.configure(level, development=environment == "development", stream=written)
         url = f"sqlite:///{database}"
         env = {"TANDEM_ENV": environment, "DATABASE_URL": url, "LOG_LEVEL": level, "TANDEM_RATE": "0"}
 
@@ -200,7 +200,7 @@ def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written
 
 
 def test_lines_of_others_come_in_the_same_form_and_only_from_a_warning_on(written):
-    logs.begin("debug", development=False, stream=written)
+    logs.configure("debug", development=False, stream=written)
 
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
     logging.getLogger("uvicorn.error").debug("< TEXT 'swordfish'")
@@ -216,7 +216,7 @@ def test_lines_of_others_come_in_the_same_form_and_only_from_a_warning_on(writte
 
 
 def test_in_development_people_can_read_it(written):
-    logs.begin("info", development=True, stream=written)
+    logs.configure("info", development=True, stream=written)
 
     try:
         raise RuntimeError("no such table: user")
@@ -233,7 +233,7 @@ def test_in_development_people_can_read_it(written):
 def test_production_does_without_what_colours_the_console():
     asked = (
         "import sys; from api.observability import logs; "
-        "logs.begin('info', development=False); print('structlog' in sys.modules)"
+        "logs.configure('info', development=False); print('structlog' in sys.modules)"
     )
 
     assert subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout == "False\n"
@@ -243,5 +243,5 @@ def test_production_does_without_what_colours_the_console():
 def test_long_texts_are_cut_before_they_are_looked_through(piece):
     text = piece * 100_000
 
-    assert len(logs.scrubbed(text)) <= 2000
-    assert len(logs.described(RuntimeError(text))["sentence"]) <= 2000
+    assert len(logs.redacted(text)) <= 2000
+    assert len(logs.describe_exception(RuntimeError(text))["sentence"]) <= 2000

@@ -86,7 +86,7 @@ def test_a_database_without_any_table_is_behind(service, tmp_path):
 
 
 def test_it_is_ready_as_soon_as_the_migration_is_there(http_client, monkeypatch):
-    monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     known = revisions.REVISIONS
     monkeypatch.setattr(revisions, "REVISIONS", (*known, "9998"))
     before = http_client.get("/health/ready").status_code
@@ -105,7 +105,7 @@ async def test_the_database_is_not_asked_more_often_than_need_be(watched, monkey
 
     await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
     first = len(said)
-    now += health.SECONDS_KEPT
+    now += health.CACHE_SECONDS
     await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
 
     assert (first, len(said)) == (len({*said}), 2 * first)

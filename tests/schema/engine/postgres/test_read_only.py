@@ -45,7 +45,7 @@ def url(migrated):
 
 @pytest.fixture
 def http_client(url, monkeypatch):
-    monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
     with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as opened:
         yield opened

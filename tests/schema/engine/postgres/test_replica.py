@@ -37,7 +37,7 @@ def clusters():
 
 @pytest.fixture
 def http_client(clusters, monkeypatch):
-    monkeypatch.setattr(health, "SECONDS_KEPT", 0.0)
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     primary, replica = clusters
     environment = {"DATABASE_URL": primary.url, "TANDEM_READ_DATABASE_URL": replica.url, "TANDEM_ENV": "development"}
     with TestClient(in_process_app(read({**environment, "TANDEM_POOL": "3"})), base_url=BASE, client=HERE) as opened:
