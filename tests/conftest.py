@@ -128,7 +128,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealing
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    postgres.ROOM.close()
+    postgres.SESSION.close()
 
 
 def _database_of(item: pytest.Item) -> str | None:
@@ -157,7 +157,7 @@ def migrated(postgres_server: str) -> Iterator[str]:
     name = f"tandem_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
     migrate(postgres.named(postgres_server, name))
-    with postgres.kept(postgres.named(postgres_server, name)) as url:
+    with postgres.kept_open(postgres.named(postgres_server, name)) as url:
         yield url
     postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
