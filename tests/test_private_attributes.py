@@ -6,7 +6,10 @@ the ceiling was raised, read the file named in the table and the library's chang
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sqlite3
+import threading
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 import uvicorn
 from uvicorn.protocols.http import flow_control
@@ -60,6 +64,7 @@ def module(name: str) -> Any:
     return pytest.importorskip(name)
 
 
+AIOSQLITE = "schema/engine/sqlite/connection_thread.py"
 HTTP = "uvicorn.protocols.http.httptools_impl"
 USES = {
     "uvicorn: HTTP connection": Use(
@@ -108,6 +113,11 @@ USES = {
         "websockets", lambda: uvicorn_websocket().conn, "api/server/http/websocket.py",
         ("available_extensions", "fail", "max_message_size", "parser_exc", "recv_frame", "state"),
     ),
+    "aiosqlite: connection": Use(
+        "aiosqlite", lambda: aiosqlite.Connection(lambda: sqlite3.connect(":memory:"), 64), AIOSQLITE,
+        ("_connection", "_tx"),
+    ),
+    "aiosqlite: open connection": Use("aiosqlite", lambda: aiosqlite.Connection, AIOSQLITE, ("_conn",)),
 }  # fmt: skip
 
 
@@ -154,3 +164,26 @@ async def test_uvicorn_creates_lifespan_and_listeners_where_the_shutdown_looks_f
 
     assert hasattr(server.lifespan, "state")
     assert server.servers == []
+
+
+async def test_aiosqlite_runs_functions_from_its_queue_on_its_thread():
+    loop = asyncio.get_running_loop()
+    thread = loop.create_future()
+    async with aiosqlite.connect(":memory:") as connection:
+        connection._tx.put_nowait((None, lambda: loop.call_soon_threadsafe(thread.set_result, threading.get_ident())))
+
+        assert await thread != threading.get_ident()
+
+
+async def test_aiosqlite_uses_and_closes_the_connection_that_replaces_its_own():
+    replacement = sqlite3.connect(":memory:", check_same_thread=False)
+    replacement.execute("CREATE TABLE replacement (id)")
+    async with aiosqlite.connect(":memory:", check_same_thread=False) as connection:
+        connection._conn.close()
+        connection._connection = replacement
+
+        assert connection._conn is replacement
+        await connection.execute("SELECT id FROM replacement")
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        replacement.execute("SELECT 1")
