@@ -26,6 +26,7 @@ from api.rest.endpoint import Body, Endpoint, EndpointRequest, Method, ResponseS
 from api.rest.parameters import Parameter
 from api.rest.type_hints import is_plain, value_of_hint
 from schema.engine.errors import DirectoryError
+from schema.engine.model.names import camel_case
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.unit_of_work import UnitOfWork
@@ -73,7 +74,7 @@ def endpoint(
         return Endpoint(
             method=method,
             path=path,
-            name=name or _camel_case(function.__name__),
+            name=name or camel_case(function.__name__),
             summary=summary,
             description=inspect.getdoc(function) or f"{summary}.",
             tag=tag or function.__module__.rpartition(".")[2],
@@ -157,11 +158,6 @@ def _response(method: Method, status: int | None, hint: Any) -> tuple[ResponseSp
     description = inspect.getdoc(hint) if isinstance(hint, type) and hint.__module__ != "builtins" else None
     status = status or (201 if method == "POST" else 200)
     return ResponseSpec(status, description or "The response.", schema, schemas=schemas), json_writer(hint)
-
-
-def _camel_case(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 async def _call(

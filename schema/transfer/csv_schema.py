@@ -17,8 +17,9 @@ from sqlalchemy import Table
 
 from schema.engine.model.field import ResourceField, fields_of
 from schema.engine.model.input_models import InputModel, validator_type
+from schema.engine.model.names import plural_of
 from schema.engine.model.record import Link
-from schema.engine.model.resource import Resource, plural_of, table_of
+from schema.engine.model.resource import Resource, table_of
 
 
 @dataclass(frozen=True, slots=True)

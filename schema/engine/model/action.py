@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from schema.engine.model.names import camel_case
 from schema.engine.model.policy import Rule
 
 
@@ -50,9 +51,7 @@ class Action:
 
     @property
     def camel_name(self) -> str:
-        """The name in camelCase."""
-        first, *rest = self.name.split("_")
-        return first + "".join(part.capitalize() for part in rest)
+        return camel_case(self.name)
 
     def changes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that it sets, with their new values."""

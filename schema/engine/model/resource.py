@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from sqlalchemy.orm import RelationshipProperty, configure_mappers
 
 from schema.engine.model.action import Action, ShownOnce
 from schema.engine.model.field import ResourceField, fields_of
+from schema.engine.model.names import pascal_case, plural_of
 from schema.engine.model.policy import Rules
 from schema.engine.model.record import Link, Model, Record
 
@@ -130,16 +130,6 @@ def resource_of(model: type[Record]) -> Resource:
     )
     _check(resource)
     return resource
-
-
-def plural_of(singular: str) -> str:
-    """Form the regular plural of an English noun."""
-    return f"{singular[:-1]}ies" if re.search("[^aeiou]y$", singular) else f"{singular}s"
-
-
-def pascal_case(name: str) -> str:
-    """Convert a name from snake_case."""
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 def table_of(model: type[Model]) -> Table:

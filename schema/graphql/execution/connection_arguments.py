@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 
 from schema.engine.errors import FieldError, QueryTooComplex, ValidationFailed
 from schema.engine.model.field import Operator
+from schema.engine.model.names import camel_case
 from schema.engine.model.resource import Resource
 from schema.engine.query import search
 from schema.engine.query.cursors import Signer, cursor_values
 from schema.engine.query.filters import check_filter_value, filter_values
 from schema.engine.query.selection import Compare, Condition, Junction, Order, Page, Search
 from schema.engine.query.sort import default_order
-from schema.graphql.names import camel_case
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 20, 100
 MAX_FILTER_DEPTH = 10

@@ -13,6 +13,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 from schema.engine.driver import Query
 from schema.engine.errors import DirectoryError, FieldError, QueryTooComplex, ValidationFailed
 from schema.engine.model import input_models
+from schema.engine.model.names import camel_case, snake_case
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
 from schema.engine.operations.idempotency import IdempotencyKey, parse_key
@@ -25,7 +26,6 @@ from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
 from schema.graphql.execution.context import Context
 from schema.graphql.execution.selection_builder import SelectionBuilder
-from schema.graphql.names import camel_case, snake_case
 from schema.graphql.types.mutations import Mutation
 
 # A query for a part of a payload, and the function that makes this part of its rows.

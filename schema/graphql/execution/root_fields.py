@@ -11,6 +11,7 @@ from strawberry.scalars import ID
 
 from schema.engine.driver import ListQuery, Query
 from schema.engine.errors import FieldError, ValidationFailed
+from schema.engine.model.names import camel_case
 from schema.engine.model.resource import Resource
 from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.filters import MAX_VALUES, UUID, filter_values
@@ -20,7 +21,6 @@ from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import Values
 from schema.graphql.execution.context import Operation, SelectedField
 from schema.graphql.execution.selection_builder import SelectionBuilder
-from schema.graphql.names import camel_case
 from schema.graphql.types.declarations import Argument, Member
 from schema.graphql.types.records import Types
 

@@ -13,6 +13,7 @@ from typing import Any
 from graphql import GraphQLObjectType, get_named_type
 from graphql.execution.collect_fields import FieldDetailsList
 
+from schema.engine.model.names import camel_case
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.selection import (  # fmt: skip
     Constant,
@@ -30,7 +31,6 @@ from schema.engine.query.selection import (  # fmt: skip
 )
 from schema.graphql.execution.connection_arguments import ConnectionArguments, PlanParameters, connection_arguments
 from schema.graphql.execution.context import Operation, SelectedField
-from schema.graphql.names import camel_case
 
 _PAGE_INFO: dict[str, PageInfoField] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",

@@ -9,8 +9,8 @@ from typing import Literal
 from strawberry.scalars import ID
 
 from schema.engine.model.action import Action
+from schema.engine.model.names import camel_case, pascal_case
 from schema.engine.model.resource import Relation, Resource, resource_of
-from schema.graphql.names import camel_case, pascal_case
 from schema.graphql.types.declarations import Argument, Member, fill_input, fill_object
 from schema.graphql.types.records import Types
 

@@ -9,11 +9,11 @@ from typing import Any
 from strawberry.scalars import ID
 
 from schema.engine.model.field import Operator, ResourceField
+from schema.engine.model.names import camel_case, pascal_case
 from schema.engine.model.policy import ACTOR_PROFILES
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.search import MAX_LENGTH, MIN_LENGTH, searched_fields
 from schema.engine.query.sort import DEFAULT_ORDER
-from schema.graphql.names import camel_case, pascal_case
 from schema.graphql.types.declarations import (
     Argument,
     Member,
