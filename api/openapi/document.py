@@ -138,7 +138,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 def _response(spec: ResponseSpec, schemas: Mapping[str, Schema], links: Schema) -> dict[str, Any]:
     response: dict[str, Any] = {"description": spec.description, "headers": header_references(*spec.headers)}
     if spec.schema is not None:
-        response["content"] = {JSON: _content(spec.schema, spec.examples, schemas)}
+        response["content"] = {JSON: _content(spec.schema, {}, schemas)}
     return {**response, "links": links} if links else response
 
 

@@ -41,7 +41,6 @@ class ResponseSpec:
     description: str
     schema: Schema | None = None
     headers: tuple[str, ...] = ()
-    examples: Mapping[str, Any] = field(default_factory=dict)
     schemas: Mapping[str, Schema] = field(default_factory=dict)
 
 

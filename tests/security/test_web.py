@@ -336,10 +336,10 @@ def test_only_listed_origins_may_read_a_response(shared, origin, let_in, path, h
 
 
 def test_a_preflight_needs_no_credential(start_service):
-    asked = []
+    authenticated = []
 
     async def authenticate(scope):
-        asked.append(scope["path"])
+        authenticated.append(scope["path"])
         return ADMIN
 
     http_client = start_service(authenticate, TANDEM_CORS_ORIGINS=APP)
@@ -354,7 +354,7 @@ def test_a_preflight_needs_no_credential(start_service):
         *response.headers["access-control-allow-headers"].split(", ")
     }
     assert "Origin" in response.headers["vary"]
-    assert asked == []
+    assert authenticated == []
 
 
 @pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {}])
@@ -424,7 +424,7 @@ def test_the_method_cannot_be_overridden(start_service, name):
     http_client.get(f"/users/{ada['id']}", headers={name: "DELETE"})
     http_client.post(f"/users/{ada['id']}/deactivate?_method=DELETE", headers={name: "DELETE"})
 
-    assert [it["id"] for it in http_client.get("/users").json()["items"]] == [ada["id"]]
+    assert [user["id"] for user in http_client.get("/users").json()["items"]] == [ada["id"]]
 
 
 @pytest.mark.parametrize(

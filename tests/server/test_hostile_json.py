@@ -113,14 +113,14 @@ def test_a_hostile_first_frame_closes_the_websocket(port, frame, code):
         assert closed(connection)[0] == code
 
 
-@pytest.mark.parametrize("kind", ["connection_init", "ping", "pong", "subscribe", "complete"])
-def test_values_are_counted_in_each_message(port, kind):
+@pytest.mark.parametrize("type_", ["connection_init", "ping", "pong", "subscribe", "complete"])
+def test_values_are_counted_in_each_message(port, type_):
     payload = {"query": "{ __typename }", "variables": {"ids": ["x"] * 2500}}
     with opened(port) as connection:
         connection.send(INIT)
         assert json.loads(connection.recv(SAFE)) == {"type": "connection_ack"}
 
-        connection.send(json.dumps({"type": kind, "id": "1", "payload": payload}))
+        connection.send(json.dumps({"type": type_, "id": "1", "payload": payload}))
 
         code, reason = closed(connection)
         assert code == 4400

@@ -141,12 +141,11 @@ def outside_of_url(schema: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yield such values as texts of a URL."""
     if schema["type"] == "array":
         yield from outside_of_url(schema["items"])
-        yield spelled(next(inside(schema["items"]))) * (schema["maxItems"] + 1)
+        yield url_texts(next(inside(schema["items"]))) * (schema["maxItems"] + 1)
     elif schema["type"] == "integer":
         around = (schema["minimum"] - 1, schema["maximum"] + 1)
         yield from (
-            [str(parameter)]
-            for parameter in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
+            [str(number)] for number in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
         )
     elif schema["type"] == "boolean":
         yield from ([parameter] for parameter in ("", "1", "yes", "True", "null"))
@@ -167,15 +166,15 @@ def is_valid(validator: Draft202012Validator, schema: Mapping[str, Any], text: s
     return validator.is_valid(text) and not (pattern.endswith("$") and not re.fullmatch(pattern, text))
 
 
-def spelled(value: Any) -> list[str]:
+def url_texts(value: Any) -> list[str]:
     """Convert a value to a text of a URL."""
     values = value if isinstance(value, list) else [value]
-    return [str(parameter).lower() if isinstance(parameter, bool) else str(parameter) for parameter in values]
+    return [str(item).lower() if isinstance(item, bool) else str(item) for item in values]
 
 
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_accepts_valid_parameters(service, path):
-    asked = 0
+    requests = 0
 
     for parameter in service.operation("GET", path)["parameters"]:
         if parameter["in"] != "query" or parameter["name"] in CURSORS:
@@ -183,16 +182,16 @@ def test_a_list_accepts_valid_parameters(service, path):
         for value in inside(parameter["schema"]):
             if isinstance(value, float):
                 continue
-            response = service.ask("GET", path, params={parameter["name"]: spelled(value)})
+            response = service.ask("GET", path, params={parameter["name"]: url_texts(value)})
             assert response.status_code == 200, (parameter["name"], value, response.text)
-            asked += 1
+            requests += 1
 
-    assert asked > 50
+    assert requests > 50
 
 
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_refuses_invalid_parameters(service, path):
-    asked = 0
+    requests = 0
 
     for parameter in service.operation("GET", path)["parameters"]:
         if parameter["in"] != "query":
@@ -202,9 +201,9 @@ def test_a_list_refuses_invalid_parameters(service, path):
             assert response.status_code == 422, (parameter["name"], texts)
             assert response.json()["code"] == "VALIDATION_FAILED"
             assert {field_error["parameter"] for field_error in response.json()["errors"]} == {parameter["name"]}
-            asked += 1
+            requests += 1
 
-    assert asked > 50
+    assert requests > 50
 
 
 def members(service: Service, method: str, path: str) -> tuple[dict[str, Any], list[str]]:

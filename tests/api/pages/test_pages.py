@@ -24,7 +24,7 @@ from api.pages.routes import PAGE_HEADERS, POLICY, STATIC, graphiql_page, routes
 
 PROBLEMS = [
     ProblemType("NOT_FOUND", "Nothing is here", 404, "There is no such thing.", "Look for <another> one."),
-    ProblemType("GRAPHQL_PARSE_FAILED", "Not GraphQL", None, "It cannot be parsed.", "Mend it."),
+    ProblemType("GRAPHQL_PARSE_FAILED", "Not GraphQL", None, "It cannot be parsed.", "Correct it."),
 ]
 PAGES = ["/", "/docs", "/redoc", "/graphql", "/problems", "/problems/not-found", "/problems/graphql-parse-failed"]
 
