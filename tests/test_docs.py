@@ -43,3 +43,25 @@ def test_settings_that_a_page_names_exist(page):
     named = re.findall(r"`((?:TANDEM_|SECRET_)[A-Z_]+[A-Z])\b", page.read_text())
 
     assert [name for name in named if name not in FIELDS] == []
+
+
+def test_the_architecture_page_names_functions_and_folders_that_exist():
+    page = (ROOT / "docs/architecture.md").read_text()
+    steps = re.findall(r"^\| [^|]+ \| `([\w/]+\.py)` \| `([\w.]+)` \|$", page, re.MULTILINE)
+    folders = re.findall(r"`((?:api|schema)/(?:\w+/)*)`", page)
+
+    missing = [step for step in steps if f" {step[1].rpartition('.')[2]}" not in (ROOT / step[0]).read_text()]
+
+    assert len(steps) > 20
+    assert missing == []
+    assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
+    assert {
+        path.parent.relative_to(ROOT).as_posix() for top in ("api", "schema") for path in (ROOT / top).rglob("*.py")
+    } <= {folder.rstrip("/") for folder in folders} | {
+        "schema",
+        "schema/graphql",
+        "schema/migrations/versions",
+        "api/auth/development",
+        "api/graphql/websocket",
+        "schema/maintenance/doctor",
+    }
