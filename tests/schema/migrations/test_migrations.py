@@ -159,7 +159,7 @@ def test_a_database_file_may_have_any_name(tmp_path, name):
 
 
 async def test_a_missing_database_is_reported_with_the_command_to_create_it(tmp_path):
-    with pytest.raises(DatabaseUnavailable, match="run the migrations to make it"):
+    with pytest.raises(DatabaseUnavailable, match="run the migrations to create it"):
         await Directory(str(tmp_path / "none.db")).open()
 
     assert not (tmp_path / "none.db").exists()
