@@ -1,6 +1,6 @@
-"""Whatever befalls the database: what was acknowledged is there, nothing is half done, callers are told, it goes on.
+"""Failures of a SQLite database: acknowledged writes are kept, clients get a 503, and service resumes.
 
-Servers are real processes; a disk that is full is stood in for by limits of SQLite's and of the system's own.
+Servers are real processes; limits of SQLite and of the operating system simulate a full disk.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from schema.engine.errors import DISK_FAILURE, DatabaseCorrupt, DatabaseUnavaila
 from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
-from schema.engine.sqlite import connection as connecting
-from schema.engine.sqlite import writer as engine
+from schema.engine.sqlite import connection, writer
 from schema.engine.sqlite.database_file import exclusive_lock, wal_size
 from tests.fixtures.clients import ADMIN, USER
 from tests.fixtures.raw_http import free_port
@@ -40,27 +39,27 @@ SHORT = Selection((("id", Scalar("id")),))
 
 
 def environment(database: Path, **more: str) -> dict[str, str]:
-    """That of a server in development."""
-    usual = {"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}
-    return {**os.environ, "PYTHONPATH": str(ROOT), **usual, **more}
+    """The environment of a server in development."""
+    defaults = {"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{database}"}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **defaults, **more}
 
 
 @contextmanager
 def server(database: Path, *wrapped: str, **more: str) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
-    """A server of its own process over a database, and a client of it."""
+    """Run a server process over a database, and return it with a client."""
     port = free_port()
     command = [*(wrapped or [sys.executable, "-m", "api"]), "serve", "--port", str(port)]
     process = subprocess.Popen(command, env=environment(database, **more), stdout=subprocess.PIPE, text=True)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http_client:
-            wait_until(lambda: answers(http_client))
+            wait_until(lambda: is_healthy(http_client))
             yield process, http_client
     finally:
         process.kill()
         process.communicate(timeout=30)
 
 
-def answers(http_client: httpx2.Client) -> bool:
+def is_healthy(http_client: httpx2.Client) -> bool:
     try:
         return http_client.get("/health").status_code == 200
     except httpx2.HTTPError:
@@ -68,9 +67,9 @@ def answers(http_client: httpx2.Client) -> bool:
 
 
 def goes_unready(http_client: httpx2.Client) -> bool:
-    """Under writing, for only a failure of late says how the next write will end."""
+    """Write, then check: only a recent failure makes the health check fail."""
     http_client.post("/users", json={"first_name": "P", "last_name": "x" * 100, "age": 1})
-    return not answers(http_client)
+    return not is_healthy(http_client)
 
 
 def wait_until(holds: Any, seconds: float = 30) -> None:
@@ -80,18 +79,18 @@ def wait_until(holds: Any, seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def one(database: Path, sql: str) -> Any:
+def value_of(database: Path, sql: str) -> Any:
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute(sql).fetchone()[0]
 
 
-def told(answer: httpx2.Response) -> None:
-    """That it cannot be done now, in a problem document, and when to try again."""
-    assert answer.status_code == 503, answer.text
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json()["code"] in ("DB_UNAVAILABLE", "TIMEOUT")
-    assert "Traceback" not in answer.text
-    assert "sqlite" not in answer.text
+def check_unavailable(response: httpx2.Response) -> None:
+    """Check that it is a 503 problem document with a Retry-After header and no internals."""
+    assert response.status_code == 503, response.text
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["code"] in ("DB_UNAVAILABLE", "TIMEOUT")
+    assert "Traceback" not in response.text
+    assert "sqlite" not in response.text
 
 
 async def make(directory: Directory, **fields: Any) -> str:
@@ -101,10 +100,10 @@ async def make(directory: Directory, **fields: Any) -> str:
 # The process
 
 
-def test_after_a_kill_in_mid_write_all_that_was_acknowledged_is_there(database):
-    """Four write at once until the server is gone: people, and people into groups, some under a key."""
+def test_a_killed_server_loses_no_acknowledged_write(database):
+    """Four threads create users, with idempotency keys, and memberships until the server is killed."""
     acknowledged: list[tuple[str, str]] = []
-    asked: dict[str, str] = {}
+    created: dict[str, str] = {}
 
     def write(number: int, base: str) -> None:
         with httpx2.Client(base_url=base, trust_env=False, timeout=10) as http_client:
@@ -113,11 +112,11 @@ def test_after_a_kill_in_mid_write_all_that_was_acknowledged_is_there(database):
                 key = f"{number}-{count}"
                 person = {"first_name": key, "age": 1, "email": f"{key}@Example.com"}
                 try:
-                    made = http_client.post("/users", json=person, headers={"idempotency-key": key}).json()["id"]
-                    acknowledged.append(("user", made))
-                    asked[key] = made
-                    http_client.put(f"/groups/{group}/members/{made}").raise_for_status()
-                    acknowledged.append(("membership", made))
+                    id = http_client.post("/users", json=person, headers={"idempotency-key": key}).json()["id"]
+                    acknowledged.append(("user", id))
+                    created[key] = id
+                    http_client.put(f"/groups/{group}/members/{id}").raise_for_status()
+                    acknowledged.append(("membership", id))
                 except (httpx2.HTTPError, json.JSONDecodeError):
                     return
 
@@ -132,28 +131,28 @@ def test_after_a_kill_in_mid_write_all_that_was_acknowledged_is_there(database):
             thread.join()
 
     with closing(sqlite3.connect(database)) as connection:
-        people = {id for (id,) in connection.execute("SELECT id FROM user")}
+        users = {id for (id,) in connection.execute("SELECT id FROM user")}
         members = {id for (id,) in connection.execute("SELECT user_id FROM membership")}
         kept = dict(connection.execute("SELECT key, id FROM kept_answer"))
         keys = connection.execute("SELECT count(*) FROM user WHERE email_key IS NOT lower(email)").fetchone()
         verdict = connection.execute("PRAGMA integrity_check").fetchone()
-        strays = connection.execute("PRAGMA foreign_key_check").fetchall()
-    assert (verdict, strays, keys) == (("ok",), [], (0,))
-    assert {id for kind, id in acknowledged if kind == "user"} <= people
-    assert {id for kind, id in acknowledged if kind == "membership"} <= members
-    assert kept.items() >= asked.items()
-    assert set(kept.values()) == people
+        orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    assert (verdict, orphans, keys) == (("ok",), [], (0,))
+    assert {id for table, id in acknowledged if table == "user"} <= users
+    assert {id for table, id in acknowledged if table == "membership"} <= members
+    assert kept.items() >= created.items()
+    assert set(kept.values()) == users
 
 
-def test_a_second_server_over_the_same_file_is_refused(database):
+def test_a_second_server_on_the_same_file_is_refused(database):
     with server(database) as (process, _):
         second = subprocess.run(
             [sys.executable, "-m", "api", "serve", "--port", str(free_port())],
             env=environment(database), capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         others = [
-            subprocess.run([sys.executable, "-m", "api", *words], env=environment(database), capture_output=True)
-            for words in (["migrate"], ["export", "-", "--kind", "users"], ["doctor"])
+            subprocess.run([sys.executable, "-m", "api", *arguments], env=environment(database), capture_output=True)
+            for arguments in (["migrate"], ["export", "-", "--kind", "users"], ["doctor"])
         ]
 
         assert (second.returncode, second.stdout) == (1, "")
@@ -167,32 +166,32 @@ def test_a_second_server_over_the_same_file_is_refused(database):
 # Locks
 
 
-def test_a_lock_that_another_process_holds_is_told_in_time_and_service_resumes(database):
+def test_a_lock_held_by_another_process_is_a_503_until_it_is_released(database):
     with server(database, TANDEM_REQUEST_TIMEOUT="1.5") as (_, http_client):
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            began = time.monotonic()
+            started = time.monotonic()
             refused = http_client.post("/users", json={"first_name": "Ada", "age": 36})
-            seconds = time.monotonic() - began
-            wait_until(lambda: not answers(http_client), 5)
+            seconds = time.monotonic() - started
+            wait_until(lambda: not is_healthy(http_client), 5)
             live, listed = http_client.get("/health/live"), http_client.get("/users")
-        made = http_client.post("/users", json={"first_name": "Ada", "age": 36})
+        created = http_client.post("/users", json={"first_name": "Ada", "age": 36})
 
-        told(refused)
+        check_unavailable(refused)
         assert seconds < 4
-        assert (live.status_code, listed.status_code, made.status_code) == (200, 200, 201)
-        wait_until(lambda: answers(http_client), 5)
+        assert (live.status_code, listed.status_code, created.status_code) == (200, 200, 201)
+        wait_until(lambda: is_healthy(http_client), 5)
 
 
-async def test_who_comes_while_others_wait_for_a_lock_is_in_time_too(database):
+async def test_writes_queued_behind_a_lock_fail_in_time(database):
     async with Directory(str(database), deadline=0.9) as directory:
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            began = time.monotonic()
+            started = time.monotonic()
             first = asyncio.create_task(make(directory))
             await asyncio.sleep(0.05)
             outcomes = await asyncio.gather(first, make(directory), return_exceptions=True)
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
     assert seconds < 4
@@ -201,7 +200,7 @@ async def test_who_comes_while_others_wait_for_a_lock_is_in_time_too(database):
 # The file
 
 
-async def test_a_file_that_is_gone_is_not_written_to_and_one_that_is_back_is(database, tmp_path):
+async def test_a_moved_file_is_not_written_to_until_it_is_back(database, tmp_path):
     async with Directory(str(database)) as directory:
         kept = await make(directory)
         database.rename(tmp_path / "away.db")
@@ -219,25 +218,25 @@ async def test_a_file_that_is_gone_is_not_written_to_and_one_that_is_back_is(dat
         assert await directory.read([("SELECT min(id) FROM user", ())]) == [[(kept,)]]
 
 
-async def test_another_file_in_its_place_is_opened(database, template, tmp_path):
+async def test_a_replaced_file_is_opened(database, template, tmp_path):
     async with Directory(str(database)) as directory:
         await make(directory)
         database.rename(tmp_path / "old.db")
-        for left in (database.with_name("tandem.db-wal"), database.with_name("tandem.db-shm")):
-            left.unlink()
+        for leftover in (database.with_name("tandem.db-wal"), database.with_name("tandem.db-shm")):
+            leftover.unlink()
         database.write_bytes(template.read_bytes())
         await asyncio.sleep(0.12)
 
         counts = [await directory.read([("SELECT count(*) FROM user", ())]) for _ in range(4)]
-        made = await make(directory)
+        id = await make(directory)
         again = [await directory.read([("SELECT id FROM user", ())]) for _ in range(4)]
 
     assert counts == [[[(0,)]]] * 4
-    assert again == [[[(made,)]]] * 4
-    assert one(database, "SELECT id FROM user") == made
+    assert again == [[[(id,)]]] * 4
+    assert value_of(database, "SELECT id FROM user") == id
 
 
-async def test_a_damaged_page_is_told_and_stays_told(database):
+async def test_a_corrupt_page_is_reported_until_it_is_repaired(database):
     with closing(sqlite3.connect(database)) as connection:
         (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'user'").fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()
@@ -255,39 +254,39 @@ async def test_a_damaged_page_is_told_and_stays_told(database):
         assert await directory.read([("SELECT count(*) FROM membership", ())]) == [[(0,)]]
 
 
-def test_a_damaged_or_missing_database_is_503_at_both_doors_and_in_health(database):
+def test_a_missing_database_is_a_503_in_both_apis_and_in_health(database):
     with server(database) as (_, http_client):
         http_client.post("/users", json={"first_name": "Ada", "age": 36})
         database.rename(f"{database}.away")
         time.sleep(0.15)
 
-        for answer in (http_client.get("/users"), http_client.post("/users", json={"first_name": "Ada", "age": 36})):
-            told(answer)
-        asked = http_client.post("/graphql", json={"query": "{ users { nodes { id } } }"})
-        assert asked.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
-        wait_until(lambda: not answers(http_client), 5)
+        for response in (http_client.get("/users"), http_client.post("/users", json={"first_name": "Ada", "age": 36})):
+            check_unavailable(response)
+        response = http_client.post("/graphql", json={"query": "{ users { nodes { id } } }"})
+        assert response.json()["errors"][0]["extensions"]["code"] == "DB_UNAVAILABLE"
+        wait_until(lambda: not is_healthy(http_client), 5)
         assert http_client.get("/health/live").status_code == 200
 
         Path(f"{database}.away").rename(database)
         time.sleep(0.15)
-        wait_until(lambda: answers(http_client), 5)
+        wait_until(lambda: is_healthy(http_client), 5)
         assert len(http_client.get("/users").json()["items"]) == 1
 
 
 # The disk
 
 
-def pragma(words: str) -> Any:
-    def job() -> Any:
-        yield f"PRAGMA {words}", ()
+def pragma(text: str) -> Any:
+    def transaction() -> Any:
+        yield f"PRAGMA {text}", ()
         return TransactionResult(None)
 
-    return job
+    return transaction
 
 
-async def test_a_full_database_refuses_what_it_has_no_room_for(directory, database):
-    """`max_page_count` is what SQLite itself has for a disk that is full."""
-    await directory.write(pragma(f"max_page_count={one(database, 'PRAGMA page_count')}"))
+async def test_a_full_database_refuses_writes(directory, database):
+    """`max_page_count` makes SQLite fail as on a full disk."""
+    await directory.write(pragma(f"max_page_count={value_of(database, 'PRAGMA page_count')}"))
     filled = 0
     refused: list[Any] = []
     while not refused:
@@ -303,8 +302,8 @@ async def test_a_full_database_refuses_what_it_has_no_room_for(directory, databa
     assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(filled,)]]
     await directory.write(pragma("max_page_count=1000000"))
     await make(directory)
-    await directory.check()  # What has gone well since says more than what did not.
-    assert one(database, "PRAGMA integrity_check") == "ok"
+    await directory.check()  # A later success outweighs the failure.
+    assert value_of(database, "PRAGMA integrity_check") == "ok"
 
 
 LIMITED = """
@@ -315,9 +314,9 @@ app(prog_name="python -m api")
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
-def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(database, tmp_path):
-    """A limit of the system's on the size of files: writing fails where SQLite does not expect it."""
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
+def test_a_file_that_cannot_grow_loses_no_acknowledged_write(database, tmp_path):
+    """The operating system limits the size of files, so writing fails where SQLite does not expect it."""
     limit = max(database.stat().st_size, 300_000) + 100_000
     script = tmp_path / "limited.py"
     script.write_text(LIMITED.format(limit=limit))
@@ -325,23 +324,23 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(datab
 
     with server(database, sys.executable, str(script)) as (process, http_client):
         for number in range(2000):
-            answer = http_client.post("/users", json={"first_name": f"P{number}", "last_name": "x" * 100, "age": 1})
-            if answer.status_code != 201:
+            response = http_client.post("/users", json={"first_name": f"P{number}", "last_name": "x" * 100, "age": 1})
+            if response.status_code != 201:
                 break
-            acknowledged.append(answer.json()["id"])
-        told(answer)
+            acknowledged.append(response.json()["id"])
+        check_unavailable(response)
         assert http_client.get("/users").status_code == 200
         wait_until(lambda: goes_unready(http_client), 5)
         resource = pytest.importorskip("resource")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        wait_until(lambda: answers(http_client), 5)
-        made = http_client.post("/users", json={"first_name": "Last", "age": 1})
-        assert made.status_code == 201
+        wait_until(lambda: is_healthy(http_client), 5)
+        created = http_client.post("/users", json={"first_name": "Last", "age": 1})
+        assert created.status_code == 201
 
     with closing(sqlite3.connect(database)) as connection:
         ids = {id for (id,) in connection.execute("SELECT id FROM user")}
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert ids >= {*acknowledged, made.json()["id"]}
+    assert ids >= {*acknowledged, created.json()["id"]}
 
 
 # The write-ahead log
@@ -349,15 +348,17 @@ def test_a_file_that_may_not_grow_is_told_and_nothing_acknowledged_is_lost(datab
 
 @pytest.fixture
 def small_log(monkeypatch):
-    """A log that is emptied sooner than usual, so that tests need not write gigabytes."""
+    """A write-ahead log with a low limit, so that tests need not write gigabytes."""
     smaller = {"wal_autocheckpoint": 50, "journal_size_limit": 400_000}
-    pragmas = [f"{name}={smaller.get(name, value)}" for name, value in (it.split("=") for it in connecting.PRAGMAS)]
-    monkeypatch.setattr(connecting, "PRAGMAS", tuple(pragmas))
-    monkeypatch.setattr(engine, "WAL_LIMIT", 400_000)
-    monkeypatch.setattr(engine, "CHECKPOINT_INTERVAL", 0.0)
+    pragmas = [
+        f"{name}={smaller.get(name, value)}" for name, value in (pragma.split("=") for pragma in connection.PRAGMAS)
+    ]
+    monkeypatch.setattr(connection, "PRAGMAS", tuple(pragmas))
+    monkeypatch.setattr(writer, "WAL_LIMIT", 400_000)
+    monkeypatch.setattr(writer, "CHECKPOINT_INTERVAL", 0.0)
 
 
-async def test_after_a_long_reader_the_log_is_cut_back(small_log, database):
+async def test_after_a_long_read_the_log_is_truncated(small_log, database):
     async with Directory(str(database)) as directory:
         with closing(sqlite3.connect(database, isolation_level=None)) as reader:
             reader.execute("BEGIN")
@@ -371,14 +372,14 @@ async def test_after_a_long_reader_the_log_is_cut_back(small_log, database):
         assert wal_size(str(database)) <= 400_000
 
 
-async def test_readers_that_overlap_do_not_let_the_log_grow(small_log, database):
-    """There is always somebody who reads, and each for a moment only."""
-    ended, sizes = threading.Event(), []
+async def test_overlapping_reads_do_not_let_the_log_grow(small_log, database):
+    """At every moment a short read is running."""
+    finished, sizes = threading.Event(), []
 
-    def read(first: float) -> None:
-        time.sleep(first)
+    def read(delay: float) -> None:
+        time.sleep(delay)
         with closing(sqlite3.connect(database, isolation_level=None)) as reader:
-            while not ended.is_set():
+            while not finished.is_set():
                 reader.execute("BEGIN")
                 reader.execute("SELECT count(*) FROM user").fetchall()
                 time.sleep(0.006)
@@ -391,7 +392,7 @@ async def test_readers_that_overlap_do_not_let_the_log_grow(small_log, database)
         for _ in range(60):
             await asyncio.gather(*(make(directory, last_name="x" * 100) for _ in range(10)))
             sizes.append(wal_size(str(database)))
-        ended.set()
+        finished.set()
         for thread in threads:
             thread.join()
 
