@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.sqlite.database_file import exclusive_lock
 from schema.migrations import commands
-from tests.server.test_database_failures import ROOT, environment, one, server, wait_until
+from tests.server.test_database_failures import ROOT, environment, server, value_of, wait_until
 
 pytestmark = pytest.mark.sqlite
 
@@ -92,9 +92,9 @@ def test_a_server_keeps_serving_during_a_migration(database, migrations):
     assert newest == again == "9992"
     assert 0 < before <= during < len(statuses)
     assert set(statuses) == {200, 201}
-    assert one(database, "SELECT count(*) FROM user WHERE age = 2") == statuses.count(201)
-    assert one(database, "SELECT count(*) FROM pragma_table_info('user') WHERE name = 'nickname'") == 1
-    assert one(database, "PRAGMA integrity_check") == "ok"
+    assert value_of(database, "SELECT count(*) FROM user WHERE age = 2") == statuses.count(201)
+    assert value_of(database, "SELECT count(*) FROM pragma_table_info('user') WHERE name = 'nickname'") == 1
+    assert value_of(database, "PRAGMA integrity_check") == "ok"
 
 
 def test_a_migration_waits_for_the_write_lock_and_notifies(database, migrations):
@@ -135,13 +135,13 @@ def test_a_failed_run_is_resumed_by_the_next(database, migrations):
     folder = migrations(NICKNAME, f"{INDEX}; {FAIL}")
     with pytest.raises(OperationalError, match="no such function"):
         commands.migrate(str(database), folder=folder)
-    assert one(database, "SELECT version_num FROM alembic_version") == "9990"
-    assert one(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 0
+    assert value_of(database, "SELECT version_num FROM alembic_version") == "9990"
+    assert value_of(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 0
 
     folder = migrations(NICKNAME, INDEX)
 
     assert commands.migrate(str(database), folder=folder) == "9991"
-    assert one(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 1
+    assert value_of(database, "SELECT count(*) FROM sqlite_schema WHERE name = 'ix_user_nickname'") == 1
 
 
 SLOW = """
@@ -158,7 +158,7 @@ def test_a_killed_migration_is_rolled_back_and_can_be_repeated(database, migrati
     command = [sys.executable, "-c", SLOW, str(database), str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(database))
     until = time.monotonic() + 30
-    while one(database, "SELECT version_num FROM alembic_version") != "9990":
+    while value_of(database, "SELECT version_num FROM alembic_version") != "9990":
         assert time.monotonic() < until
         time.sleep(0.05)
     time.sleep(0.2)
@@ -168,4 +168,4 @@ def test_a_killed_migration_is_rolled_back_and_can_be_repeated(database, migrati
     folder = migrations(NICKNAME, INDEX)
 
     assert commands.migrate(str(database), folder=folder) == "9991"
-    assert one(database, "PRAGMA integrity_check") == "ok"
+    assert value_of(database, "PRAGMA integrity_check") == "ok"

@@ -311,6 +311,8 @@ runpy.run_module("api", run_name="__main__")
 """
     environment = {**os.environ, "TANDEM_ENV": "production", "DATABASE_URL": url}
 
-    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
     assert (process.returncode, process.stderr) == (7, "")

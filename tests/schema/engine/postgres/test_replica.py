@@ -72,7 +72,7 @@ def test_a_replica_that_keeps_up_is_reported_as_ok(http_client):
 
 def test_a_replica_that_falls_behind_is_reported(http_client, clusters, monkeypatch):
     _, replica = clusters
-    monkeypatch.setattr(health, "TOLERATED", 0.05)
+    monkeypatch.setattr(health, "MAX_REPLICA_LAG", 0.05)
     postgres.run(replica.url, "SELECT pg_wal_replay_pause()")
     try:
         http_client.post("/users", json={"first_name": "Ada", "age": 36}).raise_for_status()

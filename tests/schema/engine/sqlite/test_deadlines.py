@@ -182,11 +182,17 @@ async def test_reads_beyond_the_waiting_queue_are_refused(database, monkeypatch)
     assert sum(isinstance(outcome, Overloaded) for outcome in outcomes) == 5
 
 
+def plan_every_list(monkeypatch, plan):
+    """Make both APIs run this plan for every list."""
+    for module in ("schema.engine.operations.records", "schema.graphql.execution.root_fields"):
+        monkeypatch.setattr(f"{module}.plan_list", lambda *_: plan)
+
+
 ENDLESS_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw)
 
 
 def test_both_apis_report_a_timeout(client, service, database, monkeypatch):
-    monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: ENDLESS_PLAN)
+    plan_every_list(monkeypatch, ENDLESS_PLAN)
 
     with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="TIMEOUT"):
         client.find("user")
@@ -196,14 +202,14 @@ COUNTING_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw, 
 
 
 def test_a_total_that_times_out_is_too_complex(client, service, database, monkeypatch):
-    monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: COUNTING_PLAN)
+    plan_every_list(monkeypatch, COUNTING_PLAN)
 
     with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
         client.find("user")
 
 
 def test_a_timeout_has_a_retry_after_header(rest, service, database, monkeypatch):
-    monkeypatch.setattr("schema.engine.operations.directory.plan_list", lambda *_: ENDLESS_PLAN)
+    plan_every_list(monkeypatch, ENDLESS_PLAN)
 
     with over(service, Directory(str(database), deadline=0.1)):
         response = rest.http_client.get("/users")
