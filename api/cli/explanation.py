@@ -152,9 +152,7 @@ def _query_lines(query: Query, directory: RecordingDirectory, database: Database
 def _selection(key: Any) -> tuple[Resource | None, Any]:
     """Return what a plan's cache key says that it was made for."""
     match key:
-        case ("one", Resource() as resource, selection, _):
-            return resource, selection
-        case (Resource() as resource, selection, _):
+        case (planner, Resource() as resource, selection, _) if callable(planner):
             return resource, selection
     return None, None
 
