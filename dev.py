@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The chores of the house: in a fresh clone, `python3 dev.py run` is enough.
+"""Development commands: in a fresh clone, `python3 dev.py run` is enough.
 
-Makes .venv, installs the hash-locked requirements and does what is asked. It needs Python and nothing else: uv makes
-the environment where it is on PATH, venv and pip where it is not. No part of the service imports this file.
+Each command creates .venv and installs the hash-locked requirements first, with uv if it is on PATH, otherwise with
+venv and pip. Needs nothing but Python. The service does not import this file.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Only syntax that older Pythons can read, so that they come as far as this sentence.
+# This file uses only syntax that older Pythons can parse, so that they get to this message.
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit("Tandem needs Python 3.11 or newer: start dev.py with one, for example `python3.13 dev.py run`.")
 
@@ -26,15 +26,15 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = ENVIRONMENT / "installed"
 RUNTIME = "requirements.txt"
-DEVELOPMENT = "requirements-dev.txt"  # holds the runtime's as well
+DEVELOPMENT = "requirements-dev.txt"  # includes the runtime requirements
 
 
-class Trouble(Exception):
-    """Why it cannot go on, as a sentence that says what to do."""
+class CommandFailed(Exception):
+    """A sentence that says what failed and what to do."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """start Tandem for development; further arguments are those of `python -m api serve`"""
+    """start the server for development; takes the arguments of `python -m api serve`"""
     prepare(RUNTIME)
     fetch_assets()
     os.environ.setdefault("TANDEM_ENV", "development")
@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def api(arguments: Sequence[str]) -> int:
-    """one of Tandem's own commands, on the database of development: `api import users.csv`, `api settings`, …"""
+    """run a command of `python -m api` with the development database: `api import users.csv`, `api settings`, …"""
     prepare(RUNTIME)
     os.environ.setdefault("TANDEM_ENV", "development")
     return become("-m", "api", *arguments)
@@ -53,7 +53,9 @@ def test(arguments: Sequence[str]) -> int:
     prepare(DEVELOPMENT)
     fetch_assets()
     defaults = {"-n": "-nauto", "--database": "--database=both"}
-    options = [default for name, default in defaults.items() if not any(it.startswith(name) for it in arguments)]
+    options = [
+        default for name, default in defaults.items() if not any(argument.startswith(name) for argument in arguments)
+    ]
     if "--coverage" in arguments:
         arguments = [argument for argument in arguments if argument != "--coverage"]
         options += ["--cov=api", "--cov=schema", "--cov-report=term:skip-covered", "--cov-report=html"]
@@ -76,52 +78,51 @@ def check(_: Sequence[str]) -> int:
 
 
 def bench(arguments: Sequence[str]) -> int:
-    """measure; further arguments are those of `python -m benchmarks`"""
+    """run the benchmarks; takes the arguments of `python -m benchmarks`"""
     prepare(DEVELOPMENT)
     return become("-m", "benchmarks", *arguments)
 
 
 def assets(arguments: Sequence[str]) -> int:
-    """fetch what /docs, /redoc and /graphql show"""
+    """download the assets of /docs, /redoc and /graphql"""
     prepare(RUNTIME)
     return become("-m", "api.pages.assets", *arguments)
 
 
 def audit(_: Sequence[str]) -> int:
-    """ask whether anything that the service runs on has a known hole; needs a network"""
+    """check the runtime requirements for known vulnerabilities; needs a network"""
     prepare(DEVELOPMENT)
     options = ("--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off")
-    asked = (PYTHON, "-m", "pip_audit", f"--requirement={RUNTIME}", *options)
-    said = subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=False).stdout
+    command = (PYTHON, "-m", "pip_audit", f"--requirement={RUNTIME}", *options)
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
     try:
-        packages = json.loads(said)["dependencies"]
+        packages = json.loads(output)["dependencies"]
     except (ValueError, KeyError):
-        raise Trouble("pip-audit could not ask for known holes: see above. It needs a network.") from None
-    holes = [(it, hole) for it in packages for hole in it.get("vulns", ())]
-    for it, hole in holes:
-        print(
-            f"{it['name']} {it['version']}: {hole['id']}, mended in {', '.join(hole['fix_versions']) or 'no version'}"
-        )
-    unknown = [it["name"] for it in packages if "skip_reason" in it]
-    if unknown:
-        raise Trouble(f"Of {len(unknown)} of {len(packages)} packages nothing could be learnt: is pypi.org in reach?")
-    print(f"{len(holes) or 'No'} known holes in {len(packages)} packages.")
-    return 1 if holes else 0
+        raise CommandFailed("pip-audit failed: see the errors above. It needs a network.") from None
+    vulnerabilities = [(package, entry) for package in packages for entry in package.get("vulns", ())]
+    for package, entry in vulnerabilities:
+        fixes = ", ".join(entry["fix_versions"]) or "no version"
+        print(f"{package['name']} {package['version']}: {entry['id']}, fixed in {fixes}")
+    skipped = [package["name"] for package in packages if "skip_reason" in package]
+    if skipped:
+        raise CommandFailed(f"{len(skipped)} of {len(packages)} packages were not checked: is pypi.org reachable?")
+    print(f"{len(vulnerabilities) or 'No'} known vulnerabilities in {len(packages)} packages.")
+    return 1 if vulnerabilities else 0
 
 
 def sbom(arguments: Sequence[str]) -> int:
-    """write the bill of materials (CycloneDX, JSON) of what the service runs on; to a file, if one is named"""
+    """print the bill of materials of the runtime requirements (CycloneDX, JSON), or write it to a file"""
     prepare(DEVELOPMENT)
-    wanted = ("--pyproject=pyproject.toml", "--output-reproducible", "--output-format=JSON")
+    options = ("--pyproject=pyproject.toml", "--output-reproducible", "--output-format=JSON")
     file = ("--output-file", *arguments) if arguments else ()
-    return become("-W", "ignore", "-m", "cyclonedx_py", "requirements", *wanted, *file, RUNTIME)
+    return become("-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, *file, RUNTIME)
 
 
 def lock(arguments: Sequence[str]) -> int:
-    """write both requirements files anew from pyproject.toml; `--upgrade` moves to the newest versions"""
+    """lock the requirements of pyproject.toml in both files; `--upgrade` moves to the newest versions"""
     uv = shutil.which("uv") or shutil.which("uv", path=PYTHON.parent)
     if uv is None:
-        raise Trouble("Locking needs uv: install it, for example with `pip install uv`, and start again.")
+        raise CommandFailed("Locking needs uv: install it, for example with `pip install uv`, and try again.")
     resolve = [uv, "pip", "compile", "pyproject.toml", "--universal", "--python-version=3.11", "--generate-hashes"]
     resolve += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet", *arguments]
     develop = [*resolve, "--group=dev", f"--output-file={DEVELOPMENT}"]
@@ -141,33 +142,33 @@ def main(arguments: Sequence[str]) -> int:
         print(usage())
         return 0
     if name not in COMMANDS:
-        say(f"dev.py knows no {name!r}.\n\n{usage()}")
+        say(f"dev.py has no command {name!r}.\n\n{usage()}")
         return 2
     try:
         return COMMANDS[name](rest)
-    except Trouble as trouble:
-        say(str(trouble))
+    except CommandFailed as error:
+        say(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
 
 
 def usage() -> str:
-    chores = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in COMMANDS.items())
-    return f"python3 dev.py COMMAND\n\n{chores}\n  help    this page"
+    commands = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in COMMANDS.items())
+    return f"python3 dev.py COMMAND\n\n{commands}\n  help    show this help"
 
 
 def prepare(requirements: str) -> None:
-    """See to it that .venv is whole and has `requirements` installed; a fraction of a second when it has."""
-    with alone():
-        wanted = digest(requirements)
-        if stands() and STAMP.exists() and wanted in STAMP.read_text().split():
+    """Create .venv and install `requirements`, unless that is done; then it takes a fraction of a second."""
+    with lock_held():
+        current = digest(requirements)
+        if has_working_python() and STAMP.exists() and current in STAMP.read_text().split():
             return
         STAMP.unlink(missing_ok=True)
         if not any(install(requirements) for install in (install_with_uv, install_with_pip)):
-            raise Trouble("The packages could not be installed: see above, put that right, and start again.")
-        # Written last: half an installation is never taken for a whole one.
-        STAMP.write_text("\n".join({wanted, digest(RUNTIME)} if requirements == DEVELOPMENT else {wanted}))
+            raise CommandFailed("The packages could not be installed: see the errors above, and try again.")
+        # Written last, so that an interrupted installation is repeated.
+        STAMP.write_text("\n".join({current, digest(RUNTIME)} if requirements == DEVELOPMENT else {current}))
 
 
 def digest(requirements: str) -> str:
@@ -178,28 +179,32 @@ def install_with_uv(requirements: str) -> bool:
     uv = shutil.which("uv")
     if uv is None:
         return False
-    say(f"Installing {requirements} into .venv with uv, once.")
-    made = stands() or (clear() and ran(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT))
+    say(f"Installing {requirements} into .venv with uv.")
+    has_environment = has_working_python() or (
+        clear() and ran(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
+    )
     install = (uv, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", requirements)
-    if made and ran(*install):
+    if has_environment and ran(*install):
         return True
-    say("uv could not do it, so venv and pip shall try.")
+    say("uv failed; trying venv and pip.")
     return False
 
 
 def install_with_pip(requirements: str) -> bool:
-    say(f"Installing {requirements} into .venv with pip, once; it may take a minute.")
-    if not stands("-m", "pip", "--version"):
+    say(f"Installing {requirements} into .venv with pip; this may take a minute.")
+    if not has_working_python("-m", "pip", "--version"):
         if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-            raise Trouble("This Python cannot make .venv: `apt install python3-venv` (or install uv), and start again.")
+            raise CommandFailed(
+                "This Python cannot create .venv: `apt install python3-venv` (or install uv), and try again."
+            )
         clear()
         ran(sys.executable, "-m", "venv", ENVIRONMENT)
     options = ("--quiet", "--disable-pip-version-check", "--require-hashes")
     return ran(PYTHON, "-m", "pip", "install", *options, "-r", requirements)
 
 
-def stands(*also: str) -> bool:
-    """Whether .venv has a Python that starts and is of the version that runs this."""
+def has_working_python(*also: str) -> bool:
+    """Whether .venv's Python starts, has the version that runs this, and runs `also`, if given."""
     version = ("-c", f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})")
     return all(ran(PYTHON, *proof, quiet=True) for proof in (version, also) if proof)
 
@@ -210,15 +215,15 @@ def clear() -> bool:
 
 
 def fetch_assets() -> None:
-    """What /docs, /redoc and /graphql show; all else works without."""
-    with alone():
+    """Download the explorers' assets; a failure is no error, since everything else works without them."""
+    with lock_held():
         if not ran(PYTHON, "-m", "api.pages.assets"):
-            say("The explorers' assets are not there: `python3 dev.py assets` fetches them, once the network allows.")
+            say("The explorers' assets are missing: `python3 dev.py assets` downloads them when there is a network.")
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """One at a time: of two that start at once, the second waits and finds the work done."""
+def lock_held() -> Iterator[None]:
+    """Hold a lock on the environment: a second process waits, and finds it installed."""
     with open(".venv.lock", "w") as file:
         if sys.platform == "win32":
             import msvcrt
@@ -227,14 +232,14 @@ def alone() -> Iterator[None]:
         else:
             import fcntl
 
-            # Inherited by children, so that a pip whose dev.py was killed is waited for too.
+            # Inherited by child processes: the lock outlives a killed dev.py while its pip runs.
             os.set_inheritable(file.fileno(), True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def ran(*command: str | Path, quiet: bool = False) -> bool:
-    """Whether the command could be started and went well."""
+    """Run a command; return whether it succeeded."""
     try:
         return subprocess.run(command, close_fds=False, capture_output=quiet, check=False).returncode == 0
     except OSError:
@@ -242,14 +247,14 @@ def ran(*command: str | Path, quiet: bool = False) -> bool:
 
 
 def become(*arguments: str) -> int:
-    """Hand over to .venv's Python: as this very process where the system can, so that signals reach it."""
+    """Replace this process by .venv's Python where the system can, so that signals reach it."""
     if os.name != "nt":
         os.execv(PYTHON, (str(PYTHON), *arguments))
     return subprocess.call((PYTHON, *arguments))
 
 
-def say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

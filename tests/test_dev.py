@@ -1,6 +1,6 @@
-"""`python3 dev.py` works in a fresh clone, with uv or without, and says in a sentence what is missing.
+"""`python3 dev.py` works in a fresh clone, with and without uv; an error is one sentence.
 
-A small house stands in for the clone, with a uv, a venv and a pip that only write down what they were asked.
+A temporary folder stands in for the clone, with a uv, a venv and a pip that only log their arguments.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FILES = {
 
 
 class Clone:
-    """A fresh clone on a machine of which the tests say what it has."""
+    """A fresh clone on a machine with the programs that a test adds."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -66,11 +66,11 @@ class Clone:
 
     def call(self, *arguments: str, python: tuple[str, ...] = ("dev.py",)) -> tuple[int, str, str]:
         process = self.start(*arguments, python=python)
-        said, complained = process.communicate(timeout=30)
-        return process.returncode, said, complained
+        stdout, stderr = process.communicate(timeout=30)
+        return process.returncode, stdout, stderr
 
-    def asked(self) -> list[str]:
-        """What uv, venv and pip were asked since the last look."""
+    def log(self) -> list[str]:
+        """The arguments of uv, venv and pip since the last call."""
         path = self.root / "log"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
@@ -82,156 +82,156 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_uv_makes_the_environment_where_there_is_one(clone):
+def test_uv_creates_the_environment_if_it_is_installed(clone):
     clone.write("bin/uv", FAKE_UV)
 
-    code, said, _ = clone.call("run", "--port", "1")
+    code, stdout, _ = clone.call("run", "--port", "1")
 
-    assert (code, said.split()[1:]) == (0, ["development", "serve", "--port", "1"])
-    assert clone.asked() == ["uv venv ./.venv", "uv pip requirements.txt"]
-
-
-def test_without_uv_venv_and_pip_make_it(clone):
-    code, said, _ = clone.call("run")
-
-    assert (code, said.split()[1:]) == (0, ["development", "serve"])
-    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+    assert (code, stdout.split()[1:]) == (0, ["development", "serve", "--port", "1"])
+    assert clone.log() == ["uv venv ./.venv", "uv pip requirements.txt"]
 
 
-def test_when_uv_fails_venv_and_pip_step_in(clone):
+def test_without_uv_venv_and_pip_create_it(clone):
+    code, stdout, _ = clone.call("run")
+
+    assert (code, stdout.split()[1:]) == (0, ["development", "serve"])
+    assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+
+
+def test_when_uv_fails_venv_and_pip_are_used(clone):
     clone.write("bin/uv", "#!/bin/sh\nexit 2\n")
 
-    code, _, complained = clone.call("run")
+    code, _, stderr = clone.call("run")
 
     assert code == 0
-    assert "uv could not do it" in complained
-    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+    assert "uv failed" in stderr
+    assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
 
 
-def test_with_neither_one_sentence_says_what_to_install(clone):
+def test_without_uv_and_venv_the_error_says_what_to_install(clone):
     lame = "import runpy, sys; sys.modules['ensurepip'] = None; runpy.run_path('dev.py', run_name='__main__')"
 
-    code, _, complained = clone.call("run", python=("-c", lame))
+    code, _, stderr = clone.call("run", python=("-c", lame))
 
     assert code == 1
-    assert "`apt install python3-venv`" in complained.splitlines()[-1]
-    assert "Traceback" not in complained
+    assert "`apt install python3-venv`" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
 
 
-def test_a_second_start_installs_nothing_and_neither_does_run_after_test(clone):
+def test_what_is_installed_is_not_installed_again(clone):
     clone.call("test")
-    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements-dev.txt"]
+    assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements-dev.txt"]
 
     codes = [clone.call("test")[0], clone.call("run")[0]]
 
     assert codes == [3, 0]
-    assert clone.asked() == []
+    assert clone.log() == []
 
 
 def test_a_changed_lock_is_installed(clone):
     clone.call("run")
     clone.write("requirements.txt", "starlette and uvicorn")
-    assert clone.asked()
+    assert clone.log()
 
     clone.call("run")
 
-    assert clone.asked() == ["pip install requirements.txt"]
+    assert clone.log() == ["pip install requirements.txt"]
 
 
-def test_an_installation_that_failed_is_not_taken_for_a_whole_one(clone):
+def test_an_interrupted_installation_is_repeated(clone):
     clone.call("run")
     clone.write("requirements.txt", "starlette and uvicorn")
     clone.write("fakes/pip.py", "import sys; sys.exit('--version' not in sys.argv)")
-    code, _, complained = clone.call("run")
-    assert (code, complained.splitlines()[-1][:35]) == (1, "The packages could not be installed")
+    code, _, stderr = clone.call("run")
+    assert (code, stderr.splitlines()[-1][:35]) == (1, "The packages could not be installed")
 
     clone.write("requirements.txt", "starlette")
     clone.write("fakes/pip.py", FILES["fakes/pip.py"])
     code, _, _ = clone.call("run")
 
     assert code == 0
-    assert clone.asked()[-1] == "pip install requirements.txt"
+    assert clone.log()[-1] == "pip install requirements.txt"
 
 
-def test_an_environment_of_another_python_is_made_anew(clone):
+def test_an_environment_of_another_python_is_replaced(clone):
     clone.call("run")
     clone.write(".venv/bin/python", "#!/bin/sh\nexit 1\n")
     clone.write(".venv/of_the_old_one", "")
-    assert clone.asked()
+    assert clone.log()
 
     code, _, _ = clone.call("run")
 
     assert code == 0
-    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+    assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
     assert not (clone.root / ".venv/of_the_old_one").exists()
 
 
-def test_of_two_that_start_at_once_one_installs_and_both_run(clone):
+def test_of_two_concurrent_starts_one_installs(clone):
     clone.write("fakes/pip.py", f"import time; time.sleep(0.2)\n{FILES['fakes/pip.py']}")
 
     starts = [clone.start("run"), clone.start("run")]
-    said = [process.communicate(timeout=30)[0] for process in starts]
+    stdout = [process.communicate(timeout=30)[0] for process in starts]
 
-    assert all("development serve" in answer for answer in said)
-    assert clone.asked() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
+    assert all("development serve" in answer for answer in stdout)
+    assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
 
 
-def test_run_becomes_the_server_so_that_signals_reach_it(clone):
+def test_run_replaces_the_process_by_the_server(clone):
     process = clone.start("run")
 
-    said, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate(timeout=30)
 
-    assert said.split()[0] == str(process.pid)
+    assert stdout.split()[0] == str(process.pid)
 
 
-def test_without_the_explorers_it_starts_all_the_same_and_says_so(clone):
+def test_missing_explorer_assets_do_not_prevent_a_start(clone):
     clone.write("api/pages/assets.py", FAILING)
 
-    code, said, complained = clone.call("run")
+    code, stdout, stderr = clone.call("run")
 
-    assert (code, said.split()[1:]) == (0, ["development", "serve"])
-    assert "`python3 dev.py assets` fetches them" in complained.splitlines()[-1]
+    assert (code, stdout.split()[1:]) == (0, ["development", "serve"])
+    assert "`python3 dev.py assets` downloads them" in stderr.splitlines()[-1]
 
 
-def test_test_hands_pytest_its_arguments_and_its_exit_code_back(clone):
-    code, said, _ = clone.call("test", "-k", "filters")
+def test_test_passes_on_arguments_and_exit_code(clone):
+    code, stdout, _ = clone.call("test", "-k", "filters")
 
-    assert (code, said.split()) == (3, ["-nauto", "--database=both", "tests", "-k", "filters"])
+    assert (code, stdout.split()) == (3, ["-nauto", "--database=both", "tests", "-k", "filters"])
 
 
 def test_test_names_a_folder_only_where_none_is_given_and_measures_coverage(clone):
-    code, said, _ = clone.call("test", "tests/api", "--coverage", "-n2", "--database=sqlite")
+    code, stdout, _ = clone.call("test", "tests/api", "--coverage", "-n2", "--database=sqlite")
 
     coverage = ["--cov=api", "--cov=schema", "--cov-report=term:skip-covered", "--cov-report=html"]
-    assert (code, said.split()) == (3, [*coverage, "tests/api", "-n2", "--database=sqlite"])
+    assert (code, stdout.split()) == (3, [*coverage, "tests/api", "-n2", "--database=sqlite"])
 
 
-def test_an_unknown_command_is_told_what_there_is(clone):
-    code, _, complained = clone.call("serve")
+def test_an_unknown_command_lists_the_commands(clone):
+    code, _, stderr = clone.call("serve")
 
     assert code == 2
-    assert all(f"\n  {name} " in complained for name in ("run", "test", "check", "bench", "assets", "lock", "help"))
+    assert all(f"\n  {name} " in stderr for name in ("run", "test", "check", "bench", "assets", "lock", "help"))
 
 
-def test_an_older_python_is_told_which_to_take(clone):
+def test_an_older_python_gets_an_error_message(clone):
     old = "import runpy, sys; sys.version_info = (3, 9, 1); runpy.run_path('dev.py', run_name='__main__')"
 
-    code, _, complained = clone.call("run", python=("-c", old))
+    code, _, stderr = clone.call("run", python=("-c", old))
 
     assert code == 1
-    assert complained.startswith("Tandem needs Python 3.11 or newer")
+    assert stderr.startswith("Tandem needs Python 3.11 or newer")
 
 
-def test_an_older_python_can_read_as_far_as_that_sentence():
+def test_an_older_python_can_parse_the_file():
     ast.parse((ROOT / "dev.py").read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
-def test_locking_needs_uv_and_says_so(clone):
-    code, _, complained = clone.call("lock")
+def test_locking_requires_uv(clone):
+    code, _, stderr = clone.call("lock")
 
     assert code == 1
-    assert complained.startswith("Locking needs uv: install it")
-    assert complained.count("\n") == 1
+    assert stderr.startswith("Locking needs uv: install it")
+    assert stderr.count("\n") == 1
 
 
 def pins(name: str) -> dict[str, str]:
@@ -251,25 +251,25 @@ def test_one_installation_of_the_development_lock_is_enough():
     assert {"pytest", "mypy", "ruff"} <= development.keys() - runtime.keys()
 
 
-def test_the_locks_hold_what_the_project_asks_for():
+def test_the_locks_have_all_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    asked = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    requirements = project["project"]["dependencies"], project["dependency-groups"]["dev"]
 
-    names = [{re.split(r"[^\w-]", line)[0] for line in lines} for lines in asked]
+    names = [{re.split(r"[^\w-]", line)[0] for line in lines} for lines in requirements]
 
     assert names[0] <= pins("requirements.txt").keys()
     assert names[1] <= pins("requirements-dev.txt").keys()
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_a_lock_names_hashes_and_no_place_to_fetch_from(name):
+def test_a_lock_has_hashes_and_no_urls(name):
     text = (ROOT / name).read_text(encoding="utf-8")
 
     assert not re.findall(r"://|^-|@", text, re.MULTILINE)
     assert len(hashed(name)) == len(re.findall("==.*\\\\$", text, re.MULTILINE))
 
 
-def test_the_command_for_ci_can_be_started():
+def test_the_ci_script_is_executable():
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
@@ -277,41 +277,41 @@ def audited(*packages):
     return f"import json; print(json.dumps({{'dependencies': {list(packages)!r}}}))"
 
 
-SOUND = {"name": "sound", "version": "1", "vulns": []}
-HOLED = {"name": "holed", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
+CLEAN = {"name": "sound", "version": "1", "vulns": []}
+VULNERABLE = {"name": "holed", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
 LOST = {"name": "worse", "version": "2", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
 
 
 @pytest.mark.parametrize(
     "fake, code, sentence",
     [
-        (audited(SOUND, SOUND), 0, "No known holes in 2 packages.\n"),
-        (audited(SOUND, HOLED), 1, "holed 2: PYSEC-1, mended in 3\n1 known holes in 2 packages.\n"),
-        (audited(LOST), 1, "worse 2: PYSEC-2, mended in no version\n1 known holes in 1 packages.\n"),
-        (audited(SOUND, {"name": "x", "skip_reason": "?"}), 1, "Of 1 of 2 packages nothing could be learnt: is pypi"),
-        ("raise SystemExit('no network')", 1, "pip-audit could not ask for known holes: see above. It needs a network"),
+        (audited(CLEAN, CLEAN), 0, "No known vulnerabilities in 2 packages.\n"),
+        (audited(CLEAN, VULNERABLE), 1, "holed 2: PYSEC-1, fixed in 3\n1 known vulnerabilities in 2 packages.\n"),
+        (audited(LOST), 1, "worse 2: PYSEC-2, fixed in no version\n1 known vulnerabilities in 1 packages.\n"),
+        (audited(CLEAN, {"name": "x", "skip_reason": "?"}), 1, "1 of 2 packages were not checked: is pypi"),
+        ("raise SystemExit('no network')", 1, "pip-audit failed: see the errors above. It needs a network"),
     ],
     ids=["sound", "holed", "lost", "unknown", "unreachable"],
 )
-def test_the_audit_tells_a_hole_from_what_it_could_not_learn(clone, fake, code, sentence):
+def test_the_audit_reports_vulnerabilities_and_failures(clone, fake, code, sentence):
     clone.write("bin/uv", FAKE_UV)
     clone.write("fakes/pip_audit.py", fake)
 
-    ended, said, complained = clone.call("audit")
+    returncode, stdout, stderr = clone.call("audit")
 
-    assert ended == code
-    assert sentence in said + complained
-    assert "Traceback" not in complained
+    assert returncode == code
+    assert sentence in stdout + stderr
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("file", [(), ("bom.json",)])
-def test_the_bill_of_materials_is_of_what_runs(clone, file):
+def test_the_bill_of_materials_has_the_runtime_requirements(clone, file):
     clone.write("bin/uv", FAKE_UV)
     clone.write("fakes/cyclonedx_py.py", "import sys; print(*sys.argv[1:])")
 
-    code, said, _ = clone.call("sbom", *file)
+    code, stdout, _ = clone.call("sbom", *file)
 
     assert code == 0
-    assert said.split()[0] == "requirements"
-    assert said.split()[-1] == "requirements.txt"
-    assert said.split()[4:-1] == (["--output-file", "bom.json"] if file else [])
+    assert stdout.split()[0] == "requirements"
+    assert stdout.split()[-1] == "requirements.txt"
+    assert stdout.split()[4:-1] == (["--output-file", "bom.json"] if file else [])

@@ -1,4 +1,4 @@
-"""Who acts as the administrator in development without a credential: programs on this machine, for its user.
+"""Development only: local requests without a credential act as administrator.
 
 See docs/decisions/0001-development-access.md.
 """
@@ -22,44 +22,44 @@ _FORWARDING = (
     b"x-azure-", b"x-amzn-", b"x-arr-", b"x-appengine-", b"x-vercel-", b"x-remote-", b"fastly-", b"fly-",
     b"do-connecting-ip",
 )  # fmt: skip
-_OTHERS = "in development pages of other sites are not served without a credential, listed or not"
+_OTHER_SITE = "in development requests from pages of other sites need a credential, also from TANDEM_CORS_ORIGINS"
 _LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 _SITES = (b"none", b"same-origin")
 
 
 class LocalAccess:
-    """Lets a request without a credential pass if a program of this machine's user has sent it for that user.
+    """Accepts a request without a credential if a program of the server's own user has sent it.
 
-    `check_peer` looks at the program; it raises `Forbidden`, too.
+    `check_peer` checks the program, and raises `Forbidden` as well.
     """
 
     def __init__(self, check_peer: Check | None = None) -> None:
         self._check_peer = check_peer or PeerCheck()
 
     async def __call__(self, scope: Scope) -> None:
-        """Look at a request.
+        """Check a request.
 
         Raises:
-            Forbidden: it comes from elsewhere, or from another site's page, or was or may have been passed on.
+            Forbidden: it is not local, comes from another site's page, or may have been forwarded.
         """
         _check_head(scope)
         await self._check_peer(scope)
 
 
 def _check_head(scope: Scope) -> None:
-    """What the addresses and the headers say; all values of a header have to be good."""
+    """Check addresses and headers; every value of a repeated header has to pass."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
     host = hosts[0] if len(hosts) == 1 else ""
     if not _is_loopback((scope.get("client") or ("", 0))[0]) or _name(host) not in _LOOPBACK_NAMES:
-        raise Forbidden("in development only this machine is served without a credential")
+        raise Forbidden("in development requests from other machines need a credential")
     if any(name.replace(b"_", b"-").startswith(_FORWARDING) for name, _ in headers):
-        raise Forbidden("in development nothing that was forwarded is served without a credential")
+        raise Forbidden("in development forwarded requests need a credential")
     own = f"{scope['scheme']}://{host}".encode("latin-1")
     if any(value != own for name, value in headers if name == b"origin"):
-        raise Forbidden(_OTHERS)
+        raise Forbidden(_OTHER_SITE)
     if any(value not in _SITES for name, value in headers if name == b"sec-fetch-site"):
-        raise Forbidden(_OTHERS)
+        raise Forbidden(_OTHER_SITE)
 
 
 @lru_cache(maxsize=1024)
@@ -72,6 +72,6 @@ def _is_loopback(text: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
-    found = re.fullmatch(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d+)?", host.lower(), re.ASCII)
-    return "" if found is None else found["address"] or found["name"]
+    """Return the name in a Host header, without its port."""
+    match = re.fullmatch(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d+)?", host.lower(), re.ASCII)
+    return "" if match is None else match["address"] or match["name"]

@@ -1,7 +1,6 @@
-"""Which program calls, and whether it may be passing on the request of somebody else. For development only.
+"""Development only: finds the program at the other end of a connection, and refuses proxies.
 
-A proxy's connection comes from this machine, as one of curl's does. What tells them apart is the process that holds it:
-a proxy serves connections of its own.
+A proxy connects from this machine, as curl does. Its process is what differs: it accepts connections itself.
 """
 
 from __future__ import annotations
@@ -20,33 +19,33 @@ from api.auth.development.socket_table import Address, Process, SocketTable, Tcp
 from schema.engine.errors import Forbidden
 
 REMEDY = "send an API key: python3 dev.py api keys create --role admin --name NAME"
-# Programs that only pass on connections, and whose own connection to the stranger may be an outgoing one.
+# Programs that only forward connections, whose connection to the client may be an outgoing one.
 TUNNELS = frozenset((
     "autossh", "bore", "chisel", "cloudflared", "devtunnel", "frpc", "gost", "inlets", "ngrok", "npc", "pagekite",
     "plink", "playit", "rathole", "ssh", "sshd", "sshd-session", "tailscaled", "tunnelto", "wstunnel", "zrok",
 ))  # fmt: skip
-# Programs that may call for themselves or pass on, and as relays may have closed their listener by then.
+# Programs that may forward connections, and may have closed their listener by then.
 RELAYS = frozenset(("haproxy", "nc", "nc.openbsd", "nc.traditional", "ncat", "netcat", "nginx", "socat"))
-KEPT_SECONDS = 1.0
-_MOST_KEPT = 1000
-_LONGEST_NAME = 40
+CACHE_SECONDS = 1.0
+_MAX_CACHED = 1000
+_MAX_NAME_LENGTH = 40
 
 
 class Verdict(NamedTuple):
-    """Why a connection is refused (empty: it is not), and whether that holds for the next moment, too."""
+    """Why a connection is refused (empty if it is not), and whether the verdict may be cached."""
 
     reason: str
-    lasting: bool
+    cacheable: bool
 
 
-class _Kept(NamedTuple):
+class _CachedVerdict(NamedTuple):
     client: Any
     verdict: Verdict
     until: float
 
 
 def read_table() -> SocketTable:
-    """Look at the sockets of this machine.
+    """Read the sockets of this machine.
 
     Raises:
         Unavailable: the system does not show them.
@@ -64,42 +63,41 @@ def read_table() -> SocketTable:
 
 
 class PeerCheck:
-    """Refuses connections that a stranger's request may come by.
+    """Refuses connections from programs that may forward requests of others.
 
-    A verdict is kept for at most `KEPT_SECONDS` and for one connection: a server has one tuple `client` for each, which
-    is compared by identity, so that another connection from the same port is looked at anew.
+    A verdict is cached for one connection and at most `CACHE_SECONDS`. The tuple `client` is compared by identity,
+    because another connection from the same port has another tuple.
     """
 
     def __init__(self, read: Callable[[], SocketTable] = read_table) -> None:
         self._read = read
-        self._kept: dict[Address, _Kept] = {}
+        self._cached: dict[Address, _CachedVerdict] = {}
         self._waiting: list[tuple[Any, Any, asyncio.Future[Verdict]]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope) -> None:
-        """Look at the process at the other end of a connection.
+        """Check the process at the other end of a connection.
 
         Raises:
-            Forbidden: it is not known, belongs to another user, or serves others.
+            Forbidden: it is unknown, belongs to another user, or accepts connections itself.
         """
         client, server = scope["client"], scope.get("server") or ("", None)
-        kept = self._kept.get(tuple(client))
-        if kept is None or kept.client is not client or kept.until < monotonic():
-            verdict = await self._judged(tuple(client), tuple(server))
-            kept = self._keep(client, verdict)
-        if kept.verdict.reason:
-            raise Forbidden(f"{kept.verdict.reason}; {REMEDY}")
+        cached = self._cached.get(tuple(client))
+        if cached is None or cached.client is not client or cached.until < monotonic():
+            verdict = await self._verdict(tuple(client), tuple(server))
+            cached = self._cache(client, verdict)
+        if cached.verdict.reason:
+            raise Forbidden(f"{cached.verdict.reason}; {REMEDY}")
 
-    async def _judged(self, client: Any, server: Any) -> Verdict:
-        """The verdict of a look that begins from now on; connections that wait for one share it."""
+    async def _verdict(self, client: Any, server: Any) -> Verdict:
+        """Read the sockets anew; connections that wait share the result."""
         verdict = asyncio.get_running_loop().create_future()
         self._waiting.append((client, server, verdict))
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_sockets())
         return await verdict  # type: ignore[no-any-return]
 
-    async def _look(self) -> None:
-        """Judge those who wait, until nobody does."""
+    async def _read_sockets(self) -> None:
         try:
             while waiting := self._waiting:
                 self._waiting = []
@@ -107,43 +105,43 @@ class PeerCheck:
                 try:
                     verdicts = await asyncio.to_thread(judge_all, self._read, connections)
                 except Exception as error:
-                    for _, _, verdict in waiting:
-                        if not verdict.done():
-                            verdict.set_exception(error)
+                    for _, _, future in waiting:
+                        if not future.done():
+                            future.set_exception(error)
                     continue
-                for (_, _, verdict), found in zip(waiting, verdicts, strict=True):
-                    if not verdict.done():
-                        verdict.set_result(found)
+                for (_, _, future), verdict in zip(waiting, verdicts, strict=True):
+                    if not future.done():
+                        future.set_result(verdict)
         finally:
-            self._looking = None
+            self._reading = None
 
-    def _keep(self, client: Any, verdict: Verdict) -> _Kept:
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept.clear()
-        kept = _Kept(client, verdict, monotonic() + KEPT_SECONDS)
-        if verdict.lasting:
-            self._kept[tuple(client)] = kept
-        return kept
+    def _cache(self, client: Any, verdict: Verdict) -> _CachedVerdict:
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        cached = _CachedVerdict(client, verdict, monotonic() + CACHE_SECONDS)
+        if verdict.cacheable:
+            self._cached[tuple(client)] = cached
+        return cached
 
 
 def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
-    """The verdict on the connection between two addresses, the server's own last."""
+    """Judge one connection, given the addresses of both ends."""
     return judge_all(read, [(client, server)])[0]
 
 
 def judge_all(
     read: Callable[[], SocketTable], connections: list[tuple[tuple[str, int], tuple[str, int | None]]]
 ) -> list[Verdict]:
-    """The verdicts on several connections, by one look at the system."""
+    """Judge several connections, reading the sockets once."""
     try:
         table = read()
     except Unavailable:
         table = None
-    return [_judged_in(table, client, server) for client, server in connections]
+    return [_judge_in(table, client, server) for client, server in connections]
 
 
-def _judged_in(table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
-    unknown = Verdict("this system does not tell which program calls", True)
+def _judge_in(table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
+    unknown = Verdict("this system does not show which program has sent the request", True)
     if table is None:
         return unknown
     try:
@@ -153,19 +151,20 @@ def _judged_in(table: SocketTable | None, client: tuple[str, int], server: tuple
     owners = table.owners(connection)
     if not owners:
         return Verdict(
-            "which program calls cannot be determined: it has ended, or it runs in a container or for another user",
+            "the program that has sent the request cannot be determined: it has ended, or runs in a container or for "
+            "another user",
             True,
         )
     reasons = [_reason(table, process, connection) for process in owners]
     others = [process for process in owners if process.pid != os.getpid()]
     listening = any(socket.remote is None for process in others for socket in process.sockets)
     refused = next(filter(None, reasons), "")
-    # Who does not listen cannot begin to serve; who does, may in the next moment.
+    # A process that listens may accept a connection in the next moment.
     return Verdict(refused, bool(refused) or not listening)
 
 
 def _reason(table: SocketTable, process: Process, connection: TcpSocket) -> str:
-    """Why a process is refused; empty where it is not."""
+    """Return why a process is refused, or an empty string."""
     if process.pid == os.getpid():
         return ""
     program = f"the calling program {_printable(process.name)}".strip()
@@ -174,14 +173,14 @@ def _reason(table: SocketTable, process: Process, connection: TcpSocket) -> str:
     if connection not in process.sockets:
         return f"{program} has ended its connection"
     if process.name.lower().removesuffix(".exe") in TUNNELS:
-        return f"{program} passes on connections, which might be a stranger's"
-    if served := _served(table, process, connection):
-        return f"{program} serves other connections ({served}) and might pass on a stranger's request"
+        return f"{program} forwards connections, possibly those of others"
+    if accepted := _accepted(table, process, connection):
+        return f"{program} accepts connections ({accepted}) and may forward the requests of others"
     return ""
 
 
-def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
-    """Where a process serves others, or may; empty where it does not."""
+def _accepted(table: SocketTable, process: Process, connection: TcpSocket) -> str:
+    """Return where a process accepts connections, or may, or an empty string."""
     within = {(socket.local, socket.remote) for socket in process.sockets}
     listening = any(socket.remote is None for socket in process.sockets)
     for socket in process.sockets:
@@ -189,8 +188,8 @@ def _served(table: SocketTable, process: Process, connection: TcpSocket) -> str:
         if socket.remote is None:
             if not ipaddress.ip_address(socket.local[0]).is_loopback:
                 return f"{port} of address {socket.local[0]}"
-        # What leads to this server, which may be shutting down, was opened by the caller. So was what is left of a
-        # connection to a server that is gone: any in a program that does not listen, in others those on loopback.
+        # Connections to this server, which may be shutting down, were opened by the client. So were closed connections
+        # to a server that has ended: any of a program that does not listen, of others those on loopback.
         elif socket.remote == connection.remote or (
             socket in process.ending and (not listening or _is_left_on_loopback(table, socket))
         ):
@@ -224,4 +223,4 @@ def _is_outgoing(table: SocketTable, local: Address, remote: Address) -> bool:
 
 
 def _printable(text: str) -> str:
-    return "".join(character for character in text[:_LONGEST_NAME] if character.isprintable())
+    return "".join(character for character in text[:_MAX_NAME_LENGTH] if character.isprintable())

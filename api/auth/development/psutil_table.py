@@ -19,7 +19,7 @@ from api.auth.development.socket_table import (
 
 
 class PsutilTable:
-    """The sockets as psutil lists them. It knows neither accepted Unix sockets nor broken connections."""
+    """The sockets as psutil lists them, without accepted Unix sockets and broken connections."""
 
     def __init__(self) -> None:
         try:
@@ -27,9 +27,9 @@ class PsutilTable:
             rows = list(_connections())
         except (psutil.Error, OSError, NotImplementedError) as error:
             raise Unavailable from error
-        self._held = [(found, pid) for found, pid, _ in rows]
-        self._ending = frozenset(found for found, _, ending in rows if ending)
-        self._listeners = frozenset(found.local for found, _ in self._held if found.remote is None)
+        self._sockets = [(socket, pid) for socket, pid, _ in rows]
+        self._ending = frozenset(socket for socket, _, ending in rows if ending)
+        self._listeners = frozenset(socket.local for socket, _ in self._sockets if socket.remote is None)
 
     def listens(self, address: Address) -> bool:
         """Whether a process of this machine accepts connections at an address."""
@@ -37,7 +37,7 @@ class PsutilTable:
 
     def owners(self, connection: TcpSocket) -> list[Process]:
         """The processes that hold this end of a connection; none where no process is visible."""
-        pids = dict.fromkeys(pid for found, pid in self._held if found == connection and pid)
+        pids = dict.fromkeys(pid for socket, pid in self._sockets if socket == connection and pid)
         return [process for process in map(self._process, pids) if process]
 
     def _process(self, pid: int) -> Process | None:
@@ -46,7 +46,7 @@ class PsutilTable:
             name, user = process.name(), process.username()
         except psutil.Error:
             return None
-        sockets = tuple(found for found, holder in self._held if holder == pid)
+        sockets = tuple(socket for socket, owner in self._sockets if owner == pid)
         ending = self._ending.intersection(sockets)
         return Process(pid, name, user == psutil.Process().username(), sockets, ending=ending)
 

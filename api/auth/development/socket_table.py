@@ -1,6 +1,6 @@
-"""What a look at the TCP sockets of this machine finds, and at the processes that hold them.
+"""The TCP sockets of this machine and the processes that hold them.
 
-`sock_diag.py` looks on Linux, `psutil_table.py` on other systems and where Linux does not grant it.
+Read by `sock_diag.py` on Linux, by `psutil_table.py` on other systems and where Linux denies access.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 Address = tuple[str, int]
-# What IANA gives to outgoing connections, and macOS and Windows use.
+# Assigned by IANA; used by macOS and Windows.
 _EPHEMERAL = range(49152, 65536)
 
 
 class Unavailable(Exception):
-    """The system does not give this information."""
+    """The system does not provide this information."""
 
 
 class TcpSocket(NamedTuple):
@@ -45,7 +45,7 @@ class Process(NamedTuple):
 
 
 class SocketTable(Protocol):
-    """What one look at the system finds. `ephemeral` are the ports that it gives to outgoing connections."""
+    """The sockets at one moment. `ephemeral` are the ports that the system assigns to outgoing connections."""
 
     ephemeral: range
 
@@ -57,7 +57,7 @@ class SocketTable(Protocol):
 
 
 def ephemeral_ports() -> range:
-    """The ports that the system gives to outgoing connections."""
+    """Return the ports that the system assigns to outgoing connections."""
     if sys.platform != "linux":
         return _EPHEMERAL
     first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
@@ -65,7 +65,7 @@ def ephemeral_ports() -> range:
 
 
 def listening_at(listeners: frozenset[Address], address: Address) -> bool:
-    """Whether one of the listeners accepts connections at an address; those of all addresses do at each."""
+    """Whether one of the listeners accepts connections at an address, also by listening on all addresses."""
     host, port = address
     return not listeners.isdisjoint(((host, port), ("0.0.0.0", port), ("::", port)))  # noqa: S104
 

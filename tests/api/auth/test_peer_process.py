@@ -159,7 +159,7 @@ def test_a_program_that_serves_nobody_may_call(read, code):
 def test_a_program_that_listens_beyond_loopback_may_not(read, code, words):
     verdict = judged_of(read, f"{CONNECT}\n{code}\n{GO}")
 
-    assert "serves other connections" in verdict.reason
+    assert "accepts connections" in verdict.reason
     assert words in verdict.reason
 
 
@@ -167,8 +167,8 @@ def test_a_program_that_listens_beyond_loopback_may_not(read, code, words):
 def test_the_verdict_on_a_program_that_listens_holds_for_one_request(read):
     listening = judged_of(read, f"{CONNECT}\n{HARMLESS['one that listens on loopback']}\n{GO}")
 
-    assert not listening.lasting
-    assert judged_of(read, f"{CONNECT}\n{GO}").lasting
+    assert not listening.cacheable
+    assert judged_of(read, f"{CONNECT}\n{GO}").cacheable
 
 
 @pytest.mark.parametrize("read", TABLES)
@@ -230,7 +230,7 @@ def test_a_program_of_another_user_is_refused(read):
 
 @ENDS
 def test_a_socket_without_a_connection_may_be_a_strangers():
-    """In a program that serves others. One that does not may keep what is left of servers that have gone."""
+    """In a program that accepts connections; others may keep closed connections to servers that have ended."""
     listening = HARMLESS["one that listens on loopback"]
 
     verdict = judged_of(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
@@ -261,7 +261,7 @@ def test_a_server_that_listens_no_more_serves_the_connections_it_has(read):
 def test_a_tunnel_whose_own_connection_is_an_outgoing_one_is_refused(read):
     verdict = judged_of(read, f"open('/proc/self/comm', 'w').write('ssh')\n{CONNECT}\n{GO}")
 
-    assert "the calling program ssh passes on connections" in verdict.reason
+    assert "the calling program ssh forwards connections" in verdict.reason
 
 
 def test_programs_of_this_user_are_the_administrator(server):
@@ -293,7 +293,7 @@ def test_what_a_relay_passes_on_is_refused(server, form, method, path):
 
     assert status == 403
     if path != "/graphql":
-        assert f"python serves other connections (port {relay})" in detail.replace(Path(sys.executable).name, "python")
+        assert f"python accepts connections (port {relay})" in detail.replace(Path(sys.executable).name, "python")
         assert "python3 dev.py api keys create --role admin --name NAME" in detail
 
 
@@ -430,7 +430,7 @@ def test_what_haproxy_passes_on_is_refused(server, tmp_path, mode):
         answers = [stranger(front, server) for _ in range(3)]
 
     assert [status for status, _ in answers] == [403] * 3
-    assert all(f"haproxy serves other connections (port {front})" in detail for _, detail in answers)
+    assert all(f"haproxy accepts connections (port {front})" in detail for _, detail in answers)
 
 
 def test_what_socat_passes_on_is_refused(server, tmp_path):
@@ -438,7 +438,7 @@ def test_what_socat_passes_on_is_refused(server, tmp_path):
         answers = [stranger(front, server) for _ in range(3)]
 
     assert [status for status, _ in answers] == [403] * 3
-    assert all(f"socat serves other connections (port {front})" in detail for _, detail in answers)
+    assert all(f"socat accepts connections (port {front})" in detail for _, detail in answers)
 
 
 def test_a_page_of_documents_is_for_everybody_through_a_relay_too(server):
