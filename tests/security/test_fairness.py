@@ -74,7 +74,7 @@ async def test_new_queries_of_several_actors_are_compiled_in_turn(directory, mon
         order.append(branch.page.size)
         return plan_list(resource, branch, profile)
 
-    monkeypatch.setattr("schema.engine.operations.directory.plan_list", recording_plan_list)
+    monkeypatch.setattr("schema.engine.operations.records.plan_list", recording_plan_list)
     turns = []
 
     async def count_turns() -> None:
