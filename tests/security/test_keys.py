@@ -60,8 +60,8 @@ def admin(house):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for room in ("credential_cache", "actors", "tokens"):
-        monkeypatch.setattr(f"api.auth.{room}.time", clock)
+    for module in ("credential_cache", "actors", "tokens"):
+        monkeypatch.setattr(f"api.auth.{module}.time", clock)
     return clock
 
 
@@ -120,14 +120,14 @@ def test_only_the_digest_of_a_key_is_stored(http_client, admin, house):
     assert secret not in written
 
 
-def test_the_answer_that_shows_a_key_is_kept_by_nobody(http_client, admin):
+def test_the_response_with_a_new_key_is_not_cacheable(http_client, admin):
     answer = http_client.post("/keys", json={"name": "one", "role": "reader"}, headers=admin)
 
     assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("field", ["digest", "secret", "active", "id"])
-def test_nobody_brings_along_what_the_server_makes(http_client, admin, field):
+def test_server_generated_fields_of_a_key_are_refused(http_client, admin, field):
     for given in ({field: "0" * 64}, {field: None}):
         answer = http_client.post("/keys", json={"name": "one", "role": "admin", **given}, headers=admin)
 
@@ -135,7 +135,7 @@ def test_nobody_brings_along_what_the_server_makes(http_client, admin, field):
 
 
 @pytest.mark.parametrize("field", ["digest", "secret"])
-def test_nobody_asks_by_the_digest(http_client, admin, field):
+def test_keys_cannot_be_filtered_by_digest(http_client, admin, field):
     query = f"{{ keys {{ nodes {{ {field} }} }} }}"
 
     assert http_client.get(f"/keys?{field}=x", headers=admin).status_code == 422
@@ -145,7 +145,7 @@ def test_nobody_asks_by_the_digest(http_client, admin, field):
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("client", ["rest", "graphql"])
-def test_a_key_made_at_either_door_opens_both(http_client, admin, ask, client):
+def test_a_key_created_through_one_api_is_valid_for_both(http_client, admin, ask, client):
     _, made = make(http_client, admin, client, role="reader")
 
     assert ask(http_client, headers=bearer(made)).status_code == 200
@@ -161,7 +161,7 @@ def test_keys_are_for_administrators(http_client, house, role, status):
     assert ("errors" in found) == (status != 200)
 
 
-def test_a_key_stands_for_nobody_in_particular(http_client, admin):
+def test_a_key_is_no_user(http_client, admin):
     assert http_client.get("/me", headers=admin).status_code == 404
 
 
@@ -199,7 +199,7 @@ WRONG = {
 
 @pytest.mark.parametrize("ask", ASKED)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_key_of_ours_opens_nothing(http_client, house, ask, wrong):
+def test_unknown_keys_are_refused(http_client, house, ask, wrong):
     made = key(house, "admin")
     _, hexed, secret = made.split("_", 2)
     words = {"key": made, "short": made[:-1], "upper": made.upper(), "secret": secret, "hex": hexed}
@@ -211,7 +211,7 @@ def test_what_is_no_key_of_ours_opens_nothing(http_client, house, ask, wrong):
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_one_key_does_not_open_with_another_one_s_secret(http_client, house, ask):
+def test_a_key_with_the_secret_of_another_is_refused(http_client, house, ask):
     one, other = key(house, "admin"), key(house, "admin")
 
     assert refused(ask(http_client, headers=bearer("_".join((*one.split("_", 2)[:2], other.split("_", 2)[2])))))
@@ -241,7 +241,7 @@ def test_a_key_in_a_url_opens_nothing(http_client, admin, place):
 
 
 @pytest.mark.parametrize("ask", ASKED)
-def test_who_sends_nothing_is_asked_for_a_credential_plainly(http_client, ask):
+def test_a_request_without_a_credential_is_told_how_to_send_one(http_client, ask):
     answer = ask(http_client)
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -260,7 +260,7 @@ SCOPES = [
 
 
 @pytest.mark.parametrize("scopes, may", SCOPES)
-def test_scopes_take_away_from_what_the_role_may(http_client, house, scopes, may):
+def test_scopes_limit_a_role(http_client, house, scopes, may):
     headers = bearer(key(house, "editor", scopes=scopes))
 
     done = set()
@@ -359,7 +359,7 @@ def test_a_scoped_key_makes_no_key_without_scopes_by_saying_nothing(http_client,
 
 
 @pytest.mark.parametrize("scopes", ["", " ", "read,write", "users", "users:all", "READ", "read  write", "*", "read\n"])
-def test_what_is_no_scope_is_refused(http_client, admin, scopes):
+def test_an_invalid_scope_is_refused(http_client, admin, scopes):
     answer = http_client.post("/keys", json={"name": "x", "role": "reader", "scopes": scopes}, headers=admin)
 
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/scopes")
@@ -409,7 +409,7 @@ def elsewhere(database, sql, *values):
         f"UPDATE key SET digest = '{'0' * 64}' WHERE id = ?",
     ],
 )
-def test_what_another_process_takes_away_opens_nothing_five_seconds_later(http_client, house, clock, sql):
+def test_a_key_revoked_by_another_process_is_refused_within_five_seconds(http_client, house, clock, sql):
     made = key(house, "reader")
     assert http_client.get("/users", headers=bearer(made)).status_code == 200
 
@@ -419,7 +419,7 @@ def test_what_another_process_takes_away_opens_nothing_five_seconds_later(http_c
     assert refused(http_client.get("/users", headers=bearer(made)))
 
 
-def test_who_asks_all_the_time_is_turned_away_as_soon(http_client, house, clock):
+def test_continuous_requests_do_not_delay_a_revocation(http_client, house, clock):
     made = key(house, "reader")
     assert http_client.get("/users", headers=bearer(made)).status_code == 200
     elsewhere(house, "UPDATE key SET active = 0 WHERE id = ?", id_of(made))
@@ -434,7 +434,7 @@ def test_who_asks_all_the_time_is_turned_away_as_soon(http_client, house, clock)
     assert statuses[0] == 200
 
 
-def test_a_role_that_another_process_takes_away_is_gone_five_seconds_later(http_client, house, clock):
+def test_a_role_changed_by_another_process_applies_within_five_seconds(http_client, house, clock):
     made = key(house, "admin")
     assert http_client.get("/keys", headers=bearer(made)).status_code == 200
 
@@ -444,7 +444,7 @@ def test_a_role_that_another_process_takes_away_is_gone_five_seconds_later(http_
     assert http_client.get("/keys", headers=bearer(made)).status_code == 403
 
 
-def test_a_key_is_good_until_it_expires_and_not_longer(http_client, house, clock):
+def test_a_key_is_valid_until_it_expires(http_client, house, clock):
     made = key(house, "reader", expires_at=moment(seconds=100))
 
     assert http_client.get("/users", headers=bearer(made)).status_code == 200
@@ -456,14 +456,14 @@ def test_a_key_is_good_until_it_expires_and_not_longer(http_client, house, clock
 
 @pytest.fixture
 async def watched(house):
-    """The door-keeper over a directory, and the statements that the database is told."""
+    """The door-authenticator over a directory, and the statements that the database is told."""
     said: list[str] = []
     async with Directory(str(house), on_statement=said.append) as directory:
         yield Authenticator(production(house)), directory, said
 
 
 class App:
-    """As much of an application as a door-keeper looks at."""
+    """As much of an application as a door-authenticator looks at."""
 
     def __init__(self, directory):
         self.state = type("State", (), {"directory": directory})()
@@ -477,26 +477,26 @@ def shown(credential, directory):
     }
 
 
-async def test_a_thousand_who_show_a_new_key_at_once_cost_one_look(watched):
-    keeper, directory, said = watched
+async def test_concurrent_requests_share_one_verification(watched):
+    authenticator, directory, said = watched
     made = await new_key(directory, "reader")
     said.clear()
 
-    found = await asyncio.gather(*(keeper(shown(made, directory)) for _ in range(1000)))
+    found = await asyncio.gather(*(authenticator(shown(made, directory)) for _ in range(1000)))
 
     assert {actor.roles for actor in found} == {frozenset({"reader"})}
     assert len([sql for sql in said if "SELECT" in sql]) == 1
 
 
 async def test_a_key_seen_a_moment_ago_costs_no_look(watched, clock):
-    keeper, directory, said = watched
+    authenticator, directory, said = watched
     made = await new_key(directory, "reader", rate=70)
     scope = shown(made, directory)
-    actor = await keeper(scope)
+    actor = await authenticator(scope)
     said.clear()
 
     clock.ahead += 1.9
-    again = [await keeper(shown(made, directory)) for _ in range(100)]
+    again = [await authenticator(shown(made, directory)) for _ in range(100)]
 
     assert all(it is actor for it in again)
     assert said == []
@@ -504,37 +504,37 @@ async def test_a_key_seen_a_moment_ago_costs_no_look(watched, clock):
     assert scope["credential"].rate == 70
 
 
-async def test_what_proves_nothing_costs_one_look_a_moment(watched, clock):
-    keeper, directory, said = watched
+async def test_an_invalid_key_is_verified_once_a_second(watched, clock):
+    authenticator, directory, said = watched
     wrong = (await new_key(directory, "reader"))[:-1] + "-"
     said.clear()
 
     for _ in range(50):
         with pytest.raises(InvalidCredential):
-            await keeper(shown(wrong, directory))
+            await authenticator(shown(wrong, directory))
 
     assert len([sql for sql in said if "SELECT" in sql]) == 1
 
 
 async def test_wrong_credentials_fill_no_memory(watched):
-    keeper, directory, _ = watched
+    authenticator, directory, _ = watched
     for number in range(MAX_REJECTED + 100):
         with pytest.raises(InvalidCredential):
-            await keeper(shown(f"nonsense{number}", directory))
+            await authenticator(shown(f"nonsense{number}", directory))
 
-    assert len(keeper._credentials._rejected) == MAX_REJECTED
-    assert not keeper._credentials._verifications
+    assert len(authenticator._credentials._rejected) == MAX_REJECTED
+    assert not authenticator._credentials._verifications
 
 
-async def test_no_secret_is_kept_in_memory(watched):
-    keeper, directory, _ = watched
+async def test_no_secret_stays_in_memory(watched):
+    authenticator, directory, _ = watched
     made = await new_key(directory, "reader")
     mark = token(sub="a mark of its own")
     for credential in (made, mark):
-        await keeper(shown(credential, directory))
+        await authenticator(shown(credential, directory))
     secrets = [made.split("_", 2)[2], mark.rpartition(".")[2]]
 
-    found = [it for it in reachable(keeper._credentials) if any(secret in it for secret in secrets)]
+    found = [it for it in reachable(authenticator._credentials) if any(secret in it for secret in secrets)]
 
     assert found == []
 
@@ -555,27 +555,27 @@ def reachable(root):
 
 async def test_with_the_database_down_a_known_key_goes_on_for_a_moment_and_is_never_called_wrong(house, clock):
     directory = await Directory(str(house)).open()
-    keeper = Authenticator(production(house))
+    authenticator = Authenticator(production(house))
     made, other = await new_key(directory, "reader"), await new_key(directory, "reader")
-    actor = await keeper(shown(made, directory))
+    actor = await authenticator(shown(made, directory))
     await directory.close()
 
     clock.ahead += 4
-    assert await keeper(shown(made, directory)) is actor
+    assert await authenticator(shown(made, directory)) is actor
     await asyncio.sleep(0)
 
     with pytest.raises(DatabaseUnavailable):
-        await keeper(shown(other, directory))
+        await authenticator(shown(other, directory))
     clock.ahead += 1
     with pytest.raises(DatabaseUnavailable):
-        await keeper(shown(made, directory))
+        await authenticator(shown(made, directory))
 
 
-async def test_one_who_goes_away_spoils_the_look_for_nobody(watched):
-    keeper, directory, _ = watched
+async def test_a_cancelled_request_does_not_cancel_a_shared_verification(watched):
+    authenticator, directory, _ = watched
     made = await new_key(directory, "reader")
-    impatient = asyncio.create_task(keeper(shown(made, directory)))
-    patient = asyncio.create_task(keeper(shown(made, directory)))
+    impatient = asyncio.create_task(authenticator(shown(made, directory)))
+    patient = asyncio.create_task(authenticator(shown(made, directory)))
     await asyncio.sleep(0)
 
     impatient.cancel()
@@ -634,7 +634,7 @@ def test_the_command_line_makes_lists_and_revokes_keys(http_client, admin, house
         (["revoke", "nobody"], "there is no key nobody"),
     ],
 )
-def test_the_command_line_says_what_is_wrong(house, arguments, said):
+def test_invalid_options_of_keys_are_reported(house, arguments, said):
     answer = invoke(house, "keys", *arguments)
 
     assert answer.exit_code in (1, 2)
@@ -661,7 +661,7 @@ def test_keys_go_into_no_file(house, tmp_path):
     assert invoke(house, "export", f"{tmp_path}/keys.csv").exit_code == 2
 
 
-def test_the_document_says_what_a_new_key_looks_like(http_client):
+def test_the_openapi_document_describes_a_new_key(http_client):
     document = http_client.get("/openapi.json").json()
     made = document["paths"]["/keys"]["post"]["responses"]["201"]["content"]["application/json"]["schema"]
 
@@ -697,7 +697,7 @@ def test_in_production_the_schema_is_shown_to_administrators_alone(http_client, 
     [("users:read", False), ("keys:write metrics:read", False), ("schema:read", True), ("read", True), ("write", True)],
 )
 @pytest.mark.parametrize("query", [*INTROSPECTION, "{ usrs { nodes { id } } }"])
-def test_scopes_bound_what_an_administrator_is_told_of_the_schema(http_client, house, query, scopes, shown):
+def test_scopes_limit_an_administrators_introspection(http_client, house, query, scopes, shown):
     headers = bearer(key(house, "admin", scopes=scopes))
 
     answer = http_client.post("/graphql", json={"query": query}, headers=headers)

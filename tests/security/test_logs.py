@@ -115,7 +115,7 @@ CAUSES = [
 @pytest.mark.parametrize("environment", ["production", "development"])
 @pytest.mark.parametrize("level", ["debug", "info"])
 @pytest.mark.parametrize("cause", CAUSES, ids=[str(number) for number in range(len(CAUSES))])
-def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch, cause, level, environment):
+def test_no_value_of_a_request_or_record_is_logged(begin, written, monkeypatch, cause, level, environment):
     http_client = begin(level, environment)
     headers = {"authorization": f"Bearer {TOKEN}", "cookie": "swordfish", "x-api-key": KEY}
     literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 1739182736}) { user { id } } }'
@@ -145,7 +145,7 @@ def test_nothing_that_was_sent_or_stored_is_written(begin, written, monkeypatch,
     assert not [secret for secret in SECRETS for answer in answers if secret in answer.text]
 
 
-def test_a_failure_is_one_line_with_its_request_and_its_cause(begin, written, monkeypatch):
+def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatch):
     http_client = begin()
 
     async def broken(*_: object) -> None:
@@ -167,7 +167,7 @@ def test_a_failure_is_one_line_with_its_request_and_its_cause(begin, written, mo
     assert failed["time"].endswith("Z")
 
 
-def test_what_went_well_is_not_told_but_at_debug(begin, written):
+def test_successful_requests_are_logged_at_debug_alone(begin, written):
     http_client = begin()
     http_client.get("/users")
     assert written.getvalue() == ""
@@ -177,7 +177,7 @@ def test_what_went_well_is_not_told_but_at_debug(begin, written):
     assert [(it["path"], it["status"], it["level"]) for it in lines(written)] == [("/users/x", 422, "debug")]
 
 
-def test_what_took_long_is_told(begin, written, monkeypatch):
+def test_slow_requests_are_logged(begin, written, monkeypatch):
     monkeypatch.setattr("api.middleware.request.SLOW_SECONDS", 0.0)
     http_client = begin()
 
@@ -187,7 +187,7 @@ def test_what_took_long_is_told(begin, written, monkeypatch):
     assert (line["level"], line["status"], line["path"]) == ("warning", 200, "/users")
 
 
-def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written, monkeypatch):
+def test_overload_logs_one_line_a_second(begin, written, monkeypatch):
     http_client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
     gate = http_client.app.state.concurrency_limit
@@ -199,7 +199,7 @@ def test_while_nothing_works_there_is_a_line_a_second_and_no_more(begin, written
     assert len(lines(written)) == 1
 
 
-def test_lines_of_others_come_in_the_same_form_and_only_from_a_warning_on(written):
+def test_libraries_log_in_the_same_format_from_warnings_on(written):
     logs.configure("debug", development=False, stream=written)
 
     logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
@@ -215,7 +215,7 @@ def test_lines_of_others_come_in_the_same_form_and_only_from_a_warning_on(writte
     assert found[2]["found"] == {"mail": ["…"]}
 
 
-def test_in_development_people_can_read_it(written):
+def test_the_log_is_readable_text_in_development(written):
     logs.configure("info", development=True, stream=written)
 
     try:
@@ -230,7 +230,7 @@ def test_in_development_people_can_read_it(written):
     assert not told.startswith("{")
 
 
-def test_production_does_without_what_colours_the_console():
+def test_production_does_not_import_structlog():
     asked = (
         "import sys; from api.observability import logs; "
         "logs.configure('info', development=False); print('structlog' in sys.modules)"
@@ -240,7 +240,7 @@ def test_production_does_without_what_colours_the_console():
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "a@", "eyJ", "'", "x=", "://", "bearer "])
-def test_long_texts_are_cut_before_they_are_looked_through(piece):
+def test_long_texts_are_truncated_before_redaction(piece):
     text = piece * 100_000
 
     assert len(logs.redacted(text)) <= 2000

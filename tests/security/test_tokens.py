@@ -321,7 +321,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_no_forgery_is_believed(http_client, name):
+def test_forged_tokens_are_refused(http_client, name):
     assert status(http_client, ATTACKS[name]) == 401
 
 
@@ -329,7 +329,7 @@ def test_there_are_forgeries_enough():
     assert len(ATTACKS) > 250
 
 
-def test_no_forgery_reaches_the_other_door(http_client):
+def test_forged_tokens_are_refused_by_graphql(http_client):
     for attack in list(ATTACKS.values())[::7]:
         header = {"authorization": f"Bearer {attack}".encode("latin-1", "replace")}
         assert http_client.post("/graphql", json={"query": "{ __typename }"}, headers=header).status_code == 401
@@ -377,14 +377,14 @@ def test_secrets_are_turned_over_by_their_names(served):
     assert status(http_client, token(lost, {"kid": "new"})) == 401
 
 
-def test_the_audience_is_what_the_settings_say(served):
+def test_the_audience_is_a_setting(served):
     http_client = served(TANDEM_JWT_AUDIENCE="people")
 
     assert status(http_client, token(aud="people")) == 200
     assert status(http_client, token()) == 401
 
 
-def test_a_subject_is_matched_with_one_field_and_no_other(served):
+def test_a_subject_is_matched_with_one_field(served):
     by_id = served(TANDEM_JWT_SUBJECT="id")
     by_external_id = served(TANDEM_JWT_SUBJECT="external_id")
 
@@ -426,8 +426,8 @@ async def test_roles_are_those_that_the_claim_names_and_we_know(house, said, rol
 )
 async def test_the_claim_with_the_roles_may_have_any_name(house, name, said):
     async with Directory(str(house)) as directory:
-        keeper = Authenticator(production(house, TANDEM_JWT_ROLES_CLAIM=name))
-        actor = await keeper(shown(token(roles=["admin"], **said), directory))
+        authenticator = Authenticator(production(house, TANDEM_JWT_ROLES_CLAIM=name))
+        actor = await authenticator(shown(token(roles=["admin"], **said), directory))
 
     assert actor.roles == {"editor"}
 
@@ -451,12 +451,12 @@ def test_a_subject_without_a_person_has_its_roles_and_nothing_else(http_client):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for room in ("credential_cache", "actors", "tokens", "jwks"):
-        monkeypatch.setattr(f"api.auth.{room}.time", clock)
+    for module in ("credential_cache", "actors", "tokens", "jwks"):
+        monkeypatch.setattr(f"api.auth.{module}.time", clock)
     return clock
 
 
-def test_who_is_switched_off_is_let_in_no_more(http_client):
+def test_a_deactivated_users_token_is_refused(http_client):
     admin, bob = bearer(token(sub="ext-Zed", roles=["admin"])), bearer(token(sub="ext-Bob", roles=["editor"]))
     assert http_client.get("/me", headers=bob).status_code == 200
 
@@ -467,7 +467,7 @@ def test_who_is_switched_off_is_let_in_no_more(http_client):
     assert (off, http_client.get("/me", headers=bob).status_code) == (401, 200)
 
 
-def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(http_client, house, clock):
+def test_a_user_deactivated_by_another_process_is_refused_within_five_seconds(http_client, house, clock):
     bob = bearer(token(sub="ext-Bob"))
     assert http_client.get("/me", headers=bob).status_code == 200
 
@@ -483,7 +483,7 @@ def test_who_is_switched_off_elsewhere_is_let_in_no_more_five_seconds_later(http
     assert off == 401
 
 
-def test_a_token_is_good_until_it_expires_and_not_longer(http_client, clock):
+def test_a_token_is_valid_until_it_expires(http_client, clock):
     ada = bearer(token(exp=time.time() + 100))
 
     assert http_client.get("/me", headers=ada).status_code == 200
@@ -504,10 +504,10 @@ async def test_a_token_seen_a_moment_ago_is_not_verified_again(house, monkeypatc
 
     monkeypatch.setattr(jwt, "decode", counted)
     async with Directory(str(house), on_statement=said.append) as directory:
-        keeper, ada = Authenticator(production(house)), token()
+        authenticator, ada = Authenticator(production(house)), token()
 
         for _ in range(100):
-            await keeper(shown(ada, directory))
+            await authenticator(shown(ada, directory))
 
     assert len(verified) == 1
     assert len([sql for sql in said if "SELECT" in sql]) == 1
@@ -577,14 +577,14 @@ async def test_keys_are_fetched_from_where_the_issuer_says(issuer, tokens):
     assert issuer.asked == ["/tenant/.well-known/openid-configuration", "/tenant/keys"]
 
 
-async def test_many_who_come_at_once_cost_one_fetch(issuer, tokens):
+async def test_concurrent_requests_share_one_fetch(issuer, tokens):
     found = await asyncio.gather(*(tokens.claim(issued(iss=issuer.url, n=number)) for number in range(100)))
 
     assert all(found)
     assert len(issuer.asked) == 2
 
 
-async def test_a_new_key_is_looked_for_and_an_unknown_one_not_all_the_time(issuer, tokens, clock):
+async def test_fetches_for_unknown_keys_are_limited(issuer, tokens, clock):
     assert await tokens.claim(issued(iss=issuer.url))
     issuer.asked.clear()
 
@@ -642,7 +642,7 @@ async def test_keys_are_fetched_by_https_alone(issuer, tokens, place):
         await tokens.claim(issued(iss=issuer.url))
 
 
-async def test_what_needs_no_issuer_does_not_wait_for_one(issuer, tokens):
+async def test_tokens_of_other_kinds_do_not_wait_for_the_issuer(issuer, tokens):
     assert await tokens.claim(token())
     for attack in NONE.values():
         assert await tokens.claim(attack) is None
@@ -671,19 +671,19 @@ def test_keys_that_are_weak_or_not_for_this_are_left_out(name):
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"null", b"\xff"])
-def test_what_is_no_set_of_keys_is_none(text):
+def test_an_invalid_key_set_is_an_error(text):
     with pytest.raises(ValueError):  # noqa: PT011  whatever the parser says
         list(keys_in(text))
 
 
-async def test_of_two_keys_without_a_name_none_is_meant(house):
+async def test_a_token_without_kid_requires_a_single_key(house):
     keys = IssuerKeys(lambda: json.dumps({"keys": [jwk(RSA, "a"), jwk(STRANGER, "b")]}).encode())
 
     assert await keys.find(None, "RS256") is None
     assert await keys.find("a", "RS256") is not None
 
 
-async def test_a_refused_token_is_refused_by_the_door_keeper(house):
+async def test_the_authenticator_raises_for_an_invalid_token(house):
     async with Directory(str(house)) as directory:
         with pytest.raises(InvalidCredential):
             await Authenticator(production(house))(shown(NONE["alg 'none', no signature"], directory))
@@ -705,14 +705,14 @@ GOES_ALONG = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
         ({"SECRET_KEY": "short"}, "SECRET_KEY is invalid"),
     ],
 )
-def test_settings_that_do_not_fit_together_end_the_start(house, settings, said):
+def test_conflicting_settings_stop_the_start(house, settings, said):
     with pytest.raises(InvalidSetting) as wrong:
         production(house, **settings)
 
     assert said in str(wrong.value)
 
 
-def test_in_development_a_good_token_is_honoured_and_a_bad_one_refused(tmp_path):
+def test_tokens_are_verified_in_development(tmp_path):
     migrate(str(tmp_path / "t.db"))
     settings = production(tmp_path / "t.db", TANDEM_ENV="development")
     with TestClient(create_app(settings), base_url="http://example.com", client=("8.8.8.8", 1)) as http_client:

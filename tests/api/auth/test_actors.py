@@ -53,7 +53,7 @@ def socket(http_client, headers):
         yield me
 
 
-def test_a_person_counts_as_soon_as_there_is_one_and_no_longer(http_client, admin):
+def test_a_token_matches_a_user_from_creation_to_deletion(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     with socket(http_client, headers) as me:
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
@@ -73,7 +73,7 @@ def test_a_person_counts_as_soon_as_there_is_one_and_no_longer(http_client, admi
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
 
 
-def test_who_is_switched_off_and_on_is_let_in_as_the_last_word_says(http_client, admin):
+def test_a_reactivated_user_is_authenticated(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     made = http_client.post(
         "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
@@ -95,7 +95,7 @@ def test_who_is_switched_off_and_on_is_let_in_as_the_last_word_says(http_client,
     assert http_client.get("/me", headers=headers).status_code == 404
 
 
-def test_an_idle_socket_of_who_is_switched_off_ends(http_client, admin):
+def test_an_idle_socket_of_a_deactivated_user_is_closed(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     made = http_client.post(
         "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
@@ -164,13 +164,13 @@ async def held(database):
 
 
 async def begun(held, credential):
-    """The door-keeper, and a look at a credential that has read, and has not remembered yet."""
-    keeper = Authenticator(production(Path("/nowhere")))
-    await keeper.start(held)
+    """The door-authenticator, and a look at a credential that has read, and has not remembered yet."""
+    authenticator = Authenticator(production(Path("/nowhere")))
+    await authenticator.start(held)
     held.holding = True
-    first = asyncio.create_task(keeper(shown(credential, held)))
+    first = asyncio.create_task(authenticator(shown(credential, held)))
     await held.read_first.wait()
-    return keeper, first
+    return authenticator, first
 
 
 async def person(held, **fields):
@@ -183,61 +183,61 @@ async def turn(held, made, action, id):
     await records.call_action(held.unit_of_work(ADMIN), made, made.actions[action], id, {}, ID)
 
 
-async def test_a_look_under_way_does_not_keep_a_person_who_is_switched_off(held):
+async def test_a_verification_in_progress_does_not_cache_a_deactivated_user(held):
     id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
-    keeper, first = await begun(held, credential)
+    authenticator, first = await begun(held, credential)
 
     await turn(held, USER, "deactivate", id)
 
     with pytest.raises(InvalidCredential):
-        await keeper(shown(credential, held))
+        await authenticator(shown(credential, held))
     held.go.set()
     assert (await first).id == id
     with pytest.raises(InvalidCredential):
-        await keeper(shown(credential, held))
+        await authenticator(shown(credential, held))
 
 
-async def test_a_look_under_way_does_not_refuse_a_person_who_is_switched_on(held):
+async def test_a_verification_in_progress_does_not_reject_a_reactivated_user(held):
     id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
     await turn(held, USER, "deactivate", id)
-    keeper, first = await begun(held, credential)
+    authenticator, first = await begun(held, credential)
 
     await turn(held, USER, "activate", id)
 
-    assert (await keeper(shown(credential, held))).id == id
+    assert (await authenticator(shown(credential, held))).id == id
     held.go.set()
     with pytest.raises(InvalidCredential):
         await first
-    assert (await keeper(shown(credential, held))).id == id
+    assert (await authenticator(shown(credential, held))).id == id
 
 
-async def test_a_look_under_way_does_not_miss_a_person_who_is_new(held):
+async def test_a_verification_in_progress_does_not_miss_a_new_user(held):
     credential = token(sub="ext-New", roles=["reader"])
-    keeper, first = await begun(held, credential)
+    authenticator, first = await begun(held, credential)
 
     id = await person(held, external_id="ext-New")
 
-    assert (await keeper(shown(credential, held))).id == id
+    assert (await authenticator(shown(credential, held))).id == id
     held.go.set()
     assert (await first).id is None
-    assert (await keeper(shown(credential, held))).id == id
+    assert (await authenticator(shown(credential, held))).id == id
 
 
 async def test_a_look_under_way_does_not_keep_a_key_that_is_revoked(held):
     credential = await new_key(held, "reader")
-    keeper, first = await begun(held, credential)
+    authenticator, first = await begun(held, credential)
 
     await turn(held, KEY, "revoke", id_of(credential))
     held.go.set()
 
     assert (await first).roles == {"reader"}
     with pytest.raises(InvalidCredential):
-        await keeper(shown(credential, held))
+        await authenticator(shown(credential, held))
 
 
-async def test_what_others_do_meanwhile_costs_no_second_look(held):
+async def test_unrelated_changes_cause_no_second_verification(held):
     credential = token(sub="ext-Zed", roles=["reader"])
-    keeper, first = await begun(held, credential)
+    authenticator, first = await begun(held, credential)
     await person(held)
     await person(held, last_name="Zed")
     held.go.set()
@@ -245,23 +245,23 @@ async def test_what_others_do_meanwhile_costs_no_second_look(held):
 
     await person(held)
 
-    assert keeper._credentials.fresh(f"Bearer {credential}".encode()).actor is actor
+    assert authenticator._credentials.fresh(f"Bearer {credential}".encode()).actor is actor
 
 
-async def test_what_is_refused_and_what_is_known_fill_no_memory(held, monkeypatch):
+async def test_the_credential_cache_is_bounded(held, monkeypatch):
     monkeypatch.setattr("api.auth.credential_cache.MAX_REJECTED", 20)
     monkeypatch.setattr("api.auth.credential_cache.MAX_ENTRIES", 20)
-    keeper = Authenticator(production(Path("/nowhere")))
-    await keeper.start(held)
+    authenticator = Authenticator(production(Path("/nowhere")))
+    await authenticator.start(held)
     good = await new_key(held, "reader")
     for number in range(60):
         wrong = f"tdm_{number:032x}_{'x' * 40}"
         with pytest.raises(InvalidCredential):
-            await keeper(shown(wrong, held))
-        await keeper(shown(token(sub=f"ext-{number}"), held))
-    await keeper(shown(good, held))
+            await authenticator(shown(wrong, held))
+        await authenticator(shown(token(sub=f"ext-{number}"), held))
+    await authenticator(shown(good, held))
 
-    ring = keeper._credentials
+    ring = authenticator._credentials
     assert len(ring._rejected) == len(ring._entries) == 20
     assert sum(map(len, ring._digests_by_record.values())) == 40
     assert not ring._verifications

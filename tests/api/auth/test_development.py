@@ -100,7 +100,7 @@ def test_this_machine_is_the_administrator(local, ask, headers):
     ],
     ids=str,
 )
-def test_what_another_site_or_a_proxy_may_have_sent_is_refused(local, ask, headers):
+def test_requests_of_other_sites_and_proxies_are_refused(local, ask, headers):
     answer = ask(local, headers=headers)
 
     assert (answer.status_code, code_of(answer)) == (403, "FORBIDDEN")
@@ -138,7 +138,7 @@ async def test_all_values_of_a_header_have_to_be_good(headers):
 @pytest.mark.parametrize(
     "host", ["", "example.com@localhost", "[::1].example.com", "[::::]", "localhost:99999", "localhost:65536", "a b"]
 )
-def test_what_names_no_host_is_a_bad_request(local, ask, host):
+def test_a_request_without_a_host_is_a_bad_request(local, ask, host):
     answer = ask(local, headers={"host": host})
 
     assert (answer.status_code, code_of(answer)) == (400, "BAD_REQUEST")
@@ -167,7 +167,7 @@ def test_a_credential_that_proves_nothing_is_refused_here_too(local, ask, creden
     assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_what_changes_something_is_guarded_like_what_does_not(local):
+def test_writes_are_checked_like_reads(local):
     evil = {"origin": "http://example.com"}
 
     assert local.post("/users", json=SMALLEST, headers=evil).status_code == 403
@@ -226,12 +226,12 @@ def test_every_query_is_refused_in_production(production, query, media):
 
 
 @pytest.mark.parametrize("path", ["/users/x/y/z", "/nothing", "/users/", "/graphql/", "/.env"])
-def test_what_is_not_there_is_not_there_in_production_either(production, path):
+def test_unknown_paths_are_not_found_in_production(production, path):
     assert production.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
-def test_what_looks_like_a_credential_opens_nothing(production, credential):
+def test_an_invalid_credential_is_refused_in_development(production, credential):
     answer = production.get("/users", headers={"authorization": credential})
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
@@ -240,5 +240,5 @@ def test_what_looks_like_a_credential_opens_nothing(production, credential):
 @pytest.mark.parametrize(
     "headers", [{"host": "localhost"}, {"x-actor": "admin"}, {"x-forwarded-for": "127.0.0.1"}], ids=str
 )
-def test_this_machine_is_nobody_in_production(production, headers):
+def test_local_requests_need_a_credential_in_production(production, headers):
     assert production.get("/users", headers=headers).status_code == 401

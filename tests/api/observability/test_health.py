@@ -36,7 +36,7 @@ def revise(path, revision):
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
-def test_all_is_well(http_client, path):
+def test_ready_with_a_migrated_database(http_client, path):
     answer = http_client.get(path)
 
     assert answer.status_code == 200
@@ -44,13 +44,13 @@ def test_all_is_well(http_client, path):
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_it_lives_whatever_the_database_does(http_client):
+def test_live_does_not_depend_on_the_database(http_client):
     http_client.portal.call(http_client.app.state.directory.close)
 
     assert http_client.get("/health/live").json() == {"status": "alive"}
 
 
-def test_a_database_that_does_not_answer_is_nothing_to_serve_from(http_client):
+def test_not_ready_without_a_database(http_client):
     http_client.portal.call(http_client.app.state.directory.close)
 
     answer = http_client.get("/health/ready")
@@ -60,7 +60,7 @@ def test_a_database_that_does_not_answer_is_nothing_to_serve_from(http_client):
     assert answer.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
 
 
-def test_a_schema_that_is_behind_is_nothing_to_serve_from(http_client, monkeypatch):
+def test_not_ready_with_pending_migrations(http_client, monkeypatch):
     monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9998"))
 
     answer = http_client.get("/health/ready")
@@ -85,7 +85,7 @@ def test_a_database_without_any_table_is_behind(service, tmp_path):
         assert service.get("/health/ready").json()["checks"] == {"database": "ok", "migrations": "behind"}
 
 
-def test_it_is_ready_as_soon_as_the_migration_is_there(http_client, monkeypatch):
+def test_ready_after_a_pending_migration(http_client, monkeypatch):
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     known = revisions.REVISIONS
     monkeypatch.setattr(revisions, "REVISIONS", (*known, "9998"))
@@ -96,7 +96,7 @@ def test_it_is_ready_as_soon_as_the_migration_is_there(http_client, monkeypatch)
     assert (before, http_client.get("/health/ready").status_code) == (503, 200)
 
 
-async def test_the_database_is_not_asked_more_often_than_need_be(watched, monkeypatch):
+async def test_check_results_are_cached(watched, monkeypatch):
     directory, said = watched
     readiness = health.Readiness()
     now = 1000.0
@@ -112,7 +112,7 @@ async def test_the_database_is_not_asked_more_often_than_need_be(watched, monkey
     assert len([statement for statement in said if "alembic_version" in statement]) == 2
 
 
-def test_the_files_names_say_what_alembic_says():
+def test_revisions_match_alembic():
     assert revisions.REVISIONS[-1] == newest()
 
 

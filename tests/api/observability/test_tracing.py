@@ -59,7 +59,7 @@ def test_without_a_trace_of_its_own_a_request_gets_an_id(http_client, sent):
 
 
 @pytest.mark.parametrize("prefer", ["server-timing", "respond-async, Server-Timing", "handling=strict,server-timing"])
-def test_who_prefers_to_know_is_told_how_long_it_took(http_client, prefer):
+def test_server_timing_is_sent_on_request(http_client, prefer):
     answer = http_client.get("/users", headers={"prefer": prefer})
 
     found = re.fullmatch(r'db;dur=([\d.]+);desc="1 round trip", total;dur=([\d.]+)', answer.headers["server-timing"])
@@ -68,7 +68,7 @@ def test_who_prefers_to_know_is_told_how_long_it_took(http_client, prefer):
     assert answer.headers["preference-applied"] == "server-timing"
 
 
-def test_every_trip_is_in_the_time_of_its_own_request_alone(http_client):
+def test_server_timing_counts_a_requests_own_round_trips(http_client):
     fields = (f'{name}: createGroup(input: {{name: "{name}"}}) {{ group {{ id }} }}' for name in "ab")
     query = f"mutation {{ {' '.join(fields)} }}"
     timed = {"prefer": "server-timing"}
@@ -81,7 +81,7 @@ def test_every_trip_is_in_the_time_of_its_own_request_alone(http_client):
 
 
 @pytest.mark.parametrize("prefer", [None, "return=minimal", "server-timings"])
-def test_who_does_not_ask_is_not_told(http_client, prefer):
+def test_server_timing_is_not_sent_by_default(http_client, prefer):
     answer = http_client.get("/users", headers={"prefer": prefer} if prefer else {})
 
     assert "server-timing" not in answer.headers
@@ -106,7 +106,7 @@ def traced(database, spans):
         yield opened
 
 
-def test_a_request_and_its_trips_are_spans_of_the_callers_trace(traced, spans):
+def test_a_request_and_its_round_trips_are_spans_of_the_clients_trace(traced, spans):
     answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
     read, request = spans.get_finished_spans()
@@ -140,7 +140,7 @@ def test_without_a_callers_trace_the_spans_is_the_requests_id(traced, spans):
     assert request.parent is None
 
 
-def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
+def test_a_server_error_is_an_error_in_its_span(traced, spans):
     traced.portal.call(traced.app.state.directory.close)
 
     assert traced.get("/users").status_code == 503
@@ -149,14 +149,14 @@ def test_a_failure_of_ours_is_one_in_its_span(traced, spans):
     assert request.status.status_code is trace.StatusCode.ERROR
 
 
-def test_both_may_be_wanted_at_once(traced, spans):
+def test_server_timing_and_tracing_work_together(traced, spans):
     answer = traced.get("/users", headers={"prefer": "server-timing"})
 
     assert 'desc="1 round trip"' in answer.headers["server-timing"]
     assert [span.name for span in spans.get_finished_spans()] == ["database inline", "listUsers"]
 
 
-def test_tracing_is_off_unless_asked_for(http_client, spans):
+def test_tracing_is_off_by_default(http_client, spans):
     spans.clear()
 
     http_client.get("/users")
@@ -164,6 +164,6 @@ def test_tracing_is_off_unless_asked_for(http_client, spans):
     assert spans.get_finished_spans() == ()
 
 
-def test_what_is_neither_on_nor_off_is_refused(database):
+def test_an_invalid_tracing_setting_is_refused(database):
     with pytest.raises(InvalidSetting, match=r"TANDEM_TRACING is 'yes'; it takes off, or on where opentelemetry-api"):
         settings_for(database, TANDEM_TRACING="yes")
