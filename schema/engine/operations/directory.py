@@ -142,4 +142,5 @@ def _postgres_driver(url: str, replica: str | None, *options: Any) -> Driver:
     from schema.engine.postgres.driver import PostgresDriver
     from schema.engine.postgres.replica import ReplicatedDriver
 
-    return ReplicatedDriver(url, replica, *options) if replica else PostgresDriver(url, *options)
+    primary = PostgresDriver(url, *options)
+    return ReplicatedDriver(primary, PostgresDriver(replica, *options)) if replica else primary

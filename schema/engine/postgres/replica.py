@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from time import monotonic
 from typing import Any
 
-from schema.engine.concurrency import DEFAULT_SHARE
-from schema.engine.driver import Query, StatementObserver, TransactionFunction
+from schema.engine.driver import Query, TransactionFunction
 from schema.engine.errors import DatabaseUnavailable
-from schema.engine.metrics import Connections, Histogram, QueryTimings
+from schema.engine.metrics import Connections, Histogram
 from schema.engine.model.policy import SERVICE
 from schema.engine.postgres.driver import PostgresDriver
 from schema.engine.sql.record_lookup import Rows
@@ -24,19 +23,9 @@ LAG_TIMEOUT = 1.0  # seconds
 class ReplicatedDriver:
     """A `Driver` over a primary and its replica."""
 
-    def __init__(
-        self,
-        url: str,
-        replica: str,
-        deadline: float,
-        on_commit: Callable[[Any], None],
-        timings: tuple[QueryTimings, QueryTimings, QueryTimings],
-        size: int = 10,
-        on_statement: StatementObserver | None = None,
-        share: int = DEFAULT_SHARE,
-    ) -> None:
-        self._primary = PostgresDriver(url, deadline, on_commit, timings, size, on_statement, share)
-        self._replica = PostgresDriver(replica, deadline, on_commit, timings, size, on_statement, share)
+    def __init__(self, primary: PostgresDriver, replica: PostgresDriver) -> None:
+        self._primary = primary
+        self._replica = replica
         self._primary_until: dict[Hashable, float] = {}
 
     async def open(self) -> None:

@@ -82,7 +82,8 @@ class InlineReader:
             return None
         if now > self._check_file_at and not self._is_same_file(now):
             return None
-        self._interrupt_at, self._checks_left = now + MAX_SECONDS, MAX_INSTRUCTIONS // CHECK_INTERVAL
+        checks = MAX_INSTRUCTIONS // CHECK_INTERVAL
+        self._interrupt_at, self._checks_left = now + MAX_SECONDS, checks
         own_snapshot = len(queries) > 1
         try:
             if share_snapshot and not self._in_snapshot:
@@ -95,8 +96,8 @@ class InlineReader:
             self._avoid(queries, now + (AVOID_SECONDS if self._checks_left <= 0 else AVOID_BRIEFLY_SECONDS))
             return None
         finally:
-            if self._checks_left < MAX_INSTRUCTIONS // CHECK_INTERVAL:
-                self._count_checks(MAX_INSTRUCTIONS // CHECK_INTERVAL - self._checks_left)
+            if self._checks_left < checks:
+                self._count_checks(checks - self._checks_left)
             if own_snapshot:
                 roll_back(connection)
 
