@@ -135,7 +135,7 @@ def test_server_generated_fields_of_a_key_are_refused(http_client, admin, field)
 
 
 @pytest.mark.parametrize("field", ["digest", "secret"])
-def test_keys_cannot_be_filtered_by_digest(http_client, admin, field):
+def test_the_digest_of_a_key_cannot_be_read(http_client, admin, field):
     query = f"{{ keys {{ nodes {{ {field} }} }} }}"
 
     assert http_client.get(f"/keys?{field}=x", headers=admin).status_code == 422

@@ -231,7 +231,7 @@ def test_unknown_paths_are_not_found_in_production(production, path):
 
 
 @pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
-def test_an_invalid_credential_is_refused_in_development(production, credential):
+def test_an_invalid_credential_is_refused_in_production(production, credential):
     answer = production.get("/users", headers={"authorization": credential})
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
