@@ -148,9 +148,9 @@ def outside_of_url(schema: Mapping[str, Any]) -> Iterator[list[str]]:
             [str(number)] for number in (*around, "", "x", "0.5", "1.0", "+1", "01", "1_0", "٣", " 1", "true", "9" * 99)
         )
     elif schema["type"] == "boolean":
-        yield from ([parameter] for parameter in ("", "1", "yes", "True", "null"))
+        yield from ([text] for text in ("", "1", "yes", "True", "null"))
     else:
-        yield from ([parameter] for parameter in strange_texts(schema))
+        yield from ([text] for text in strange_texts(schema))
 
 
 def strange_texts(schema: Mapping[str, Any]) -> Iterator[str]:
