@@ -47,7 +47,7 @@ _NAMES = {
 _EXAMPLES: Mapping[str, DirectoryError] = {
     error.code: error
     for error in (
-        errors.BadRequest("after: this cursor was not issued by this list with this sort and these filters"),
+        errors.BadRequest("the cursor 'WyJhIl0' was not issued by this list with this sort and these filters"),
         errors.ValidationFailed.of(
             FieldError(("age",), "input should be less than or equal to 150", "less_than_equal")
         ),
