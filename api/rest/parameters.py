@@ -99,7 +99,7 @@ def _list(parameter: Parameter, texts: list[str]) -> list[Any]:
 def _unknown(name: str, declared: Iterable[str], *, suggest: bool) -> str:
     names = list(declared)
     if not names:
-        return "unknown parameter; this endpoint takes none here"
+        return "unknown parameter; this endpoint takes none"
     similar = get_close_matches(name, names, 1) if suggest and len(name) <= MAX_SUGGESTED_NAME else []
     hint = f'; did you mean "{similar[0]}"?' if similar else "."
     return f"unknown parameter{hint} Parameters: {', '.join(names)}"
