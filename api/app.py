@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,16 +17,16 @@ from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import graphql_route
 from api.graphql.websocket.handler import WebSocketHandler, websocket_routes
+from api.http.client_identity import client_identifier
+from api.http.concurrency import request_limit
+from api.http.request_cost import cost_of_graphql_request, cost_of_rest_request
 from api.http.router import FastRouter
-from api.middleware.client_identity import client_identifier
 from api.middleware.cors import Cors
 from api.middleware.hosts import host_check
 from api.middleware.proxies import proxy_headers
 from api.middleware.rate_limit import RateLimiter
 from api.middleware.rate_limit_storage import redis_storage
 from api.middleware.request import RequestMiddleware, not_found_or_not_allowed
-from api.middleware.request_cost import cost_of_graphql_request, cost_of_rest_request
-from api.middleware.response import request_limit
 from api.observability import health, metrics
 from api.observability.metrics import MetricsMiddleware, RequestMetrics
 from api.openapi import document as openapi
@@ -34,7 +35,6 @@ from api.rest.endpoint import Endpoint
 from api.rest.endpoint_app import Authenticate, endpoint_routes
 from api.rest.model_endpoints import me_endpoint, model_endpoints
 from api.rest.typed_endpoints import endpoints_of
-from api.server.http.limits import OnRefusal
 from api.settings import Settings
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.model.resource import Resource, resource_of
@@ -43,6 +43,9 @@ from schema.graphql.execution.executor import Executor
 from schema.graphql.execution.limits import Limits
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
+
+if TYPE_CHECKING:
+    from api.server.http.limits import OnRefusal
 
 
 def create_app(

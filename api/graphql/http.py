@@ -16,8 +16,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
+from api.http.request_cost import POINT_BYTES, charge_size
 from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches, parse_query, quality_of, read_body
-from api.middleware.request_cost import POINT_BYTES, charge_size
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
 from schema.engine.model.strict_json import parse_json

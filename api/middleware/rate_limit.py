@@ -22,10 +22,10 @@ from limits.aio.storage import Storage
 from starlette.types import Scope
 
 from api.auth.actors import Credential
+from api.http.client_identity import ADDRESS, client_address
 from api.http.problem_details import TooManyRequests
-from api.middleware.client_identity import ADDRESS, client_address
+from api.http.request_cost import MUTATION
 from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, count_in
-from api.middleware.request_cost import MUTATION
 from schema.engine.errors import DirectoryError, RequestError
 from schema.engine.model.policy import Actor
 

@@ -18,11 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.graphql import http
 from api.graphql.websocket import handshake
 from api.http import problem_details
+from api.http.client_identity import Identify
 from api.http.paths import HEALTH_PATHS, PRIORITY_PATHS
 from api.http.problem_details import TooManyRequests
 from api.http.repeated_headers import check_repeated
 from api.http.requests import headers_of
-from api.middleware.client_identity import Identify
 from api.middleware.cors import Cors
 from api.middleware.rate_limit import RateLimiter
 from api.middleware.response import HEADERS, SECURE_HEADERS, ResponseOptions, ResponseWriter

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive, Scope, Send
 
-from api.middleware.client_identity import Identify
-from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
-from schema.engine.errors import Overloaded
+from api.http.client_identity import Identify
+from api.http.concurrency import WAIT_SECONDS
+from schema.engine.concurrency import ConcurrencyLimit
 
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -19,24 +19,7 @@ HEADERS = (
 )
 # For a year, after a response over https, browsers use https only.
 SECURE_HEADERS = (*HEADERS, (b"strict-transport-security", b"max-age=31536000"))
-# How long a request waits for a place.
-WAIT_SECONDS = 0.25
 _HEADER_NAMES = frozenset(name for name, _ in SECURE_HEADERS)
-
-
-def request_limit(places: int, percent: int = DEFAULT_SHARE) -> ConcurrencyLimit:
-    """The concurrency limit for requests: so many may run, and twice as many wait.
-
-    One client may use `percent` of the places while they are scarce.
-    """
-    late = f"no place became free in {WAIT_SECONDS * 1000:g} ms"
-    return ConcurrencyLimit(
-        places,
-        2 * places,
-        percent,
-        full_message="too many requests are waiting",
-        timeout_error=lambda: Overloaded(late),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.problem_details import MethodNotAllowed, problem_response
+from api.http.request_cost import POINT_BYTES, charge_size
 from api.http.requests import check_accept, check_media_type, headers_of, parse_query, read_body
 from api.http.responses import HTTPResponse
-from api.middleware.request_cost import POINT_BYTES, charge_size
 from api.rest.endpoint import Body, Endpoint, EndpointRequest
 from api.rest.parameters import ParameterReader
 from schema.engine.errors import DirectoryError

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from api.auth.authenticator import Authenticator
-from api.middleware.client_identity import client_identifier
+from api.http.client_identity import client_identifier
 from schema.engine.driver import ListQuery
 from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from api.app import create_app
-from api.middleware.response import request_limit
+from api.http.concurrency import request_limit
 from schema.engine.concurrency import ConcurrencyLimit, SimpleBorrower
 from schema.engine.errors import Overloaded
 from tests.conftest import settings_for

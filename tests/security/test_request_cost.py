@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.graphql.websocket.session import PROTOCOL
-from api.middleware.request_cost import cost_of_size
+from api.http.request_cost import cost_of_size
 from tests.conftest import BASE
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, serving

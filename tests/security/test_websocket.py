@@ -35,7 +35,7 @@ from api.graphql.websocket.handler import WebSocketHandler
 from api.graphql.websocket.handshake import check_origin
 from api.graphql.websocket.messages import MAX_SIZE
 from api.graphql.websocket.session import MAX_CONCURRENT_OPERATIONS, PROTOCOL
-from api.middleware.response import request_limit
+from api.http.concurrency import request_limit
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden, InvalidCredential
 from schema.engine.model.policy import Actor

@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from api.app import create_app
 from api.graphql.websocket.handler import CHECK_SECONDS
 from api.graphql.websocket.session import PROTOCOL
-from api.middleware.response import request_limit
+from api.http.concurrency import request_limit
 from api.server.protocol import websocket_protocol
 from tests.conftest import BASE, settings_for
 from tests.fixtures.credentials import bearer, key, production

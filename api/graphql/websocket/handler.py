@@ -14,7 +14,7 @@ from api.graphql.websocket.admission import Admission
 from api.graphql.websocket.handshake import check_origin, refuse
 from api.graphql.websocket.messages import CloseCode, SocketClosed
 from api.graphql.websocket.session import Session
-from api.middleware.client_identity import client_address, client_identifier, credential_name
+from api.http.client_identity import client_address, client_identifier, credential_name
 from api.middleware.rate_limit import RateLimiter
 from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound, Overloaded

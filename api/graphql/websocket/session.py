@@ -19,10 +19,10 @@ from api.graphql.websocket import messages
 from api.graphql.websocket.admission import OpenSocket
 from api.graphql.websocket.handshake import MESSAGE_SIZE, request_scope
 from api.graphql.websocket.messages import CloseCode, Complete, ConnectionInit, Message, Ping, SocketClosed, Subscribe
+from api.http.client_identity import credential_name
+from api.http.concurrency import WAIT_SECONDS
 from api.http.problem_details import PayloadTooLarge, TooManyRequests
-from api.middleware.client_identity import credential_name
-from api.middleware.request_cost import POINT_BYTES, cost_of_size, text_size
-from api.middleware.response import WAIT_SECONDS
+from api.http.request_cost import POINT_BYTES, cost_of_size, text_size
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
 from schema.engine.model.policy import Actor
 from schema.graphql.execution.errors import INTERNAL_ERROR, GraphQLRequestError, directory_error

@@ -1,5 +1,7 @@
 """BlackSheep with SQLAlchemy Core's asynchronous connections, as its documentation recommends, and orjson."""
 
+from __future__ import annotations
+
 import os
 from datetime import UTC, datetime
 from random import randrange, sample

@@ -1,5 +1,7 @@
 """GraphQL by strawberry-django, whose optimizer prefetches nested lists."""
 
+from __future__ import annotations
+
 import strawberry
 import strawberry_django
 from directory import models

@@ -1,5 +1,7 @@
 """Django's settings, with only what the workloads need."""
 
+from __future__ import annotations
+
 import os
 
 SECRET_KEY = "for a benchmark on this machine alone"

@@ -1,5 +1,7 @@
 """REST by django-ninja, the TechEmpower workloads as plain views; GraphQL is in `graphs.py`."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from random import randrange, sample
 

@@ -1,5 +1,7 @@
 """FastAPI and SQLModel on SQLite, as their documentation recommends; `graphs.py` adds Strawberry."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime

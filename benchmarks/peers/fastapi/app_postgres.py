@@ -1,5 +1,7 @@
 """FastAPI and SQLModel on PostgreSQL, as their documentation recommends; `graphs_postgres.py` adds Strawberry."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

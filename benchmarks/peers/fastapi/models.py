@@ -1,5 +1,7 @@
 """Tables, input and output models for both databases."""
 
+from __future__ import annotations
+
 from sqlmodel import Field, SQLModel
 
 

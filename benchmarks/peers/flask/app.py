@@ -1,5 +1,7 @@
 """Flask with Flask-SQLAlchemy and pydantic, as their documentation recommends; orjson writes its JSON."""
 
+from __future__ import annotations
+
 import os
 from datetime import UTC, datetime
 from random import randrange, sample

@@ -1,5 +1,7 @@
 """Litestar with SQLAlchemy's asynchronous sessions and msgspec, as its documentation recommends."""
 
+from __future__ import annotations
+
 import os
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The upper bound on SQLite: plain ASGI, hand-written SQL, orjson. No framework, no access rules, few errors."""
 
+from __future__ import annotations
+
 import os
 import sqlite3
 from random import randrange, sample

@@ -1,5 +1,7 @@
 """The upper bound on PostgreSQL: plain ASGI, hand-written SQL, an asyncpg pool, orjson."""
 
+from __future__ import annotations
+
 import os
 from random import randrange, sample
 from urllib.parse import parse_qs

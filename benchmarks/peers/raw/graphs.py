@@ -1,5 +1,7 @@
 """GraphQL without parsing: three known documents, as a server would run them at best."""
 
+from __future__ import annotations
+
 import orjson
 
 ONE = "SELECT id, first_name, last_name, age, email FROM users WHERE id = ?"

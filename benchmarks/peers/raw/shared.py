@@ -1,5 +1,7 @@
 """What both databases share: columns, new rows and their validation, HTTP responses."""
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime
 from html import escape

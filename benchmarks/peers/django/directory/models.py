@@ -1,5 +1,7 @@
 """Unmanaged models: the benchmark creates the tables."""
 
+from __future__ import annotations
+
 from django.db import models
 
 
