@@ -33,15 +33,15 @@ from schema.engine.sql import dialect
 from schema.migrations.commands import migrate
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, Client, GraphQLClient, RestClient
-from tests.fixtures.people import GROUP, GROUPS, MEMBERS, PEOPLE, fill, join
+from tests.fixtures.people import GROUP, GROUPS, MEMBERS, PEOPLE, insert_members, insert_records
 from tests.fixtures.query_replay import REPLAY, Replay, both_ways
 
 if TYPE_CHECKING:
     from xdist.scheduler.worksteal import WorkStealingScheduling  # type: ignore[import-untyped]
 
 TESTS = Path(__file__).parent
-HERE = ("127.0.0.1", 50000)
-BASE = "http://127.0.0.1:8000"
+CLIENT_ADDRESS = ("127.0.0.1", 50000)
+BASE_URL = "http://127.0.0.1:8000"
 MARKERS = {
     "sqlite": "about SQLite itself, or about what does not depend on the database",
     "postgres": "about PostgreSQL itself",
@@ -51,22 +51,22 @@ MARKERS = {
 }
 # What a plain `pytest`, without a path or an expression, leaves out.
 LEFT_OUT = ("server", "browser", "slow")
-KINDS = {"sqlite": ["sqlite"], "postgres": ["postgres"], "both": ["sqlite", "postgres"]}
+DATABASE_TYPES = {"sqlite": ["sqlite"], "postgres": ["postgres"], "both": ["sqlite", "postgres"]}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def replayed() -> Iterator[Replay]:
+def query_replay() -> Iterator[Replay]:
     """All GraphQL queries of the suite are run both ways."""
     with both_ways() as replay:
         yield replay
 
 
 @pytest.fixture
-def once(replayed: Replay) -> Iterator[None]:
+def without_replay(query_replay: Replay) -> Iterator[None]:
     """Each query is run one way, the usual one: for tests that count."""
-    replayed.off = True
+    query_replay.off = True
     yield
-    replayed.off = False
+    query_replay.off = False
 
 
 @pytest.fixture(scope="session")
@@ -90,14 +90,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes a database runs on each that is asked for, unless it is about one of them."""
-    kinds = KINDS[metafunc.config.getoption("--database")]
-    if "store" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("sqlite"):
-        metafunc.parametrize("store", kinds, scope="session")
+    kinds = DATABASE_TYPES[metafunc.config.getoption("--database")]
+    if "database_type" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("sqlite"):
+        metafunc.parametrize("database_type", kinds, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select tests by database; for a plain `pytest`, also by marker. Mark tests by their folders."""
-    databases = (*KINDS[config.getoption("--database")], None)
+    databases = (*DATABASE_TYPES[config.getoption("--database")], None)
     plain = config.args_source is config.ArgsSource.TESTPATHS and not (config.option.markexpr or config.option.keyword)
     selected: list[pytest.Item] = []
     deselected: list[pytest.Item] = []
@@ -135,11 +135,11 @@ def _database_of(item: pytest.Item) -> str | None:
     """The database that a test is about; none for one that is run on those that are asked for."""
     if item.get_closest_marker("postgres"):
         return "postgres"
-    return None if hasattr(item, "callspec") and "store" in item.callspec.params else "sqlite"
+    return None if hasattr(item, "callspec") and "database_type" in item.callspec.params else "sqlite"
 
 
 @pytest.fixture(scope="session")
-def store() -> str:
+def database_type() -> str:
     """The kind of database: `sqlite` or `postgres`."""
     return "sqlite"
 
@@ -156,16 +156,16 @@ def migrated(postgres_server: str) -> Iterator[str]:
     """A migrated database on that server, to be emptied and used again."""
     name = f"tandem_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
-    migrate(postgres.named(postgres_server, name))
-    with postgres.kept_open(postgres.named(postgres_server, name)) as url:
+    migrate(postgres.database_url(postgres_server, name))
+    with postgres.keep_connection(postgres.database_url(postgres_server, name)) as url:
         yield url
     postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path | str:
+def database(request: pytest.FixtureRequest, database_type: str, tmp_path: Path) -> Path | str:
     """A fresh database of the test's own: an SQLite file, or the URL of a PostgreSQL."""
-    if store == "sqlite":
+    if database_type == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
     url: str = request.getfixturevalue("migrated")
     postgres.empty(url, [it.name for it in reversed(SQLModel.metadata.sorted_tables) if it is not CURSOR_KEY])
@@ -173,25 +173,25 @@ def database(request: pytest.FixtureRequest, store: str, tmp_path: Path) -> Path
 
 
 @pytest.fixture(scope="session")
-def crowd(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def populated_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of `PEOPLE` in their `GROUPS`, to be copied."""
-    path = Path(shutil.copy(template, tmp_path_factory.mktemp("crowd") / "crowd.db"))
-    crowd_in(path)
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("populated_template") / "crowd.db"))
+    insert_people(path)
     return path
 
 
-def crowd_in(database: Path | str) -> None:
-    fill(database, PEOPLE)
-    fill(database, GROUPS, GROUP)
-    join(database, MEMBERS)
+def insert_people(database: Path | str) -> None:
+    insert_records(database, PEOPLE)
+    insert_records(database, GROUPS, GROUP)
+    insert_members(database, MEMBERS)
 
 
 @pytest.fixture
-def crowded(request: pytest.FixtureRequest, database: Path | str) -> Path | str:
+def populated_database(request: pytest.FixtureRequest, database: Path | str) -> Path | str:
     """The test's own database with all of `PEOPLE` in their `GROUPS`."""
     if isinstance(database, Path):
-        return Path(shutil.copy(request.getfixturevalue("crowd"), database))
-    crowd_in(database)
+        return Path(shutil.copy(request.getfixturevalue("populated_template"), database))
+    insert_people(database)
     return database
 
 
@@ -214,7 +214,7 @@ async def directory(database: Path | str) -> AsyncIterator[Directory]:
 
 
 @pytest.fixture
-async def watched(database: Path | str) -> AsyncIterator[tuple[Directory, list[str]]]:
+async def traced_directory(database: Path | str) -> AsyncIterator[tuple[Directory, list[str]]]:
     """The engine without a door, and the statements that its database is told."""
     said: list[str] = []
     async with Directory(str(database), on_statement=REPLAY.quiet(said.append)) as opened:
@@ -239,37 +239,37 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
         return actor
 
     app = create_app(settings_for(template), authenticate)
-    with TestClient(app, base_url=BASE, client=HERE) as opened:
+    with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
 @pytest.fixture
-def plans(store: str) -> PlanCache:
+def plan_cache(database_type: str) -> PlanCache:
     """Those of all tests on this kind of database: to plan anew in each would be a third of all work."""
-    return PLANS[store]
+    return PLAN_CACHES[database_type]
 
 
-def empty_plans(store: str) -> PlanCache:
-    return PlanCache(dialect.postgres() if store == "postgres" else dialect.SQLITE)
+def new_plan_cache(database_type: str) -> PlanCache:
+    return PlanCache(dialect.postgres() if database_type == "postgres" else dialect.SQLITE)
 
 
-PLANS = {store: empty_plans(store) for store in KINDS["both"]}
+PLAN_CACHES = {database_type: new_plan_cache(database_type) for database_type in DATABASE_TYPES["both"]}
 
 
 @pytest.fixture
 def http_client(
-    service: TestClient, database: Path | str, statements: list[str], plans: PlanCache
+    service: TestClient, database: Path | str, statements: list[str], plan_cache: PlanCache
 ) -> Iterator[TestClient]:
     """The whole service, over the test's own database."""
     directory = Directory(str(database), on_statement=REPLAY.quiet(statements.append))
-    directory.plans = plans
-    with over(service, directory):
+    directory.plans = plan_cache
+    with using_directory(service, directory):
         statements.clear()
         yield service
 
 
 @contextlib.contextmanager
-def over(service: TestClient, directory: Directory) -> Iterator[Directory]:
+def using_directory(service: TestClient, directory: Directory) -> Iterator[Directory]:
     """The service over another directory than the one that it was started with."""
     assert isinstance(service.app, Starlette)
     assert service.portal
@@ -311,7 +311,7 @@ def client(request: pytest.FixtureRequest, http_client: TestClient, actors: dict
 def production(template: Path) -> Iterator[TestClient]:
     """The service as it runs in production, over an empty directory."""
     settings = read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{template}"})
-    with TestClient(create_app(settings), base_url=BASE, client=HERE) as opened:
+    with TestClient(create_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -327,14 +327,14 @@ def live_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
         thread.start()
         try:
-            furnish(base)
+            populate(base)
             yield base
         finally:
             server.should_exit = True
             thread.join(10)
 
 
-def furnish(base: str) -> None:
+def populate(base: str) -> None:
     """A few people and groups, through the front door."""
     with httpx2.Client(base_url=base, trust_env=False) as http_client:
         people = [

@@ -27,7 +27,7 @@ from benchmarks.environments import Unavailable
 from benchmarks.peer import Owner, System
 from benchmarks.servers import LOAD_CORE, SERVER_CORE, TICKS, stat
 from schema.migrations import commands
-from tests.fixtures.postgres import Cluster, named
+from tests.fixtures.postgres import Cluster, database_url
 from tests.fixtures.postgres import run as run_query
 
 # As on a dedicated machine; everything that makes acknowledged writes durable is on.
@@ -73,7 +73,7 @@ class PostgresServer:
         name, original = f"{self._prefix}_copy", self._original(owner, size)
         self._run(f'CREATE DATABASE "{name}" TEMPLATE "{original}" STRATEGY FILE_COPY')
         try:
-            yield named(self._url, name)
+            yield database_url(self._url, name)
         finally:
             self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
@@ -110,7 +110,7 @@ class PostgresServer:
             # Sorted by code point as in SQLite, which is also the cheapest comparison for the peers.
             self._run(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
             self._originals[owner, size] = name
-            _create(named(self._url, name), owner, size)
+            _create(database_url(self._url, name), owner, size)
         return self._originals[owner, size]
 
     def _run(self, sql: str) -> list[Any]:

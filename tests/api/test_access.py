@@ -9,13 +9,13 @@ import pytest
 from schema.engine.model.resource import resource_of
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, CHOIR, ENGINE, EVE, GROUPS, MEMBERS, OWNERS, PEOPLE, PRIVATE
-from tests.fixtures.clients import USER, Refused, Row, camel
+from tests.fixtures.clients import USER, ApiError, Row, camel
 
 
 @pytest.fixture
 def database(database):
     """A database with the small society in it."""
-    access_table.furnish(database)
+    access_table.populate(database)
     return database
 
 
@@ -34,14 +34,14 @@ def those(fits):
 @pytest.fixture
 def client(client, actor):
     """Each API, used by one of the actors."""
-    return client.by(actor)
+    return client.as_actor(actor)
 
 
 def outcome(operation):
     """The result of an operation, or the error code."""
     try:
         return operation()
-    except Refused as refused:
+    except ApiError as refused:
         return refused.code
 
 
@@ -123,7 +123,7 @@ def every_question():
 def refusal(operation):
     try:
         operation()
-    except Refused as refused:
+    except ApiError as refused:
         return refused
     return None
 
@@ -147,7 +147,7 @@ CHANGES: list[Row] = [
 
 
 def test_staff_change_users_and_people_some_of_their_own_fields(client, actor):
-    admin = client.by(ACTORS["admin"])
+    admin = client.as_actor(ACTORS["admin"])
     for number, whose in enumerate(PEOPLE):
         now = whose
         for change in CHANGES:
@@ -166,7 +166,7 @@ def test_staff_change_users_and_people_some_of_their_own_fields(client, actor):
 
 @those(lambda actor: actor.id == ADA["id"])
 def test_an_error_names_the_forbidden_fields(client, actor):
-    with pytest.raises(Refused, match="FORBIDDEN") as refused:
+    with pytest.raises(ApiError, match="FORBIDDEN") as refused:
         client.update("user", ADA["id"], first_name="X", email="x@example.com", active=False)
 
     assert refused.value.names == {"email", "active"}
@@ -202,7 +202,7 @@ def test_staff_create_change_and_delete_groups(client, actor):
 
 @pytest.mark.parametrize("operation", ["link", "unlink"])
 def test_staff_and_owners_manage_members(client, actor, operation):
-    admin = client.by(ACTORS["admin"])
+    admin = client.as_actor(ACTORS["admin"])
     for group in GROUPS:
         for user in (BOB, EVE):
             for fields in [{}, {"role": "owner"}, {"role": "member"}] if operation == "link" else [{}]:
@@ -236,13 +236,13 @@ def test_a_former_owner_manages_no_members(client, actor):
 
 @those(lambda actor: access_table.may_manage(actor, ENGINE))
 def test_a_mutation_returns_no_more_than_a_query(graphql, actor):
-    client = graphql.by(actor)
+    client = graphql.as_actor(actor)
     query = f"""mutation {{ addGroupMember(input: {{groupId: "{ENGINE["id"]}", userId: "{EVE["id"]}"}}) {{
         user {{ email age }}
         group {{ members {{ nodes {{
             id email groups {{ nodes {{ members {{ nodes {{ id email }} }} }} }} }} }} }} }} }}"""
 
-    result = client.ask(query)["addGroupMember"]
+    result = client.execute(query)["addGroupMember"]
 
     eve = shown(actor, EVE)
     assert result["user"] == {"email": eve["email"], "age": eve["age"]}
@@ -268,7 +268,7 @@ def test_private_fields_are_null_on_every_path(graphql, actor):
             groups(first: 3) {{ nodes {{ members(first: 5) {{ nodes {{ {fields} }} }} }} }} }} }} }} }} }}"""
     ids = [record["id"] for record in (*PEOPLE, *GROUPS)]
 
-    result = graphql.by(actor).ask(query, ids=ids)
+    result = graphql.as_actor(actor).execute(query, ids=ids)
 
     seen = list(users_in(result))
     assert len(seen) > 10
@@ -292,7 +292,7 @@ def users_in(result):
 def test_hidden_fields_are_null_in_graphql_without_an_error(graphql, actor):
     query = "query($id: ID!) { node(id: $id) { id } nodes(ids: [$id]) { id } user(id: $id) { id } me { id } }"
 
-    answer = graphql.by(actor).answer(query, id=ADA["id"])
+    answer = graphql.as_actor(actor).response(query, id=ADA["id"])
 
     assert answer == {"data": {"node": None, "nodes": [None], "user": None, "me": None}}
 

@@ -34,7 +34,7 @@ def document(http_client):
 
 @pytest.fixture
 def schema(graphql):
-    return build_client_schema(graphql.ask(get_introspection_query()))
+    return build_client_schema(graphql.execute(get_introspection_query()))
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from schema.engine.operations.directory import Directory
-from tests.conftest import crowd_in, over
-from tests.fixtures.clients import GraphQLClient, Refused, RestClient
-from tests.fixtures.people import AGES, GROUPS, NAMES, PEOPLE, TIMES, sorts
+from tests.conftest import insert_people, using_directory
+from tests.fixtures.clients import ApiError, GraphQLClient, RestClient
+from tests.fixtures.people import AGES, GROUPS, NAMES, PEOPLE, TIMES, sort_parameters
 
 pytestmark = pytest.mark.postgres
 VALUES: dict[str, list[Any]] = {
@@ -24,24 +24,24 @@ TEXTS = ("first_name", "last_name", "email", "external_id")
 
 
 @pytest.fixture(scope="module")
-def databases(migrated, crowd):
+def databases(migrated, populated_template):
     from tests.fixtures import postgres
 
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
-    crowd_in(migrated)
+    insert_people(migrated)
     # So that cursors are the same, too.
-    with contextlib.closing(sqlite3.connect(crowd)) as connection:
+    with contextlib.closing(sqlite3.connect(populated_template)) as connection:
         (secret,) = connection.execute("SELECT secret FROM cursor_key").fetchone()
     postgres.run(migrated, "DELETE FROM cursor_key")
     postgres.run(migrated, f"INSERT INTO cursor_key (id, secret) VALUES (1, '\\x{secret.hex()}')")
-    return str(crowd), migrated
+    return str(populated_template), migrated
 
 
 def random_list(chance: random.Random) -> dict[str, Any]:
     """The arguments of a random list."""
     arguments: dict[str, Any] = {"size": chance.choice([1, 3, 7, 20, 100])}
     if chance.random() < 0.7:
-        arguments["sort"] = chance.choice(sorts())
+        arguments["sort"] = chance.choice(sort_parameters())
     if chance.random() < 0.3:
         arguments["count"] = "exact"
     for _ in range(chance.choice([0, 0, 1, 1, 2])):
@@ -77,7 +77,7 @@ def pages_of(client, arguments):
             if pages[1].previous:
                 pages.append(client.find("user", **arguments, before=pages[1].previous))
         return pages
-    except Refused as refusal:
+    except ApiError as refusal:
         return str(refusal), refusal.field_errors
 
 
@@ -89,7 +89,7 @@ def test_random_lists_are_the_same(service, actors, databases, client_class, see
     responses = []
 
     for database in databases:
-        with over(service, Directory(database)):
+        with using_directory(service, Directory(database)):
             responses.append([pages_of(client_class(service, actors), arguments) for arguments in requests])
 
     for request, *response in zip(requests, *responses, strict=True):
@@ -113,7 +113,7 @@ def test_nested_lists_are_the_same(service, actors, databases, query):
     responses = []
 
     for database in databases:
-        with over(service, Directory(database)):
+        with using_directory(service, Directory(database)):
             responses.append(service.post("/graphql", json={"query": query}).text)
 
     assert responses[0] == responses[1]
@@ -144,7 +144,7 @@ def test_errors_are_the_same(service, actors, databases, method, path, body):
     responses = []
 
     for database in databases:
-        with over(service, Directory(database)):
+        with using_directory(service, Directory(database)):
             response = service.request(method, path, json=body)
             responses.append(
                 (response.status_code, {**response.json(), "request_id": ""} if response.content else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.in_process import in_process_app
 
 SMALLEST = {"first_name": "Ada", "age": 36}
@@ -14,7 +14,7 @@ SMALLEST = {"first_name": "Ada", "age": 36}
 @pytest.fixture
 def fresh(settings):
     """The service as `dev.py run` starts it: its own access rules, an empty directory."""
-    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as http_client:
+    with TestClient(in_process_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         yield http_client
 
 

@@ -393,8 +393,8 @@ else:
 """
 
 
-def test_tandem_is_measured_as_its_users_run_it(store: str, request: pytest.FixtureRequest, tmp_path: Path):
-    server = "sqlite" if store == "sqlite" else request.getfixturevalue("postgres_server")
+def test_tandem_is_measured_as_its_users_run_it(database_type: str, request: pytest.FixtureRequest, tmp_path: Path):
+    server = "sqlite" if database_type == "sqlite" else request.getfixturevalue("postgres_server")
 
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), server]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
@@ -410,7 +410,7 @@ def test_tandem_is_measured_as_its_users_run_it(store: str, request: pytest.Fixt
     bare = [same for name, same in output.items() if name.startswith("unguarded-")]
     assert bare == ["True"] * 4, "without middleware the responses are the same, without a credential"
     assert output["measured"] == "True True"
-    if store == "postgres":  # SQLite's statements are compared by text, and the same row may be drawn twice
+    if database_type == "postgres":  # SQLite's statements are compared by text, and the same row may be drawn twice
         assert output["statements"] == "20 40", "each row is read by a query of its own"
         assert output["cost"].startswith("False 1 "), "one row; a query that can match nothing accesses no buffer"
     rows = [line.split()[1:] for line in lines if line.startswith("rows ")]
@@ -420,5 +420,5 @@ def test_tandem_is_measured_as_its_users_run_it(store: str, request: pytest.Fixt
         ["peers", "users", "600"],
         ["peers", "memberships", "1800"],
     ]
-    assert ("PostgreSQL" in output["described"]) is (store == "postgres")
+    assert ("PostgreSQL" in output["described"]) is (database_type == "postgres")
     assert list(tmp_path.glob("copy-*")) == []

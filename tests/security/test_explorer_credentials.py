@@ -28,7 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def database(template, tmp_path_factory):
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("authorize") / "tandem.db"))
-    access_table.furnish(path)
+    access_table.populate(path)
     return path
 
 

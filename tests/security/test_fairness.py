@@ -19,7 +19,7 @@ from schema.engine.query.selection import Compare, Items, ListSelection, Page, S
 from schema.engine.sqlite.inline_reader import InlineReader
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import new_key, production, token
-from tests.fixtures.people import PEOPLE, fill
+from tests.fixtures.people import PEOPLE, insert_records
 
 GREEDY, HONEST = (Actor(roles=frozenset({"reader"}), name=f"key:{name}") for name in ("greedy", "honest"))
 SHORT = Selection((("id", Scalar("id")),))
@@ -31,11 +31,11 @@ FOREVER = {
 
 
 @pytest.fixture
-async def greedy(database, store, monkeypatch):
+async def greedy(database, database_type, monkeypatch):
     """A directory in which one actor has many endless queries, a few of which run."""
     monkeypatch.setattr(InlineReader, "read", lambda self, queries, share_snapshot: None)
     async with Directory(str(database), deadline=60) as directory:
-        long = ListQuery(FOREVER[store], ())
+        long = ListQuery(FOREVER[database_type], ())
         tasks = [asyncio.create_task(directory.read([long], GREEDY)) for _ in range(20)]
         await asyncio.sleep(0.05)
         yield directory, tasks
@@ -55,7 +55,7 @@ async def test_others_are_answered_while_one_actor_waits_for_long_queries(greedy
 
 
 async def test_others_find_and_get_records_meanwhile(greedy, database):
-    fill(database, PEOPLE)
+    insert_records(database, PEOPLE)
     directory, tasks = greedy
     unit_of_work = directory.unit_of_work(HONEST)
 

@@ -23,7 +23,7 @@ from schema.graphql.execution.errors import MAX_MESSAGE_LENGTH, GraphQLRequestEr
 from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
-from tests.conftest import BASE
+from tests.conftest import BASE_URL
 from tests.fixtures.credentials import bearer, key, production
 
 ROLES = ("reader", "admin")
@@ -91,7 +91,7 @@ def database_file(template, tmp_path_factory):
 @pytest.fixture(scope="module")
 def http_client(database_file):
     with ExitStack() as stack:
-        yield stack.enter_context(TestClient(create_app(production(database_file)), base_url=BASE))
+        yield stack.enter_context(TestClient(create_app(production(database_file)), base_url=BASE_URL))
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_long_message_is_truncated(http_client, keys):
 JSON = {"content-type": "application/json"}
 
 
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("without_replay")
 async def test_a_long_document_does_not_block_the_event_loop(directory: Directory, monkeypatch):
     """It is parsed in a thread, one document at a time."""
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))

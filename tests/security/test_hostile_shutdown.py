@@ -16,8 +16,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.fixtures.credentials import SECRET, key
-from tests.fixtures.hostile_clients import SLOW, hostile_clients_connected, posted
-from tests.fixtures.people import fill, made_up
+from tests.fixtures.hostile_clients import SLOW, graphql_request, hostile_clients_connected
+from tests.fixtures.people import insert_records, random_users
 from tests.fixtures.raw_http import connected, free_port, read_response, request, send_raw
 
 pytestmark = [
@@ -66,11 +66,11 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
 def test_no_client_delays_the_exit(database, serve):
     """No client makes the server fail or other requests be cut off either."""
     admin = key(database, "admin")
-    fill(database, made_up(20_000))
+    insert_records(database, random_users(20_000))
     with hostile_clients_connected(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:
         time.sleep(1)
         honest.settimeout(GRANTED_SECONDS)
-        honest.sendall(posted(SLOW, admin))
+        honest.sendall(graphql_request(SLOW, admin))
         time.sleep(0.1)
         began = time.monotonic()
 

@@ -24,7 +24,7 @@ from api.auth.authenticator import FIRST_KEY, Authenticator
 from api.auth.credential_cache import MAX_REJECTED
 from schema.engine.errors import DatabaseUnavailable, InvalidCredential
 from schema.engine.operations.directory import Directory
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import access_table
 from tests.fixtures.credentials import Clock, bearer, id_of, key, new_key, production, token
 
@@ -41,14 +41,14 @@ ASKED = [
 def house(template, tmp_path_factory):
     """A database with the small society in it."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("keys") / "tandem.db"))
-    access_table.furnish(path)
+    access_table.populate(path)
     return path
 
 
 @pytest.fixture(scope="module")
 def http_client(house):
     """The service as it runs in production."""
-    with TestClient(create_app(production(house)), base_url=BASE, client=HERE) as opened:
+    with TestClient(create_app(production(house)), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -585,14 +585,20 @@ async def test_a_cancelled_request_does_not_cancel_a_shared_verification(watched
 
 @pytest.mark.sqlite
 def test_production_without_a_key_says_how_to_make_one(database, caplog):
-    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as http_client:
+    with (
+        caplog.at_level(logging.WARNING),
+        TestClient(create_app(production(database)), base_url=BASE_URL) as http_client,
+    ):
         assert http_client.get("/users").status_code == 401
         assert http_client.get("/health/ready").status_code == 200
 
     assert FIRST_KEY in caplog.text
     made = invoke(database, *FIRST_KEY.removeprefix("python -m api ").split(), "--quiet").stdout.strip()
     caplog.clear()
-    with caplog.at_level(logging.WARNING), TestClient(create_app(production(database)), base_url=BASE) as http_client:
+    with (
+        caplog.at_level(logging.WARNING),
+        TestClient(create_app(production(database)), base_url=BASE_URL) as http_client,
+    ):
         assert http_client.get("/keys", headers=bearer(made)).status_code == 200
     assert FIRST_KEY not in caplog.text
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fixtures.loop_steps import steps_of
 from tests.fixtures.loop_table import LOOPS
-from tests.fixtures.regex_steps import Steps
+from tests.fixtures.regex_steps import CountingMatcher
 from tests.fixtures.regex_table import SCANS, UNREACHED, Scan, sites
 
 SMALL, TIMES, LESS_THAN = 12, 8, 10
@@ -35,7 +35,7 @@ def texts(scan: Scan, times: int) -> dict[str, str]:
 
 def taken(pattern: re.Pattern[Any], use: str, text: str) -> int:
     """The steps that an expression takes; it must find what `re` finds."""
-    counted = Steps(pattern)
+    counted = CountingMatcher(pattern)
     sent = text.encode() if isinstance(pattern.pattern, bytes) else text
     found = getattr(counted, use)(sent)
     if use == "finditer":

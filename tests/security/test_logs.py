@@ -20,7 +20,7 @@ from api.app import create_app
 from api.observability import logs
 from api.settings import read
 from schema.engine.concurrency import SimpleBorrower
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import ADMIN
 
 pytestmark = pytest.mark.sqlite
@@ -58,7 +58,7 @@ def begin(written, database):
             return ADMIN
 
         http_client = TestClient(
-            create_app(read(env), authenticate), base_url=BASE, client=HERE, raise_server_exceptions=False
+            create_app(read(env), authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS, raise_server_exceptions=False
         )
         clients.append(http_client.__enter__())
         return http_client

@@ -26,22 +26,22 @@ from graphql import (
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.access_oracle import (
+    AUTHENTICATED_ONLY,
     FIELDS,
-    FOR_ALL_WITH_A_CREDENTIAL,
     READS,
     RELATIONS,
     RESOURCES,
     WRITES,
+    Caller,
+    DatabaseState,
     Row,
-    Who,
-    World,
-    furnish,
+    populate,
 )
 from tests.fixtures.clients import camel, snake
 from tests.fixtures.credentials import bearer, key, production, token
-from tests.fixtures.people import key_of
+from tests.fixtures.people import sort_key
 
 UNKNOWN = "0000ffff-2222-7222-8222-222222222222"
 KINDS = list(FIELDS)
@@ -51,23 +51,23 @@ EACH = 60
 def cast(database):
     """All actors, each with a credential of its own."""
     whose = [f"0000000{number}-1222-7222-8222-222222222222" for number in range(4)]
-    people = [Who(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(whose)]
+    people = [Caller(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(whose)]
     with_roles = [
-        Who(f"{role}, a person", bearer(token(sub="ext-3", roles=[role])), whose[3], frozenset({role}))
+        Caller(f"{role}, a person", bearer(token(sub="ext-3", roles=[role])), whose[3], frozenset({role}))
         for role in ("reader", "editor")
     ]
     strangers = [
-        Who(f"a stranger, {role or 'nothing'}", bearer(token(sub=f"zed-{role}", roles=[role])), None, roles(role))
+        Caller(f"a stranger, {role or 'nothing'}", bearer(token(sub=f"zed-{role}", roles=[role])), None, roles(role))
         for role in ("", "boss", "reader", "admin")
     ]
     keys = [
-        Who(f"key, {role}", bearer(key(database, role)), None, roles(role)) for role in ("reader", "editor", "admin")
+        Caller(f"key, {role}", bearer(key(database, role)), None, roles(role)) for role in ("reader", "editor", "admin")
     ]
     scoped = [
-        Who(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
+        Caller(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
         for role, kept in (("admin", "read"), ("admin", "users:read"), ("editor", "groups:write"), ("reader", "write"))
     ]  # fmt: skip
-    nobody = [Who("nobody", known=False), Who("somebody with a wrong key", bearer("tdm_1_2"), known=False)]
+    nobody = [Caller("nobody", known=False), Caller("somebody with a wrong key", bearer("tdm_1_2"), known=False)]
     return [*people, *with_roles, *strangers, *keys, *scoped, *nobody]
 
 
@@ -78,7 +78,7 @@ def roles(role):
 @pytest.fixture(scope="module")
 def database_file(template, tmp_path_factory):
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("policy") / "tandem.db"))
-    furnish(path, random.Random(4))
+    populate(path, random.Random(4))
     return path
 
 
@@ -89,7 +89,7 @@ def everybody(database_file):
 
 @pytest.fixture(scope="module")
 def http_client(database_file):
-    with TestClient(create_app(production(database_file)), base_url=BASE, client=HERE) as opened:
+    with TestClient(create_app(production(database_file)), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -132,10 +132,10 @@ def test_the_table_covers_every_operation(schema, document):
     operations = {it["operationId"] for path in document["paths"].values() for it in path.values()}
     writes = {name for name, _ in WRITES.values() if name}
 
-    assert operations - FOR_ALL_WITH_A_CREDENTIAL == READS | writes
+    assert operations - AUTHENTICATED_ONLY == READS | writes
     assert set(schema.mutation_type.fields) == {name for _, name in WRITES.values()}
     fields = {name for plural in RESOURCES.values() for name in (plural, plural.removesuffix("s"))}
-    assert set(schema.query_type.fields) - FOR_ALL_WITH_A_CREDENTIAL == {*fields, "me", "node", "nodes"}
+    assert set(schema.query_type.fields) - AUTHENTICATED_ONLY == {*fields, "me", "node", "nodes"}
 
 
 # GraphQL: queries made up by chance, and their answers held against the table.
@@ -165,7 +165,7 @@ class Author:
         self.count = 0
 
     def query(self):
-        names = [name for name in self.schema.query_type.fields if name not in FOR_ALL_WITH_A_CREDENTIAL]
+        names = [name for name in self.schema.query_type.fields if name not in AUTHENTICATED_ONLY]
         return [self.root(self.chance.choice(names))]
 
     def root(self, name):
@@ -264,7 +264,7 @@ def written_down(value):
 class Judge:
     """Holds answers against the table."""
 
-    def __init__(self, who: Who, world: World) -> None:
+    def __init__(self, who: Caller, world: DatabaseState) -> None:
         self.who, self.world = who, world
 
     def root(self, pick: Pick, result: Any, errors: list[Row]) -> None:
@@ -302,7 +302,7 @@ class Judge:
             return
         rows = sorted(self.world.records[kind].values(), key=lambda row: str(row["id"]))
         if word == "sort":
-            rows.sort(key=lambda row: key_of(row, [name]), reverse=value)
+            rows.sort(key=lambda row: sort_key(row, [name]), reverse=value)
         elif word != "all":
             rows = [row for row in rows if row[name] == value]
         self.page(pick, kind, [(row, None) for row in rows], result)
@@ -343,7 +343,7 @@ class Judge:
 
 @pytest.mark.parametrize("turn", range(20))
 def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, everybody, turn):
-    world, chance = World.read(database_file), random.Random(turn)
+    world, chance = DatabaseState.read(database_file), random.Random(turn)
     author, known = Author(schema, world, chance), [who for who in everybody if who.known]
     for _ in range(EACH):
         who, picks = chance.choice(known), author.query()
@@ -377,7 +377,7 @@ def kinds_in(picks):
 
 @pytest.mark.parametrize("turn", range(10))
 def test_rest_returns_what_the_table_allows(http_client, database_file, everybody, turn):
-    world, chance = World.read(database_file), random.Random(turn)
+    world, chance = DatabaseState.read(database_file), random.Random(turn)
     for _ in range(EACH):
         who, kind = chance.choice(everybody), chance.choice(KINDS)
         id = chance.choice([*world.records[kind], UNKNOWN, "x"])
@@ -428,7 +428,7 @@ def reading(who, world, kind, id, path, below):
 class Items(list[Row]):
     """Items of a relation's list: their times aside."""
 
-    def __init__(self, who: Who, kind: str, joined: list[tuple[Row, str]]) -> None:
+    def __init__(self, who: Caller, kind: str, joined: list[tuple[Row, str]]) -> None:
         super().__init__({kind.lower(): who.view(kind, row), "role": role} for row, role in joined)
 
     def __eq__(self, other: object) -> bool:
@@ -488,9 +488,9 @@ BODIES: dict[str, list[Row]] = {
 def fresh(template, tmp_path):
     """A database to change, its actors, and the service."""
     path = Path(shutil.copy(template, tmp_path / "tandem.db"))
-    furnish(path, random.Random(4))
+    populate(path, random.Random(4))
     everybody = cast(path)
-    with TestClient(create_app(production(path)), base_url=BASE, client=HERE) as http_client:
+    with TestClient(create_app(production(path)), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         yield path, everybody, http_client
 
 
@@ -501,7 +501,7 @@ def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
     for who in everybody:
         for operation in WRITES:
             for body in BODIES.get(operation, [{}]):
-                world = World.read(path)
+                world = DatabaseState.read(path)
                 kind = operation.split()[1]
                 kind = "Group" if kind in ("member", "role") else kind
                 own = who.person if operation == "update User" and chance.random() < 0.5 else None
@@ -515,7 +515,7 @@ def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
                 expected = outcome(who, world, operation, kind, id, far, body)
                 assert status in expected, (who.name, operation, body, id == who.person)
                 if status != "done":
-                    assert World.read(path) == world
+                    assert DatabaseState.read(path) == world
                 done["allowed" if status == "done" else "refused"] += 1
     assert min(done.values()) > 50
 

@@ -19,9 +19,9 @@ from api.middleware.rate_limit_storage import RateLimitCounters
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
-from tests.conftest import BASE
+from tests.conftest import BASE_URL
 from tests.fixtures.clients import ADMIN
-from tests.fixtures.redis import Redis
+from tests.fixtures.redis import FakeRedis
 
 pytestmark = pytest.mark.sqlite
 
@@ -84,7 +84,7 @@ def start(database):
         def begin(authenticate=None, address="192.0.2.1", **more):
             env = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}", "TANDEM_TRUSTED_PROXIES": "1"}
             app = create_app(read({**env, **more}), authenticate or FakeAuthenticator())
-            return stack.enter_context(TestClient(app, base_url=BASE, client=(address, 50000)))
+            return stack.enter_context(TestClient(app, base_url=BASE_URL, client=(address, 50000)))
 
         yield begin
 
@@ -282,7 +282,7 @@ def test_expired_counters_are_dropped(clock):
 
 @pytest.fixture
 def redis():
-    with Redis() as running:
+    with FakeRedis() as running:
         yield running
 
 
@@ -298,7 +298,7 @@ def test_processes_share_their_counters(start, redis):
 
 
 def test_without_redis_each_process_counts_alone(start, caplog):
-    with Redis() as running:
+    with FakeRedis() as running:
         http_client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
         http_client.get("/users")
 

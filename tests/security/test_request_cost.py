@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.graphql.websocket.session import PROTOCOL
 from api.http.request_cost import cost_of_size
-from tests.conftest import BASE
+from tests.conftest import BASE_URL
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, serving
 
@@ -173,7 +173,7 @@ def services(database: Path) -> Iterator[Services]:
         @cache
         def service(rate: int) -> TestClient:
             app = create_app(production(database, TANDEM_RATE=str(rate), **environment))
-            return stack.enter_context(TestClient(app, base_url=BASE))
+            return stack.enter_context(TestClient(app, base_url=BASE_URL))
 
         yield service
 

@@ -31,7 +31,7 @@ from api.settings import InvalidSetting
 from schema.engine.errors import InvalidCredential, Timeout
 from schema.engine.operations.directory import Directory
 from schema.migrations.commands import migrate
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ADA, BOB
 from tests.fixtures.credentials import SECRET, Clock, bearer, claims, production, token
@@ -64,7 +64,7 @@ def jwks_file(tmp_path_factory):
 def house(template, tmp_path_factory):
     """A database with the small society in it."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("tokens") / "tandem.db"))
-    access_table.furnish(path)
+    access_table.populate(path)
     return path
 
 
@@ -72,7 +72,7 @@ def house(template, tmp_path_factory):
 def http_client(house, jwks_file):
     """The service in production: HS256 under our secret, the others under the issuer's keys."""
     more = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory", "TANDEM_JWKS_FILE": str(jwks_file)}
-    with TestClient(create_app(production(house, **more)), base_url=BASE, client=HERE) as opened:
+    with TestClient(create_app(production(house, **more)), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -341,7 +341,7 @@ def served(house):
     opened = []
 
     def serve(**settings):
-        service = TestClient(create_app(production(house, **settings)), base_url=BASE, client=HERE)
+        service = TestClient(create_app(production(house, **settings)), base_url=BASE_URL, client=CLIENT_ADDRESS)
         opened.append(service.__enter__())
         return service
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from api.app import create_app
 from api.middleware.proxies import proxy_headers
 from api.settings import read
-from tests.conftest import BASE, HERE, settings_for
+from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.clients import ADMIN
 from tests.fixtures.credentials import bearer, key
 from tests.fixtures.in_process import in_process_app
@@ -30,7 +30,7 @@ SECURITY_HEADERS = (
 )
 
 
-def open_service(stack, database, authenticate=None, *, production=True, base=BASE, **more):
+def open_service(stack, database, authenticate=None, *, production=True, base=BASE_URL, **more):
     """Start a service with these settings; every request is made by the administrator."""
     env = {"TANDEM_ENV": "production" if production else "development", "DATABASE_URL": f"sqlite:///{database}"}
 
@@ -38,7 +38,7 @@ def open_service(stack, database, authenticate=None, *, production=True, base=BA
         return ADMIN
 
     app = create_app(read({**env, "TANDEM_RATE": "0", **more}), authenticate or as_admin)
-    return stack.enter_context(TestClient(app, base_url=base, client=HERE))
+    return stack.enter_context(TestClient(app, base_url=base, client=CLIENT_ADDRESS))
 
 
 @pytest.fixture
@@ -443,7 +443,7 @@ def test_the_method_cannot_be_overridden(start_service, name):
 @pytest.mark.parametrize("path, body", [("/users", PERSON), ("/graphql", QUERY)])
 def test_in_development_other_sites_change_and_read_nothing(template, tmp_path, path, body, headers):
     database = Path(shutil.copy(template, tmp_path / "development.db"))
-    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as http_client:
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         response = http_client.post(
             path, content=body.encode(), headers={"content-type": "application/json", **headers}
         )
@@ -458,7 +458,7 @@ def test_in_development_a_listed_origin_needs_a_credential(template, tmp_path):
     database = Path(shutil.copy(template, tmp_path / "development.db"))
     shown = {"origin": APP, **bearer(key(database, "reader"))}
     with TestClient(
-        in_process_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE, client=HERE
+        in_process_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE_URL, client=CLIENT_ADDRESS
     ) as http_client:
         answers = [http_client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
 

@@ -44,7 +44,7 @@ from schema.engine.operations.directory import Directory
 from schema.graphql.execution.executor import Executor
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
-from tests.conftest import furnish, settings_for
+from tests.conftest import populate, settings_for
 from tests.fixtures.clients import ADMIN, READER
 
 INIT = {"type": "connection_init"}
@@ -939,7 +939,7 @@ def server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             time.sleep(0.01)
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         try:
-            furnish(f"http://{address}")
+            populate(f"http://{address}")
             yield server, address
         finally:
             server.should_exit = True

@@ -22,7 +22,7 @@ from api.graphql.websocket.handler import CHECK_SECONDS
 from api.graphql.websocket.session import PROTOCOL
 from api.http.concurrency import request_limit
 from api.server.protocol import websocket_protocol
-from tests.conftest import BASE, settings_for
+from tests.conftest import BASE_URL, settings_for
 from tests.fixtures.credentials import bearer, key, production
 from tests.fixtures.raw_http import connected, read_response, serving
 
@@ -37,7 +37,7 @@ LARGE_TEXT = "x" * 30_000_000
 
 @contextlib.contextmanager
 def service(database: Path, **more: str) -> Iterator[TestClient]:
-    with TestClient(create_app(production(database, **more)), base_url=BASE, client=("192.0.2.1", 5)) as opened:
+    with TestClient(create_app(production(database, **more)), base_url=BASE_URL, client=("192.0.2.1", 5)) as opened:
         yield opened
 
 

@@ -140,7 +140,7 @@ def test_a_message_may_be_large_after_the_acknowledgement(port):
 
 def test_a_large_message_before_the_acknowledgement_closes_the_websocket(port):
     with connected(port) as connection:
-        websocket_frames.opened(connection)
+        websocket_frames.open_websocket(connection)
         connection.sendall(websocket_frames.text("x" * MAX_SIZE_BEFORE_ACK * 2)[:100])
 
         ended = websocket_frames.read_frame(connection)

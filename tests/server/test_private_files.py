@@ -104,7 +104,7 @@ def test_a_backup_is_private(umask, database, tmp_path):
 
 
 def test_exports_are_private_also_while_they_are_written(umask, database, tmp_path):
-    access_table.furnish(database)
+    access_table.populate(database)
     out = tmp_path / "out"
     out.mkdir(0o700)
     written = []

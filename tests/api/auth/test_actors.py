@@ -16,7 +16,7 @@ from schema.engine.errors import InvalidCredential
 from schema.engine.operations import records
 from schema.engine.operations.directory import Directory
 from schema.engine.query.selection import Scalar, Selection
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import ADMIN, KEY, bearer, id_of, new_key, production, token
 from tests.security.test_keys import moment, shown
@@ -27,7 +27,7 @@ MINE = {"query": "{ me { id } }"}
 
 @pytest.fixture
 def http_client(database):
-    with TestClient(create_app(production(database)), base_url=BASE, client=HERE) as opened:
+    with TestClient(create_app(production(database)), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -114,7 +114,7 @@ def test_an_idle_socket_of_a_deactivated_user_is_closed(http_client, admin):
 def test_a_subject_that_is_an_id_is_noticed_too(database):
     admin = bearer(token(sub="ext-Zed", roles=["admin"]))
     app = create_app(production(database, TANDEM_JWT_SUBJECT="id"))
-    with TestClient(app, base_url=BASE, client=HERE) as http_client:
+    with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         made = http_client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
         headers, path = bearer(token(sub=made["id"])), f"/users/{made['id']}"
         statuses = []

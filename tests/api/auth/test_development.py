@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from api.auth.development.access import LocalAccess
 from schema.engine.errors import Forbidden
-from tests.conftest import BASE, HERE, settings_for
-from tests.fixtures.in_process import in_process_app, no_peer
+from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
+from tests.fixtures.in_process import in_process_app, no_peer_check
 
 SMALLEST = {"first_name": "Ada", "age": 36}
 ASKED = [
@@ -27,7 +27,7 @@ ASKED = [
 def local(template, tmp_path_factory):
     """The service in development, as this machine finds it."""
     database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
-    with TestClient(in_process_app(settings_for(database)), base_url=BASE, client=HERE) as http_client:
+    with TestClient(in_process_app(settings_for(database)), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         yield http_client
 
 
@@ -49,11 +49,11 @@ def code_of(answer):
         {"host": "LOCALHOST:8000"},
         {"host": "127.0.0.1"},
         {"host": "[::1]:8000"},
-        {"origin": BASE},
+        {"origin": BASE_URL},
         {"host": "localhost:8000", "origin": "http://localhost:8000"},
         {"sec-fetch-site": "same-origin"},
         {"sec-fetch-site": "none"},
-        {"sec-fetch-site": "same-origin", "origin": BASE},
+        {"sec-fetch-site": "same-origin", "origin": BASE_URL},
     ],
     ids=str,
 )
@@ -109,8 +109,8 @@ def test_requests_of_other_sites_and_proxies_are_refused(local, ask, headers):
 REPEATED = [
     [("host", "localhost:8000"), ("host", "example.com")],
     [("host", "example.com"), ("host", "localhost:8000")],
-    [("origin", "http://example.com"), ("origin", BASE)],
-    [("origin", BASE), ("origin", "http://example.com")],
+    [("origin", "http://example.com"), ("origin", BASE_URL)],
+    [("origin", BASE_URL), ("origin", "http://example.com")],
     [("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-origin")],
     [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
 ]
@@ -131,7 +131,7 @@ async def test_all_values_of_a_header_have_to_be_good(headers):
     sent = [*host, *((name.encode(), value.encode()) for name, value in headers)]
 
     with pytest.raises(Forbidden):
-        await LocalAccess(check_peer=no_peer)({"scheme": "http", "client": HERE, "headers": sent})
+        await LocalAccess(check_peer=no_peer_check)({"scheme": "http", "client": CLIENT_ADDRESS, "headers": sent})
 
 
 @pytest.mark.parametrize("ask", ASKED)
@@ -154,7 +154,7 @@ def test_a_request_without_a_host_is_a_bad_request(local, ask, host):
     ],
 )  # fmt: skip
 def test_only_this_machine_is_let_in(settings, ask, address, status):
-    with TestClient(in_process_app(settings), base_url=BASE, client=(address, 50000)) as http_client:
+    with TestClient(in_process_app(settings), base_url=BASE_URL, client=(address, 50000)) as http_client:
         assert ask(http_client).status_code == status
 
 

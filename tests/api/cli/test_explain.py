@@ -19,9 +19,9 @@ from schema.engine.operations.records import delete
 from schema.explain import postgres as explain_postgres
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, USER
-from tests.fixtures.people import PEOPLE, fill
+from tests.fixtures.people import PEOPLE, insert_records
 
-pytestmark = pytest.mark.usefixtures("once")
+pytestmark = pytest.mark.usefixtures("without_replay")
 
 ID = PEOPLE[0]["id"]
 
@@ -104,14 +104,14 @@ REQUESTS = {
 
 @pytest.mark.parametrize("arguments, operation, execution, statements", REQUESTS.values(), ids=REQUESTS)
 def test_a_request_is_explained_with_its_number_of_statements(
-    explain, store, arguments, operation, execution, statements
+    explain, database_type, arguments, operation, execution, statements
 ):
     text, code = explain(*arguments)
 
     assert code == 0, text
     assert line(text, "operation") == operation
     assert line(text, "execution").startswith(execution)
-    statements = NEW[store == "postgres"] if statements is NEW else statements
+    statements = NEW[database_type == "postgres"] if statements is NEW else statements
     assert line(text, "round trips") == statements
     assert len(sql_of(text)) == int(statements.split()[2])
     assert text.count("  plan of ") == len(sql_of(text))
@@ -121,7 +121,7 @@ def test_a_request_is_explained_with_its_number_of_statements(
 @pytest.mark.parametrize(
     "path", ["/users?sort=-age&limit=50", "/users?age__gte=3&active=true&count=exact", f"/users/{ID}/groups"]
 )
-def test_the_sql_is_the_servers(explain, crowded, http_client, statements, path):
+def test_the_sql_is_the_servers(explain, populated_database, http_client, statements, path):
     http_client.get(path).raise_for_status()
     told = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
 
@@ -194,13 +194,13 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("request_, expected", WARNINGS.items())
-def test_full_scans_and_sorts_without_an_index_are_warned_of(explain, store, request_, expected):
+def test_full_scans_and_sorts_without_an_index_are_warned_of(explain, database_type, request_, expected):
     text, _ = explain(request_)
 
     warnings = re.findall(r"^  ! (.*)$", text, re.MULTILINE)
-    if store == "postgres" and "active=true&sort" in request_:
+    if database_type == "postgres" and "active=true&sort" in request_:
         expected = ["scans user"]  # in the order of age, for those that are active
-    if store == "postgres" and "startswith" in request_:
+    if database_type == "postgres" and "startswith" in request_:
         expected = ["sorts without an index"]
     assert len(warnings) == len(expected), text
     assert all(warning.startswith(start) for warning, start in zip(warnings, expected, strict=True))
@@ -230,7 +230,7 @@ def test_an_error_response_is_shown(explain, arguments, code):
 
 @pytest.mark.postgres
 def test_a_trial_changes_nothing_on_postgresql(url):
-    fill(url, PEOPLE)
+    insert_records(url, PEOPLE)
     counting = 'SELECT id, version, xmin::text FROM "user" ORDER BY id'
     before = postgres.run(url, counting)
 
@@ -246,7 +246,7 @@ async def test_a_trial_that_loses_its_session_can_write_to_nothing(url):
     async with Directory(explain_postgres.read_only_url(url), pool=1) as directory:
         await explain_postgres.create_trial_tables(directory, [USER], [ID])
         await delete(directory.unit_of_work(ADMIN), USER, ID)
-        fill(url, PEOPLE)
+        insert_records(url, PEOPLE)
         postgres.run(
             url,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.clients import Refused
+from tests.fixtures.clients import ApiError
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_error_for_an_invalid_value_names_its_field(client, name_of_operatio
         "update": lambda: client.update("user", user["id"], **fields),
     }
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         operations[name_of_operation]()
 
     assert refused.value.names == names
@@ -85,7 +85,7 @@ def test_values_at_the_bounds_are_valid(client, fields):
     ids=lambda value: ascii(value)[:40],
 )
 def test_the_error_for_an_invalid_filter_names_its_field(client, filters, names):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         client.find("user", **filters)
 
     assert refused.value.names == {{"rest": "limit", "graphql": "first"}[client.name] if names == "size" else names}
@@ -95,7 +95,7 @@ def test_the_error_for_an_invalid_filter_names_its_field(client, filters, names)
     "time", ["yesterday", "2026-11-22", "2026-11-22T09:30:00", "2026-02-30T00:00:00Z", "1795339800"]
 )
 def test_an_invalid_time_is_refused(client, time):
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.find("user", created_at__gt=time)
 
 
@@ -108,13 +108,13 @@ def test_a_float_without_a_fraction_is_an_integer(client):
 
 @pytest.mark.parametrize("value", ["36", True, 36.5, [36], {"a": 36}], ids=repr)
 def test_a_value_that_is_not_an_integer_is_refused(client, value):
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.create("user", first_name="Ada", age=value)
 
 
 @pytest.mark.parametrize("value", [36, True, ["Ada"], {"a": "Ada"}], ids=repr)
 def test_a_value_that_is_not_text_is_refused(client, value):
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.create("user", first_name=value, age=36)
 
 
@@ -123,7 +123,7 @@ READ_ONLY = ["created_at", "updated_at", "version", "first_name_key", "nickname"
 
 @pytest.mark.parametrize("field", ["id", *READ_ONLY])
 def test_a_read_only_field_cannot_be_sent_in_a_creation(client, field):
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.create("user", first_name="Ada", age=36, **{field: 1})
 
 
@@ -131,14 +131,14 @@ def test_a_read_only_field_cannot_be_sent_in_a_creation(client, field):
 def test_a_read_only_field_cannot_be_sent_in_an_update(client, field):
     user = client.create("user", first_name="Ada", age=36)
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.update("user", user["id"], **{field: 1})
 
 
 def test_an_id_cannot_be_changed(rest):
     user = rest.create("user", first_name="Ada", age=36)
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         rest.send("PATCH", f"/users/{user['id']}", json={"id": user["id"]})
 
 
@@ -147,5 +147,5 @@ def test_a_required_field_must_be_sent(client, missing):
     fields = {"first_name": "Ada", "age": 36}
     del fields[missing]
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.create("user", **fields)

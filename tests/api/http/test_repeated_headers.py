@@ -15,7 +15,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from api.http.repeated_headers import SINGLE
-from tests.conftest import BASE, HERE, settings_for
+from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.in_process import in_process_app
 from tests.fixtures.raw_http import RawResponse, connected, read_response, serving
 
@@ -34,7 +34,7 @@ HANDSHAKE = ["Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Ve
 @pytest.fixture(scope="module")
 def local(template) -> Iterator[TestClient]:
     app = in_process_app(settings_for(template, TANDEM_CORS_ORIGINS="https://app.example.org"))
-    with TestClient(app, base_url=BASE, client=HERE) as http_client:
+    with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         yield http_client
 
 

@@ -15,7 +15,7 @@ from api.observability import health
 from schema.engine.operations.directory import Directory
 from schema.migrations import revisions
 from schema.migrations.commands import newest
-from tests.conftest import over
+from tests.conftest import using_directory
 
 
 class Here:
@@ -81,7 +81,7 @@ def test_a_database_without_any_table_is_behind(service, tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 
-    with over(service, Directory(str(path))):
+    with using_directory(service, Directory(str(path))):
         assert service.get("/health/ready").json()["checks"] == {"database": "ok", "migrations": "behind"}
 
 
@@ -96,8 +96,8 @@ def test_ready_after_a_pending_migration(http_client, monkeypatch):
     assert (before, http_client.get("/health/ready").status_code) == (503, 200)
 
 
-async def test_check_results_are_cached(watched, monkeypatch):
-    directory, said = watched
+async def test_check_results_are_cached(traced_directory, monkeypatch):
+    directory, said = traced_directory
     readiness = health.Readiness()
     now = 1000.0
     monkeypatch.setattr(health, "monotonic", lambda: now)

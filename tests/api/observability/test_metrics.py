@@ -19,11 +19,11 @@ from api.server.http.limits import ConnectionLimits
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import ADMIN, EDITOR, READER
 from tests.fixtures.raw_http import send_raw, serving
 
-pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.usefixtures("without_replay"), pytest.mark.sqlite]
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "scrape-me-0123456789"
@@ -50,10 +50,10 @@ async def authenticate(scope):
 
 
 @pytest.fixture
-def served(crowded):
+def served(populated_database):
     """The service, started for the test alone, so that its counts begin at nothing."""
-    settings = read({"DATABASE_URL": f"sqlite:///{crowded}", "TANDEM_METRICS_TOKEN": TOKEN})
-    with TestClient(create_app(settings, authenticate), base_url=BASE, client=HERE) as opened:
+    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
+    with TestClient(create_app(settings, authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 
@@ -124,8 +124,8 @@ WIRE = {
 
 
 @pytest.mark.parametrize("sent, status", WIRE.values(), ids=WIRE)
-def test_malformed_requests_are_counted(crowded, sent, status):
-    settings = read({"DATABASE_URL": f"sqlite:///{crowded}", "TANDEM_METRICS_TOKEN": TOKEN})
+def test_malformed_requests_are_counted(populated_database, sent, status):
+    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
     with serving(create_app(settings, authenticate)) as port:
         refused = send_raw(port, sent)[0][0]
         head = f"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -136,8 +136,8 @@ def test_malformed_requests_are_counted(crowded, sent, status):
     assert f"tandem_requests_total{labels} 1.0\n" in text
 
 
-def test_request_timeouts_are_counted(crowded):
-    settings = read({"DATABASE_URL": f"sqlite:///{crowded}"})
+def test_request_timeouts_are_counted(populated_database):
+    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}"})
     app = create_app(settings, authenticate)
     with serving(app, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
         (refused,) = send_raw(port, b"GET / HT", responses=1)
@@ -234,10 +234,10 @@ def test_openmetrics_is_negotiated(served):
     assert served.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-def test_several_workers_are_labelled_with_their_process_id(crowded):
-    settings = read({"DATABASE_URL": f"sqlite:///{crowded}"}).model_copy(update={"workers": 2})
+def test_several_workers_are_labelled_with_their_process_id(populated_database):
+    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}"}).model_copy(update={"workers": 2})
 
-    with TestClient(create_app(settings, authenticate), base_url=BASE, client=HERE) as served:
+    with TestClient(create_app(settings, authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS) as served:
         workers = {dict(labels).get("worker") for _, labels in samples(served)}
 
     assert workers == {str(os.getpid())}

@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 
 from api.observability.metrics import trace_id_of
 from api.settings import InvalidSetting
-from tests.conftest import BASE, HERE, settings_for
+from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.in_process import in_process_app
 
-pytestmark = [pytest.mark.usefixtures("once"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.usefixtures("without_replay"), pytest.mark.sqlite]
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -101,7 +101,9 @@ def spans():
 
 @pytest.fixture
 def traced(database, spans):
-    with TestClient(in_process_app(settings_for(database, TANDEM_TRACING="on")), base_url=BASE, client=HERE) as opened:
+    with TestClient(
+        in_process_app(settings_for(database, TANDEM_TRACING="on")), base_url=BASE_URL, client=CLIENT_ADDRESS
+    ) as opened:
         spans.clear()
         yield opened
 

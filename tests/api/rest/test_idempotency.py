@@ -17,7 +17,7 @@ from schema.engine.operations.idempotency import IdempotencyKey, key_owner
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
 from tests.fixtures import postgres
-from tests.fixtures.clients import ADMIN, EDITOR, USER, Refused, person
+from tests.fixtures.clients import ADMIN, EDITOR, USER, ApiError, user_actor
 
 ADA = {"first_name": "Ada", "age": 36}
 SHORT = Selection((("id", Scalar("id")),))
@@ -68,14 +68,14 @@ def test_an_action_is_executed_once(rest):
 
 
 def test_a_mutation_is_executed_once(graphql, database):
-    first = graphql.ask(CREATE, key="k", name="Ada")
+    first = graphql.execute(CREATE, key="k", name="Ada")
     graphql.update("user", first["createUser"]["user"]["id"], age=37)
 
-    assert graphql.ask(CREATE, key="k", name="Ada") == first
-    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH"):
-        graphql.ask(CREATE, key="k", name="Bob")
-    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH"):
-        graphql.ask(CREATE.replace("version", "age"), key="k", name="Ada")
+    assert graphql.execute(CREATE, key="k", name="Ada") == first
+    with pytest.raises(ApiError, match="IDEMPOTENCY_MISMATCH"):
+        graphql.execute(CREATE, key="k", name="Bob")
+    with pytest.raises(ApiError, match="IDEMPOTENCY_MISMATCH"):
+        graphql.execute(CREATE.replace("version", "age"), key="k", name="Ada")
     assert count(database) == 1
 
 
@@ -101,7 +101,7 @@ def test_another_if_match_is_another_request(rest, header):
     path = f"/users/{ada['id']}/deactivate"
     rest.send("POST", path, json={}, headers={**with_key("k"), "if-match": '"1"'})
 
-    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH"):
+    with pytest.raises(ApiError, match="IDEMPOTENCY_MISMATCH"):
         rest.send("POST", path, json={}, headers={**with_key("k"), **({"if-match": header} if header else {})})
 
 
@@ -116,8 +116,8 @@ def test_equal_preconditions_are_the_same_request(rest, header):
 
 def test_without_a_key_each_request_is_executed(graphql, rest, database):
     for _ in range(2):
-        graphql.ask(CREATE, key=None, name="Ada")
-        graphql.ask(CREATE, name="Ada")
+        graphql.execute(CREATE, key=None, name="Ada")
+        graphql.execute(CREATE, name="Ada")
         rest.create("user", **ADA)
 
     assert (count(database), count(database, "kept_answer")) == (6, 0)
@@ -130,7 +130,7 @@ def test_without_a_key_each_request_is_executed(graphql, rest, database):
 def test_another_request_under_the_same_key_is_refused(rest, database, path, body):
     rest.send("POST", "/users", json=ADA, headers=with_key("k"))
 
-    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH") as refused:
+    with pytest.raises(ApiError, match="IDEMPOTENCY_MISMATCH") as refused:
         rest.send("POST", path, json=body, headers=with_key("k"))
 
     assert refused.value.status == 422
@@ -150,7 +150,7 @@ def test_a_refused_request_may_succeed_later(rest, database):
     ada = rest.create("user", **ADA, email="ada@example.com")
     other = {"first_name": "Other", "age": 1, "email": "Ada@example.com"}
 
-    with pytest.raises(Refused, match="CONFLICT"):
+    with pytest.raises(ApiError, match="CONFLICT"):
         rest.send("POST", "/users", json=other, headers=with_key("k"))
     rest.delete("user", ada["id"])
     rest.send("POST", "/users", json=other, headers=with_key("k"))
@@ -161,7 +161,10 @@ def test_a_refused_request_may_succeed_later(rest, database):
 def test_each_actor_has_keys_of_its_own(rest, database):
     senders = [ADMIN, EDITOR, Actor(roles=ADMIN.roles, name="key:1"), Actor(roles=ADMIN.roles, name="key:2")]
 
-    ids = [rest.by(actor).send("POST", "/users", json=ADA, headers=with_key("k")).json()["id"] for actor in senders * 2]
+    ids = [
+        rest.as_actor(actor).send("POST", "/users", json=ADA, headers=with_key("k")).json()["id"]
+        for actor in senders * 2
+    ]
 
     assert ids[:4] == ids[4:]
     assert len(set(ids)) == count(database) == 4
@@ -169,17 +172,17 @@ def test_each_actor_has_keys_of_its_own(rest, database):
 
 def test_after_a_change_of_role_the_first_response_is_not_returned(rest):
     before, now = (Actor(roles=frozenset({role}), name="key:1") for role in ("admin", "editor"))
-    rest.by(before).send("POST", "/users", json=ADA, headers=with_key("k"))
+    rest.as_actor(before).send("POST", "/users", json=ADA, headers=with_key("k"))
 
-    with pytest.raises(Refused, match="IDEMPOTENCY_MISMATCH"):
-        rest.by(now).send("POST", "/users", json=ADA, headers=with_key("k"))
+    with pytest.raises(ApiError, match="IDEMPOTENCY_MISMATCH"):
+        rest.as_actor(now).send("POST", "/users", json=ADA, headers=with_key("k"))
 
 
 @pytest.mark.parametrize(
     "actor, owner",
     [
         (Actor("1", frozenset(), name="token:x"), "token:x"),
-        (person("1"), "user:1"),
+        (user_actor("1"), "user:1"),
         (ADMIN, "roles:admin scopes:"),
     ],
 )
@@ -213,7 +216,7 @@ def test_a_key_is_any_visible_text(rest, key):
 
 @pytest.mark.parametrize("key", BAD, ids=ascii)
 def test_an_invalid_key_is_refused(rest, database, key):
-    with pytest.raises(Refused, match="VALIDATION_FAILED: Idempotency-Key: must be 1 to 255 visible") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED: Idempotency-Key: must be 1 to 255 visible") as refused:
         rest.send("POST", "/users", json=ADA, headers={b"idempotency-key": key.encode("latin-1")})
 
     assert refused.value.names == {"Idempotency-Key"}
@@ -222,8 +225,8 @@ def test_an_invalid_key_is_refused(rest, database, key):
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ä", "\n"], ids=ascii)
 def test_an_invalid_key_is_refused_in_graphql(graphql, database, key):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
-        graphql.ask(CREATE, key=key, name="Ada")
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
+        graphql.execute(CREATE, key=key, name="Ada")
 
     assert refused.value.names == {"idempotency_key"}
     assert count(database) == 0
@@ -338,13 +341,13 @@ def test_an_api_key_is_created_and_returned_once(rest, graphql, database):
     query = 'mutation { createKey(input: {name: "x", role: ADMIN, idempotencyKey: "g"}) { key { id } secret } }'
     creations = [
         lambda: rest.send("POST", "/keys", json={"name": "deploy", "role": "editor"}, headers=with_key("k")).json(),
-        lambda: graphql.ask(query)["createKey"],
+        lambda: graphql.execute(query)["createKey"],
     ]
 
     for create_key in creations:
         assert create_key()["secret"].startswith("tdm_")
         with pytest.raises(
-            Refused, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"
+            ApiError, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"
         ):
             create_key()
 

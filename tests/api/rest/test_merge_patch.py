@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.clients import Refused
+from tests.fixtures.clients import ApiError
 
 ADA = {
     "first_name": "Ada", "last_name": "Lovelace", "age": 36, "email": "ada@example.com", "external_id": "00u1",
@@ -39,7 +39,7 @@ def test_a_field_that_is_not_sent_keeps_its_value(client, change):
 def test_a_required_field_cannot_be_cleared(client, field):
     user = client.create("user", **ADA)
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         client.update("user", user["id"], **{field: None})
 
     assert refused.value.names == {field}
@@ -83,5 +83,5 @@ def test_a_patch_is_an_object(rest, body):
     user = rest.create("user", **ADA)
     headers = {"content-type": "application/merge-patch+json"}
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         rest.send("PATCH", f"/users/{user['id']}", content=body, headers=headers)

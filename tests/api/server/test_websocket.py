@@ -32,7 +32,7 @@ from tests.fixtures.websocket_frames import (
     close_code,
     frame,
     handshake,
-    opened,
+    open_websocket,
     read_frame,
     received,
     text,
@@ -55,7 +55,7 @@ def port(database, monkeypatch) -> Iterator[int]:
 
 def acknowledged(connection: socket.socket) -> socket.socket:
     """Complete the handshake and `connection_init`."""
-    opened(connection).sendall(INIT)
+    open_websocket(connection).sendall(INIT)
     assert read_frame(connection) == ACK
     return connection
 
@@ -125,7 +125,7 @@ def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
 
     monkeypatch.setattr(websocket, "time", Hours())
     with connected(port) as connection:
-        opened(connection).sendall(INIT + frame(PING) * (2 * MOST_SMALL_FRAMES) + frame(CLOSE))
+        open_websocket(connection).sendall(INIT + frame(PING) * (2 * MOST_SMALL_FRAMES) + frame(CLOSE))
         frames = received(connection)
 
     assert len([opcode for opcode, _ in frames if opcode == PONG]) == 2 * MOST_SMALL_FRAMES
@@ -209,7 +209,7 @@ def test_a_socket_without_an_init_ends_whatever_it_sends(port):
     with ExitStack() as stack:
         connections = [stack.enter_context(connected(port)) for _ in IDLE]
         for connection in connections:
-            opened(connection).settimeout(0.1)
+            open_websocket(connection).settimeout(0.1)
         began = time.monotonic()
         for step in range(40):
             for connection, pieces in zip(connections, IDLE.values(), strict=True):
@@ -242,7 +242,7 @@ def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
     with serving(app, websocket=protocol) as port, ExitStack() as stack:
         connections = []
         for _ in range(4):
-            connections.append(opened(stack.enter_context(connected(port))))
+            connections.append(open_websocket(stack.enter_context(connected(port))))
             connections[-1].sendall(text("[]"))
             assert connections[-1].recv(2)[0] & 15 == CLOSE
             connections[-1].settimeout(0.1)
@@ -277,7 +277,7 @@ def test_a_socket_logs_nothing_at_info(port, caplog):
 
     for last in endings:
         with connected(port) as connection:
-            opened(connection).sendall(INIT + last)
+            open_websocket(connection).sendall(INIT + last)
             if last:
                 received(connection)
 

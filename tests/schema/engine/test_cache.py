@@ -15,7 +15,7 @@ from schema.graphql.execution.executor import Executor, Request
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 
-pytestmark = pytest.mark.usefixtures("once")
+pytestmark = pytest.mark.usefixtures("without_replay")
 
 ADMIN = Actor(roles=frozenset({"admin"}))
 
@@ -85,11 +85,11 @@ def test_replacing_an_entry_does_not_count_it_twice():
     assert (len(cache), cache.bytes, cache.get("a")) == (1, 50, 1)
 
 
-async def test_fewer_large_plans_are_cached(executor, database, store):
+async def test_fewer_large_plans_are_cached(executor, database, database_type):
     nested = "{ users { nodes { groups(first: 1) { nodes { members(first: 1) { nodes { a%d: id } } } } } } }"
 
     async with Directory(str(database)) as directory:
-        directory.plans = PlanCache(postgres() if store == "postgres" else SQLITE, most_bytes=300_000)
+        directory.plans = PlanCache(postgres() if database_type == "postgres" else SQLITE, most_bytes=300_000)
         for number in range(30):
             await executor.run(Request(nested % number, {}), directory, ADMIN)
 

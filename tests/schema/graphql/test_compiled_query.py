@@ -69,7 +69,7 @@ def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.sqlite
-@pytest.mark.usefixtures("once")
+@pytest.mark.usefixtures("without_replay")
 @pytest.mark.parametrize("seed", range(8))
 async def test_compiled_and_interpreted_responses_equal_the_reference(executor, stored, database, seed):
     chance, reference = random.Random(2026 + seed), Reference(stored)
@@ -108,13 +108,13 @@ async def test_a_cached_document_uses_the_values_of_each_request(executor, store
 
 
 @pytest.mark.sqlite
-async def test_queries_of_tests_are_replayed_through_graphql_core(replayed, executor, stored, database):
-    before = replayed.count
+async def test_queries_of_tests_are_replayed_through_graphql_core(query_replay, executor, stored, database):
+    before = query_replay.count
     async with Directory(str(database)) as directory:
         await executor.run(Request("{ users { nodes { id } } }", {}), directory, ADMIN)
         await executor.run(Request("{ __schema { types { name } } }", {}), directory, ADMIN)
 
-    assert replayed.count == before + 1
+    assert query_replay.count == before + 1
 
 
 @pytest.mark.sqlite

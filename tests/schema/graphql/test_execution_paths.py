@@ -14,7 +14,7 @@ from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 from tests.fixtures.people import PEOPLE
 
-pytestmark = pytest.mark.usefixtures("once")
+pytestmark = pytest.mark.usefixtures("without_replay")
 
 ADMIN = Actor(roles=frozenset({"admin"}))
 ID = PEOPLE[0]["id"]
@@ -86,10 +86,10 @@ async def execution_paths(executor, path, query, variables, times=1):
 
 
 @pytest.mark.parametrize("query, variables", IN_PRACTICE.values(), ids=IN_PRACTICE)
-async def test_common_queries_are_compiled_at_first_sight(executor, crowded, query, variables):
+async def test_common_queries_are_compiled_at_first_sight(executor, populated_database, query, variables):
     before = dict(executor.executed)
 
-    paths = await execution_paths(executor, crowded, query, variables, times=3)
+    paths = await execution_paths(executor, populated_database, query, variables, times=3)
 
     assert paths == [COMPILED] * 3
     assert executor.executed == {**before, COMPILED: before[COMPILED] + 3}
@@ -103,8 +103,8 @@ async def test_common_queries_are_compiled_at_first_sight(executor, crowded, que
         ('mutation { createGroup(input: {name: "New"}) { group { id } } }', "mutation"),
     ],
 )
-async def test_other_operations_are_interpreted_and_counted(executor, crowded, query, execution_path):
+async def test_other_operations_are_interpreted_and_counted(executor, populated_database, query, execution_path):
     before = executor.executed[execution_path]
 
-    assert await execution_paths(executor, crowded, query, {}) == [execution_path]
+    assert await execution_paths(executor, populated_database, query, {}) == [execution_path]
     assert executor.executed[execution_path] == before + 1

@@ -7,7 +7,7 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
-from tests.conftest import BASE, HERE, settings_for
+from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.in_process import in_process_app
 
 ALIASES = " ".join(f"a{n}: id" for n in range(31))
@@ -102,7 +102,9 @@ def test_values_are_counted_before_they_are_parsed(http_client):
     ],
 )
 def test_depth_and_records_are_settings(template, name, value, query):
-    with TestClient(in_process_app(settings_for(template, **{name: value})), base_url=BASE, client=HERE) as http_client:
+    with TestClient(
+        in_process_app(settings_for(template, **{name: value})), base_url=BASE_URL, client=CLIENT_ADDRESS
+    ) as http_client:
         response = http_client.post("/graphql", json={"query": query}).json()
 
     assert response["errors"][0]["extensions"]["code"] == "QUERY_TOO_COMPLEX"

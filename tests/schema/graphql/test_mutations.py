@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.clients import Refused
+from tests.fixtures.clients import ApiError
 
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
@@ -16,7 +16,7 @@ def test_mutations_run_in_document_order(graphql):
         for number in range(9)
     ]
 
-    data = graphql.ask(f"mutation {{ {' '.join(fields)} }}")
+    data = graphql.execute(f"mutation {{ {' '.join(fields)} }}")
 
     assert data == {f"m{number}": {"group": {"name": f"N{number}", "version": number + 2}} for number in range(9)}
 
@@ -28,7 +28,7 @@ def test_a_failed_mutation_changes_nothing_and_is_the_last(graphql):
         b: createUser(input: {firstName: "B", age: 1, email: "A@example.com"}) { user { firstName } }
         c: createUser(input: {firstName: "C", age: 1}) { user { firstName } } }"""
 
-    response = graphql.answer(query)
+    response = graphql.response(query)
 
     (error,) = response["errors"]
     assert (response["data"], error["path"], error["extensions"]["code"]) == (None, ["b"], "CONFLICT")
@@ -41,7 +41,7 @@ def test_a_payload_is_selected_like_any_record(graphql):
         __typename one: user { ...F } user { name: firstName groups { totalCount nodes { id } } } } }
         fragment F on User { __typename id years: age }"""
 
-    data = graphql.ask(query, input={"firstName": "Ada", "age": 36})["created"]
+    data = graphql.execute(query, input={"firstName": "Ada", "age": 36})["created"]
 
     id = data["one"].pop("id")
     assert data == {
@@ -56,7 +56,7 @@ def test_a_payload_is_selected_like_any_record(graphql):
 def test_a_skipped_mutation_does_not_run(graphql, skip):
     query = 'mutation($skip: Boolean!) { createGroup(input: {name: "A"}) @skip(if: $skip) { group { id } } __typename }'
 
-    data = graphql.ask(query, skip=skip)
+    data = graphql.execute(query, skip=skip)
 
     assert ("createGroup" in data) == (not skip)
     assert graphql.find("group", count="exact").total == (0 if skip else 1)
@@ -67,7 +67,7 @@ def test_omitted_and_null_differ(graphql):
     query = """mutation($id: ID!, $last: String, $mail: String) {
         updateUser(input: {id: $id, lastName: $last, email: $mail}) { user { lastName email } } }"""
 
-    user = graphql.ask(query, id=user["id"], mail=None)["updateUser"]["user"]
+    user = graphql.execute(query, id=user["id"], mail=None)["updateUser"]["user"]
 
     assert user == {"lastName": "Lovelace", "email": None}
 
@@ -84,8 +84,8 @@ def test_omitted_and_null_differ(graphql):
     ],
 )
 def test_unknown_ids_are_not_found(graphql, field):
-    with pytest.raises(Refused, match="NOT_FOUND"):
-        graphql.ask(f"mutation {{ {field} }}")
+    with pytest.raises(ApiError, match="NOT_FOUND"):
+        graphql.execute(f"mutation {{ {field} }}")
 
 
 @pytest.mark.parametrize("version, code", [(1, "VERSION_MISMATCH"), (2, None), (None, None)])
@@ -94,6 +94,6 @@ def test_if_version_guards_every_change(graphql, version, code):
     graphql.update("user", user["id"], age=37)
     query = "mutation($id: ID!, $v: Int) { deleteUser(input: {id: $id, ifVersion: $v}) { deletedId } }"
 
-    response = graphql.answer(query, id=user["id"], v=version)
+    response = graphql.response(query, id=user["id"], v=version)
 
     assert [error["extensions"]["code"] for error in response.get("errors", [])] == ([code] if code else [])

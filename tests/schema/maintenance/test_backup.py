@@ -11,7 +11,7 @@ import pytest
 
 from schema.maintenance.backup import back_up
 from tests.fixtures import access_table
-from tests.fixtures.people import PEOPLE, fill
+from tests.fixtures.people import PEOPLE, insert_records
 
 pytestmark = pytest.mark.sqlite
 
@@ -31,7 +31,7 @@ def contents(connection):
 
 
 def test_a_backup_holds_the_same_rows(run, database, tmp_path):
-    access_table.furnish(database)
+    access_table.populate(database)
 
     result = run("backup", "copy.db")
 
@@ -46,7 +46,7 @@ def test_a_backup_holds_the_same_rows(run, database, tmp_path):
 
 def test_a_backup_during_writes_is_one_snapshot(database, tmp_path):
     """A writer moves years of age between two users: the sum is the same at every moment."""
-    fill(database, PEOPLE)
+    insert_records(database, PEOPLE)
     execute(database, "UPDATE user SET age = 75")
     ended = threading.Event()
     moves: list[str] = []

@@ -13,7 +13,7 @@ from schema.maintenance.doctor.postgres import ServerUsage, run_checks
 from schema.migrations.commands import migrate
 from schema.models import MODELS
 from tests.fixtures import postgres
-from tests.fixtures.people import PEOPLE, fill
+from tests.fixtures.people import PEOPLE, insert_records
 
 pytestmark = pytest.mark.postgres
 
@@ -25,9 +25,9 @@ def url(postgres_server):
     """A database that a test may damage."""
     name = f"ill_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
-    url = postgres.named(postgres_server, name)
+    url = postgres.database_url(postgres_server, name)
     migrate(url)
-    fill(url, PEOPLE)
+    insert_records(url, PEOPLE)
     postgres.run(url, f'ALTER DATABASE "{name}" SET synchronous_commit = on')
     yield url
     postgres.run(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
@@ -103,7 +103,7 @@ def test_a_problem_is_reported_with_advice(url, damage, expected):
 
 
 def test_a_replica_that_is_not_a_standby_is_reported(url):
-    found = problems(url, ServerUsage(11, postgres.named(url, "postgres")))
+    found = problems(url, ServerUsage(11, postgres.database_url(url, "postgres")))
 
     assert found["replica"].startswith("postgresql:///postgres is not a standby | set it to a streaming replica")
 

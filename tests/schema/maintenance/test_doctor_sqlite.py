@@ -11,7 +11,7 @@ from schema.engine.model.resource import resource_of
 from schema.maintenance.doctor.sqlite import run_checks
 from schema.models import MODELS
 from tests.fixtures import access_table
-from tests.fixtures.people import PEOPLE, fill
+from tests.fixtures.people import PEOPLE, insert_records
 
 pytestmark = pytest.mark.sqlite
 
@@ -30,7 +30,7 @@ def problems(database, **limits):
 
 
 def test_an_intact_database_has_no_problems_and_is_not_changed(run, database):
-    access_table.furnish(database)
+    access_table.populate(database)
     before = database.read_bytes()
 
     result = run("doctor")
@@ -60,7 +60,7 @@ STRAY = "INSERT INTO membership VALUES ('none', 'nobody', 'member', '2026-01-01T
     ids=["stray", "behind", "unmigrated", "drifted", "key", "null key", "check"],
 )
 def test_a_problem_is_reported_with_advice(database, run, statements, check, problem):
-    fill(database, PEOPLE)
+    insert_records(database, PEOPLE)
     execute(database, *statements)
 
     findings, result = problems(database), run("doctor")

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def connection(database):
     """A connection to a filled database, for SQL."""
-    access_table.furnish(database)
+    access_table.populate(database)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA foreign_keys=ON")
         yield connection

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.postgres
 @pytest.fixture
 def empty_database(postgres_server):
     postgres.run(postgres_server, "CREATE DATABASE migrating")
-    yield postgres.named(postgres_server, "migrating")
+    yield postgres.database_url(postgres_server, "migrating")
     postgres.run(postgres_server, "DROP DATABASE migrating WITH (FORCE)")
 
 

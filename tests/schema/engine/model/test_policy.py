@@ -26,7 +26,7 @@ NOBODY = Actor()
 @pytest.fixture
 def holds(database):
     """Whether a rule lets an actor do something with a record, as the database judges it."""
-    access_table.furnish(database)
+    access_table.populate(database)
     connection = sqlite3.connect(database)
 
     def ask(rule, actor, record=ADA, model=User, changed=()):
@@ -167,7 +167,7 @@ def test_every_field_in_rest_has_a_rule(http_client):
 
 
 def test_every_field_in_graphql_has_a_rule(graphql):
-    types = graphql.ask("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")[
+    types = graphql.execute("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")[
         "__schema"
     ]["types"]
     fields = {it["name"]: it["fields"] for it in types if it["kind"] == "OBJECT"}
@@ -223,7 +223,9 @@ def rule_of_operation(method, path):
 def test_every_mutation_has_a_rule(graphql):
     names = [
         it["name"]
-        for it in graphql.ask("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"]["fields"]
+        for it in graphql.execute("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"][
+            "fields"
+        ]
     ]
 
     assert names

@@ -44,7 +44,7 @@ FRESH = {"last_name": None, "email": None, "active": True}
 @pytest.fixture
 def database(database):
     """A database with the small society in it."""
-    access_table.furnish(database)
+    access_table.populate(database)
     return database
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from schema.engine.changes import Change
-from tests.fixtures.clients import READER, Refused
+from tests.fixtures.clients import READER, ApiError
 
 
 @pytest.fixture
@@ -47,13 +47,13 @@ def test_a_refused_write_publishes_nothing(client, published):
     for operation in (
         lambda: client.create("user", first_name="Ada", age=36, email="ADA@example.com"),
         lambda: client.create("user", first_name="Ada", age=-1),
-        lambda: client.by(READER).update("user", created["id"], age=1),
+        lambda: client.as_actor(READER).update("user", created["id"], age=1),
         lambda: client.update("user", created["id"], if_version=7, age=1),
         lambda: client.delete("user", created["id"], if_version=7),
         lambda: client.delete("user", created["id"][:-1]),
         lambda: client.link("group", created["id"], "members", created["id"]),
     ):
-        with pytest.raises(Refused):
+        with pytest.raises(ApiError):
             operation()
 
     assert published == []

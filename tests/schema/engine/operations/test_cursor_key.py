@@ -28,9 +28,9 @@ from schema.engine.sql.dialect import SQLITE
 from schema.engine.sqlite.connection import connect
 from schema.maintenance.backup import back_up
 from schema.models import Key
-from tests.conftest import crowd_in
+from tests.conftest import insert_people
 from tests.fixtures import postgres
-from tests.fixtures.clients import ADMIN, USER, Refused
+from tests.fixtures.clients import ADMIN, USER, ApiError
 from tests.fixtures.people import GROUPS, PEOPLE
 
 ID = PEOPLE[0]["id"]
@@ -56,7 +56,7 @@ def signed(signer, keys, relation=None, order=Order(), where=None, values=None):
 
 
 @pytest.fixture
-def signer(crowded, http_client):
+def signer(populated_database, http_client):
     return http_client.app.state.directory.cursor_key.current
 
 
@@ -67,7 +67,7 @@ def test_a_key_that_its_field_cannot_hold_is_refused(signer, client, sort, key, 
     if len(cursor) > cursors.MAX_LENGTH:
         pytest.skip("no cursor is that long")
 
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("user", sort=sort, **{way: cursor})
 
 
@@ -76,7 +76,7 @@ def test_a_malformed_id_is_refused(signer, client, id):
     group = GROUPS[0]["id"]
 
     for below, cursor in ((None, signed(signer, [id])), (("members", group), signed(signer, [id], "members"))):
-        with pytest.raises(Refused, match="BAD_REQUEST"):
+        with pytest.raises(ApiError, match="BAD_REQUEST"):
             client.find("group" if below else "user", below, after=cursor)
 
 
@@ -84,7 +84,7 @@ def test_a_malformed_id_is_refused(signer, client, id):
 def test_a_key_of_a_related_list_is_checked(signer, client, key):
     cursor = signed(signer, [key, ID], "members", Order(("age",)))
 
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("group", ("members", GROUPS[0]["id"]), sort="age", after=cursor)
 
 
@@ -93,7 +93,7 @@ def test_a_lower_case_key_is_checked(signer, client, key):
     where = Compare("first_name", "startswith", "begun")
     cursor = signed(signer, [key, ID], None, Order(("first_name",), folded=True), where, {"begun": "a"})
 
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("user", first_name__startswith="a", after=cursor)
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_number_of_keys_is_refused(signer, client, keys):
     if keys in ("36", None):
         keys = [keys]
 
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("user", sort="age", after=signed(signer, keys, order=Order(("age",))))
 
 
@@ -149,13 +149,13 @@ def test_each_kind_of_field_has_its_own_keys(name, key, good):
             cursors.decode_cursor(cursor, seal, fields)
 
 
-def test_a_checksum_is_not_a_signature(client, crowded):
+def test_a_checksum_is_not_a_signature(client, populated_database):
     """Cursors once ended with a CRC-32, which anybody can compute."""
     keys, order = f'["{ID}"]'.encode(), Order()
     sum = crc32(f"User.None{order.fields}{order.descending}{order.folded}".encode())
     for size in (4, 8):
         forged = base64.urlsafe_b64encode(keys + crc32(keys, sum).to_bytes(size, "big")).rstrip(b"=").decode()
-        with pytest.raises(Refused, match="BAD_REQUEST"):
+        with pytest.raises(ApiError, match="BAD_REQUEST"):
             client.find("user", after=forged)
 
 
@@ -164,7 +164,7 @@ def test_a_signature_with_another_secret_is_refused(signer, client, secret):
     other = Signer(secret or bytes(1))
 
     assert client.find("user", after=signed(signer, [ID]))
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("user", after=signed(other, [ID]))
 
 
@@ -190,18 +190,18 @@ async def first(directory, after=None):
     return json.loads(page.json)
 
 
-async def test_all_processes_of_a_database_sign_alike(crowded):
-    async with Directory(str(crowded)) as one, Directory(str(crowded)) as other:
+async def test_all_processes_of_a_database_sign_alike(populated_database):
+    async with Directory(str(populated_database)) as one, Directory(str(populated_database)) as other:
         assert (await first(other, (await first(one))["next"]))["items"]
 
 
 @pytest.mark.sqlite
-async def test_a_backup_contains_the_secret_and_another_database_has_its_own(crowded, tmp_path):
+async def test_a_backup_contains_the_secret_and_another_database_has_its_own(populated_database, tmp_path):
     from schema.migrations.commands import migrate
 
-    back_up(str(crowded), tmp_path / "copy.db")
+    back_up(str(populated_database), tmp_path / "copy.db")
     migrate(str(tmp_path / "new.db"))
-    async with Directory(str(crowded)) as directory:
+    async with Directory(str(populated_database)) as directory:
         cursor = (await first(directory))["next"]
 
     async with Directory(str(tmp_path / "copy.db")) as copy, Directory(str(tmp_path / "new.db")) as new:
@@ -217,42 +217,42 @@ def test_there_is_one_random_secret(database):
     assert len(set(secret)) > 16
 
 
-async def test_without_the_table_lists_are_503_and_recover_without_a_restart(crowded):
-    execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
+async def test_without_the_table_lists_are_503_and_recover_without_a_restart(populated_database):
+    execute(populated_database, "ALTER TABLE cursor_key RENAME TO away")
     try:
-        async with Directory(str(crowded)) as directory:
+        async with Directory(str(populated_database)) as directory:
             assert directory.cursor_key.current is NO_SIGNER
             for after in (None, "WyJhIl0", signed(Signer(b"x"), [ID])):
                 with pytest.raises(DatabaseUnavailable):
                     await first(directory, after)
-            execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
+            execute(populated_database, "ALTER TABLE away RENAME TO cursor_key")
             assert (await first(directory, (await first(directory))["next"]))["items"]
-            execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
+            execute(populated_database, "ALTER TABLE cursor_key RENAME TO away")
             assert (await first(directory))["items"]
     finally:
-        execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
+        execute(populated_database, "ALTER TABLE away RENAME TO cursor_key")
 
 
-def test_without_the_table_both_apis_return_503(client, crowded, http_client):
-    execute(crowded, "ALTER TABLE cursor_key RENAME TO away")
+def test_without_the_table_both_apis_return_503(client, populated_database, http_client):
+    execute(populated_database, "ALTER TABLE cursor_key RENAME TO away")
     directory = http_client.app.state.directory
     usual, directory.cursor_key = directory.cursor_key, CursorKey(directory.database, SQLITE)
     try:
         for parameters in ({}, {"after": signed(Signer(b"x"), [ID])}):
-            with pytest.raises(Refused, match="DB_UNAVAILABLE"):
+            with pytest.raises(ApiError, match="DB_UNAVAILABLE"):
                 client.find("user", **parameters)
         assert http_client.get("/health/ready").status_code == 503
     finally:
         directory.cursor_key = usual
-        execute(crowded, "ALTER TABLE away RENAME TO cursor_key")
+        execute(populated_database, "ALTER TABLE away RENAME TO cursor_key")
 
 
-async def test_a_deleted_row_is_created_once(crowded):
-    async with Directory(str(crowded)) as before:
+async def test_a_deleted_row_is_created_once(populated_database):
+    async with Directory(str(populated_database)) as before:
         cursor = (await first(before))["next"]
-    execute(crowded, "DELETE FROM cursor_key")
+    execute(populated_database, "DELETE FROM cursor_key")
 
-    directories = [Directory(str(crowded)) for _ in range(4)]
+    directories = [Directory(str(populated_database)) for _ in range(4)]
     await asyncio.gather(*(directory.open() for directory in directories))
     record = {(await first(directory))["next"] for directory in directories}
 
@@ -261,7 +261,7 @@ async def test_a_deleted_row_is_created_once(crowded):
     for directory in directories:
         await directory.close()
     assert len(record) == 1
-    assert execute(crowded, "SELECT count(*) FROM cursor_key") == [(1,)]
+    assert execute(populated_database, "SELECT count(*) FROM cursor_key") == [(1,)]
 
 
 async def until_other(directory, than):
@@ -274,21 +274,21 @@ async def until_other(directory, than):
 
 
 @pytest.mark.sqlite
-async def test_a_replaced_file_brings_its_own_secret(crowded, tmp_path):
-    other = Path(shutil.copy(crowded, tmp_path / "other.db"))
+async def test_a_replaced_file_brings_its_own_secret(populated_database, tmp_path):
+    other = Path(shutil.copy(populated_database, tmp_path / "other.db"))
     execute(other, "UPDATE cursor_key SET secret = randomblob(32)")
     with closing(connect(str(other))) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
 
-    async with Directory(str(crowded)) as directory:
+    async with Directory(str(populated_database)) as directory:
         old = (await first(directory))["next"]
-        os.replace(other, crowded)
+        os.replace(other, populated_database)
         new = await until_other(directory, old)
 
         with pytest.raises(BadRequest):
             await first(directory, old)
         assert (await first(directory, new))["items"]
-        os.unlink(crowded)
+        os.unlink(populated_database)
         with pytest.raises(DatabaseUnavailable):
             await until_other(directory, new)
 
@@ -296,7 +296,7 @@ async def test_a_replaced_file_brings_its_own_secret(crowded, tmp_path):
 @pytest.mark.postgres
 async def test_another_database_under_the_same_url_brings_its_own_secret(migrated):
     postgres.empty(migrated, ["membership", "user", "group"])
-    crowd_in(migrated)
+    insert_people(migrated)
     async with Directory(migrated) as directory:
         old = (await first(directory))["next"]
         execute(migrated, "UPDATE cursor_key SET secret = decode(md5('x') || md5('y'), 'hex')")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.clients import Refused
+from tests.fixtures.clients import ApiError
 from tests.fixtures.people import in_order
 
 UNKNOWN = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
@@ -84,7 +84,7 @@ def test_unlinking_is_idempotent(client, ada, engine):
 def test_both_linked_records_must_exist(client, ada, engine, operation, missing):
     group, user = (UNKNOWN if missing == "group" else engine["id"]), (UNKNOWN if missing == "user" else ada["id"])
 
-    with pytest.raises(Refused, match="NOT_FOUND") as refused:
+    with pytest.raises(ApiError, match="NOT_FOUND") as refused:
         getattr(client, operation)("group", group, "members", user)
 
     assert f"no {missing} {UNKNOWN}" in refused.value.detail
@@ -92,7 +92,7 @@ def test_both_linked_records_must_exist(client, ada, engine, operation, missing)
 
 @pytest.mark.parametrize("role", ["boss", "", None, 1, "OWNERS"])
 def test_an_unknown_role_is_refused(client, ada, engine, role):
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
         client.link("group", engine["id"], "members", ada["id"], role=role)
 
     assert members(client, engine) == {}
@@ -182,7 +182,7 @@ def test_one_membership_can_be_read(rest):
     assert records == rest.send("GET", path).json()["items"][0]
     assert (records["user"], records["role"]) == (ada, "owner")
     for id in (other["id"], UNKNOWN, "x"):
-        with pytest.raises(Refused, match="NOT_FOUND"):
+        with pytest.raises(ApiError, match="NOT_FOUND"):
             rest.send("GET", f"{path}/{id}")
 
 
@@ -196,18 +196,18 @@ def test_mutations_of_a_link_return_it(graphql):
         "role": "MEMBER",
     }
 
-    added = graphql.ask(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
-    again = graphql.ask(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
-    changed = graphql.ask(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
-    removed = graphql.ask(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
-    none = graphql.ask(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
+    added = graphql.execute(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
+    again = graphql.execute(f"mutation {{ addGroupMember(input: {{{ids}}}) {{ {words} }} }}")
+    changed = graphql.execute(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
+    removed = graphql.execute(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
+    none = graphql.execute(f"mutation {{ removeGroupMember(input: {{{ids}}}) {{ role user {{ id }} }} }}")
 
     assert added["addGroupMember"] == again["addGroupMember"] == shown
     assert changed["setGroupMemberRole"] == {"role": "OWNER"}
     assert removed["removeGroupMember"] == {"role": "OWNER", "user": {"id": ada["id"]}}
     assert none["removeGroupMember"] == {"role": None, "user": {"id": ada["id"]}}
-    with pytest.raises(Refused, match="NOT_FOUND"):
-        graphql.ask(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
+    with pytest.raises(ApiError, match="NOT_FOUND"):
+        graphql.execute(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
 
 
 def test_nested_lists_have_limits_filters_and_counts_per_parent(graphql):
@@ -220,7 +220,7 @@ def test_nested_lists_have_limits_filters_and_counts_per_parent(graphql):
         members(first: 2, filter: {age: {gte: 2}}) { totalCount pageInfo { hasNextPage endCursor } edges { cursor node {
             age groups(last: 1) { nodes { name } pageInfo { hasPreviousPage } } } } } } } }"""
 
-    records = graphql.ask(query)["groups"]["nodes"]
+    records = graphql.execute(query)["groups"]["nodes"]
 
     for number, group in enumerate(records):
         inside = [it for it in range(2, 8) if it % 3 >= number]
@@ -246,7 +246,7 @@ def test_a_nested_list_continues_from_its_cursor(graphql):
 
     seen, cursor = [], None
     for _ in range(3):
-        (node,) = graphql.ask(query, after=cursor)["groups"]["nodes"]
+        (node,) = graphql.execute(query, after=cursor)["groups"]["nodes"]
         seen += [it["age"] for it in node["members"]["nodes"]]
         cursor = node["members"]["pageInfo"]["endCursor"]
 
@@ -256,8 +256,8 @@ def test_a_nested_list_continues_from_its_cursor(graphql):
 def test_a_nested_list_below_several_parents_keeps_its_own_order(graphql):
     query = "{ groups { nodes { members(sort: [{field: AGE}]) { nodes { id } } } } }"
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        graphql.ask(query)
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
+        graphql.execute(query)
 
 
 def test_a_list_below_a_single_record_can_be_sorted_at_any_depth(graphql):
@@ -269,4 +269,4 @@ def test_a_list_below_a_single_record_can_be_sorted_at_any_depth(graphql):
         user = graphql.create("user", first_name="P", age=age)
         graphql.link("group", group["id"], "members", user["id"])
 
-    assert graphql.ask(query)["group"]["members"]["nodes"] == [{"age": 3}, {"age": 2}, {"age": 1}]
+    assert graphql.execute(query)["group"]["members"]["nodes"] == [{"age": 3}, {"age": 2}, {"age": 1}]

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.fixtures.clients import Refused, Row
+from tests.fixtures.clients import ApiError, Row
 
 ADA = {"first_name": "Ada", "last_name": "Lovelace", "age": 36, "email": "Ada@Example.com", "external_id": "00u1"}
 SMALLEST: dict[str, Row] = {"user": {"first_name": "Ada", "age": 36}, "group": {"name": "Engine"}}
@@ -98,7 +98,7 @@ def test_a_deleted_record_is_gone(client, kind):
 
     client.delete(kind, created["id"])
 
-    with pytest.raises(Refused, match="NOT_FOUND"):
+    with pytest.raises(ApiError, match="NOT_FOUND"):
         client.get(kind, created["id"])
     assert client.find(kind, count="exact").total == 0
 
@@ -117,7 +117,7 @@ def test_a_deleted_record_is_gone(client, kind):
     ids=["get", "update", "update nothing", "delete", "call", "list below"],
 )
 def test_every_operation_on_an_unknown_record_is_not_found(client, operation, id):
-    with pytest.raises(Refused, match="NOT_FOUND"):
+    with pytest.raises(ApiError, match="NOT_FOUND"):
         operation(client, id.replace("%", "%25") if client.name == "rest" else id)
 
 

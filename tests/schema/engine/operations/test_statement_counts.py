@@ -8,7 +8,7 @@ import pytest
 
 from schema.engine.operations import records
 from schema.engine.query.selection import Scalar, Selection
-from tests.fixtures.clients import ADMIN, RESOURCES, USER, Refused, person
+from tests.fixtures.clients import ADMIN, RESOURCES, USER, ApiError, user_actor
 from tests.fixtures.people import GROUPS, PEOPLE
 
 WHOLE = Selection((("id", Scalar("id")),))
@@ -16,7 +16,7 @@ WHOLE = Selection((("id", Scalar("id")),))
 
 ADA, BOB = PEOPLE[:2]
 
-pytestmark = pytest.mark.usefixtures("crowded")
+pytestmark = pytest.mark.usefixtures("populated_database")
 
 
 def words(statements):
@@ -41,7 +41,7 @@ READS = {
         "user", sort="-age", after=client.find("user", sort="-age", size=5).next
     ),
     "a list below": lambda client, user: client.find("user", ("groups", user["id"]), size=50, count="exact"),
-    "me": lambda client, user: client.by(person(user)).me(),
+    "me": lambda client, user: client.as_actor(user_actor(user)).me(),
 }
 
 
@@ -64,7 +64,7 @@ def test_nested_lists_are_still_one_statement(graphql, statements, depth):
     query = f"{{ users(first: 50) {{ nodes {{ {below} }} }} }}"
     statements.clear()
 
-    page = graphql.ask(query)["users"]["nodes"]
+    page = graphql.execute(query)["users"]["nodes"]
 
     assert len(page) == len(PEOPLE)
     assert words(statements) == ["SELECT"]
@@ -75,8 +75,8 @@ def test_nesting_is_limited(graphql):
     for level in reversed(range(14)):
         below = f"{'groups' if level % 2 == 0 else 'members'}(first: 1) {{ nodes {{ {below} }} }}"
 
-    with pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
-        graphql.ask(f"{{ users(first: 1) {{ nodes {{ {below} }} }} }}")
+    with pytest.raises(ApiError, match="QUERY_TOO_COMPLEX"):
+        graphql.execute(f"{{ users(first: 1) {{ nodes {{ {below} }} }} }}")
 
 
 @pytest.mark.sqlite
@@ -85,7 +85,7 @@ def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, sta
         a: users { nodes { id } } user(id: $id) { id } b: groups { totalCount } nodes(ids: [$id]) { id } }"""
     statements.clear()
 
-    graphql.ask(query, id=ADA["id"])
+    graphql.execute(query, id=ADA["id"])
 
     assert words(statements) == ["BEGIN", *["SELECT"] * (3 + len(RESOURCES)), "ROLLBACK"]
 
@@ -94,7 +94,7 @@ def test_several_root_fields_are_one_statement_each_in_one_snapshot(graphql, sta
 def test_a_node_of_any_model_is_one_statement_a_model(graphql, statements):
     statements.clear()
 
-    graphql.ask("query($id: ID!) { node(id: $id) { id } }", id=ADA["id"])
+    graphql.execute("query($id: ID!) { node(id: $id) { id } }", id=ADA["id"])
 
     assert words(statements) == ["BEGIN", *["SELECT"] * len(RESOURCES), "ROLLBACK"]
 
@@ -103,7 +103,7 @@ def test_unselected_fields_are_not_read(graphql, statements):
     graphql.create("user", first_name="Ada", age=36, email="ada@example.com")
     statements.clear()
 
-    graphql.ask("{ users { nodes { firstName } } }")
+    graphql.execute("{ users { nodes { firstName } } }")
 
     (statement,) = statements
     assert "first_name" in statement
@@ -158,17 +158,17 @@ def test_a_refused_write_leaves_its_savepoint_empty(client, statements):
     client.create("user", first_name="Ada", age=1, email="ada@example.com")
     statements.clear()
 
-    with pytest.raises(Refused, match="CONFLICT"):
+    with pytest.raises(ApiError, match="CONFLICT"):
         client.create("user", first_name="Ada", age=1, email="ada@example.com")
 
     assert words_of_ours(statements) == [*OPEN, "INSERT", "ROLLBACK", *CLOSE]
 
 
 def test_a_forbidden_write_is_refused_without_a_query(client, statements):
-    nobody = client.by(person("nobody"))
+    nobody = client.as_actor(user_actor("nobody"))
     statements.clear()
 
-    with pytest.raises(Refused, match="FORBIDDEN"):
+    with pytest.raises(ApiError, match="FORBIDDEN"):
         nobody.create("user", first_name="Ada", age=1)
 
     assert statements == []
@@ -196,7 +196,7 @@ def test_writes_that_wait_together_share_one_commit(http_client, statements):
 def test_mutations_of_one_request_are_one_transaction_each(graphql, statements):
     statements.clear()
 
-    graphql.ask(
+    graphql.execute(
         """mutation { a: createGroup(input: {name: "A"}) { group { id } }
                       b: createGroup(input: {name: "B"}) { group { id } } }"""
     )

@@ -9,7 +9,7 @@ import pytest
 from schema.engine.errors import Conflict
 from schema.engine.operations.records import create
 from schema.engine.query.selection import Scalar, Selection
-from tests.fixtures.clients import ADMIN, USER, Refused, Row
+from tests.fixtures.clients import ADMIN, USER, ApiError, Row
 
 WHOLE = Selection((("id", Scalar("id")),))
 
@@ -41,7 +41,7 @@ def new(client, kind, **fields):
 def test_a_unique_value_cannot_be_used_twice(client, kind, field, first, second):
     new(client, kind, **{field: first})
 
-    with pytest.raises(Refused, match="CONFLICT") as refused:
+    with pytest.raises(ApiError, match="CONFLICT") as refused:
         new(client, kind, **{field: second})
 
     assert refused.value.names == {field}
@@ -53,7 +53,7 @@ def test_a_unique_value_cannot_be_updated_to(client, kind, field, first, second)
     new(client, kind, **{field: first})
     other = new(client, kind)
 
-    with pytest.raises(Refused, match="CONFLICT") as refused:
+    with pytest.raises(ApiError, match="CONFLICT") as refused:
         client.update(kind, other["id"], **{field: second})
 
     assert refused.value.names == {field}

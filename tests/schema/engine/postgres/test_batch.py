@@ -27,7 +27,7 @@ UNKNOWN_ID = "019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"
 
 
 @pytest.fixture
-async def watched(migrated):
+async def traced_directory(migrated):
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
     statements: list[str] = []
     async with Directory(migrated, deadline=5, on_statement=statements.append) as directory:
@@ -35,8 +35,8 @@ async def watched(migrated):
 
 
 @pytest.fixture
-def directory(watched):
-    return watched[0]
+def directory(traced_directory):
+    return traced_directory[0]
 
 
 async def people(directory, *names):
@@ -126,8 +126,8 @@ async def test_cancelled_reads_do_not_affect_others_of_their_batch(directory):
     assert all(value.endswith("other") for value in await others)
 
 
-async def test_lists_and_records_of_one_read_are_one_statement(watched):
-    directory, statements = watched
+async def test_lists_and_records_of_one_read_are_one_statement(traced_directory):
+    directory, statements = traced_directory
     ids = await people(directory, "Ada", "Bob")
     unit_of_work = directory.unit_of_work(ADMIN)
     records = [
@@ -157,8 +157,8 @@ async def test_lists_and_records_of_one_read_see_one_snapshot(directory):
 
 
 @pytest.mark.parametrize("numbers", [range(9), [0, 3, 99, 3, 5], [99], []])
-async def test_row_queries_with_the_same_sql_return_their_own_rows(watched, numbers):
-    directory, statements = watched
+async def test_row_queries_with_the_same_sql_return_their_own_rows(traced_directory, numbers):
+    directory, statements = traced_directory
     sql = "SELECT $1::int * 10 WHERE $1::int < 50"
     statements.clear()
 
@@ -180,8 +180,8 @@ async def test_row_queries_with_the_same_sql_see_one_snapshot(directory):
     assert [tuple(rows[0]) for rows in await task] == [(0,)] * 3
 
 
-async def test_record_queries_of_several_reads_run_in_one_batch(watched):
-    directory, statements = watched
+async def test_record_queries_of_several_reads_run_in_one_batch(traced_directory):
+    directory, statements = traced_directory
     ids = await people(directory, *"abcdefghij")
     unit_of_work = directory.unit_of_work(ADMIN)
     several = [directory.read([record_query(unit_of_work, id, NAME) for id in reversed(ids)]) for _ in range(10)]

@@ -47,7 +47,7 @@ def url(migrated):
 
 
 @pytest.fixture
-async def watched(url):
+async def traced_directory(url):
     statements: list[str] = []
     async with Directory(url, deadline=5, on_statement=statements.append) as directory:
         statements.clear()
@@ -84,8 +84,8 @@ async def test_a_session_has_timeouts_and_a_name(url):
     assert shown == ["7s", "1400ms", "12s", "tandem"]
 
 
-async def test_records_read_at_the_same_moment_are_one_statement(watched):
-    directory, statements = watched
+async def test_records_read_at_the_same_moment_are_one_statement(traced_directory):
+    directory, statements = traced_directory
     unit_of_work = directory.unit_of_work(ADMIN)
     ids = [await make(unit_of_work, age=age) for age in range(10)]
     for _ in range(20):  # until it is known to be short, however busy the machine is
@@ -104,8 +104,8 @@ async def test_records_read_at_the_same_moment_are_one_statement(watched):
     assert isinstance(results[10], NotFound)
 
 
-async def test_records_created_at_the_same_moment_are_one_transaction(watched):
-    directory, statements = watched
+async def test_records_created_at_the_same_moment_are_one_transaction(traced_directory):
+    directory, statements = traced_directory
     unit_of_work = directory.unit_of_work(ADMIN)
 
     ids = await asyncio.gather(*(make(unit_of_work, age=age) for age in range(20)))
@@ -114,8 +114,8 @@ async def test_records_created_at_the_same_moment_are_one_transaction(watched):
     assert first_words(statements) == ["WITH"]
 
 
-async def test_a_creation_that_fails_in_a_batch_fails_alone(watched):
-    unit_of_work = watched[0].unit_of_work(ADMIN)
+async def test_a_creation_that_fails_in_a_batch_fails_alone(traced_directory):
+    unit_of_work = traced_directory[0].unit_of_work(ADMIN)
 
     results = await asyncio.gather(
         *(make(unit_of_work, email=f"{n % 7}@example.com") for n in range(10)), return_exceptions=True
@@ -127,8 +127,8 @@ async def test_a_creation_that_fails_in_a_batch_fails_alone(watched):
     assert len({id for id in results if isinstance(id, str)}) == 7
 
 
-async def test_several_statements_of_one_read_see_one_snapshot(watched):
-    directory, statements = watched
+async def test_several_statements_of_one_read_see_one_snapshot(traced_directory):
+    directory, statements = traced_directory
     count = ('SELECT count(*) FROM "user"', ())
     slow = ("SELECT pg_sleep(0.3)", ())
 
@@ -141,8 +141,8 @@ async def test_several_statements_of_one_read_see_one_snapshot(watched):
     assert statements[0].startswith("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
-async def test_concurrent_updates_with_expected_versions_are_never_lost(watched):
-    unit_of_work = watched[0].unit_of_work(ADMIN)
+async def test_concurrent_updates_with_expected_versions_are_never_lost(traced_directory):
+    unit_of_work = traced_directory[0].unit_of_work(ADMIN)
     id = await make(unit_of_work, age=0)
 
     async def count_one():
@@ -161,8 +161,8 @@ async def test_concurrent_updates_with_expected_versions_are_never_lost(watched)
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "55P03"])
-async def test_a_transaction_is_retried_after_a_conflict(watched, code):
-    directory, statements = watched
+async def test_a_transaction_is_retried_after_a_conflict(traced_directory, code):
+    directory, statements = traced_directory
     attempts = []
 
     def transaction():
@@ -214,8 +214,8 @@ async def test_a_cancelled_read_returns_its_connection(url):
         assert cancelled.cancelled()
 
 
-async def test_a_lost_connection_is_replaced(watched, url):
-    directory, _ = watched
+async def test_a_lost_connection_is_replaced(traced_directory, url):
+    directory, _ = traced_directory
     unit_of_work = directory.unit_of_work(ADMIN)
     id = await make(unit_of_work)
     await end_sessions(url)
@@ -227,8 +227,8 @@ async def test_a_lost_connection_is_replaced(watched, url):
     assert (await update(unit_of_work, USER, id, {"age": 2}, SHORT)).version == 2
 
 
-async def test_a_read_runs_again_when_its_connection_is_lost(watched, url):
-    directory, statements = watched
+async def test_a_read_runs_again_when_its_connection_is_lost(traced_directory, url):
+    directory, statements = traced_directory
     reading = asyncio.create_task(directory.read([("SELECT pg_sleep(2)", ())]))
     await asyncio.sleep(0.2)
 
@@ -238,8 +238,8 @@ async def test_a_read_runs_again_when_its_connection_is_lost(watched, url):
     assert len(statements) == 2
 
 
-async def test_a_connection_lost_during_a_commit_leaves_the_outcome_unknown(watched, monkeypatch):
-    unit_of_work = watched[0].unit_of_work(ADMIN)
+async def test_a_connection_lost_during_a_commit_leaves_the_outcome_unknown(traced_directory, monkeypatch):
+    unit_of_work = traced_directory[0].unit_of_work(ADMIN)
     id = await make(unit_of_work)
     execute = asyncpg.Connection.execute
 
@@ -291,8 +291,8 @@ async def test_a_creation_is_retried_only_if_the_server_reports_that_it_ended_th
         assert [str(outcome) for outcome in outcomes] == [OUTCOME_UNKNOWN] * 3
 
 
-async def test_a_write_that_lost_its_connection_before_the_commit_runs_again(watched, url):
-    directory, _ = watched
+async def test_a_write_that_lost_its_connection_before_the_commit_runs_again(traced_directory, url):
+    directory, _ = traced_directory
     killed: list[int] = []
 
     def transaction():
@@ -307,9 +307,9 @@ async def test_a_write_that_lost_its_connection_before_the_commit_runs_again(wat
     assert [tuple(row) for row in (await directory.read([('SELECT count(*) FROM "group"', ())]))[0]] == [(1,)]
 
 
-async def test_the_text_of_a_database_error_is_not_exposed(watched):
+async def test_the_text_of_a_database_error_is_not_exposed(traced_directory):
     with pytest.raises(DatabaseUnavailable, match=r"^the database is not available$"):
-        await watched[0].read([("SELECT * FROM no_such_table", ())])
+        await traced_directory[0].read([("SELECT * FROM no_such_table", ())])
 
 
 async def test_requests_succeed_again_when_the_database_is_back():
@@ -342,7 +342,7 @@ async def test_requests_succeed_again_when_the_database_is_back():
 
 async def test_a_database_that_does_not_exist_fails_the_start(url):
     with pytest.raises(DatabaseMisconfigured, match="does not exist"):
-        await Directory(postgres.named(url, "nowhere")).open()
+        await Directory(postgres.database_url(url, "nowhere")).open()
 
 
 async def test_the_pool_size_limits_the_connections(url):
@@ -357,7 +357,7 @@ async def test_an_actor_who_has_written_reads_from_the_primary_and_others_from_t
     """An empty database takes the place of a replica that is far behind."""
     postgres.run(postgres_server, "DROP DATABASE IF EXISTS behind")
     postgres.run(postgres_server, "CREATE DATABASE behind")
-    behind = postgres.named(url, "behind")
+    behind = postgres.database_url(url, "behind")
     await asyncio.to_thread(migrate, behind)
     async with Directory(url, replica=behind) as directory:
         id = await make(directory.unit_of_work(ADMIN))

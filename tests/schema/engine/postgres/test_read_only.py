@@ -16,7 +16,7 @@ from schema.engine.operations.directory import Directory
 from schema.engine.operations.records import create
 from schema.engine.postgres.session import READ_ONLY_MESSAGE
 from schema.engine.query.selection import Scalar, Selection
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, USER
 from tests.fixtures.in_process import in_process_app
@@ -47,7 +47,7 @@ def url(migrated):
 def http_client(url, monkeypatch):
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
-    with TestClient(in_process_app(settings), base_url=BASE, client=HERE) as opened:
+    with TestClient(in_process_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from api.__main__ import app
 from api.observability import health
 from api.settings import read
 from schema.migrations.commands import migrate
-from tests.conftest import BASE, HERE
+from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import postgres
 from tests.fixtures.in_process import in_process_app
 
@@ -40,7 +40,9 @@ def http_client(clusters, monkeypatch):
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
     primary, replica = clusters
     environment = {"DATABASE_URL": primary.url, "TANDEM_READ_DATABASE_URL": replica.url, "TANDEM_ENV": "development"}
-    with TestClient(in_process_app(read({**environment, "TANDEM_POOL": "3"})), base_url=BASE, client=HERE) as opened:
+    with TestClient(
+        in_process_app(read({**environment, "TANDEM_POOL": "3"})), base_url=BASE_URL, client=CLIENT_ADDRESS
+    ) as opened:
         yield opened
 
 

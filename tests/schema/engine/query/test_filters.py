@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 
 from schema.engine.query import access_paths
-from tests.conftest import empty_plans
-from tests.fixtures.clients import Refused, Row, camel
-from tests.fixtures.people import NAMES, PEOPLE, USER, fill, in_default_order, in_order, lower, sorts
+from tests.conftest import new_plan_cache
+from tests.fixtures.clients import ApiError, Row, camel
+from tests.fixtures.people import (
+    NAMES,
+    PEOPLE,
+    USER,
+    in_default_order,
+    in_order,
+    insert_records,
+    lower,
+    sort_parameters,
+)
 
-pytestmark = pytest.mark.usefixtures("crowded")
+pytestmark = pytest.mark.usefixtures("populated_database")
 
 OPERATORS = [(field.name, operator) for field in USER.filterable_fields for operator in field.operators]
 
@@ -112,19 +121,23 @@ PATHS: dict[str, dict[str, int]] = {
     "many, sorted beyond the scan": {"FEW_ROWS": 1, "SORTABLE_FACTOR": 1000, "SCAN_ROWS": 1},
     "many, and the scan goes on": {"FEW_ROWS": 0, "SCAN_ROWS": 1},
 }
-PLANS = {(access_path, store): empty_plans(store) for access_path in PATHS for store in ("sqlite", "postgres")}
+PLANS = {
+    (access_path, database_type): new_plan_cache(database_type)
+    for access_path in PATHS
+    for database_type in ("sqlite", "postgres")
+}
 
 
 @pytest.fixture(params=PATHS)
-def access_path(request, monkeypatch, crowded, http_client, store):
+def access_path(request, monkeypatch, populated_database, http_client, database_type):
     """Each access path to a page of a filtered list; otherwise only large databases take them all."""
     for name, value in PATHS[request.param].items():
         monkeypatch.setattr(access_paths, name, value)
-    http_client.app.state.directory.plans = PLANS[request.param, store]
+    http_client.app.state.directory.plans = PLANS[request.param, database_type]
 
 
 @pytest.mark.usefixtures("access_path")
-@pytest.mark.parametrize("sort", sorts())
+@pytest.mark.parametrize("sort", sort_parameters())
 def test_every_access_path_gives_the_same_pages(rest, sort):
     chance = random.Random(sort)
 
@@ -176,7 +189,7 @@ def test_startswith_merges_the_spellings_in_order(rest, database, sort):
         }
         for number, name in enumerate(4 * SPELLED)
     ]
-    fill(database, crowd)
+    insert_records(database, crowd)
     field = sort.lstrip("-").partition(",")[0]
 
     for prefix in sorted({name[:length] for name in SPELLED for length in (1, 2, 4)}):
@@ -206,7 +219,7 @@ def test_and_or_and_not_nest_to_any_depth(graphql, seed):
         rows = [row for row in PEOPLE if fits(row, where)]
         expected = [row["id"] for row in in_default_order(rows, required(where))]
 
-        users = graphql.ask(query, filter=where)["users"]
+        users = graphql.execute(query, filter=where)["users"]
 
         assert [node["id"] for node in users["nodes"]] == expected, where
         assert users["totalCount"] == len(expected), where
@@ -261,7 +274,7 @@ def test_not_includes_nulls(graphql, field, operator):
     where = {"not": {camel(field): {operator: [value] if operator == "in" else value}}}
     query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { nodes { id } } }"
 
-    ids = [node["id"] for node in graphql.ask(query, filter=where)["users"]["nodes"]]
+    ids = [node["id"] for node in graphql.execute(query, filter=where)["users"]["nodes"]]
 
     assert ids == sorted(row["id"] for row in PEOPLE if fits(row, where))
     assert any(row[field] is None and row["id"] in ids for row in PEOPLE)
@@ -284,7 +297,7 @@ def test_not_includes_nulls(graphql, field, operator):
 def test_an_empty_filter_follows_logic(graphql, where, expected):
     query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
 
-    assert graphql.ask(query, filter=where)["users"]["totalCount"] == expected
+    assert graphql.execute(query, filter=where)["users"]["totalCount"] == expected
 
 
 @pytest.mark.parametrize(
@@ -293,12 +306,12 @@ def test_an_empty_filter_follows_logic(graphql, where, expected):
 def test_null_is_no_filter_value(graphql, where):
     query = "query($filter: UserFilter) { users(filter: $filter) { totalCount } }"
 
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        graphql.ask(query, filter=where)
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
+        graphql.execute(query, filter=where)
 
 
 def test_a_null_filter_is_no_filter(graphql):
-    answer = graphql.ask("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
+    answer = graphql.execute("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
 
     assert answer["users"]["totalCount"] == len(PEOPLE)
 
@@ -310,9 +323,9 @@ def test_filters_can_be_nested_ten_levels_deep(graphql, word):
     for _ in range(9):
         where = {word: where if word == "not" else [where]}
 
-    assert graphql.ask(query, filter=where)["users"]["totalCount"] == (0 if word == "not" else len(PEOPLE))
-    with pytest.raises(Refused, match="VALIDATION_FAILED"):
-        graphql.ask(query, filter={word: {word: where}} if word == "not" else {word: [{word: [where]}]})
+    assert graphql.execute(query, filter=where)["users"]["totalCount"] == (0 if word == "not" else len(PEOPLE))
+    with pytest.raises(ApiError, match="VALIDATION_FAILED"):
+        graphql.execute(query, filter={word: {word: where}} if word == "not" else {word: [{word: [where]}]})
 
 
 @pytest.mark.parametrize(
@@ -380,7 +393,7 @@ def test_a_list_parameter_takes_commas_and_repetition(rest, query):
     ],
 )
 def test_an_invalid_parameter_is_named(rest, query, parameter):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         rest.send("GET", f"/users?{query}")
 
     assert [field_error["parameter"] for field_error in refused.value.field_errors] == [parameter]
@@ -390,14 +403,14 @@ def test_an_invalid_parameter_is_named(rest, query, parameter):
 def test_a_repeated_single_parameter_is_refused(rest, name):
     value = {"age": 1, "limit": 1, "sort": "age"}.get(name, "x")
 
-    with pytest.raises(Refused, match="BAD_REQUEST") as refused:
+    with pytest.raises(ApiError, match="BAD_REQUEST") as refused:
         rest.send("GET", f"/users?{name}={value}&{name}={value}")
 
     assert refused.value.names == {name.partition("__")[0]}
 
 
 def test_an_unknown_parameter_lists_the_valid_ones(rest):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         rest.send("GET", "/users?ages=36")
 
     assert "age__gte" in refused.value.detail

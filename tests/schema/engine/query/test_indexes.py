@@ -18,9 +18,9 @@ from schema.engine.query.cursors import Signer
 from schema.engine.query.planner import plan_list
 from schema.engine.query.search import parse_words
 from tests.fixtures.clients import ADMIN, GROUP, RESOURCES, USER
-from tests.fixtures.people import GROUPS, PEOPLE, TIMES, fill, sorts
+from tests.fixtures.people import GROUPS, PEOPLE, TIMES, insert_records, sort_parameters
 
-pytestmark = [pytest.mark.usefixtures("crowded"), pytest.mark.sqlite]
+pytestmark = [pytest.mark.usefixtures("populated_database"), pytest.mark.sqlite]
 
 ADA = next(row for row in PEOPLE if row["last_name"] and row["email"] and row["external_id"])
 ENGINE = GROUPS[0]["id"]
@@ -54,7 +54,7 @@ def sorted_in_memory(lines):
     return [line for line in lines if "TEMP B-TREE" in line]
 
 
-@pytest.mark.parametrize("sort", sorts())
+@pytest.mark.parametrize("sort", sort_parameters())
 def test_every_sort_follows_an_index_both_ways(client, plan, sort):
     first = plan(lambda: client.find("user", sort=sort, size=5))
     page = client.find("user", sort=sort, size=5)
@@ -140,7 +140,7 @@ def test_nested_lists_are_found_by_key(graphql, plan):
     query = """{ users(first: 3) { nodes { groups(first: 2) { nodes { members(first: 2, filter: {active: {eq: true}}) {
         totalCount nodes { firstName } pageInfo { hasNextPage } } } } } } }"""
 
-    lines = plan(lambda: graphql.ask(query))
+    lines = plan(lambda: graphql.execute(query))
 
     assert [line for line in scans(lines) if not re.fullmatch(r"SCAN user_\d", line)] == []
     assert len(scans(lines)) == 1  # the outermost list, in the order of its key
@@ -174,7 +174,7 @@ def test_each_foreign_key_of_a_link_leads_an_index(database):
 
 def test_all_resources_and_sorts_are_covered():
     assert set(RESOURCES) == {"user", "group", "key"}
-    assert len(sorts()) == 18
+    assert len(sort_parameters()) == 18
 
 
 SMALL, LARGE = 2_000, 20_000
@@ -186,7 +186,7 @@ def sizes(template, tmp_path_factory):
     databases = {}
     for size in (SMALL, LARGE):
         path = Path(shutil.copy(template, tmp_path_factory.mktemp("growth") / f"{size}.db"))
-        fill(path, map(user, range(size)))
+        insert_records(path, map(user, range(size)))
         databases[size] = path
     return databases
 

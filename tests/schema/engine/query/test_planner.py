@@ -30,10 +30,10 @@ from schema.engine.query.selection import (
     Total,
 )
 from schema.engine.sql.statement import Statement
-from tests.conftest import empty_plans, over
+from tests.conftest import new_plan_cache, using_directory
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA, BOB, ENGINE, EVE
-from tests.fixtures.clients import USER, GraphQLClient, Refused, RestClient
+from tests.fixtures.clients import USER, ApiError, GraphQLClient, RestClient
 
 IDENTIFIED = ActorProfile(identified=True)
 ADMIN = ActorProfile(frozenset({"admin"}))
@@ -55,15 +55,15 @@ LIST = ListSelection(
 
 
 @pytest.fixture
-def plans(store):
+def plan_cache(database_type):
     """A plan cache of the test's own."""
-    return empty_plans(store)
+    return new_plan_cache(database_type)
 
 
 @pytest.fixture
 def database(database):
     """A database with the users and groups of the access table."""
-    access_table.furnish(database)
+    access_table.populate(database)
     return database
 
 
@@ -165,7 +165,7 @@ def requests(client, number, text, id):
         lambda: client.create("user", first_name=text, age=number, email=f"{text}@example.com"),
     ]
     for call in calls:
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(ApiError):
             call()
 
 
@@ -178,7 +178,7 @@ QUAGGA = (91, "quagga", "00000002-2222-7222-8222-222222222222")
 @pytest.mark.sqlite
 @pytest.mark.parametrize("name", ["admin", "owner"])
 def test_a_plan_holds_no_value_of_a_request(client, http_client, name):
-    requests(client.by(ACTORS[name]), *ZEBRA)
+    requests(client.as_actor(ACTORS[name]), *ZEBRA)
 
     planned = statements_of(http_client.app.state.directory.plans)
     assert len(planned) > 5
@@ -202,10 +202,10 @@ def test_other_values_share_the_plan(client, http_client):
 
 def test_actors_of_one_profile_share_the_plan(client, http_client):
     plans = http_client.app.state.directory.plans
-    requests(client.by(ACTORS["owner"]), *ZEBRA)
+    requests(client.as_actor(ACTORS["owner"]), *ZEBRA)
     planned = set(statements_of(plans))
 
-    requests(client.by(ACTORS["person"]), *ZEBRA)
+    requests(client.as_actor(ACTORS["person"]), *ZEBRA)
 
     assert set(statements_of(plans)) == planned
 
@@ -216,7 +216,7 @@ def outcomes(client):
     def outcome(call):
         try:
             return call()
-        except Refused as refused:
+        except ApiError as refused:
             return refused.code, refused.detail
 
     calls: list[Callable[..., Any]] = [
@@ -254,12 +254,12 @@ def test_a_plan_is_right_for_every_actor_of_its_profile(client_class, service, a
     people = {name: client_class(service, actors, actor) for name, actor in ACTORS.items() if actor}
     alone = {}
     for name, client in people.items():
-        with over(service, Directory(str(database))):
+        with using_directory(service, Directory(str(database))):
             alone[name] = outcomes(client)
 
     identified = [name for name, client in people.items() if client.actor in IDENTIFIED_ACTORS]
     for order in (list(people), *(identified[number:] + identified[:number] for number in range(len(identified)))):
-        with over(service, Directory(str(database))):
+        with using_directory(service, Directory(str(database))):
             for name in order:
                 assert outcomes(people[name]) == alone[name], order
 

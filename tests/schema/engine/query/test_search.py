@@ -10,13 +10,23 @@ import pytest
 
 from schema.engine.model.trigram_index import BATCH_SIZE
 from schema.engine.query import access_paths
-from tests.conftest import empty_plans
+from tests.conftest import new_plan_cache
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ACTORS, ADA
-from tests.fixtures.clients import READER, Refused, person
-from tests.fixtures.people import GROUPS, MEMBERS, NAMES, PEOPLE, fill, has_words, in_order, made_up, sorts
+from tests.fixtures.clients import READER, ApiError, user_actor
+from tests.fixtures.people import (
+    GROUPS,
+    MEMBERS,
+    NAMES,
+    PEOPLE,
+    has_words,
+    in_order,
+    insert_records,
+    random_users,
+    sort_parameters,
+)
 
-CROWD = made_up(300, seed=3)
+CROWD = random_users(300, seed=3)
 SEARCHES = [
     "ada", "ADA", "aDa", "dam", "éva", "ÉVA", "ngstr", "istanbul", "i\u0307stan", "İSTANBUL", "ωme", "中村", "o'neil",
     "neil", "a_b", "a%b", "%%%", "___", "[x]", "👩 ada", "ada 👩", "ada a", "a ada", "ada eva", "ada ada", "  ada  ",
@@ -24,7 +34,7 @@ SEARCHES = [
     "(ada", "ada)", "-ada", "+ada", "ada;", "\\\\\\", "sisyphos", "σίσυφ", "ΣΊΣΥΦΟΣ", "σίσυφος", "ß ada",
     "ﬁx", "\U0010ffff ada",
 ]  # fmt: skip
-PLANS_FOR_MANY = {kind: empty_plans(kind) for kind in ("sqlite", "postgres")}
+PLANS_FOR_MANY = {kind: new_plan_cache(kind) for kind in ("sqlite", "postgres")}
 
 
 def is_valid(search):
@@ -33,11 +43,11 @@ def is_valid(search):
 
 
 @pytest.fixture(params=["few", "many"])
-def hits(request, monkeypatch, http_client, store):
+def hits(request, monkeypatch, http_client, database_type):
     """Few hits are sorted, many are met on a scan of the sort's index: each test takes both paths."""
     if request.param == "many":
         monkeypatch.setattr(access_paths, "FEW_ROWS", 0)
-        http_client.app.state.directory.plans = PLANS_FOR_MANY[store]
+        http_client.app.state.directory.plans = PLANS_FOR_MANY[database_type]
         monkeypatch.setattr(access_paths, "SCAN_ROWS", 40)
     return request.param
 
@@ -45,7 +55,7 @@ def hits(request, monkeypatch, http_client, store):
 @pytest.fixture
 def crowd_of_names(database):
     """More users than the trigram index takes in one batch, and a rest that is not indexed yet."""
-    fill(database, CROWD)
+    insert_records(database, CROWD)
     assert len(CROWD) % BATCH_SIZE
 
 
@@ -61,7 +71,7 @@ def test_q_finds_the_records_with_each_word(client, hits, search):
 
 @pytest.mark.parametrize("search", [text for text in SEARCHES if not is_valid(text)] + ["a", "ab cd ef", "", "   "])
 def test_a_search_without_a_word_of_three_characters_is_refused(client, search):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         client.find("user", q=search)
 
     assert refused.value.names == {"q"}
@@ -70,7 +80,7 @@ def test_a_search_without_a_word_of_three_characters_is_refused(client, search):
 
 @pytest.mark.parametrize("search", ["ada\n", "\x00ada", "a" * 101, "ada\u0085"])
 def test_a_search_has_bounds(client, search):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         client.find("user", q=search)
 
     assert refused.value.names == {"q"}
@@ -78,14 +88,14 @@ def test_a_search_has_bounds(client, search):
 
 @pytest.mark.parametrize("part", ["ad", "a", ""])
 def test_contains_takes_three_characters(client, part):
-    with pytest.raises(Refused, match="VALIDATION_FAILED") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED") as refused:
         client.find("user", first_name__contains=part)
 
     assert "3" in str(refused.value.field_errors)
 
 
 @pytest.mark.usefixtures("crowd_of_names")
-@pytest.mark.parametrize("sort", [*sorts(), None])
+@pytest.mark.parametrize("sort", [*sort_parameters(), None])
 def test_a_search_has_pages_in_every_order_both_ways(client, hits, sort):
     order = {"sort": sort} if sort else {}
     expected = [row["id"] for row in in_order(CROWD, sort or "id") if has_words(row, "ada")]
@@ -140,11 +150,11 @@ def test_a_search_beside_a_filter_has_pages_in_every_order(client, hits, argumen
 def test_a_cursor_belongs_to_its_search(client):
     cursor = client.find("user", q="ada", size=3).next
 
-    with pytest.raises(Refused, match="BAD_REQUEST"):
+    with pytest.raises(ApiError, match="BAD_REQUEST"):
         client.find("user", q="adam", size=3, after=cursor)
 
 
-@pytest.mark.usefixtures("crowded")
+@pytest.mark.usefixtures("populated_database")
 def test_lists_below_a_record_can_be_searched(client):
     for group in GROUPS:
         members = [row["id"] for row in in_order(MEMBERS.get(group["id"], []), "id") if has_words(row, "ada")]
@@ -155,12 +165,12 @@ def test_lists_below_a_record_can_be_searched(client):
     assert client.find("user", ("groups", PEOPLE[0]["id"]), q="group 0").ids == [GROUPS[0]["id"]]
 
 
-@pytest.mark.usefixtures("crowded")
+@pytest.mark.usefixtures("populated_database")
 def test_each_list_of_a_query_has_a_search_of_its_own(graphql):
     query = """{ a: users(q: "ada", first: 100) { totalCount } b: users(q: "zzz") { totalCount }
         groups(q: "group") { nodes { name members(q: "eva", first: 50) { totalCount } } } }"""
 
-    data = graphql.ask(query)
+    data = graphql.execute(query)
 
     assert data["a"]["totalCount"] == sum(has_words(row, "ada") for row in PEOPLE)
     assert data["b"]["totalCount"] == 0
@@ -179,17 +189,17 @@ def test_groups_are_found_by_their_description(client):
 
 
 def test_a_search_leaves_out_hidden_fields(client, database):
-    access_table.furnish(database)
+    access_table.populate(database)
 
     assert client.find("user", q="example.com").ids == []
     assert client.find("user", email__contains="ada@ex").ids == [ADA["id"]]
-    for actor in (READER, person(ADA)):
-        assert client.by(actor).find("user", q="ada").ids == [ADA["id"]]
-        with pytest.raises(Refused, match="FORBIDDEN") as refused:
-            client.by(actor).find("user", email__contains="ada@ex")
+    for actor in (READER, user_actor(ADA)):
+        assert client.as_actor(actor).find("user", q="ada").ids == [ADA["id"]]
+        with pytest.raises(ApiError, match="FORBIDDEN") as refused:
+            client.as_actor(actor).find("user", email__contains="ada@ex")
         assert refused.value.names == {"email"}
-    with pytest.raises(Refused, match="FORBIDDEN"):
-        client.by(ACTORS["nobody"]).find("user", q="ada")
+    with pytest.raises(ApiError, match="FORBIDDEN"):
+        client.as_actor(ACTORS["nobody"]).find("user", q="ada")
 
 
 def test_a_search_finds_what_was_just_written(client):
@@ -214,8 +224,8 @@ def test_a_search_finds_what_was_just_written(client):
 @pytest.mark.sqlite
 def test_the_index_equals_the_table_after_random_writes(database):
     """Many of the writes are rolled back."""
-    chance, rows = random.Random(5), made_up(400, seed=9)
-    fill(database, rows[:200])
+    chance, rows = random.Random(5), random_users(400, seed=9)
+    insert_records(database, rows[:200])
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         for row in rows[200:]:
             connection.execute("BEGIN")
@@ -260,8 +270,8 @@ def service_plans(client):
     return client.http_client.app.state.directory.plans
 
 
-def test_words_are_bound_and_plans_are_shared(client, store):
-    client.http_client.app.state.directory.plans = empty_plans(store)
+def test_words_are_bound_and_plans_are_shared(client, database_type):
+    client.http_client.app.state.directory.plans = new_plan_cache(database_type)
     client.find("user", q="ada love", size=3)
     before = len(service_plans(client))
 

@@ -17,7 +17,7 @@ from schema.engine.query.planner import plan_list
 from schema.engine.sql.dialect import postgres as dialect
 from tests.fixtures import postgres
 from tests.fixtures.clients import ADMIN, USER
-from tests.fixtures.people import TIMES, fill
+from tests.fixtures.people import TIMES, insert_records
 
 pytestmark = pytest.mark.postgres
 PEOPLE, SCANNED = 20_000, 500
@@ -36,10 +36,10 @@ DROPPED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
 
 
 @pytest.fixture(scope="module")
-def crowded(migrated):
+def populated_database(migrated):
     """Twenty thousand users."""
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
-    fill(migrated, map(user, range(PEOPLE)))
+    insert_records(migrated, map(user, range(PEOPLE)))
     postgres.run(migrated, 'VACUUM ANALYZE "user"')
     yield migrated
     postgres.run(migrated, 'TRUNCATE membership, "user", "group"')
@@ -62,10 +62,10 @@ def user(number):
 
 
 @pytest.fixture
-async def rows(crowded, monkeypatch):
+async def rows(populated_database, monkeypatch):
     """A function that counts the rows that PostgreSQL reads for a page, by its generic plan."""
     monkeypatch.setattr(access_paths, "SCAN_ROWS", SCANNED)
-    connection = await connect(postgres_address(crowded), 30)
+    connection = await connect(postgres_address(populated_database), 30)
 
     async def count_rows(**arguments):
         selection, values = list_selection(USER, None, {"limit": 20, **arguments}, SIGNER)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fixtures.people import NAMES, fill, made_up
+from tests.fixtures.people import NAMES, insert_records, random_users
 
 
 @pytest.fixture
 def names(client, database):
     """A function that lists names, in a database with one user for each of `NAMES`."""
-    people = made_up(len(NAMES))
-    fill(database, [{**row, "first_name": name} for row, name in zip(people, NAMES, strict=True)])
+    people = random_users(len(NAMES))
+    insert_records(database, [{**row, "first_name": name} for row, name in zip(people, NAMES, strict=True)])
 
     return lambda **arguments: [row["first_name"] for row in client.find("user", size=100, **arguments).items]
 

@@ -17,8 +17,8 @@ from schema.engine.query.selection import Items, ListSelection, Page, Scalar, Se
 from schema.engine.sql.record_lookup import RecordResult
 from schema.engine.sql.statement import Statement
 from schema.engine.sqlite.inline_reader import InlineReader
-from tests.conftest import over
-from tests.fixtures.clients import ADMIN, USER, Refused
+from tests.conftest import using_directory
+from tests.fixtures.clients import ADMIN, USER, ApiError
 
 pytestmark = pytest.mark.sqlite
 
@@ -112,8 +112,8 @@ async def test_a_cancelled_read_is_interrupted(database, monkeypatch):
         assert await asyncio.wait_for(directory.read([("SELECT 1", ())]), 10) == [[(1,)]]
 
 
-async def test_a_read_cancelled_before_it_began_is_not_run(watched):
-    directory, statements = watched
+async def test_a_read_cancelled_before_it_began_is_not_run(traced_directory):
+    directory, statements = traced_directory
     statements.clear()
     task = asyncio.create_task(directory.read([("SELECT 'cancelled'", ())]))
     await asyncio.sleep(0)
@@ -194,7 +194,7 @@ ENDLESS_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw)
 def test_both_apis_report_a_timeout(client, service, database, monkeypatch):
     plan_every_list(monkeypatch, ENDLESS_PLAN)
 
-    with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="TIMEOUT"):
+    with using_directory(service, Directory(str(database), deadline=0.1)), pytest.raises(ApiError, match="TIMEOUT"):
         client.find("user")
 
 
@@ -204,14 +204,17 @@ COUNTING_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw, 
 def test_a_total_that_times_out_is_too_complex(client, service, database, monkeypatch):
     plan_every_list(monkeypatch, COUNTING_PLAN)
 
-    with over(service, Directory(str(database), deadline=0.1)), pytest.raises(Refused, match="QUERY_TOO_COMPLEX"):
+    with (
+        using_directory(service, Directory(str(database), deadline=0.1)),
+        pytest.raises(ApiError, match="QUERY_TOO_COMPLEX"),
+    ):
         client.find("user")
 
 
 def test_a_timeout_has_a_retry_after_header(rest, service, database, monkeypatch):
     plan_every_list(monkeypatch, ENDLESS_PLAN)
 
-    with over(service, Directory(str(database), deadline=0.1)):
+    with using_directory(service, Directory(str(database), deadline=0.1)):
         response = rest.http_client.get("/users")
 
     assert response.status_code == 503

@@ -29,7 +29,7 @@ def _no_inline_reads(monkeypatch):
 @pytest.fixture
 def database(database):
     """A database with the people of the access table in it."""
-    access_table.furnish(database)
+    access_table.populate(database)
     return database
 
 
@@ -42,8 +42,8 @@ async def look_up(directory, *lookups):
     return [result.json if isinstance(result, RecordResult) else result for result in results]
 
 
-async def test_reads_at_the_same_moment_return_what_separate_reads_return(watched):
-    directory, _ = watched
+async def test_reads_at_the_same_moment_return_what_separate_reads_return(traced_directory):
+    directory, _ = traced_directory
     lookups = [
         (name, user["id"], selection)
         for selection in (WHOLE, SHORT)
@@ -56,8 +56,8 @@ async def test_reads_at_the_same_moment_return_what_separate_reads_return(watche
     assert len(set(separate)) == 12
 
 
-async def test_actors_do_not_see_private_fields_of_others(watched):
-    directory, _ = watched
+async def test_actors_do_not_see_private_fields_of_others(traced_directory):
+    directory, _ = traced_directory
 
     results = await look_up(
         directory, *((name, ADA["id"], SHORT) for name in ("owner", "person", "member", "owner") * 4)
@@ -66,8 +66,8 @@ async def test_actors_do_not_see_private_fields_of_others(watched):
     assert [b"ada@example.com" in result for result in results] == [True, False, False, True] * 4
 
 
-async def test_an_unknown_id_is_not_found_and_the_others_are(watched):
-    directory, _ = watched
+async def test_an_unknown_id_is_not_found_and_the_others_are(traced_directory):
+    directory, _ = traced_directory
     lookups = [
         ("admin", id, SHORT) for id in (ADA["id"], UNKNOWN, "x", BOB["id"], '"', EVE["id"][:-1], "\x1e\x1d", "")
     ] * 2
@@ -79,8 +79,8 @@ async def test_an_unknown_id_is_not_found_and_the_others_are(watched):
     ] * 2  # fmt: skip
 
 
-async def test_lists_and_records_are_read_at_the_same_moment(watched):
-    directory, _ = watched
+async def test_lists_and_records_are_read_at_the_same_moment(traced_directory):
+    directory, _ = traced_directory
     unit_of_work = directory.unit_of_work(ACTORS["reader"])
 
     pages = [asyncio.create_task(find(unit_of_work, USER, LIST, {"size": size})) for size in (0, 1, 2, 3)]
