@@ -14,8 +14,6 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import validate
 from pydantic import Field
 from starlette.testclient import TestClient
 
@@ -114,6 +112,8 @@ def resolved(document: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any
 
 
 def test_the_document_is_valid_openapi(document):
+    from openapi_spec_validator import validate  # imported late: it takes seconds
+
     validate(document)
 
     assert document["openapi"].startswith("3.1.")
@@ -190,6 +190,8 @@ def test_patterns_are_anchored(document):
 
 
 def test_every_example_is_valid(document):
+    from jsonschema import Draft202012Validator
+
     result = list(examples(document))
 
     assert len(result) > 200
