@@ -41,17 +41,15 @@ class RecordingDirectory(Directory):
         return super().write(lambda: _recorded(function, round_trip), writer, independent=independent)
 
     def plan_of(self, sql: str) -> tuple[Hashable, Statement | None]:
-        """Return the cache key and the statement that the SQL comes from; Nones where it is not cached."""
+        """Return the cache key and the statement that the SQL comes from; Nones where it is not cached.
+
+        A GraphQL document caches a plan a second time under a key of its own, always after the planner's key.
+        """
         for key, plan in self.plans.items():
             statement = plan.statement if isinstance(plan, Plan) else plan
-            if isinstance(statement, Statement) and statement.sql == sql and not _is_document_key(key):
+            if isinstance(statement, Statement) and statement.sql == sql:
                 return key, statement
         return None, None
-
-
-def _is_document_key(key: Hashable) -> bool:
-    """Whether this is the key of a GraphQL document, under which its plan is cached a second time."""
-    return isinstance(key, tuple) and hasattr(key[0], "prepare")
 
 
 def _recorded(function: TransactionFunction, round_trip: RoundTrip) -> QueryGenerator:

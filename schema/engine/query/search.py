@@ -1,6 +1,6 @@
 """Full-text search: the words of `q`, and the predicate that a row contains them.
 
-Words are separated by white space, compared in lower case (`lowered`), and found anywhere in a searchable text. SQLite
+Words are separated by white space, compared in lower case (`lower_case`), and found anywhere in a searchable text. SQLite
 finds the rows by an FTS5 trigram index (`access_paths.TrigramHits`), PostgreSQL by pg_trgm's, which serves LIKE.
 """
 
