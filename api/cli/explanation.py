@@ -163,12 +163,12 @@ def _outline(name: str, source: Any, indent: str = "") -> Iterator[str]:
         yield f"{indent}{name}: {source}"
         return
     attributes = {field.name: getattr(source, field.name) for field in fields(source) if field.repr}
-    parts = attributes.pop("picks", ())
+    parts = attributes.pop("members", ())
     content = attributes.pop("item", attributes.pop("selection", None))
     defaults = {field.name: field.default for field in fields(source)}
     texts = [f"{key}={value!r}" for key, value in attributes.items() if value != defaults[key]]
     yield f"{indent}{name}: {type(source).__name__}({', '.join(texts)})"
-    for name, part in content.picks if content else parts:
+    for name, part in content.members if content else parts:
         yield from _outline(name, part, f"{indent}  ")
 
 

@@ -104,7 +104,7 @@ def _selection(
     item = item_selection(relation) if relation else record_selection(resource)
     total = (("total", Total()),) if "count" in names else ()
     return ListSelection(
-        picks=(("items", Items(item)), ("next", NextCursor()), *total),
+        members=(("items", Items(item)), ("next", NextCursor()), *total),
         page=Page(
             "limit",
             after="after" if "after" in names else None,

@@ -24,11 +24,11 @@ def filtered_tables(resource: Resource, selection: Selection | ListSelection) ->
     tables: set[str] = set()
     relation = resource.relations[selection.relation] if selection.relation else None
     target = resource_of(relation.target) if relation else resource
-    if selection.where or any(isinstance(source, Total) for _, source in selection.picks):
+    if selection.where or any(isinstance(source, Total) for _, source in selection.members):
         tables.add(target.table.name)
         if relation and relation.link:
             tables.add(str(relation.link.__tablename__))
-    for _, source in selection.picks:
+    for _, source in selection.members:
         if isinstance(source, Items):
             tables |= _filtered_below(target, source.item)
     return tables
@@ -36,7 +36,7 @@ def filtered_tables(resource: Resource, selection: Selection | ListSelection) ->
 
 def _filtered_below(resource: Resource, selection: Selection) -> set[str]:
     tables: set[str] = set()
-    for _, source in selection.picks:
+    for _, source in selection.members:
         match source:
             case ListSelection():
                 tables |= filtered_tables(resource, source)

@@ -97,9 +97,9 @@ async def test_new_queries_of_several_actors_are_compiled_in_turn(directory, mon
 
 def test_a_plan_knows_whether_it_counts():
     profile = GREEDY.profile
-    counted = replace(LIST, picks=(*LIST.picks, ("total", Total())))
+    counted = replace(LIST, members=(*LIST.members, ("total", Total())))
     below = ListSelection((("total", Total()),), Page("size"), relation="groups")
-    nested = replace(LIST, picks=(("items", Items(Selection((("groups", below),)))),))
+    nested = replace(LIST, members=(("items", Items(Selection((("groups", below),)))),))
 
     assert [plan_list(USER, branch, profile).counts for branch in (LIST, counted, nested)] == [False, True, True]
 

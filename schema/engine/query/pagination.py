@@ -67,12 +67,15 @@ class PageLayout:
 
 def page_layout(selection: ListSelection, items: Sequence[Columns]) -> PageLayout:
     """The columns that a list's members need."""
-    sources = [source for _, source in selection.picks]
-    info = [name for source in sources if isinstance(source, PageInfo) for _, name in source.picks]
+    sources = [source for _, source in selection.members]
+    info = [name for source in sources if isinstance(source, PageInfo) for _, name in source.members]
     previous = selection.around or "has_previous" in info
     following = selection.around or "has_next" in info or any(isinstance(source, NextCursor) for source in sources)
     shows_cursors = any(
-        isinstance(member, Cursor) for source in sources if isinstance(source, Items) for _, member in source.item.picks
+        isinstance(member, Cursor)
+        for source in sources
+        if isinstance(source, Items)
+        for _, member in source.item.members
     )
     return PageLayout(
         total=any(isinstance(source, Total) for source in sources),
@@ -124,8 +127,8 @@ class PageEncoder:
     def json(self, page: PageContent) -> bytes:
         """The page as the selection's members."""
         lists = iter(page.lists)
-        members = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.selection.picks]
-        return b"{%b}" % b",".join(members)
+        parts = [b'"%b":%b' % (key.encode(), _member(source, page, lists)) for key, source in self.selection.members]
+        return b"{%b}" % b",".join(parts)
 
     def page_content(self, raw: bytes, values: Values, signer: Signer) -> PageContent:
         """The page without the one row beyond it, which shows that there are more."""
@@ -212,7 +215,7 @@ def _member(
             return source.json.encode()
         case PageInfo():
             return b"{%b}" % b",".join(
-                b'"%b":%b' % (key.encode(), _page_info(name, page)) for key, name in source.picks
+                b'"%b":%b' % (key.encode(), _page_info(name, page)) for key, name in source.members
             )
 
 

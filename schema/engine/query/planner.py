@@ -45,11 +45,11 @@ from schema.engine.query.selection import (
     Items,
     LinkedRecord,
     ListSelection,
+    Member,
+    MemberSource,
     Order,
-    Pick,
     Scalar,
     Selection,
-    Source,
     ToOne,
     Total,
 )
@@ -117,14 +117,14 @@ def plan_record(resource: Resource, selection: Selection | ListSelection, profil
     ```
     """
     level, row = QueryLevel(resource, profile, number=0, single=True), resource.table.alias()
-    picks: tuple[Pick, ...] = ()
+    members: tuple[Member, ...] = ()
     if isinstance(selection, ListSelection):
         page, encoder = _list_text(selection, level)
         text = level.nest(page)
     else:
-        picks = selection.picks
+        members = selection.members
         text, encoder = _record_text(selection, level)
-    visible = select(*_record_columns(picks, resource, profile, row))
+    visible = select(*_record_columns(members, resource, profile, row))
     visible = visible.where(*where_clauses(resource.rules.read.where(row, profile)))
     record = level.subquery(visible.where(row.c.id == bindparam("key")))
     records = level.subquery(visible.where(in_json_array(row.c.id, "keys", String())))
@@ -146,12 +146,12 @@ def plan_insert(
     False where the record has to be read afterwards, since the statement does not see what it writes: for a rule that
     reads rows, or a selection with relations.
     """
-    only_fields = all(isinstance(source, Scalar | Constant) for _, source in selection.picks)
+    only_fields = all(isinstance(source, Scalar | Constant) for _, source in selection.members)
     no_foreign_keys = all(relation.many for relation in resource.relations.values())
     if not (only_fields and no_foreign_keys and resource.rules.read.where(resource.table, profile) is True):
         return False
     text, encoder = _record_text(selection, QueryLevel(resource, profile, number=0, single=True))
-    columns = _record_columns(selection.picks, resource, profile, resource.table)
+    columns = _record_columns(selection.members, resource, profile, resource.table)
     new = insert.returning(*columns).cte("q0")
     return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), encoder or _unchanged)
 
@@ -167,12 +167,12 @@ def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
         )
     level = above.below(resource, relation)
     rows = row_set(selection, resource, above.profile, relation, above.row)
-    items = [source.item for _, source in selection.picks if isinstance(source, Items)]
+    items = [source.item for _, source in selection.members if isinstance(source, Items)]
     objects = [_object_pieces(item, level) for item in items]
     layout = page_layout(selection, [columns_of(pieces) for pieces in objects])
     sql_only = not layout.keyed and not selection.page.backward and all(map(is_complete, objects))
-    picks = [pick for item in items for pick in item.picks]
-    page = _page_rows(selection, rows, level, picks, one_more=not sql_only)
+    members = [member for item in items for member in item.members]
+    page = _page_rows(selection, rows, level, members, one_more=not sql_only)
     if sql_only:
         json = _page_json(selection, rows, map(complete_text, objects))
         return JsonText(select(json).select_from(page).scalar_subquery(), None)
@@ -182,13 +182,13 @@ def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
 
 
 def _page_rows(
-    selection: ListSelection, rows: RowSet, level: QueryLevel, picks: Iterable[Pick], *, one_more: bool
+    selection: ListSelection, rows: RowSet, level: QueryLevel, members: Iterable[Member], *, one_more: bool
 ) -> Subquery:
     """The page's rows, with one beyond it if it must be known whether there are more."""
     page = selection.page
     keys = [key.label(f"_k{number}") for number, key in enumerate(rows.keys)]
     within = [Bound(cursor, later) for cursor, later in ((page.after, True), (page.before, False)) if cursor]
-    columns = [*selected_columns(picks, level.resource, level.profile, rows.row, rows.link), *keys]
+    columns = [*selected_columns(members, level.resource, level.profile, rows.row, rows.link), *keys]
     size = bindparam(page.size, type_=Integer())
     limit = size + literal_column("1", Integer()) if one_more else size
     return level.subquery(rows.page(columns, limit, within=within, backward=page.backward))
@@ -197,7 +197,7 @@ def _page_rows(
 def _page_json(selection: ListSelection, rows: RowSet, items: Iterator[Expression]) -> Expression:
     """The page's JSON: `'{"items":[' || coalesce(group_concat(<item>, ','), '') || ']}'`."""
     parts: list[str | Expression] = ["{"]
-    for number, (key, source) in enumerate(selection.picks):
+    for number, (key, source) in enumerate(selection.members):
         parts.append(f'{"," if number else ""}"{key}":')
         if isinstance(source, Items):
             parts += ["[", func.coalesce(StringAgg(next(items), quoted(",")), quoted("")), "]"]
@@ -244,11 +244,11 @@ def _record_text(selection: Selection, level: QueryLevel) -> JsonText:
 
 
 def _record_columns(
-    picks: Iterable[Pick], resource: Resource, profile: ActorProfile, row: FromClause
+    members: Iterable[Member], resource: Resource, profile: ActorProfile, row: FromClause
 ) -> list[Label[Any]]:
     """A record's columns, its version, and whether the actor sees all of its fields."""
     return [
-        *selected_columns(picks, resource, profile, row),
+        *selected_columns(members, resource, profile, row),
         row.c.version.label("_v"),
         sees_all_fields(resource, row, profile).label("_seen"),
     ]
@@ -256,10 +256,10 @@ def _record_columns(
 
 def _object_pieces(selection: Selection, level: QueryLevel) -> list[Piece]:
     """A record as the pieces of a JSON object."""
-    return json_object([(key, _member_pieces(source, level)) for key, source in selection.picks])
+    return json_object([(key, _member_pieces(source, level)) for key, source in selection.members])
 
 
-def _member_pieces(source: Source, level: QueryLevel) -> Leaf | list[Piece]:
+def _member_pieces(source: MemberSource, level: QueryLevel) -> Leaf | list[Piece]:
     match source:
         case Scalar():
             field, column = level.field(source), level.columns[column_label(source)]
@@ -282,7 +282,7 @@ def _to_one_text(source: ToOne, level: QueryLevel) -> Piece:
     relation = level.resource.relations[source.relation]
     resource = resource_of(relation.target)
     below, row = level.below(resource, relation), resource.table.alias()
-    record = select(*selected_columns(source.selection.picks, resource, level.profile, row)).where(
+    record = select(*selected_columns(source.selection.members, resource, level.profile, row)).where(
         row.c.id == level.row[relation.near], *where_clauses(resource.rules.read.where(row, level.profile))
     )
     text, encoder = _record_text(source.selection, below)
@@ -296,7 +296,7 @@ def _piece(text: Expression, encoder: Encoder | None) -> Piece:
 
 def _has_total(selection: Selection | ListSelection) -> bool:
     """Whether a total is selected, at any depth."""
-    for _, source in selection.picks:
+    for _, source in selection.members:
         match source:
             case Total():
                 return True

@@ -12,7 +12,7 @@ from schema.engine.errors import QueryTooComplex
 from schema.engine.model.field import ResourceField
 from schema.engine.model.policy import ActorProfile, both, masked
 from schema.engine.model.resource import Relation, Resource
-from schema.engine.query.selection import LinkedRecord, Pick, Scalar, ToOne
+from schema.engine.query.selection import LinkedRecord, Member, Scalar, ToOne
 
 MAX_LEVEL = 14
 
@@ -100,14 +100,18 @@ class QueryLevel:
 
 
 def selected_columns(
-    picks: Iterable[Pick], resource: Resource, profile: ActorProfile, row: FromClause, link: FromClause | None = None
+    members: Iterable[Member],
+    resource: Resource,
+    profile: ActorProfile,
+    row: FromClause,
+    link: FromClause | None = None,
 ) -> list[Label[Any]]:
     """The columns that a selection needs of a record's row and its link's: the id, and each field masked by its rule.
 
     A masked column is `CASE WHEN <rule> THEN user.email END AS email`.
     """
     columns = [row.c.id.label("id")]
-    for label, scalar in {column_label(scalar): scalar for scalar in _scalars(picks, resource)}.items():
+    for label, scalar in {column_label(scalar): scalar for scalar in _scalars(members, resource)}.items():
         if scalar.of_link and link is not None:
             columns.append(link.c[scalar.field].label(label))
         elif scalar.field != "id":
@@ -127,11 +131,11 @@ def sees_all_fields(resource: Resource, row: FromClause, profile: ActorProfile) 
     return literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
 
 
-def _scalars(picks: Iterable[Pick], resource: Resource) -> Iterator[Scalar]:
-    for _, source in picks:
+def _scalars(members: Iterable[Member], resource: Resource) -> Iterator[Scalar]:
+    for _, source in members:
         if isinstance(source, Scalar):
             yield source
         elif isinstance(source, LinkedRecord):
-            yield from _scalars(source.selection.picks, resource)
+            yield from _scalars(source.selection.members, resource)
         elif isinstance(source, ToOne):
             yield Scalar(resource.relations[source.relation].near)

@@ -1,7 +1,7 @@
 """Full-text search: the words of `q`, and the predicate that a row contains them.
 
-Words are separated by white space, compared in lower case (`lower_case`), and found anywhere in a searchable text. SQLite
-finds the rows by an FTS5 trigram index (`access_paths.TrigramHits`), PostgreSQL by pg_trgm's, which serves LIKE.
+Words are separated by white space, compared in lower case (`lower_case`), and found anywhere in a searchable text.
+SQLite finds the rows by an FTS5 trigram index (`access_paths.TrigramHits`), PostgreSQL by pg_trgm's, which serves LIKE.
 """
 
 from __future__ import annotations

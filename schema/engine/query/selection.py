@@ -138,18 +138,18 @@ PageInfoField = Literal["has_next", "has_previous", "start", "end"]
 class PageInfo:
     """Whether there are more records before and after the page, and its first and last cursors."""
 
-    picks: tuple[tuple[str, PageInfoField | Constant], ...]
+    members: tuple[tuple[str, PageInfoField | Constant], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ListSelection:
     """A page of records: of all records of a model, or of those that `relation` leads to from the record above.
 
-    `picks` are the members of the JSON object, each with its key. `around`: whether there are pages before and after
+    `members` are the members of the JSON object, each with its key. `around`: whether there are pages before and after
     is needed even if no member shows it (REST's `Link` header).
     """
 
-    picks: tuple[tuple[str, Items | Total | NextCursor | PageInfo | Constant], ...]
+    members: tuple[tuple[str, Items | Total | NextCursor | PageInfo | Constant], ...]
     page: Page
     relation: str | None = None
     where: Condition | None = None
@@ -158,14 +158,14 @@ class ListSelection:
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.picks, self.page, self.relation, self.where, self.order)))
+        object.__setattr__(self, "_hash", hash((self.members, self.page, self.relation, self.where, self.order)))
 
     def __hash__(self) -> int:
         return self._hash
 
 
-Source = Constant | Scalar | Cursor | LinkedRecord | ToOne | ListSelection
-Pick = tuple[str, Source]
+MemberSource = Constant | Scalar | Cursor | LinkedRecord | ToOne | ListSelection
+Member = tuple[str, MemberSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +175,11 @@ class Selection:
     Every request looks up its plan by it, so the hash is computed once; a `ListSelection`'s likewise.
     """
 
-    picks: tuple[Pick, ...]
+    members: tuple[Member, ...]
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash(self.picks))
+        object.__setattr__(self, "_hash", hash(self.members))
 
     def __hash__(self) -> int:
         return self._hash
@@ -189,5 +189,5 @@ def has_lists(selection: Selection) -> bool:
     """Whether the selection has lists below the record, at any depth."""
     return any(
         isinstance(source, ListSelection) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
-        for _, source in selection.picks
+        for _, source in selection.members
     )

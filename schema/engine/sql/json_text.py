@@ -38,11 +38,11 @@ class Placeholder:
 
 
 Piece = str | Expression | Placeholder
-Member = tuple[str, Leaf | Sequence[Piece]]
+JsonMember = tuple[str, Leaf | Sequence[Piece]]
 AnyPiece = TypeVar("AnyPiece", str | Expression, Piece)
 
 
-def json_object(members: Sequence[Member]) -> list[Piece]:
+def json_object(members: Sequence[JsonMember]) -> list[Piece]:
     """The pieces of a JSON object; neighbouring leaves share one `json_object(…)`."""
     if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < MOST_MEMBERS:
         return [JsonObject([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
@@ -99,14 +99,14 @@ def sent_columns(columns: Iterable[Expression | Placeholder]) -> Iterator[Expres
             yield source
 
 
-def _leaf_members(members: Iterable[Member]) -> list[list[Piece]]:
+def _leaf_members(members: Iterable[JsonMember]) -> list[list[Piece]]:
     leaves = [(key, leaf) for key, leaf in members if isinstance(leaf, Leaf)]
     if 1 < len(leaves) < MOST_MEMBERS:
         return [[JsonObject([(key, leaf.field, leaf.column) for key, leaf in leaves], bare=True)]]
     return [[f'"{key}":', JsonValue(leaf.field, leaf.column)] for key, leaf in leaves]
 
 
-def _nested_member(member: Member) -> list[Piece]:
+def _nested_member(member: JsonMember) -> list[Piece]:
     key, value = member
     return [f'"{key}":', *([] if isinstance(value, Leaf) else value)]
 

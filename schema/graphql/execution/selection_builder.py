@@ -21,11 +21,11 @@ from schema.engine.query.selection import (  # fmt: skip
     Items,
     LinkedRecord,
     ListSelection,
+    MemberSource,
     PageInfo,
     PageInfoField,
     Scalar,
     Selection,
-    Source,
     ToOne,
     Total,
 )
@@ -86,7 +86,7 @@ class SelectionBuilder:
     def record(self, resource: Resource, details: FieldDetailsList) -> Selection:
         """Select a record's fields and relations."""
         record_type = self.operation.object_type(resource.name)
-        members: list[tuple[str, Source]] = []
+        members: list[tuple[str, MemberSource]] = []
         for key, subfields in self.operation.subfields(record_type, details).items():
             name = subfields[0].node.name.value
             source = _typename(record_type) if name == "__typename" else self._source(resource, name, subfields)
@@ -109,7 +109,7 @@ class SelectionBuilder:
         self._parent = outer
         return ListSelection(members, arguments.page, connection.relation, arguments.where, arguments.order)
 
-    def _source(self, resource: Resource, name: str, details: FieldDetailsList) -> Source:
+    def _source(self, resource: Resource, name: str, details: FieldDetailsList) -> MemberSource:
         for relation in resource.relations.values():
             if camel_case(relation.name) == name:
                 target = resource_of(relation.target)
@@ -151,10 +151,10 @@ class SelectionBuilder:
         self, resource: Resource, edge_type: GraphQLObjectType, details: FieldDetailsList, relation: Relation | None
     ) -> Selection:
         link_fields = relation.link_fields if relation else ()
-        members: list[tuple[str, Source]] = []
+        members: list[tuple[str, MemberSource]] = []
         for key, subfields in self.operation.subfields(edge_type, details).items():
             name = subfields[0].node.name.value
-            source: Source
+            source: MemberSource
             if name == "__typename":
                 source = _typename(edge_type)
             elif name == "cursor":

@@ -44,7 +44,7 @@ GROUPS = ListSelection(
 )
 LIST = ListSelection(
     (
-        ("items", Items(Selection((*ITEM.picks, ("groups", GROUPS))))),
+        ("items", Items(Selection((*ITEM.members, ("groups", GROUPS))))),
         ("next", NextCursor()),
         ("info", PageInfo((("more", "has_next"),))),
     ),
