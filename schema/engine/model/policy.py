@@ -18,7 +18,7 @@ from schema.engine.errors import FieldError, Forbidden
 if TYPE_CHECKING:
     from sqlmodel import SQLModel
 
-Verdict = bool | ColumnElement[bool]
+RuleResult = bool | ColumnElement[bool]
 ROLES = ("reader", "editor", "admin")
 Access = Literal["read", "write"]
 _SCOPE = "([a-z_]+:)?(read|write)"
@@ -127,28 +127,28 @@ ACTOR_PROFILES = tuple(
 class Rule:
     """Who may do something with which row: `where` returns True, False or a predicate. Combine with `|` and `&`.
 
-    A rule holds if its verdict and all `conditions` hold, or one of the `alternatives` does.
+    A rule holds if its own result and all `conditions` hold, or one of the `alternatives` does.
     """
 
-    verdict: Callable[[Row, ActorProfile], Verdict]
+    evaluate: Callable[[Row, ActorProfile], RuleResult]
     fields: frozenset[str] | None = None
     alternatives: tuple[Rule, ...] = ()
     conditions: tuple[Rule, ...] = ()
 
-    def where(self, row: Row, profile: ActorProfile, changed: frozenset[str] = frozenset()) -> Verdict:
+    def where(self, row: Row, profile: ActorProfile, changed: frozenset[str] = frozenset()) -> RuleResult:
         """Return the predicate over `row` for a change of the fields in `changed`."""
         applies = self.fields is None or changed <= self.fields
-        verdict = self.verdict(row, profile) if applies else False
-        own = both(verdict, *(rule.where(row, profile, changed) for rule in self.conditions))
-        return either(own, *(rule.where(row, profile, changed) for rule in self.alternatives))
+        result = self.evaluate(row, profile) if applies else False
+        own = all_of(result, *(rule.where(row, profile, changed) for rule in self.conditions))
+        return any_of(own, *(rule.where(row, profile, changed) for rule in self.alternatives))
 
     def only(self, *fields: str) -> Rule:
         """The same rule, but only for changes of these fields."""
         alternatives = tuple(rule.only(*fields) for rule in self.alternatives)
-        return Rule(self.verdict, frozenset(fields), alternatives, self.conditions)
+        return Rule(self.evaluate, frozenset(fields), alternatives, self.conditions)
 
     def __or__(self, other: Rule) -> Rule:
-        return Rule(self.verdict, self.fields, (*self.alternatives, other), self.conditions)
+        return Rule(self.evaluate, self.fields, (*self.alternatives, other), self.conditions)
 
     def __and__(self, other: Rule) -> Rule:
         return Rule(lambda row, profile: True, conditions=(self, other))
@@ -182,27 +182,27 @@ class Rules:
             profile.check_granted(data.get(self.grants))
 
 
-def either(*verdicts: Verdict) -> Verdict:
-    """Combine verdicts with OR."""
-    if any(verdict is True for verdict in verdicts):
+def any_of(*results: RuleResult) -> RuleResult:
+    """Combine results with OR."""
+    if any(result is True for result in results):
         return True
-    predicates = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    predicates = [result for result in results if not isinstance(result, bool)]
     return or_(*predicates) if predicates else False
 
 
-def both(*verdicts: Verdict) -> Verdict:
-    """Combine verdicts with AND."""
-    if any(verdict is False for verdict in verdicts):
+def all_of(*results: RuleResult) -> RuleResult:
+    """Combine results with AND."""
+    if any(result is False for result in results):
         return False
-    predicates = [verdict for verdict in verdicts if not isinstance(verdict, bool)]
+    predicates = [result for result in results if not isinstance(result, bool)]
     return and_(*predicates) if predicates else True
 
 
-def masked(value: ColumnElement[Any], verdict: Verdict) -> ColumnElement[Any]:
-    """Return the value where the verdict holds, else NULL."""
-    if isinstance(verdict, bool):
-        return value if verdict else null()
-    return case((verdict, value))
+def masked(value: ColumnElement[Any], result: RuleResult) -> ColumnElement[Any]:
+    """Return the value where the rule holds, else NULL."""
+    if isinstance(result, bool):
+        return value if result else null()
+    return case((result, value))
 
 
 def role(*roles: str) -> Rule:
@@ -220,7 +220,7 @@ def own(column: str) -> Rule:
 def within_scopes(column: str) -> Rule:
     """Actors who may grant all scopes in this column of the row, which are separated by spaces."""
 
-    def verdict(row: Row, profile: ActorProfile) -> Verdict:
+    def evaluate(row: Row, profile: ActorProfile) -> RuleResult:
         if profile.grantable_scopes is None:
             return True
         # Each word gets spaces of its own, so that the words can be removed one by one.
@@ -229,13 +229,13 @@ def within_scopes(column: str) -> Rule:
             rest = func.replace(rest, f" {word} ", "")
         return rest == literal("")
 
-    return Rule(verdict)
+    return Rule(evaluate)
 
 
 def linked(link: type[SQLModel], **fields: str) -> Rule:
     """Actors whom a link with these fields joins to the row: `linked(Membership, role="owner")`."""
 
-    def verdict(row: Row, profile: ActorProfile) -> Verdict:
+    def evaluate(row: Row, profile: ActorProfile) -> RuleResult:
         if not profile.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]
@@ -243,7 +243,7 @@ def linked(link: type[SQLModel], **fields: str) -> Rule:
         joined = [table.c[near] == row.c["id"], table.c[far] == bindparam("actor")]
         return select(literal(1)).where(*joined, *(table.c[name] == value for name, value in fields.items())).exists()
 
-    return Rule(verdict)
+    return Rule(evaluate)
 
 
 everybody = Rule(lambda row, profile: True)

@@ -102,10 +102,10 @@ async def create(
     """
     id, time, profile, plans = new_id(), now(), unit_of_work.actor.profile, unit_of_work.directory.plans
     profile.check_scope(resource.plural, "write")
-    verdict = plans.get_or_make(
+    creatable = plans.get_or_make(
         ("create", resource, profile), lambda: resource.rules.create.where(resource.table, profile)
     )
-    if verdict is False:
+    if creatable is False:
         raise Forbidden(f"you may not create {resource.plural}")
     resource.rules.check_grant(profile, data, new=True)
     secret, generated = resource.shown_once.generate(id) if resource.shown_once else (None, {})
@@ -117,7 +117,7 @@ async def create(
     def transaction() -> QueryGenerator:
         yield from write_statements.check_references(plans, resource, profile, unit_of_work.actor.id, data)
         yield insert.sql, insert.bind(columns)
-        if verdict is not True:
+        if creatable is not True:
             permission = plans.get_or_make(
                 ("permission", resource, profile, "create"),
                 lambda: write_statements.permission_query(resource, profile, resource.rules.create),
@@ -133,7 +133,7 @@ async def create(
         change = Change(resource.name, id, "created", frozenset(data))
         return TransactionResult((id, record), (change,), secret=secret is not None)
 
-    plan = _insert_plan(unit_of_work, resource, selection) if verdict is True else None
+    plan = _insert_plan(unit_of_work, resource, selection) if creatable is True else None
     if plan is None:
         return await unit_of_work.write(transaction, independent=True)  # type: ignore[no-any-return]
     query = SingleQuery(

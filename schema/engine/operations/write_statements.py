@@ -30,7 +30,7 @@ from sqlalchemy import (
 from schema.engine.driver import QueryGenerator
 from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, VersionMismatch
 from schema.engine.model.field import ResourceField, lower_case
-from schema.engine.model.policy import ActorProfile, Rule, both
+from schema.engine.model.policy import ActorProfile, Rule, all_of
 from schema.engine.model.resource import Resource, resource_of
 from schema.engine.query.filters import in_json_array, where_clauses
 from schema.engine.query.plan_cache import PlanCache
@@ -71,7 +71,7 @@ def update_statement(
     `versioned`: AND version is in `expected`.
     """
     table = resource.table
-    allowed = both(resource.rules.read.where(table, profile), rule.where(table, profile, fields))
+    allowed = all_of(resource.rules.read.where(table, profile), rule.where(table, profile, fields))
     names = [name for field in sorted(fields) for name in (field, resource.fields[field].key_column) if name]
     new = bound_columns(table, names)
     differs = or_(false(), *(table.c[name].is_distinct_from(new[name]) for name in sorted(fields)))
@@ -88,7 +88,7 @@ def update_statement(
 def delete_statement(resource: Resource, profile: ActorProfile, *, versioned: bool) -> Statement:
     """DELETE FROM user WHERE id = :key AND <rules>; `versioned`: AND version is in `expected`."""
     table = resource.table
-    allowed = both(resource.rules.read.where(table, profile), resource.rules.delete.where(table, profile))
+    allowed = all_of(resource.rules.read.where(table, profile), resource.rules.delete.where(table, profile))
     statement = delete(table).where(table.c.id == bindparam("key"), *where_clauses(allowed))
     if versioned:
         statement = statement.where(_version_expected(table))
@@ -100,8 +100,8 @@ def permission_query(
 ) -> Statement:
     """SELECT version, <rule> AS may FROM user WHERE id = :key AND <read rule>"""
     table = resource.table
-    verdict = rule.where(table, profile, fields)
-    may = literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
+    result = rule.where(table, profile, fields)
+    may = literal_column(str(int(result))) if isinstance(result, bool) else case((result, 1), else_=0)
     visible = where_clauses(resource.rules.read.where(table, profile))
     return Statement(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *visible))
 

@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeEngine
 
 from schema.engine.errors import FieldError, Forbidden
 from schema.engine.model.field import NULL_INTEGER_SORT_KEY, Operator, ResourceField, lower_case
-from schema.engine.model.policy import ActorProfile, Verdict
+from schema.engine.model.policy import ActorProfile, RuleResult
 from schema.engine.model.resource import Resource
 from schema.engine.query.prefix_ranges import prefix_end, prefix_spellings
 from schema.engine.query.search import MIN_LENGTH, contains_words, match_expression, search_predicate
@@ -89,11 +89,11 @@ def in_json_array(column: ColumnElement[Any], name: str, value_type: TypeEngine[
     return InJsonArray(column, bindparam(name, type_=JsonArrayType(value_type)))
 
 
-def where_clauses(verdict: Verdict) -> list[Predicate]:
-    """A rule's verdict as conditions of a WHERE clause."""
-    if isinstance(verdict, bool):
-        return [] if verdict else [false()]
-    return [verdict]
+def where_clauses(result: RuleResult) -> list[Predicate]:
+    """Return a rule's result as conditions of a WHERE clause."""
+    if isinstance(result, bool):
+        return [] if result else [false()]
+    return [result]
 
 
 def check_visible(resource: Resource, field: ResourceField, profile: ActorProfile, purpose: str) -> None:

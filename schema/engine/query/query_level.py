@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Label, SelectBase, Subquery, c
 
 from schema.engine.errors import QueryTooComplex
 from schema.engine.model.field import ResourceField
-from schema.engine.model.policy import ActorProfile, both, masked
+from schema.engine.model.policy import ActorProfile, all_of, masked
 from schema.engine.model.resource import Relation, Resource
 from schema.engine.query.selection import LinkedRecord, Member, Scalar, ToOne
 
@@ -127,8 +127,8 @@ def column_label(scalar: Scalar) -> str:
 
 def sees_all_fields(resource: Resource, row: FromClause, profile: ActorProfile) -> ColumnElement[Any]:
     """Whether the actor sees every field of the row: 1 or 0."""
-    verdict = both(*(rule.where(row, profile) for rule in resource.rules.private.values()))
-    return literal_column(str(int(verdict))) if isinstance(verdict, bool) else case((verdict, 1), else_=0)
+    result = all_of(*(rule.where(row, profile) for rule in resource.rules.private.values()))
+    return literal_column(str(int(result))) if isinstance(result, bool) else case((result, 1), else_=0)
 
 
 def _scalars(members: Iterable[Member], resource: Resource) -> Iterator[Scalar]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, bindparam, case, func, select, tuple_
 
 from schema.engine.model.field import ResourceField
-from schema.engine.model.policy import ActorProfile, both
+from schema.engine.model.policy import ActorProfile, all_of
 from schema.engine.model.resource import Relation, Resource, table_of
 from schema.engine.query.access_paths import (
     ONE,
@@ -199,10 +199,10 @@ def _source(
 def _access_rules(
     resource: Resource, relation: Relation | None, row: FromClause, parent: OuterRow, profile: ActorProfile
 ) -> list[Predicate]:
-    verdict = resource.rules.read.where(row, profile)
+    result = resource.rules.read.where(row, profile)
     if relation and relation.link:
-        verdict = both(verdict, relation.link.rules.read.where(parent if relation.owning else row, profile))
+        result = all_of(result, relation.link.rules.read.where(parent if relation.owning else row, profile))
     elif relation:
         # The list would tell the foreign key of its records to actors who may not see it.
-        verdict = both(verdict, resource.rules.read_rule(relation.near).where(row, profile))
-    return where_clauses(verdict)
+        result = all_of(result, resource.rules.read_rule(relation.near).where(row, profile))
+    return where_clauses(result)

@@ -31,10 +31,10 @@ def holds(database):
 
     def ask(rule, actor, record=ADA, model=User, changed=()):
         table = resource_of(model).table
-        verdict = rule.where(table, actor.profile, frozenset(changed))
-        if isinstance(verdict, bool):
-            return verdict
-        statement = Statement(select(case((verdict, 1), else_=0)).where(table.c.id == record["id"]))
+        result = rule.where(table, actor.profile, frozenset(changed))
+        if isinstance(result, bool):
+            return result
+        statement = Statement(select(case((result, 1), else_=0)).where(table.c.id == record["id"]))
         ((answer,),) = connection.execute(statement.sql, statement.bind({"actor": actor.id})).fetchall()
         return bool(answer)
 
@@ -115,9 +115,9 @@ def test_a_rule_does_not_see_the_actor_s_id():
     for rule in every_rule():
         for kind in kinds():
             for model in MODELS:
-                verdict = rule.where(resource_of(model).table, kind, frozenset()) if fits(rule, model) else False
-                if not isinstance(verdict, bool):
-                    assert "actor" in verdict.compile().params
+                result = rule.where(resource_of(model).table, kind, frozenset()) if fits(rule, model) else False
+                if not isinstance(result, bool):
+                    assert "actor" in result.compile().params
 
 
 def kinds():
