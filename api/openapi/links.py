@@ -41,7 +41,7 @@ def _by_id(path: str, id: str, endpoint: Endpoint, endpoints: Iterable[Endpoint]
 
 
 def _is_item(endpoint: Endpoint, resource: Resource, relation: Relation) -> bool:
-    return endpoint.path == f"/{resource.plural}/{{id}}/{relation.name}/{{{relation.far}}}"
+    return endpoint.path == f"/{resource.plural}/{{id}}/{relation.name}/{{{relation.remote_key}}}"
 
 
 def _same_path(endpoint: Endpoint, endpoints: Iterable[Endpoint]) -> dict[str, Any]:

@@ -81,8 +81,8 @@ def link_schema(relation: Relation) -> Schema:
     members = {
         field.name: _input(field, describe_default=True) for field in relation.link_fields if not field.read_only
     }
-    near = resource_of(relation.source).singular
-    description = f"The fields of a {relation.singular} of a {near}. A field that is not sent keeps its value."
+    source = resource_of(relation.source).singular
+    description = f"The fields of a {relation.singular} of a {source}. A field that is not sent keeps its value."
     return _closed(members, [], description=description)
 
 

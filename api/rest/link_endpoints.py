@@ -32,30 +32,30 @@ def id_parameter(resource: Resource, name: str = "id") -> Parameter:
 
 def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]:
     """Yield GET, PUT and DELETE of one item of a list."""
-    near, item, far = resource.singular, relation.singular, relation.far
-    path = f"/{resource.plural}/{{id}}/{relation.name}/{{{far}}}"
-    parameters = (id_parameter(resource), id_parameter(resource_of(relation.target), far))
+    source, item, target_key = resource.singular, relation.singular, relation.remote_key
+    path = f"/{resource.plural}/{{id}}/{relation.name}/{{{target_key}}}"
+    parameters = (id_parameter(resource), id_parameter(resource_of(relation.target), target_key))
 
     async def get_link(request: EndpointRequest) -> HTTPResponse:
-        id, far_id = request.path["id"], request.path[far]
-        link = await links.get_link(request.unit_of_work, relation, id, far_id, item_selection(relation))
+        id, target_id = request.path["id"], request.path[target_key]
+        link = await links.get_link(request.unit_of_work, relation, id, target_id, item_selection(relation))
         return HTTPResponse(200, link)
 
     async def put_link(request: EndpointRequest) -> HTTPResponse:
-        id, far_id = request.path["id"], request.path[far]
-        await links.link(request.unit_of_work, relation, id, far_id, request.body or {}, [])
+        id, target_id = request.path["id"], request.path[target_key]
+        await links.link(request.unit_of_work, relation, id, target_id, request.body or {}, [])
         return HTTPResponse(204)
 
     async def remove_link(request: EndpointRequest) -> HTTPResponse:
-        await links.unlink(request.unit_of_work, relation, request.path["id"], request.path[far], [])
+        await links.unlink(request.unit_of_work, relation, request.path["id"], request.path[target_key], [])
         return HTTPResponse(204)
 
     yield Endpoint(
         method="GET",
         path=path,
         name=f"get{resource.name}{relation.singular_pascal_name}",
-        summary=f"Get a {item} of a {near}",
-        description=f"One of the {near}'s {relation.name}.",
+        summary=f"Get a {item} of a {source}",
+        description=f"One of the {source}'s {relation.name}.",
         tag=resource.plural,
         parameters=parameters,
         responses=(ResponseSpec(200, f"The {item}.", reference(relation.item_name)),),
@@ -66,8 +66,8 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
         method="PUT",
         path=path,
         name=f"put{resource.name}{relation.singular_pascal_name}",
-        summary=f"Add or change a {item} of a {near}",
-        description=f"Adds the {item} to the {near}, or changes the fields that are sent if it is there already.",
+        summary=f"Add or change a {item} of a {source}",
+        description=f"Adds the {item} to the {source}, or changes the fields that are sent if it is there already.",
         tag=resource.plural,
         parameters=parameters,
         body=_body(relation),
@@ -79,8 +79,8 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
         method="DELETE",
         path=path,
         name=f"remove{resource.name}{relation.singular_pascal_name}",
-        summary=f"Remove a {item} from a {near}",
-        description=f"Removes the {item} from the {near}. Succeeds if it was not there.",
+        summary=f"Remove a {item} from a {source}",
+        description=f"Removes the {item} from the {source}. Succeeds if it was not there.",
         tag=resource.plural,
         parameters=parameters,
         responses=(NO_CONTENT,),

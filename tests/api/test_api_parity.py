@@ -220,7 +220,7 @@ def test_a_link_has_the_same_inputs_in_both_apis(document, schema):
                 json_schema = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
                 taken = schema.type_map[f"Add{resource.name}{relation.singular_pascal_name}Input"].fields
 
-                assert {snake(name) for name in taken} - {relation.near, relation.far} == set(json_schema)
+                assert {snake(name) for name in taken} - {relation.local_key, relation.remote_key} == set(json_schema)
                 for name in json_schema:
                     assert (
                         f"set{resource.name}{relation.singular_pascal_name}{pascal(camel(name))}"

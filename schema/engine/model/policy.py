@@ -239,8 +239,8 @@ def linked(link: type[SQLModel], **fields: str) -> Rule:
         if not profile.identified:
             return False
         table = link.__table__.alias()  # type: ignore[attr-defined]
-        near, far = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
-        joined = [table.c[near] == row.c["id"], table.c[far] == bindparam("actor")]
+        row_key, actor_key = (key.parent.name for key in table.element.primary_key.columns for key in key.foreign_keys)
+        joined = [table.c[row_key] == row.c["id"], table.c[actor_key] == bindparam("actor")]
         return select(literal(1)).where(*joined, *(table.c[name] == value for name, value in fields.items())).exists()
 
     return Rule(evaluate)

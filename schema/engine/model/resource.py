@@ -23,8 +23,9 @@ from schema.engine.model.record import Link, Model, Record
 class Relation:
     """A reference from the records of one model to those of another.
 
-    `near` and `far` are columns of the link, if there is one. Without a link `near` is the foreign key: the target's
-    for a `many` relation, otherwise the source's. `owning`: links are created and deleted from this side.
+    `local_key` and `remote_key` are columns of the link, if there is one. Without a link `local_key` is the foreign
+    key: the target's for a `many` relation, otherwise the source's. `owning`: links are created and deleted from this
+    side.
     """
 
     name: str
@@ -33,8 +34,8 @@ class Relation:
     many: bool
     nullable: bool
     link: type[Link] | None
-    near: str
-    far: str
+    local_key: str
+    remote_key: str
     owning: bool
     description: str
 
@@ -146,17 +147,17 @@ def _relation(model: type[Record], relationship: RelationshipProperty[Record]) -
     name, many = relationship.key, bool(relationship.uselist)
     link = _link(relationship)
     if link is not None:
-        ((_, near_column),) = relationship.synchronize_pairs
-        ((_, far_column),) = relationship.secondary_synchronize_pairs or ()
-        near, far = str(near_column.key), str(far_column.key)
+        ((_, local_column),) = relationship.synchronize_pairs
+        ((_, remote_column),) = relationship.secondary_synchronize_pairs or ()
+        local_key, remote_key = str(local_column.key), str(remote_column.key)
         owner = next(field.name for field in fields_of(link) if field.primary_key)
     else:
         (foreign_key,) = relationship.remote_side if many else relationship.local_columns
-        near, far, owner = str(foreign_key.name), "", ""
-    nullable = not many and fields_by_name(model)[near].nullable
+        local_key, remote_key, owner = str(foreign_key.name), "", ""
+    nullable = not many and fields_by_name(model)[local_key].nullable
     description = relationship.doc or f"The {name} of the {model.__tablename__}.".replace("_", " ")
     target: type[Record] = relationship.mapper.class_
-    return Relation(name, model, target, many, nullable, link, near, far, near == owner, description)
+    return Relation(name, model, target, many, nullable, link, local_key, remote_key, local_key == owner, description)
 
 
 def _link(relationship: RelationshipProperty[Record]) -> type[Link] | None:

@@ -28,7 +28,7 @@ async def link(
     unit_of_work: UnitOfWork,
     relation: Relation,
     id: str,
-    far_id: str,
+    target_id: str,
     data: Mapping[str, Any],
     reads: list[Query],
     *,
@@ -44,7 +44,7 @@ async def link(
     """
     fields = _fields(relation)
     defaults = {name: field.default for name, field in fields.items() if not field.primary_key and not field.read_only}
-    row = {**defaults, **data, relation.near: id, relation.far: far_id, "created_at": now()}
+    row = {**defaults, **data, relation.local_key: id, relation.remote_key: target_id, "created_at": now()}
     bound = write_statements.column_values(fields, {name: value for name, value in row.items() if name in fields})
     make = _update_statement if only_change else _upsert_statement
     rule = _rules(relation).update if only_change else _rules(relation).create
@@ -53,17 +53,19 @@ async def link(
     )
 
     def transaction() -> QueryGenerator:
-        yield from _check_ends(unit_of_work, relation, id, far_id, rule)
+        yield from _check_ends(unit_of_work, relation, id, target_id, rule)
         rows = yield statement.sql, statement.bind(bound)
         if only_change and not rows:
-            yield from _check_linked(unit_of_work, relation, id, far_id, bound)
+            yield from _check_linked(unit_of_work, relation, id, target_id, bound)
         results = yield from _run(reads)
-        return TransactionResult(results, _changes(relation, id, far_id) if rows else ())
+        return TransactionResult(results, _changes(relation, id, target_id) if rows else ())
 
     return await unit_of_work.write(transaction)  # type: ignore[no-any-return]
 
 
-async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, reads: list[Query]) -> list[Rows]:
+async def unlink(
+    unit_of_work: UnitOfWork, relation: Relation, id: str, target_id: str, reads: list[Query]
+) -> list[Rows]:
     """Delete the link of two records, if there is one; return the rows of `reads`, which come before.
 
     Raises:
@@ -71,36 +73,36 @@ async def unlink(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: 
         Forbidden: the actor may not change the links of the first record.
     """
     statement = unit_of_work.directory.plans.get_or_make(("unlink", relation), lambda: _delete_statement(relation))
-    bound = write_statements.column_values(_fields(relation), {relation.near: id, relation.far: far_id})
+    bound = write_statements.column_values(_fields(relation), {relation.local_key: id, relation.remote_key: target_id})
 
     def transaction() -> QueryGenerator:
-        yield from _check_ends(unit_of_work, relation, id, far_id, _rules(relation).delete)
+        yield from _check_ends(unit_of_work, relation, id, target_id, _rules(relation).delete)
         results = yield from _run(reads)
         rows = yield statement.sql, statement.bind(bound)
-        return TransactionResult(results, _changes(relation, id, far_id) if rows else ())
+        return TransactionResult(results, _changes(relation, id, target_id) if rows else ())
 
     return await unit_of_work.write(transaction)  # type: ignore[no-any-return]
 
 
-async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, item: Selection) -> bytes:
+async def get_link(unit_of_work: UnitOfWork, relation: Relation, id: str, target_id: str, item: Selection) -> bytes:
     """Return a link as an item of the relation's list; raise `NotFound` if there is none."""
-    query, encode = link_query(unit_of_work, relation, id, far_id, item)
+    query, encode = link_query(unit_of_work, relation, id, target_id, item)
     (rows,) = await unit_of_work.read([query])
     if not rows:
         raise write_statements.not_found(resource_of(relation.source), id)
     text = encode(rows)
     if text is None:
-        raise not_linked(relation, id, far_id)
+        raise not_linked(relation, id, target_id)
     return text
 
 
 def link_query(
-    unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, item: Selection
+    unit_of_work: UnitOfWork, relation: Relation, id: str, target_id: str, item: Selection
 ) -> tuple[Query, Callable[[Rows], bytes | None]]:
     """Return the query for a link, and the function from its rows to the item's JSON, or None without a link."""
-    selection = ListSelection((("item", Items(item)),), Page("one"), relation.name, Compare("id", "eq", "far"))
+    selection = ListSelection((("item", Items(item)),), Page("one"), relation.name, Compare("id", "eq", "target"))
     plan = unit_of_work.plan(plan_record, resource_of(relation.source), selection)
-    values = {"far": far_id, "one": 1, "key": id, "actor": unit_of_work.actor.id}
+    values = {"target": target_id, "one": 1, "key": id, "actor": unit_of_work.actor.id}
 
     def encode(rows: Rows) -> bytes | None:
         text = plan.encode(rows[0][0], values, unit_of_work.directory.cursor_key.current) if rows else b""
@@ -109,18 +111,20 @@ def link_query(
     return (plan.statement.sql, plan.statement.bind(values)), encode
 
 
-def not_linked(relation: Relation, id: str, far_id: str) -> NotFound:
-    near, far = resource_of(relation.source), resource_of(relation.target)
-    return NotFound(f"the {near.singular} {id[:64]} has no {far.singular} {far_id[:64]} among its {relation.name}")
+def not_linked(relation: Relation, id: str, target_id: str) -> NotFound:
+    source, target = resource_of(relation.source), resource_of(relation.target)
+    return NotFound(
+        f"the {source.singular} {id[:64]} has no {target.singular} {target_id[:64]} among its {relation.name}"
+    )
 
 
-def _check_ends(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, rule: Rule) -> QueryGenerator:
+def _check_ends(unit_of_work: UnitOfWork, relation: Relation, id: str, target_id: str, rule: Rule) -> QueryGenerator:
     """Raise `NotFound` if the actor may not see both records, `Forbidden` if `rule` does not hold for the first."""
-    near, far = resource_of(relation.source), resource_of(relation.target)
+    source, target = resource_of(relation.source), resource_of(relation.target)
     profile = unit_of_work.actor.profile
-    profile.check_scope(near.plural, "write")
-    profile.check_scope(far.plural, "read")
-    for resource, key, end_rule in ((near, id, rule), (far, far_id, far.rules.read)):
+    profile.check_scope(source.plural, "write")
+    profile.check_scope(target.plural, "read")
+    for resource, key, end_rule in ((source, id, rule), (target, target_id, target.rules.read)):
         permission = unit_of_work.directory.plans.get_or_make(
             ("permission", resource, profile, end_rule),
             partial(write_statements.permission_query, resource, profile, end_rule),
@@ -130,12 +134,12 @@ def _check_ends(unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: s
 
 
 def _check_linked(
-    unit_of_work: UnitOfWork, relation: Relation, id: str, far_id: str, bound: Mapping[str, Any]
+    unit_of_work: UnitOfWork, relation: Relation, id: str, target_id: str, bound: Mapping[str, Any]
 ) -> QueryGenerator:
     statement = unit_of_work.directory.plans.get_or_make(("linked", relation), lambda: _select_statement(relation))
     rows = yield statement.sql, statement.bind(bound)
     if not rows:
-        raise not_linked(relation, id, far_id)
+        raise not_linked(relation, id, target_id)
 
 
 def _run(queries: list[Query]) -> Generator[Query, Rows, list[Rows]]:
@@ -151,30 +155,30 @@ def _upsert_statement(relation: Relation, names: frozenset[str]) -> Statement:
     columns = [column.name for column in table.columns if column.computed is None]
     insertion = insert(table).values(write_statements.bound_columns(table, columns))
     changed = {name: insertion.excluded[name] for name in _changed_columns(table, names)}
-    keys = [relation.near, relation.far]
+    keys = [relation.local_key, relation.remote_key]
     upsert = (
         insertion.on_conflict_do_update(index_elements=keys, set_=changed, where=_differs(table, changed))
         if changed
         else insertion.on_conflict_do_nothing(index_elements=keys)
     )
-    return Statement(upsert.returning(table.c[relation.far]))
+    return Statement(upsert.returning(table.c[relation.remote_key]))
 
 
 def _update_statement(relation: Relation, names: frozenset[str]) -> Statement:
     table = _table(relation)
     new = write_statements.bound_columns(table, _changed_columns(table, names))
     return CountedStatement(
-        update(table).where(*_is_link(relation), _differs(table, new)).values(new), table.c[relation.far]
+        update(table).where(*_is_link(relation), _differs(table, new)).values(new), table.c[relation.remote_key]
     )
 
 
 def _select_statement(relation: Relation) -> Statement:
-    return Statement(select(_table(relation).c[relation.far]).where(*_is_link(relation)))
+    return Statement(select(_table(relation).c[relation.remote_key]).where(*_is_link(relation)))
 
 
 def _delete_statement(relation: Relation) -> Statement:
     table = _table(relation)
-    return CountedStatement(delete(table).where(*_is_link(relation)), table.c[relation.far])
+    return CountedStatement(delete(table).where(*_is_link(relation)), table.c[relation.remote_key])
 
 
 def _changed_columns(table: Table, names: frozenset[str]) -> list[str]:
@@ -189,12 +193,12 @@ def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnEleme
 
 def _is_link(relation: Relation) -> list[ColumnElement[bool]]:
     table = _table(relation)
-    return [table.c[name] == bindparam(f"set_{name}") for name in (relation.near, relation.far)]
+    return [table.c[name] == bindparam(f"set_{name}") for name in (relation.local_key, relation.remote_key)]
 
 
-def _changes(relation: Relation, id: str, far_id: str) -> tuple[Change, ...]:
+def _changes(relation: Relation, id: str, target_id: str) -> tuple[Change, ...]:
     """Both records are updated, in none of their own fields."""
-    ends = ((relation.source, id), (relation.target, far_id))
+    ends = ((relation.source, id), (relation.target, target_id))
     return tuple(Change(model.__name__, end_id, "updated", frozenset()) for model, end_id in ends)
 
 

@@ -144,7 +144,7 @@ def check_references(
 ) -> QueryGenerator:
     """Raise `Conflict` if a foreign key refers to no record that the actor may see."""
     for relation in resource.relations.values():
-        id = data.get(relation.near) if not relation.many else None
+        id = data.get(relation.local_key) if not relation.many else None
         if id is not None:
             target = resource_of(relation.target)
             profile.check_scope(target.plural, "read")
@@ -155,7 +155,7 @@ def check_references(
             rows = yield permission.sql, permission.bind({"key": id, "actor": actor})
             if not rows:
                 message = f"there is no {target.singular} {id}"
-                raise Conflict(message, [FieldError((relation.near,), message, "unknown")])
+                raise Conflict(message, [FieldError((relation.local_key,), message, "unknown")])
 
 
 def not_found(resource: Resource, id: str) -> NotFound:

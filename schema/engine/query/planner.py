@@ -283,7 +283,7 @@ def _to_one_text(source: ToOne, level: QueryLevel) -> Piece:
     resource = resource_of(relation.target)
     below, row = level.below(resource, relation), resource.table.alias()
     record = select(*selected_columns(source.selection.members, resource, level.profile, row)).where(
-        row.c.id == level.row[relation.near], *where_clauses(resource.rules.read.where(row, level.profile))
+        row.c.id == level.row[relation.local_key], *where_clauses(resource.rules.read.where(row, level.profile))
     )
     text, encoder = _record_text(source.selection, below)
     nested = level.nest(select(text).select_from(below.subquery(record)).scalar_subquery())

@@ -138,4 +138,4 @@ def _scalars(members: Iterable[Member], resource: Resource) -> Iterator[Scalar]:
         elif isinstance(source, LinkedRecord):
             yield from _scalars(source.selection.members, resource)
         elif isinstance(source, ToOne):
-            yield Scalar(resource.relations[source.relation].near)
+            yield Scalar(resource.relations[source.relation].local_key)

@@ -189,11 +189,12 @@ def _source(
     if relation is None:
         return None, row, [], row.c.id
     if relation.link is None:
-        return None, row, [row.c[relation.near] == parent.c["id"]], row.c.id
+        return None, row, [row.c[relation.local_key] == parent.c["id"]], row.c.id
     link = table_of(relation.link).alias()
     # In the order of ids, the link's column is sorted by: its index has them below the record above.
-    id = link.c[relation.far] if sorted_by_id else row.c.id
-    return link, link.join(row, row.c.id == link.c[relation.far]), [link.c[relation.near] == parent.c["id"]], id
+    id = link.c[relation.remote_key] if sorted_by_id else row.c.id
+    join = link.join(row, row.c.id == link.c[relation.remote_key])
+    return link, join, [link.c[relation.local_key] == parent.c["id"]], id
 
 
 def _access_rules(
@@ -204,5 +205,5 @@ def _access_rules(
         result = all_of(result, relation.link.rules.read.where(parent if relation.owning else row, profile))
     elif relation:
         # The list would tell the foreign key of its records to actors who may not see it.
-        result = all_of(result, resource.rules.read_rule(relation.near).where(row, profile))
+        result = all_of(result, resource.rules.read_rule(relation.local_key).where(row, profile))
     return where_clauses(result)

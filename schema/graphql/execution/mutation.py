@@ -88,19 +88,19 @@ class _MutationExecution:
     async def change_link(self, relation: Relation, data: dict[str, Any]) -> dict[str, Any]:
         """Link, unlink, or change the fields of a link."""
         unit_of_work = self.context.unit_of_work
-        near, far = str(data.pop(relation.near)).lower(), str(data.pop(relation.far)).lower()
+        id, target_id = str(data.pop(relation.local_key)).lower(), str(data.pop(relation.remote_key)).lower()
         payload_queries = [
-            *self._record_queries(self.mutation.resource, near),
-            *self._record_queries(resource_of(relation.target), far),
-            *self._link_queries(relation, near, far),
+            *self._record_queries(self.mutation.resource, id),
+            *self._record_queries(resource_of(relation.target), target_id),
+            *self._link_queries(relation, id, target_id),
         ]
         queries = [query for query, _ in payload_queries]
         if self.mutation.operation == "unlink":
-            results = await unlink(unit_of_work, relation, near, far, queries)
+            results = await unlink(unit_of_work, relation, id, target_id, queries)
         else:
             accepted = input_models.link_input(relation).read(data)
             only_change = self.mutation.operation == "set"
-            results = await link(unit_of_work, relation, near, far, accepted, queries, only_change=only_change)
+            results = await link(unit_of_work, relation, id, target_id, accepted, queries, only_change=only_change)
         payload: dict[str, Any] = {}
         for (_, finish), rows in zip(payload_queries, results, strict=True):
             payload |= finish(rows)
@@ -139,7 +139,7 @@ class _MutationExecution:
             values = builder.parameters.values
             yield unit_of_work.record_query(plan, id, values), partial(_record, key, plan, values, operation.signer)
 
-    def _link_queries(self, relation: Relation, near: str, far: str) -> Iterator[PayloadQuery]:
+    def _link_queries(self, relation: Relation, id: str, target_id: str) -> Iterator[PayloadQuery]:
         """Query the link's own fields."""
         members = [
             (key, Scalar(field.name, True, "name"))
@@ -147,7 +147,7 @@ class _MutationExecution:
             for key, _ in self._payload_fields(camel_case(field.name))
         ]
         if members:
-            query, encode = link_query(self.context.unit_of_work, relation, near, far, Selection(tuple(members)))
+            query, encode = link_query(self.context.unit_of_work, relation, id, target_id, Selection(tuple(members)))
             empty = dict.fromkeys((key for key, _ in members), None)
             yield query, lambda rows: empty if (json := encode(rows)) is None else orjson.loads(json)
 

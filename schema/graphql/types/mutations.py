@@ -88,8 +88,8 @@ def _link_mutations(resource: Resource, relation: Relation, types: Types) -> Ite
     target = resource_of(relation.target)
     name, singular, owner = f"{resource.name}{pascal_case(relation.singular)}", relation.singular, resource.singular
     ids = [
-        Member(camel_case(relation.near), ID, f"The {owner}'s id."),
-        Member(camel_case(relation.far), ID, f"The {target.singular}'s id."),
+        Member(camel_case(relation.local_key), ID, f"The {owner}'s id."),
+        Member(camel_case(relation.remote_key), ID, f"The {target.singular}'s id."),
     ]
     required = [member.name for member in ids]
     fields = [field for field in relation.link_fields if not field.read_only]

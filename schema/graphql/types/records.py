@@ -121,7 +121,7 @@ class Types:
             connection = self._connection(connection_name, target, relation.description, relation.link_fields)
             return Member(name, connection, relation.description, self.arguments(target))
         record: Any = self.record(target)
-        masked = resource.is_masked(resource.fields[relation.near]) or not _always_readable(resource, target)
+        masked = resource.is_masked(resource.fields[relation.local_key]) or not _always_readable(resource, target)
         return Member(name, record | None if relation.nullable or masked else record, relation.description)
 
     def _connection(

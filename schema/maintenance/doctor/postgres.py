@@ -228,9 +228,9 @@ async def _check_references(name: str, connection: Connection) -> Finding:
         for key in (key for column in table.columns for key in column.foreign_keys):
             target = key.column
             sql = (
-                f'SELECT 1 FROM {source} WHERE near."{key.parent.name}" IS NOT NULL AND NOT EXISTS'  # noqa: S608
-                f' (SELECT 1 FROM "{target.table.name}" AS far'
-                f' WHERE far."{target.name}" = near."{key.parent.name}") LIMIT 1'
+                f'SELECT 1 FROM {source} WHERE source."{key.parent.name}" IS NOT NULL AND NOT EXISTS'  # noqa: S608
+                f' (SELECT 1 FROM "{target.table.name}" AS target'
+                f' WHERE target."{target.name}" = source."{key.parent.name}") LIMIT 1'
             )
             if await connection.fetchval(sql):
                 problem = f"rows of {table.name} refer by {key.parent.name} to missing records"
@@ -279,11 +279,11 @@ async def _check_replica(name: str, url: str) -> Finding:
 
 
 async def _sample(connection: Connection, table: Table) -> str:
-    """A FROM item named `near`: the table, or a sample of about `SAMPLE_SIZE` of its rows."""
+    """A FROM item named `source`: the table, or a sample of about `SAMPLE_SIZE` of its rows."""
     rows = await connection.fetchval("SELECT reltuples FROM pg_class WHERE oid = to_regclass($1)", f'"{table.name}"')
     percentage = min(100.0, 100 * SAMPLE_SIZE / max(rows or 0, 1))
     sample = f" TABLESAMPLE SYSTEM ({percentage:.4f})" if percentage < 100 else ""
-    return f'"{table.name}" AS near{sample}'
+    return f'"{table.name}" AS source{sample}'
 
 
 async def _table_oids(connection: Connection) -> list[int]:
