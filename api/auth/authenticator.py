@@ -75,7 +75,7 @@ class Authenticator:
 
     async def start(self, directory: Directory) -> None:
         """Follow the changes of keys and users; in production log how to create the first key if there is none."""
-        directory.feed.listeners.append(self._credentials.invalidate)
+        directory.changes.listeners.append(self._credentials.invalidate)
         if self._development:
             return
         try:

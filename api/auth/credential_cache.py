@@ -173,7 +173,7 @@ class CredentialCache:
 def _affected(change: Change) -> tuple[str, ...]:
     """Return the record ids whose entries a change affects."""
     may_match_subject = change.fields is None or "external_id" in change.fields
-    if may_match_subject and change.model == USER.name and change.operation != "deleted":
+    if may_match_subject and change.resource == USER.name and change.operation != "deleted":
         return (change.id, NO_USER)
     return (change.id,)
 

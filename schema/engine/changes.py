@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 ChangeOperation = Literal["created", "updated", "deleted"]
-log = logging.getLogger("tandem.events")
+log = logging.getLogger("tandem.changes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Change:
     `fields` names the fields that were written; None if that is not known.
     """
 
-    model: str
+    resource: str
     id: str
     operation: ChangeOperation
     fields: frozenset[str] | None = field(default=None, compare=False)
@@ -37,7 +37,7 @@ class TransactionResult:
 
 
 @dataclass(slots=True)
-class ChangeFeed:
+class ChangeStream:
     """Passes each change to every listener, in the order of the commits."""
 
     listeners: list[Callable[[Change], None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""`Directory`: the database with its change feed, plan cache and statistics; one for each process."""
+"""`Directory`: the database with its change stream, plan cache and statistics; one for each process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from schema.engine.changes import ChangeFeed, TransactionResult
+from schema.engine.changes import ChangeStream, TransactionResult
 from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.database_url import is_postgres
 from schema.engine.driver import Driver, Query, StatementObserver, TransactionFunction
@@ -48,7 +48,7 @@ class Directory:
         replica: str | None = None,
         share: int = DEFAULT_SHARE,
     ) -> None:
-        self.feed = ChangeFeed()
+        self.changes = ChangeStream()
         self.pending_keys: set[tuple[str, str]] = set()
         self.inline_reads, self.reads, self.writes = timings = (
             QueryTimings("inline"),
@@ -134,7 +134,7 @@ class Directory:
         return self.database.commit_sizes
 
     def _publish(self, result: TransactionResult) -> None:
-        self.feed.publish(result.changes)
+        self.changes.publish(result.changes)
 
 
 def _postgres_driver(url: str, replica: str | None, *options: Any) -> Driver:

@@ -181,7 +181,7 @@ async def test_a_create_rule_may_depend_on_the_new_record(ada, directory, rules)
     """It is judged as it was made; one that may not be is taken back."""
     rules(USER, create=own("external_id"))
     published: list[Change] = []
-    directory.feed.listeners.append(published.append)
+    directory.changes.listeners.append(published.append)
     fresh = {"first_name": "New", "age": 1, **FRESH}
 
     id, _ = await records.create(ada, USER, {**fresh, "external_id": ADA["id"]}, ID)

@@ -88,7 +88,7 @@ async def test_a_python_error_in_a_write_fails_alone(directory, unit_of_work):
 
 async def test_a_write_whose_error_ends_the_transaction_fails_alone(directory, unit_of_work):
     changes: list[Change] = []
-    directory.feed.listeners.append(changes.append)
+    directory.changes.listeners.append(changes.append)
 
     def transaction():
         yield "UPDATE user SET age = 99", ()
@@ -123,7 +123,7 @@ async def test_two_writes_that_end_the_transaction_fail_alone(directory, unit_of
 
 async def test_a_failed_commit_fails_every_write_of_the_group(directory, unit_of_work):
     changes: list[Change] = []
-    directory.feed.listeners.append(changes.append)
+    directory.changes.listeners.append(changes.append)
 
     def transaction():
         yield "PRAGMA defer_foreign_keys=ON", ()
@@ -159,7 +159,7 @@ async def test_a_write_sees_the_earlier_writes_of_its_group(unit_of_work):
 async def test_cancelled_writes_leave_the_others_and_no_lock(directory, unit_of_work, turns):
     """Cancelled before, during or after its batch, a write is committed as a whole or not at all."""
     changes: list[Change] = []
-    directory.feed.listeners.append(changes.append)
+    directory.changes.listeners.append(changes.append)
     tasks = [asyncio.create_task(make(unit_of_work, age=number)) for number in range(20)]
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -179,7 +179,7 @@ async def test_cancelled_writes_leave_the_others_and_no_lock(directory, unit_of_
 async def test_a_running_write_whose_caller_is_cancelled_is_committed_and_published(directory, unit_of_work):
     changes: list[Change] = []
     started = asyncio.Event()
-    directory.feed.listeners.append(changes.append)
+    directory.changes.listeners.append(changes.append)
     loop = asyncio.get_running_loop()
 
     def transaction():

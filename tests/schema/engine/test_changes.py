@@ -14,7 +14,7 @@ from tests.fixtures.clients import READER, ApiError
 def published(http_client):
     """The changes that were published."""
     heard: list[Change] = []
-    http_client.app.state.directory.feed.listeners.append(heard.append)
+    http_client.app.state.directory.changes.listeners.append(heard.append)
     return heard
 
 
@@ -25,7 +25,7 @@ def test_each_change_is_published_once(client, published):
     client.delete("user", created["id"])
 
     assert [change.operation for change in published] == ["created", "updated", "updated", "deleted"]
-    assert {(change.model, change.id) for change in published} == {("User", created["id"])}
+    assert {(change.resource, change.id) for change in published} == {("User", created["id"])}
 
 
 def test_a_link_is_a_change_of_both_records(client, published):
@@ -91,7 +91,7 @@ def test_a_listener_can_read_the_change(http_client, client, database):
             seen.extend(other.execute("SELECT age, version FROM user WHERE id = ?", (change.id,)).fetchall())
         other.close()
 
-    http_client.app.state.directory.feed.listeners.append(look)
+    http_client.app.state.directory.changes.listeners.append(look)
     created = client.create("user", first_name="Ada", age=36)
     client.update("user", created["id"], age=37)
 
@@ -109,7 +109,7 @@ def test_a_failing_listener_affects_nothing_else(http_client, client, published,
     def fail(change):
         raise RuntimeError("a listener of no use")
 
-    http_client.app.state.directory.feed.listeners.insert(0, fail)
+    http_client.app.state.directory.changes.listeners.insert(0, fail)
 
     created = client.create("user", first_name="Ada", age=36)
     changed = client.update("user", created["id"], age=37)
