@@ -269,7 +269,6 @@ class IndexScan:
 class PathUnion(CompoundSelect[Any]):
     """`UNION ALL` of access paths; `plain`: what PostgreSQL runs instead, if it chooses for itself."""
 
-    inherit_cache = False
     plain: Select[Any] | None = None
 
     def on_postgres(self, plain: Select[Any]) -> PathUnion:

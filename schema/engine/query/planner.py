@@ -54,7 +54,7 @@ from schema.engine.query.selection import (
     Total,
 )
 from schema.engine.query.sort import Bound
-from schema.engine.sql.dialect import Char, Expression, JsonArray, StringAgg, Utf8, quoted
+from schema.engine.sql.dialect import Expression, JsonArray, control_character, quoted, string_agg, utf8
 from schema.engine.sql.json_text import (
     Leaf,
     Piece,
@@ -105,7 +105,7 @@ def plan_list(resource: Resource, selection: ListSelection, profile: ActorProfil
     if resource.rules.read.where(resource.table, profile) is False:
         raise Forbidden(f"you may not see {resource.plural}")
     text, encoder = _list_text(selection, QueryLevel(resource, profile, number=-1, single=True))
-    return Plan(Statement(select(Utf8(text))), encoder or _unchanged, counts=_has_total(selection))
+    return Plan(Statement(select(utf8(text))), encoder or _unchanged, counts=_has_total(selection))
 
 
 def plan_record(resource: Resource, selection: Selection | ListSelection, profile: ActorProfile) -> Plan:
@@ -129,9 +129,9 @@ def plan_record(resource: Resource, selection: Selection | ListSelection, profil
     record = level.subquery(visible.where(row.c.id == bindparam("key")))
     records = level.subquery(visible.where(in_json_array(row.c.id, "keys", String())))
     fields = _separated([records.c.id, records.c["_v"], records.c["_seen"], text], FIELD)
-    batch = select(Utf8(StringAgg(concatenated(fields), _control_character(RECORD)))).select_from(records)
+    batch = select(utf8(string_agg(concatenated(fields), control_character(RECORD)))).select_from(records)
     return Plan(
-        Statement(select(Utf8(text), record.c["_v"], record.c["_seen"])),
+        Statement(select(utf8(text), record.c["_v"], record.c["_seen"])),
         encoder or _unchanged,
         Statement(batch),
         _has_total(selection),
@@ -153,7 +153,7 @@ def plan_insert(
     text, encoder = _record_text(selection, QueryLevel(resource, profile, number=0, single=True))
     columns = _record_columns(selection.members, resource, profile, resource.table)
     new = insert.returning(*columns).cte("q0")
-    return Plan(Statement(select(Utf8(text), new.c["_v"], new.c["_seen"])), encoder or _unchanged)
+    return Plan(Statement(select(utf8(text), new.c["_v"], new.c["_seen"])), encoder or _unchanged)
 
 
 def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
@@ -200,7 +200,7 @@ def _page_json(selection: ListSelection, rows: RowSet, items: Iterator[Expressio
     for number, (key, source) in enumerate(selection.members):
         parts.append(f'{"," if number else ""}"{key}":')
         if isinstance(source, Items):
-            parts += ["[", func.coalesce(StringAgg(next(items), quoted(",")), quoted("")), "]"]
+            parts += ["[", func.coalesce(string_agg(next(items), quoted(",")), quoted("")), "]"]
         else:
             parts.append(source.json if isinstance(source, Constant) else rows.count())
     return concatenated([*parts, "}"])
@@ -208,14 +208,14 @@ def _page_json(selection: ListSelection, rows: RowSet, items: Iterator[Expressio
 
 def _page_columns(selection: ListSelection, rows: RowSet, level: QueryLevel, layout: PageLayout) -> Expression:
     """The page as columns, in the order of `PageLayout`: what concerns the list, the rows' keys, then each row."""
-    separator = _control_character(level.separator)
+    separator = control_character(level.separator)
     row = _separated([column for item in layout.items for column in sent_columns(item)], level.separator)
-    items = func.coalesce(StringAgg(concatenated(row), separator), quoted("")) if row else quoted("")
+    items = func.coalesce(string_agg(concatenated(row), separator), quoted("")) if row else quoted("")
     head = _separated(list(_page_facts(selection, rows, layout)), level.separator)
     if layout.keyed:
-        keys = StringAgg(_row_keys(rows, level), separator)
+        keys = string_agg(_row_keys(rows, level), separator)
         head.append(func.coalesce(concatenated([separator, keys]) if head else keys, quoted("")))
-    return concatenated([*head, _control_character(HEAD), items]) if head else items
+    return concatenated([*head, control_character(HEAD), items]) if head else items
 
 
 def _page_facts(selection: ListSelection, rows: RowSet, layout: PageLayout) -> Iterator[Expression]:
@@ -311,11 +311,7 @@ def _has_total(selection: Selection | ListSelection) -> bool:
 
 def _separated(parts: list[Expression], separator: int) -> list[Expression]:
     """The parts with a control character between them."""
-    return [item for part in parts for item in (_control_character(separator), part)][1:]
-
-
-def _control_character(code: int) -> Expression:
-    return Char(literal_column(str(code)))
+    return [item for part in parts for item in (control_character(separator), part)][1:]
 
 
 def _unchanged(raw: bytes, values: Values, signer: Signer) -> bytes:

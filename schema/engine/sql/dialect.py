@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
-    BindParameter,
     Boolean,
     ColumnElement,
     LargeBinary,
@@ -51,32 +50,26 @@ def quoted(text: str) -> Expression:
     return literal_column("'" + text.replace("'", "''") + "'", String())
 
 
-class StringAgg(FunctionElement[str]):
-    """The texts of all rows, in their order, with a separator: `group_concat(…)` or `string_agg(…)`."""
-
-    type = String()
-    inherit_cache = False
+def string_agg(text: Expression, separator: Expression) -> Expression:
+    """The texts of all rows, in their order, with a separator."""
+    return PerDialect(func.group_concat(text, separator), func.string_agg(text, separator))
 
 
-class Char(FunctionElement[str]):
-    """A control character by its code point: `char(…)` or `chr(…)`."""
+def control_character(code: int) -> Expression:
+    """A control character by its code point."""
+    number: Expression = literal_column(str(code))
+    return PerDialect(func.char(number), func.chr(number))
 
-    type = String()
-    inherit_cache = False
 
-
-class Utf8(FunctionElement[bytes]):
-    """A text as UTF-8 bytes, which the encoders work on: `CAST(… AS BLOB)` or `convert_to(…, 'UTF8')`."""
-
-    type = LargeBinary()
-    inherit_cache = False
+def utf8(text: Expression) -> Expression:
+    """A text as UTF-8 bytes, which the encoders work on."""
+    return PerDialect(cast(text, LargeBinary), func.convert_to(text, quoted("UTF8")))
 
 
 class JsonArray(FunctionElement[str]):
     """A JSON array of a row's sort keys, which are texts and integers and never null."""
 
     type = String()
-    inherit_cache = False
 
     def __init__(self, *keys: tuple[ResourceField, Expression]) -> None:
         super().__init__(*(key for _, key in keys))
@@ -87,7 +80,6 @@ class JsonValue(FunctionElement[str]):
     """A field's value as JSON text, from its column as stored: `json_quote(…)` or `to_json(…)`."""
 
     type = String()
-    inherit_cache = False
 
     def __init__(self, field: ResourceField, column: Expression) -> None:
         super().__init__(column)
@@ -98,7 +90,6 @@ class JsonObject(FunctionElement[str]):
     """A JSON object of fields' values; `bare` leaves its braces out. SQLite: `json_object(…)`; PostgreSQL: `… || …`."""
 
     type = String()
-    inherit_cache = False
 
     def __init__(self, members: list[tuple[str, ResourceField, Expression]], *, bare: bool = False) -> None:
         super().__init__(*(column for *_, column in members))
@@ -106,82 +97,39 @@ class JsonObject(FunctionElement[str]):
         self.names = [(name, field) for name, field, _ in members]
 
 
-class InJsonArray(FunctionElement[bool]):
+class _Parenthesized(FunctionElement[Any]):
+    """An element that needs no parentheses from SQLAlchemy, nor the `= 1` that it appends to integer functions."""
+
+    def self_group(self, against: Any = None) -> Any:
+        return self
+
+
+class InJsonArray(_Parenthesized):
     """Whether a column is one of a JSON array's values: one parameter, however many values.
 
     SQLite: `column IN (SELECT value FROM json_each(?))`; PostgreSQL: `column = ANY ($1)`.
     """
 
     type = Boolean()
-    inherit_cache = False
-
-    def __init__(self, column: Expression, values: BindParameter[Any]) -> None:
-        super().__init__(column, values)
-
-    def self_group(self, against: Any = None) -> Any:
-        """Stay as it is: SQLAlchemy would append `= 1`, as for a function that returns an integer."""
-        return self
 
 
 class JsonArrayType(ARRAY[Any]):
     """The type of the parameter of `InJsonArray`: SQLite takes JSON text, PostgreSQL an array."""
 
 
-class Contains(FunctionElement[bool]):
+class Contains(_Parenthesized):
     """Whether the second text contains the first: `instr(…) > 0` or `… LIKE …`."""
 
     type = Boolean()
-    inherit_cache = False
-
-    def self_group(self, against: Any = None) -> Any:
-        """Stay as it is, like `InJsonArray`."""
-        return self
 
 
-class PerDialect(FunctionElement[Any]):
+class PerDialect(_Parenthesized):
     """One expression for SQLite, another for PostgreSQL."""
-
-    inherit_cache = False
 
     def __init__(self, sqlite: Expression, postgres: Expression) -> None:
         super().__init__()
         self.alternatives = sqlite, postgres
         self.type = sqlite.type
-
-    def self_group(self, against: Any = None) -> Any:
-        """Stay as it is: each alternative brings its own parentheses."""
-        return self
-
-
-@compiles(StringAgg, "sqlite")
-def _(element: StringAgg, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(func.group_concat(*element.clauses), **options)
-
-
-@compiles(StringAgg, "postgresql")
-def _(element: StringAgg, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(func.string_agg(*element.clauses), **options)
-
-
-@compiles(Char, "sqlite")
-def _(element: Char, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(func.char(*element.clauses), **options)
-
-
-@compiles(Char, "postgresql")
-def _(element: Char, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(func.chr(*element.clauses), **options)
-
-
-@compiles(Utf8, "sqlite")
-def _(element: Utf8, compiler: SQLCompiler, **options: Any) -> str:
-    (text,) = element.clauses
-    return compiler.process(cast(text, LargeBinary), **options)
-
-
-@compiles(Utf8, "postgresql")
-def _(element: Utf8, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(func.convert_to(*element.clauses, quoted("UTF8")), **options)
 
 
 @compiles(JsonArray, "sqlite")
