@@ -192,7 +192,7 @@ def route(
         directory: Directory = request.app.state.directory
         lag = None
         with suppress(DatabaseUnavailable):
-            lag = await directory.lag()
+            lag = await directory.database.lag()
         families = [*_request_families(metrics), *_graphql_families(executor, directory)]
         families += [*_database_families(directory, lag), _loop_family(metrics)]
         worker = str(os.getpid()) if several else None
@@ -293,12 +293,12 @@ def _database_families(directory: Directory, lag: float | None) -> Iterator[Fami
         "histogram", "tandem_database_trip_seconds", "Duration of round trips to the database, including the wait.",
         ("kind",), [((timing.kind,), _buckets(timing.seconds)) for timing in timings],
     )  # fmt: skip
-    waiting = [((queue,), (number,)) for queue, number in directory.waiting.items()]
+    waiting = [((queue,), (number,)) for queue, number in directory.database.waiting().items()]
     yield Family("gauge", "tandem_database_waiting", "Calls waiting for a connection.", ("queue",), waiting)
-    buckets = [((), _buckets(directory.commit_sizes))]
+    buckets = [((), _buckets(directory.database.commit_sizes))]
     yield Family("histogram", "tandem_database_group_size", "Writes per group commit.", (), buckets)
     # On SQLite, which has no pools, these have no samples.
-    pools = directory.connections.items()
+    pools = directory.database.connections().items()
     states = [((name, "idle"), (pool.idle,)) for name, pool in pools]
     states += [((name, "busy"), (pool.open - pool.idle,)) for name, pool in pools]
     database = ("database",)

@@ -12,7 +12,7 @@ from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.database_url import is_postgres
 from schema.engine.driver import Driver, Query, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseUnavailable, Overloaded
-from schema.engine.metrics import Connections, Histogram, QueryTimings
+from schema.engine.metrics import QueryTimings
 from schema.engine.model.policy import Actor
 from schema.engine.operations.cursor_key import CursorKey
 from schema.engine.operations.idempotency import IdempotencyKey
@@ -89,10 +89,6 @@ class Directory:
         """Begin one actor's transaction; with an idempotency key, it is carried out at most once."""
         return UnitOfWork(self, actor, idempotency_key)
 
-    async def check(self) -> None:
-        """Raise `DatabaseUnavailable` if a quick check finds that the database cannot be read and written."""
-        await self.database.check()
-
     def read(self, queries: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         """Return the rows of each query, all from one snapshot; `reader` sees at least their own writes."""
         return self.database.read(queries, reader)
@@ -113,25 +109,6 @@ class Directory:
         async with self._compile_turns.slot(owner, COMPILE_WAIT_SECONDS):
             yield
             await asyncio.sleep(0)
-
-    @property
-    def waiting(self) -> dict[str, int]:
-        """How many queries and transactions wait, by what they wait for."""
-        return self.database.waiting()
-
-    @property
-    def connections(self) -> dict[str, Connections]:
-        """The state of each connection pool, if there are any."""
-        return self.database.connections()
-
-    async def lag(self) -> float | None:
-        """Return the replica's lag in seconds, if there is one; raise `DatabaseUnavailable` if it is unknown."""
-        return await self.database.lag()
-
-    @property
-    def commit_sizes(self) -> Histogram:
-        """How many writes were committed together."""
-        return self.database.commit_sizes
 
     def _publish(self, result: TransactionResult) -> None:
         self.changes.publish(result.changes)
