@@ -15,11 +15,11 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from schema.engine.model.field import ResourceField, fields_of
+from schema.engine.model.field import ResourceField
 from schema.engine.model.input_models import InputModel, validator_type
 from schema.engine.model.names import plural_of
-from schema.engine.model.record import Link
-from schema.engine.model.resource import Resource, table_of
+from schema.engine.model.record import Link, Record
+from schema.engine.model.resource import Resource, fields_by_name, table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def csv_schemas_of(resources: Iterable[Resource]) -> dict[str, CsvSchema]:
         if relation.link
     }
     csv_schemas = [
-        *(_record_schema(resource, records) for resource in records.values()),
-        *(_link_schema(link, records) for link in links),
+        *(_csv_schema(resource.model, resource.plural, records) for resource in records.values()),
+        *(_csv_schema(link, plural_of(str(link.__tablename__)), records) for link in links),
     ]
     return {csv_schema.name: csv_schema for csv_schema in csv_schemas}
 
@@ -105,53 +105,36 @@ def unique_column(field: ResourceField) -> str:
     return f"{field.name}_key" if field.ignore_case else field.name
 
 
-def _record_schema(resource: Resource, records: Mapping[str, Resource]) -> CsvSchema:
-    references = tuple(_references(resource.fields.values(), records))
-    return _csv_schema(
-        resource.plural, resource.singular, resource.table, resource.fields, resource.defaults,
-        identity=("id",), unique_keys=_unique_keys(resource), references=references, aliases=_prefixed(references),
-    )  # fmt: skip
-
-
-def _link_schema(link: type[Link], records: Mapping[str, Resource]) -> CsvSchema:
-    fields = {field.name: field for field in fields_of(link)}
-    references = tuple(_references(fields.values(), records))
-    bare = ((column.via.name, column) for reference in references for column in reference.columns if column.via)
-    defaults = {field.name: field.default for field in fields.values() if not field.required}
-    singular = str(link.__tablename__)
-    return _csv_schema(
-        plural_of(singular), singular, table_of(link), fields, defaults,
-        identity=tuple(field.name for field in fields.values() if field.primary_key), unique_keys=(),
-        references=references, aliases=[*_prefixed(references), *bare],
-    )  # fmt: skip
-
-
-def _csv_schema(
-    name: str,
-    singular: str,
-    table: Table,
-    fields: Mapping[str, ResourceField],
-    defaults: Mapping[str, Any],
-    *,
-    identity: tuple[str, ...],
-    unique_keys: tuple[ResourceField, ...],
-    references: tuple[Reference, ...],
-    aliases: Iterable[tuple[str, Column]],
-) -> CsvSchema:
+def _csv_schema(model: type[Record | Link], name: str, records: Mapping[str, Resource]) -> CsvSchema:
+    fields = fields_by_name(model)
     assert len(fields) < 63, f"{name}: too many fields for the bits of one integer"
+    references = tuple(_references(fields.values(), records))
     own = {field.name: Column(field.name, field, field.name) for field in fields.values()}
-    offered = [*aliases]
+    offered = _prefixed(references)
+    if issubclass(model, Link):
+        offered += [(column.via.name, column) for reference in references for column in reference.columns if column.via]
     uses = Counter(alias for alias, _ in offered)
-    others = {alias: column for alias, column in offered if uses[alias] == 1 and alias not in own}
-    kinds = {column.name: (validator_type(column.field), False) for column in (*own.values(), *others.values())}
-    input_model = InputModel(f"{singular}Row", kinds)
-    columns = {**own, **others}
-    return CsvSchema(name, singular, table, fields, defaults, identity, unique_keys, references, columns, input_model)
+    columns = own | {alias: column for alias, column in offered if uses[alias] == 1 and alias not in own}
+    singular = str(model.__tablename__)
+    return CsvSchema(
+        name=name,
+        singular=singular,
+        table=table_of(model),
+        fields=fields,
+        defaults={field.name: field.default for field in fields.values() if not field.required},
+        identity=tuple(field.name for field in fields.values() if field.primary_key),
+        unique_keys=_unique_keys(fields),
+        references=references,
+        columns=columns,
+        input_model=InputModel(
+            f"{singular}Row", {column.name: (validator_type(column.field), False) for column in columns.values()}
+        ),
+    )
 
 
-def _unique_keys(resource: Resource) -> tuple[ResourceField, ...]:
+def _unique_keys(fields: Mapping[str, ResourceField]) -> tuple[ResourceField, ...]:
     """The fields that identify a record, those that are compared exactly before those that ignore case."""
-    unique = [field for field in resource.fields.values() if field.unique and field.kind in ("text", "integer")]
+    unique = [field for field in fields.values() if field.unique and field.kind in ("text", "integer")]
     return tuple(sorted(unique, key=lambda field: field.ignore_case))
 
 
@@ -159,7 +142,7 @@ def _references(fields: Iterable[ResourceField], records: Mapping[str, Resource]
     for field in fields:
         if field.foreign_table:
             target = records[field.foreign_table]
-            yield Reference(field, target.plural, tuple(_alias(field, key) for key in _unique_keys(target)))
+            yield Reference(field, target.plural, tuple(_alias(field, key) for key in _unique_keys(target.fields)))
 
 
 def _alias(field: ResourceField, key: ResourceField) -> Column:
