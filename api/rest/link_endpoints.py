@@ -11,6 +11,7 @@ from api.rest.list_parameters import item_selection
 from api.rest.parameters import Parameter
 from schema.engine.errors import Forbidden, NotFound
 from schema.engine.model import input_models
+from schema.engine.model.names import pascal_case
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import links
 
@@ -53,7 +54,7 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
     yield Endpoint(
         method="GET",
         path=path,
-        name=f"get{resource.name}{relation.singular_pascal_name}",
+        name=f"get{resource.name}{pascal_case(relation.singular)}",
         summary=f"Get a {item} of a {source}",
         description=f"One of the {source}'s {relation.name}.",
         tag=resource.plural,
@@ -65,7 +66,7 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
     yield Endpoint(
         method="PUT",
         path=path,
-        name=f"put{resource.name}{relation.singular_pascal_name}",
+        name=f"put{resource.name}{pascal_case(relation.singular)}",
         summary=f"Add or change a {item} of a {source}",
         description=f"Adds the {item} to the {source}, or changes the fields that are sent if it is there already.",
         tag=resource.plural,
@@ -78,7 +79,7 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
     yield Endpoint(
         method="DELETE",
         path=path,
-        name=f"remove{resource.name}{relation.singular_pascal_name}",
+        name=f"remove{resource.name}{pascal_case(relation.singular)}",
         summary=f"Remove a {item} from a {source}",
         description=f"Removes the {item} from the {source}. Succeeds if it was not there.",
         tag=resource.plural,

@@ -22,6 +22,7 @@ from api.rest.parameters import IF_MATCH, IF_NONE_MATCH
 from schema.engine.errors import Conflict, Forbidden, NotFound, VersionMismatch
 from schema.engine.model import input_models
 from schema.engine.model.action import Action
+from schema.engine.model.names import camel_case, pascal_case
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.operations import records
 from schema.engine.operations.records import PageResult
@@ -78,7 +79,7 @@ def _list(resource: Resource) -> Endpoint:
     return Endpoint(
         method="GET",
         path=f"/{resource.plural}",
-        name=f"list{resource.plural_pascal_name}",
+        name=f"list{pascal_case(resource.plural)}",
         summary=f"List {resource.plural}",
         description=f"A page of {resource.plural} in a stable order: by id, unless `sort` is sent. Records match all "
         "filters.",
@@ -200,7 +201,7 @@ def _call(resource: Resource, action: Action) -> Endpoint:
     return Endpoint(
         method="POST",
         path=f"/{resource.plural}/{{id}}/{action.name}",
-        name=f"{action.camel_name}{resource.name}",
+        name=f"{camel_case(action.name)}{resource.name}",
         summary=f"{action.name.replace('_', ' ').capitalize()} a {resource.singular}",
         description=action.description,
         tag=resource.plural,
@@ -224,7 +225,7 @@ def _list_below(resource: Resource, relation: Relation) -> Endpoint:
     return Endpoint(
         method="GET",
         path=f"/{resource.plural}/{{id}}/{relation.name}",
-        name=f"list{resource.name}{relation.pascal_name}",
+        name=f"list{resource.name}{pascal_case(relation.name)}",
         summary=f"List the {relation.name.replace('_', ' ')} of a {resource.singular}",
         description=relation.description,
         tag=resource.plural,
@@ -245,7 +246,7 @@ def _get_below(resource: Resource, relation: Relation) -> Endpoint:
     return Endpoint(
         method="GET",
         path=f"/{resource.plural}/{{id}}/{relation.name}",
-        name=f"get{resource.name}{relation.pascal_name}",
+        name=f"get{resource.name}{pascal_case(relation.name)}",
         summary=f"Get the {relation.name.replace('_', ' ')} of a {resource.singular}",
         description=relation.description,
         tag=resource.plural,

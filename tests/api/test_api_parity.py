@@ -14,6 +14,7 @@ from graphql import (
     get_named_type,
 )
 
+from schema.engine.model.names import pascal_case
 from tests.fixtures.clients import RESOURCES, Row, camel, pascal, snake
 
 KINDS = {"ID": "uuid", "Int": "integer", "Boolean": "boolean", "DateTime": "date-time", "String": "string"}
@@ -125,13 +126,13 @@ def lists(schema, operations):
     """Every list: its REST operation, its GraphQL field, and its resource."""
     for resource in RESOURCES.values():
         yield (
-            operations[f"list{resource.plural_pascal_name}"][1],
+            operations[f"list{pascal_case(resource.plural)}"][1],
             schema.query_type.fields[camel(resource.plural)],
             resource,
         )
         for relation in resource.relations.values():
             if relation.many:
-                below = operations[f"list{resource.name}{relation.pascal_name}"][1]
+                below = operations[f"list{resource.name}{pascal_case(relation.name)}"][1]
                 yield below, schema.type_map[resource.name].fields[camel(relation.name)], relation.target
 
 
@@ -204,10 +205,10 @@ def _writes(name):
 def query_for(name, schema):
     """The root field that corresponds to an operation; None if it is a field of a record."""
     for resource in RESOURCES.values():
-        if name in (f"get{resource.name}", f"list{resource.plural_pascal_name}"):
+        if name in (f"get{resource.name}", f"list{pascal_case(resource.plural)}"):
             return camel(resource.singular if name.startswith("get") else resource.plural)
         for relation in resource.relations.values():
-            if name in (f"list{resource.name}{relation.pascal_name}", f"get{resource.name}{relation.pascal_name}"):
+            if name in {f"{method}{resource.name}{pascal_case(relation.name)}" for method in ("list", "get")}:
                 assert camel(relation.name) in schema.type_map[resource.name].fields
                 return None
     return GETS.get(name, name)
@@ -218,12 +219,12 @@ def test_a_link_has_the_same_inputs_in_both_apis(document, schema):
         for relation in resource.relations.values():
             if relation.link and relation.owning:
                 json_schema = document["components"]["schemas"][f"{relation.item_name}Input"]["properties"]
-                taken = schema.type_map[f"Add{resource.name}{relation.singular_pascal_name}Input"].fields
+                taken = schema.type_map[f"Add{resource.name}{pascal_case(relation.singular)}Input"].fields
 
                 assert {snake(name) for name in taken} - {relation.local_key, relation.remote_key} == set(json_schema)
                 for name in json_schema:
                     assert (
-                        f"set{resource.name}{relation.singular_pascal_name}{pascal(camel(name))}"
+                        f"set{resource.name}{pascal_case(relation.singular)}{pascal(camel(name))}"
                         in schema.mutation_type.fields
                     )
 

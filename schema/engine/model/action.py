@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from schema.engine.model.names import camel_case
 from schema.engine.model.policy import Rule
 
 
@@ -48,10 +47,6 @@ class Action:
             parameter.name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
             for parameter in parameters
         }
-
-    @property
-    def camel_name(self) -> str:
-        return camel_case(self.name)
 
     def changes(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields that it sets, with their new values."""

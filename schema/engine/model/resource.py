@@ -45,19 +45,9 @@ class Relation:
         return f"{self.name[:-3]}y" if self.name.endswith("ies") else self.name.removesuffix("s")
 
     @property
-    def pascal_name(self) -> str:
-        """The name in PascalCase: `Members`."""
-        return pascal_case(self.name)
-
-    @property
-    def singular_pascal_name(self) -> str:
-        """The singular in PascalCase: `Member`."""
-        return pascal_case(self.singular)
-
-    @property
     def item_name(self) -> str:
         """The name of the list's items: `GroupMember`, or the target's name if the link has no fields of its own."""
-        return f"{self.source.__name__}{self.singular_pascal_name}" if self.link_fields else self.target.__name__
+        return f"{self.source.__name__}{pascal_case(self.singular)}" if self.link_fields else self.target.__name__
 
     @property
     def link_fields(self) -> tuple[ResourceField, ...]:
@@ -81,11 +71,6 @@ class Resource:
     actions: Mapping[str, Action]
     sorts: tuple[tuple[str, ...], ...]
     shown_once: ShownOnce | None = None
-
-    @property
-    def plural_pascal_name(self) -> str:
-        """The plural in PascalCase: `Users`."""
-        return pascal_case(self.plural)
 
     @property
     def readable_fields(self) -> tuple[ResourceField, ...]:

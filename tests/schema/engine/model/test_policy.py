@@ -9,6 +9,7 @@ from itertools import product
 import pytest
 from sqlalchemy import case, select
 
+from schema.engine.model.names import camel_case, pascal_case
 from schema.engine.model.policy import Actor, ActorProfile, Rule, Rules, everybody, linked, nobody, own, role, signed_in
 from schema.engine.model.resource import resource_of
 from schema.engine.sql.statement import Statement
@@ -242,13 +243,13 @@ def rule_of_mutation(name):
             if name == f"{operation}{resource.name}":
                 return rule
         for action in resource.actions.values():
-            if name == f"{action.camel_name}{resource.name}":
+            if name == f"{camel_case(action.name)}{resource.name}":
                 return action.rule
         for relation in resource.relations.values():
             if (
                 relation.link
                 and relation.owning
-                and re.fullmatch(rf"(add|set|remove){resource.name}{relation.singular_pascal_name}\w*", name)
+                and re.fullmatch(rf"(add|set|remove){resource.name}{pascal_case(relation.singular)}\w*", name)
             ):
                 return relation.link.rules.update
     return None
