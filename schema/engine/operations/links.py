@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, false, or_, select, update
@@ -125,12 +124,9 @@ def _check_ends(unit_of_work: UnitOfWork, relation: Relation, id: str, target_id
     profile.check_scope(source.plural, "write")
     profile.check_scope(target.plural, "read")
     for resource, key, end_rule in ((source, id, rule), (target, target_id, target.rules.read)):
-        permission = unit_of_work.directory.plans.get_or_make(
-            ("permission", resource, profile, end_rule),
-            partial(write_statements.permission_query, resource, profile, end_rule),
+        yield from write_statements.check_permission(
+            unit_of_work, resource, end_rule, key, f"change the {relation.name} of"
         )
-        rows = yield permission.sql, permission.bind({"key": key, "actor": unit_of_work.actor.id})
-        write_statements.check_permission(resource, key, rows, f"change the {relation.name} of")
 
 
 def _check_linked(

@@ -16,7 +16,7 @@ from schema.engine.changes import Change, TransactionResult
 from schema.engine.driver import ListQuery, Query, QueryGenerator, SingleQuery, UnboundedWrite
 from schema.engine.errors import COUNT_TIMEOUT, Forbidden, NotFound, QueryTimeout, QueryTooComplex
 from schema.engine.model.action import Action
-from schema.engine.model.policy import ActorProfile, Rule
+from schema.engine.model.policy import Rule
 from schema.engine.model.record import new_id, now
 from schema.engine.model.resource import Relation, Resource
 from schema.engine.operations import write_statements
@@ -115,14 +115,10 @@ async def create(
     insert = plans.get_or_make(("insert", resource), lambda: write_statements.insert_statement(resource))
 
     def transaction() -> QueryGenerator:
-        yield from write_statements.check_references(plans, resource, profile, unit_of_work.actor.id, data)
+        yield from write_statements.check_references(unit_of_work, resource, data)
         yield insert.sql, insert.bind(columns)
         if creatable is not True:
-            permission = plans.get_or_make(
-                ("permission", resource, profile, "create"),
-                lambda: write_statements.permission_query(resource, profile, resource.rules.create),
-            )
-            yield from write_statements.check_refusal(resource, permission, _bound(unit_of_work, {}, key=id), "create")
+            yield from write_statements.check_permission(unit_of_work, resource, resource.rules.create, id, "create")
         plan = unit_of_work.plan(plan_record, resource, selection)
         return result(plan, (yield unit_of_work.record_query(plan, id, values)))
 
@@ -165,24 +161,20 @@ async def update(
     profile, rule, fields = unit_of_work.actor.profile, rule or resource.rules.update, frozenset(data)
     profile.check_scope(resource.plural, "write")
     resource.rules.check_grant(profile, data)
-    key, plans = (resource, profile, rule, fields, versions is not None), unit_of_work.directory.plans
-    change = plans.get_or_make(
-        ("update", *key),
-        lambda: write_statements.update_statement(resource, profile, rule, fields, versioned=versions is not None),
-    )
-    permission = plans.get_or_make(
-        ("permission", *key), lambda: write_statements.permission_query(resource, profile, rule, fields)
+    versioned = versions is not None
+    change = unit_of_work.directory.plans.get_or_make(
+        ("update", resource, profile, rule, fields, versioned),
+        lambda: write_statements.update_statement(resource, profile, rule, fields, versioned=versioned),
     )
     signer, values = await _signer(unit_of_work, selection), values or {}
     columns = write_statements.column_values(resource.fields, data)
     bound = _bound(unit_of_work, columns, key=id, expected=_json_array(versions), now=now())
 
     def transaction() -> QueryGenerator:
-        yield from write_statements.check_references(plans, resource, profile, unit_of_work.actor.id, data)
+        yield from write_statements.check_references(unit_of_work, resource, data)
         changed = yield change.sql, change.bind(bound)
         if not changed:
-            forbidden = _forbidden_fields(resource, rule, profile, fields)
-            yield from write_statements.check_refusal(resource, permission, bound, "change", forbidden)
+            yield from write_statements.check_refusal(unit_of_work, resource, rule, bound, "change", fields)
         plan = unit_of_work.plan(plan_record, resource, selection)
         rows = yield unit_of_work.record_query(plan, id, values)
         changes = (Change(resource.name, id, "updated", fields),) if changed else ()
@@ -216,22 +208,18 @@ async def delete(
         NotFound, Forbidden, VersionMismatch: as `update`.
         Conflict: other records refer to it.
     """
-    profile, plans = unit_of_work.actor.profile, unit_of_work.directory.plans
+    profile, versioned = unit_of_work.actor.profile, versions is not None
     profile.check_scope(resource.plural, "write")
-    key = (resource, profile, versions is not None)
-    deletion = plans.get_or_make(
-        ("delete", *key), lambda: write_statements.delete_statement(resource, profile, versioned=versions is not None)
-    )
-    permission = plans.get_or_make(
-        ("permission", *key, "delete"),
-        lambda: write_statements.permission_query(resource, profile, resource.rules.delete),
+    deletion = unit_of_work.directory.plans.get_or_make(
+        ("delete", resource, profile, versioned),
+        lambda: write_statements.delete_statement(resource, profile, versioned=versioned),
     )
     bound = _bound(unit_of_work, {}, key=id, expected=_json_array(versions))
 
     def transaction() -> QueryGenerator:
         rows = yield deletion.sql, deletion.bind(bound)
         if not rows:
-            yield from write_statements.check_refusal(resource, permission, bound, "delete")
+            yield from write_statements.check_refusal(unit_of_work, resource, resource.rules.delete, bound, "delete")
         return TransactionResult(None, (Change(resource.name, id, "deleted"),))
 
     await unit_of_work.write(UnboundedWrite(transaction))
@@ -290,8 +278,3 @@ def _insert_plan(unit_of_work: UnitOfWork, resource: Resource, selection: Select
 
 def _json_array(versions: frozenset[int] | None) -> str | None:
     return None if versions is None else json.dumps(sorted(versions))
-
-
-def _forbidden_fields(resource: Resource, rule: Rule, profile: ActorProfile, fields: frozenset[str]) -> frozenset[str]:
-    """The fields that the rule lets this profile change in no record."""
-    return frozenset(name for name in fields if rule.where(resource.table, profile, frozenset([name])) is False)

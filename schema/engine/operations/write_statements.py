@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -27,14 +26,13 @@ from sqlalchemy import (
     update,
 )
 
-from schema.engine.driver import QueryGenerator
+from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, VersionMismatch
 from schema.engine.model.field import ResourceField, lower_case
 from schema.engine.model.policy import ActorProfile, Rule, all_of
 from schema.engine.model.resource import Resource, resource_of
+from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.filters import in_json_array, where_clauses
-from schema.engine.query.plan_cache import PlanCache
-from schema.engine.sql.record_lookup import Rows
 from schema.engine.sql.statement import CountedStatement, Statement
 
 
@@ -95,71 +93,82 @@ def delete_statement(resource: Resource, profile: ActorProfile, *, versioned: bo
     return CountedStatement(statement, table.c.id)
 
 
-def permission_query(
-    resource: Resource, profile: ActorProfile, rule: Rule, fields: frozenset[str] = frozenset()
-) -> Statement:
-    """SELECT version, <rule> AS may FROM user WHERE id = :key AND <read rule>"""
-    table = resource.table
-    result = rule.where(table, profile, fields)
-    may = literal_column(str(int(result))) if isinstance(result, bool) else case((result, 1), else_=0)
-    visible = where_clauses(resource.rules.read.where(table, profile))
-    return Statement(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *visible))
-
-
 def check_refusal(
+    unit_of_work: UnitOfWork,
     resource: Resource,
-    permission: Statement,
+    rule: Rule,
     values: Mapping[str, Any],
     operation: str,
-    forbidden: frozenset[str] = frozenset(),
+    fields: frozenset[str] = frozenset(),
 ) -> QueryGenerator:
     """Find out why a statement changed no row; return if there was nothing to change.
 
     Raises:
         NotFound, Forbidden, VersionMismatch: in this order.
     """
-    rows = yield permission.sql, permission.bind(values)
-    version = check_permission(resource, values["key"], rows, operation, forbidden)
+    version = yield from check_permission(unit_of_work, resource, rule, values["key"], operation, fields)
     expected = values.get("expected")
     if expected is not None and version not in json.loads(expected):
         raise VersionMismatch(f"the {resource.singular} now has version {version}: read it again")
 
 
 def check_permission(
-    resource: Resource, id: str, rows: Rows, operation: str, forbidden: frozenset[str] = frozenset()
-) -> int:
-    """Return the version that `permission_query` found; raise `NotFound` or `Forbidden`."""
+    unit_of_work: UnitOfWork,
+    resource: Resource,
+    rule: Rule,
+    id: str,
+    operation: str,
+    fields: frozenset[str] = frozenset(),
+) -> QueryGenerator:
+    """Return the record's version; raise `NotFound` or `Forbidden`."""
+    rows = yield _permission_query(unit_of_work, resource, rule, id, fields)
     if not rows:
         raise not_found(resource, id)
     version, may = rows[0]
     if not may:
-        names = f"{', '.join(sorted(forbidden))} of " if forbidden else ""
-        field_errors = [FieldError((name,), "you may not change it", "forbidden") for name in sorted(forbidden)]
+        profile = unit_of_work.actor.profile
+        # The fields that the rule lets this profile change in no record.
+        forbidden = [name for name in sorted(fields) if rule.where(resource.table, profile, frozenset([name])) is False]
+        names = f"{', '.join(forbidden)} of " if forbidden else ""
+        field_errors = [FieldError((name,), "you may not change it", "forbidden") for name in forbidden]
         raise Forbidden(f"you may not {operation} {names}this {resource.singular}", field_errors)
     return int(version)
 
 
-def check_references(
-    plans: PlanCache, resource: Resource, profile: ActorProfile, actor: str | None, data: Mapping[str, Any]
-) -> QueryGenerator:
+def check_references(unit_of_work: UnitOfWork, resource: Resource, data: Mapping[str, Any]) -> QueryGenerator:
     """Raise `Conflict` if a foreign key refers to no record that the actor may see."""
     for relation in resource.relations.values():
         id = data.get(relation.local_key) if not relation.many else None
         if id is not None:
             target = resource_of(relation.target)
-            profile.check_scope(target.plural, "read")
-            rule = target.rules.read
-            permission = plans.get_or_make(
-                ("permission", target, profile, rule), partial(permission_query, target, profile, rule)
-            )
-            rows = yield permission.sql, permission.bind({"key": id, "actor": actor})
-            if not rows:
+            unit_of_work.actor.profile.check_scope(target.plural, "read")
+            if not (yield _permission_query(unit_of_work, target, target.rules.read, id)):
                 message = f"there is no {target.singular} {id}"
                 raise Conflict(message, [FieldError((relation.local_key,), message, "unknown")])
 
 
 def not_found(resource: Resource, id: str) -> NotFound:
     return NotFound(f"there is no {resource.singular} {id[:64]}")
+
+
+def _permission_query(
+    unit_of_work: UnitOfWork, resource: Resource, rule: Rule, id: str, fields: frozenset[str] = frozenset()
+) -> Query:
+    actor = unit_of_work.actor
+    statement = unit_of_work.directory.plans.get_or_make(
+        ("permission", resource, actor.profile, rule, fields),
+        lambda: _permission_statement(resource, actor.profile, rule, fields),
+    )
+    return statement.sql, statement.bind({"key": id, "actor": actor.id})
+
+
+def _permission_statement(resource: Resource, profile: ActorProfile, rule: Rule, fields: frozenset[str]) -> Statement:
+    """SELECT version, <rule> AS may FROM user WHERE id = :key AND <read rule>"""
+    table = resource.table
+    result = rule.where(table, profile, fields)
+    may = literal_column(str(int(result))) if isinstance(result, bool) else case((result, 1), else_=0)
+    visible = where_clauses(resource.rules.read.where(table, profile))
+    return Statement(select(table.c.version, may.label("may")).where(table.c.id == bindparam("key"), *visible))
 
 
 def _version_expected(table: Table) -> ColumnElement[bool]:
