@@ -39,7 +39,6 @@ class Cache(Generic[Key, Value]):
         return [(key, entry.value) for key, entry in self._entries.items()]
 
     def get(self, key: Key) -> Value | None:
-        """Return the value, or None."""
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1

@@ -70,8 +70,6 @@ class RequestError(DirectoryError):
 
 
 class BadRequest(RequestError):
-    """The request cannot be parsed."""
-
     code = "BAD_REQUEST"
     title = "Malformed request"
     description = (
@@ -82,8 +80,6 @@ class BadRequest(RequestError):
 
 
 class ValidationFailed(RequestError):
-    """The request can be parsed, but has invalid values."""
-
     code = "VALIDATION_FAILED"
     title = "Invalid request"
     description = "A parameter or field does not exist, is missing, or has a value out of its bounds."
@@ -115,8 +111,6 @@ class InvalidCredential(Unauthenticated):
 
 
 class Forbidden(RequestError):
-    """The actor may not do this."""
-
     code = "FORBIDDEN"
     title = "Permission denied"
     description = "The credential does not permit this operation, or the request filters or sorts by a hidden field."
@@ -124,8 +118,6 @@ class Forbidden(RequestError):
 
 
 class NotFound(RequestError):
-    """The record does not exist, or is hidden from the actor."""
-
     code = "NOT_FOUND"
     title = "Not found"
     description = "Nothing exists at this path, or nothing that the credential may read."
@@ -133,8 +125,6 @@ class NotFound(RequestError):
 
 
 class Conflict(RequestError):
-    """The request contradicts stored data."""
-
     code = "CONFLICT"
     title = "Conflict with stored data"
     description = "A value that must be unique is taken, or other records still refer to this one."
@@ -142,8 +132,6 @@ class Conflict(RequestError):
 
 
 class VersionMismatch(Conflict):
-    """The record has another version than the request expects."""
-
     code = "VERSION_MISMATCH"
     title = "Version mismatch"
     description = "The record no longer has the version that If-Match (ifVersion in GraphQL) names."
@@ -151,8 +139,6 @@ class VersionMismatch(Conflict):
 
 
 class IdempotencyInProgress(Conflict):
-    """The first request with the same idempotency key is still running."""
-
     code = "IDEMPOTENCY_IN_PROGRESS"
     title = "Request with the same key in progress"
     description = "A request with this Idempotency-Key was received and has not finished."
@@ -160,8 +146,6 @@ class IdempotencyInProgress(Conflict):
 
 
 class IdempotencyMismatch(RequestError):
-    """The idempotency key was used for a different request."""
-
     code = "IDEMPOTENCY_MISMATCH"
     title = "Idempotency key used for another request"
     description = "This Idempotency-Key was used before, for a request with other content."
@@ -169,8 +153,6 @@ class IdempotencyMismatch(RequestError):
 
 
 class QueryTooComplex(RequestError):
-    """The request exceeds a limit on what one request may ask for."""
-
     code = "QUERY_TOO_COMPLEX"
     title = "Query too complex"
     description = (
@@ -191,16 +173,12 @@ class ServiceUnavailable(DirectoryError):
 
 
 class Overloaded(ServiceUnavailable):
-    """Too many requests wait."""
-
     code = "OVERLOADED"
     title = "Server overloaded"
     description = "More requests are waiting than this server can answer in time."
 
 
 class DatabaseUnavailable(ServiceUnavailable):
-    """The database is unreachable, locked or full."""
-
     code = "DB_UNAVAILABLE"
     title = "Database unavailable"
     description = "The database is unreachable, locked or full. Nothing was changed."
@@ -215,8 +193,6 @@ class DatabaseMisconfigured(DatabaseUnavailable):
 
 
 class Timeout(ServiceUnavailable):
-    """The deadline passed while the request waited."""
-
     code = "TIMEOUT"
     title = "Request timed out"
     description = "The response was not ready before the deadline."

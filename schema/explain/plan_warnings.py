@@ -13,7 +13,6 @@ ALTERNATIVES = (
 
 
 def full_scan(table: str) -> str:
-    """The warning for a scan of a whole table."""
     return f"scans {table}: finding or counting rows may read the whole table"
 
 

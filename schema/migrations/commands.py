@@ -69,12 +69,10 @@ def drift(database: str) -> list[Any]:
 
 
 def tables() -> list[str]:
-    """The names of the models' tables."""
     return [table.name for table in SQLModel.metadata.sorted_tables]
 
 
 def constraints() -> list[str]:
-    """The names of the models' constraints."""
     return [str(constraint.name) for table in SQLModel.metadata.sorted_tables for constraint in table.constraints]
 
 
@@ -93,7 +91,6 @@ def newest(folder: Path = FOLDER) -> str | None:
 
 
 def run_on(database: str, do: Callable[[Connection], Result]) -> Result:
-    """Run a function on a connection to a database."""
     return on_postgres(database, do) if is_postgres(database) else on_sqlite(database, do, WriteLock())
 
 

@@ -90,7 +90,6 @@ def export_folder(snapshot: Snapshot, csv_schemas: Sequence[CsvSchema], folder: 
 
 
 def export_zip(snapshot: Snapshot, csv_schemas: Sequence[CsvSchema], path: Path) -> None:
-    """Export all CSV schemas to one .zip archive."""
     with _replaced_files([path]) as (file,), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for csv_schema in csv_schemas:
             with archive.open(f"{csv_schema.name}.csv", "w", force_zip64=True) as member:

@@ -50,7 +50,6 @@ class ImportReport:
 
     @property
     def bad(self) -> int:
-        """The number of bad rows."""
         return sum(counts.bad for counts in self.counts.values())
 
 

@@ -49,7 +49,6 @@ class ByteBudget:
 
 
 def import_budget(limits: ImportLimits) -> ByteBudget:
-    """The budget of a whole import."""
     return ByteBudget(limits.bytes, f"the import exceeds {_size(limits.bytes)}: raise the limit with --max-size")
 
 

@@ -95,7 +95,6 @@ _typed_dict: Callable[[str, Mapping[str, Any]], type] = TypedDict  # type: ignor
 
 @cache
 def create_input(resource: Resource) -> InputModel:
-    """The input model of a new record."""
     accepted = [field for field in resource.fields.values() if not field.read_only]
     return InputModel(
         f"{resource.name}Create", {field.name: (validator_type(field), field.required) for field in accepted}
@@ -111,7 +110,6 @@ def update_input(resource: Resource) -> InputModel:
 
 @cache
 def link_input(relation: Relation) -> InputModel:
-    """The input model of a link."""
     accepted = [field for field in relation.link_fields if not field.read_only]
     return InputModel(f"{relation.name}Link", {field.name: (validator_type(field), False) for field in accepted})
 
@@ -127,7 +125,6 @@ def action_input(resource: Resource, action: Action) -> InputModel:
 
 
 def validator_type(field: ResourceField) -> Any:
-    """Return the annotated type that validates a field."""
     type = _non_null_type(field)
     return type | None if field.nullable else type
 

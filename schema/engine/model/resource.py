@@ -84,7 +84,6 @@ class Resource:
 
     @property
     def filterable_fields(self) -> tuple[ResourceField, ...]:
-        """The fields that filters accept."""
         return tuple(field for field in self.readable_fields if field.operators)
 
     def is_masked(self, field: ResourceField) -> bool:

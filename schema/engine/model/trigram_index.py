@@ -30,7 +30,6 @@ def add_trigram_index(table: Table, fields: Sequence[str]) -> None:
 
 
 def index_name(table: str) -> str:
-    """Name the index of a table."""
     return f"{table}_search"
 
 

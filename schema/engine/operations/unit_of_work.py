@@ -50,7 +50,6 @@ class UnitOfWork(NamedTuple):
             return make()
 
     def record_query(self, plan: Plan, id: str, values: Values) -> RecordQuery:
-        """Return the query of a record's plan for the record with this id."""
         assert plan.batch is not None
         return record_query(plan.statement, plan.batch, {**values, "key": id, "actor": self.actor.id})
 

@@ -440,7 +440,6 @@ async def _roll_back(connection: Connection) -> None:
 
 
 def _is_lost(connection: Connection, error: BaseException) -> bool:
-    """Whether the connection was lost with the error."""
     return connection.is_closed() or is_connection_loss(error)
 
 

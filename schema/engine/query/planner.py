@@ -255,7 +255,6 @@ def _record_columns(
 
 
 def _object_pieces(selection: Selection, level: QueryLevel) -> list[Piece]:
-    """A record as the pieces of a JSON object."""
     return json_object([(key, _member_pieces(source, level)) for key, source in selection.members])
 
 

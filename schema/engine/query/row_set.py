@@ -107,7 +107,6 @@ class RowSet:
 
     @property
     def where(self) -> tuple[Predicate, ...]:
-        """All conditions on the rows."""
         return (*self.rules, *(part.predicate for part in self.filters))
 
     @property

@@ -50,7 +50,6 @@ def search_values(resource: Resource, name: str, words: Sequence[str]) -> dict[s
 
 
 def search_predicate(search: Search, resource: Resource, row: FromClause) -> ColumnElement[bool]:
-    """A search as a predicate on a row."""
     words = [bindparam(f"{search.value}_{number}", type_=String()) for number in range(search.words)]
     return contains_words([row.c[f"{name}_key"] for name in searched_fields(resource)], words)
 

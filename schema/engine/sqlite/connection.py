@@ -73,7 +73,6 @@ def busy_timeout_for(deadline: float) -> float:
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """Roll back the transaction, if one is open."""
     if connection.in_transaction:
         connection.execute("ROLLBACK")
 

@@ -70,7 +70,6 @@ class Operation:
         return coercion.coerce(self.variables)
 
     def object_type(self, name: str) -> GraphQLObjectType:
-        """The object type of this name."""
         object_type = self.schema.type_map[name]
         assert isinstance(object_type, GraphQLObjectType)
         return object_type
@@ -90,5 +89,4 @@ class Context:
 
     @property
     def unit_of_work(self) -> UnitOfWork:
-        """A new unit of work of the actor."""
         return self.directory.unit_of_work(self.actor)

@@ -38,8 +38,6 @@ INTROSPECTION_FORBIDDEN = "introspection requires the admin role and, for a cred
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GraphQL request."""
-
     query: str
     variables: dict[str, Any]
     operation_name: str | None = None

@@ -50,7 +50,6 @@ class ListField:
     member: Member
 
     def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
-        """Plan the list."""
         return unit_of_work.plan(plan_list, self.resource, builder.connection(self.resource, selected))
 
     def bind(
@@ -69,7 +68,6 @@ class RecordField:
     is_me: bool = False
 
     def plan(self, unit_of_work: UnitOfWork, builder: SelectionBuilder, selected: SelectedField) -> Plan:
-        """Plan the record."""
         return unit_of_work.plan(plan_record, self.resource, builder.record(self.resource, selected.details))
 
     def bind(

@@ -96,7 +96,6 @@ class SelectionBuilder:
     def connection(
         self, resource: Resource, selected: SelectedField, relation: Relation | None = None
     ) -> ListSelection:
-        """Select a connection of records of `resource`."""
         connection_type = get_named_type(selected.definition.type)
         assert isinstance(connection_type, GraphQLObjectType)
         connection = Connection(selected, resource, relation.name if relation else None, self._parent)

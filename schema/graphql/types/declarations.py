@@ -48,8 +48,6 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An argument of a field."""
-
     name: str
     annotation: Any
     description: str

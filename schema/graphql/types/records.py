@@ -70,13 +70,11 @@ class Types:
         return self._classes[name]
 
     def record(self, resource: Resource) -> type:
-        """The type of a model's records."""
         if resource.name not in self._classes:
             self._classes[resource.name] = declare(resource.name, self.node)
         return self._classes[resource.name]
 
     def arguments(self, resource: Resource) -> tuple[Argument, ...]:
-        """The arguments of a connection."""
         searched = ", ".join(f"`{camel_case(name)}`" for name in searched_fields(resource))
         search = (
             f"Only records with each of these words in one of {searched}, ignoring case. Words are separated by "
