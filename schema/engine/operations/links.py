@@ -11,8 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from schema.engine.changes import Change, TransactionResult
 from schema.engine.driver import Query, QueryGenerator
 from schema.engine.errors import NotFound
-from schema.engine.model.field import ResourceField
-from schema.engine.model.policy import Rule, Rules
+from schema.engine.model.policy import Rule
 from schema.engine.model.record import Link, now
 from schema.engine.model.resource import Relation, fields_by_name, resource_of, table_of
 from schema.engine.operations import write_statements
@@ -41,12 +40,12 @@ async def link(
         NotFound: the actor may not see both records, or, with `only_change`, they are not linked.
         Forbidden: the actor may not change the links of the first record.
     """
-    fields = _fields(relation)
+    fields = fields_by_name(_link(relation))
     defaults = {name: field.default for name, field in fields.items() if not field.primary_key and not field.read_only}
     row = {**defaults, **data, relation.local_key: id, relation.remote_key: target_id, "created_at": now()}
     bound = write_statements.column_values(fields, {name: value for name, value in row.items() if name in fields})
     make = _update_statement if only_change else _upsert_statement
-    rule = _rules(relation).update if only_change else _rules(relation).create
+    rule = _link(relation).rules.update if only_change else _link(relation).rules.create
     statement = unit_of_work.directory.plans.get_or_make(
         (make, relation, frozenset(data)), lambda: make(relation, frozenset(data))
     )
@@ -72,10 +71,12 @@ async def unlink(
         Forbidden: the actor may not change the links of the first record.
     """
     statement = unit_of_work.directory.plans.get_or_make(("unlink", relation), lambda: _delete_statement(relation))
-    bound = write_statements.column_values(_fields(relation), {relation.local_key: id, relation.remote_key: target_id})
+    bound = write_statements.column_values(
+        fields_by_name(_link(relation)), {relation.local_key: id, relation.remote_key: target_id}
+    )
 
     def transaction() -> QueryGenerator:
-        yield from _check_ends(unit_of_work, relation, id, target_id, _rules(relation).delete)
+        yield from _check_ends(unit_of_work, relation, id, target_id, _link(relation).rules.delete)
         results = yield from _run(reads)
         rows = yield statement.sql, statement.bind(bound)
         return TransactionResult(results, _changes(relation, id, target_id) if rows else ())
@@ -147,7 +148,7 @@ def _run(queries: list[Query]) -> Generator[Query, Rows, list[Rows]]:
 
 def _upsert_statement(relation: Relation, names: frozenset[str]) -> Statement:
     """INSERT INTO membership … ON CONFLICT (…) DO UPDATE SET role = excluded.role WHERE role IS DISTINCT FROM …"""
-    table = _table(relation)
+    table = table_of(_link(relation))
     columns = [column.name for column in table.columns if column.computed is None]
     insertion = insert(table).values(write_statements.bound_columns(table, columns))
     changed = {name: insertion.excluded[name] for name in _changed_columns(table, names)}
@@ -161,7 +162,7 @@ def _upsert_statement(relation: Relation, names: frozenset[str]) -> Statement:
 
 
 def _update_statement(relation: Relation, names: frozenset[str]) -> Statement:
-    table = _table(relation)
+    table = table_of(_link(relation))
     new = write_statements.bound_columns(table, _changed_columns(table, names))
     return CountedStatement(
         update(table).where(*_is_link(relation), _differs(table, new)).values(new), table.c[relation.remote_key]
@@ -169,11 +170,11 @@ def _update_statement(relation: Relation, names: frozenset[str]) -> Statement:
 
 
 def _select_statement(relation: Relation) -> Statement:
-    return Statement(select(_table(relation).c[relation.remote_key]).where(*_is_link(relation)))
+    return Statement(select(table_of(_link(relation)).c[relation.remote_key]).where(*_is_link(relation)))
 
 
 def _delete_statement(relation: Relation) -> Statement:
-    table = _table(relation)
+    table = table_of(_link(relation))
     return CountedStatement(delete(table).where(*_is_link(relation)), table.c[relation.remote_key])
 
 
@@ -188,7 +189,7 @@ def _differs(table: Table, new: Mapping[str, ColumnElement[Any]]) -> ColumnEleme
 
 
 def _is_link(relation: Relation) -> list[ColumnElement[bool]]:
-    table = _table(relation)
+    table = table_of(_link(relation))
     return [table.c[name] == bindparam(f"set_{name}") for name in (relation.local_key, relation.remote_key)]
 
 
@@ -202,15 +203,3 @@ def _link(relation: Relation) -> type[Link]:
     assert relation.owning, f"{relation.name} does not own its link"
     assert relation.link is not None
     return relation.link
-
-
-def _table(relation: Relation) -> Table:
-    return table_of(_link(relation))
-
-
-def _rules(relation: Relation) -> Rules:
-    return _link(relation).rules
-
-
-def _fields(relation: Relation) -> dict[str, ResourceField]:
-    return fields_by_name(_link(relation))
