@@ -24,7 +24,7 @@ from schema.engine.operations.unit_of_work import UnitOfWork
 from schema.engine.query.cursors import NO_SIGNER, Signer
 from schema.engine.query.pagination import PageEncoder
 from schema.engine.query.planner import Plan, plan_insert, plan_list, plan_record
-from schema.engine.query.selection import ListSelection, Selection, ToOne, has_lists
+from schema.engine.query.selection import ListSelection, Selection, ToOne, sources
 from schema.engine.sql.record_lookup import RecordResult, Rows
 from schema.engine.sql.statement import Values
 
@@ -236,7 +236,9 @@ def record_result(plan: Plan, resource: Resource, id: str, rows: Rows, values: V
 async def _signer(unit_of_work: UnitOfWork, selection: Selection) -> Signer:
     """Return what signs the cursors of nested lists. Without such lists, it is not waited for."""
     signer = unit_of_work.directory.cursor_key.current
-    return await unit_of_work.directory.cursor_key.signer() if signer is NO_SIGNER and has_lists(selection) else signer
+    if signer is NO_SIGNER and any(isinstance(source, ListSelection) for source in sources(selection)):
+        return await unit_of_work.directory.cursor_key.signer()
+    return signer
 
 
 async def _read(unit_of_work: UnitOfWork, plan: Plan, query: Query) -> list[Rows]:

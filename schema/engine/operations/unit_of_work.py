@@ -12,7 +12,7 @@ from schema.engine.model.resource import Resource
 from schema.engine.operations.idempotency import IdempotencyKey, in_progress, key_owner, run_once
 from schema.engine.query.planner import Plan
 from schema.engine.query.selection import ListSelection, Selection
-from schema.engine.sql.record_lookup import RecordQuery, Rows, record_query
+from schema.engine.sql.record_lookup import RecordQuery, Rows
 from schema.engine.sql.statement import Statement, Values
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class UnitOfWork(NamedTuple):
 
     def record_query(self, plan: Plan, id: str, values: Values) -> RecordQuery:
         assert plan.batch is not None
-        return record_query(plan.statement, plan.batch, {**values, "key": id, "actor": self.actor.id})
+        bound = {**values, "key": id, "actor": self.actor.id}
+        return RecordQuery(plan.statement.sql, plan.statement.bind(bound), plan.batch, bound)
 
     def read(self, queries: Sequence[Query]) -> Coroutine[Any, Any, list[Rows]]:
         """Return the rows of each query, all from one snapshot."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import FromClause, Insert, Integer, Label, String, Subquery, bindparam, func, literal_column, select
@@ -52,6 +53,7 @@ from schema.engine.query.selection import (
     Selection,
     ToOne,
     Total,
+    sources,
 )
 from schema.engine.query.sort import Bound
 from schema.engine.sql.dialect import Expression, JsonArray, control_character, quoted, string_agg, utf8
@@ -59,7 +61,6 @@ from schema.engine.sql.json_text import (
     Leaf,
     Piece,
     columns_of,
-    complete_text,
     concatenated,
     enum_name,
     is_complete,
@@ -168,13 +169,12 @@ def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
     level = above.below(resource, relation)
     rows = row_set(selection, resource, above.profile, relation, above.row)
     items = [source.item for _, source in selection.members if isinstance(source, Items)]
-    objects = [_object_pieces(item, level) for item in items]
-    layout = page_layout(selection, [columns_of(pieces) for pieces in objects])
-    sql_only = not layout.keyed and not selection.page.backward and all(map(is_complete, objects))
+    layout = page_layout(selection, [columns_of(_object_pieces(item, level)) for item in items])
+    sql_only = not layout.keyed and not selection.page.backward and all(map(is_complete, layout.items))
     members = [member for item in items for member in item.members]
     page = _page_rows(selection, rows, level, members, one_more=not sql_only)
     if sql_only:
-        json = _page_json(selection, rows, map(complete_text, objects))
+        json = _page_json(selection, rows, chain.from_iterable(map(sent_columns, layout.items)))
         return JsonText(select(json).select_from(page).scalar_subquery(), None)
     columns = _page_columns(selection, rows, level, layout)
     encoder = PageEncoder(resource.name, selection, layout, bytes([level.separator]))
@@ -235,12 +235,9 @@ def _row_keys(rows: RowSet, level: QueryLevel) -> Expression:
 
 def _record_text(selection: Selection, level: QueryLevel) -> JsonText:
     """A record as text: the JSON itself where SQL can write it, else its columns for a `RecordEncoder`."""
-    pieces = _object_pieces(selection, level)
-    if is_complete(pieces):
-        return JsonText(complete_text(pieces), None)
-    columns = columns_of(pieces)
-    sent = _separated(list(sent_columns(columns)), level.separator)
-    return JsonText(concatenated(sent), RecordEncoder(columns, bytes([level.separator])))
+    columns = columns_of(_object_pieces(selection, level))
+    text = concatenated(_separated(list(sent_columns(columns)), level.separator))
+    return JsonText(text, None if is_complete(columns) else RecordEncoder(columns, bytes([level.separator])))
 
 
 def _record_columns(
@@ -294,18 +291,7 @@ def _piece(text: Expression, encoder: Encoder | None) -> Piece:
 
 
 def _has_total(selection: Selection | ListSelection) -> bool:
-    """Whether a total is selected, at any depth."""
-    for _, source in selection.members:
-        match source:
-            case Total():
-                return True
-            case Items(item) if _has_total(item):
-                return True
-            case ListSelection() if _has_total(source):
-                return True
-            case LinkedRecord() | ToOne() if _has_total(source.selection):
-                return True
-    return False
+    return any(isinstance(source, Total) for source in sources(selection))
 
 
 def _separated(parts: list[Expression], separator: int) -> list[Expression]:

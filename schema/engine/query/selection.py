@@ -185,9 +185,14 @@ class Selection:
         return self._hash
 
 
-def has_lists(selection: Selection) -> bool:
-    """Whether the selection has lists below the record, at any depth."""
-    return any(
-        isinstance(source, ListSelection) or (isinstance(source, LinkedRecord | ToOne) and has_lists(source.selection))
-        for _, source in selection.members
-    )
+def sources(selection: Selection | ListSelection) -> Iterator[MemberSource | Items | Total | NextCursor | PageInfo]:
+    """Everything that is selected, at any depth."""
+    for _, source in selection.members:
+        yield source
+        match source:
+            case Items():
+                yield from sources(source.item)
+            case ListSelection():
+                yield from sources(source)
+            case LinkedRecord() | ToOne():
+                yield from sources(source.selection)

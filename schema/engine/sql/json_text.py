@@ -68,16 +68,6 @@ def concatenated(parts: Sequence[str | Expression]) -> Expression:
     return reduce(lambda left, right: left.concat(right), texts) if texts else quoted("")
 
 
-def is_complete(pieces: Sequence[Piece]) -> bool:
-    """Whether SQL writes all of it."""
-    return not any(isinstance(piece, Placeholder) for piece in pieces)
-
-
-def complete_text(pieces: Sequence[Piece]) -> Expression:
-    """One expression for pieces without placeholders."""
-    return concatenated([piece for piece in pieces if not isinstance(piece, Placeholder)])
-
-
 def columns_of(pieces: Sequence[Piece]) -> list[Expression | Placeholder]:
     """The pieces as columns: text, placeholder, text, …"""
     columns: list[Expression | Placeholder] = []
@@ -89,6 +79,11 @@ def columns_of(pieces: Sequence[Piece]) -> list[Expression | Placeholder]:
         else:
             text.append(piece)
     return [*columns, concatenated(text)] if text else columns
+
+
+def is_complete(columns: Iterable[Expression | Placeholder]) -> bool:
+    """Whether SQL writes all of it: then it is one column."""
+    return not any(isinstance(column, Placeholder) for column in columns)
 
 
 def sent_columns(columns: Iterable[Expression | Placeholder]) -> Iterator[Expression]:

@@ -57,11 +57,6 @@ class RecordQuery(NamedTuple):
         return self.batch.sql, self.batch_parameters
 
 
-def record_query(statement: Statement, batch: Statement, values: Values) -> RecordQuery:
-    """The query for the record whose id is the value `key`."""
-    return RecordQuery(statement.sql, statement.bind(values), batch, values)
-
-
 def combine(queries: Sequence[RecordQuery], encode_keys: Callable[[list[str]], Any] = json.dumps) -> SQLQuery:
     """One query for all of them; `encode_keys` gives the parameter that the driver takes (SQLite's: JSON)."""
     keys, first = encode_keys([query.values["key"] for query in queries]), queries[0]
