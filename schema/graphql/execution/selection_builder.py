@@ -6,13 +6,15 @@ and coerces arguments. `SelectionBuilder` translates the result, one root field 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from graphql import GraphQLObjectType, get_named_type
 from graphql.execution.collect_fields import FieldDetailsList
 
+from schema.engine.model.field import ResourceField
 from schema.engine.model.names import camel_case
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query.selection import (  # fmt: skip
@@ -32,6 +34,7 @@ from schema.engine.query.selection import (  # fmt: skip
 from schema.graphql.execution.connection_arguments import ConnectionArguments, PlanParameters, connection_arguments
 from schema.graphql.execution.context import Operation, SelectedField
 
+T = TypeVar("T")
 _PAGE_INFO: dict[str, PageInfoField] = {
     "hasNextPage": "has_next", "hasPreviousPage": "has_previous", "startCursor": "start", "endCursor": "end",
 }  # fmt: skip
@@ -86,12 +89,7 @@ class SelectionBuilder:
     def record(self, resource: Resource, details: FieldDetailsList) -> Selection:
         """Select a record's fields and relations."""
         record_type = self.operation.object_type(resource.name)
-        members: list[tuple[str, MemberSource]] = []
-        for key, subfields in self.operation.subfields(record_type, details).items():
-            name = subfields[0].node.name.value
-            source = _typename(record_type) if name == "__typename" else self._source(resource, name, subfields)
-            members.append((key, source))
-        return Selection(tuple(members))
+        return Selection(self._members(record_type, details, partial(self._source, resource)))
 
     def connection(
         self, resource: Resource, selected: SelectedField, relation: Relation | None = None
@@ -103,10 +101,21 @@ class SelectionBuilder:
         self.connections.append(connection)
         self.arguments.append(arguments)
         outer, self._parent = self._parent, len(self.connections) - 1
-        subfields = self.operation.subfields(connection_type, selected.details).items()
-        members = tuple((key, self._member(resource, connection_type, below, relation)) for key, below in subfields)
+        member = partial(self._member, resource, connection_type, relation)
+        members = self._members(connection_type, selected.details, member)
         self._parent = outer
         return ListSelection(members, arguments.page, connection.relation, arguments.where, arguments.order)
+
+    def _members(
+        self, object_type: GraphQLObjectType, details: FieldDetailsList, source: Callable[[str, FieldDetailsList], T]
+    ) -> tuple[tuple[str, T | Constant], ...]:
+        """The fields selected on an object, by response key; `source` gets each one's name and occurrences."""
+        typename = Constant(f'"{object_type.name}"')
+        fields = [
+            (key, below[0].node.name.value, below)
+            for key, below in self.operation.subfields(object_type, details).items()
+        ]
+        return tuple((key, typename if name == "__typename" else source(name, below)) for key, name, below in fields)
 
     def _source(self, resource: Resource, name: str, details: FieldDetailsList) -> MemberSource:
         for relation in resource.relations.values():
@@ -124,49 +133,27 @@ class SelectionBuilder:
         self,
         resource: Resource,
         connection_type: GraphQLObjectType,
-        details: FieldDetailsList,
         relation: Relation | None,
-    ) -> Items | Total | PageInfo | Constant:
-        name = details[0].node.name.value
-        if name == "__typename":
-            return _typename(connection_type)
+        name: str,
+        details: FieldDetailsList,
+    ) -> Items | Total | PageInfo:
         if name == "totalCount":
             return Total()
         if name == "pageInfo":
-            return self._page_info(details)
+            info_type = self.operation.object_type("PageInfo")
+            return PageInfo(self._members(info_type, details, lambda name, _: _PAGE_INFO[name]))
         if name == "nodes":
             return Items(self.record(resource, details))
         edge_type = get_named_type(connection_type.fields["edges"].type)
         assert isinstance(edge_type, GraphQLObjectType)
-        return Items(self._edge(resource, edge_type, details, relation))
-
-    def _page_info(self, details: FieldDetailsList) -> PageInfo:
-        info_type = self.operation.object_type("PageInfo")
-        names = [(key, below[0].node.name.value) for key, below in self.operation.subfields(info_type, details).items()]
-        typename = _typename(info_type)
-        return PageInfo(tuple((key, typename if name == "__typename" else _PAGE_INFO[name]) for key, name in names))
-
-    def _edge(
-        self, resource: Resource, edge_type: GraphQLObjectType, details: FieldDetailsList, relation: Relation | None
-    ) -> Selection:
         link_fields = relation.link_fields if relation else ()
-        members: list[tuple[str, MemberSource]] = []
-        for key, subfields in self.operation.subfields(edge_type, details).items():
-            name = subfields[0].node.name.value
-            source: MemberSource
-            if name == "__typename":
-                source = _typename(edge_type)
-            elif name == "cursor":
-                source = Cursor()
-            elif name == "node":
-                source = LinkedRecord(self.record(resource, subfields))
-            else:
-                source = Scalar(
-                    next(field.name for field in link_fields if camel_case(field.name) == name), True, "name"
-                )
-            members.append((key, source))
-        return Selection(tuple(members))
+        return Items(Selection(self._members(edge_type, details, partial(self._edge_source, resource, link_fields))))
 
-
-def _typename(object_type: GraphQLObjectType) -> Constant:
-    return Constant(f'"{object_type.name}"')
+    def _edge_source(
+        self, resource: Resource, link_fields: Sequence[ResourceField], name: str, details: FieldDetailsList
+    ) -> MemberSource:
+        if name == "cursor":
+            return Cursor()
+        if name == "node":
+            return LinkedRecord(self.record(resource, details))
+        return Scalar(next(field.name for field in link_fields if camel_case(field.name) == name), True, "name")
