@@ -92,7 +92,7 @@ def _import(
     if stored:
         for share in store_rows(staging, now(), row_count):
             on_progress("Storing", share)
-        staging.commit()
+        staging.connection.execute("COMMIT")
     return report
 
 
@@ -112,7 +112,7 @@ def _stage(
                 number += len(batch)
                 check_rows(number, options.limits)
                 on_progress(f"Reading {source.name}", _share(raw, source))
-    staging.commit()
+    staging.connection.execute("COMMIT")
     return headers, number
 
 

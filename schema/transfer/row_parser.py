@@ -51,7 +51,7 @@ class RowParser:
     def stage(self, numbered_rows: Iterable[tuple[int, CsvRow]]) -> None:
         """Stage rows, each under its number."""
         errors: list[Values] = []
-        self._staging.run_many(self._insert_row, self._staged(numbered_rows, errors))
+        self._staging.connection.run_many(self._insert_row, self._staged(numbered_rows, errors))
         self._staging.insert_errors(self._insert_error, errors)
 
     def _staged(self, numbered_rows: Iterable[tuple[int, CsvRow]], errors: list[Values]) -> Iterator[Values]:

@@ -8,7 +8,7 @@ changed or unchanged.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, FromClause, Index, Integer, MetaData, String, Table, true
@@ -34,41 +34,30 @@ class StagingTables:
         self._metadata = MetaData()
         self.rows = {name: _row_table(csv_schema, self._metadata) for name, csv_schema in csv_schemas.items()}
         self.errors = _error_table(self._metadata)
-        self._connection = connection
+        self.connection = connection
         connection.define(*map(CreateTable, self._metadata.tables.values()))
 
     def begin(self, *, writing: bool) -> None:
         """Begin a transaction; with `writing`, as the only writer from the start."""
         tables = [csv_schema.table.name for csv_schema in self.csv_schemas.values()]
-        self._connection.begin(writing=writing, tables=tables)
-
-    def commit(self) -> None:
-        self._connection.execute("COMMIT")
+        self.connection.begin(writing=writing, tables=tables)
 
     def run(self, query: Executable, **values: Any) -> Sequence[Row]:
         """Run a statement and return its rows."""
-        return self._connection.run(query, values)
-
-    def count(self, query: Executable) -> int:
-        """Run a statement and return how many rows it changed."""
-        return self._connection.count(query)
-
-    def run_many(self, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Run a statement once for each row."""
-        self._connection.run_many(statement, rows)
+        return self.connection.run(query, values)
 
     def insert_errors(self, statement: Statement, errors: Sequence[Mapping[str, Any]]) -> None:
         """Keep errors up to the limit. They come in the order of the rows, so later ones would not be shown."""
         kept = errors[: self._errors_left]
         self._errors_left -= len(kept)
         self.omitted_errors += len(errors) - len(kept)
-        self.run_many(statement, kept)
+        self.connection.run_many(statement, kept)
 
     def create_indexes(self) -> None:
         """Index the tables and update their statistics, after all rows have been staged."""
         tables = self._metadata.tables.values()
-        self._connection.define(*(CreateIndex(index) for table in tables for index in table.indexes))
-        self._connection.analyze([table.name for table in tables])
+        self.connection.define(*(CreateIndex(index) for table in tables for index in table.indexes))
+        self.connection.analyze([table.name for table in tables])
 
 
 def is_provided(csv_schema: CsvSchema, rows: Table, name: str) -> ColumnElement[int]:

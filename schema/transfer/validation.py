@@ -120,7 +120,7 @@ def _mark_bad_rows(staging: StagingTables) -> int:
     marked = 0
     for name, rows in staging.rows.items():
         bad = select(staging.errors.c.number).where(staging.errors.c.csv_schema == name)
-        marked += staging.count(update(rows).where(rows.c._bad == 0, rows.c._number.in_(bad)).values(_bad=1))
+        marked += staging.connection.count(update(rows).where(rows.c._bad == 0, rows.c._number.in_(bad)).values(_bad=1))
     return marked
 
 
