@@ -98,7 +98,7 @@ class FairShare:
         self._last_served[owner] = self._served
 
 
-class ConcurrencyLimit:
+class ConcurrencyLimit(FairShare):
     """A fair share of slots with a waiting queue, half of which one owner may fill.
 
     `full_message` is the error's text when the queue is full; `timeout_error` makes the error for a borrower who has
@@ -114,28 +114,16 @@ class ConcurrencyLimit:
         full_message: str,
         timeout_error: Callable[[], DirectoryError],
     ) -> None:
-        self._share = FairShare(capacity, percent)
+        super().__init__(capacity, percent)
         self._max_waiting = max_waiting
         self._full_message = full_message
         self._timeout_error = timeout_error
         self._waiting: dict[Borrower, asyncio.Future[None]] = {}
 
     @property
-    def capacity(self) -> int:
-        return self._share.capacity
-
-    @property
-    def available(self) -> int:
-        return self._share.available
-
-    @property
     def waiting(self) -> int:
         """How many borrowers wait."""
         return len(self._waiting)
-
-    def try_acquire(self, borrower: Borrower) -> bool:
-        """Take a slot, if one is available to the borrower's owner."""
-        return self._share.try_acquire(borrower)
 
     async def acquire(self, borrower: Borrower, seconds: float) -> None:
         """Take a slot as soon as it is the owner's turn. Each acquired slot must be released.
@@ -144,7 +132,7 @@ class ConcurrencyLimit:
             Overloaded: the queue is full, or the owner's half of it.
             DirectoryError: from `timeout_error`, after so many seconds without a slot.
         """
-        if self._share.try_acquire(borrower):
+        if self.try_acquire(borrower):
             return
         if self._is_full(borrower.owner):
             raise Overloaded(self._full_message)
@@ -174,11 +162,11 @@ class ConcurrencyLimit:
 
     def release(self, borrower: Borrower) -> None:
         """Give the slot back, or hand it to the next borrower who waits."""
-        self._share.release(borrower)
-        while self._waiting and (successor := self._share.acquire_next(self._waiting)) is not None:
+        super().release(borrower)
+        while self._waiting and (successor := self.acquire_next(self._waiting)) is not None:
             turn = self._waiting.pop(successor)
             if turn.done():
-                self._share.release(successor)
+                super().release(successor)
             else:
                 turn.set_result(None)
 
