@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Annotated, Any, NewType
 
 import strawberry
-from strawberry.scalars import ID
 
 from schema.engine.model.field import ResourceField
 from schema.engine.model.input_models import normalize_time
@@ -92,13 +91,6 @@ def enum_of(field: ResourceField) -> type[Enum]:
         description = descriptions.get(str(choice.value), f"{choice.name}.")
         values[choice.name.upper()] = (choice.value, description[:1].upper() + description[1:])
     return enum(python_enum.__name__, summary, values)
-
-
-def scalar_of(field: ResourceField, enums: Mapping[str, type[Enum]]) -> Any:
-    """The GraphQL type of a field's values."""
-    if field.kind == "enum":
-        return enums[type(field.choices[0]).__name__]
-    return {"id": ID, "boolean": bool, "integer": int, "time": DateTime, "text": str}[field.kind]
 
 
 def _set_fields(cls: type, fields: Mapping[Member, tuple[Any, Any]]) -> None:

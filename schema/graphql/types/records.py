@@ -16,13 +16,13 @@ from schema.engine.query.search import MAX_LENGTH, MIN_LENGTH, searched_fields
 from schema.engine.query.sort import DEFAULT_ORDER
 from schema.graphql.types.declarations import (
     Argument,
+    DateTime,
     Member,
     declare,
     enum,
     enum_of,
     fill_input,
     fill_object,
-    scalar_of,
 )
 
 _OPERATORS: dict[Operator, str] = {
@@ -93,9 +93,12 @@ class Types:
 
     def scalar(self, field: ResourceField) -> Any:
         """The type of a field's values."""
-        if field.kind == "enum" and type(field.choices[0]).__name__ not in self._enums:
-            self._enums[type(field.choices[0]).__name__] = enum_of(field)
-        return scalar_of(field, self._enums)
+        if field.kind != "enum":
+            return {"id": ID, "boolean": bool, "integer": int, "time": DateTime, "text": str}[field.kind]
+        name = type(field.choices[0]).__name__
+        if name not in self._enums:
+            self._enums[name] = enum_of(field)
+        return self._enums[name]
 
     def _fill_page_info(self) -> None:
         members = [
