@@ -122,7 +122,6 @@ class ConcurrencyLimit(FairShare):
 
     @property
     def waiting(self) -> int:
-        """How many borrowers wait."""
         return len(self._waiting)
 
     async def acquire(self, borrower: Borrower, seconds: float) -> None:

@@ -9,7 +9,6 @@ from schema.engine.model.resource import Resource
 
 
 def sample_row(resource: Resource, id: str) -> dict[str, Any]:
-    """Return the fields of a record with this id."""
     moment = now()
     required = {name: field.example for name, field in resource.fields.items() if field.required}
     # Not the examples' texts: an update to these would change nothing.

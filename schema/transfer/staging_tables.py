@@ -43,7 +43,6 @@ class StagingTables:
         self.connection.begin(writing=writing, tables=tables)
 
     def run(self, query: Executable, **values: Any) -> Sequence[Row]:
-        """Run a statement and return its rows."""
         return self.connection.run(query, values)
 
     def insert_errors(self, statement: Statement, errors: Sequence[Mapping[str, Any]]) -> None:

@@ -32,7 +32,6 @@ def dequeue_inserts(waiting: deque[QueuedCall]) -> list[QueuedCall]:
 
 
 def dequeue(waiting: deque[QueuedCall], batch: list[QueuedCall]) -> list[QueuedCall]:
-    """Remove the calls of the batch from the queue, and return them."""
     rest = [] if len(batch) == len(waiting) else [call for call in waiting if call not in batch]
     waiting.clear()
     waiting.extend(rest)

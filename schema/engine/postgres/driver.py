@@ -152,7 +152,6 @@ class PostgresDriver:
         }
 
     def waiting_reads(self) -> dict[str, int]:
-        """Return the number of reads that wait, by queue."""
         return {
             "look-up": len(self._lookups.waiting),
             "list": len(self._lists.waiting),
@@ -260,7 +259,6 @@ class PostgresDriver:
         return [results[index] for index in range(len(queries))]
 
     async def _run_group(self, connection: Connection, queries: Sequence[Query]) -> list[Rows]:
-        """Return the rows of each query of one batch."""
         lookups = [query for query in queries if isinstance(query, RecordQuery)]
         if lookups:
             return await self._look_up(connection, lookups)

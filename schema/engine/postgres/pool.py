@@ -59,7 +59,6 @@ class Queue:
     running: int = 0
 
     def is_ready(self) -> bool:
-        """Whether a batch could begin."""
         while self.waiting and self.waiting[0].future.done():
             self.waiting.popleft()
         return bool(self.waiting) and self.running < self.max_running
@@ -157,7 +156,6 @@ class Pool:
             timer.cancel()
 
     def _start_batches(self) -> None:
-        """Start every batch that can begin now."""
         self._scheduled = False
         for queue in self._queues:
             while queue.is_ready():

@@ -114,8 +114,6 @@ class PageContent:
 
 @dataclass(frozen=True, slots=True)
 class PageEncoder:
-    """Encodes the text of a page as JSON."""
-
     model: str
     selection: ListSelection
     layout: PageLayout
@@ -188,7 +186,6 @@ class RecordEncoder:
 def _encode_columns(
     columns: Columns, parts: Sequence[Sequence[bytes]], keys: RowKeys, values: Values, signer: Signer
 ) -> list[Sequence[bytes]]:
-    """The columns of some rows as JSON, with the placeholders filled."""
     sent = iter(parts)
     encoded: list[Sequence[bytes]] = []
     for column in columns:

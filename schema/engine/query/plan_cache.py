@@ -38,6 +38,5 @@ class PlanCache(Cache[Hashable, Any]):
 
 
 def plan_bytes(plan: Any) -> int:
-    """The estimated size of a plan or statement in bytes."""
     statements = (getattr(plan, "statement", plan), getattr(plan, "batch", None))
     return PLAN_BYTES + BYTES_PER_CHARACTER * sum(len(getattr(statement, "sql", "")) for statement in statements)

@@ -295,7 +295,6 @@ def _has_total(selection: Selection | ListSelection) -> bool:
 
 
 def _separated(parts: list[Expression], separator: int) -> list[Expression]:
-    """The parts with a control character between them."""
     return [item for part in parts for item in (control_character(separator), part)][1:]
 
 

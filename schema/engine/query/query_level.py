@@ -93,7 +93,6 @@ class QueryLevel:
         return self.number + 1
 
     def field(self, scalar: Scalar) -> ResourceField:
-        """The field of the record, or of the link."""
         if scalar.of_link and self.relation:
             return next(field for field in self.relation.link_fields if field.name == scalar.field)
         return self.resource.fields[scalar.field]

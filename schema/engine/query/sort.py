@@ -73,7 +73,6 @@ def index_conditions(resource: Resource, where: Condition | None, order: Order) 
 
 
 def required_comparisons(resource: Resource, where: Condition | None) -> list[Comparison]:
-    """The comparisons that every row has to meet, each with its field."""
     return [(resource.fields[part.field], part) for part in required(where) if isinstance(part, Compare)]
 
 

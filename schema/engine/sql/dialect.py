@@ -56,7 +56,6 @@ def string_agg(text: Expression, separator: Expression) -> Expression:
 
 
 def control_character(code: int) -> Expression:
-    """A control character by its code point."""
     number: Expression = literal_column(str(code))
     return PerDialect(func.char(number), func.chr(number))
 

@@ -31,7 +31,6 @@ class Statement:
         self._dialect = dialect
 
     def on(self, dialect: Dialect) -> Statement:
-        """The same statement for another database."""
         return self if dialect is self._dialect else Statement(self._executable, dialect)
 
     @cached_property
@@ -72,7 +71,6 @@ class CountedStatement(Statement):
         self._returning = change.returning(column)
 
     def on(self, dialect: Dialect) -> Statement:
-        """The same change for another database."""
         return self if dialect is SQLITE else Statement(self._returning, dialect)
 
 

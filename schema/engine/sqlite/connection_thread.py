@@ -97,7 +97,6 @@ class ConnectionThread(ABC):
         return len(self._waiting)
 
     def is_busy(self) -> bool:
-        """Whether calls run or wait."""
         return bool(self._running or self._waiting)
 
     async def run(self, task: Any, seconds: float | None = None) -> Any:

@@ -74,7 +74,6 @@ class Readers:
         )
 
     async def open(self) -> None:
-        """Connect, or raise `DatabaseUnavailable`."""
         for reader in self._readers:
             await reader.open()
 
@@ -89,7 +88,6 @@ class Readers:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a reader."""
         return self._limit.waiting
 
     async def read(self, queries: Sequence[Query], owner: Hashable) -> list[Rows]:

@@ -29,8 +29,6 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class ConditionCounter:
-    """Counts the conditions in all filters of one operation."""
-
     count: int = 0
 
     def add(self, count: int) -> None:
@@ -48,7 +46,6 @@ class PlanParameters:
     values: dict[str, Any] = field(default_factory=dict)
 
     def new_name(self) -> str:
-        """A name that is not used yet."""
         return f"v{len(self.values)}"
 
 

@@ -39,8 +39,6 @@ class GraphQLRequestError(RequestError):
 
 
 class ParseFailed(GraphQLRequestError):
-    """The document is not valid GraphQL."""
-
     code = "GRAPHQL_PARSE_FAILED"
     title = "GraphQL syntax error"
     description = "The document is not valid GraphQL: a bracket or a name is misplaced."

@@ -140,7 +140,6 @@ class _MutationExecution:
             yield unit_of_work.record_query(plan, id, values), partial(_record, key, plan, values, operation.signer)
 
     def _link_queries(self, relation: Relation, id: str, target_id: str) -> Iterator[PayloadQuery]:
-        """Query the link's own fields."""
         members = [
             (key, Scalar(field.name, True, "name"))
             for field in relation.link_fields

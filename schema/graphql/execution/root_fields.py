@@ -206,7 +206,6 @@ def _uuid(id: str) -> str | None:
 
 
 def _is_readable(resource: Resource, unit_of_work: UnitOfWork) -> bool:
-    """Whether the actor may read any record of this model."""
     profile = unit_of_work.actor.profile
     return profile.in_scope(resource.plural, "read") and resource.rules.read.where(resource.table, profile) is not False
 

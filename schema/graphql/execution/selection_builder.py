@@ -83,11 +83,9 @@ class SelectionBuilder:
         self.parameters = PlanParameters(self.operation.conditions)
 
     def max_records(self, parents: int = 1) -> int:
-        """How many records the connections can return below `parents` records."""
         return max_records(self.connections, self.arguments, self.parameters.values, parents)
 
     def record(self, resource: Resource, details: FieldDetailsList) -> Selection:
-        """Select a record's fields and relations."""
         record_type = self.operation.object_type(resource.name)
         return Selection(self._members(record_type, details, partial(self._source, resource)))
 

@@ -59,7 +59,6 @@ def declare(name: str, *bases: type) -> type:
 
 
 def fill_object(cls: type, description: str, members: Iterable[Member], *, interface: bool = False) -> None:
-    """Turn a class into an object type, or an interface."""
     _set_fields(cls, {member: (member.annotation, _object_field(member)) for member in members})
     if not interface:
         cls.is_type_of = classmethod(lambda cls, value, info: True)  # type: ignore[attr-defined]
@@ -94,7 +93,6 @@ def enum_of(field: ResourceField) -> type[Enum]:
 
 
 def _set_fields(cls: type, fields: Mapping[Member, tuple[Any, Any]]) -> None:
-    """Give a class annotations and Strawberry fields."""
     cls.__annotations__ = {}
     for member, (annotation, field) in sorted(fields.items(), key=lambda item: item[0].name):
         cls.__annotations__[f"field_{member.name}"] = annotation

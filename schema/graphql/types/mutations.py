@@ -34,7 +34,6 @@ class Mutation:
 
     @property
     def payload(self) -> str:
-        """The name of the payload's type."""
         return f"{pascal_case(self.name)}Payload"
 
 

@@ -92,7 +92,6 @@ class Types:
         )
 
     def scalar(self, field: ResourceField) -> Any:
-        """The type of a field's values."""
         if field.kind != "enum":
             return {"id": ID, "boolean": bool, "integer": int, "time": DateTime, "text": str}[field.kind]
         name = type(field.choices[0]).__name__
