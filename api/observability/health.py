@@ -60,7 +60,7 @@ class Readiness:
 
 async def _checks(directory: Directory) -> dict[str, Verdict]:
     try:
-        await directory.database.check()
+        await directory.driver.check()
     except DirectoryError:
         return {"database": "failing", "migrations": "unknown"}
     try:
@@ -79,10 +79,10 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
 
 async def _replica_check(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:
     """Return the replica's check and its lag in seconds; nothing if there is no replica."""
-    if "replica" not in directory.database.connections():
+    if "replica" not in directory.driver.connections():
         return {}, {}
     try:
-        lag = await directory.database.lag()
+        lag = await directory.driver.lag()
     except DirectoryError:
         return {"replica": "failing"}, {}
     if lag is None:  # it is not a standby, so its lag is unknown

@@ -192,7 +192,7 @@ def route(
         directory: Directory = request.app.state.directory
         lag = None
         with suppress(DatabaseUnavailable):
-            lag = await directory.database.lag()
+            lag = await directory.driver.lag()
         families = [*_request_families(metrics), *_graphql_families(executor, directory)]
         families += [*_database_families(directory, lag), _loop_family(metrics)]
         worker = str(os.getpid()) if several else None
@@ -288,17 +288,16 @@ _CACHE_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Cac
 
 
 def _database_families(directory: Directory, lag: float | None) -> Iterator[Family]:
-    timings = (directory.inline_reads, directory.reads, directory.writes)
     yield Family(
         "histogram", "tandem_database_trip_seconds", "Duration of round trips to the database, including the wait.",
-        ("kind",), [((timing.kind,), _buckets(timing.seconds)) for timing in timings],
+        ("kind",), [((timing.kind,), _buckets(timing.seconds)) for timing in directory.timings],
     )  # fmt: skip
-    waiting = [((queue,), (number,)) for queue, number in directory.database.waiting().items()]
+    waiting = [((queue,), (number,)) for queue, number in directory.driver.waiting().items()]
     yield Family("gauge", "tandem_database_waiting", "Calls waiting for a connection.", ("queue",), waiting)
-    buckets = [((), _buckets(directory.database.commit_sizes))]
+    buckets = [((), _buckets(directory.driver.commit_sizes))]
     yield Family("histogram", "tandem_database_group_size", "Writes per group commit.", (), buckets)
     # On SQLite, which has no pools, these have no samples.
-    pools = directory.database.connections().items()
+    pools = directory.driver.connections().items()
     states = [((name, "idle"), (pool.idle,)) for name, pool in pools]
     states += [((name, "busy"), (pool.open - pool.idle,)) for name, pool in pools]
     database = ("database",)

@@ -59,8 +59,8 @@ class UnboundedWrite:
 class Driver(Protocol):
     """What the engine needs of a database.
 
-    `actor` is whose share of the connections a call counts towards. Every call raises `DatabaseUnavailable`,
-    `Overloaded` or `Timeout` when the database cannot serve it.
+    `owner` is the actor whose share of the connections a call counts towards. Every call raises
+    `DatabaseUnavailable`, `Overloaded` or `Timeout` when the database cannot serve it.
     """
 
     async def open(self) -> None:
@@ -72,14 +72,14 @@ class Driver(Protocol):
     async def check(self) -> None:
         """Raise `DatabaseUnavailable` unless the database can be read and written, as far as a cheap test can tell."""
 
-    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
-        """Return the rows of each query, all from one snapshot that includes the actor's own earlier writes."""
+    async def read(self, queries: Sequence[Query], owner: Hashable = None) -> list[Rows]:
+        """Return the rows of each query, all from one snapshot that includes the owner's earlier writes."""
 
     async def read_fresh(self, queries: Sequence[Query]) -> list[Rows]:
         """Read from the database that is at the address now, never from a replica or a file that was replaced."""
 
     async def write(
-        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+        self, transaction: TransactionFunction, owner: Hashable = None, *, independent: bool = False
     ) -> Any:
         """Commit the transaction and return its result.
 

@@ -62,3 +62,11 @@ class QueryTimings:
         observer = QUERY_OBSERVER.get()
         if observer is not None:
             observer(self.kind, queries, seconds)
+
+
+class DriverTimings(NamedTuple):
+    """The timings of each kind of access; only SQLite reads inline."""
+
+    inline: QueryTimings
+    read: QueryTimings
+    write: QueryTimings

@@ -29,16 +29,16 @@ class RecordingDirectory(Directory):
         super().__init__(database, pool=1)
         self.round_trips: list[RoundTrip] = []
 
-    def read(self, queries: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+    def read(self, queries: Sequence[Query], owner: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
         self.round_trips.append(RoundTrip("read", list(queries)))
-        return super().read(queries, reader)
+        return super().read(queries, owner)
 
     def write(
-        self, function: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
+        self, function: TransactionFunction, owner: Actor | None = None, *, independent: bool = False
     ) -> Coroutine[Any, Any, Any]:
         round_trip = RoundTrip("write")
         self.round_trips.append(round_trip)
-        return super().write(lambda: _recorded(function, round_trip), writer, independent=independent)
+        return super().write(lambda: _recorded(function, round_trip), owner, independent=independent)
 
     def plan_of(self, sql: str) -> tuple[Hashable, Statement | None]:
         """Return the cache key and the statement that the SQL comes from; Nones where it is not cached.

@@ -206,13 +206,13 @@ async def test_a_moved_file_is_not_written_to_until_it_is_back(database, tmp_pat
         database.rename(tmp_path / "away.db")
         await asyncio.sleep(0.12)
 
-        for attempt in (make(directory), directory.read([("SELECT 1", ())]), directory.database.check()):
+        for attempt in (make(directory), directory.read([("SELECT 1", ())]), directory.driver.check()):
             with pytest.raises(DatabaseUnavailable, match="does not exist any more"):
                 await attempt
         assert not database.exists()
         (tmp_path / "away.db").rename(database)
 
-        await directory.database.check()
+        await directory.driver.check()
         await make(directory)
         assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(2,)]]
         assert await directory.read([("SELECT min(id) FROM user", ())]) == [[(kept,)]]
@@ -245,12 +245,12 @@ async def test_a_corrupt_page_is_reported_until_it_is_repaired(database):
         file.write(b"\xde\xad\xbe\xef" * (size // 4))
 
     async with Directory(str(database)) as directory:
-        await directory.database.check()
+        await directory.driver.check()
         for attempt in (make(directory), directory.read([("SELECT id, first_name, last_name, email FROM user", ())])):
             with pytest.raises(DatabaseCorrupt):
                 await attempt
         with pytest.raises(DatabaseCorrupt):
-            await directory.database.check()
+            await directory.driver.check()
         assert await directory.read([("SELECT count(*) FROM membership", ())]) == [[(0,)]]
 
 
@@ -298,11 +298,11 @@ async def test_a_full_database_refuses_writes(directory, database):
 
     assert {(type(error), error.detail) for error in refused} == {(DatabaseUnavailable, DISK_FAILURE)}
     with pytest.raises(DatabaseUnavailable):
-        await directory.database.check()
+        await directory.driver.check()
     assert await directory.read([("SELECT count(*) FROM user", ())]) == [[(filled,)]]
     await directory.write(pragma("max_page_count=1000000"))
     await make(directory)
-    await directory.database.check()  # A later success outweighs the failure.
+    await directory.driver.check()  # A later success outweighs the failure.
     assert value_of(database, "PRAGMA integrity_check") == "ok"
 
 

@@ -12,7 +12,7 @@ from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.database_url import is_postgres
 from schema.engine.driver import Driver, Query, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseUnavailable, Overloaded
-from schema.engine.metrics import QueryTimings
+from schema.engine.metrics import DriverTimings, QueryTimings
 from schema.engine.model.policy import Actor
 from schema.engine.operations.cursor_key import CursorKey
 from schema.engine.operations.idempotency import IdempotencyKey
@@ -50,34 +50,32 @@ class Directory:
     ) -> None:
         self.changes = ChangeStream()
         self.pending_keys: set[tuple[str, str]] = set()
-        self.inline_reads, self.reads, self.writes = timings = (
-            QueryTimings("inline"),
-            QueryTimings("read"),
-            QueryTimings("write"),
-        )
+        self.timings = DriverTimings(QueryTimings("inline"), QueryTimings("read"), QueryTimings("write"))
         self.is_postgres = is_postgres(url)
         self._compile_turns = ConcurrencyLimit(
             1, MAX_COMPILING, full_message=_BUSY, timeout_error=lambda: Overloaded(_BUSY)
         )
         dialect = postgres() if self.is_postgres else SQLITE
         self.plans = PlanCache(dialect)
-        self.database: Driver
+        self.driver: Driver
         if self.is_postgres:
-            self.database = _postgres_driver(url, replica, deadline, self._publish, timings, pool, on_statement, share)
+            self.driver = _postgres_driver(
+                url, replica, deadline, self._publish, self.timings, pool, on_statement, share
+            )
         else:
-            self.database = SQLiteDriver(url, deadline, self._publish, timings, on_statement, share)
-        self.cursor_key = CursorKey(self.database, dialect)
+            self.driver = SQLiteDriver(url, deadline, self._publish, self.timings, on_statement, share)
+        self.cursor_key = CursorKey(self.driver, dialect)
 
     async def open(self) -> Directory:
         """Connect. Raises `DatabaseUnavailable` if there is no such database."""
-        await self.database.open()
+        await self.driver.open()
         with suppress(DatabaseUnavailable):  # If it is down, or not migrated yet, each list tries again.
             await self.cursor_key.signer()
         return self
 
     async def close(self) -> None:
         """Finish what has begun, and disconnect."""
-        await self.database.close()
+        await self.driver.close()
 
     async def __aenter__(self) -> Directory:
         return await self.open()
@@ -89,15 +87,15 @@ class Directory:
         """Begin one actor's transaction; with an idempotency key, it is carried out at most once."""
         return UnitOfWork(self, actor, idempotency_key)
 
-    def read(self, queries: Sequence[Query], reader: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
-        """Return the rows of each query, all from one snapshot; `reader` sees at least their own writes."""
-        return self.database.read(queries, reader)
+    def read(self, queries: Sequence[Query], owner: Actor | None = None) -> Coroutine[Any, Any, list[Rows]]:
+        """Return the rows of each query, all from one snapshot; the `owner` sees at least their own writes."""
+        return self.driver.read(queries, owner)
 
     def write(
-        self, function: TransactionFunction, writer: Actor | None = None, *, independent: bool = False
+        self, function: TransactionFunction, owner: Actor | None = None, *, independent: bool = False
     ) -> Coroutine[Any, Any, Any]:
         """Return a transaction's committed result; `independent`: it touches no row that another one could."""
-        return self.database.write(function, writer, independent=independent)
+        return self.driver.write(function, owner, independent=independent)
 
     @asynccontextmanager
     async def compile_turn(self, owner: Hashable) -> AsyncIterator[None]:

@@ -30,7 +30,7 @@ from schema.engine.driver import (
     batches,
 )
 from schema.engine.errors import DISK_FAILURE, DatabaseMisconfigured, DatabaseUnavailable, DirectoryError
-from schema.engine.metrics import SIZES, Connections, Histogram, QueryTimings
+from schema.engine.metrics import SIZES, Connections, DriverTimings, Histogram
 from schema.engine.postgres.batch import dequeue, dequeue_inserts, dequeue_lookups, one_value, storable, unstorable
 from schema.engine.postgres.pool import ConnectionLost, Outcome, Pool, QueuedCall
 from schema.engine.postgres.session import (
@@ -79,12 +79,12 @@ class PostgresDriver:
         url: str,
         deadline: float,
         on_commit: Callable[[Any], None],
-        timings: tuple[QueryTimings, QueryTimings, QueryTimings],
+        timings: DriverTimings,
         size: int = 10,
         on_statement: StatementObserver | None = None,
         share: int = DEFAULT_SHARE,
     ) -> None:
-        _, self._read_timings, self._write_timings = timings
+        self._read_timings, self._write_timings = timings.read, timings.write
         address = postgres_address(url)
         self._pooled = address.pooled
         self._on_commit = on_commit
@@ -120,10 +120,10 @@ class PostgresDriver:
         if monotonic() - self._disk_full_at < FAILURE_TTL:
             raise DatabaseUnavailable(DISK_FAILURE)
 
-    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+    async def read(self, queries: Sequence[Query], owner: Hashable = None) -> list[Rows]:
         started = perf_counter()
         try:
-            return await self._read(queries, actor)
+            return await self._read(queries, owner)
         finally:
             self._read_timings.observe(queries, started)
 
@@ -132,11 +132,11 @@ class PostgresDriver:
         return await self.read(queries)
 
     async def write(
-        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+        self, transaction: TransactionFunction, owner: Hashable = None, *, independent: bool = False
     ) -> Any:
         started = perf_counter()
         try:
-            return await self._pool.run(self._independent_writes if independent else self._writes, transaction, actor)
+            return await self._pool.run(self._independent_writes if independent else self._writes, transaction, owner)
         finally:
             self._write_timings.observe(transaction, started)
 

@@ -40,28 +40,28 @@ class ReplicatedDriver:
         """Check the primary; without the replica, it serves all reads."""
         await self._primary.check()
 
-    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+    async def read(self, queries: Sequence[Query], owner: Hashable = None) -> list[Rows]:
         """Read from the replica, or from the primary if the actor has just written or the replica is not available."""
-        if self._primary_until.get(actor, 0.0) <= monotonic():
+        if self._primary_until.get(owner, 0.0) <= monotonic():
             try:
-                return await self._replica.read(queries, actor)
+                return await self._replica.read(queries, owner)
             except DatabaseUnavailable:
                 pass
-        return await self._primary.read(queries, actor)
+        return await self._primary.read(queries, owner)
 
     async def read_fresh(self, queries: Sequence[Query]) -> list[Rows]:
         return await self._primary.read(queries)
 
     async def write(
-        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+        self, transaction: TransactionFunction, owner: Hashable = None, *, independent: bool = False
     ) -> Any:
         try:
-            return await self._primary.write(transaction, actor, independent=independent)
+            return await self._primary.write(transaction, owner, independent=independent)
         finally:
             now = monotonic()
             if len(self._primary_until) > MAX_WRITERS:
                 self._primary_until = {writer: until for writer, until in self._primary_until.items() if until > now}
-            self._primary_until[actor] = self._primary_until[SERVICE] = now + READ_OWN_WRITES_SECONDS
+            self._primary_until[owner] = self._primary_until[SERVICE] = now + READ_OWN_WRITES_SECONDS
 
     def generation(self) -> Hashable:
         return self._primary.generation()

@@ -14,7 +14,7 @@ from schema.engine.changes import TransactionResult
 from schema.engine.concurrency import DEFAULT_SHARE
 from schema.engine.driver import Query, QueryGenerator, StatementObserver, TransactionFunction
 from schema.engine.errors import DatabaseCorrupt, DatabaseUnavailable
-from schema.engine.metrics import Connections, Histogram, QueryTimings
+from schema.engine.metrics import Connections, DriverTimings, Histogram
 from schema.engine.sql.record_lookup import Rows
 from schema.engine.sqlite.connection import connect, translate_error
 from schema.engine.sqlite.database_file import FileIdentity, file_identity
@@ -22,7 +22,7 @@ from schema.engine.sqlite.inline_reader import IDENTITY_TTL, InlineReader
 from schema.engine.sqlite.readers import Readers
 from schema.engine.sqlite.writer import Writer
 
-# One credential may hold two of them while the others are idle, else one.
+# With the default share, one actor may hold one reader; two while fewer than half of them are busy.
 READERS = 4
 FAILURE_TTL = 1.0  # seconds for which a failed write makes `check` fail
 
@@ -35,7 +35,7 @@ class SQLiteDriver:
         path: str,
         deadline: float,
         on_commit: Callable[[Any], None],
-        timings: tuple[QueryTimings, QueryTimings, QueryTimings],
+        timings: DriverTimings,
         on_statement: StatementObserver | None = None,
         share: int = DEFAULT_SHARE,
     ) -> None:
@@ -67,14 +67,14 @@ class SQLiteDriver:
             raise DatabaseUnavailable("the database cannot be written to")
         await self.write(_empty_transaction)
 
-    async def read(self, queries: Sequence[Query], actor: Hashable = None) -> list[Rows]:
+    async def read(self, queries: Sequence[Query], owner: Hashable = None) -> list[Rows]:
         started = perf_counter()
         rows: list[Rows] | None = self._inline_reader.read(queries, share_snapshot=not self._writer.is_busy())
         if rows is not None:
             self._inline_timings.observe(queries, started)
             return rows
         try:
-            return await self._readers.read(queries, actor)
+            return await self._readers.read(queries, owner)
         finally:
             self._read_timings.observe(queries, started)
 
@@ -88,7 +88,7 @@ class SQLiteDriver:
             raise translate_error(error) from error
 
     async def write(
-        self, transaction: TransactionFunction, actor: Hashable = None, *, independent: bool = False
+        self, transaction: TransactionFunction, owner: Hashable = None, *, independent: bool = False
     ) -> Any:
         started = perf_counter()
         self._inline_reader.release_snapshot()

@@ -236,7 +236,7 @@ async def test_without_the_table_lists_are_503_and_recover_without_a_restart(pop
 def test_without_the_table_both_apis_return_503(client, populated_database, http_client):
     execute(populated_database, "ALTER TABLE cursor_key RENAME TO away")
     directory = http_client.app.state.directory
-    usual, directory.cursor_key = directory.cursor_key, CursorKey(directory.database, SQLITE)
+    usual, directory.cursor_key = directory.cursor_key, CursorKey(directory.driver, SQLITE)
     try:
         for parameters in ({}, {"after": signed(Signer(b"x"), [ID])}):
             with pytest.raises(ApiError, match="DB_UNAVAILABLE"):

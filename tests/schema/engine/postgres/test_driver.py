@@ -401,7 +401,7 @@ async def test_an_undeclared_pooler_fails_the_start(url, monkeypatch):
         await Directory(url).open()
     for declared in ("true", "false"):
         async with Directory(f"{url}&pgbouncer={declared}") as directory:
-            await directory.database.check()
+            await directory.driver.check()
 
 
 async def test_behind_pgbouncer_a_failed_read_leaves_the_connection_usable(url):

@@ -114,6 +114,6 @@ async def test_a_full_or_failing_disk_is_reported(url, code):
 
         assert refused.value.detail == DISK_FAILURE
         with pytest.raises(DatabaseUnavailable, match=DISK_FAILURE):
-            await directory.database.check()
+            await directory.driver.check()
         await create(directory.unit_of_work(ADMIN), USER, ADA, SHORT)
-        await directory.database.check()  # A later success outweighs the failure.
+        await directory.driver.check()  # A later success outweighs the failure.

@@ -81,7 +81,7 @@ async def test_a_read_that_only_waited_is_no_query_timeout(hasty):
 
 async def test_a_read_hit_by_the_interrupt_of_another_runs_again(directory):
     """An interrupt is sent while the late read runs, and may arrive when the next one has begun."""
-    readers = directory.database._readers
+    readers = directory.driver._readers
     task = asyncio.create_task(directory.read([(SLOW, ())]))
     for _ in range(3):
         await asyncio.sleep(0.01)

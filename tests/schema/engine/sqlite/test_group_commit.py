@@ -318,7 +318,7 @@ async def test_callers_that_write_again_are_grouped_again(directory, unit_of_wor
     await asyncio.gather(*(write_repeatedly(number % 5) for number in range(20)))
 
     assert await rows_of(directory) == [(100,)]
-    assert sum(directory.database.commit_sizes.counts) == 5
+    assert sum(directory.driver.commit_sizes.counts) == 5
 
 
 async def test_a_group_does_not_wait_for_the_end_of_a_stream_of_writes(unit_of_work, no_time_limit):
