@@ -166,6 +166,8 @@ async def update(
         ("update", resource, profile, rule, fields, versioned),
         lambda: write_statements.update_statement(resource, profile, rule, fields, versioned=versioned),
     )
+    # Compiled before the transaction holds locks.
+    write_statements.permission_query(unit_of_work, resource, rule, fields)
     signer, values = await _signer(unit_of_work, selection), values or {}
     columns = write_statements.column_values(resource.fields, data)
     bound = _bound(unit_of_work, columns, key=id, expected=_json_array(versions), now=now())
@@ -214,6 +216,7 @@ async def delete(
         ("delete", resource, profile, versioned),
         lambda: write_statements.delete_statement(resource, profile, versioned=versioned),
     )
+    write_statements.permission_query(unit_of_work, resource, resource.rules.delete)
     bound = _bound(unit_of_work, {}, key=id, expected=_json_array(versions))
 
     def transaction() -> QueryGenerator:

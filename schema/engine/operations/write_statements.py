@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from schema.engine.driver import Query, QueryGenerator
+from schema.engine.driver import QueryGenerator
 from schema.engine.errors import Conflict, FieldError, Forbidden, NotFound, VersionMismatch
 from schema.engine.model.field import ResourceField, lower_case
 from schema.engine.model.policy import ActorProfile, Rule, all_of
@@ -93,6 +93,16 @@ def delete_statement(resource: Resource, profile: ActorProfile, *, versioned: bo
     return CountedStatement(statement, table.c.id)
 
 
+def permission_query(
+    unit_of_work: UnitOfWork, resource: Resource, rule: Rule, fields: frozenset[str] = frozenset()
+) -> Statement:
+    """Return the query of a record's version and whether the actor may change these fields of it, from the cache."""
+    profile = unit_of_work.actor.profile
+    return unit_of_work.directory.plans.get_or_make(
+        ("permission", resource, profile, rule, fields), lambda: _permission_statement(resource, profile, rule, fields)
+    )
+
+
 def check_refusal(
     unit_of_work: UnitOfWork,
     resource: Resource,
@@ -121,7 +131,8 @@ def check_permission(
     fields: frozenset[str] = frozenset(),
 ) -> QueryGenerator:
     """Return the record's version; raise `NotFound` or `Forbidden`."""
-    rows = yield _permission_query(unit_of_work, resource, rule, id, fields)
+    permission = permission_query(unit_of_work, resource, rule, fields)
+    rows = yield permission.sql, permission.bind({"key": id, "actor": unit_of_work.actor.id})
     if not rows:
         raise not_found(resource, id)
     version, may = rows[0]
@@ -142,24 +153,15 @@ def check_references(unit_of_work: UnitOfWork, resource: Resource, data: Mapping
         if id is not None:
             target = resource_of(relation.target)
             unit_of_work.actor.profile.check_scope(target.plural, "read")
-            if not (yield _permission_query(unit_of_work, target, target.rules.read, id)):
+            permission = permission_query(unit_of_work, target, target.rules.read)
+            rows = yield permission.sql, permission.bind({"key": id, "actor": unit_of_work.actor.id})
+            if not rows:
                 message = f"there is no {target.singular} {id}"
                 raise Conflict(message, [FieldError((relation.local_key,), message, "unknown")])
 
 
 def not_found(resource: Resource, id: str) -> NotFound:
     return NotFound(f"there is no {resource.singular} {id[:64]}")
-
-
-def _permission_query(
-    unit_of_work: UnitOfWork, resource: Resource, rule: Rule, id: str, fields: frozenset[str] = frozenset()
-) -> Query:
-    actor = unit_of_work.actor
-    statement = unit_of_work.directory.plans.get_or_make(
-        ("permission", resource, actor.profile, rule, fields),
-        lambda: _permission_statement(resource, actor.profile, rule, fields),
-    )
-    return statement.sql, statement.bind({"key": id, "actor": actor.id})
 
 
 def _permission_statement(resource: Resource, profile: ActorProfile, rule: Rule, fields: frozenset[str]) -> Statement:
