@@ -44,7 +44,7 @@ class Database:
     """The database whose plans are shown; `explain` is given a query and the tables that it searches."""
 
     name: str
-    explain: Callable[[Query, Collection[str]], tuple[list[str], list[str]]]
+    explain: Callable[[str, tuple[Any, ...], Collection[str]], tuple[list[str], list[str]]]
 
 
 def explain(
@@ -131,17 +131,18 @@ _EXECUTIONS = {
 
 
 def _query_lines(query: Query, directory: RecordingDirectory, database: Database) -> Iterator[str]:
-    key, statement = directory.plan_of(query[0])
+    sql, parameters = query[:2]
+    key, statement = directory.plan_of(sql)
     resource, selection = _selection(key)
     if resource is not None:
         yield from _section("selection", list(_outline(resource.plural, selection)))
-    yield from _section("SQL", _sql_lines(query[0]))
-    names = statement.names if statement and statement.names else tuple(f"?{at + 1}" for at in range(len(query[1])))
+    yield from _section("SQL", _sql_lines(sql))
+    names = statement.names if statement and statement.names else tuple(f"?{at + 1}" for at in range(len(parameters)))
     yield from _section(
-        "parameters", [f"{name} = {_value(name, value)}" for name, value in zip(names, query[1], strict=True)]
+        "parameters", [f"{name} = {_value(name, value)}" for name, value in zip(names, parameters, strict=True)]
     )
     try:
-        lines, warnings = database.explain(query, filtered_tables(resource, selection) if resource else ())
+        lines, warnings = database.explain(sql, parameters, filtered_tables(resource, selection) if resource else ())
     except DirectoryError as error:
         yield from _section(f"no plan of {database.name}", [error.detail])
         return

@@ -28,6 +28,7 @@ class RowQuery(NamedTuple):
     parameters: tuple[Any, ...]
 
 
+# Drivers read the SQL as `query[0]` and the parameters as `query[1]`: writes yield plain tuples, the cheapest to make.
 Query = tuple[str, tuple[Any, ...]] | ListQuery | RowQuery | RecordQuery
 QueryGenerator = Generator[Query, Rows, Any]
 TransactionFunction = Callable[[], QueryGenerator]
@@ -35,7 +36,7 @@ StatementObserver = Callable[[str], None]  # called with the SQL of each stateme
 
 
 @dataclass(frozen=True, slots=True)
-class SingleQuery:
+class SingleQueryTransaction:
     """A transaction function of one query that returns one row, from which `to_result` makes the result."""
 
     sql: str
@@ -47,7 +48,7 @@ class SingleQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class UnboundedWrite:
+class UnboundedTransaction:
     """A transaction function that may change any number of rows, such as all that refer to a deleted record."""
 
     transaction: TransactionFunction

@@ -15,7 +15,7 @@ from sqlmodel import SQLModel
 
 from schema.engine.changes import TransactionResult
 from schema.engine.database_url import postgres_address
-from schema.engine.driver import Query, QueryGenerator
+from schema.engine.driver import QueryGenerator
 from schema.engine.errors import BadRequest, DatabaseUnavailable
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
@@ -69,7 +69,7 @@ async def create_trial_tables(directory: Directory, resources: Iterable[Resource
         ) from error
 
 
-def explain(url: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
+def explain(url: str, sql: str, parameters: tuple[Any, ...], filtered: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the lines of a query's generic plan and the warnings; `filtered` are the tables that it searches.
 
     The query is not run.
@@ -77,15 +77,15 @@ def explain(url: str, query: Query, filtered: Collection[str]) -> tuple[list[str
     Raises:
         DatabaseUnavailable: PostgreSQL cannot be reached, or cannot plan it.
     """
-    return asyncio.run(_explain(url, query, filtered))
+    return asyncio.run(_explain(url, sql, len(parameters), filtered))
 
 
-async def _explain(url: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
+async def _explain(url: str, sql: str, count: int, filtered: Collection[str]) -> tuple[list[str], list[str]]:
     connection = await connect(postgres_address(url), SECONDS)
-    parameters = f"({', '.join(['NULL'] * len(query[1]))})" if query[1] else ""
+    parameters = f"({', '.join(['NULL'] * count)})" if count else ""
     try:
         async with connection.transaction(readonly=True):
-            await connection.execute(f"PREPARE explained AS {query[0]}")
+            await connection.execute(f"PREPARE explained AS {sql}")
             lines = [line for (line,) in await connection.fetch(f"EXPLAIN EXECUTE explained{parameters}")]
             await connection.execute(_AS_IF_LARGE)
             ((plan,),) = await connection.fetch(f"EXPLAIN (FORMAT JSON) EXECUTE explained{parameters}")

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from schema.engine.driver import Query
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
@@ -36,17 +36,17 @@ def trial_database(resources: Iterable[Resource], ids: Iterable[str]) -> Iterato
         yield path
 
 
-def explain(path: str, query: Query, filtered: Collection[str]) -> tuple[list[str], list[str]]:
+def explain(path: str, sql: str, parameters: tuple[Any, ...], filtered: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the lines of a query's plan and the warnings; `filtered` are the tables that it searches.
 
     Raises:
         DatabaseUnavailable: SQLite cannot plan it.
     """
     try:
-        lines = _plan(path, query)
+        lines = _plan(path, sql, parameters)
     except sqlite3.Error as error:
         raise DatabaseUnavailable(str(error)) from error
-    return lines, _warnings(query[0], lines, filtered)
+    return lines, _warnings(sql, lines, filtered)
 
 
 def _insert(connection: sqlite3.Connection, resource: Resource, id: str) -> None:
@@ -56,9 +56,9 @@ def _insert(connection: sqlite3.Connection, resource: Resource, id: str) -> None
         connection.execute(statement.sql, statement.bind(row))
 
 
-def _plan(path: str, query: Query) -> list[str]:
+def _plan(path: str, sql: str, parameters: tuple[Any, ...]) -> list[str]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1]).fetchall()
+        rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
     depths = {0: -1}
     lines = []
     for number, parent, _, text in rows:

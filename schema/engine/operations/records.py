@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from schema.engine.changes import Change, TransactionResult
-from schema.engine.driver import ListQuery, Query, QueryGenerator, SingleQuery, UnboundedWrite
+from schema.engine.driver import ListQuery, Query, QueryGenerator, SingleQueryTransaction, UnboundedTransaction
 from schema.engine.errors import COUNT_TIMEOUT, Forbidden, NotFound, QueryTimeout, QueryTooComplex
 from schema.engine.model.action import Action
 from schema.engine.model.policy import Rule
@@ -132,7 +132,7 @@ async def create(
     plan = _insert_plan(unit_of_work, resource, selection) if creatable is True else None
     if plan is None:
         return await unit_of_work.write(transaction, independent=True)  # type: ignore[no-any-return]
-    query = SingleQuery(
+    query = SingleQueryTransaction(
         plan.statement.sql, plan.statement.bind(_bound(unit_of_work, {**values, **columns})), partial(result, plan)
     )
     return await unit_of_work.write(query, independent=True)  # type: ignore[no-any-return]
@@ -225,7 +225,7 @@ async def delete(
             yield from write_statements.check_refusal(unit_of_work, resource, resource.rules.delete, bound, "delete")
         return TransactionResult(None, (Change(resource.name, id, "deleted"),))
 
-    await unit_of_work.write(UnboundedWrite(transaction))
+    await unit_of_work.write(UnboundedTransaction(transaction))
 
 
 def record_result(plan: Plan, resource: Resource, id: str, rows: Rows, values: Values, signer: Signer) -> RecordResult:

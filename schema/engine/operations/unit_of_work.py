@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from schema.engine.changes import TransactionResult
-from schema.engine.driver import Query, TransactionFunction, UnboundedWrite
+from schema.engine.driver import Query, TransactionFunction, UnboundedTransaction
 from schema.engine.model.policy import Actor, ActorProfile
 from schema.engine.model.resource import Resource
 from schema.engine.operations.idempotency import IdempotencyKey, in_progress, key_owner, run_once
@@ -79,9 +79,9 @@ class UnitOfWork(NamedTuple):
             plans = self.directory.plans
             compiled = lambda statement: plans.get_or_make(("idempotency", statement), lambda: Statement(statement))  # noqa: E731
             once = run_once(function, key, self.actor, compiled, several_writers=self.directory.is_postgres)
-            unbounded = isinstance(function, UnboundedWrite)
+            unbounded = isinstance(function, UnboundedTransaction)
             result: TransactionResult = await self.directory.write(
-                UnboundedWrite(once) if unbounded else once, self.actor
+                UnboundedTransaction(once) if unbounded else once, self.actor
             )
             return result
         finally:

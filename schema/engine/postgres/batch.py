@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from schema.engine.driver import SingleQuery
+from schema.engine.driver import SingleQueryTransaction
 from schema.engine.postgres.pool import QueuedCall
 from schema.engine.sql.record_lookup import RecordQuery, SQLQuery, combine
 
@@ -53,4 +53,4 @@ def storable(keys: list[str]) -> list[str]:
 
 
 def _single_sql(call: QueuedCall) -> str | None:
-    return call.task.sql if isinstance(call.task, SingleQuery) else None
+    return call.task.sql if isinstance(call.task, SingleQueryTransaction) else None

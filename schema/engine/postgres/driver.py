@@ -24,7 +24,7 @@ from schema.engine.driver import (
     Query,
     QueryGenerator,
     RowQuery,
-    SingleQuery,
+    SingleQueryTransaction,
     StatementObserver,
     TransactionFunction,
     batches,
@@ -296,7 +296,7 @@ class PostgresDriver:
         self, connection: Connection, transactions: Sequence[TransactionFunction]
     ) -> list[Outcome]:
         """Run all in one transaction, in one round trip if possible; if that fails, each in its own."""
-        single = isinstance(transactions[0], SingleQuery) and not self._pooled
+        single = isinstance(transactions[0], SingleQueryTransaction) and not self._pooled
         if single or len(transactions) > 1:
             try:
                 run = self._run_single_queries if single else self._transaction

@@ -15,7 +15,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from schema.engine.driver import QueryGenerator, StatementObserver, TransactionFunction, UnboundedWrite
+from schema.engine.driver import QueryGenerator, StatementObserver, TransactionFunction, UnboundedTransaction
 from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable, DirectoryError
 from schema.engine.metrics import SIZES, Histogram
 from schema.engine.sql.record_lookup import Rows
@@ -71,7 +71,7 @@ class Writer(ConnectionThread):
         return self._turns > 0 and waiting < self._expected and time.monotonic() < self._regroup_until
 
     def _run_batch(self, connection: sqlite3.Connection, calls: list[QueuedCall]) -> list[Outcome]:
-        if not any(isinstance(call.task, UnboundedWrite) for call in calls):
+        if not any(isinstance(call.task, UnboundedTransaction) for call in calls):
             return self._commit_group(connection, calls)
         # The savepoint's journal of a hundred thousand rows takes 64 MiB, too much for memory.
         connection.execute("PRAGMA temp_store=FILE")
