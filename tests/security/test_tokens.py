@@ -1,4 +1,7 @@
-"""A token proves what its issuer signed for us, for now; whatever else it says of itself is not believed."""
+"""A token proves what its issuer signed for this service, now.
+
+It chooses neither algorithm nor key, and nothing that it points to is fetched.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,10 @@ from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import access_table
 from tests.fixtures.access_table import ADA, BOB
 from tests.fixtures.credentials import SECRET, Clock, bearer, claims, production, token
+from tests.security.test_keys import http_scope
 
 ISSUER = "https://login.example.com/tenant"
-RSA, STRANGER = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+RSA, OTHER_RSA = (rsa.generate_private_key(65537, 2048) for _ in range(2))
 EC, ED = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
 PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -45,9 +49,9 @@ PKCS1 = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)
 
 
 def jwk(private, kid, **more):
-    kinds = (rsa.RSAPrivateKey, RSAAlgorithm), (ec.EllipticCurvePrivateKey, ECAlgorithm), (object, OKPAlgorithm)
-    maker: Any = next(it for kind, it in kinds if isinstance(private, kind))
-    return {**json.loads(maker.to_jwk(private.public_key())), "kid": kid, "use": "sig", **more}
+    types = (rsa.RSAPrivateKey, RSAAlgorithm), (ec.EllipticCurvePrivateKey, ECAlgorithm), (object, OKPAlgorithm)
+    algorithm: Any = next(algorithm for type, algorithm in types if isinstance(private, type))
+    return {**json.loads(algorithm.to_jwk(private.public_key())), "kid": kid, "use": "sig", **more}
 
 
 JWKS = {"keys": [jwk(RSA, "rsa", alg="RS256"), jwk(EC, "ec"), jwk(ED, "ed")]}
@@ -61,26 +65,28 @@ def jwks_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def house(template, tmp_path_factory):
-    """A database with the small society in it."""
+def shared_database(template, tmp_path_factory):
+    """A database with the people and groups of the access table."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("tokens") / "tandem.db"))
     access_table.populate(path)
     return path
 
 
 @pytest.fixture(scope="module")
-def http_client(house, jwks_file):
-    """The service in production: HS256 under our secret, the others under the issuer's keys."""
+def http_client(shared_database, jwks_file):
+    """The service in production: HS256 with its secret, the other algorithms with the issuer's keys."""
     more = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory", "TANDEM_JWKS_FILE": str(jwks_file)}
-    with TestClient(create_app(production(house, **more)), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
+    with TestClient(
+        create_app(production(shared_database, **more)), base_url=BASE_URL, client=CLIENT_ADDRESS
+    ) as opened:
         yield opened
 
 
 def issued(private=RSA, algorithm="RS256", kid="rsa", headers=None, **more):
-    """A token of the issuer's."""
-    made = claims(**{"aud": "directory", "iss": ISSUER, **more})
-    named = {} if kid is None else {"kid": kid}
-    return jwt.encode(made, private, algorithm, headers={**named, **(headers or {})})
+    """A token of the issuer."""
+    payload = claims(**{"aud": "directory", "iss": ISSUER, **more})
+    key_header = {} if kid is None else {"kid": kid}
+    return jwt.encode(payload, private, algorithm, headers={**key_header, **(headers or {})})
 
 
 def part(value):
@@ -90,36 +96,36 @@ def part(value):
 
 
 def forged(header, payload, secret=None, digest=hashlib.sha256):
-    """A token by hand: signed with whatever the forger takes for a secret, or not at all."""
+    """A token encoded here: signed with any secret, or with none."""
     signed = f"{part(header)}.{part(payload)}"
     signature = b"" if secret is None else hmac.new(secret, signed.encode(), digest).digest()
     return f"{signed}.{part(signature)}"
 
 
 def status(http_client, credential):
-    answer = http_client.get("/me", headers={"authorization": f"Bearer {credential}".encode("latin-1", "replace")})
-    if answer.status_code == 401:
-        assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
-        assert answer.json()["detail"] == "the credential is not valid"
-    return answer.status_code
+    response = http_client.get("/me", headers={"authorization": f"Bearer {credential}".encode("latin-1", "replace")})
+    if response.status_code == 401:
+        assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+        assert response.json()["detail"] == "the credential is not valid"
+    return response.status_code
 
 
 def padded(*, longest):
-    """The largest good token of no more, or the smallest of more, than 4 KiB."""
+    """The largest valid token of at most 4 KiB, or the smallest of more."""
     tokens = [token(x="x" * size) for size in range(2850, 3000)]
-    fitting = [it for it in tokens if len(it) <= 4096]
+    fitting = [credential for credential in tokens if len(credential) <= 4096]
     assert fitting[-1] != tokens[-1]
     return fitting[-1] if longest else tokens[len(fitting)]
 
 
-GOOD = {
+VALID = {
     "ours": token(),
-    "ours, of 4 KiB": padded(longest=True),
-    "ours, with an audience among others": token(aud=["other", "tandem"]),
-    "ours, since a while": token(nbf=int(time.time()) - 60, iat=int(time.time()) - 60),
+    "ours, 4 KiB long": padded(longest=True),
+    "ours, with several audiences": token(aud=["other", "tandem"]),
+    "ours, valid for a minute already": token(nbf=int(time.time()) - 60, iat=int(time.time()) - 60),
     "ours, with a fraction of a second": token(exp=time.time() + 86_400.5),
-    "ours, from a clock that is a little ahead": token(iat=int(time.time()) + 5),
-    "ours, with claims that nobody asked for": token(name="Ada", nested={"a": [1, None]}, jti="1"),
+    "ours, from a clock a few seconds ahead": token(iat=int(time.time()) + 5),
+    "ours, with additional claims": token(name="Ada", nested={"a": [1, None]}, jti="1"),
     "ours, as an access token": token(headers={"typ": "at+jwt"}),
     "RS256": issued(),
     "RS256 without a kid": issued(kid=None),
@@ -128,12 +134,12 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_a_good_token_speaks_for_its_person(http_client, name):
-    answer = http_client.get("/me", headers=bearer(GOOD[name]))
+@pytest.mark.parametrize("name", VALID)
+def test_a_valid_token_authenticates_its_user(http_client, name):
+    response = http_client.get("/me", headers=bearer(VALID[name]))
 
-    assert (answer.status_code, answer.json()["id"]) == (200, ADA["id"])
-    assert answer.json()["email"] == ADA["email"]
+    assert (response.status_code, response.json()["id"]) == (200, ADA["id"])
+    assert response.json()["email"] == ADA["email"]
 
 
 NOW = int(time.time())
@@ -145,7 +151,7 @@ rs_header, rs_payload, rs_signature = issued().split(".")
 
 
 def flipped(signature):
-    """Another first letter."""
+    """A signature with another first letter."""
     return f"{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
 
 
@@ -155,7 +161,7 @@ NO_ALGORITHMS: tuple[Any, ...] = (
 NONE = {
     f"alg {alg!r}, {name}": f"{part({'alg': alg, 'typ': 'JWT'})}.{part(claims())}.{signature}"
     for alg in NO_ALGORITHMS
-    for name, signature in {"no signature": "", "a short one": "AA", "a good one": good_signature}.items()
+    for name, signature in {"no signature": "", "a short signature": "AA", "a valid signature": good_signature}.items()
 }
 CONFUSED = {
     f"{alg} under the public key as {name}": forged(
@@ -181,13 +187,13 @@ SIGNATURES = {
     "stripped, with its dot": f"{good_header}.{good_payload}",
     "another token's": f"{good_header}.{good_payload}.{other_signature}",
     "foreign": token(secret="another secret of 32 bytes and some more"),
-    "the issuer's, foreign": issued(STRANGER),
+    "the issuer's, foreign": issued(OTHER_RSA),
     "cut short": token()[:-2],
     "with one bit flipped": f"{good_header}.{good_payload}.{flipped(good_signature)}",
     "spelled otherwise": f"{token()[:-1]}{chr(ord(token()[-1]) + 1)}",
     "on another payload": f"{good_header}.{other_payload}.{good_signature}",
     "on another header": f"{part({'alg': 'HS256'})}.{good_payload}.{good_signature}",
-    "a wide algorithm": jwt.encode(claims(), SECRET * 2, "HS512"),
+    "a longer algorithm": jwt.encode(claims(), SECRET * 2, "HS512"),
     "the same secret, another hash": jwt.encode(claims(), SECRET * 2, "HS384"),
     "RS512": jwt.encode(claims(aud="directory", iss=ISSUER), RSA, "RS512", headers={"kid": "rsa"}),
     "PS256": jwt.encode(claims(aud="directory", iss=ISSUER), RSA, "PS256", headers={"kid": "rsa"}),
@@ -198,8 +204,8 @@ SIGNATURES = {
                                ("RS256", "rsa", b"\0"))},
 }  # fmt: skip
 KIDS = {
-    f"kid {kid!r}"[:40] + f", {whose}": forged({**OURS, "kid": kid}, claims(), secret)
-    for whose, secret in {"signed with nothing": b"", "signed by us": KEY}.items()
+    f"kid {kid!r}"[:40] + f", {signer}": forged({**OURS, "kid": kid}, claims(), secret)
+    for signer, secret in {"with an empty secret": b"", "signed by us": KEY}.items()
     for kid in (
         "../../../../dev/null", "/dev/null", "' UNION SELECT 'x' --", "rsa' OR '1'='1", "", " ", None, 0, 1, True, [],
         ["rsa"], {}, {"$ne": None}, "rsa\u0000", "x" * 5000, "http://evil.example/key", "| whoami", "none", "rsa",
@@ -209,24 +215,24 @@ KIDS |= {
     f"the issuer's, kid {kid!r}"[:60]: issued(headers={"kid": kid}, kid=None)
     for kid in ("", "RSA", "rsa ", "rsa\n", "../rsa", "ec", "no such")
 }
-BROUGHT = {
-    f"{word} {number}, {whose}": make(word, value)
-    for whose, make in {
-        "signed by a stranger": lambda word, value: issued(STRANGER, headers={word: value}),
-        "signed by the issuer": lambda word, value: issued(headers={word: value}),
-        "signed by us": lambda word, value: token(headers={word: value}),
+HEADERS = {
+    f"{name} {number}, {signer}": sign(name, value)
+    for signer, sign in {
+        "signed with another key": lambda name, value: issued(OTHER_RSA, headers={name: value}),
+        "signed by the issuer": lambda name, value: issued(headers={name: value}),
+        "signed by us": lambda name, value: token(headers={name: value}),
     }.items()
-    for number, (word, value) in enumerate((
+    for number, (name, value) in enumerate((
         ("jku", "https://evil.example/jwks.json"), ("jku", f"{ISSUER}/jwks.json"), ("x5u", "https://evil.example/c.pem"),
-        ("jwk", jwk(STRANGER, "rsa")), ("x5c", [base64.b64encode(DER).decode()]), ("zip", "DEF"),
+        ("jwk", jwk(OTHER_RSA, "rsa")), ("x5c", [base64.b64encode(DER).decode()]), ("zip", "DEF"),
         ("crit", ["exp"]), ("crit", []), ("crit", "exp"), ("crit", ["b64"]), ("crit", None), ("enc", "A256GCM"),
     ))
 }  # fmt: skip
-BROUGHT |= {
+HEADERS |= {
     "an unencoded payload": forged({**OURS, "b64": False, "crit": ["b64"]}, claims(), KEY),
     "b64 alone": forged({**OURS, "b64": True}, claims(), KEY),
-    "typ of something else": forged({**OURS, "typ": "logout+jwt"}, claims(), KEY),
-    "typ of no text": forged({**OURS, "typ": 1}, claims(), KEY),
+    "typ of another use": forged({**OURS, "typ": "logout+jwt"}, claims(), KEY),
+    "typ that is no text": forged({**OURS, "typ": 1}, claims(), KEY),
 }
 NO_AUDIENCES: tuple[Any, ...] = ("", None, 1, [], ["other"], "other", "Tandem", "tandem ", "tande", "tandem,other",
                      [["tandem"]], {"tandem": 1}, ["tandem", 1], ["tandem", None], "directory", "*")  # fmt: skip
@@ -248,19 +254,19 @@ CLAIMS = {
     **{f"the issuer's iss {value!r}": issued(iss=value) for value in (
         f"{ISSUER}/", ISSUER[:-1], ISSUER.upper(), ISSUER.replace("https", "http"), f" {ISSUER}", "", "https://evil.example",
         f"{ISSUER}@evil.example", f"{ISSUER}#")},
-    "for us, from the issuer": issued(aud="tandem"),
-    "over": token(exp=NOW - 1),
-    "over since long": token(exp=1),
-    "not yet": token(nbf=NOW + 50_000),
-    "not yet for long": token(nbf=NOW + 10**8),
-    "from the future": token(iat=NOW + 50_000),
-    "the issuer's, over": issued(exp=NOW - 1),
-    "jti of no text": forged(OURS, {**claims(), "jti": 1}, KEY),
+    "our audience, from the issuer": issued(aud="tandem"),
+    "expired": token(exp=NOW - 1),
+    "long expired": token(exp=1),
+    "not yet valid": token(nbf=NOW + 50_000),
+    "not yet valid for long": token(nbf=NOW + 10**8),
+    "issued in the future": token(iat=NOW + 50_000),
+    "the issuer's, expired": issued(exp=NOW - 1),
+    "jti that is no text": forged(OURS, {**claims(), "jti": 1}, KEY),
 }  # fmt: skip
 
 
 def raw(header, payload):
-    """A token of ours whose segments are these bytes, well signed."""
+    """A validly signed token of ours whose segments are these bytes."""
     signed = f"{part(header)}.{part(payload)}"
     return f"{signed}.{part(hmac.new(KEY, signed.encode(), hashlib.sha256).digest())}"
 
@@ -279,44 +285,44 @@ SPELLINGS = {
     "a header that is a string": raw(b'"HS256"', plain),
     "a header that is null": raw(b"null", plain),
     "a header that is no JSON": raw(b"{alg:HS256}", plain),
-    "a header of something before": raw(b'\xef\xbb\xbf{"alg":"HS256"}', plain),
+    "a header with a byte order mark": raw(b'\xef\xbb\xbf{"alg":"HS256"}', plain),
     "a header not in UTF-8": raw(b'{"alg":"HS256","x":"\xff"}', plain),
     "a header in UTF-16": raw('{"alg":"HS256"}'.encode("utf-16"), plain),
-    "a header deep inside": raw(b'{"alg":"HS256","x":' + b"[" * 1000 + b"]" * 1000 + b"}", plain),
+    "a deeply nested header": raw(b'{"alg":"HS256","x":' + b"[" * 1000 + b"]" * 1000 + b"}", plain),
     "an empty header": raw(b"{}", plain),
     "a payload that is a list": raw(json.dumps(OURS).encode(), b"[" + plain + b"]"),
     "a payload not in UTF-8": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":"\xff"}'),
     "a payload with NaN": raw(json.dumps(OURS).encode(), plain[:-1] + b',"nbf":NaN}'),
     "a payload with Infinity": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":Infinity}'),
-    "a payload deep inside": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":' + b"[" * 1000 + b"]" * 1000 + b"}"),
+    "a deeply nested payload": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":' + b"[" * 1000 + b"]" * 1000 + b"}"),
     "a payload with a lone surrogate": raw(json.dumps(OURS).encode(), plain[:-1] + b',"x":"\\ud800"}'),
     "padded": f"{token()}=",
     "padded inside": resigned(f"{good_header}=.{good_payload}="),
     "plain base64": token().replace("_", "/").replace("-", "+") + "+/",
     "a space before": f" {token()}",
     "a space inside": token().replace(".", ". ", 1),
-    "a line end inside": token().replace(".", ".\n", 1),
-    "a dot more": f"{token()}.",
+    "a line break inside": token().replace(".", ".\n", 1),
+    "an additional dot": f"{token()}.",
     "a dot before": f".{token()}",
-    "four parts": f"{token()}.{good_signature}",
-    "five parts, as if encrypted": ".".join([good_header, "AA", "AA", "AA", "AA"]),
-    "two parts": f"{good_header}.{good_payload}",
-    "one part": good_header,
+    "four segments": f"{token()}.{good_signature}",
+    "five segments, as if encrypted": ".".join([good_header, "AA", "AA", "AA", "AA"]),
+    "two segments": f"{good_header}.{good_payload}",
+    "a single segment": good_header,
     "only dots": "..",
     "JSON for a token": json.dumps({"protected": good_header, "payload": good_payload, "signature": good_signature}),
     "huge": token(x="x" * 9000),
     "more than 4 KiB": padded(longest=False),
-    "nothing but letters": "A" * 300,
+    "only letters": "A" * 300,
     "not ASCII": token().replace(".", "\u00e9.", 1),
     "a full stop of another script": token().replace(".", "\u3002"),
 }  # fmt: skip
 ATTACKS = {
-    f"{room}: {name}": it
-    for room, cases in {
-        "none": NONE, "confusion": CONFUSED, "signature": SIGNATURES, "kid": KIDS, "brought along": BROUGHT,
+    f"{category}: {name}": credential
+    for category, cases in {
+        "none": NONE, "confusion": CONFUSED, "signature": SIGNATURES, "kid": KIDS, "headers": HEADERS,
         "claims": CLAIMS, "spelling": SPELLINGS,
     }.items()
-    for name, it in cases.items()
+    for name, credential in cases.items()
 }  # fmt: skip
 
 
@@ -325,7 +331,7 @@ def test_forged_tokens_are_refused(http_client, name):
     assert status(http_client, ATTACKS[name]) == 401
 
 
-def test_there_are_forgeries_enough():
+def test_there_are_many_forgeries():
     assert len(ATTACKS) > 250
 
 
@@ -336,12 +342,14 @@ def test_forged_tokens_are_refused_by_graphql(http_client):
 
 
 @pytest.fixture(scope="module")
-def served(house):
+def served(shared_database):
     """Starts the service with other settings."""
     opened = []
 
     def serve(**settings):
-        service = TestClient(create_app(production(house, **settings)), base_url=BASE_URL, client=CLIENT_ADDRESS)
+        service = TestClient(
+            create_app(production(shared_database, **settings)), base_url=BASE_URL, client=CLIENT_ADDRESS
+        )
         opened.append(service.__enter__())
         return service
 
@@ -350,21 +358,21 @@ def served(house):
         service.__exit__(None, None, None)
 
 
-def test_without_a_secret_hs256_is_off(served):
+def test_without_a_secret_hs256_is_refused(served):
     http_client = served(SECRET_KEY="")
 
     assert status(http_client, token()) == 401
     assert status(http_client, forged(OURS, claims(), b"")) == 401
 
 
-def test_without_an_issuer_its_algorithms_are_off(served):
+def test_without_an_issuer_its_algorithms_are_refused(served):
     http_client = served()
 
     for credential in (issued(), issued(EC, "ES256", "ec"), issued(ED, "EdDSA", "ed"), issued(kid=None)):
         assert status(http_client, credential) == 401
 
 
-def test_secrets_are_turned_over_by_their_names(served):
+def test_secrets_are_rotated_by_their_names(served):
     new, old, lost = ("n" * 32, "o" * 32, "l" * 32)
     http_client = served(SECRET_KEY=f"new:{new},old:{old}")
 
@@ -408,42 +416,38 @@ ROLES = [
 ]
 
 
-@pytest.mark.parametrize("said, roles", ROLES)
-async def test_roles_are_those_that_the_claim_names_and_we_know(house, said, roles):
-    async with Directory(str(house)) as directory:
-        actor = await Authenticator(production(house))(shown(forged(OURS, {**claims(), **said}, KEY), directory))
+@pytest.mark.parametrize("role_claims, roles", ROLES)
+async def test_roles_are_the_known_ones_that_the_claim_names(shared_database, role_claims, roles):
+    credential = forged(OURS, {**claims(), **role_claims}, KEY)
+    async with Directory(str(shared_database)) as directory:
+        actor = await Authenticator(production(shared_database))(http_scope(credential, directory))
 
     assert (actor.roles, actor.id, actor.name) == (roles, ADA["id"], "token:ext-Ada")
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    "name, role_claims",
     [
         ("realm_access.roles", {"realm_access": {"roles": ["editor"]}}),
         ("https://example.com/roles", {"https://example.com/roles": ["editor"]}),
         ("a.b", {"a.b": ["editor"], "a": {"b": ["admin"]}}),
     ],
 )
-async def test_the_claim_with_the_roles_may_have_any_name(house, name, said):
-    async with Directory(str(house)) as directory:
-        authenticator = Authenticator(production(house, TANDEM_JWT_ROLES_CLAIM=name))
-        actor = await authenticator(shown(token(roles=["admin"], **said), directory))
+async def test_the_name_of_the_roles_claim_is_a_setting(shared_database, name, role_claims):
+    async with Directory(str(shared_database)) as directory:
+        authenticator = Authenticator(production(shared_database, TANDEM_JWT_ROLES_CLAIM=name))
+        actor = await authenticator(http_scope(token(roles=["admin"], **role_claims), directory))
 
     assert actor.roles == {"editor"}
 
 
-def shown(credential, directory):
-    app = type("App", (), {"state": type("State", (), {"directory": directory})()})()
-    return {"type": "http", "headers": [(b"authorization", f"Bearer {credential}".encode())], "app": app}
-
-
-def test_a_subject_without_a_person_has_its_roles_and_nothing_else(http_client):
-    stranger = bearer(token(sub="ext-Zed"))
+def test_a_subject_without_a_user_has_its_roles_only(http_client):
+    without_roles = bearer(token(sub="ext-Zed"))
     reader = bearer(token(sub="ext-Zed", roles=["reader"]))
 
-    assert http_client.get("/me", headers=stranger).status_code == 404
-    assert http_client.get("/users", headers=stranger).status_code == 403
-    assert http_client.get(f"/users/{ADA['id']}", headers=stranger).status_code == 404
+    assert http_client.get("/me", headers=without_roles).status_code == 404
+    assert http_client.get("/users", headers=without_roles).status_code == 403
+    assert http_client.get(f"/users/{ADA['id']}", headers=without_roles).status_code == 404
     assert http_client.get("/users", headers=reader).status_code == 200
     assert http_client.get(f"/users/{ADA['id']}", headers=reader).json()["email"] is None
 
@@ -467,16 +471,16 @@ def test_a_deactivated_users_token_is_refused(http_client):
     assert (off, http_client.get("/me", headers=bob).status_code) == (401, 200)
 
 
-def test_a_user_deactivated_by_another_process_is_refused_within_five_seconds(http_client, house, clock):
+def test_a_user_deactivated_by_another_process_is_refused_within_five_seconds(http_client, shared_database, clock):
     bob = bearer(token(sub="ext-Bob"))
     assert http_client.get("/me", headers=bob).status_code == 200
 
-    with closing(sqlite3.connect(house)) as connection:
+    with closing(sqlite3.connect(shared_database)) as connection:
         connection.execute("UPDATE user SET active = 0 WHERE id = ?", [BOB["id"]])
         connection.commit()
     clock.ahead += 5
     off = http_client.get("/me", headers=bob).status_code
-    with closing(sqlite3.connect(house)) as connection:
+    with closing(sqlite3.connect(shared_database)) as connection:
         connection.execute("UPDATE user SET active = 1 WHERE id = ?", [BOB["id"]])
         connection.commit()
 
@@ -493,42 +497,42 @@ def test_a_token_is_valid_until_it_expires(http_client, clock):
     assert http_client.get("/me", headers=ada).status_code == 401
 
 
-async def test_a_token_seen_a_moment_ago_is_not_verified_again(house, monkeypatch):
-    said: list[str] = []
+async def test_a_recently_verified_token_is_not_verified_again(shared_database, monkeypatch):
+    statements: list[str] = []
     verified: list[str] = []
-    usual = jwt.decode
+    decode = jwt.decode
 
-    def counted(text, *given, **more):
-        verified.append(text)
-        return usual(text, *given, **more)
+    def recording_decode(credential, *arguments, **options):
+        verified.append(credential)
+        return decode(credential, *arguments, **options)
 
-    monkeypatch.setattr(jwt, "decode", counted)
-    async with Directory(str(house), on_statement=said.append) as directory:
-        authenticator, ada = Authenticator(production(house)), token()
+    monkeypatch.setattr(jwt, "decode", recording_decode)
+    async with Directory(str(shared_database), on_statement=statements.append) as directory:
+        authenticator, ada = Authenticator(production(shared_database)), token()
 
         for _ in range(100):
-            await authenticator(shown(ada, directory))
+            await authenticator(http_scope(ada, directory))
 
     assert len(verified) == 1
-    assert len([sql for sql in said if "SELECT" in sql]) == 1
+    assert len([sql for sql in statements if "SELECT" in sql]) == 1
 
 
 Page = tuple[int, bytes, dict[str, str]]
 
 
 class Issuer:
-    """An OpenID issuer on this machine, and what it is asked."""
+    """An OpenID issuer on this machine; `requests` are the paths that it received."""
 
     def __init__(self):
         self.keys = JWKS
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.pages: dict[str, Page] = {}
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                issuer.asked.append(self.path)
-                status, body, headers = issuer.answer(self.path)
+                issuer.requests.append(self.path)
+                status, body, headers = issuer.page(self.path)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -543,12 +547,12 @@ class Issuer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
-    def answer(self, path):
+    def page(self, path):
         if path in self.pages:
             return self.pages[path]
-        told = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
-        found = {"/tenant/.well-known/openid-configuration": told, "/tenant/keys": self.keys}.get(path)
-        return (200, json.dumps(found).encode(), {}) if found else (404, b"", {})
+        configuration = {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
+        document = {"/tenant/.well-known/openid-configuration": configuration, "/tenant/keys": self.keys}.get(path)
+        return (200, json.dumps(document).encode(), {}) if document else (404, b"", {})
 
     def close(self):
         self._server.shutdown()
@@ -558,46 +562,46 @@ class Issuer:
 
 @pytest.fixture
 def issuer():
-    made = Issuer()
-    yield made
-    made.close()
+    issuer = Issuer()
+    yield issuer
+    issuer.close()
 
 
 @pytest.fixture
-def tokens(issuer, house):
+def tokens(issuer, shared_database):
     """Verifies this issuer's tokens."""
-    settings = production(house, TANDEM_OIDC_ISSUER=issuer.url, TANDEM_OIDC_AUDIENCE="directory")
+    settings = production(shared_database, TANDEM_OIDC_ISSUER=issuer.url, TANDEM_OIDC_AUDIENCE="directory")
     return Tokens(settings, IssuerKeys(from_issuer(issuer.url)))
 
 
-async def test_keys_are_fetched_from_where_the_issuer_says(issuer, tokens):
-    found = [await tokens.claim(issued(iss=issuer.url)) for _ in range(20)]
+async def test_keys_are_fetched_from_the_jwks_uri_of_the_issuer(issuer, tokens):
+    token_claims = [await tokens.claim(issued(iss=issuer.url)) for _ in range(20)]
 
-    assert {it.subject for it in found} == {"ext-Ada"}
-    assert issuer.asked == ["/tenant/.well-known/openid-configuration", "/tenant/keys"]
+    assert {claim.subject for claim in token_claims} == {"ext-Ada"}
+    assert issuer.requests == ["/tenant/.well-known/openid-configuration", "/tenant/keys"]
 
 
 async def test_concurrent_requests_share_one_fetch(issuer, tokens):
-    found = await asyncio.gather(*(tokens.claim(issued(iss=issuer.url, n=number)) for number in range(100)))
+    token_claims = await asyncio.gather(*(tokens.claim(issued(iss=issuer.url, n=number)) for number in range(100)))
 
-    assert all(found)
-    assert len(issuer.asked) == 2
+    assert all(token_claims)
+    assert len(issuer.requests) == 2
 
 
 async def test_fetches_for_unknown_keys_are_limited(issuer, tokens, clock):
     assert await tokens.claim(issued(iss=issuer.url))
-    issuer.asked.clear()
+    issuer.requests.clear()
 
     for number in range(50):
-        assert await tokens.claim(issued(STRANGER, kid=f"unknown {number}", iss=issuer.url)) is None
+        assert await tokens.claim(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
     clock.ahead += 11
     for number in range(50):
-        assert await tokens.claim(issued(STRANGER, kid=f"unknown {number}", iss=issuer.url)) is None
-    assert len(issuer.asked) <= 2
+        assert await tokens.claim(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
+    assert len(issuer.requests) <= 2
 
-    issuer.keys = {"keys": [jwk(STRANGER, "next")]}
+    issuer.keys = {"keys": [jwk(OTHER_RSA, "next")]}
     clock.ahead += 11
-    assert await tokens.claim(issued(STRANGER, kid="next", iss=issuer.url))
+    assert await tokens.claim(issued(OTHER_RSA, kid="next", iss=issuer.url))
     assert await tokens.claim(issued(iss=issuer.url)) is None  # the old key is withdrawn
 
 
@@ -607,12 +611,12 @@ async def test_old_keys_stay_when_a_fetch_fails(issuer, tokens, clock):
     issuer.pages["/tenant/keys"] = (500, b"", {})
     clock.ahead += 1000
 
-    assert await tokens.claim(issued(STRANGER, kid="unknown", iss=issuer.url, exp=int(time.time()) + 50_000)) is None
+    assert await tokens.claim(issued(OTHER_RSA, kid="unknown", iss=issuer.url, exp=int(time.time()) + 50_000)) is None
     assert await tokens.claim(lasting)
 
 
 BAD_PAGES: dict[str, Page] = {
-    "no answer": (404, b"", {}),
+    "no response": (404, b"", {}),
     "a failure": (500, b"", {}),
     "no JSON": (200, b"<html>", {}),
     "no object": (200, b"[]", {}),
@@ -623,30 +627,30 @@ BAD_PAGES: dict[str, Page] = {
 
 
 @pytest.mark.parametrize("name", BAD_PAGES)
-async def test_an_issuer_that_says_nothing_good_proves_nothing(issuer, tokens, name):
-    told = json.dumps({"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"}).encode()
-    issuer.pages["/tenant/elsewhere"] = (200, told, {})
+async def test_without_a_valid_configuration_of_the_issuer_tokens_are_not_verified(issuer, tokens, name):
+    configuration = json.dumps({"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"}).encode()
+    issuer.pages["/tenant/elsewhere"] = (200, configuration, {})
     issuer.pages["/tenant/.well-known/openid-configuration"] = BAD_PAGES[name]
 
     with pytest.raises(Timeout):
         await tokens.claim(issued(iss=issuer.url))
-    assert "/tenant/keys" not in issuer.asked
+    assert "/tenant/keys" not in issuer.requests
 
 
-@pytest.mark.parametrize("place", ["http://evil.example/keys", "file:///etc/passwd", "ftp://127.0.0.1/x", "", None, 1])
-async def test_keys_are_fetched_by_https_alone(issuer, tokens, place):
-    told = json.dumps({"issuer": issuer.url, "jwks_uri": place}).encode()
-    issuer.pages["/tenant/.well-known/openid-configuration"] = (200, told, {})
+@pytest.mark.parametrize("jwks_uri", ["http://evil.example/keys", "file:///etc/passwd", "ftp://127.0.0.1", "", None, 1])
+async def test_keys_are_fetched_by_https_only(issuer, tokens, jwks_uri):
+    configuration = json.dumps({"issuer": issuer.url, "jwks_uri": jwks_uri}).encode()
+    issuer.pages["/tenant/.well-known/openid-configuration"] = (200, configuration, {})
 
     with pytest.raises(Timeout):
         await tokens.claim(issued(iss=issuer.url))
 
 
-async def test_tokens_of_other_kinds_do_not_wait_for_the_issuer(issuer, tokens):
+async def test_tokens_of_other_algorithms_do_not_wait_for_the_issuer(issuer, tokens):
     assert await tokens.claim(token())
     for attack in NONE.values():
         assert await tokens.claim(attack) is None
-    assert issuer.asked == []
+    assert issuer.requests == []
 
 
 WEAK = rsa.generate_private_key(65537, 1024)
@@ -655,61 +659,61 @@ UNUSED = {
     "a secret": {"kty": "oct", "k": part(KEY), "kid": "k"},
     "a secret under a public name": {"kty": "oct", "k": part(KEY), "kid": "k", "alg": "RS256"},
     "for encrypting": jwk(RSA, "k", use="enc"),
-    "for signing alone": jwk(RSA, "k", key_ops=["sign"]),
+    "for signing only": jwk(RSA, "k", key_ops=["sign"]),
     "for another algorithm": jwk(RSA, "k", alg="PS256"),
     "for a secret's algorithm": jwk(RSA, "k", alg="HS256"),
     "without a modulus": {"kty": "RSA", "e": "AQAB", "kid": "k"},
     "on another curve": jwk(ec.generate_private_key(ec.SECP384R1()), "k"),
     "with a name that is no text": jwk(RSA, 7),
-    "of no kind": {"kid": "k"},
+    "without a type": {"kid": "k"},
 }
 
 
 @pytest.mark.parametrize("name", UNUSED)
-def test_keys_that_are_weak_or_not_for_this_are_left_out(name):
+def test_keys_that_are_weak_or_for_another_use_are_ignored(name):
     assert list(keys_in(json.dumps({"keys": [UNUSED[name], "nonsense", None]}).encode())) == []
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys": {}}', b'{"keys": null}', b"null", b"\xff"])
 def test_an_invalid_key_set_is_an_error(text):
-    with pytest.raises(ValueError):  # noqa: PT011  whatever the parser says
+    with pytest.raises(ValueError):  # noqa: PT011  the message is the parser's
         list(keys_in(text))
 
 
-async def test_a_token_without_kid_requires_a_single_key(house):
-    keys = IssuerKeys(lambda: json.dumps({"keys": [jwk(RSA, "a"), jwk(STRANGER, "b")]}).encode())
+async def test_a_token_without_kid_requires_a_single_key(shared_database):
+    keys = IssuerKeys(lambda: json.dumps({"keys": [jwk(RSA, "a"), jwk(OTHER_RSA, "b")]}).encode())
 
     assert await keys.find(None, "RS256") is None
     assert await keys.find("a", "RS256") is not None
 
 
-async def test_the_authenticator_raises_for_an_invalid_token(house):
-    async with Directory(str(house)) as directory:
+async def test_the_authenticator_raises_for_an_invalid_token(shared_database):
+    async with Directory(str(shared_database)) as directory:
         with pytest.raises(InvalidCredential):
-            await Authenticator(production(house))(shown(NONE["alg 'none', no signature"], directory))
+            await Authenticator(production(shared_database))(http_scope(NONE["alg 'none', no signature"], directory))
 
 
-GOES_ALONG = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
+ISSUER_SETTINGS = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "directory"}
 
 
 @pytest.mark.parametrize(
-    "settings, said",
+    "settings, message",
     [
         ({"TANDEM_OIDC_ISSUER": ISSUER}, "TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is"),
         ({"TANDEM_JWKS_FILE": __file__}, "TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is"),
         (
-            {**GOES_ALONG, "TANDEM_JWKS_FILE": "/no/such/file"},
+            {**ISSUER_SETTINGS, "TANDEM_JWKS_FILE": "/no/such/file"},
             "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file",
         ),
         ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "it takes an https:// URL"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY is invalid"),
     ],
 )
-def test_conflicting_settings_stop_the_start(house, settings, said):
-    with pytest.raises(InvalidSetting) as wrong:
-        production(house, **settings)
+def test_conflicting_settings_prevent_the_start(shared_database, settings, message):
+    with pytest.raises(InvalidSetting) as error:
+        production(shared_database, **settings)
 
-    assert said in str(wrong.value)
+    assert message in str(error.value)
 
 
 def test_tokens_are_verified_in_development(tmp_path):

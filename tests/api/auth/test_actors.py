@@ -1,4 +1,4 @@
-"""What happens in this process to a key or a person counts at once for a credential in use, also in an open socket."""
+"""A change of a key or a user in this process applies at once to credentials in use, also on open WebSockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schema.engine.query.selection import Scalar, Selection
 from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import ADMIN, KEY, bearer, id_of, new_key, production, token
-from tests.security.test_keys import moment, shown
+from tests.security.test_keys import http_scope, moment
 
 ID = Selection((("id", Scalar("id")),))
 MINE = {"query": "{ me { id } }"}
@@ -38,17 +38,17 @@ def admin():
 
 @contextmanager
 def socket(http_client, headers):
-    """An open socket, and what it says that `me` is."""
+    """Open a WebSocket; yield a function that queries the id of `me` on it."""
     with http_client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
         opened.send_json({"type": "connection_init"})
         assert opened.receive_json() == {"type": "connection_ack"}
 
         def me():
             opened.send_json({"type": "subscribe", "id": "1", "payload": MINE})
-            answer = opened.receive_json()
+            message = opened.receive_json()
             assert opened.receive_json() == {"id": "1", "type": "complete"}
-            found = answer["payload"]["data"]["me"]
-            return found and found["id"]
+            user = message["payload"]["data"]["me"]
+            return user and user["id"]
 
         yield me
 
@@ -58,16 +58,16 @@ def test_a_token_matches_a_user_from_creation_to_deletion(http_client, admin):
     with socket(http_client, headers) as me:
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
 
-        made = http_client.post(
+        user = http_client.post(
             "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
         ).json()
-        path = f"/users/{made['id']}"
-        assert (http_client.get("/me", headers=headers).json()["id"], me()) == (made["id"], made["id"])
+        path = f"/users/{user['id']}"
+        assert (http_client.get("/me", headers=headers).json()["id"], me()) == (user["id"], user["id"])
 
         http_client.patch(path, json={"external_id": None}, headers=admin).raise_for_status()
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
         http_client.patch(path, json={"external_id": "ext-New"}, headers=admin).raise_for_status()
-        assert (http_client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+        assert (http_client.get("/me", headers=headers).status_code, me()) == (200, user["id"])
 
         http_client.delete(path, headers=admin).raise_for_status()
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
@@ -75,14 +75,14 @@ def test_a_token_matches_a_user_from_creation_to_deletion(http_client, admin):
 
 def test_a_reactivated_user_is_authenticated(http_client, admin):
     headers = bearer(token(sub="ext-New"))
-    made = http_client.post(
+    user = http_client.post(
         "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
     ).json()
-    path = f"/users/{made['id']}"
+    path = f"/users/{user['id']}"
 
     for _ in range(3):
         with socket(http_client, headers) as me:
-            assert (http_client.get("/me", headers=headers).status_code, me()) == (200, made["id"])
+            assert (http_client.get("/me", headers=headers).status_code, me()) == (200, user["id"])
             http_client.post(f"{path}/deactivate", json={}, headers=admin).raise_for_status()
             assert http_client.get("/me", headers=headers).status_code == 401
             with pytest.raises(WebSocketDisconnect) as closed:
@@ -97,37 +97,37 @@ def test_a_reactivated_user_is_authenticated(http_client, admin):
 
 def test_an_idle_socket_of_a_deactivated_user_is_closed(http_client, admin):
     headers = bearer(token(sub="ext-New"))
-    made = http_client.post(
+    user = http_client.post(
         "/users", json={"first_name": "N", "age": 1, "external_id": "ext-New"}, headers=admin
     ).json()
     with http_client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"], headers=headers) as opened:
         opened.send_json({"type": "connection_init"})
         opened.receive_json()
 
-        http_client.post(f"/users/{made['id']}/deactivate", json={}, headers=admin).raise_for_status()
+        http_client.post(f"/users/{user['id']}/deactivate", json={}, headers=admin).raise_for_status()
 
         with pytest.raises(WebSocketDisconnect) as closed:
             opened.receive_json()
         assert closed.value.code == 4403
 
 
-def test_a_subject_that_is_an_id_is_noticed_too(database):
+def test_changes_apply_to_tokens_whose_subject_is_an_id(database):
     admin = bearer(token(sub="ext-Zed", roles=["admin"]))
     app = create_app(production(database, TANDEM_JWT_SUBJECT="id"))
     with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
-        made = http_client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
-        headers, path = bearer(token(sub=made["id"])), f"/users/{made['id']}"
+        user = http_client.post("/users", json={"first_name": "N", "age": 1}, headers=admin).json()
+        headers, path = bearer(token(sub=user["id"])), f"/users/{user['id']}"
         statuses = []
-        for deed in ("activate", "deactivate", "activate"):
-            http_client.post(f"{path}/{deed}", json={}, headers=admin).raise_for_status()
+        for action in ("activate", "deactivate", "activate"):
+            http_client.post(f"{path}/{action}", json={}, headers=admin).raise_for_status()
             statuses.append(http_client.get("/me", headers=headers).status_code)
         http_client.delete(path, headers=admin)
         assert [*statuses, http_client.get("/me", headers=headers).status_code] == [200, 401, 200, 404]
 
 
-def test_a_key_is_good_and_bad_as_the_last_word_says(http_client, admin):
-    made = http_client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
-    path, headers = f"/keys/{made['id']}", bearer(made["secret"])
+def test_changes_of_a_key_apply_at_once(http_client, admin):
+    created = http_client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
+    path, headers = f"/keys/{created['id']}", bearer(created["secret"])
 
     assert http_client.get("/users", headers=headers).status_code == 200
     for expires, status in ((moment(days=-1), 401), (moment(days=1), 200), (moment(days=-1), 401), (None, 200)):
@@ -139,17 +139,17 @@ def test_a_key_is_good_and_bad_as_the_last_word_says(http_client, admin):
     assert http_client.get("/users", headers=headers).status_code == 401
 
 
-class Held(Directory):
-    """What it has read, it keeps until it is let go."""
+class HeldDirectory(Directory):
+    """A directory whose next read, while `holding`, returns only after `go` is set."""
 
     holding = False
 
-    def __init__(self, place):
-        super().__init__(place)
+    def __init__(self, location):
+        super().__init__(location)
         self.read_first, self.go = asyncio.Event(), asyncio.Event()
 
-    async def read(self, steps, reader=None):
-        rows = await super().read(steps, reader)
+    async def read(self, queries, reader=None):
+        rows = await super().read(queries, reader)
         if self.holding:
             self.holding = False
             self.read_first.set()
@@ -159,91 +159,91 @@ class Held(Directory):
 
 @pytest.fixture
 async def held(database):
-    async with Held(str(database)) as directory:
+    async with HeldDirectory(str(database)) as directory:
         yield directory
 
 
-async def begun(held, credential):
-    """The door-authenticator, and a look at a credential that has read, and has not remembered yet."""
+async def begin_verification(held, credential):
+    """Return an authenticator, and the task of a verification that has read but not cached its result."""
     authenticator = Authenticator(production(Path("/nowhere")))
     await authenticator.start(held)
     held.holding = True
-    first = asyncio.create_task(authenticator(shown(credential, held)))
+    first = asyncio.create_task(authenticator(http_scope(credential, held)))
     await held.read_first.wait()
     return authenticator, first
 
 
-async def person(held, **fields):
+async def create_user(held, **fields):
     unit_of_work = held.unit_of_work(ADMIN)
     id, _ = await records.create(unit_of_work, USER, {"first_name": "N", "age": 1, **fields}, ID)
     return id
 
 
-async def turn(held, made, action, id):
-    await records.call_action(held.unit_of_work(ADMIN), made, made.actions[action], id, {}, ID)
+async def call_action(held, resource, action, id):
+    await records.call_action(held.unit_of_work(ADMIN), resource, resource.actions[action], id, {}, ID)
 
 
 async def test_a_verification_in_progress_does_not_cache_a_deactivated_user(held):
-    id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
-    authenticator, first = await begun(held, credential)
+    id, credential = await create_user(held, external_id="ext-New"), token(sub="ext-New")
+    authenticator, first = await begin_verification(held, credential)
 
-    await turn(held, USER, "deactivate", id)
+    await call_action(held, USER, "deactivate", id)
 
     with pytest.raises(InvalidCredential):
-        await authenticator(shown(credential, held))
+        await authenticator(http_scope(credential, held))
     held.go.set()
     assert (await first).id == id
     with pytest.raises(InvalidCredential):
-        await authenticator(shown(credential, held))
+        await authenticator(http_scope(credential, held))
 
 
 async def test_a_verification_in_progress_does_not_reject_a_reactivated_user(held):
-    id, credential = await person(held, external_id="ext-New"), token(sub="ext-New")
-    await turn(held, USER, "deactivate", id)
-    authenticator, first = await begun(held, credential)
+    id, credential = await create_user(held, external_id="ext-New"), token(sub="ext-New")
+    await call_action(held, USER, "deactivate", id)
+    authenticator, first = await begin_verification(held, credential)
 
-    await turn(held, USER, "activate", id)
+    await call_action(held, USER, "activate", id)
 
-    assert (await authenticator(shown(credential, held))).id == id
+    assert (await authenticator(http_scope(credential, held))).id == id
     held.go.set()
     with pytest.raises(InvalidCredential):
         await first
-    assert (await authenticator(shown(credential, held))).id == id
+    assert (await authenticator(http_scope(credential, held))).id == id
 
 
 async def test_a_verification_in_progress_does_not_miss_a_new_user(held):
     credential = token(sub="ext-New", roles=["reader"])
-    authenticator, first = await begun(held, credential)
+    authenticator, first = await begin_verification(held, credential)
 
-    id = await person(held, external_id="ext-New")
+    id = await create_user(held, external_id="ext-New")
 
-    assert (await authenticator(shown(credential, held))).id == id
+    assert (await authenticator(http_scope(credential, held))).id == id
     held.go.set()
     assert (await first).id is None
-    assert (await authenticator(shown(credential, held))).id == id
+    assert (await authenticator(http_scope(credential, held))).id == id
 
 
-async def test_a_look_under_way_does_not_keep_a_key_that_is_revoked(held):
+async def test_a_verification_in_progress_does_not_cache_a_revoked_key(held):
     credential = await new_key(held, "reader")
-    authenticator, first = await begun(held, credential)
+    authenticator, first = await begin_verification(held, credential)
 
-    await turn(held, KEY, "revoke", id_of(credential))
+    await call_action(held, KEY, "revoke", id_of(credential))
     held.go.set()
 
     assert (await first).roles == {"reader"}
     with pytest.raises(InvalidCredential):
-        await authenticator(shown(credential, held))
+        await authenticator(http_scope(credential, held))
 
 
 async def test_unrelated_changes_cause_no_second_verification(held):
     credential = token(sub="ext-Zed", roles=["reader"])
-    authenticator, first = await begun(held, credential)
-    await person(held)
-    await person(held, last_name="Zed")
+    authenticator, first = await begin_verification(held, credential)
+    await create_user(held)
+    await create_user(held, last_name="Zed")
     held.go.set()
     actor = await first
 
-    await person(held)
+    await create_user(held)
 
     assert authenticator._credentials.fresh(f"Bearer {credential}".encode()).actor is actor
 
@@ -253,13 +253,13 @@ async def test_the_credential_cache_is_bounded(held, monkeypatch):
     monkeypatch.setattr("api.auth.credential_cache.MAX_ENTRIES", 20)
     authenticator = Authenticator(production(Path("/nowhere")))
     await authenticator.start(held)
-    good = await new_key(held, "reader")
+    valid = await new_key(held, "reader")
     for number in range(60):
-        wrong = f"tdm_{number:032x}_{'x' * 40}"
+        invalid = f"tdm_{number:032x}_{'x' * 40}"
         with pytest.raises(InvalidCredential):
-            await authenticator(shown(wrong, held))
-        await authenticator(shown(token(sub=f"ext-{number}"), held))
-    await authenticator(shown(good, held))
+            await authenticator(http_scope(invalid, held))
+        await authenticator(http_scope(token(sub=f"ext-{number}"), held))
+    await authenticator(http_scope(valid, held))
 
     ring = authenticator._credentials
     assert len(ring._rejected) == len(ring._entries) == 20
