@@ -1,4 +1,4 @@
-"""The explorers send the credential that is typed in, and keep it in memory only."""
+"""The API explorers keep a credential in memory only, and send it as it was entered."""
 
 from __future__ import annotations
 

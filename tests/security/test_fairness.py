@@ -1,4 +1,4 @@
-"""One credential's long queries leave readers, connections and compilation to others."""
+"""One credential's load leaves capacity to others: readers, connections and compilation are shared fairly."""
 
 from __future__ import annotations
 

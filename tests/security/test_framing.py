@@ -1,4 +1,7 @@
-"""Request framing: no bytes of one request are ever read as another request (RFC 9112, 9110, 6455)."""
+"""The end of a request is determined in one way (RFC 9112, 9110, 6455).
+
+No bytes of one request are read as another, and nothing is read after a refusal.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Each byte sequence is divided into the same requests by this server, by h11, and by uvicorn's two protocols.
+"""Proxies and other servers split the same bytes into the same requests, or one of them refuses.
 
-A server may refuse at any point. What two of them accept as the n-th request on a connection is the same for both.
+Compares this server with h11 and with uvicorn's two protocols: what two of them accept as the n-th request on a
+connection is the same for both.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Hostile documents and bodies get an orderly response: no 500, no names of the schema, messages of bounded length; and
-they do not block the event loop."""
+"""Hostile documents and bodies are refused without a 500, without revealing names, and without delaying others.
+
+Messages have a bounded length, and the event loop is not blocked.
+"""
 
 from __future__ import annotations
 

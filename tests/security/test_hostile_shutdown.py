@@ -1,5 +1,7 @@
-"""A server that is told to leave has left within 25 seconds, whoever is connected; what honest clients have asked for
-by then is answered."""
+"""No client delays shutdown.
+
+Within 25 s of SIGTERM the process has exited, and well-behaved clients have their responses.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
 
 
 def test_no_client_delays_the_exit(database, serve):
-    """No client makes the server fail or other requests be cut off either."""
+    """Nor does any client make the server fail or cut off the requests of others."""
     admin = key(database, "admin")
     insert_records(database, random_users(20_000))
     with hostile_clients_connected(serve.port, admin), connected(serve.port) as honest, connected(serve.port) as late:

@@ -1,4 +1,4 @@
-"""Malformed, oversized and slow requests get a problem document and do not delay other clients."""
+"""Malformed, oversized and slow HTTP is refused with a problem document, without delaying others."""
 
 from __future__ import annotations
 

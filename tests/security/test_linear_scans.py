@@ -1,7 +1,7 @@
-"""Every scan over what a caller sends is linear: eight times the input takes less than ten times the steps.
+"""Reading a request takes time proportional to its length, and is bounded before it begins.
 
-Steps, not seconds: of regular expressions those of a backtracking matcher, of loops in Python the lines that are run,
-and what the functions in C that they call go through.
+Eight times the input takes less than ten times the steps. Steps, not seconds: of regular expressions those of a
+backtracking matcher, of loops in Python the lines that are run, and what the functions in C that they call go through.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENDS = ("", "\x00", '"')
 
 
 def texts(scan: Scan, times: int) -> dict[str, str]:
-    """What is hostile to an expression, by how it is made."""
+    """Return texts that are hostile to an expression, by their construction."""
     return {
         f"{start!r} + {pump!r} * n + {end!r}": start + pump * (SMALL * times) + end
         for start in scan.starts
@@ -33,37 +33,37 @@ def texts(scan: Scan, times: int) -> dict[str, str]:
     }
 
 
-def taken(pattern: re.Pattern[Any], use: str, text: str) -> int:
-    """The steps that an expression takes; it must find what `re` finds."""
-    counted = CountingMatcher(pattern)
-    sent = text.encode() if isinstance(pattern.pattern, bytes) else text
-    found = getattr(counted, use)(sent)
+def count_steps(pattern: re.Pattern[Any], use: str, text: str) -> int:
+    """Count the steps that an expression takes, and check that it matches as `re` does."""
+    matcher = CountingMatcher(pattern)
+    subject = text.encode() if isinstance(pattern.pattern, bytes) else text
+    spans = getattr(matcher, use)(subject)
     if use == "finditer":
-        assert found == [match.span() for match in pattern.finditer(sent)]
+        assert spans == [match.span() for match in pattern.finditer(subject)]
     else:
-        match = getattr(pattern, use)(sent)
-        assert found == ([match.span()] if match else [])
-    return counted.taken
+        match = getattr(pattern, use)(subject)
+        assert spans == ([match.span()] if match else [])
+    return matcher.taken
 
 
-def grown(pattern: re.Pattern[Any], scan: Scan) -> dict[str, float]:
-    """How many times as many steps it takes for eight times the text, of each that is hostile to it."""
+def growth_of(pattern: re.Pattern[Any], scan: Scan) -> dict[str, float]:
+    """Return by what factor the steps grow for eight times each hostile text."""
     few, many = texts(scan, 1), texts(scan, TIMES)
     return {
-        how: taken(pattern, scan.use, many[how]) / taken(pattern, scan.use, few[how])
-        for how in few
-        if len(many[how]) > len(few[how])
+        name: count_steps(pattern, scan.use, many[name]) / count_steps(pattern, scan.use, few[name])
+        for name in few
+        if len(many[name]) > len(few[name])
     }
 
 
 @pytest.mark.parametrize("name", SCANS)
-def test_a_regular_expression_is_linear_in_what_callers_send(name):
+def test_a_regular_expression_is_linear_in_its_input(name):
     scan = SCANS[name]
-    assert name in SITES, f"there is no regular expression at {name} any more: take it off the table"
+    assert name in SITES, f"there is no regular expression at {name} any more: remove its row"
 
-    growth = grown(SITES[name].pattern(scan.given), scan)
+    growth = growth_of(SITES[name].pattern(scan.given), scan)
 
-    worst = max(growth, key=lambda how: growth[how])
+    worst = max(growth, key=lambda name: growth[name])
     assert growth[worst] < LESS_THAN, f"{worst}: {growth[worst]:.1f} times the steps for {TIMES} times the text"
 
 
@@ -74,14 +74,14 @@ def test_every_regular_expression_is_in_the_table_or_has_a_reason_not_to_be():
     assert sorted(listed - SITES.keys()) == [], "there is no such regular expression any more"
 
 
-def test_a_new_regular_expression_is_found_wherever_it_stands(tmp_path):
+def test_every_regular_expression_of_a_module_is_listed(tmp_path):
     source = """
     import re
     A: re.Pattern[str] = re.compile("a")
     class C:
         B = re.compile("b")
         def method(self, text):
-            return re.sub("x", "y", text) if re.match("z", text) else [it for it in re.split(",", text)]
+            return re.sub("x", "y", text) if re.match("z", text) else [part for part in re.split(",", text)]
     """
     (tmp_path / "api" / "deep").mkdir(parents=True)
     (tmp_path / "api" / "deep" / "new.py").write_text(textwrap.dedent(source))
@@ -91,17 +91,17 @@ def test_a_new_regular_expression_is_found_wherever_it_stands(tmp_path):
     assert names == ["A", "C", "method", "method#2", "method#3"]
 
 
-def test_nobody_calls_re_by_another_name():
-    other = re.compile(r"^\s*from re import|import re as|\bimport regex\b|re\.(template|Scanner)\b", re.MULTILINE)
+def test_re_is_imported_under_its_own_name():
+    pattern = re.compile(r"^\s*from re import|import re as|\bimport regex\b|re\.(template|Scanner)\b", re.MULTILINE)
 
-    found = [
+    offenders = [
         path.name
         for top in ("api", "schema")
         for path in (Path(__file__).parents[2] / top).rglob("*.py")
-        if other.search(path.read_text("utf-8"))
+        if pattern.search(path.read_text("utf-8"))
     ]
 
-    assert found == []
+    assert offenders == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_count_finds_expressions_that_are_not_linear(pattern, use, pump, sta
     compiled = re.compile(pattern, re.DOTALL)
     texts = [start + pump * (times * 3) + "\x00" for times in (1, 4)]
 
-    few, many = (taken(compiled, use, text) for text in texts)
+    few, many = (count_steps(compiled, use, text) for text in texts)
 
     assert many > 5.5 * few
 
@@ -143,11 +143,11 @@ def test_the_count_finds_expressions_that_are_not_linear(pattern, use, pump, sta
 def test_the_count_agrees_with_re(pattern, text):
     for compiled in (re.compile(pattern), re.compile(pattern, re.DOTALL | re.ASCII)):
         for use in ("finditer", "search", "match", "fullmatch"):
-            assert taken(compiled, use, text) > 0
+            assert count_steps(compiled, use, text) > 0
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_loop_is_linear_in_what_callers_send(name):
+def test_a_loop_is_linear_in_its_input(name):
     loop = LOOPS[name]
 
     few, many = (steps_of(loop.run, loop.make(loop.least * times)) for times in (1, TIMES))
@@ -166,8 +166,8 @@ def test_the_count_finds_loops_that_are_not_linear():
                 pass
 
     pairs = [[(f"k{n % (size - 1)}", n) for n in reversed(range(size))] for size in (50, 400)]
-    found = [steps_of(once, [*many[1:], many[0]]) for many in pairs]
+    calls = [steps_of(once, [*many[1:], many[0]]) for many in pairs]
     lines = [steps_of(in_lines, "x" * size) for size in (10, 80)]
 
-    assert found[1] > LESS_THAN * found[0]
+    assert calls[1] > LESS_THAN * calls[0]
     assert lines[1] > LESS_THAN * lines[0]

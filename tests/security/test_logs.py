@@ -1,5 +1,7 @@
-"""Logs are single lines of JSON in production, each with its request's id, and never hold what somebody sent or stored:
-no secret, no token, no e-mail address, no GraphQL literal, whatever went wrong and at whatever level."""
+"""Logs hold nothing that was sent or stored, at any level, whatever went wrong.
+
+No secret, token, e-mail address or GraphQL literal. In production a log is lines of JSON, each with its request's id.
+"""
 
 from __future__ import annotations
 
@@ -79,14 +81,14 @@ class Strict(BaseModel):
     age: int
 
 
-def raised(error):
-    """An error as it is when it comes from below."""
-    if isinstance(error, Exception):
-        return error
+def exception_of(cause):
+    """Return an exception, or the one that a function raises."""
+    if isinstance(cause, Exception):
+        return cause
     try:
-        error()
-    except Exception as found:
-        return found
+        cause()
+    except Exception as error:
+        return error
     raise AssertionError
 
 
@@ -96,7 +98,7 @@ CAUSES = [
     KeyError("ada@example.org"),
     RuntimeError("sent to ada@example.org"),
     RuntimeError(f"Authorization: Bearer {TOKEN}"),
-    RuntimeError(f"the key {KEY} is no good"),
+    RuntimeError(f"the key {KEY} is invalid"),
     RuntimeError("postgres://tandem:swordfish@db.example.org/tandem"),
     RuntimeError("first line\nDETAIL:  Key (email)=(ada@example.org) already exists. swordfish"),
     RuntimeError("Key (first_name)=(swordfish) is taken"),
@@ -121,7 +123,7 @@ def test_no_value_of_a_request_or_record_is_logged(begin, written, monkeypatch, 
     literal = 'mutation { createUser(input: {firstName: "LovelaceLiteral", age: 1739182736}) { user { id } } }'
 
     async def broken(*_: object, **__: object) -> None:
-        raise raised(cause) from ValueError("because of ada@example.org and 'swordfish'")
+        raise exception_of(cause) from ValueError("because of ada@example.org and 'swordfish'")
 
     person = {"first_name": "LovelaceLiteral", "age": 36, "email": "ada@example.org"}
     http_client.post("/users", json=person, headers=headers)
@@ -133,16 +135,16 @@ def test_no_value_of_a_request_or_record_is_logged(begin, written, monkeypatch, 
     http_client.post("/graphql", json={"query": literal, "variables": {"a": "swordfish"}}, headers=headers)
     for name in ("read", "write"):
         monkeypatch.setattr(http_client.app.state.directory, name, broken)
-    answers = [
+    responses = [
         http_client.get("/users?email=ada@example.org&first_name=swordfish", headers=headers),
         http_client.post("/graphql", json={"query": SEARCH}, headers=headers),
         http_client.post("/graphql", json={"query": literal}, headers=headers),
     ]
 
-    assert (answers[0].status_code, answers[0].json()["code"]) == (500, "INTERNAL")
+    assert (responses[0].status_code, responses[0].json()["code"]) == (500, "INTERNAL")
     assert written.getvalue()
     assert not [secret for secret in SECRETS if secret in written.getvalue()]
-    assert not [secret for secret in SECRETS for answer in answers if secret in answer.text]
+    assert not [secret for secret in SECRETS for response in responses if secret in response.text]
 
 
 def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatch):
@@ -152,11 +154,11 @@ def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatc
         raise RuntimeError("the disk is 'swordfish'")
 
     monkeypatch.setattr(http_client.app.state.directory, "read", broken)
-    answer = http_client.get("/users?limit=3")
+    response = http_client.get("/users?limit=3")
 
     failed, answered = lines(written)
-    assert {failed["request_id"], answered["request_id"]} == {answer.headers["x-request-id"]}
-    assert answer.json()["request_id"] == failed["request_id"]
+    assert {failed["request_id"], answered["request_id"]} == {response.headers["x-request-id"]}
+    assert response.json()["request_id"] == failed["request_id"]
     assert failed["level"] == "error"
     assert (failed["method"], failed["path"]) == ("GET", "/users")
     assert failed["error"]["type"] == "RuntimeError"
@@ -167,14 +169,14 @@ def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatc
     assert failed["time"].endswith("Z")
 
 
-def test_successful_requests_are_logged_at_debug_alone(begin, written):
+def test_successful_requests_are_logged_at_debug_only(begin, written):
     http_client = begin()
     http_client.get("/users")
     assert written.getvalue() == ""
 
     begin("debug").get("/users/x?y=z")
 
-    assert [(it["path"], it["status"], it["level"]) for it in lines(written)] == [("/users/x", 422, "debug")]
+    assert [(line["path"], line["status"], line["level"]) for line in lines(written)] == [("/users/x", 422, "debug")]
 
 
 def test_slow_requests_are_logged(begin, written, monkeypatch):
@@ -190,8 +192,8 @@ def test_slow_requests_are_logged(begin, written, monkeypatch):
 def test_overload_logs_one_line_a_second(begin, written, monkeypatch):
     http_client = begin()
     monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
-    gate = http_client.app.state.concurrency_limit
-    while gate.try_acquire(SimpleBorrower(object())):
+    limit = http_client.app.state.concurrency_limit
+    while limit.try_acquire(SimpleBorrower(object())):
         pass
     for _ in range(20):
         assert http_client.get("/users").status_code == 503
@@ -207,12 +209,12 @@ def test_libraries_log_in_the_same_format_from_warnings_on(written):
     logging.getLogger("aiosqlite").debug("executing %s", "swordfish")
     logging.getLogger("sqlalchemy.engine").info("swordfish")
     logging.getLogger("asyncio").warning("a task was never awaited")
-    logging.getLogger("tandem.own").debug("one\ntwo", extra={"found": {"mail": ["ada@example.org"]}})
+    logging.getLogger("tandem.own").debug("first\nsecond", extra={"data": {"mail": ["ada@example.org"]}})
 
-    found = lines(written)
-    assert [it["logger"] for it in found] == ["uvicorn.error", "asyncio", "tandem.own"]
-    assert found[0]["message"] == "Started server process [7]"
-    assert found[2]["found"] == {"mail": ["…"]}
+    records = lines(written)
+    assert [record["logger"] for record in records] == ["uvicorn.error", "asyncio", "tandem.own"]
+    assert records[0]["message"] == "Started server process [7]"
+    assert records[2]["data"] == {"mail": ["…"]}
 
 
 def test_the_log_is_readable_text_in_development(written):
@@ -221,22 +223,22 @@ def test_the_log_is_readable_text_in_development(written):
     try:
         raise RuntimeError("no such table: user")
     except RuntimeError:
-        logging.getLogger("tandem").exception("it failed", extra={"path": "/a\x1b[31mb\nc"})
+        logging.getLogger("tandem").exception("the query failed", extra={"path": "/a\x1b[31mb\nc"})
 
-    told = written.getvalue()
-    assert "it failed" in told
-    assert "RuntimeError: no such table: user" in told
-    assert "\x1b[31mb" not in told
-    assert not told.startswith("{")
+    text = written.getvalue()
+    assert "the query failed" in text
+    assert "RuntimeError: no such table: user" in text
+    assert "\x1b[31mb" not in text
+    assert not text.startswith("{")
 
 
 def test_production_does_not_import_structlog():
-    asked = (
+    code = (
         "import sys; from api.observability import logs; "
         "logs.configure('info', development=False); print('structlog' in sys.modules)"
     )
 
-    assert subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout == "False\n"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "False\n"
 
 
 @pytest.mark.parametrize("piece", ["a", "@", "a@", "eyJ", "'", "x=", "://", "bearer "])

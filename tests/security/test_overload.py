@@ -1,4 +1,7 @@
-"""Overload: requests beyond the concurrency limit are refused at once, and slow clients take no place."""
+"""Overload is refused fast and in order, and the service recovers by itself.
+
+Requests beyond the concurrency limit are refused at once, and slow clients count only while their request runs.
+"""
 
 from __future__ import annotations
 
@@ -238,7 +241,7 @@ async def test_a_new_request_does_not_overtake_waiting_ones():
     assert limit.available == 1
 
 
-async def test_a_place_given_to_a_request_that_is_cancelled_is_not_lost():
+async def test_a_permit_given_to_a_cancelled_request_is_not_lost():
     limit, first = request_limit(1), SimpleBorrower(OWNER)
     await limit.acquire(first, 1)
     waiting = asyncio.create_task(limit.acquire(SimpleBorrower(OWNER), 1))
@@ -251,7 +254,7 @@ async def test_a_place_given_to_a_request_that_is_cancelled_is_not_lost():
     assert limit.available == 1
 
 
-async def test_the_wait_ends_and_leaves_nothing_behind():
+async def test_a_wait_that_times_out_leaves_the_queue():
     limit, first = request_limit(1), SimpleBorrower(OWNER)
     await limit.acquire(first, 1)
 
@@ -263,24 +266,24 @@ async def test_the_wait_ends_and_leaves_nothing_behind():
     assert (limit.available, limit.waiting) == (1, 0)
 
 
-def takes(limit: ConcurrencyLimit, owner: str, number: int) -> int:
-    """How many places one owner gets at once."""
+def acquired(limit: ConcurrencyLimit, owner: str, number: int) -> int:
+    """How many permits an owner gets at once, of a number that it requests."""
     return sum(limit.try_acquire(SimpleBorrower(owner)) for _ in range(number))
 
 
-def test_a_single_owner_gets_half_of_the_places():
+def test_a_single_owner_gets_half_of_the_permits():
     limit = request_limit(64)
 
-    assert takes(limit, "greedy", 100) == 32
-    assert [takes(limit, f"other {number}", 100) for number in range(3)] == [16, 16, 0]
+    assert acquired(limit, "greedy", 100) == 32
+    assert [acquired(limit, f"other {number}", 100) for number in range(3)] == [16, 16, 0]
 
 
 def test_an_owner_gets_a_quarter_when_half_is_taken():
     limit = request_limit(64)
 
-    assert takes(limit, "one", 10) + takes(limit, "two", 30) == 32
-    assert takes(limit, "one", 100) == 6
-    assert takes(limit, "two", 100) == 0
+    assert acquired(limit, "first", 10) + acquired(limit, "second", 30) == 32
+    assert acquired(limit, "first", 100) == 6
+    assert acquired(limit, "second", 100) == 0
 
 
 async def test_waiting_owners_are_served_in_turn():
@@ -291,13 +294,13 @@ async def test_waiting_owners_are_served_in_turn():
     )
     await limit.acquire(first, 5)
 
-    async def come(owner):
-        place = SimpleBorrower(owner)
-        await limit.acquire(place, 5)
+    async def acquire(owner):
+        borrower = SimpleBorrower(owner)
+        await limit.acquire(borrower, 5)
         order.append(owner)
-        limit.release(place)
+        limit.release(borrower)
 
-    waiting = [asyncio.create_task(come(owner)) for owner in ["greedy"] * 10 + ["other"] * 2]
+    waiting = [asyncio.create_task(acquire(owner)) for owner in ["greedy"] * 10 + ["other"] * 2]
     await run_pending_callbacks()
     limit.release(first)
     await asyncio.gather(*waiting)

@@ -1,4 +1,7 @@
-"""Rate limit by address and by credential, in one process and with counters shared in Redis."""
+"""Rates are limited, and so is guessing credentials.
+
+By address and by credential, in one process and with counters shared in Redis.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,7 @@ def test_the_limit_is_reset_after_a_minute(start, clock):
 
 
 @pytest.mark.parametrize(
-    "one, other, same",
+    "first, second, same",
     [
         ("192.0.2.1", "192.0.2.2", False),
         ("192.0.2.1", "192.0.2.1", True),
@@ -137,11 +140,11 @@ def test_the_limit_is_reset_after_a_minute(start, clock):
         ("6.6.6.6, 192.0.2.1", "7.7.7.7, 192.0.2.1", True),
     ],
 )
-def test_ipv6_addresses_are_counted_by_network(start, clock, one, other, same):
+def test_ipv6_addresses_are_counted_by_network(start, clock, first, second, same):
     http_client = start(TANDEM_RATE="1")
-    http_client.get("/users", headers=at(one))
+    http_client.get("/users", headers=at(first))
 
-    response = http_client.get("/users", headers=at(other))
+    response = http_client.get("/users", headers=at(second))
 
     assert response.status_code == (429 if same else 401)
 
@@ -225,11 +228,11 @@ def test_a_credential_with_a_rate_is_counted_from_any_address(start, clock, key,
     http_client = start(**more)
 
     responses = [http_client.get("/users", headers=at(f"192.0.2.{number}", key)) for number in range(3)]
-    other = http_client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
+    another = http_client.get("/users", headers=at("192.0.2.1", "good-bob-2"))
 
     assert [response.status_code for response in responses] == [200, 200, 429]
     assert responses[0].headers["ratelimit-policy"] == POLICY % 2
-    assert other.status_code == 200
+    assert another.status_code == 200
 
 
 def test_guesses_count_by_address_and_are_not_checked_beyond_its_limit(start, clock):
@@ -261,9 +264,9 @@ def test_without_a_limit_there_are_no_rate_limit_headers(start, more):
 
 def test_the_openapi_document_describes_429(start):
     document = start().get("/openapi.json").json()
-    operations = [response for path in document["paths"].values() for response in path.values()]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
 
-    refusals = [json.dumps(response["responses"].get("429")) for response in operations]
+    refusals = [json.dumps(operation["responses"].get("429")) for operation in operations]
 
     assert set(refusals) == {'{"$ref": "#/components/responses/RateLimited"}'}
     assert "Retry-After" in document["components"]["responses"]["RateLimited"]["headers"]
@@ -287,10 +290,10 @@ def redis():
 
 
 def test_processes_share_their_counters(start, redis):
-    one = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
-    other = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    first = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
+    second = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
 
-    responses = [http_client.get("/users") for http_client in (one, other, one, other)]
+    responses = [http_client.get("/users") for http_client in (first, second, first, second)]
 
     assert [response.status_code for response in responses] == [401, 401, 401, 429]
     assert [remaining(response)[0] for response in responses] == [2, 1, 0, 0]
@@ -306,7 +309,7 @@ def test_without_redis_each_process_counts_alone(start, caplog):
         responses = [http_client.get("/users") for _ in range(3)]
 
     assert [response.status_code for response in responses] == [401, 401, 429]
-    assert len([response for response in caplog.records if "counting alone" in response.message]) == 1
+    assert len([record for record in caplog.records if "counting alone" in record.message]) == 1
     assert "secret" not in caplog.text
 
 

@@ -1,5 +1,7 @@
-"""No request is free: whatever is answered costs its address or its credential what docs/limits.md says, but for the
-checks of health, and the metrics to whoever has their token."""
+"""No request is free: every response costs its address or credential what docs/limits.md says.
+
+The exceptions are health checks, and metrics read with the metrics token.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,7 @@ WITHOUT_CREDENTIAL = [
     RequestCase("wrong host of metrics", "GET", "/metrics", 400, headers={"host": "evil.example"}),
     RequestCase("URL too long", "GET", f"/users?q={'x' * 9000}", 414),
 ]
-# With one that has a rate.
+# With a credential that has a rate.
 WITH_CREDENTIAL = [
     RequestCase("read", "GET", "/users", 200),
     RequestCase("not modified or not found", "GET", "/users/x", 404),
@@ -211,7 +213,7 @@ def exhausted(caller_with_one_point: Caller) -> Caller:
 
 def remaining(response: Response) -> int:
     match = re.fullmatch(r'"default";r=(\d+);t=\d+', response.headers["ratelimit"])
-    assert match, "the answer does not say what is left"
+    assert match, "the response has no remaining limit"
     return int(match[1])
 
 

@@ -1,4 +1,8 @@
-"""Browsers and proxies: security headers, allowed hosts, CORS, forwarded addresses, and requests of other sites."""
+"""Browsers, proxies and other sites gain nothing.
+
+Security headers on every response, listed hosts and origins, client addresses from trusted hops only, no cookies, and
+no change by another site's page.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ SECURITY_HEADERS = (
 
 
 def open_service(stack, database, authenticate=None, *, production=True, base=BASE_URL, **more):
-    """Start a service with these settings; every request is made by the administrator."""
+    """Start a service with these settings; every request is the administrator's."""
     env = {"TANDEM_ENV": "production" if production else "development", "DATABASE_URL": f"sqlite:///{database}"}
 
     async def as_admin(scope):
@@ -55,7 +59,7 @@ def shared(template):
         yield cache(partial(open_service, stack, template))
 
 
-ANSWERS = [
+RESPONSES = [
     ("GET", "/", 200, {}),
     ("GET", "/docs", 200, {}),
     ("GET", "/redoc", 200, {}),
@@ -88,7 +92,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("method, path, status, headers", ANSWERS, ids=lambda it: str(it)[:30])
+@pytest.mark.parametrize("method, path, status, headers", RESPONSES, ids=lambda value: str(value)[:30])
 def test_every_response_has_the_security_headers(http_client, method, path, status, headers):
     response = http_client.request(method, path, headers=headers)
 
@@ -103,7 +107,7 @@ def test_every_response_has_the_security_headers(http_client, method, path, stat
 
 
 @pytest.mark.parametrize(
-    "method, path, status, headers", [it for it in ANSWERS if it[2] >= 400], ids=lambda it: str(it)[:30]
+    "method, path, status, headers", [case for case in RESPONSES if case[2] >= 400], ids=lambda value: str(value)[:30]
 )
 def test_an_error_response_is_not_stored(http_client, method, path, status, headers):
     response = http_client.request(method, path, headers=headers)
@@ -320,7 +324,7 @@ def cors(response):
         ("/graphql?query={", {}),
         (f"/users?q={'x' * 9000}", {}),
     ],
-    ids=lambda it: str(it)[:30],
+    ids=lambda value: str(value)[:30],
 )
 def test_only_listed_origins_may_read_a_response(shared, origin, let_in, path, headers):
     http_client = shared(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
@@ -460,8 +464,8 @@ def test_in_development_a_listed_origin_needs_a_credential(template, tmp_path):
     with TestClient(
         in_process_app(settings_for(database, TANDEM_CORS_ORIGINS=APP)), base_url=BASE_URL, client=CLIENT_ADDRESS
     ) as http_client:
-        answers = [http_client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
+        responses = [http_client.get("/users", headers=headers) for headers in ({"origin": APP}, shown)]
 
-        assert [response.status_code for response in answers] == [403, 200]
-        assert {response.headers["access-control-allow-origin"] for response in answers} == {APP}
-        assert "credential" in answers[0].json()["detail"]
+        assert [response.status_code for response in responses] == [403, 200]
+        assert {response.headers["access-control-allow-origin"] for response in responses} == {APP}
+        assert "credential" in responses[0].json()["detail"]

@@ -168,8 +168,8 @@ def test_a_second_server_on_the_same_file_is_refused(database):
 
 def test_a_lock_held_by_another_process_is_a_503_until_it_is_released(database):
     with server(database, TANDEM_REQUEST_TIMEOUT="1.5") as (_, http_client):
-        with closing(sqlite3.connect(database, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with closing(sqlite3.connect(database, isolation_level=None)) as lock_holder:
+            lock_holder.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
             refused = http_client.post("/users", json={"first_name": "Ada", "age": 36})
             seconds = time.monotonic() - started
@@ -185,8 +185,8 @@ def test_a_lock_held_by_another_process_is_a_503_until_it_is_released(database):
 
 async def test_writes_queued_behind_a_lock_fail_in_time(database):
     async with Directory(str(database), deadline=0.9) as directory:
-        with closing(sqlite3.connect(database, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with closing(sqlite3.connect(database, isolation_level=None)) as lock_holder:
+            lock_holder.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
             first = asyncio.create_task(make(directory))
             await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Inputs that took quadratic time in the past are refused by a real server before it looks at a credential."""
+"""Inputs that once took quadratic time are refused by a real server before it reads the credential."""
 
 from __future__ import annotations
 

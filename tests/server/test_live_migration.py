@@ -68,11 +68,11 @@ def test_a_server_keeps_serving_during_a_migration(database, migrations):
     def call(base: str) -> None:
         with httpx2.Client(base_url=base, trust_env=False, timeout=30) as http_client:
             while not ended.is_set():
-                made = http_client.post("/users", json={"first_name": "P", "age": 1})
-                statuses.append(made.status_code)
-                if made.status_code == 201:
-                    statuses.append(http_client.get(made.headers["location"]).status_code)
-                    changed = http_client.patch(made.headers["location"], json={"age": 2})
+                created = http_client.post("/users", json={"first_name": "P", "age": 1})
+                statuses.append(created.status_code)
+                if created.status_code == 201:
+                    statuses.append(http_client.get(created.headers["location"]).status_code)
+                    changed = http_client.patch(created.headers["location"], json={"age": 2})
                     statuses.append(changed.status_code)
 
     with server(database) as (_, http_client):
@@ -100,9 +100,9 @@ def test_a_server_keeps_serving_during_a_migration(database, migrations):
 def test_a_migration_waits_for_the_write_lock_and_notifies(database, migrations):
     folder = migrations(NICKNAME)
     notices: list[str] = []
-    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as lock_holder:
+        lock_holder.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.5, lambda: lock_holder.execute("COMMIT"))
         timer.start()
 
         newest = commands.migrate(str(database), notices.append, notice_after=0.1, folder=folder)
@@ -114,8 +114,8 @@ def test_a_migration_waits_for_the_write_lock_and_notifies(database, migrations)
 
 def test_the_wait_for_the_write_lock_times_out(database, migrations):
     folder = migrations(NICKNAME)
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(database, isolation_level=None)) as lock_holder:
+        lock_holder.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(DatabaseUnavailable, match="nothing was migrated; try again"):
             commands.migrate(str(database), timeout=0.3, folder=folder)

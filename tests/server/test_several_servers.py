@@ -252,11 +252,11 @@ async def test_a_graceful_shutdown_under_load_fails_no_request(two_servers, url)
 
 
 def test_a_revoked_key_is_refused_by_every_server_within_five_seconds(two_servers, url):
-    (id, key), (_, other) = new_key(url), new_key(url)
+    (id, key), (_, second_key) = new_key(url), new_key(url)
     for server in (*two_servers, two_servers[1], two_servers[1]):
         assert server.request("GET", "/users", key)[0] == 200
 
-    assert two_servers[0].request("POST", f"/keys/{id}/revoke", other, {})[0] == 200
+    assert two_servers[0].request("POST", f"/keys/{id}/revoke", second_key, {})[0] == 200
 
     assert two_servers[0].request("GET", "/users", key)[0] == 401
     time.sleep(5)

@@ -1,4 +1,4 @@
-"""In development this machine alone is let in, and no page of another site; in production who has a credential."""
+"""Without a credential, development accepts requests of this machine only, and none of other sites; production none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.in_process import in_process_app, no_peer_check
 
 SMALLEST = {"first_name": "Ada", "age": 36}
-ASKED = [
+LIST_USERS = [
     pytest.param(lambda http_client, **more: http_client.get("/users", **more), id="rest"),
     pytest.param(
         lambda http_client, **more: http_client.post("/graphql", json={"query": "{ users { totalCount } }"}, **more),
@@ -25,21 +25,21 @@ ASKED = [
 
 @pytest.fixture(scope="module")
 def local(template, tmp_path_factory):
-    """The service in development, as this machine finds it."""
+    """The service in development, called from this machine."""
     database = Path(shutil.copy(template, tmp_path_factory.mktemp("development") / "tandem.db"))
     with TestClient(in_process_app(settings_for(database)), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
         yield http_client
 
 
-def code_of(answer):
-    """The code that a door refuses with; None if it does not."""
-    body = answer.json()
+def code_of(response):
+    """Return the error code of a REST or GraphQL response; None if it has none."""
+    body = response.json()
     if "errors" in body and "status" not in body:
         return body["errors"][0]["extensions"]["code"]
     return body.get("code")
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -57,13 +57,13 @@ def code_of(answer):
     ],
     ids=str,
 )
-def test_this_machine_is_the_administrator(local, ask, headers):
-    answer = ask(local, headers=headers)
+def test_this_machine_is_the_administrator(local, list_users, headers):
+    response = list_users(local, headers=headers)
 
-    assert (answer.status_code, code_of(answer)) == (200, None)
+    assert (response.status_code, code_of(response)) == (200, None)
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -100,10 +100,10 @@ def test_this_machine_is_the_administrator(local, ask, headers):
     ],
     ids=str,
 )
-def test_requests_of_other_sites_and_proxies_are_refused(local, ask, headers):
-    answer = ask(local, headers=headers)
+def test_requests_of_other_sites_and_proxies_are_refused(local, list_users, headers):
+    response = list_users(local, headers=headers)
 
-    assert (answer.status_code, code_of(answer)) == (403, "FORBIDDEN")
+    assert (response.status_code, code_of(response)) == (403, "FORBIDDEN")
 
 
 REPEATED = [
@@ -116,35 +116,37 @@ REPEATED = [
 ]
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize("headers", REPEATED, ids=str)
-def test_a_second_value_hides_nothing(local, ask, headers):
-    answer = ask(local, headers=headers)
+def test_repeated_headers_are_refused(local, list_users, headers):
+    response = list_users(local, headers=headers)
 
-    assert (answer.status_code, code_of(answer)) == (400, "BAD_REQUEST")
+    assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("headers", REPEATED, ids=str)
-async def test_all_values_of_a_header_have_to_be_good(headers):
-    """Even where nothing has refused the second one before."""
+async def test_all_values_of_a_header_are_checked(headers):
+    """By `LocalAccess` itself, which does not rely on the check for repeated headers."""
     host = [] if headers[0][0] == "host" else [(b"host", b"127.0.0.1:8000")]
-    sent = [*host, *((name.encode(), value.encode()) for name, value in headers)]
+    raw_headers = [*host, *((name.encode(), value.encode()) for name, value in headers)]
 
     with pytest.raises(Forbidden):
-        await LocalAccess(check_peer=no_peer_check)({"scheme": "http", "client": CLIENT_ADDRESS, "headers": sent})
+        await LocalAccess(check_peer=no_peer_check)(
+            {"scheme": "http", "client": CLIENT_ADDRESS, "headers": raw_headers}
+        )
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize(
     "host", ["", "example.com@localhost", "[::1].example.com", "[::::]", "localhost:99999", "localhost:65536", "a b"]
 )
-def test_a_request_without_a_host_is_a_bad_request(local, ask, host):
-    answer = ask(local, headers={"host": host})
+def test_a_request_without_a_host_is_a_bad_request(local, list_users, host):
+    response = list_users(local, headers={"host": host})
 
-    assert (answer.status_code, code_of(answer)) == (400, "BAD_REQUEST")
+    assert (response.status_code, code_of(response)) == (400, "BAD_REQUEST")
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize(
     "address, status",
     [
@@ -153,29 +155,29 @@ def test_a_request_without_a_host_is_a_bad_request(local, ask, host):
         ("testclient", 403), ("", 403), ("localhost", 403),
     ],
 )  # fmt: skip
-def test_only_this_machine_is_let_in(settings, ask, address, status):
+def test_only_this_machine_has_access(settings, list_users, address, status):
     with TestClient(in_process_app(settings), base_url=BASE_URL, client=(address, 50000)) as http_client:
-        assert ask(http_client).status_code == status
+        assert list_users(http_client).status_code == status
 
 
-@pytest.mark.parametrize("ask", ASKED)
+@pytest.mark.parametrize("list_users", LIST_USERS)
 @pytest.mark.parametrize("credential", ["Bearer x", "Bearer ", "Basic eDp5", ""])
-def test_a_credential_that_proves_nothing_is_refused_here_too(local, ask, credential):
-    answer = ask(local, headers={"authorization": credential})
+def test_an_invalid_credential_is_refused_in_development(local, list_users, credential):
+    response = list_users(local, headers={"authorization": credential})
 
-    assert (answer.status_code, code_of(answer)) == (401, "UNAUTHENTICATED")
-    assert answer.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+    assert (response.status_code, code_of(response)) == (401, "UNAUTHENTICATED")
+    assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
 
 
 def test_writes_are_checked_like_reads(local):
-    evil = {"origin": "http://example.com"}
+    headers = {"origin": "http://example.com"}
 
-    assert local.post("/users", json=SMALLEST, headers=evil).status_code == 403
-    assert local.post("/graphql", json={"query": MAKE}, headers=evil).status_code == 403
+    assert local.post("/users", json=SMALLEST, headers=headers).status_code == 403
+    assert local.post("/graphql", json={"query": CREATE}, headers=headers).status_code == 403
     assert local.get("/users?count=exact").json()["total"] == 0
 
 
-MAKE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
+CREATE = 'mutation { createUser(input: {firstName: "Ada", age: 36}) { user { id } } }'
 
 
 OPEN = [
@@ -192,11 +194,11 @@ OPEN = [
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_documents_and_health_are_for_everybody(production, path):
+def test_documents_and_health_are_public(production, path):
     assert production.get(path).status_code == 200
 
 
-def test_the_page_of_graphql_is_for_everybody(production):
+def test_the_graphiql_page_is_public(production):
     assert production.get("/graphql", headers={"accept": "text/html"}).status_code == 200
 
 
@@ -207,22 +209,23 @@ def test_every_operation_is_refused_in_production(production):
     assert len(operations) > 15
     for method, path in operations:
         url = path.replace("{id}", "x").replace("{user_id}", "y")
-        answer = production.request(method, url, headers={"content-type": "application/json"}, content=b"{}")
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (method, path)
-        assert code_of(answer) == "UNAUTHENTICATED"
+        response = production.request(method, url, headers={"content-type": "application/json"}, content=b"{}")
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer"), (method, path)
+        assert code_of(response) == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize(
-    "query", ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", MAKE, "{ nonsense"]
+    "query",
+    ["{ users { totalCount } }", "{ __typename }", "{ __schema { types { name } } }", CREATE, "{ nonsense"],
 )
 @pytest.mark.parametrize("media", ["application/json", "application/graphql-response+json"])
 def test_every_query_is_refused_in_production(production, query, media):
-    answer = production.post("/graphql", json={"query": query}, headers={"accept": media})
+    response = production.post("/graphql", json={"query": query}, headers={"accept": media})
 
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert answer.headers["content-type"].startswith(media)
-    assert code_of(answer) == "UNAUTHENTICATED"
-    assert "data" not in answer.json()
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+    assert response.headers["content-type"].startswith(media)
+    assert code_of(response) == "UNAUTHENTICATED"
+    assert "data" not in response.json()
 
 
 @pytest.mark.parametrize("path", ["/users/x/y/z", "/nothing", "/users/", "/graphql/", "/.env"])
@@ -232,9 +235,9 @@ def test_unknown_paths_are_not_found_in_production(production, path):
 
 @pytest.mark.parametrize("credential", ["Bearer tdm_1_2", "Bearer a.b.c", "bearer x"])
 def test_an_invalid_credential_is_refused_in_production(production, credential):
-    answer = production.get("/users", headers={"authorization": credential})
+    response = production.get("/users", headers={"authorization": credential})
 
-    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer error="invalid_token"')
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""In development, programs of this machine's user are the administrator; what relays for strangers is not."""
+"""In development, programs of this machine's user are the administrator; programs that relay for others are not."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def request(port: int, method: str = "POST", path: str = "/users", *lines: str) 
     return "\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body
 
 
-def answer_over(connection: socket.socket, sent: bytes) -> tuple[int, str]:
-    """The status and the sentence that a request is answered with."""
+def response_over(connection: socket.socket, sent: bytes) -> tuple[int, str]:
+    """Send a request; return the status and the detail of its response."""
     connection.settimeout(20)
     connection.sendall(sent)
     with connection.makefile("rb") as received:
@@ -95,16 +95,16 @@ def answer_over(connection: socket.socket, sent: bytes) -> tuple[int, str]:
     return status, json.loads(body).get("detail", "")
 
 
-def stranger(relay: int, port: int, *, path: str = "/users", method: str = "POST") -> tuple[int, str]:
-    """What a request through a relay is answered with, whose Host is the server's own."""
+def request_through(relay: int, port: int, *, path: str = "/users", method: str = "POST") -> tuple[int, str]:
+    """Send a request with the server's own Host through a relay; return the status and the detail."""
     with socket.create_connection(("127.0.0.1", relay)) as connection:
-        return answer_over(connection, request(port, method, path))
+        return response_over(connection, request(port, method, path))
 
 
 def names(port: int) -> list[str]:
     """All first names, as a program of this user reads them."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/users?limit=100") as answer:
-        return [user["first_name"] for user in json.load(answer)["items"]]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/users?limit=100") as response:
+        return [user["first_name"] for user in json.load(response)["items"]]
 
 
 def judged_of(read: Callable[[], SocketTable], code: str) -> Verdict:
@@ -127,22 +127,22 @@ SELF = (
 )
 GONE = "a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); c, _ = a.accept(); "
 HARMLESS = {
-    "a program": "",
-    "one that listens on loopback": "a = socket.create_server(('127.0.0.1', 0))",
-    "one that calls itself": SELF,
-    "one that calls another server": "b = socket.create_connection(('127.0.0.1', port))",
-    "one with a pair of sockets": "a, b = socket.socketpair()",
-    "one whose server has gone": f"{GONE} c.close(); a.close()",
-    "one whose server has reset it": f"{GONE} c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); "
-    "c.close(); a.close()",
-    "one that listens, whose other server has gone": f"{GONE} c.close(); a.close(); "
+    "a program without other sockets": "",
+    "a program that listens on loopback": "a = socket.create_server(('127.0.0.1', 0))",
+    "a program that calls itself": SELF,
+    "a program that calls another server": "b = socket.create_connection(('127.0.0.1', port))",
+    "a program with a pair of sockets": "a, b = socket.socketpair()",
+    "a program whose server has exited": f"{GONE} c.close(); a.close()",
+    "a program whose server has reset it": f"{GONE} "
+    "c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1] + [0] * 7)); c.close(); a.close()",
+    "a program that listens, whose other server has exited": f"{GONE} c.close(); a.close(); "
     "d = socket.create_server(('127.0.0.1', 0))",
-    "one with a socket that is not connected": "a = socket.socket()",
-    "one that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
+    "a program with a socket that is not connected": "a = socket.socket()",
+    "a program that has forked": "if not os.fork(): sys.stdin.read(); os._exit(0)",
 }
 SUSPECT = {
-    "one that listens on all addresses": ("a = socket.create_server(('0.0.0.0', 0))", "address 0.0.0.0"),
-    "one that listens on all of both families": (
+    "a program that listens on all addresses": ("a = socket.create_server(('0.0.0.0', 0))", "address 0.0.0.0"),
+    "a program that listens on all of both families": (
         "a = socket.create_server(('::', 0), family=socket.AF_INET6, dualstack_ipv6=True)", "address ::"
     ),
 }  # fmt: skip
@@ -150,13 +150,13 @@ SUSPECT = {
 
 @pytest.mark.parametrize("read", TABLES)
 @pytest.mark.parametrize("code", HARMLESS.values(), ids=HARMLESS)
-def test_a_program_that_serves_nobody_may_call(read, code):
+def test_a_program_that_accepts_no_connections_has_access(read, code):
     assert judged_of(read, f"{CONNECT}\n{code}\n{GO}").reason == ""
 
 
 @pytest.mark.parametrize("read", TABLES)
 @pytest.mark.parametrize("code, words", SUSPECT.values(), ids=SUSPECT)
-def test_a_program_that_listens_beyond_loopback_may_not(read, code, words):
+def test_a_program_that_listens_beyond_loopback_is_refused(read, code, words):
     verdict = judged_of(read, f"{CONNECT}\n{code}\n{GO}")
 
     assert "accepts connections" in verdict.reason
@@ -165,7 +165,7 @@ def test_a_program_that_listens_beyond_loopback_may_not(read, code, words):
 
 @pytest.mark.parametrize("read", TABLES)
 def test_the_verdict_on_a_program_that_listens_holds_for_one_request(read):
-    listening = judged_of(read, f"{CONNECT}\n{HARMLESS['one that listens on loopback']}\n{GO}")
+    listening = judged_of(read, f"{CONNECT}\n{HARMLESS['a program that listens on loopback']}\n{GO}")
 
     assert not listening.cacheable
     assert judged_of(read, f"{CONNECT}\n{GO}").cacheable
@@ -184,21 +184,21 @@ def test_ipv6_and_mapped_addresses_are_recognised(read, target):
 
 
 @pytest.mark.parametrize("read", TABLES)
-def test_connections_that_come_at_once_share_a_look(read):
-    """The first has one of its own, all that come meanwhile the next."""
-    looks: list[int] = []
+def test_concurrent_connections_share_a_reading_of_the_table(read):
+    """The first has a reading of its own, all others share the next."""
+    readings: list[int] = []
 
-    def counted() -> SocketTable:
-        looks.append(len(looks))
+    def counting_read() -> SocketTable:
+        readings.append(len(readings))
         table: SocketTable = read()
         return table
 
     async def check(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
-        passes = PeerCheck(counted)
+        check_peer = PeerCheck(counting_read)
         scopes = [{"client": near.getsockname(), "server": far.getsockname()} for near, far in pairs]
-        first = asyncio.create_task(passes(scopes[0]))
+        first = asyncio.create_task(check_peer(scopes[0]))
         await asyncio.sleep(0)
-        await asyncio.gather(first, *[passes(scope) for scope in scopes[1:]])
+        await asyncio.gather(first, *[check_peer(scope) for scope in scopes[1:]])
 
     with contextlib.ExitStack() as opened:
         listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -208,11 +208,11 @@ def test_connections_that_come_at_once_share_a_look(read):
             pairs.append((near, opened.enter_context(listener.accept()[0])))
         asyncio.run(check(pairs))
 
-    assert len(looks) <= 2
+    assert len(readings) <= 2
 
 
 @pytest.mark.parametrize("read", TABLES)
-def test_a_program_that_has_gone_is_refused(read):
+def test_a_program_that_has_exited_is_refused(read):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()):
             connection, http_client = listener.accept()
@@ -229,9 +229,9 @@ def test_a_program_of_another_user_is_refused(read):
 
 
 @ENDS
-def test_a_socket_without_a_connection_may_be_a_strangers():
+def test_a_socket_without_a_connection_is_suspect():
     """In a program that accepts connections; others may keep closed connections to servers that have ended."""
-    listening = HARMLESS["one that listens on loopback"]
+    listening = HARMLESS["a program that listens on loopback"]
 
     verdict = judged_of(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
 
@@ -239,7 +239,7 @@ def test_a_socket_without_a_connection_may_be_a_strangers():
 
 
 @pytest.mark.parametrize("read", TABLES)
-def test_a_server_that_listens_no_more_serves_the_connections_it_has(read):
+def test_connections_to_a_closed_listener_are_recognised(read):
     program = f"import socket, sys; port = int(sys.argv[1])\n{CONNECT}\nt = {CONNECT[4:]}\n{GO}\nsys.stdin.read()"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)
@@ -268,10 +268,10 @@ def test_programs_of_this_user_are_the_administrator(server):
     assert "Mallory" not in names(server)
     if curl := shutil.which("curl"):
         command = [curl, "-s", f"http://127.0.0.1:{server}/users", "-H", "content-type: application/json", "-d"]
-        made = json.loads(subprocess.run([*command, '{"first_name": "Ada", "age": 36}'], capture_output=True).stdout)
-        assert made["first_name"] == "Ada"
+        created = json.loads(subprocess.run([*command, '{"first_name": "Ada", "age": 36}'], capture_output=True).stdout)
+        assert created["first_name"] == "Ada"
     if node := shutil.which("node"):
-        program = f"fetch('http://127.0.0.1:{server}/users').then((it) => console.log(it.status))"
+        program = f"fetch('http://127.0.0.1:{server}/users').then((response) => console.log(response.status))"
         assert subprocess.run([node, "-e", program], capture_output=True, text=True).stdout == "200\n"
 
 
@@ -289,7 +289,7 @@ def test_a_client_that_has_ended_its_half_is_answered(server):
 )
 def test_what_a_relay_passes_on_is_refused(server, form, method, path):
     with relaying(form, server) as (_, relay):
-        status, detail = stranger(int(relay), server, method=method, path=path)
+        status, detail = request_through(int(relay), server, method=method, path=path)
 
     assert status == 403
     if path != "/graphql":
@@ -299,9 +299,9 @@ def test_what_a_relay_passes_on_is_refused(server, form, method, path):
 
 def test_the_second_request_over_a_relays_connection_is_refused_too(server):
     with relaying("plain", server) as (_, relay), socket.create_connection(("127.0.0.1", int(relay))) as connection:
-        answers = [answer_over(connection, request(server))[0] for _ in range(3)]
+        responses = [response_over(connection, request(server))[0] for _ in range(3)]
 
-    assert answers == [403, 403, 403]
+    assert responses == [403, 403, 403]
 
 
 def test_a_connection_that_a_relay_used_for_itself_before_is_refused(server):
@@ -309,9 +309,9 @@ def test_a_connection_that_a_relay_used_for_itself_before_is_refused(server):
         assert own == "200"
         assert process.stdout
         relay = int(process.stdout.readline())
-        answers = [stranger(relay, server)[0] for _ in range(2)]
+        responses = [request_through(relay, server)[0] for _ in range(2)]
 
-    assert answers == [403, 403]
+    assert responses == [403, 403]
 
 
 @ENDS
@@ -321,14 +321,14 @@ def test_a_relay_on_a_unix_socket_is_refused(server, tmp_path):
         socket.socket(socket.AF_UNIX) as connection,
     ):
         connection.connect(path)
-        status, detail = answer_over(connection, request(server))
+        status, detail = response_over(connection, request(server))
 
     assert status == 403
     assert "the Unix socket" in detail
 
 
 @ENDS
-def test_a_stranger_who_resets_the_connection_has_nothing_done(server):
+def test_a_request_whose_connection_is_reset_has_no_effect(server):
     with relaying("reset", server) as (process, relay):
         with socket.create_connection(("127.0.0.1", int(relay))) as connection:
             connection.sendall(request(server))
@@ -339,15 +339,15 @@ def test_a_stranger_who_resets_the_connection_has_nothing_done(server):
     assert "Mallory" not in names(server)
 
 
-def test_a_key_opens_the_way_through_a_relay(server):
+def test_a_key_is_accepted_through_a_relay(server):
     call = urllib.request.Request(
         f"http://127.0.0.1:{server}/keys", b'{"name": "relay", "role": "reader"}', {"content-type": "application/json"}
     )
-    with urllib.request.urlopen(call) as answer:
-        key = f"Authorization: Bearer {json.load(answer)['secret']}"
+    with urllib.request.urlopen(call) as response:
+        key = f"Authorization: Bearer {json.load(response)['secret']}"
 
     with relaying("plain", server) as (_, relay), socket.create_connection(("127.0.0.1", int(relay))) as connection:
-        assert answer_over(connection, request(server, "GET", "/users", key))[0] == 200
+        assert response_over(connection, request(server, "GET", "/users", key))[0] == 200
 
 
 NGINX = """
@@ -384,7 +384,7 @@ backend back
 
 @contextlib.contextmanager
 def proxying(name: str, port: int, folder: Path, **more: object) -> Iterator[int]:
-    """A real proxy in front of the server, with the least that it can be configured with."""
+    """A real proxy in front of the server, with a minimal configuration."""
     program = shutil.which(name)
     if program is None:
         pytest.skip(f"{name} is not installed")
@@ -406,20 +406,20 @@ def proxying(name: str, port: int, folder: Path, **more: object) -> Iterator[int
 @pytest.mark.parametrize("path", ["/users", "/kept/users", "/unnoticed/users"])
 def test_what_nginx_passes_on_is_refused(server, tmp_path, path):
     with proxying("nginx", server, tmp_path) as front:
-        answers = [stranger(front, server, path=path) for _ in range(3)]
+        responses = [request_through(front, server, path=path) for _ in range(3)]
 
-    assert [status for status, _ in answers] == [403] * 3
-    assert all("nginx" in detail and f"port {front}" in detail for _, detail in answers)
+    assert [status for status, _ in responses] == [403] * 3
+    assert all("nginx" in detail and f"port {front}" in detail for _, detail in responses)
 
 
 @pytest.mark.parametrize("name, mode", [("nginx", ""), ("haproxy", "http"), ("haproxy", "tcp"), ("socat", "")])
-def test_a_stranger_who_resets_the_connection_to_a_proxy_has_nothing_done(server, tmp_path, name, mode):
+def test_a_request_whose_connection_to_a_proxy_is_reset_has_no_effect(server, tmp_path, name, mode):
     with proxying(name, server, tmp_path, mode=mode) as front:
         for _ in range(50):
             with socket.create_connection(("127.0.0.1", front)) as connection:
                 connection.sendall(request(server, "POST", "/unnoticed/users" if name == "nginx" else "/users"))
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        stranger(front, server)  # what came before it has been dealt with
+        request_through(front, server)  # when it has its response, those before have been handled
 
     assert "Mallory" not in names(server)
 
@@ -427,23 +427,26 @@ def test_a_stranger_who_resets_the_connection_to_a_proxy_has_nothing_done(server
 @pytest.mark.parametrize("mode", ["http", "tcp"])
 def test_what_haproxy_passes_on_is_refused(server, tmp_path, mode):
     with proxying("haproxy", server, tmp_path, mode=mode) as front:
-        answers = [stranger(front, server) for _ in range(3)]
+        responses = [request_through(front, server) for _ in range(3)]
 
-    assert [status for status, _ in answers] == [403] * 3
-    assert all(f"haproxy accepts connections (port {front})" in detail for _, detail in answers)
+    assert [status for status, _ in responses] == [403] * 3
+    assert all(f"haproxy accepts connections (port {front})" in detail for _, detail in responses)
 
 
 def test_what_socat_passes_on_is_refused(server, tmp_path):
     with proxying("socat", server, tmp_path) as front:
-        answers = [stranger(front, server) for _ in range(3)]
+        responses = [request_through(front, server) for _ in range(3)]
 
-    assert [status for status, _ in answers] == [403] * 3
-    assert all(f"socat accepts connections (port {front})" in detail for _, detail in answers)
+    assert [status for status, _ in responses] == [403] * 3
+    assert all(f"socat accepts connections (port {front})" in detail for _, detail in responses)
 
 
-def test_a_page_of_documents_is_for_everybody_through_a_relay_too(server):
-    with relaying("plain", server) as (_, relay), urllib.request.urlopen(f"http://127.0.0.1:{relay}/health") as answer:
-        assert answer.status == 200
+def test_public_pages_are_served_through_a_relay(server):
+    with (
+        relaying("plain", server) as (_, relay),
+        urllib.request.urlopen(f"http://127.0.0.1:{relay}/health") as response,
+    ):
+        assert response.status == 200
 
 
 def test_a_websocket_through_a_relay_ends_with_forbidden(server):

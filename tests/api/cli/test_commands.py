@@ -1,4 +1,4 @@
-"""The command line does what it says, says what it has done, and ends plainly where it cannot."""
+"""Commands report what they did; their errors are one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(folder):
-    """Runs a command, in development unless told otherwise."""
+    """Run a command, in development by default."""
 
     def run(*arguments: str, input: bytes = b"", **environment: str | None) -> Result:
         usual = {"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///tandem.db", "PORT": None, "HOST": None}
@@ -53,7 +53,7 @@ def run(folder):
     return run
 
 
-def test_what_is_imported_can_be_exported_and_imported_elsewhere(run, folder):
+def test_an_import_can_be_exported_and_imported_again(run, folder):
     first = run("import", "data")
     out = run("export", "out/")
     again = run("import", "out", DATABASE_URL="sqlite:///other.db")
@@ -212,11 +212,11 @@ def test_the_documents_need_no_database(run, folder, environment):
 @pytest.mark.parametrize(
     "host, expected", [("127.0.0.1", "http://127.0.0.1:1/"), ("::", "http://localhost:1/"), ("::1", "http://[::1]:1/")]
 )
-def test_the_front_page_is_where_it_is_said_to_be(host, expected):
+def test_the_url_of_the_front_page(host, expected):
     assert local_url(host, 1) == expected
 
 
-def test_serve_migrates_serves_and_leaves(folder):
+def test_serve_migrates_serves_and_exits(folder):
     port = free_port()
     environment = {
         **os.environ,
@@ -231,19 +231,19 @@ def test_serve_migrates_serves_and_leaves(folder):
     ) as process:  # fmt: skip
         assert process.stdout
         assert process.stderr
-        told = process.stdout.readline()
+        message = process.stdout.readline()
         next(line for line in process.stderr if "running on" in line)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/users") as answer:
-            body = json.load(answer)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/users") as response:
+            body = json.load(response)
         process.send_signal(signal.SIGTERM)
         process.stderr.read()
 
-    assert told == f"Tandem's front page is http://127.0.0.1:{port}/\n"
+    assert message == f"Tandem's front page is http://127.0.0.1:{port}/\n"
     assert body["items"] == []
     assert process.returncode in (0, -signal.SIGTERM)
 
 
-def test_whoever_looks_on_sees_a_bar(folder):
+def test_a_terminal_shows_a_progress_bar(folder):
     pty = pytest.importorskip("pty", exc_type=ImportError)
     environment = {**os.environ, "TANDEM_ENV": "development", "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     mine, theirs = pty.openpty()

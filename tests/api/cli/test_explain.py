@@ -28,7 +28,7 @@ ID = PEOPLE[0]["id"]
 
 @pytest.fixture
 def database(database):
-    """In tables without anything dead, which PostgreSQL would plan for as if it lived."""
+    """In vacuumed tables: PostgreSQL would plan for dead rows as well."""
     if isinstance(database, str):
         postgres.run(database, postgres.truncating(list(SQLModel.metadata.tables)))
     return database
@@ -36,7 +36,7 @@ def database(database):
 
 @pytest.fixture
 def explain(database):
-    """Runs the command in production, over an empty directory, and gives what it prints and its exit code."""
+    """Run the command in production, over an empty database; return its output and exit code."""
     return explaining(database if isinstance(database, str) else f"sqlite:///{database}")
 
 
@@ -47,11 +47,11 @@ def url(migrated):
     return migrated
 
 
-def explaining(place):
-    """Runs the command over a database."""
+def explaining(url):
+    """Return a function that runs the command over a database."""
 
     def explain(*arguments, **environment):
-        usual = {"TANDEM_ENV": "production", "DATABASE_URL": place, "COLUMNS": "200"}
+        usual = {"TANDEM_ENV": "production", "DATABASE_URL": url, "COLUMNS": "200"}
         result = CliRunner().invoke(app, ["explain", *arguments], env={**usual, **environment})
         assert result.exception is None or isinstance(result.exception, SystemExit), result.output
         return result.output, result.exit_code
@@ -60,18 +60,18 @@ def explaining(place):
 
 
 def line(text, name):
-    """The text after a title at the beginning of a line."""
+    """Return the text after a title at the start of a line."""
     match = re.search(rf"^{name} +(.*)$", text, re.MULTILINE)
     assert match, text
     return match[1]
 
 
 def sql_of(text):
-    """The statements shown, with one space between their words."""
+    """Return the statements shown, with single spaces."""
     return [" ".join(part.split()) for part in re.findall(r"^  SQL\n((?:    .*\n?)+)", text, re.MULTILINE)]
 
 
-# A new record is written and shown: on PostgreSQL by one statement.
+# A new record is inserted and read: on PostgreSQL by one statement.
 NEW = ("1, with 2 statements", "1, with 1 statement")
 REQUESTS = {
     "a list": (["/users?sort=-age&limit=50"], "listUsers", "a cached plan", "1, with 1 statement"),
@@ -121,21 +121,21 @@ def test_a_request_is_explained_with_its_number_of_statements(
 @pytest.mark.parametrize(
     "path", ["/users?sort=-age&limit=50", "/users?age__gte=3&active=true&count=exact", f"/users/{ID}/groups"]
 )
-def test_the_sql_is_the_servers(explain, populated_database, http_client, statements, path):
+def test_the_sql_is_that_of_the_service(explain, populated_database, http_client, statements, path):
     http_client.get(path).raise_for_status()
-    told = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
+    read = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
 
     text, _ = explain(path)
 
     # The service's are shown with their values in place of the question marks.
     (shown,) = sql_of(text)
     pattern = re.escape(shown.replace("( ", "(").replace(" )", ")")).replace(r"\?", "(?:'[^']*'|[0-9]+)")
-    (ran,) = (" ".join(it.split()).replace("( ", "(").replace(" )", ")") for it in told)
+    (ran,) = (" ".join(sql.split()).replace("( ", "(").replace(" )", ")") for sql in read)
     assert re.fullmatch(pattern, ran)
 
 
 @pytest.mark.postgres
-def test_the_sql_is_postgresqls_where_that_is_the_database(url):
+def test_the_sql_is_that_of_postgresql_on_postgresql(url):
     text, code = explaining(url)("/users?sort=-age&limit=50")
 
     (shown,) = sql_of(text)
@@ -194,7 +194,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("request_, expected", WARNINGS.items())
-def test_full_scans_and_sorts_without_an_index_are_warned_of(explain, database_type, request_, expected):
+def test_full_scans_and_sorts_without_an_index_cause_a_warning(explain, database_type, request_, expected):
     text, _ = explain(request_)
 
     warnings = re.findall(r"^  ! (.*)$", text, re.MULTILINE)
@@ -242,7 +242,7 @@ def test_a_trial_changes_nothing_on_postgresql(url):
 
 
 @pytest.mark.postgres
-async def test_a_trial_that_loses_its_session_can_write_to_nothing(url):
+async def test_a_trial_that_loses_its_session_cannot_write(url):
     async with Directory(explain_postgres.read_only_url(url), pool=1) as directory:
         await explain_postgres.create_trial_tables(directory, [USER], [ID])
         await delete(directory.unit_of_work(ADMIN), USER, ID)
@@ -260,7 +260,7 @@ async def test_a_trial_that_loses_its_session_can_write_to_nothing(url):
 
 
 @pytest.mark.postgres
-def test_what_a_trial_lacks_is_an_error(url, postgres_server):
+def test_a_missing_permission_for_a_trial_is_an_error(url, postgres_server):
     pooled = explaining(url)("/users", DATABASE_URL=f"{url}&pgbouncer=true")
     empty = explaining(url)("/users", DATABASE_URL=postgres_server)
 

@@ -1,4 +1,4 @@
-"""A process is ready if its database answers and lacks no migration that the code has; asking often costs little."""
+"""A process is ready if its database responds and has all migrations; results are cached for a short time."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from schema.migrations.commands import newest
 from tests.conftest import using_directory
 
 
-class Here:
-    """The service's state, as far as readiness needs it."""
+class App:
+    """The part of an application that readiness uses."""
 
     def __init__(self, directory):
         self.state, self.directory = self, directory
 
 
-def asking(directory):
-    return Request({"type": "http", "headers": [], "app": Here(directory)})
+def request_for(directory):
+    return Request({"type": "http", "headers": [], "app": App(directory)})
 
 
-def revise(path, revision):
+def set_revision(path, revision):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         connection.commit()
@@ -37,11 +37,11 @@ def revise(path, revision):
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
 def test_ready_with_a_migrated_database(http_client, path):
-    answer = http_client.get(path)
+    response = http_client.get(path)
 
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
-    assert answer.headers["cache-control"] == "no-store"
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok"}}
+    assert response.headers["cache-control"] == "no-store"
 
 
 def test_live_does_not_depend_on_the_database(http_client):
@@ -53,25 +53,25 @@ def test_live_does_not_depend_on_the_database(http_client):
 def test_not_ready_without_a_database(http_client):
     http_client.portal.call(http_client.app.state.directory.close)
 
-    answer = http_client.get("/health/ready")
+    response = http_client.get("/health/ready")
 
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
-    assert answer.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
 
 
 def test_not_ready_with_pending_migrations(http_client, monkeypatch):
     monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9998"))
 
-    answer = http_client.get("/health/ready")
+    response = http_client.get("/health/ready")
 
-    assert answer.status_code == 503
-    assert answer.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
 
 
 @pytest.mark.sqlite
 def test_a_schema_that_is_ahead_is_served(http_client, database):
-    revise(database, "9999")
+    set_revision(database, "9999")
 
     assert http_client.get("/health/ready").status_code == 200
 
@@ -97,19 +97,19 @@ def test_ready_after_a_pending_migration(http_client, monkeypatch):
 
 
 async def test_check_results_are_cached(traced_directory, monkeypatch):
-    directory, said = traced_directory
+    directory, statements = traced_directory
     readiness = health.Readiness()
     now = 1000.0
     monkeypatch.setattr(health, "monotonic", lambda: now)
-    said.clear()
+    statements.clear()
 
-    await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
-    first = len(said)
+    await asyncio.gather(*(readiness.ready(request_for(directory)) for _ in range(50)))
+    first = len(statements)
     now += health.CACHE_SECONDS
-    await asyncio.gather(*(readiness.ready(asking(directory)) for _ in range(50)))
+    await asyncio.gather(*(readiness.ready(request_for(directory)) for _ in range(50)))
 
-    assert (first, len(said)) == (len({*said}), 2 * first)
-    assert len([statement for statement in said if "alembic_version" in statement]) == 2
+    assert (first, len(statements)) == (len({*statements}), 2 * first)
+    assert len([statement for statement in statements if "alembic_version" in statement]) == 2
 
 
 def test_revisions_match_alembic():

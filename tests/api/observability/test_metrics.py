@@ -1,4 +1,4 @@
-"""`/metrics`: requests by API, operation and status, the database, caches and event loop; and who may read it."""
+"""`/metrics`: requests by API, operation and status, the database, caches and event loop; and the access to it."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_metrics_require_an_administrator_or_the_metrics_token(served, sent, sta
     assert served.get("/metrics", headers=sent).status_code == status
 
 
-def test_the_metrics_token_is_valid_for_metrics_alone(served):
+def test_the_metrics_token_is_valid_for_metrics_only(served):
     assert served.get("/users", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 401
 
 

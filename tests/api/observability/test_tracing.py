@@ -1,4 +1,4 @@
-"""A request can be followed: its trace is taken over, its time is told to who asks, and its spans to OpenTelemetry."""
+"""A request continues its caller's trace, reports its time on request, and exports spans to OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ PARENT = f"00-{TRACE}-{SPAN}-01"
         ("", None),
     ],
 )
-def test_a_trace_is_read_as_the_recommendation_has_it(header, expected):
+def test_traceparent_is_read_by_the_recommendation(header, expected):
     assert trace_id_of(header.encode()) == expected
 
 
 def test_a_callers_trace_is_the_requests_id(http_client):
-    answer = http_client.get("/users?color=red", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
+    response = http_client.get("/users?color=red", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
-    assert answer.headers["x-request-id"] == answer.json()["request_id"] == TRACE
+    assert response.headers["x-request-id"] == response.json()["request_id"] == TRACE
 
 
 @pytest.mark.parametrize("sent", [[], [("traceparent", "nonsense")], [("traceparent", PARENT)] * 2])
-def test_without_a_trace_of_its_own_a_request_gets_an_id(http_client, sent):
+def test_a_request_without_a_trace_gets_an_id(http_client, sent):
     assert re.fullmatch("[0-9a-f]{16}", http_client.get("/users", headers=sent).headers["x-request-id"])
 
 
 @pytest.mark.parametrize("prefer", ["server-timing", "respond-async, Server-Timing", "handling=strict,server-timing"])
 def test_server_timing_is_sent_on_request(http_client, prefer):
-    answer = http_client.get("/users", headers={"prefer": prefer})
+    response = http_client.get("/users", headers={"prefer": prefer})
 
-    found = re.fullmatch(r'db;dur=([\d.]+);desc="1 round trip", total;dur=([\d.]+)', answer.headers["server-timing"])
-    assert found
-    assert 0 < float(found[1]) <= float(found[2])
-    assert answer.headers["preference-applied"] == "server-timing"
+    match = re.fullmatch(r'db;dur=([\d.]+);desc="1 round trip", total;dur=([\d.]+)', response.headers["server-timing"])
+    assert match
+    assert 0 < float(match[1]) <= float(match[2])
+    assert response.headers["preference-applied"] == "server-timing"
 
 
 def test_server_timing_counts_a_requests_own_round_trips(http_client):
@@ -82,15 +82,15 @@ def test_server_timing_counts_a_requests_own_round_trips(http_client):
 
 @pytest.mark.parametrize("prefer", [None, "return=minimal", "server-timings"])
 def test_server_timing_is_not_sent_by_default(http_client, prefer):
-    answer = http_client.get("/users", headers={"prefer": prefer} if prefer else {})
+    response = http_client.get("/users", headers={"prefer": prefer} if prefer else {})
 
-    assert "server-timing" not in answer.headers
-    assert "preference-applied" not in answer.headers
+    assert "server-timing" not in response.headers
+    assert "preference-applied" not in response.headers
 
 
 @pytest.fixture(scope="module")
 def spans():
-    """What OpenTelemetry is told."""
+    """The exporter that holds the finished spans."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -109,7 +109,7 @@ def traced(database, spans):
 
 
 def test_a_request_and_its_round_trips_are_spans_of_the_clients_trace(traced, spans):
-    answer = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
+    response = traced.get("/users?first_name=Zebra", headers={"traceparent": PARENT, "tracestate": "vendor=x"})
 
     read, request = spans.get_finished_spans()
     assert (read.name, request.name) == ("database inline", "listUsers")
@@ -120,25 +120,25 @@ def test_a_request_and_its_round_trips_are_spans_of_the_clients_trace(traced, sp
         "tandem.operation": "listUsers", "http.request.method": "GET", "http.response.status_code": 200,
     }  # fmt: skip
     assert request.start_time <= read.start_time <= read.end_time <= request.end_time
-    assert answer.headers["x-request-id"] == TRACE
+    assert response.headers["x-request-id"] == TRACE
 
 
 def test_no_value_and_no_path_is_in_a_span(traced, spans):
-    person = traced.post("/users", json={"first_name": "Zebra", "age": 73}).json()
+    user = traced.post("/users", json={"first_name": "Zebra", "age": 73}).json()
     traced.get("/users?first_name=Zebra&age=73")
-    traced.get(f"/users/{person['id']}")
+    traced.get(f"/users/{user['id']}")
     traced.get("/Zebra")
 
-    told = repr([(span.name, span.attributes, span.events, span.links) for span in spans.get_finished_spans()])
-    assert "SELECT" in told
-    assert not re.search(rf"Zebra|\b73\b|{person['id']}", told)
+    exported = repr([(span.name, span.attributes, span.events, span.links) for span in spans.get_finished_spans()])
+    assert "SELECT" in exported
+    assert not re.search(rf"Zebra|\b73\b|{user['id']}", exported)
 
 
 def test_without_a_callers_trace_the_spans_is_the_requests_id(traced, spans):
-    answer = traced.get("/me")
+    response = traced.get("/me")
 
     (request,) = spans.get_finished_spans()
-    assert answer.headers["x-request-id"] == format(request.context.trace_id, "032x")
+    assert response.headers["x-request-id"] == format(request.context.trace_id, "032x")
     assert request.parent is None
 
 
@@ -152,9 +152,9 @@ def test_a_server_error_is_an_error_in_its_span(traced, spans):
 
 
 def test_server_timing_and_tracing_work_together(traced, spans):
-    answer = traced.get("/users", headers={"prefer": "server-timing"})
+    response = traced.get("/users", headers={"prefer": "server-timing"})
 
-    assert 'desc="1 round trip"' in answer.headers["server-timing"]
+    assert 'desc="1 round trip"' in response.headers["server-timing"]
     assert [span.name for span in spans.get_finished_spans()] == ["database inline", "listUsers"]
 
 

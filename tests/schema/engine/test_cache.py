@@ -107,8 +107,8 @@ async def test_a_document_s_selections_count_towards_its_size(executor, database
     async with Directory(str(database)) as directory:
         sizes = []
         for chosen in range(120):
-            given = {f"s{number}": bool(chosen >> number & 1) for number in range(6)}
-            await executor.run(Request(query, given), directory, ADMIN)
+            variables = {f"s{number}": bool(chosen >> number & 1) for number in range(6)}
+            await executor.run(Request(query, variables), directory, ADMIN)
             sizes.append(kept.bytes)
 
     assert sizes[0] == 0

@@ -83,13 +83,13 @@ def test_an_existing_link_publishes_nothing(client, published):
 
 @pytest.mark.sqlite
 def test_a_listener_can_read_the_change(http_client, client, database):
-    """Told after the commit: another connection sees it already."""
+    """Announced after the commit: another connection sees the change already."""
     seen = []
 
     def look(change):
-        with sqlite3.connect(database) as other:
-            seen.extend(other.execute("SELECT age, version FROM user WHERE id = ?", (change.id,)).fetchall())
-        other.close()
+        with sqlite3.connect(database) as connection:
+            seen.extend(connection.execute("SELECT age, version FROM user WHERE id = ?", (change.id,)).fetchall())
+        connection.close()
 
     http_client.app.state.directory.changes.listeners.append(look)
     created = client.create("user", first_name="Ada", age=36)

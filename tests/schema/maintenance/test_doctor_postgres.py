@@ -96,16 +96,18 @@ def test_a_problem_is_reported_with_advice(url, damage, expected):
     for statement in damage:
         postgres.run(url, statement)
 
-    found = problems(url)
+    problems_by_check = problems(url)
 
     for check, words in expected.items():
-        assert words in found.get(check, ""), found
+        assert words in problems_by_check.get(check, ""), problems_by_check
 
 
 def test_a_replica_that_is_not_a_standby_is_reported(url):
-    found = problems(url, ServerUsage(11, postgres.database_url(url, "postgres")))
+    problems_by_check = problems(url, ServerUsage(11, postgres.database_url(url, "postgres")))
 
-    assert found["replica"].startswith("postgresql:///postgres is not a standby | set it to a streaming replica")
+    assert problems_by_check["replica"].startswith(
+        "postgresql:///postgres is not a standby | set it to a streaming replica"
+    )
 
 
 def test_a_pooler_without_timeouts_is_reported(url):

@@ -97,8 +97,9 @@ async def main():
             for name, actor in (("ada", Actor(ada)), ("bob", Actor(bob)), ("admin", admin.actor)):
                 directory.plans.__init__()
                 unit_of_work = directory.unit_of_work(actor)
-                found = json.loads((await get(unit_of_work, TEAM, team, LEAD)).json)
-                seen[f"{name}, when {rules}"] = [found["lead"] and found["lead"]["name"], found["lead_id"] and "shown"]
+                record = json.loads((await get(unit_of_work, TEAM, team, LEAD)).json)
+                lead = record["lead"]
+                seen[f"{name}, when {rules}"] = [lead and lead["name"], record["lead_id"] and "shown"]
             unit_of_work = directory.unit_of_work(Actor(ada))
             leads = json.loads((await find_related(unit_of_work, USER, ada, LEADS, {"size": 9})).json)
             seen[f"leads, when {rules}"] = [len(leads["items"]), leads["total"]]
@@ -177,10 +178,10 @@ def wait_for(http_client: httpx2.Client, process: subprocess.Popen[bytes], log: 
     raise AssertionError(log.read_text())
 
 
-def ask(http_client, query, **variables):
-    answer = http_client.post("/graphql", json={"query": query, "variables": variables}).json()
-    assert "errors" not in answer, answer
-    return answer["data"]
+def execute(http_client, query, **variables):
+    result = http_client.post("/graphql", json={"query": query, "variables": variables}).json()
+    assert "errors" not in result, result
+    return result["data"]
 
 
 @pytest.fixture(scope="module")
@@ -214,14 +215,14 @@ def test_teams_are_in_rest(http_client, ada):
 
 
 def test_teams_are_in_graphql(http_client, ada):
-    created = ask(
+    created = execute(
         http_client,
         """mutation($input: CreateTeamInput!) { createTeam(input: $input) { team {
            id name lead { firstName leads { nodes { name } } } } } }""",
         input={"name": "Singers", "leadId": ada["id"]},
     )["createTeam"]["team"]
 
-    found = ask(
+    data = execute(
         http_client,
         """query($id: ID!, $user: ID!) { team(id: $id) { name } node(id: $id) { __typename ... on Team { lead { id } } }
            teams(filter: {name: {startswith: "sing"}, leadId: {eq: $user}}, sort: [{field: NAME}]) {
@@ -232,18 +233,18 @@ def test_teams_are_in_graphql(http_client, ada):
     )
 
     assert created["lead"] == {"firstName": "Ada", "leads": {"nodes": [{"name": "Singers"}]}}
-    assert found == {
+    assert data == {
         "team": {"name": "Singers"},
         "node": {"__typename": "Team", "lead": {"id": ada["id"]}},
         "teams": {"totalCount": 1, "nodes": [{"lead": {"age": 36}}]},
         "user": {"leads": {"totalCount": 1, "nodes": [{"name": "Singers"}], "pageInfo": {"hasNextPage": False}}},
     }
-    changed = ask(
+    changed = execute(
         http_client,
         'mutation($id: ID!) { updateTeam(input: {id: $id, name: "Players"}) { team { version } } }',
         id=created["id"],
     )
-    gone = ask(http_client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=created["id"])
+    gone = execute(http_client, "mutation($id: ID!) { deleteTeam(input: {id: $id}) { deletedId } }", id=created["id"])
     assert changed["updateTeam"]["team"]["version"] == 2
     assert gone["deleteTeam"]["deletedId"] == created["id"]
 
@@ -266,7 +267,7 @@ def test_a_lead_must_exist_and_cannot_be_deleted(http_client, ada):
 
 def test_teams_are_in_the_openapi_document_and_the_graphql_schema(http_client):
     document = http_client.get("/openapi.json").json()
-    types = {it["name"] for it in ask(http_client, "{ __schema { types { name } } }")["__schema"]["types"]}
+    types = {type["name"] for type in execute(http_client, "{ __schema { types { name } } }")["__schema"]["types"]}
 
     assert {"/teams", "/teams/{id}", "/teams/{id}/lead", "/users/{id}/leads"} <= set(document["paths"])
     assert {"Team", "TeamCreate", "TeamUpdate", "TeamPage"} <= set(document["components"]["schemas"])
@@ -325,9 +326,9 @@ def test_awkward_field_names_work(http_client):
     assert "secret" not in shown.json()
     query = """query($id: ID!) { entry(id: $id) { order v seen k0 due colour version }
         entries(sort: [{field: K0}]) { nodes { k0 v } } }"""
-    found = ask(http_client, query, id=created.json()["id"])
-    assert found["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
-    assert found["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
+    data = execute(http_client, query, id=created.json()["id"])
+    assert data["entry"] == {**fields, "colour": "DARK_BLUE", "version": 1}
+    assert data["entries"]["nodes"] == [{"k0": 7, "v": "x"}]
     moved = http_client.post(f"{created.headers['location']}/move", json={"order": 5})
     assert (moved.json()["order"], moved.json()["version"], moved.headers["etag"][:3]) == (5, 2, '"2-')
     http_client.delete(created.headers["location"])
@@ -340,18 +341,18 @@ def test_null_sorts_lowest_and_equals_nothing(http_client):
     ]
     ids = [row["id"] for row in rows]
 
-    def found(**parameters):
+    def orders(**parameters):
         return [ids.index(row["id"]) for row in http_client.get("/entries", params=parameters).json()["items"]]
 
-    assert found(sort="order") == [0, 1, 2, 3]
-    assert found(sort="-order") == [3, 2, 1, 0]
-    assert found(order__isnull="true") == [0]
-    assert found(order__isnull="false") == [1, 2, 3]
-    assert found(order=-(2**31)) == [1]
-    assert found(order__in=f"{-(2**31)},0") == [1, 2]
-    assert found(order__gte=-(2**31)) == [1, 2, 3]
-    assert found(order__gt=-(2**31)) == [2, 3]
-    assert found(order__lte=-(2**31)) == [1]
-    assert found(order__lt=0) == [1]
+    assert orders(sort="order") == [0, 1, 2, 3]
+    assert orders(sort="-order") == [3, 2, 1, 0]
+    assert orders(order__isnull="true") == [0]
+    assert orders(order__isnull="false") == [1, 2, 3]
+    assert orders(order=-(2**31)) == [1]
+    assert orders(order__in=f"{-(2**31)},0") == [1, 2]
+    assert orders(order__gte=-(2**31)) == [1, 2, 3]
+    assert orders(order__gt=-(2**31)) == [2, 3]
+    assert orders(order__lte=-(2**31)) == [1]
+    assert orders(order__lt=0) == [1]
     for id in ids:
         http_client.delete(f"/entries/{id}")

@@ -44,7 +44,7 @@ PEOPLE = "external_id,first_name,age,email\na,Ada,36,ada@example.com\nb,Bob,41,b
 
 @pytest.fixture
 def import_csv(database: Path, tmp_path: Path) -> ImportFiles:
-    """Imports files, given by their names and contents."""
+    """Import files by their names and contents."""
 
     def import_csv(files: dict[str, str | bytes], on_progress: Any = lambda *_: None, **options: Any) -> ImportReport:
         for name, content in files.items():
@@ -496,8 +496,8 @@ def test_readers_are_not_blocked_while_an_import_stores(database, import_csv):
 
 @pytest.mark.sqlite
 def test_an_import_fails_when_the_write_lock_is_held_too_long(database, import_csv):
-    with closing(sqlite3.connect(database, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(database, isolation_level=None)) as lock_holder:
+        lock_holder.execute("BEGIN IMMEDIATE")
 
         with pytest.raises(DatabaseUnavailable, match="locked"):
             import_csv({"users.csv": PEOPLE}, lock_timeout=1)

@@ -26,7 +26,7 @@ NOBODY = Actor()
 
 @pytest.fixture
 def holds(database):
-    """Whether a rule lets an actor do something with a record, as the database judges it."""
+    """Whether a rule allows an actor something with a record, as the database evaluates it."""
     access_table.populate(database)
     connection = sqlite3.connect(database)
 
@@ -36,8 +36,8 @@ def holds(database):
         if isinstance(result, bool):
             return result
         statement = Statement(select(case((result, 1), else_=0)).where(table.c.id == record["id"]))
-        ((answer,),) = connection.execute(statement.sql, statement.bind({"actor": actor.id})).fetchall()
-        return bool(answer)
+        ((allowed,),) = connection.execute(statement.sql, statement.bind({"actor": actor.id})).fetchall()
+        return bool(allowed)
 
     yield ask
     connection.close()
@@ -71,7 +71,7 @@ def test_own_depends_on_the_row(holds):
     "actor, record, role, let",
     [(ADA, "engine", "owner", True), (BOB, "engine", "owner", False), (BOB, "engine", "member", True),
      (BOB, "choir", "member", True), (ADA, "choir", "owner", False), (EVE, "engine", "member", False)],
-    ids=lambda it: it["first_name"] if isinstance(it, dict) else str(it),
+    ids=lambda value: value["first_name"] if isinstance(value, dict) else str(value),
 )  # fmt: skip
 def test_linked_allows_the_linked_actors(holds, actor, record, role, let):
     group = {"engine": ENGINE, "choir": access_table.CHOIR}[record]
@@ -80,12 +80,12 @@ def test_linked_allows_the_linked_actors(holds, actor, record, role, let):
     assert not holds(linked(Membership, role=role), NOBODY, group, Group)
 
 
-@pytest.mark.parametrize("left, right", list(product(SIMPLE, SIMPLE)), ids=lambda it: it.replace(" ", "-"))
+@pytest.mark.parametrize("left, right", list(product(SIMPLE, SIMPLE)), ids=lambda name: name.replace(" ", "-"))
 def test_rules_combine_with_and_and_or(holds, left, right):
-    (one, let_one), (other, let_other) = SIMPLE[left], SIMPLE[right]
+    (left_rule, left_allowed), (right_rule, right_allowed) = SIMPLE[left], SIMPLE[right]
 
-    assert {actor for actor in ALL if holds(one | other, actor)} == let_one | let_other
-    assert {actor for actor in ALL if holds(one & other, actor)} == let_one & let_other
+    assert {actor for actor in ALL if holds(left_rule | right_rule, actor)} == left_allowed | right_allowed
+    assert {actor for actor in ALL if holds(left_rule & right_rule, actor)} == left_allowed & right_allowed
 
 
 AGE, MAIL, BOTH = frozenset({"age"}), frozenset({"email"}), frozenset({"age", "email"})
@@ -140,7 +140,7 @@ def every_rule():
 
 def fits(rule, model):
     """A link's rules apply to the record that owns it."""
-    link = {id(it) for it in (Membership.rules.create, Membership.rules.update, Membership.rules.delete)}
+    link = {id(rule) for rule in (Membership.rules.create, Membership.rules.update, Membership.rules.delete)}
     return model is Group if id(rule) in link else True
 
 
@@ -162,7 +162,7 @@ def test_every_field_in_rest_has_a_rule(http_client):
 
     for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
         assert set(schemas[name]["properties"]) - ends == open_ones | PRIVATE.get(name, set())
-    versioned = {name for name, it in schemas.items() if "version" in it.get("properties", {})}
+    versioned = {name for name, schema in schemas.items() if "version" in schema.get("properties", {})}
     assert versioned == {"User", "Group", "Key", "KeyCreated"}
     assert set(schemas["KeyCreated"]["properties"]) - set(schemas["Key"]["properties"]) == {"secret"}
 
@@ -171,7 +171,7 @@ def test_every_field_in_graphql_has_a_rule(graphql):
     types = graphql.execute("{ __schema { types { name kind fields { name type { kind ofType { kind } } } } } }")[
         "__schema"
     ]["types"]
-    fields = {it["name"]: it["fields"] for it in types if it["kind"] == "OBJECT"}
+    fields = {type["name"]: type["fields"] for type in types if type["kind"] == "OBJECT"}
     edges = {"GroupMember": "GroupMemberEdge", "UserGroup": "UserGroupEdge"}
     relations = {
         "User": {"groups"},
@@ -182,8 +182,8 @@ def test_every_field_in_graphql_has_a_rule(graphql):
     }
 
     for name, open_ones in TO_ALL_WHO_SEE_THE_RECORD.items():
-        found = {snake(field["name"]) for field in fields[edges.get(name, name)]}
-        assert found - relations[name] == open_ones | PRIVATE.get(name, set())
+        names = {snake(field["name"]) for field in fields[edges.get(name, name)]}
+        assert names - relations[name] == open_ones | PRIVATE.get(name, set())
 
 
 def test_private_fields_are_private_in_the_models():
@@ -194,7 +194,9 @@ def test_private_fields_are_private_in_the_models():
 
 def test_every_operation_in_rest_has_a_rule(http_client):
     paths = http_client.get("/openapi.json").json()["paths"]
-    operations = {it["operationId"]: (method, path) for path, item in paths.items() for method, it in item.items()}
+    operations = {
+        operation["operationId"]: (method, path) for path, item in paths.items() for method, operation in item.items()
+    }
 
     unruled = {name for name, (method, path) in operations.items() if rule_of_operation(method, path) is None}
 
@@ -204,14 +206,14 @@ def test_every_operation_in_rest_has_a_rule(http_client):
 def rule_of_operation(method, path):
     if path == "/me":
         return User.rules.read
-    found = re.fullmatch(r"/(\w+)(/\{id\})?(/\w+)?(/\{\w+\})?", path)
-    resource = next((resource_of(model) for model in MODELS if found and resource_of(model).plural == found[1]), None)
-    if resource is None or found is None:
+    match = re.fullmatch(r"/(\w+)(/\{id\})?(/\w+)?(/\{\w+\})?", path)
+    resource = next((resource_of(model) for model in MODELS if match and resource_of(model).plural == match[1]), None)
+    if resource is None or match is None:
         return None
-    relation = resource.relations.get((found[3] or "/")[1:])
+    relation = resource.relations.get((match[3] or "/")[1:])
     rules = relation.link.rules if relation and relation.link and relation.owning else resource.rules
-    if method == "post" and found[3]:
-        return resource.actions[found[3][1:]].rule
+    if method == "post" and match[3]:
+        return resource.actions[match[3][1:]].rule
     return {
         "get": rules.read,
         "post": rules.create,
@@ -223,8 +225,8 @@ def rule_of_operation(method, path):
 
 def test_every_mutation_has_a_rule(graphql):
     names = [
-        it["name"]
-        for it in graphql.execute("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"][
+        field["name"]
+        for field in graphql.execute("{ __schema { mutationType { fields { name } } } }")["__schema"]["mutationType"][
             "fields"
         ]
     ]

@@ -1,4 +1,4 @@
-"""A rule is a WHERE clause: what an actor may not see is not listed, counted, paged, followed, changed or made.
+"""A rule is a WHERE clause: what an actor may not see is not listed, counted, paged, followed, changed or created.
 
 No model hides whole rows yet, so these tests put rules on the models that do: people see themselves alone, and more.
 """
@@ -43,19 +43,19 @@ FRESH = {"last_name": None, "email": None, "active": True}
 
 @pytest.fixture
 def database(database):
-    """A database with the small society in it."""
+    """A database with the people and groups of the access table."""
     access_table.populate(database)
     return database
 
 
 @pytest.fixture
 def rules():
-    """Puts other rules on a model's shape, or on what joins two, for the length of a test."""
+    """Return a function that replaces the rules of a resource or a link during a test."""
     before: list[tuple[Any, Rules]] = []
 
     def give(owner: Any, rules: Rules) -> None:
         if isinstance(owner, Resource):
-            object.__setattr__(owner, "rules", rules)  # a shape is frozen, and this is no moment for a thaw
+            object.__setattr__(owner, "rules", rules)  # a resource is frozen
         else:
             owner.rules = rules
 
@@ -79,15 +79,15 @@ def admin(directory):
 
 
 async def listed(unit_of_work, created, branch, id=None, **values):
-    """A list, or one below a record, as it is answered."""
+    """Return a list, or a list below a record."""
     values = {"size": 10, **values}
     if id is None:
         return json.loads((await records.find(unit_of_work, created, branch, values)).json)
     return json.loads((await records.find_related(unit_of_work, created, id, branch, values)).json)
 
 
-def ids(answer):
-    return [item["id"] for item in answer["items"]]
+def ids(page):
+    return [item["id"] for item in page["items"]]
 
 
 async def test_hidden_records_are_not_listed_counted_or_paged(ada, admin, rules):
@@ -159,9 +159,9 @@ async def test_nested_lists_hold_only_visible_records(ada, rules):
     members = Selection((("members", replace(MEMBERS, page=Page("size"))),))
     groups = ListSelection((("items", Items(members)),), Page("size"))
 
-    answer = await listed(ada, GROUP, groups)
+    page = await listed(ada, GROUP, groups)
 
-    assert [(ids(group["members"]), group["members"]["total"]) for group in answer["items"]] == [
+    assert [(ids(group["members"]), group["members"]["total"]) for group in page["items"]] == [
         ([ADA["id"]], 1),
         ([], 0),
     ]
@@ -178,7 +178,7 @@ async def test_a_link_to_a_hidden_record_cannot_be_read(ada, rules):
 
 
 async def test_a_create_rule_may_depend_on_the_new_record(ada, directory, rules):
-    """It is judged as it was made; one that may not be is taken back."""
+    """The rule is evaluated on the new record; a forbidden one is rolled back."""
     rules(USER, create=own("external_id"))
     published: list[Change] = []
     directory.changes.listeners.append(published.append)
@@ -220,7 +220,7 @@ async def test_not_found_comes_before_forbidden_and_forbidden_before_stale(ada, 
 
 
 async def test_a_hidden_record_s_unique_value_is_taken(ada, rules):
-    """That much a unique field tells, and cannot but tell."""
+    """A unique field cannot but reveal that."""
     rules(USER, read=own("id"), update=own("id"))
 
     with pytest.raises(Conflict):

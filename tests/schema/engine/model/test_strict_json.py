@@ -68,10 +68,10 @@ UNREADABLE = {
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 @pytest.mark.parametrize("path", ["/users", "/greetings"])
 def test_invalid_json_is_refused_with_a_reason(http_client, path, body):
-    answer = http_client.post(path, content=body, headers=JSON)
+    response = http_client.post(path, content=body, headers=JSON)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
-    assert answer.json()["detail"].startswith(
+    assert (response.status_code, response.json()["code"]) == (400, "BAD_REQUEST")
+    assert response.json()["detail"].startswith(
         ("the body is ", "the body must be nested at most 32 levels deep", "the key ")
     )
 
@@ -127,11 +127,11 @@ MANY = {
 @pytest.mark.parametrize("body", MANY.values(), ids=MANY.keys())
 @pytest.mark.parametrize("path", ["/users", "/greetings", "/graphql"])
 def test_json_of_more_than_2500_values_is_refused_before_it_is_validated(http_client, path, body):
-    answer = http_client.post(path, content=body, headers=JSON)
+    response = http_client.post(path, content=body, headers=JSON)
 
-    problem = answer.json() if path != "/graphql" else answer.json()["errors"][0]["extensions"]
-    assert (answer.status_code, problem["code"]) == (400, "QUERY_TOO_COMPLEX")
-    assert "the body must have at most 2500 values" in answer.text
+    problem = response.json() if path != "/graphql" else response.json()["errors"][0]["extensions"]
+    assert (response.status_code, problem["code"]) == (400, "QUERY_TOO_COMPLEX")
+    assert "the body must have at most 2500 values" in response.text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_query_string_has_the_same_limits(http_client, name):
     many = http_client.get(f"/graphql?query=%7B__typename%7D&{name}=[{'1,' * 2500}1]")
     deep = http_client.get("/graphql", params={"query": "{ __typename }", name: '{"a":' * 33 + "1" + "}" * 33})
 
-    assert [it.status_code for it in (many, deep)] == [400, 400]
+    assert [response.status_code for response in (many, deep)] == [400, 400]
     assert "2500 values" in many.text
     assert "32 levels" in deep.text
 
@@ -169,11 +169,11 @@ def test_a_query_string_has_the_same_limits(http_client, name):
 def test_at_most_100_field_errors_are_returned(http_client):
     body = json.dumps({f"k{n}": 1 for n in range(2000)}).encode()
 
-    answer = http_client.post("/users", content=body, headers=JSON)
+    response = http_client.post("/users", content=body, headers=JSON)
 
-    assert answer.status_code == 422
-    assert len(answer.json()["errors"]) == 100
-    assert len(answer.content) < 50_000
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 100
+    assert len(response.content) < 50_000
 
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "9" * 40, "1.0", "1e3"])

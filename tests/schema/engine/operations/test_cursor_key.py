@@ -140,7 +140,7 @@ def test_valid_keys_are_accepted(signer, client):
 def test_each_kind_of_field_has_its_own_keys(name, key, good):
     seal = Signer(b"s").list_hash("Key", None, Order((name,)), None, {})
     cursor = cursors.encode_cursor(json.dumps([key, ID], separators=(",", ":")).encode(), seal).decode()
-    fields = [resource_of(Key).fields[it] for it in (name, "id")]
+    fields = [resource_of(Key).fields[field] for field in (name, "id")]
 
     if good:
         assert cursors.decode_cursor(cursor, seal, fields) == [key, ID]
@@ -191,8 +191,8 @@ async def first(directory, after=None):
 
 
 async def test_all_processes_of_a_database_sign_alike(populated_database):
-    async with Directory(str(populated_database)) as one, Directory(str(populated_database)) as other:
-        assert (await first(other, (await first(one))["next"]))["items"]
+    async with Directory(str(populated_database)) as left, Directory(str(populated_database)) as right:
+        assert (await first(right, (await first(left))["next"]))["items"]
 
 
 @pytest.mark.sqlite

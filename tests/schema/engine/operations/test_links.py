@@ -1,4 +1,4 @@
-"""People and groups are joined from one side and listed from both; joining and parting can be repeated."""
+"""People and groups are linked from one side and listed from both; linking and unlinking are idempotent."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_related_list_is_paged_in_any_order(client, engine, crew, sort):
         ({"first_name__startswith": "p1"}, lambda row: row["first_name"] == "P1"),
         ({"email__isnull": False}, lambda row: False),
     ],
-    ids=lambda it: None if callable(it) else ascii(it),
+    ids=lambda value: None if callable(value) else ascii(value),
 )
 def test_a_related_list_is_filtered_and_counted(client, engine, crew, parameters, matches):
     client.create("user", first_name="P1", age=6)
@@ -223,7 +223,7 @@ def test_nested_lists_have_limits_filters_and_counts_per_parent(graphql):
     records = graphql.execute(query)["groups"]["nodes"]
 
     for number, group in enumerate(records):
-        inside = [it for it in range(2, 8) if it % 3 >= number]
+        inside = [age for age in range(2, 8) if age % 3 >= number]
         edges = group["members"]["edges"]
         assert [edge["node"]["age"] for edge in edges] == inside[:2]
         assert group["members"]["totalCount"] == len(inside)
@@ -247,7 +247,7 @@ def test_a_nested_list_continues_from_its_cursor(graphql):
     seen, cursor = [], None
     for _ in range(3):
         (node,) = graphql.execute(query, after=cursor)["groups"]["nodes"]
-        seen += [it["age"] for it in node["members"]["nodes"]]
+        seen += [member["age"] for member in node["members"]["nodes"]]
         cursor = node["members"]["pageInfo"]["endCursor"]
 
     assert seen == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""What a request costs in statements: a read is one, however much it brings; a write is one transaction."""
+"""The number of statements: a read is one statement, however much it returns; a write is one transaction."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def words(statements):
 
 def words_of_ours(statements):
     """The same without settings, and without what triggers do: that is reported under what set them off."""
-    ours = [it for it in statements if not it.startswith(("--", "PRAGMA")) and "'main'." not in it]
-    return words([it for place, it in enumerate(ours) if place == 0 or it != ours[place - 1]])
+    ours = [sql for sql in statements if not sql.startswith(("--", "PRAGMA")) and "'main'." not in sql]
+    return words([sql for index, sql in enumerate(ours) if index == 0 or sql != ours[index - 1]])
 
 
 READS = {

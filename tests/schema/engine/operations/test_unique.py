@@ -1,4 +1,4 @@
-"""What is one person's is nobody else's: e-mail whatever its case, external id, a group's name."""
+"""E-mail addresses (in any case), external ids and group names are unique."""
 
 from __future__ import annotations
 

@@ -311,9 +311,9 @@ def test_null_is_no_filter_value(graphql, where):
 
 
 def test_a_null_filter_is_no_filter(graphql):
-    answer = graphql.execute("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
+    data = graphql.execute("query($filter: UserFilter) { users(filter: $filter) { totalCount } }", filter=None)
 
-    assert answer["users"]["totalCount"] == len(PEOPLE)
+    assert data["users"]["totalCount"] == len(PEOPLE)
 
 
 @pytest.mark.parametrize("word", ["and", "or", "not"])
@@ -349,9 +349,9 @@ def test_a_time_may_have_any_offset(client, spelling):
 
 @pytest.mark.parametrize("query", ["age__in=35,37", "age__in=35&age__in=37", "age__in=35,37&age__in=35"])
 def test_a_list_parameter_takes_commas_and_repetition(rest, query):
-    answer = rest.send("GET", f"/users?limit=100&{query}").json()
+    page = rest.send("GET", f"/users?limit=100&{query}").json()
 
-    assert [row["id"] for row in answer["items"]] == sorted(row["id"] for row in PEOPLE if row["age"] in (35, 37))
+    assert [row["id"] for row in page["items"]] == sorted(row["id"] for row in PEOPLE if row["age"] in (35, 37))
 
 
 @pytest.mark.parametrize(

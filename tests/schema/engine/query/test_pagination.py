@@ -158,19 +158,19 @@ def test_rest_takes_two_cursors_at_once(rest):
 
 
 def test_the_links_of_a_page_lead_to_its_neighbours(rest):
-    answer = rest.send("GET", "/users", params={"limit": 5, "sort": "-age", "active": "true", "count": "exact"})
+    response = rest.send("GET", "/users", params={"limit": 5, "sort": "-age", "active": "true", "count": "exact"})
     expected = [row["id"] for row in in_order(PEOPLE, "-age") if row["active"]]
 
-    following = rest.send("GET", answer.links["next"]["url"])
+    following = rest.send("GET", response.links["next"]["url"])
     back = rest.send("GET", following.links["prev"]["url"])
     again = rest.send("GET", back.links["next"]["url"])
 
     assert [row["id"] for row in following.json()["items"]] == expected[5:10]
     assert following.json()["total"] == len(expected)
-    assert back.json()["items"] == answer.json()["items"]
+    assert back.json()["items"] == response.json()["items"]
     assert again.json() == following.json()
     assert again.links == following.links
-    assert set(answer.links) == {"next"}
+    assert set(response.links) == {"next"}
     assert set(following.links) == {"next", "prev"}
     assert set(back.links) == {"next"}
 

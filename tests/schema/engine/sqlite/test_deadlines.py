@@ -144,7 +144,7 @@ async def test_a_running_write_goes_on_and_a_waiting_one_fails(database, directo
 
 
 async def test_a_write_that_timed_out_is_never_made(database, directory):
-    """Its caller was told that it failed."""
+    """Its caller has an error already."""
     async with Directory(str(database), deadline=0.05) as hasty:
         slow = asyncio.create_task(hasty.write(slow_transaction))
         await asyncio.sleep(0.02)
