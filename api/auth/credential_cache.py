@@ -65,9 +65,17 @@ class _Verification:
 class CredentialCache:
     """`claim` reads a credential that is not cached; `subject` is the field that a token's subject is matched with."""
 
-    def __init__(self, claim: Callable[[bytes], Awaitable[Claim | None]], subject: Subject) -> None:
+    def __init__(
+        self,
+        claim: Callable[[bytes], Awaitable[Claim | None]],
+        subject: Subject,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        max_rejected: int = MAX_REJECTED,
+    ) -> None:
         self._claim = claim
         self._subject = subject
+        self._max_entries, self._max_rejected = max_entries, max_rejected
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._digests_by_record: dict[str, set[bytes]] = {}
         self._rejected: OrderedDict[bytes, _RejectedEntry] = OrderedDict()
@@ -151,7 +159,7 @@ class CredentialCache:
         fresh, valid = now + min(FRESH_SECONDS, left), now + min(VALID_SECONDS, left)
         self._entries[digest] = _Entry(authentication, claim, fresh, valid)
         self._digests_by_record.setdefault(authentication.record_id or NO_USER, set()).add(digest)
-        if len(self._entries) > MAX_ENTRIES:
+        if len(self._entries) > self._max_entries:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, digest: bytes) -> None:
@@ -166,7 +174,7 @@ class CredentialCache:
         self._rejected[digest] = _RejectedEntry(time.monotonic() + REJECTED_SECONDS, record_id)
         if record_id is not None:
             self._digests_by_record.setdefault(record_id, set()).add(digest)
-        if len(self._rejected) > MAX_REJECTED:
+        if len(self._rejected) > self._max_rejected:
             self._drop(next(iter(self._rejected)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Literal
 
@@ -37,7 +38,8 @@ async def live(request: Request) -> JSONResponse:
 class Readiness:
     """Runs the checks, and caches their results."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._directory: Directory | None = None
         self._until = 0.0
         self._checks: dict[str, Verdict] = {}
@@ -48,11 +50,11 @@ class Readiness:
         """Answer 200 if the database can be read and written and is migrated, else 503. A replica does not count."""
         directory: Directory = request.app.state.directory
         async with self._lock:
-            if directory is not self._directory or monotonic() >= self._until:
+            if directory is not self._directory or self._clock() >= self._until:
                 self._checks = await _checks(directory)
                 replica, self._lag = await _replica_check(directory)
                 self._checks |= replica
-                self._directory, self._until = directory, monotonic() + CACHE_SECONDS
+                self._directory, self._until = directory, self._clock() + CACHE_SECONDS
         is_ready = all(self._checks[name] == "ok" for name in REQUIRED_CHECKS)
         status = "ready" if is_ready else "unavailable"
         return _response(200 if is_ready else 503, {"status": status, "checks": self._checks, **self._lag})

@@ -1,7 +1,7 @@
 """Actors see and do exactly what the access table allows: on any path, in both APIs, with real credentials.
 
 Paths, fields and operations come from the two schemas, so a new one without a place in the table fails here. Thousands
-of requests are made up by chance, always the same, and each answer is held against the table.
+of requests are generated from a fixed seed, and each response is compared with the table.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from starlette.types import Scope
 
 from api.app import create_app
+from api.middleware.rate_limit import PAUSE_SECONDS
 from api.middleware.rate_limit_storage import RateLimitCounters
 from api.settings import read
 from schema.engine.errors import InvalidCredential, Unauthenticated
@@ -325,12 +326,12 @@ def test_a_silent_redis_does_not_block_requests(start, redis):
     assert time.monotonic() - began < 20
 
 
-def test_counters_are_shared_again_when_redis_is_back(start, redis, monkeypatch):
-    monkeypatch.setattr("api.middleware.rate_limit.PAUSE_SECONDS", 0.0)
+def test_counters_are_shared_again_when_redis_is_back(start, redis, clock):
     redis.silent = True
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     http_client.get("/users")
     redis.silent = False
+    clock.now += PAUSE_SECONDS
 
     http_client.get("/users")
 

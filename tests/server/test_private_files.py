@@ -66,7 +66,7 @@ def test_a_new_database_is_private_at_every_moment(tmp_path):
     script = (
         "import os, sys; os.umask(0); from schema.migrations.commands import migrate; from pathlib import Path\n"
         "seen = set()\n"
-        "def look(name, given):\n"
+        "def look(name, arguments):\n"
         "    if name in ('sqlite3.connect', 'open', 'os.rename'):\n"
         "        for path in Path(sys.argv[1]).rglob('*'):\n"
         "            seen.add((path.suffix, oct(path.stat().st_mode & 0o777)))\n"

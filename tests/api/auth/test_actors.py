@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from api.app import create_app
+from api.auth.actors import KeyClaim, TokenClaim
 from api.auth.authenticator import Authenticator
+from api.auth.credential_cache import CredentialCache
 from schema.engine.errors import InvalidCredential
 from schema.engine.operations import records
 from schema.engine.operations.directory import Directory
@@ -19,7 +22,7 @@ from schema.engine.query.selection import Scalar, Selection
 from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import USER
 from tests.fixtures.credentials import ADMIN, KEY, bearer, id_of, new_key, production, token
-from tests.security.test_keys import http_scope, moment
+from tests.security.test_keys import http_scope, moment, reachable_texts
 
 ID = Selection((("id", Scalar("id")),))
 MINE = {"query": "{ me { id } }"}
@@ -245,23 +248,35 @@ async def test_unrelated_changes_cause_no_second_verification(held):
 
     await create_user(held)
 
-    assert authenticator._credentials.fresh(f"Bearer {credential}".encode()).actor is actor
+    # Another verification would create another actor.
+    assert await authenticator(http_scope(credential, held)) is actor
 
 
-async def test_the_credential_cache_is_bounded(held, monkeypatch):
-    monkeypatch.setattr("api.auth.credential_cache.MAX_REJECTED", 20)
-    monkeypatch.setattr("api.auth.credential_cache.MAX_ENTRIES", 20)
-    authenticator = Authenticator(production(Path("/nowhere")))
-    await authenticator.start(held)
-    valid = await new_key(held, "reader")
-    for number in range(60):
-        invalid = f"tdm_{number:032x}_{'x' * 40}"
-        with pytest.raises(InvalidCredential):
-            await authenticator(http_scope(invalid, held))
-        await authenticator(http_scope(token(sub=f"ext-{number}"), held))
-    await authenticator(http_scope(valid, held))
+async def test_the_credential_cache_is_bounded(directory):
+    verified = []
 
-    ring = authenticator._credentials
-    assert len(ring._rejected) == len(ring._entries) == 20
-    assert sum(map(len, ring._digests_by_record.values())) == 40
-    assert not ring._verifications
+    async def claim(header):
+        verified.append(header)
+        number = header.decode().removeprefix("valid ")
+        if number == header.decode():
+            return KeyClaim(f"00000000-0000-7000-8000-{number.removeprefix('invalid '):0>12}", "x")
+        return TokenClaim(f"ext-{number}", frozenset(), time.time() + 1000)
+
+    async def authenticate(header):
+        with suppress(InvalidCredential):
+            await cache.authenticate(header, directory)
+
+    cache = CredentialCache(claim, "external_id", max_entries=20, max_rejected=20)
+    valid, invalid = ([f"{name} {number}".encode() for number in range(60)] for name in ("valid", "invalid"))
+    for header in (*valid, *invalid):
+        await authenticate(header)
+    verified.clear()
+
+    # Of each, the newest are cached, and nothing that is held grows with the number of the others.
+    assert [cache.name_of(header) for header in valid] == [None] * 40 + [
+        f"token:ext-{number}" for number in range(40, 60)
+    ]
+    for header in invalid[40:]:
+        await authenticate(header)
+    assert verified == []
+    assert len([text for text in reachable_texts(vars(cache)) if len(text) == 32]) == 40

@@ -260,7 +260,7 @@ async def test_a_trial_that_loses_its_session_cannot_write(url):
 
 
 @pytest.mark.postgres
-def test_a_missing_permission_for_a_trial_is_an_error(url, postgres_server):
+def test_a_trial_requires_a_direct_session_and_migrated_tables(url, postgres_server):
     pooled = explaining(url)("/users", DATABASE_URL=f"{url}&pgbouncer=true")
     empty = explaining(url)("/users", DATABASE_URL=postgres_server)
 

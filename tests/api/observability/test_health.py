@@ -16,6 +16,7 @@ from schema.engine.operations.directory import Directory
 from schema.migrations import revisions
 from schema.migrations.commands import newest
 from tests.conftest import using_directory
+from tests.fixtures import postgres
 
 
 class App:
@@ -29,10 +30,20 @@ def request_for(directory):
     return Request({"type": "http", "headers": [], "app": App(directory)})
 
 
-def set_revision(path, revision):
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-        connection.commit()
+@pytest.fixture
+def set_revision(database):
+    """A function that sets the revision of the database for a test."""
+
+    def set_to(revision):
+        if isinstance(database, str):
+            postgres.run(database, "UPDATE alembic_version SET version_num = $1", revision)
+            return
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+            connection.commit()
+
+    yield set_to
+    set_to(newest())
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
@@ -60,8 +71,8 @@ def test_not_ready_without_a_database(http_client):
     assert response.json() == {"status": "unavailable", "checks": {"database": "failing", "migrations": "unknown"}}
 
 
-def test_not_ready_with_pending_migrations(http_client, monkeypatch):
-    monkeypatch.setattr(revisions, "REVISIONS", (*revisions.REVISIONS, "9998"))
+def test_not_ready_with_pending_migrations(http_client, set_revision):
+    set_revision(revisions.REVISIONS[-2])
 
     response = http_client.get("/health/ready")
 
@@ -69,9 +80,8 @@ def test_not_ready_with_pending_migrations(http_client, monkeypatch):
     assert response.json() == {"status": "unavailable", "checks": {"database": "ok", "migrations": "behind"}}
 
 
-@pytest.mark.sqlite
-def test_a_schema_that_is_ahead_is_served(http_client, database):
-    set_revision(database, "9999")
+def test_a_schema_that_is_ahead_is_served(http_client, set_revision):
+    set_revision("9999")
 
     assert http_client.get("/health/ready").status_code == 200
 
@@ -85,22 +95,23 @@ def test_a_database_without_any_table_is_behind(service, tmp_path):
         assert service.get("/health/ready").json()["checks"] == {"database": "ok", "migrations": "behind"}
 
 
-def test_ready_after_a_pending_migration(http_client, monkeypatch):
-    monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
-    known = revisions.REVISIONS
-    monkeypatch.setattr(revisions, "REVISIONS", (*known, "9998"))
-    before = http_client.get("/health/ready").status_code
-
-    monkeypatch.setattr(revisions, "REVISIONS", known)
-
-    assert (before, http_client.get("/health/ready").status_code) == (503, 200)
-
-
-async def test_check_results_are_cached(traced_directory, monkeypatch):
-    directory, statements = traced_directory
-    readiness = health.Readiness()
+async def test_ready_after_a_pending_migration(directory, set_revision):
     now = 1000.0
-    monkeypatch.setattr(health, "monotonic", lambda: now)
+    readiness = health.Readiness(lambda: now)
+    set_revision(revisions.REVISIONS[-2])
+    before = await readiness.ready(request_for(directory))
+
+    set_revision(newest())
+    now += health.CACHE_SECONDS
+    after = await readiness.ready(request_for(directory))
+
+    assert (before.status_code, after.status_code) == (503, 200)
+
+
+async def test_check_results_are_cached(traced_directory):
+    directory, statements = traced_directory
+    now = 1000.0
+    readiness = health.Readiness(lambda: now)
     statements.clear()
 
     await asyncio.gather(*(readiness.ready(request_for(directory)) for _ in range(50)))

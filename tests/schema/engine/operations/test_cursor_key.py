@@ -161,11 +161,11 @@ def test_a_checksum_is_not_a_signature(client, populated_database):
 
 @pytest.mark.parametrize("secret", [b"", b"\0" * 32, b"x" * 32, b"tandem"])
 def test_a_signature_with_another_secret_is_refused(signer, client, secret):
-    other = Signer(secret or bytes(1))
+    foreign_signer = Signer(secret or bytes(1))
 
     assert client.find("user", after=signed(signer, [ID]))
     with pytest.raises(ApiError, match="BAD_REQUEST"):
-        client.find("user", after=signed(other, [ID]))
+        client.find("user", after=signed(foreign_signer, [ID]))
 
 
 # Where the secret is kept
@@ -275,14 +275,14 @@ async def until_other(directory, than):
 
 @pytest.mark.sqlite
 async def test_a_replaced_file_brings_its_own_secret(populated_database, tmp_path):
-    other = Path(shutil.copy(populated_database, tmp_path / "other.db"))
-    execute(other, "UPDATE cursor_key SET secret = randomblob(32)")
-    with closing(connect(str(other))) as connection:
+    replacement = Path(shutil.copy(populated_database, tmp_path / "other.db"))
+    execute(replacement, "UPDATE cursor_key SET secret = randomblob(32)")
+    with closing(connect(str(replacement))) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
 
     async with Directory(str(populated_database)) as directory:
         old = (await first(directory))["next"]
-        os.replace(other, populated_database)
+        os.replace(replacement, populated_database)
         new = await until_other(directory, old)
 
         with pytest.raises(BadRequest):

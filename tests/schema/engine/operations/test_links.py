@@ -172,7 +172,7 @@ def test_a_related_list_is_filtered_and_counted(client, engine, crew, parameters
 
 
 def test_one_membership_can_be_read(rest):
-    ada, other = (rest.create("user", first_name=name, age=36) for name in ("Ada", "Other"))
+    ada, bob = (rest.create("user", first_name=name, age=36) for name in ("Ada", "Bob"))
     engine = rest.create("group", name="Engine")
     rest.link("group", engine["id"], "members", ada["id"], role="owner")
     path = f"/groups/{engine['id']}/members"
@@ -181,7 +181,7 @@ def test_one_membership_can_be_read(rest):
 
     assert records == rest.send("GET", path).json()["items"][0]
     assert (records["user"], records["role"]) == (ada, "owner")
-    for id in (other["id"], UNKNOWN, "x"):
+    for id in (bob["id"], UNKNOWN, "x"):
         with pytest.raises(ApiError, match="NOT_FOUND"):
             rest.send("GET", f"{path}/{id}")
 

@@ -51,13 +51,13 @@ def test_a_unique_value_cannot_be_used_twice(client, kind, field, first, second)
 @pytest.mark.parametrize("kind, field, first, second", TAKEN)
 def test_a_unique_value_cannot_be_updated_to(client, kind, field, first, second):
     new(client, kind, **{field: first})
-    other = new(client, kind)
+    second_record = new(client, kind)
 
     with pytest.raises(ApiError, match="CONFLICT") as refused:
-        client.update(kind, other["id"], **{field: second})
+        client.update(kind, second_record["id"], **{field: second})
 
     assert refused.value.names == {field}
-    assert client.get(kind, other["id"]) == other
+    assert client.get(kind, second_record["id"]) == second_record
 
 
 @pytest.mark.parametrize("kind, field, first, second", FREE)

@@ -60,12 +60,12 @@ async def make(unit_of_work, **fields):
 
 async def end_sessions(url):
     """End all sessions of Tandem with this database."""
-    other = await asyncpg.connect(url)
-    await other.execute(
+    connection = await asyncpg.connect(url)
+    await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'tandem' AND datname = current_database()"
     )
-    await other.close()
+    await connection.close()
 
 
 def first_words(statements):
@@ -181,13 +181,13 @@ async def test_a_lock_that_another_session_keeps_is_a_503(url):
     async with Directory(url, deadline=1) as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         id = await make(unit_of_work)
-        other = await asyncpg.connect(url)
-        async with other.transaction():
-            await other.execute('SELECT 1 FROM "user" FOR UPDATE')
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.execute('SELECT 1 FROM "user" FOR UPDATE')
 
             with pytest.raises(DatabaseUnavailable):
                 await update(unit_of_work, USER, id, {"age": 2}, SHORT)
-        await other.close()
+        await connection.close()
 
         assert (await update(unit_of_work, USER, id, {"age": 3}, SHORT)).version == 2
 
@@ -268,10 +268,10 @@ async def test_a_creation_is_retried_only_if_the_server_reports_that_it_ended_th
     async with Directory(url, deadline=5) as directory:
         unit_of_work = directory.unit_of_work(ADMIN)
         await make(unit_of_work)
-        other = await asyncpg.connect(url)
-        lock = other.transaction()
+        connection = await asyncpg.connect(url)
+        lock = connection.transaction()
         await lock.start()
-        await other.execute('LOCK TABLE "user" IN SHARE MODE')
+        await connection.execute('LOCK TABLE "user" IN SHARE MODE')
         tasks = [asyncio.create_task(make(unit_of_work)) for _ in range(3)]
         await asyncio.sleep(0.2)
 
@@ -282,8 +282,8 @@ async def test_a_creation_is_retried_only_if_the_server_reports_that_it_ended_th
         await asyncio.sleep(0.2)
         await lock.rollback()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        rows = await other.fetchval('SELECT count(*) FROM "user"')
-        await other.close()
+        rows = await connection.fetchval('SELECT count(*) FROM "user"')
+        await connection.close()
 
     if server_reports:
         assert (len({str(outcome) for outcome in outcomes}), rows) == (3, 4)

@@ -253,14 +253,14 @@ async def test_a_write_during_closing_ends(database):
 
 
 async def test_a_write_waits_for_the_lock_of_another_process(directory, unit_of_work, database):
-    other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
+    lock_holder = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    lock_holder.execute("BEGIN IMMEDIATE")
 
     task = asyncio.create_task(make(unit_of_work))
     await asyncio.sleep(0.05)
     assert not task.done()
-    other.execute("COMMIT")
-    other.close()
+    lock_holder.execute("COMMIT")
+    lock_holder.close()
 
     assert isinstance(await task, str)
 
@@ -268,12 +268,12 @@ async def test_a_write_waits_for_the_lock_of_another_process(directory, unit_of_
 async def test_a_lock_that_another_process_keeps_is_an_error(directory, unit_of_work, database):
     """Writes succeed again afterwards."""
     await directory.write(lambda: _pragma("busy_timeout=20"))
-    other = sqlite3.connect(database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    lock_holder = sqlite3.connect(database, isolation_level=None)
+    lock_holder.execute("BEGIN IMMEDIATE")
 
     outcomes = await asyncio.gather(make(unit_of_work), make(unit_of_work), return_exceptions=True)
-    other.execute("ROLLBACK")
-    other.close()
+    lock_holder.execute("ROLLBACK")
+    lock_holder.close()
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable] * 2
     assert isinstance(await make(unit_of_work), str)
@@ -288,14 +288,14 @@ async def test_writes_behind_a_lock_meet_their_deadline(database):
     """A waiting write times out; a running one ends with the lock's timeout."""
     async with Directory(str(database), deadline=0.1) as directory:
         await directory.write(lambda: _pragma("busy_timeout=1200"))
-        other = sqlite3.connect(database, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
+        lock_holder = sqlite3.connect(database, isolation_level=None)
+        lock_holder.execute("BEGIN IMMEDIATE")
         running = asyncio.create_task(make(directory.unit_of_work(ADMIN)))
         await asyncio.sleep(0.02)
         waiting = asyncio.create_task(make(directory.unit_of_work(ADMIN)))
         outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
-        other.execute("ROLLBACK")
-        other.close()
+        lock_holder.execute("ROLLBACK")
+        lock_holder.close()
 
         assert [type(outcome) for outcome in outcomes] == [DatabaseUnavailable, Timeout]
         assert isinstance(await make(directory.unit_of_work(ADMIN)), str)

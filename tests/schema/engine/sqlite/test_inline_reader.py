@@ -136,8 +136,8 @@ async def test_a_shared_snapshot_ends_with_its_turn(traced, database):
     count = [("SELECT count(*) FROM alembic_version", ())]
     for number in range(1, 4):
         shared = await asyncio.gather(*(directory.read(count) for _ in range(3)))
-        with contextlib.closing(sqlite3.connect(database)) as other, other:
-            other.execute("INSERT INTO alembic_version VALUES (?)", (f"of another process {number}",))
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (f"of another process {number}",))
 
         assert shared == [[[(number,)]]] * 3
         assert await directory.read(count) == [[(number + 1,)]]
