@@ -32,10 +32,21 @@ def test_links_and_file_names_lead_somewhere(page):
     paths = re.findall(r"`((?:api|schema|tests|docs|benchmarks)/[\w/.-]+\.(?:py|md|svg|json))`", text)
     made_by_the_reader = {"schema/models/team.py", "schema/migrations/versions/0006_teams.py"}
 
+    anchors = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)]+)\)", text)
+
     missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [
+        f"{file}#{anchor}" for file, anchor in anchors if anchor not in anchors_of(page.parent / file if file else page)
+    ]
     missing += [path for path in paths if not (ROOT / path).exists() and path not in made_by_the_reader]
 
     assert missing == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -48,9 +59,12 @@ def test_settings_that_a_page_names_exist(page):
 def test_the_architecture_page_names_functions_and_folders_that_exist():
     page = (ROOT / "docs/architecture.md").read_text()
     steps = re.findall(r"^\| [^|]+ \| `([\w/]+\.py)` \| `([\w.]+)` \|$", page, re.MULTILINE)
+    answers = re.findall(r"`([\w/]+\.py)`: `(\w+)`", page)
     folders = re.findall(r"`((?:api|schema)/(?:\w+/)*)`", page)
 
-    missing = [step for step in steps if f" {step[1].rpartition('.')[2]}" not in (ROOT / step[0]).read_text()]
+    missing = [
+        step for step in [*steps, *answers] if f" {step[1].rpartition('.')[2]}" not in (ROOT / step[0]).read_text()
+    ]
 
     assert len(steps) > 20
     assert missing == []

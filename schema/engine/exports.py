@@ -57,5 +57,15 @@ from schema.engine.operations.records import (
     update,
 )
 from schema.engine.operations.unit_of_work import UnitOfWork
-from schema.engine.query.selection import ListSelection, Scalar, Selection
+from schema.engine.query.selection import (
+    Compare,
+    Items,
+    ListSelection,
+    Order,
+    Page,
+    Scalar,
+    Selection,
+    ToOne,
+    Total,
+)
 from schema.engine.sql.record_lookup import RecordResult
