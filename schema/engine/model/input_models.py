@@ -66,7 +66,7 @@ class InputModel:
 
         Raises:
             BadRequest: it is not JSON.
-            QueryTooComplex: it has more than `MAX_VALUES` values.
+            QueryTooComplex: it has more than `MAX_JSON_VALUES` values.
             ValidationFailed: with all field errors.
         """
         check_limits(body)

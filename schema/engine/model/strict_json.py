@@ -14,12 +14,12 @@ import orjson
 from schema.engine.errors import BadRequest, QueryTooComplex
 
 MAX_DEPTH = 32
-MAX_VALUES = 2500
-_MAX_QUOTES = 4 * MAX_VALUES  # a value is at most one string and has at most one key
+MAX_JSON_VALUES = 2500
+_MAX_QUOTES = 4 * MAX_JSON_VALUES  # a value is at most one string and has at most one key
 _WHITESPACE = b" \t\n\r"
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TOO_DEEP = f"the body must be nested at most {MAX_DEPTH} levels deep"
-_TOO_MANY = f"the body must have at most {MAX_VALUES} values"
+_TOO_MANY = f"the body must have at most {MAX_JSON_VALUES} values"
 
 
 def parse_json(body: bytes) -> Any:
@@ -27,9 +27,9 @@ def parse_json(body: bytes) -> Any:
 
     Raises:
         BadRequest: it is not JSON, repeats a key in an object, or is nested more than `MAX_DEPTH` levels deep.
-        QueryTooComplex: it has more than `MAX_VALUES` values; scalars, arrays and objects each count as one.
+        QueryTooComplex: it has more than `MAX_JSON_VALUES` values; scalars, arrays and objects each count as one.
     """
-    if len(body) > MAX_VALUES:
+    if len(body) > MAX_JSON_VALUES:
         _check_structure(body)
     try:
         value = orjson.loads(body)
@@ -47,9 +47,9 @@ def parse_json(body: bytes) -> Any:
 def check_limits(body: bytes) -> None:
     """Raise `parse_json`'s errors for a text that another parser will read.
 
-    A text of up to `MAX_VALUES` bytes is within the limits, because each value takes a byte.
+    A text of up to `MAX_JSON_VALUES` bytes is within the limits, because each value takes a byte.
     """
-    if len(body) > MAX_VALUES:
+    if len(body) > MAX_JSON_VALUES:
         parse_json(body)
 
 
@@ -64,20 +64,20 @@ def _check_structure(body: bytes) -> None:
 
     For valid JSON these counts are exact: commas and brackets within strings are not counted.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") < MAX_VALUES:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") < MAX_JSON_VALUES:
         return
     pieces = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"', _MAX_QUOTES)
     many = len(pieces) > _MAX_QUOTES
     structure = b"".join(pieces[:_MAX_QUOTES:2])
     depth = opened = 0
-    for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MAX_VALUES + 2]:
+    for bracket in structure.translate(None, _ALL_BUT_BRACKETS)[: 2 * MAX_JSON_VALUES + 2]:
         if bracket in b"]}":
             depth -= 1
             continue
         depth, opened = depth + 1, opened + 1
         if depth > MAX_DEPTH:
             raise BadRequest(_TOO_DEEP)
-    if many or opened > MAX_VALUES or structure.count(b",") >= MAX_VALUES:
+    if many or opened > MAX_JSON_VALUES or structure.count(b",") >= MAX_JSON_VALUES:
         raise QueryTooComplex(_TOO_MANY)
 
 
@@ -98,7 +98,7 @@ def _traverse(value: Any) -> tuple[int, bool]:  # noqa: C901
         below: list[Any] = []
         for container in level:
             values += len(container)
-            if values > MAX_VALUES:
+            if values > MAX_JSON_VALUES:
                 raise QueryTooComplex(_TOO_MANY)
             members = container
             if type(container) is dict:

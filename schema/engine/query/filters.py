@@ -30,7 +30,7 @@ from schema.engine.query.selection import Compare, Condition, Search
 from schema.engine.sql.dialect import InJsonArray, JsonArrayType
 
 Predicate = ColumnElement[bool]
-MAX_VALUES = 250
+MAX_IN_VALUES = 250
 UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 READABLE = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*")
 
@@ -117,8 +117,8 @@ def check_filter_value(field: ResourceField, operator: Operator, value: Any) -> 
     if operator == "isnull":
         return bool(value)
     if operator == "in":
-        if len(value) > MAX_VALUES:
-            raise ValueError(f"must have at most {MAX_VALUES} values, got {len(value)}")
+        if len(value) > MAX_IN_VALUES:
+            raise ValueError(f"must have at most {MAX_IN_VALUES} values, got {len(value)}")
         return [_check_value(field, item) for item in value]
     if operator == "contains" and len(value) < MIN_LENGTH:
         raise ValueError(f"must be at least {MIN_LENGTH} characters")

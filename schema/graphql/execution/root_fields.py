@@ -14,7 +14,7 @@ from schema.engine.errors import FieldError, ValidationFailed
 from schema.engine.model.names import camel_case
 from schema.engine.model.resource import Resource
 from schema.engine.operations.unit_of_work import UnitOfWork
-from schema.engine.query.filters import MAX_VALUES, UUID, filter_values
+from schema.engine.query.filters import MAX_IN_VALUES, UUID, filter_values
 from schema.engine.query.planner import Plan, plan_list, plan_record
 from schema.engine.query.selection import Compare, Items, LinkedRecord, ListSelection, Page, Scalar, Selection
 from schema.engine.sql.record_lookup import Rows
@@ -125,8 +125,8 @@ class NodesField:
     def bind(self, unit_of_work: UnitOfWork, operation: Operation, selected: SelectedField) -> BoundField:
         """Plan and bind one query for each model."""
         sent = operation.arguments(selected)["ids"]
-        if len(sent) > MAX_VALUES:
-            message = f"must have at most {MAX_VALUES} values, got {len(sent)}"
+        if len(sent) > MAX_IN_VALUES:
+            message = f"must have at most {MAX_IN_VALUES} values, got {len(sent)}"
             raise ValidationFailed.of(FieldError(("ids",), message, "invalid"))
         ids = [_uuid(id) for id in sent]
         valid = [id for id in ids if id]
@@ -170,7 +170,7 @@ RootField = PlannedField | NodeField | NodesField
 def root_fields(resources: Sequence[Resource], me: Resource, types: Types) -> dict[str, RootField]:
     """All root fields by name; `me` is the model of actors."""
     id = Argument("id", ID, "The id.", required=True)
-    ids = Argument("ids", list[ID], f"The ids, at most {MAX_VALUES}.", required=True)
+    ids = Argument("ids", list[ID], f"The ids, at most {MAX_IN_VALUES}.", required=True)
     node: Any = types.node
     nodes = Member("nodes", list[node | None], "The records with these ids, in their order.", (ids,))
     fields: list[RootField] = [
