@@ -13,13 +13,14 @@ from typing import Any
 from schema.engine.errors import DatabaseUnavailable
 from schema.engine.model.resource import Resource
 from schema.engine.operations import write_statements
+from schema.engine.query.prefix_ranges import RANGES_CTE
 from schema.explain.plan_warnings import ALTERNATIVES, SORT, full_scan
 from schema.explain.sample import sample_row
 from schema.migrations.commands import migrate
 
 _ALIAS = re.compile(r'(?:FROM|JOIN)\s+"?(\w+)"? AS (\w+)')
 _SCAN = re.compile(r"SCAN (\w+)")
-_MERGED = re.compile(r'\b_stretches"? AS\b')  # only the merged pages of several ranges are sorted
+_MERGED = re.compile(rf'\b{RANGES_CTE}"? AS\b')  # only the merged pages of several ranges are sorted
 
 
 @contextmanager

@@ -47,7 +47,7 @@ from schema.engine.model.field import ResourceField
 from schema.engine.model.resource import Resource
 from schema.engine.model.trigram_index import index_name, last_indexed_number, number_table
 from schema.engine.query.filters import Predicate, compare_predicate, compared_column, null_key, parameter_type
-from schema.engine.query.prefix_ranges import prefix_ranges
+from schema.engine.query.prefix_ranges import RANGES_CTE, prefix_ranges
 from schema.engine.query.selection import Compare, Condition, Order, Search, required
 from schema.engine.query.sort import (
     RANGE_OPERATORS,
@@ -121,7 +121,7 @@ def ranges_of(resource: Resource, where: Condition | None, order: Order) -> CTE 
         return None
     value = func.json_each(bindparam(where.value, type_=String())).table_valued("value").c.value
     after = value + 1 if field.kind == "integer" else value.concat(func.char(literal_column("0")))
-    return select(value.label("low"), after.label("high")).distinct().cte("_stretches")
+    return select(value.label("low"), after.label("high")).distinct().cte(RANGES_CTE)
 
 
 def candidates_page(
@@ -149,22 +149,22 @@ def candidates_page(
     """
     scan = _index_scan(rows, within, descending=descending)
     scanned = scan.rows.with_only_columns(*columns, and_(true(), *rows.where).label("_holds")).subquery()
-    near = select(*(column for column in scanned.c if column.key != "_holds")).where(scanned.c["_holds"])
-    far = rows.unfiltered(*columns).where(*rows.rules, *_beyond_scan(rows, candidates, scan, within))
+    scanned_matches = select(*(column for column in scanned.c if column.key != "_holds")).where(scanned.c["_holds"])
+    later_candidates = rows.unfiltered(*columns).where(*rows.rules, *_beyond_scan(rows, candidates, scan, within))
     # As expressions: by bare columns, SQLite would read the index of the sort instead of the candidates'.
     keys = [PerDialect(func.coalesce(key, key), func.greatest(key)) for key in rows.keys]
     served = {compare for _, compare in rows.index_conditions}
     in_order = (part.predicate if part.condition in served else part.predicate.is_(true()) for part in rows.filters)
-    rest = rows.unfiltered(*columns).where(*within, *rows.rules, *in_order, scan.passed)
+    remaining_rows = rows.unfiltered(*columns).where(*within, *rows.rules, *in_order, scan.passed)
     conditions = (compare_predicate(field, compare, rows.row) for field, compare in rows.index_conditions)
     rest_of_page = case((scan.ended(*conditions), NONE), else_=size)
     few, sortable = candidates.few, candidates.sortable
-    return _in_turn(
-        near.limit(PerDialect(case((few, NONE), else_=size), size)),
-        far.order_by(*order_by(keys, descending=descending)).limit(
+    return _union_in_order(
+        scanned_matches.limit(PerDialect(case((few, NONE), else_=size), size)),
+        later_candidates.order_by(*order_by(keys, descending=descending)).limit(
             PerDialect(case((few, size), (sortable, rest_of_page), else_=NONE), rest_of_page)
         ),
-        rest.order_by(*order_by(rows.keys, descending=descending)).limit(
+        remaining_rows.order_by(*order_by(rows.keys, descending=descending)).limit(
             PerDialect(case((sortable, NONE), else_=rest_of_page), NONE)
         ),
     )
@@ -203,8 +203,8 @@ def unindexed(key: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def trigram_hits(resource: Resource, where: Condition | None) -> TrigramHits | None:
     """What SQLite's trigram index finds for the searches and `contains` that every row has to meet."""
-    found = [part for part in required(where) if isinstance(part, Search) or part.operator == "contains"]
-    return TrigramHits(resource.table.name, tuple(f"{part.value}_match" for part in found)) if found else None
+    searches = [part for part in required(where) if isinstance(part, Search) or part.operator == "contains"]
+    return TrigramHits(resource.table.name, tuple(f"{part.value}_match" for part in searches)) if searches else None
 
 
 class TrigramHits:
@@ -284,7 +284,7 @@ def _(union: PathUnion, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.visit_compound_select(union, **options)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def _in_turn(*paths: Select[Any]) -> PathUnion:
+def _union_in_order(*paths: Select[Any]) -> PathUnion:
     """SQLite reads the parts of a UNION ALL in turn, and stops at the LIMIT."""
     parts = [select(*path.subquery().c) for path in paths]
     return PathUnion(union_all(*parts).keyword, *parts)

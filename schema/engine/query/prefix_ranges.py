@@ -19,6 +19,7 @@ from schema.engine.model.field import lower_case
 LAST_CASED = 0x1F000  # no character beyond it has an upper case
 MOST_LOWER_CHARACTERS = 8  # more than any character has in lower case
 GREATEST_CODE_POINT = "\U0010ffff"
+RANGES_CTE = "_ranges"  # the name of every query of ranges; `schema/explain/sqlite.py` recognizes it
 
 
 def prefix_end(prefix: str) -> str:
@@ -65,7 +66,7 @@ def prefix_ranges(table: FromClause, column: str, name: str) -> CTE:
     longer = select(low, high, start.c["at"] + func.json_extract(letter.c.value, _literal("$[2]")))
     spelled = start.union_all(longer.select_from(start.join(letter, literal_column("1"))).where(exists))
     is_whole = spelled.c["at"] >= func.json_array_length(letters)
-    return select(spelled.c.low, spelled.c.high).where(is_whole).cte("_stretches")
+    return select(spelled.c.low, spelled.c.high).where(is_whole).cte(RANGES_CTE)
 
 
 def _literal(text: str) -> ColumnElement[Any]:
