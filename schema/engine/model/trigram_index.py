@@ -33,22 +33,22 @@ def index_name(table: str) -> str:
     return f"{table}_search"
 
 
-def number_table(table: str) -> str:
+def row_number_table(table: str) -> str:
     """Name the table that maps numbers in the index to ids."""
     return f"{table}_searched"
 
 
-def last_indexed_number(table: str) -> str:
+def last_indexed_row(table: str) -> str:
     """SQL for the last number in the index; null before the first row is numbered."""
-    return f"(SELECT seq / {BATCH_SIZE} * {BATCH_SIZE} FROM sqlite_sequence WHERE name = '{number_table(table)}')"
+    return f"(SELECT seq / {BATCH_SIZE} * {BATCH_SIZE} FROM sqlite_sequence WHERE name = '{row_number_table(table)}')"
 
 
 def ddl_statements(table: str, fields: Sequence[str]) -> Mapping[str, str]:
     """The statements that create the index, keyed by what each creates; the last, `FILL`, indexes existing rows."""
-    index, numbers, columns = index_name(table), number_table(table), ", ".join(fields)
+    index, numbers, columns = index_name(table), row_number_table(table), ", ".join(fields)
     old, new, rows = (", ".join(f"{row}.{name}_key" for name in fields) for row in ("old", "new", "r"))
     changed = " OR ".join(f"old.{name}_key IS NOT new.{name}_key" for name in fields)
-    indexed = f"FROM {numbers} WHERE id = old.id AND number <= {last_indexed_number(table)}"
+    indexed = f"FROM {numbers} WHERE id = old.id AND number <= {last_indexed_row(table)}"
     remove = f"INSERT INTO {index} ({index}, rowid, {columns}) SELECT 'delete', number, {old} {indexed};"
     add = f"INSERT INTO {index} (rowid, {columns}) SELECT number, {new} {indexed};"
     batch = (
@@ -77,7 +77,7 @@ def index_tables(table: Table) -> set[str]:
     """The tables that the index of `table` consists of."""
     index = index_name(table.name)
     shadows = {f"{index}_{part}" for part in ("data", "idx", "config")}
-    return {index, number_table(table.name), *shadows} if INFO_KEY in table.info else set()
+    return {index, row_number_table(table.name), *shadows} if INFO_KEY in table.info else set()
 
 
 def _create(table: Table, connection: Connection, **_: Any) -> None:

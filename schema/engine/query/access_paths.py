@@ -45,7 +45,7 @@ from sqlalchemy.sql.expression import TextClause, text
 
 from schema.engine.model.field import ResourceField
 from schema.engine.model.resource import Resource
-from schema.engine.model.trigram_index import index_name, last_indexed_number, number_table
+from schema.engine.model.trigram_index import index_name, last_indexed_row, row_number_table
 from schema.engine.query.filters import Predicate, compare_predicate, compared_column, null_key, parameter_type
 from schema.engine.query.prefix_ranges import RANGES_CTE, prefix_ranges
 from schema.engine.query.selection import Compare, Condition, Order, Search, required
@@ -211,7 +211,7 @@ class TrigramHits:
     """The rows that match in SQLite's FTS5 index (`trigram_index.py`), where rows have numbers instead of ids."""
 
     def __init__(self, table: str, names: tuple[str, ...]) -> None:
-        self._index, self._numbers, self._latest = index_name(table), number_table(table), last_indexed_number(table)
+        self._index, self._numbers, self._latest = index_name(table), row_number_table(table), last_indexed_row(table)
         self._names = names
 
     def include(self, id: ColumnElement[Any]) -> Predicate:
