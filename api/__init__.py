@@ -1,1 +1,1 @@
-"""How the world reaches the directory. Everything that knows of HTTP is in here, and nothing else."""
+"""HTTP server, middleware, authentication, REST and GraphQL APIs, pages and command line."""

@@ -63,7 +63,7 @@ def create_app(
     counters = redis_storage(settings.rate_limit_url)
     rate_limiter = RateLimiter(authenticate, settings.rate, settings.credential_rate, counters)
     concurrency_limit = request_limit(settings.running, settings.credential_share)
-    request_metrics = RequestMetrics()
+    request_metrics = RequestMetrics(concurrency_limit)
 
     authenticate_graphql = rate_limiter.metered(cost_of_graphql_request)
     authenticate_rest = rate_limiter.metered(cost_of_rest_request)

@@ -276,7 +276,7 @@ class Settings(BaseSettings):
 FIELDS = {str(field.validation_alias): field for field in Settings.model_fields.values()}
 
 
-def read(environment: Mapping[str, str] | None = None) -> Settings:
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the process's environment, or from a mapping in its place.
 
     Raises:
@@ -292,7 +292,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def listed(environment: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+def list_settings(environment: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
     """List each setting's name, present value and meaning; secrets are masked."""
     environment = os.environ if environment is None else environment
     rows = []

@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from starlette.types import Scope
 
 from api.app import create_app
-from api.settings import Settings, read
+from api.settings import Settings, read_settings
 from schema.engine.errors import Unauthenticated
 from schema.engine.model.policy import Actor
 from schema.engine.operations.cursor_key import CURSOR_KEY
@@ -203,7 +203,7 @@ def settings(database: Path | str) -> Settings:
 
 def settings_for(database: Path | str, **more: str) -> Settings:
     url = database if isinstance(database, str) else f"sqlite:///{database}"
-    return read({"TANDEM_ENV": "development", "DATABASE_URL": url, **more})
+    return read_settings({"TANDEM_ENV": "development", "DATABASE_URL": url, **more})
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def client(request: pytest.FixtureRequest, http_client: TestClient, actors: dict
 @pytest.fixture(scope="session")
 def production(template: Path) -> Iterator[TestClient]:
     """The service as it runs in production, over an empty directory."""
-    settings = read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{template}"})
+    settings = read_settings({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{template}"})
     with TestClient(create_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 

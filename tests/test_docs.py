@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import FIELDS, listed
+from api.settings import FIELDS, list_settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -18,7 +18,7 @@ PAGES = sorted(
 
 
 def test_the_settings_page_lists_every_setting_with_its_default_and_meaning():
-    rows = [f"| `{name}` | {f'`{value}`' if value else ''} | {meaning} |" for name, value, meaning in listed({})]
+    rows = [f"| `{name}` | {f'`{value}`' if value else ''} | {meaning} |" for name, value, meaning in list_settings({})]
 
     page = (ROOT / "docs/settings.md").read_text()
 

@@ -42,7 +42,7 @@ class Authenticator:
     Raises:
         Unauthenticated: there is no valid credential.
         Forbidden: `check_local` refuses the request.
-        Unavailable: the credential cannot be verified at the moment.
+        ServiceUnavailable: the credential cannot be verified at the moment.
     """
 
     def __init__(self, settings: Settings, check_local: CheckLocal | None = None) -> None:

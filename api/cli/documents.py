@@ -11,16 +11,16 @@ import orjson
 import typer
 
 from api.cli.terminal import errors_shown, fail, print_table
-from api.settings import InvalidSetting, Settings, listed, read
+from api.settings import InvalidSetting, Settings, list_settings, read_settings
 
 Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file instead of standard output.")]
 
 
 def settings() -> None:
     """List all settings with their values and meanings. Exit 2 if one is invalid."""
-    print_table(("name", "value", "meaning"), listed())
+    print_table(("name", "value", "meaning"), list_settings())
     try:
-        read()
+        read_settings()
     except InvalidSetting as error:
         fail(str(error), 2)
 
@@ -44,8 +44,8 @@ def sdl(output: Output = None) -> None:
 
 def _settings_without_database() -> Settings:
     """Read the settings that the document depends on."""
-    environment = {name: value for name, value, _ in listed() if name == "TANDEM_ENV"}
-    return read({**environment, "DATABASE_URL": "sqlite:///none.db"})
+    environment = {name: value for name, value, _ in list_settings() if name == "TANDEM_ENV"}
+    return read_settings({**environment, "DATABASE_URL": "sqlite:///none.db"})
 
 
 def _openapi_document(settings: Settings) -> bytes:

@@ -20,7 +20,7 @@ import typer
 
 from api.cli.terminal import errors_shown, fail
 from api.cli.trial import SAMPLE_ID, Role, TrialRequest, TrialResponse, send_trial
-from api.settings import Settings, read
+from api.settings import Settings, read_settings
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.driver import Query
 from schema.engine.errors import DirectoryError
@@ -57,7 +57,7 @@ def explain(
     """Show the selection, the SQL and the database's plan behind a request. Changes nothing."""
     trial = _trial_request(request, method, body, variables)
     with errors_shown():
-        lines, failed = _explain(read(), trial, role)
+        lines, failed = _explain(read_settings(), trial, role)
     print("\n".join(lines))
     if failed:
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ import typer
 
 from api.cli.migration import prepare_database
 from api.cli.terminal import errors_shown, print_table, warn
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.model import input_models
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
@@ -104,7 +104,7 @@ def _run(function: Callable[[UnitOfWork], Awaitable[Result]]) -> Result:
             return await function(directory.unit_of_work(OPERATOR))
 
     with errors_shown():
-        settings = read()
+        settings = read_settings()
         prepare_database(settings)
         return asyncio.run(run(settings.database))
     raise AssertionError("`errors_shown` exits after an error")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import errors_shown, fail
-from api.settings import Settings, read
+from api.settings import Settings, read_settings
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.model.resource import Resource, resource_of
 from schema.maintenance.backup import back_up
@@ -31,7 +31,7 @@ def backup(
     """Copy the database to a file as one consistent snapshot, also while the server runs."""
     started = time.monotonic()
     with errors_shown():
-        path = read().database
+        path = read_settings().database
         if is_postgres(path):
             fail(PG_DUMP.format(file=file))
         if not Path(path).is_file():
@@ -46,7 +46,7 @@ def doctor(
     """Check the integrity of the database, or of a backup. Changes nothing; exit 1 if there is a problem."""
     with errors_shown():
         resources = [resource_of(model) for model in MODELS]
-        name, findings = (file, run_checks(file, resources)) if file else _findings(read(), resources)
+        name, findings = (file, run_checks(file, resources)) if file else _findings(read_settings(), resources)
         problems = 0
         for finding in findings:
             problems += bool(finding.problem)

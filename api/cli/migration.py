@@ -14,7 +14,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from api.cli.terminal import errors_shown, fail, warn
-from api.settings import Settings, read
+from api.settings import Settings, read_settings
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.errors import DatabaseMisconfigured, DatabaseUnavailable
 from schema.migrations import commands
@@ -33,7 +33,7 @@ def migrate(
         if new is not None:
             _write_migration(new)
             return
-        database = read().database
+        database = read_settings().database
         if not check:
             print(_with_error_context(database, lambda: _upgrade(database)))
         elif pending := pending_migrations(database):

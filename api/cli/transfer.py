@@ -16,7 +16,7 @@ from rich.table import Table
 
 from api.cli.migration import prepare_database
 from api.cli.terminal import errors_shown, fail, progress, warn
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.model.resource import resource_of
 from schema.models import MODELS
 from schema.transfer.csv_schema import CsvSchema, csv_schemas_of
@@ -50,7 +50,7 @@ def import_(
     """
     options = ImportOptions(_known(kind), skip_bad, dry_run, show, ImportLimits(bytes=max_size * GIBIBYTE))
     with errors_shown(), progress() as report_progress:
-        settings = read()
+        settings = read_settings()
         sources = find_sources(files, sys.stdin.buffer)
         prepare_database(settings)
         started = time.monotonic()
@@ -84,7 +84,7 @@ def export(
     schemas = _schemas_for(file, _known(kind), is_folder)
     started = time.monotonic()
     with errors_shown(), progress() as report_progress:
-        settings = read()
+        settings = read_settings()
         prepare_database(settings)
         with TemporaryFile() as spool, ExitStack() as stack:
             snapshot = stack.enter_context(

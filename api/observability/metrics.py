@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.paths import METRICS
 from schema.engine.cache import Cache
+from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.metrics import QUERY_OBSERVER, SECONDS, Connections, Histogram
 from schema.engine.model.policy import Actor
@@ -46,19 +47,25 @@ Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
 class RequestMetrics:
-    """The counts of one process. `waiting` is set by the concurrency limit."""
+    """The counts of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, concurrency_limit: ConcurrencyLimit) -> None:
         self.requests: dict[tuple[str, int], Histogram] = {}
         # By status: responses of the HTTP protocol class, which no endpoint has seen or finished.
         self.refused: Counter[int] = Counter()
-        self.begun = self.waiting = self.sockets = 0
+        self.begun = self.sockets = 0
         self.lag = Histogram(SECONDS)
+        self._concurrency_limit = concurrency_limit
 
     @property
     def running(self) -> int:
         """Requests that have begun and not ended."""
         return self.begun - sum(sum(histogram.counts) for histogram in self.requests.values())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot of the concurrency limit."""
+        return self._concurrency_limit.waiting
 
     def histogram(self, operation: str, status: int) -> Histogram:
         """Return the histogram of an operation and a status; status 0 means that the client disconnected first."""

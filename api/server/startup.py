@@ -17,7 +17,7 @@ from pathlib import Path
 from api.observability import logs
 from api.server.listeners import listen
 from api.server.workers import WorkerSupervisor
-from api.settings import InvalidSetting, Settings, read
+from api.settings import InvalidSetting, Settings, read_settings
 from schema.engine.database_url import is_postgres, postgres_address
 from schema.engine.errors import DirectoryError
 from schema.engine.sqlite.database_file import exclusive_lock
@@ -40,7 +40,7 @@ def start(host: str | None, port: int | None) -> int:
     """Serve until a signal arrives; return the exit code. Expected errors are printed as one sentence."""
     with ExitStack() as stack:
         try:
-            settings = read()
+            settings = read_settings()
             settings = settings.model_copy(update={"host": host or settings.host, "port": port or settings.port})
             _migrate_if_needed(settings)
             if not is_postgres(settings.database):
@@ -98,7 +98,7 @@ async def _postgres_revision(url: str) -> str | None:
             rows = await connection.fetch(query, timeout=REVISION_TIMEOUT_SECONDS)
         finally:
             connection.terminate()
-    except Exception:  # `prepare` meets the same error and reports it
+    except Exception:  # `prepare_database` meets the same error and reports it
         return None
     return str(rows[0][0]) if len(rows) == 1 else None
 

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from api.app import create_app
 from api.auth.authenticator import Authenticator
 from api.auth.development.access import LocalAccess
-from api.settings import read
+from api.settings import read_settings
 from benchmarks.environments import Unavailable
 from benchmarks.scaling.queries import Query
 from benchmarks.workloads import NUMBER_PLACEHOLDER, Request
@@ -64,7 +64,7 @@ def query_costs(database: str, queries: Sequence[Query]) -> dict[str, QueryCost]
 
 async def measure_costs(database: str, queries: Sequence[Query]) -> dict[str, QueryCost]:
     url = database if is_postgres(database) else f"sqlite:///{database}"
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url})
+    settings = read_settings({"TANDEM_ENV": "development", "DATABASE_URL": url})
     app = create_app(settings, Authenticator(settings, LocalAccess(check_peer=_accept)))
     recorder = _recorder(database)
     async with recorder.open_directory() as directory:

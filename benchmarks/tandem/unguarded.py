@@ -22,7 +22,7 @@ from api import endpoints
 from api.http.router import FastRouter
 from api.server.process import SWITCH_SECONDS
 from api.server.protocol import http_protocol
-from api.settings import read
+from api.settings import read_settings
 from benchmarks.tandem import techempower
 from schema.engine.model.policy import Actor
 
@@ -39,7 +39,7 @@ def unguarded() -> Starlette:
         endpoints.TOPICS = (*endpoints.TOPICS, techempower)
     from api.app import create_app  # it reads the endpoints
 
-    app = create_app(read({**os.environ, "TANDEM_RATE": "0"}), authenticate)
+    app = create_app(read_settings({**os.environ, "TANDEM_RATE": "0"}), authenticate)
     app.user_middleware = [layer for layer in app.user_middleware if cast(object, layer.cls) is FastRouter]
     return app
 

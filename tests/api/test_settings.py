@@ -6,21 +6,21 @@ from ipaddress import ip_network
 
 import pytest
 
-from api.settings import InvalidSetting, Settings, listed, read
+from api.settings import InvalidSetting, Settings, list_settings, read_settings
 
 DEVELOPMENT = {"TANDEM_ENV": "development"}
 PRODUCTION = {"DATABASE_URL": "sqlite:////srv/tandem.db"}
 
 
 def test_development_needs_no_settings():
-    settings = read(DEVELOPMENT)
+    settings = read_settings(DEVELOPMENT)
 
     assert settings.development
     assert (settings.host, settings.port, settings.database) == ("127.0.0.1", 8000, "tandem.db")
 
 
 def test_production_is_the_default_environment():
-    settings = read(PRODUCTION)
+    settings = read_settings(PRODUCTION)
 
     assert not settings.development
     assert (settings.environment, settings.host, settings.workers) == ("production", "::", 1)
@@ -28,7 +28,7 @@ def test_production_is_the_default_environment():
 
 def test_production_requires_a_database():
     with pytest.raises(InvalidSetting, match=r"DATABASE_URL is not set; it takes sqlite:///path"):
-        read({})
+        read_settings({})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_production_requires_a_database():
     ],
 )
 def test_a_setting_is_parsed(name, value, field, expected):
-    assert getattr(read({**DEVELOPMENT, "TANDEM_OIDC_AUDIENCE": "directory", name: value}), field) == expected
+    assert getattr(read_settings({**DEVELOPMENT, "TANDEM_OIDC_AUDIENCE": "directory", name: value}), field) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_setting_is_parsed(name, value, field, expected):
 )
 def test_an_invalid_setting_is_reported_with_its_value_and_what_it_takes(name, value):
     with pytest.raises(InvalidSetting) as error:
-        read({**DEVELOPMENT, name: value})
+        read_settings({**DEVELOPMENT, name: value})
 
     sentence = str(error.value)
     assert sentence.startswith(f"{name} is {value!r}; it takes ")
@@ -132,7 +132,7 @@ def test_an_invalid_setting_is_reported_with_its_value_and_what_it_takes(name, v
 )
 def test_an_invalid_database_url_is_not_shown(value):
     with pytest.raises(InvalidSetting) as error:
-        read({**DEVELOPMENT, "DATABASE_URL": value})
+        read_settings({**DEVELOPMENT, "DATABASE_URL": value})
 
     assert str(error.value).startswith("DATABASE_URL is invalid; it takes sqlite:///path")
     assert "secret" not in str(error.value)
@@ -141,31 +141,32 @@ def test_an_invalid_database_url_is_not_shown(value):
 def test_workers_and_replicas_require_postgresql():
     server = "postgres://h/d"
 
-    assert read({"DATABASE_URL": server, "WEB_CONCURRENCY": "4"}).workers == 4
+    assert read_settings({"DATABASE_URL": server, "WEB_CONCURRENCY": "4"}).workers == 4
     assert (
-        read({"DATABASE_URL": server, "TANDEM_READ_DATABASE_URL": "postgres://r/d"}).read_database == "postgres://r/d"
+        read_settings({"DATABASE_URL": server, "TANDEM_READ_DATABASE_URL": "postgres://r/d"}).read_database
+        == "postgres://r/d"
     )
     with pytest.raises(InvalidSetting, match=r"^WEB_CONCURRENCY is 4, but SQLite supports one process"):
-        read({**PRODUCTION, "WEB_CONCURRENCY": "4"})
+        read_settings({**PRODUCTION, "WEB_CONCURRENCY": "4"})
     with pytest.raises(InvalidSetting, match=r"^TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is not a PostgreSQL"):
-        read({**PRODUCTION, "TANDEM_READ_DATABASE_URL": server})
+        read_settings({**PRODUCTION, "TANDEM_READ_DATABASE_URL": server})
 
 
 @pytest.mark.parametrize("value", ["short", "s" * 31, f"a:{'s' * 32},b:short", f"a:{'s' * 32},a:{'t' * 32}"])
 def test_a_weak_secret_is_not_shown(value):
     with pytest.raises(InvalidSetting) as error:
-        read({**DEVELOPMENT, "SECRET_KEY": value})
+        read_settings({**DEVELOPMENT, "SECRET_KEY": value})
 
     assert str(error.value).startswith("SECRET_KEY is invalid; it takes a secret of at least 32 bytes")
 
 
 @pytest.mark.parametrize("value", ["development", "Development", " DEVELOPMENT "])
 def test_the_environment_ignores_case_and_spaces(value):
-    assert read({"TANDEM_ENV": value}) == read(DEVELOPMENT)
+    assert read_settings({"TANDEM_ENV": value}) == read_settings(DEVELOPMENT)
 
 
 def test_all_settings_are_listed_with_value_and_meaning():
-    shown = {name: (value, meaning) for name, value, meaning in listed({**DEVELOPMENT, "PORT": "81"})}
+    shown = {name: (value, meaning) for name, value, meaning in list_settings({**DEVELOPMENT, "PORT": "81"})}
 
     assert shown["PORT"][0] == "81"
     assert shown["HOST"][0] == "127.0.0.1"
@@ -190,19 +191,19 @@ def test_all_settings_are_listed_with_value_and_meaning():
     ],
 )
 def test_credentials_in_a_url_are_masked(url, shown):
-    values = {name: value for name, value, _ in listed({"DATABASE_URL": url})}
+    values = {name: value for name, value, _ in list_settings({"DATABASE_URL": url})}
 
     assert values["DATABASE_URL"] == shown
 
 
 def test_a_secret_is_masked():
-    values = {name: value for name, value, _ in listed({**DEVELOPMENT, "SECRET_KEY": "s" * 32})}
+    values = {name: value for name, value, _ in list_settings({**DEVELOPMENT, "SECRET_KEY": "s" * 32})}
 
     assert values["SECRET_KEY"] == "***"
 
 
 def test_the_representation_of_settings_holds_no_secrets():
-    settings = read({**DEVELOPMENT, "SECRET_KEY": "s" * 32, "DATABASE_URL": "postgres://ada:hidden@h/d"})
+    settings = read_settings({**DEVELOPMENT, "SECRET_KEY": "s" * 32, "DATABASE_URL": "postgres://ada:hidden@h/d"})
 
     assert "ssss" not in repr(settings)
     assert "hidden" not in repr(settings)
@@ -212,5 +213,5 @@ def test_a_given_mapping_replaces_the_environment(monkeypatch):
     monkeypatch.setenv("PORT", "81")
     monkeypatch.setenv("TANDEM_ENV", "development")
 
-    assert read({**PRODUCTION}).port == 8000
-    assert read().port == 81
+    assert read_settings({**PRODUCTION}).port == 8000
+    assert read_settings().port == 81

@@ -334,7 +334,7 @@ import asyncio, os, sys
 from pathlib import Path
 from benchmarks.tandem import __main__, unguarded
 from api.app import create_app
-from api.settings import read
+from api.settings import read_settings
 from benchmarks import responses, workloads
 from benchmarks.data import databases, dataset
 from benchmarks.data.sqlite import SQLiteFiles
@@ -354,7 +354,7 @@ def first_request(name):
 
 async def main(database):
     url = database if is_postgres(database) else f"sqlite:///{database}"
-    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": url}))
+    app = in_process_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": url}))
     async with Directory(database) as directory:
         app.state.directory = directory
         for name, workload in by_name.items():

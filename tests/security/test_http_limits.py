@@ -17,7 +17,7 @@ from api.app import create_app
 from api.middleware.response import HEADERS
 from api.server.http.limits import ConnectionLimits, ConnectionSweeper
 from api.server.protocol import http_protocol
-from api.settings import read
+from api.settings import read_settings
 from schema.migrations.commands import migrate
 from tests.fixtures.raw_http import all_responses, connected, problem, read_response, request, send_raw, serving
 
@@ -62,7 +62,9 @@ def with_test_endpoints(app: ASGIApp) -> ASGIApp:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     path: Path = tmp_path_factory.mktemp("limits") / "tandem.db"
     migrate(str(path))
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}", "TANDEM_BODY_LIMIT": "100000"})
+    settings = read_settings(
+        {"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}", "TANDEM_BODY_LIMIT": "100000"}
+    )
     with serving(with_test_endpoints(create_app(settings)), LIMITS) as port:
         yield port
 
@@ -417,7 +419,7 @@ async def test_busy_old_connections_do_not_prevent_evictions():
 def test_requests_whose_body_does_not_arrive_are_evicted(tmp_path):
     path = tmp_path / "tandem.db"
     migrate(str(path))
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
+    settings = read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
     limits = replace(LIMITS, read_timeout=30, request_timeout=30, connections=50, upload_timeout=0.1)
     half = head(HOST, "Content-Type: application/json", "Content-Length: 100") + b"{"
     with serving(create_app(settings), limits) as port:

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.observability import logs
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.concurrency import SimpleBorrower
 from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures.clients import ADMIN
@@ -60,7 +60,10 @@ def begin(written, database):
             return ADMIN
 
         http_client = TestClient(
-            create_app(read(env), authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS, raise_server_exceptions=False
+            create_app(read_settings(env), authenticate),
+            base_url=BASE_URL,
+            client=CLIENT_ADDRESS,
+            raise_server_exceptions=False,
         )
         clients.append(http_client.__enter__())
         return http_client

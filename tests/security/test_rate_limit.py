@@ -20,7 +20,7 @@ from starlette.types import Scope
 from api.app import create_app
 from api.middleware.rate_limit import PAUSE_SECONDS
 from api.middleware.rate_limit_storage import RateLimitCounters
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
 from tests.conftest import BASE_URL
@@ -87,7 +87,7 @@ def start(database):
 
         def begin(authenticate=None, address="192.0.2.1", **more):
             env = {"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{database}", "TANDEM_TRUSTED_PROXIES": "1"}
-            app = create_app(read({**env, **more}), authenticate or FakeAuthenticator())
+            app = create_app(read_settings({**env, **more}), authenticate or FakeAuthenticator())
             return stack.enter_context(TestClient(app, base_url=BASE_URL, client=(address, 50000)))
 
         yield begin

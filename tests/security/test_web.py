@@ -17,7 +17,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from api.app import create_app
 from api.middleware.proxies import proxy_headers
-from api.settings import read
+from api.settings import read_settings
 from tests.conftest import BASE_URL, CLIENT_ADDRESS, settings_for
 from tests.fixtures.clients import ADMIN
 from tests.fixtures.credentials import bearer, key
@@ -41,7 +41,7 @@ def open_service(stack, database, authenticate=None, *, production=True, base=BA
     async def as_admin(scope):
         return ADMIN
 
-    app = create_app(read({**env, "TANDEM_RATE": "0", **more}), authenticate or as_admin)
+    app = create_app(read_settings({**env, "TANDEM_RATE": "0", **more}), authenticate or as_admin)
     return stack.enter_context(TestClient(app, base_url=base, client=CLIENT_ADDRESS))
 
 

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from api.app import create_app
 from api.graphql.websocket.messages import MAX_SIZE, MAX_SIZE_BEFORE_ACK
 from api.graphql.websocket.session import PROTOCOL
-from api.settings import read
+from api.settings import read_settings
 from schema.migrations.commands import migrate
 from tests.conftest import settings_for
 from tests.fixtures import websocket_frames
@@ -46,7 +46,9 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     path: Path = tmp_path_factory.mktemp("tokens") / "tandem.db"
     migrate(str(path))
     with serving(
-        create_app(read({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{path}", "SECRET_KEY": SECRET}))
+        create_app(
+            read_settings({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{path}", "SECRET_KEY": SECRET})
+        )
     ) as port:
         yield port
 

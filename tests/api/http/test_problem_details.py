@@ -18,7 +18,7 @@ from api.app import create_app
 from api.http import problem_details
 from api.middleware.request import LONGEST_URL
 from api.pages.problems import problem_types
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.errors import Conflict, DirectoryError, Overloaded, ServiceUnavailable
 from schema.engine.model.policy import Actor
 from schema.migrations.commands import migrate
@@ -33,7 +33,7 @@ LIMIT = 256 * 1024
 def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("problems") / "tandem.db"
     migrate(str(path))
-    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as opened:
         yield opened
 
@@ -321,7 +321,7 @@ def failing_client(error: Exception) -> TestClient:
     async def authenticate(scope: Scope) -> Actor:
         raise error
 
-    app = create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}), authenticate)
+    app = create_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"}), authenticate)
     return TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000))
 
 

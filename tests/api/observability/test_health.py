@@ -133,8 +133,8 @@ def test_a_serving_process_does_not_load_alembic(database):
 import sys
 from starlette.testclient import TestClient
 from api.app import create_app
-from api.settings import read
-app = create_app(read({{"DATABASE_URL": "sqlite:///{database}"}}))
+from api.settings import read_settings
+app = create_app(read_settings({{"DATABASE_URL": "sqlite:///{database}"}}))
 with TestClient(app) as client:
     assert client.get("/health/ready").status_code == 200
 print([name for name in ("alembic", "prometheus_client", "opentelemetry") if name in sys.modules])

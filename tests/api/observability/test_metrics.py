@@ -8,15 +8,17 @@ import os
 import re
 from pathlib import Path
 
+import httpx2
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api.app import create_app
+from api.http.concurrency import request_limit
 from api.observability.metrics import LAG_INTERVAL_SECONDS, RequestMetrics
 from api.server.http.limits import ConnectionLimits
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.errors import InvalidCredential, Unauthenticated
 from schema.engine.model.policy import Actor
 from tests.conftest import BASE_URL, CLIENT_ADDRESS
@@ -52,7 +54,7 @@ async def authenticate(scope):
 @pytest.fixture
 def served(populated_database):
     """The service, started for the test alone, so that its counts begin at nothing."""
-    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
     with TestClient(create_app(settings, authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 
@@ -125,7 +127,7 @@ WIRE = {
 
 @pytest.mark.parametrize("sent, status", WIRE.values(), ids=WIRE)
 def test_malformed_requests_are_counted(populated_database, sent, status):
-    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
     with serving(create_app(settings, authenticate)) as port:
         refused = send_raw(port, sent)[0][0]
         head = f"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
@@ -137,7 +139,7 @@ def test_malformed_requests_are_counted(populated_database, sent, status):
 
 
 def test_request_timeouts_are_counted(populated_database):
-    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}"})
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}"})
     app = create_app(settings, authenticate)
     with serving(app, ConnectionLimits(read_timeout=0.1, sweep_interval=0.05)) as port:
         (refused,) = send_raw(port, b"GET / HT", responses=1)
@@ -178,8 +180,25 @@ def test_database_caches_and_event_loop_are_measured(served):
     assert of("process_resident_memory_bytes") > 10**6
 
 
+async def test_waiting_requests_are_counted(populated_database):
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}"})
+    app = create_app(settings.model_copy(update={"running": 1}), authenticate)
+    limit, transport = app.state.concurrency_limit, httpx2.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+        async with limit.slot("another client", 1):
+            request = asyncio.create_task(client.get("/users"))
+            while not limit.waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            during = (await client.get("/metrics")).text
+        await request
+        after = (await client.get("/metrics")).text
+
+    assert "\ntandem_requests_waiting 1.0\n" in during
+    assert "\ntandem_requests_waiting 0.0\n" in after
+
+
 async def test_loop_lag_is_measured_only_in_its_context():
-    metrics = RequestMetrics()
+    metrics = RequestMetrics(request_limit(1))
 
     with metrics.measuring_loop_lag():
         for _ in range(200):
@@ -234,7 +253,7 @@ def test_openmetrics_is_negotiated(served):
 
 
 def test_several_workers_are_labelled_with_their_process_id(populated_database):
-    settings = read({"DATABASE_URL": f"sqlite:///{populated_database}"}).model_copy(update={"workers": 2})
+    settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}"}).model_copy(update={"workers": 2})
 
     with TestClient(create_app(settings, authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS) as served:
         workers = {dict(labels).get("worker") for _, labels in samples(served)}

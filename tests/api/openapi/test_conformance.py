@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.settings import read
+from api.settings import read_settings
 from schema.migrations.commands import migrate
 from tests.fixtures.in_process import in_process_app
 
@@ -89,7 +89,7 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     path = tmp_path_factory.mktemp("document") / "tandem.db"
     migrate(str(path))
-    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as http_client:
         yield Service(http_client)
 

@@ -21,7 +21,7 @@ from api.app import create_app
 from api.endpoints import TOPICS
 from api.openapi.document import DESCRIPTION, TITLE, VERSION
 from api.rest.typed_endpoints import get
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.model.resource import resource_of
 from schema.models import User
 
@@ -64,7 +64,7 @@ async def get_seat(row: Annotated[int, Field(ge=1, le=20, description="The row."
 
 def document_for(environment: str = "development", topics: Sequence[ModuleType] = TOPICS) -> dict[str, Any]:
     """Return the document. The database is never opened."""
-    settings = read({"TANDEM_ENV": environment, "DATABASE_URL": "sqlite:///nowhere.db"})
+    settings = read_settings({"TANDEM_ENV": environment, "DATABASE_URL": "sqlite:///nowhere.db"})
     document: dict[str, Any] = (
         TestClient(create_app(settings, topics=topics), base_url=BASE).get("/openapi.json").json()
     )
@@ -281,7 +281,7 @@ def test_security_and_servers_follow_the_environment(environment, security, desc
 
 
 def test_the_document_is_served_with_gzip_and_etags():
-    settings = read({"TANDEM_ENV": "production", "DATABASE_URL": "sqlite:///nowhere.db"})
+    settings = read_settings({"TANDEM_ENV": "production", "DATABASE_URL": "sqlite:///nowhere.db"})
     http_client = TestClient(create_app(settings), base_url=BASE)
 
     plain = http_client.get("/openapi.json", headers={"accept-encoding": "identity"})

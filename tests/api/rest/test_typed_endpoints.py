@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.rest.endpoint import EndpointRequest
 from api.rest.typed_endpoints import delete, endpoint, get, patch, post, put
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.errors import Conflict, NotFound
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
@@ -204,7 +204,7 @@ async def age(id: UUID, unit_of_work: UnitOfWork) -> dict[str, int]:
 def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("typed") / "tandem.db"
     migrate(str(path))
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
+    settings = read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"})
     app = in_process_app(settings, topics=(sys.modules[__name__],))
     with TestClient(app, base_url=BASE, client=("127.0.0.1", 50000)) as opened:
         yield opened
@@ -490,7 +490,7 @@ def test_an_invalid_declaration_stops_the_import(method, path, function, message
 def test_duplicates_and_unknown_tags_stop_the_start(changes, message):
     topic = type(sys)("topic", "A topic.")
     topic.one = get(changes.pop("path"), summary="X", **{"tag": "topic", **changes})(nothing)  # type: ignore[attr-defined]
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"})
+    settings = read_settings({"TANDEM_ENV": "development", "DATABASE_URL": "sqlite:///nowhere.db"})
 
     with pytest.raises(AssertionError, match=message):
         create_app(settings, topics=(topic,))

@@ -9,7 +9,7 @@ import pytest
 
 from api.app import create_app
 from api.server.protocol import http_protocol
-from api.settings import read
+from api.settings import read_settings
 from schema.migrations.commands import migrate
 from tests.fixtures.raw_http import request, send_raw, serving
 
@@ -23,7 +23,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a real server."""
     path = tmp_path_factory.mktemp("protocol") / "tandem.db"
     migrate(str(path))
-    with serving(create_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))) as port:
+    with serving(create_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))) as port:
         yield port
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.errors import BadRequest
 from schema.engine.model.strict_json import parse_json
 from schema.migrations.commands import migrate
@@ -24,7 +24,7 @@ JSON = {"content-type": "application/json"}
 def http_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     path = tmp_path_factory.mktemp("json") / "tandem.db"
     migrate(str(path))
-    app = in_process_app(read({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
+    app = in_process_app(read_settings({"TANDEM_ENV": "development", "DATABASE_URL": f"sqlite:///{path}"}))
     with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)) as opened:
         yield opened
 

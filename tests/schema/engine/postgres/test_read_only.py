@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.observability import health
-from api.settings import read
+from api.settings import read_settings
 from schema.engine.changes import TransactionResult
 from schema.engine.errors import DISK_FAILURE, DatabaseUnavailable
 from schema.engine.operations.directory import Directory
@@ -46,7 +46,7 @@ def url(migrated):
 @pytest.fixture
 def http_client(url, monkeypatch):
     monkeypatch.setattr(health, "CACHE_SECONDS", 0.0)
-    settings = read({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
+    settings = read_settings({"TANDEM_ENV": "development", "DATABASE_URL": url, "TANDEM_POOL": "4"})
     with TestClient(in_process_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened
 

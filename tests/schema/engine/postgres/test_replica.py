@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from api.__main__ import app
 from api.observability import health
-from api.settings import read
+from api.settings import read_settings
 from schema.migrations.commands import migrate
 from tests.conftest import BASE_URL, CLIENT_ADDRESS
 from tests.fixtures import postgres
@@ -41,7 +41,7 @@ def http_client(clusters, monkeypatch):
     primary, replica = clusters
     environment = {"DATABASE_URL": primary.url, "TANDEM_READ_DATABASE_URL": replica.url, "TANDEM_ENV": "development"}
     with TestClient(
-        in_process_app(read({**environment, "TANDEM_POOL": "3"})), base_url=BASE_URL, client=CLIENT_ADDRESS
+        in_process_app(read_settings({**environment, "TANDEM_POOL": "3"})), base_url=BASE_URL, client=CLIENT_ADDRESS
     ) as opened:
         yield opened
 
