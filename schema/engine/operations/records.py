@@ -28,6 +28,8 @@ from schema.engine.query.selection import ListSelection, Selection, ToOne, sourc
 from schema.engine.sql.record_lookup import RecordResult, Rows
 from schema.engine.sql.statement import Values
 
+_NO_PLAN = object()  # cached where `plan_insert` returns None, which the cache takes for a miss
+
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
@@ -277,8 +279,12 @@ def _insert_plan(unit_of_work: UnitOfWork, resource: Resource, selection: Select
     if not unit_of_work.directory.is_postgres:
         return None
     profile = unit_of_work.actor.profile
-    make = lambda: plan_insert(resource, write_statements.insert_clause(resource), selection, profile)  # noqa: E731
-    return unit_of_work.directory.plans.get_or_make(("insert", resource, selection, profile), make) or None
+
+    def make() -> Plan | object:
+        return plan_insert(resource, write_statements.insert_clause(resource), selection, profile) or _NO_PLAN
+
+    plan: Any = unit_of_work.directory.plans.get_or_make(("insert", resource, selection, profile), make)
+    return None if plan is _NO_PLAN else plan
 
 
 def _json_array(versions: frozenset[int] | None) -> str | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import FromClause, Insert, Integer, Label, String, Subquery, bindparam, func, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
@@ -139,18 +139,16 @@ def plan_record(resource: Resource, selection: Selection | ListSelection, profil
     )
 
 
-def plan_insert(
-    resource: Resource, insert: Insert, selection: Selection, profile: ActorProfile
-) -> Plan | Literal[False]:
+def plan_insert(resource: Resource, insert: Insert, selection: Selection, profile: ActorProfile) -> Plan | None:
     """A new record, written and shown by one statement of PostgreSQL: `WITH q0 AS (INSERT … RETURNING …) SELECT …`.
 
-    False where the record has to be read afterwards, since the statement does not see what it writes: for a rule that
+    None where the record has to be read afterwards, since the statement does not see what it writes: for a rule that
     reads rows, or a selection with relations.
     """
     only_fields = all(isinstance(source, Scalar | Constant) for _, source in selection.members)
     no_foreign_keys = all(relation.many for relation in resource.relations.values())
     if not (only_fields and no_foreign_keys and resource.rules.read.where(resource.table, profile) is True):
-        return False
+        return None
     text, encoder = _record_text(selection, QueryLevel(resource, profile, number=0, single=True))
     columns = _record_columns(selection.members, resource, profile, resource.table)
     new = insert.returning(*columns).cte("q0")
