@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import orjson
-from starlette.requests import Request as HTTPRequest
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -22,7 +22,7 @@ from schema.engine.errors import BadRequest, DirectoryError, FieldError
 from schema.engine.model.policy import Actor
 from schema.engine.model.strict_json import parse_json
 from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, directory_error
-from schema.graphql.execution.executor import REFUSED, Executor, Request
+from schema.graphql.execution.executor import REFUSED, Executor, GraphQLRequest
 
 PATH = "/graphql"
 JSON, RESPONSE, HTML = "application/json", "application/graphql-response+json", "text/html"
@@ -43,7 +43,7 @@ class GraphQLHandler:
     """`/graphql`: the API, and for browsers the page `page`."""
 
     def __init__(
-        self, executor: Executor, authenticate: Authenticate, page: Callable[[HTTPRequest], Response], body_limit: int
+        self, executor: Executor, authenticate: Authenticate, page: Callable[[Request], Response], body_limit: int
     ) -> None:
         self._executor = executor
         self._authenticate = authenticate
@@ -55,7 +55,7 @@ class GraphQLHandler:
         headers = headers_of(scope)
         accept = headers.get("accept", "*/*")
         if "html" in accept and _prefers_page(scope, accept):
-            await self._page(HTTPRequest(scope))(scope, receive, send)
+            await self._page(Request(scope))(scope, receive, send)
             return
         media = _media_type(accept)
         scope["operation"] = REFUSED
@@ -87,7 +87,7 @@ class GraphQLHandler:
         )
         return 200, body, ()
 
-    async def _read_body(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Request:
+    async def _read_body(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> GraphQLRequest:
         if not media_type_matches(headers.get("content-type", ""), (JSON,)):
             raise UnsupportedMediaType(f"a body must be {JSON} in UTF-8", [(b"accept-post", JSON.encode())])
         body = await read_body(receive, headers, self._body_limit)
@@ -100,7 +100,7 @@ class GraphQLHandler:
 
 
 def graphql_route(
-    executor: Executor, authenticate: Authenticate, page: Callable[[HTTPRequest], Response], body_limit: int
+    executor: Executor, authenticate: Authenticate, page: Callable[[Request], Response], body_limit: int
 ) -> Route:
     """The route of GraphQL over HTTP."""
     return Route(PATH, GraphQLHandler(executor, authenticate, page, body_limit))
@@ -112,7 +112,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
     await _send(scope, send, *_error_response(error, media), media)
 
 
-def request_of(members: Mapping[str, Any]) -> Request:
+def request_of(members: Mapping[str, Any]) -> GraphQLRequest:
     """Check the members of a request; raises `BadRequest`."""
     if "query" not in members:
         raise BadRequest(
@@ -121,7 +121,7 @@ def request_of(members: Mapping[str, Any]) -> Request:
     for name, (types, expected) in _MEMBERS.items():
         if name in members and not isinstance(members[name], types):
             raise BadRequest(f"{name} must be {expected}", [FieldError((name,), f"must be {expected}", "invalid")])
-    return Request(members["query"], members.get("variables") or {}, members.get("operationName"))
+    return GraphQLRequest(members["query"], members.get("variables") or {}, members.get("operationName"))
 
 
 def _prefers_page(scope: Scope, accept: str) -> bool:
@@ -147,7 +147,7 @@ def _cached_media_type(accept: str) -> str | None:
     return RESPONSE if RESPONSE in before_json else JSON
 
 
-def _read_query_string(scope: Scope) -> Request:
+def _read_query_string(scope: Scope) -> GraphQLRequest:
     members: dict[str, Any] = {}
     for name, values in parse_query(scope["query_string"]).items():
         if name not in _MEMBERS:

@@ -22,7 +22,7 @@ from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution import documents
 from schema.graphql.execution.errors import MAX_MESSAGE_LENGTH, GraphQLRequestError
-from schema.graphql.execution.executor import Executor, Request
+from schema.graphql.execution.executor import Executor, GraphQLRequest
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 from tests.conftest import BASE_URL
@@ -213,7 +213,7 @@ async def test_a_long_document_does_not_block_the_event_loop(directory: Director
     monkeypatch.setattr(documents, "validate", validate)
 
     async def ask(number: int, blanks: int) -> None:
-        await executor.run(Request(f"{{ a{number}: __typename {' ' * blanks}}}", {}), directory, Actor())
+        await executor.run(GraphQLRequest(f"{{ a{number}: __typename {' ' * blanks}}}", {}), directory, Actor())
 
     await asyncio.gather(*(ask(number, documents.SHORT) for number in range(5)))
     threads = set(validated_in)
@@ -229,7 +229,7 @@ async def test_a_long_document_gets_the_same_errors_as_a_short_one(directory: Di
 
     for blanks in (0, documents.SHORT):
         with pytest.raises(GraphQLRequestError, match="Cannot query field 'x'"):
-            await executor.run(Request("{ x " + " " * blanks + "}", {}), directory, Actor())
+            await executor.run(GraphQLRequest("{ x " + " " * blanks + "}", {}), directory, Actor())
 
 
 @pytest.mark.parametrize(

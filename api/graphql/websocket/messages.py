@@ -16,7 +16,7 @@ from starlette.types import Message as Frame
 from api.graphql.http import request_of
 from schema.engine.errors import BadRequest, QueryTooComplex
 from schema.engine.model.strict_json import parse_json
-from schema.graphql.execution.executor import Request
+from schema.graphql.execution.executor import GraphQLRequest
 
 # Bytes of a message, and of one before `connection_ack`.
 MAX_SIZE, MAX_SIZE_BEFORE_ACK = 2**20, 8 * 1024
@@ -75,7 +75,7 @@ class Subscribe:
     """Runs an operation; its responses carry this id."""
 
     id: str
-    request: Request
+    request: GraphQLRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from api.http.request_cost import POINT_BYTES, cost_of_size, text_size
 from schema.engine.errors import DirectoryError, Forbidden, Unauthenticated
 from schema.engine.model.policy import Actor
 from schema.graphql.execution.errors import INTERNAL_ERROR, GraphQLRequestError, directory_error
-from schema.graphql.execution.executor import Request
+from schema.graphql.execution.executor import GraphQLRequest
 
 if TYPE_CHECKING:
     from api.graphql.websocket.handler import WebSocketHandler
@@ -165,7 +165,7 @@ class Session:
                 task = self._running[id] = group.create_task(self._run_operation(id, request, scope))
                 task.add_done_callback(lambda _: self._slots.release())
 
-    async def _run_operation(self, id: str, request: Request, scope: Scope) -> None:
+    async def _run_operation(self, id: str, request: GraphQLRequest, scope: Scope) -> None:
         """Run an operation, and send its response."""
         try:
             await self._send_text(messages.next_message(id, await self._execute(request, scope)))
@@ -183,7 +183,7 @@ class Session:
         self._running.pop(id, None)
         await self._send_text(last)
 
-    async def _execute(self, request: Request, scope: Scope) -> bytes:
+    async def _execute(self, request: GraphQLRequest, scope: Scope) -> bytes:
         """Run an operation within the limit on concurrent requests."""
         if len(request.query.encode()) > self._handler.document_limit:
             raise PayloadTooLarge(f"a document may have {self._handler.document_limit} bytes")

@@ -37,7 +37,7 @@ INTROSPECTION_FORBIDDEN = "introspection requires the admin role and, for a cred
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class GraphQLRequest:
     query: str
     variables: dict[str, Any]
     operation_name: str | None = None
@@ -58,7 +58,7 @@ class Executor:
 
     async def run(
         self,
-        request: Request,
+        request: GraphQLRequest,
         directory: Directory,
         actor: Actor,
         *,
@@ -93,13 +93,13 @@ class Executor:
                 directory, actor, operation, {field.key: field.selected for field in fields}, self._limits.records
             )
             if is_query:
-                await _read(context, fields)
+                await _read_fields(context, fields)
                 if not interpreted and (response := _compiled_response(context, fields)) is not None:
-                    self._count(COMPILED, on_path)
+                    self._record_execution(COMPILED, on_path)
                     return response
             elif charge_mutations is not None:
                 await charge_mutations(len(fields))
-            self._count(INTERPRETED if is_query else node.operation.value, on_path)
+            self._record_execution(INTERPRETED if is_query else node.operation.value, on_path)
             return await self._execute(document, request, context)
         except GraphQLRequestError as error:
             if restricted:
@@ -114,11 +114,11 @@ class Executor:
                 document = await self.documents.get(text)
         return document
 
-    def _operation(self, document: Document, node: OperationDefinitionNode, request: Request) -> Operation:
+    def _operation(self, document: Document, node: OperationDefinitionNode, request: GraphQLRequest) -> Operation:
         values, coercions = self._variables(document, node, request), document.arguments if document.cached else None
         return Operation(self._schema, node, document.fragments, values, coercions)
 
-    def _variables(self, document: Document, node: OperationDefinitionNode, request: Request) -> VariableValues:
+    def _variables(self, document: Document, node: OperationDefinitionNode, request: GraphQLRequest) -> VariableValues:
         name = node.name.value if node.name else ""
         coercion = document.variables.get(name)
         if coercion is None:
@@ -145,11 +145,11 @@ class Executor:
             self.documents.add_compiled(text, document, key, fields)
         return fields
 
-    def _count(self, path: str, on_path: Callable[[str], object]) -> None:
+    def _record_execution(self, path: str, on_path: Callable[[str], object]) -> None:
         self.executed[path] += 1
         on_path(path)
 
-    async def _execute(self, document: Document, request: Request, context: Context) -> bytes:
+    async def _execute(self, document: Document, request: GraphQLRequest, context: Context) -> bytes:
         """Execute with graphql-core: mutations, introspection, own resolvers, and queries with errors."""
         result = execute(
             self._schema,
@@ -181,7 +181,7 @@ def _operation_node(document: Document, name: str | None) -> OperationDefinition
     raise GraphQLRequestError([GraphQLError(f"{problem}; there are {names}")], "GRAPHQL_VALIDATION_FAILED")
 
 
-async def _read(context: Context, fields: Sequence[CompiledField]) -> None:
+async def _read_fields(context: Context, fields: Sequence[CompiledField]) -> None:
     """Read all root fields that the planner knows, from one snapshot, into the context's results."""
     planned = [field for field in fields if field.root_field]
     if not planned:

@@ -11,7 +11,7 @@ from schema.engine.operations.directory import Directory
 from schema.engine.query.plan_cache import PlanCache, plan_bytes
 from schema.engine.sql.dialect import SQLITE, postgres
 from schema.graphql.execution import documents
-from schema.graphql.execution.executor import Executor, Request
+from schema.graphql.execution.executor import Executor, GraphQLRequest
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 
@@ -91,7 +91,7 @@ async def test_fewer_large_plans_are_cached(executor, database, database_type):
     async with Directory(str(database)) as directory:
         directory.plans = PlanCache(postgres() if database_type == "postgres" else SQLITE, most_bytes=300_000)
         for number in range(30):
-            await executor.run(Request(nested % number, {}), directory, ADMIN)
+            await executor.run(GraphQLRequest(nested % number, {}), directory, ADMIN)
 
         kept = directory.plans.items()
         assert 2 < len(kept) < 30
@@ -108,7 +108,7 @@ async def test_a_document_s_selections_count_towards_its_size(executor, database
         sizes = []
         for chosen in range(120):
             variables = {f"s{number}": bool(chosen >> number & 1) for number in range(6)}
-            await executor.run(Request(query, variables), directory, ADMIN)
+            await executor.run(GraphQLRequest(query, variables), directory, ADMIN)
             sizes.append(kept.bytes)
 
     assert sizes[0] == 0

@@ -20,7 +20,7 @@ from schema.engine.model.field import lower_case
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution.executor import Executor, Request
+from schema.graphql.execution.executor import Executor, GraphQLRequest
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 from tests.fixtures.query_replay import REPLAY, ordered
@@ -77,9 +77,9 @@ async def test_compiled_and_interpreted_responses_equal_the_reference(executor, 
 
     async with Directory(str(database)) as directory:
         for query, variables in queries:
-            compiled = await executor.run(Request(query, variables), directory, ADMIN)
-            repeated = await executor.run(Request(query, variables), directory, ADMIN)
-            executed = await executor.run(Request(query, variables), directory, ADMIN, interpreted=True)
+            compiled = await executor.run(GraphQLRequest(query, variables), directory, ADMIN)
+            repeated = await executor.run(GraphQLRequest(query, variables), directory, ADMIN)
+            executed = await executor.run(GraphQLRequest(query, variables), directory, ADMIN, interpreted=True)
 
             assert repeated == compiled, query
             assert json.loads(executed) == json.loads(compiled), query
@@ -102,7 +102,7 @@ async def test_a_cached_document_uses_the_values_of_each_request(executor, store
 
     async with Directory(str(database)) as directory:
         for variables in [*requests, *reversed(requests)]:
-            response = json.loads(await executor.run(Request(query, variables), directory, ADMIN))
+            response = json.loads(await executor.run(GraphQLRequest(query, variables), directory, ADMIN))
 
             assert response == reference.response(query, variables)
 
@@ -111,8 +111,8 @@ async def test_a_cached_document_uses_the_values_of_each_request(executor, store
 async def test_queries_of_tests_are_replayed_through_graphql_core(query_replay, executor, stored, database):
     before = query_replay.count
     async with Directory(str(database)) as directory:
-        await executor.run(Request("{ users { nodes { id } } }", {}), directory, ADMIN)
-        await executor.run(Request("{ __schema { types { name } } }", {}), directory, ADMIN)
+        await executor.run(GraphQLRequest("{ users { nodes { id } } }", {}), directory, ADMIN)
+        await executor.run(GraphQLRequest("{ __schema { types { name } } }", {}), directory, ADMIN)
 
     assert query_replay.count == before + 1
 
@@ -124,7 +124,7 @@ async def test_root_fields_share_one_snapshot(executor, stored, database):
 
     async with Directory(str(database), on_statement=REPLAY.quiet(statements.append)) as directory:
         statements.clear()
-        await executor.run(Request(query, {}), directory, ADMIN)
+        await executor.run(GraphQLRequest(query, {}), directory, ADMIN)
 
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "SELECT", "SELECT", "ROLLBACK"]
 

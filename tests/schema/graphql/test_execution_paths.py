@@ -9,7 +9,7 @@ import pytest
 from schema.engine.model.policy import Actor
 from schema.engine.model.resource import resource_of
 from schema.engine.operations.directory import Directory
-from schema.graphql.execution.executor import COMPILED, INTERPRETED, Executor, Request
+from schema.graphql.execution.executor import COMPILED, INTERPRETED, Executor, GraphQLRequest
 from schema.graphql.schema import make_schema
 from schema.models import MODELS, User
 from tests.fixtures.people import PEOPLE
@@ -77,7 +77,7 @@ async def execution_paths(executor, path, query, variables, times=1):
     """The execution path of each run; fails on errors in the response."""
     paths: list[str] = []
     sent = dict(variables)
-    request = Request(query, sent, sent.pop("_operation", None))
+    request = GraphQLRequest(query, sent, sent.pop("_operation", None))
     async with Directory(str(path)) as directory:
         for _ in range(times):
             response = json.loads(await executor.run(request, directory, ADMIN, on_path=paths.append))
