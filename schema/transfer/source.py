@@ -238,20 +238,20 @@ def _kind(source: Source, names: Sequence[str], csv_schemas: Mapping[str, CsvSch
 
 
 def _header(source: Source, csv_schema: CsvSchema, names: Sequence[str]) -> CsvHeader:
-    place = f"{source.name}:1"
+    location = f"{source.name}:1"
     for name in names:
         if name not in csv_schema.columns:
             known = ", ".join(csv_schema.columns)
-            raise ValidationFailed(f"{place}: unknown column {name[:64]!r}; columns of {csv_schema.name}: {known}")
+            raise ValidationFailed(f"{location}: unknown column {name[:64]!r}; columns of {csv_schema.name}: {known}")
     columns = tuple(csv_schema.columns[name] for name in names)
     duplicates = [name for name, column in zip(names, columns, strict=True) if columns.count(column) > 1]
     if duplicates:
-        raise ValidationFailed(f"{place}: the columns {' and '.join(duplicates)} have the same meaning: keep one")
+        raise ValidationFailed(f"{location}: the columns {' and '.join(duplicates)} have the same meaning: keep one")
     targets = {column.target for column in columns}
     for field in csv_schema.fields.values():
         if field.name in csv_schema.identity and field.foreign_table and field.name not in targets:
             choices = ", ".join(name for name, column in csv_schema.columns.items() if column.target == field.name)
-            raise ValidationFailed(f"{place}: no column identifies the {field.foreign_table}: add one of {choices}")
+            raise ValidationFailed(f"{location}: no column identifies the {field.foreign_table}: add one of {choices}")
     return CsvHeader(source.name, csv_schema, columns, tuple(names))
 
 

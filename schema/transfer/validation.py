@@ -74,9 +74,9 @@ def _check_references(staging: StagingTables, csv_schema: CsvSchema, skip_bad: b
     rows = staging.rows[csv_schema.name]
     for reference in csv_schema.references:
         key, target = rows.c[reference.field.name], staging.csv_schemas[reference.target]
-        places = (target.table.alias(), staging.rows[target.name].alias("staged"))
-        nowhere = (~exists(select(place.c.id).where(place.c.id == key)) for place in places)
-        conditions = (key.is_not(None), *nowhere, is_considered(rows, skip_bad))
+        tables = (target.table.alias(), staging.rows[target.name].alias("staged"))
+        missing_everywhere = (~exists(select(table.c.id).where(table.c.id == key)) for table in tables)
+        conditions = (key.is_not(None), *missing_everywhere, is_considered(rows, skip_bad))
         reason = f"no such {target.singular}:"
         record_row_errors(staging, csv_schema, reference.field.name, reason, *conditions, value=key)
         if skip_bad:

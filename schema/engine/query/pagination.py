@@ -107,9 +107,9 @@ class PageContent:
     has_next: bool
     has_previous: bool
 
-    def cursor(self, place: int) -> bytes | None:
+    def cursor(self, row_index: int) -> bytes | None:
         """The cursor of the first (0) or the last (-1) row."""
-        return encode_cursor(self.keys.rows[place], self.keys.list_hash) if self.keys.list_hash else None
+        return encode_cursor(self.keys.rows[row_index], self.keys.list_hash) if self.keys.list_hash else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placeholder:
-    """A gap in the text that Python fills, from the column `source` where the database has to send one for it."""
+    """Text that SQL cannot write. Python fills it from the column `source`, if there is one."""
 
     source: Expression | None
 

@@ -138,9 +138,9 @@ class NodesField:
             for resource, bound_list, list_rows in zip(readable, lists, rows, strict=True):
                 page = orjson.loads(bound_list.finish([list_rows]))
                 records |= {item["id"]: (resource.name, item["node"]) for item in page["items"]}
-            found = [records.get(id, (None, None)) for id in ids]
-            nodes.type_names.extend(type_name for type_name, _ in found)
-            return orjson.dumps([record for _, record in found])
+            typed_records = [records.get(id, (None, None)) for id in ids]
+            nodes.type_names.extend(type_name for type_name, _ in typed_records)
+            return orjson.dumps([record for _, record in typed_records])
 
         nodes = _merged(lists, finish)
         return nodes

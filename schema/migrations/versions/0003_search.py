@@ -115,11 +115,11 @@ def downgrade() -> None:
 def _fill_keys() -> None:
     """Fill the key column in batches; Python lower-cases the texts, as for all keys."""
     connection, group = op.get_bind(), sa.table("group", sa.column("id"), sa.column("description"), _key())
-    found = connection.execute(sa.select(group.c.id, group.c.description).where(group.c.description.is_not(None)))
-    rows: Iterator[dict[str, str]] = ({"row": id, "key": lower_case(text)} for id, text in found.all())
+    result = connection.execute(sa.select(group.c.id, group.c.description).where(group.c.description.is_not(None)))
+    rows: Iterator[dict[str, str]] = ({"row": id, "key": lower_case(text)} for id, text in result.all())
     change = sa.update(group).where(group.c.id == sa.bindparam("row")).values(description_key=sa.bindparam("key"))
-    while some := list(islice(rows, AT_A_TIME)):
-        connection.execute(change, some)
+    while batch := list(islice(rows, AT_A_TIME)):
+        connection.execute(change, batch)
 
 
 def _recreate() -> Literal["always", "never"]:
