@@ -27,17 +27,15 @@ class InvalidSetting(Exception):
     """A setting that Tandem cannot start with."""
 
 
-def _digits(text: str) -> str:
-    """Stricter than pydantic, which also takes `80.0`, `8_0` and `+80`."""
-    if not re.fullmatch(r"\d{1,12}", text, re.ASCII):
-        raise ValueError
-    return text
+def _matching(pattern: str) -> BeforeValidator:
+    """Check the whole text. Of numbers pydantic alone also takes spellings such as `80.0`, `8_0` and `+80`."""
 
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError
+        return text
 
-def _seconds(text: str) -> str:
-    if not re.fullmatch(r"\d{1,3}(\.\d+)?", text, re.ASCII):
-        raise ValueError
-    return text
+    return BeforeValidator(check)
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -99,19 +97,6 @@ def _https(text: str) -> str:
     return text
 
 
-def _redis(text: str) -> str:
-    if not re.match(r"(rediss?|redis\+unix)://.+", text):
-        raise ValueError
-    return text
-
-
-def _token(text: str) -> str:
-    """The token syntax of RFC 6750, section 2.1."""
-    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
-        raise ValueError
-    return text
-
-
 def _switch(text: str) -> str:
     if text == "on" and not find_spec("opentelemetry"):
         raise ValueError
@@ -130,7 +115,7 @@ def _integer(name: str, default: int, least: int, most: int, meaning: str, unit:
     return _setting(name, default, f"{unit}, {least} to {most}", meaning, ge=least, le=most)
 
 
-Integer = Annotated[int, BeforeValidator(_digits)]
+Integer = Annotated[int, _matching(r"\d{1,12}")]
 LOWER = BeforeValidator(str.lower)
 
 
@@ -175,7 +160,7 @@ class Settings(BaseSettings):
     graphql_body_limit: Integer = _integer(
         "TANDEM_GRAPHQL_BODY_LIMIT", 128 * 1024, 1024, 2**26, "Maximum size of a GraphQL request body.", "bytes"
     )
-    request_timeout: Annotated[float, BeforeValidator(_seconds)] = _setting(
+    request_timeout: Annotated[float, _matching(r"\d{1,3}(\.\d+)?")] = _setting(
         "TANDEM_REQUEST_TIMEOUT", 15.0, "seconds, 0.1 to 300",
         "Maximum time for a request's database work; after that the response is 503.", ge=0.1, le=300
     )
@@ -226,7 +211,7 @@ class Settings(BaseSettings):
         "TANDEM_CREDENTIAL_RATE", 0, 0, 10**9, "Rate limit by credential, unless a key has its own; 0 turns it off.",
         "points a minute"
     )
-    rate_limit_url: Annotated[str | None, BeforeValidator(_redis)] = _setting(
+    rate_limit_url: Annotated[str | None, _matching(r"(rediss?|redis\+unix)://.+")] = _setting(
         "TANDEM_RATE_LIMIT_URL", None, "a redis:// or rediss:// URL",
         "The Redis in which several processes share their counts.", secret=True
     )
@@ -249,7 +234,8 @@ class Settings(BaseSettings):
     graphql_records: Integer = _integer(
         "TANDEM_GRAPHQL_RECORDS", 10_000, 1, 10**9, "Maximum records that one GraphQL query could return."
     )
-    metrics_token: Annotated[str | None, BeforeValidator(_token)] = _setting(
+    # The token syntax of RFC 6750, section 2.1.
+    metrics_token: Annotated[str | None, _matching(r"[A-Za-z0-9._~+/-]{16,}=*")] = _setting(
         "TANDEM_METRICS_TOKEN", None, "at least 16 letters, digits or -._~+/=",
         "A bearer token for /metrics alone; administrators' keys are accepted there in any case.", secret=True
     )
