@@ -124,11 +124,6 @@ class PeerCheck:
         return cached
 
 
-def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
-    """Judge one connection, given the addresses of both ends."""
-    return judge_all(read, [(client, server)])[0]
-
-
 def judge_all(
     read: Callable[[], SocketTable], connections: list[tuple[tuple[str, int], tuple[str, int | None]]]
 ) -> list[Verdict]:

@@ -8,17 +8,16 @@ from typing import Any
 import psutil
 
 from api.auth.development.socket_table import (
-    Address,
     Process,
+    SocketTable,
     TcpSocket,
     Unavailable,
     ephemeral_ports,
-    listening_at,
     plain_address,
 )
 
 
-class PsutilTable:
+class PsutilTable(SocketTable):
     """The sockets as psutil lists them, without accepted Unix sockets and broken connections."""
 
     def __init__(self) -> None:
@@ -29,14 +28,9 @@ class PsutilTable:
             raise Unavailable from error
         self._sockets = [(socket, pid) for socket, pid, _ in rows]
         self._ending = frozenset(socket for socket, _, ending in rows if ending)
-        self._listeners = frozenset(socket.local for socket, _ in self._sockets if socket.remote is None)
-
-    def listens(self, address: Address) -> bool:
-        """Whether a process of this machine accepts connections at an address."""
-        return listening_at(self._listeners, address)
+        self.listeners = frozenset(socket.local for socket, _ in self._sockets if socket.remote is None)
 
     def owners(self, connection: TcpSocket) -> list[Process]:
-        """The processes that hold this end of a connection; none where no process is visible."""
         pids = dict.fromkeys(pid for socket, pid in self._sockets if socket == connection and pid)
         return [process for process in map(self._process, pids) if process]
 

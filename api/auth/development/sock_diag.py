@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from api.auth.development.socket_table import Address, Process, TcpSocket, ephemeral_ports, listening_at, plain_address
+from api.auth.development.socket_table import Process, SocketTable, TcpSocket, ephemeral_ports, plain_address
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -48,7 +48,7 @@ class _Row(NamedTuple):
     ending: bool
 
 
-class DiagTable:
+class DiagTable(SocketTable):
     """The sockets of this network namespace.
 
     Raises:
@@ -60,12 +60,7 @@ class DiagTable:
         self._holders: dict[int, list[int]] | None = None
         self._read()
 
-    def listens(self, address: Address) -> bool:
-        """Whether a process of this machine accepts connections at an address."""
-        return listening_at(self._listeners, address)
-
     def owners(self, connection: TcpSocket) -> list[Process]:
-        """The processes that hold this end of a connection; none where no process is visible."""
         row = next((row for row in self._rows.values() if row.socket == connection and row.inode), None)
         if row is None:
             return []
@@ -80,7 +75,7 @@ class DiagTable:
     def _read(self) -> None:
         rows = [row for family in (socket.AF_INET, socket.AF_INET6) for row in _dump(family)]
         self._rows = {row.inode: row for row in rows}
-        self._listeners = frozenset(row.socket.local for row in rows if row.socket.remote is None)
+        self.listeners = frozenset(row.socket.local for row in rows if row.socket.remote is None)
 
     def _process(self, pid: int) -> Process:
         """Return a process with its sockets; reads again if one seems to have no connection."""

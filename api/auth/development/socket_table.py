@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 Address = tuple[str, int]
 # Assigned by IANA; used by macOS and Windows.
@@ -44,14 +45,18 @@ class Process(NamedTuple):
     ending: frozenset[TcpSocket] = frozenset()
 
 
-class SocketTable(Protocol):
+class SocketTable(ABC):
     """The sockets at one moment. `ephemeral` are the ports that the system assigns to outgoing connections."""
 
     ephemeral: range
+    listeners: frozenset[Address]
 
     def listens(self, address: Address) -> bool:
-        """Whether a process of this machine accepts connections at an address."""
+        """Whether a process of this machine accepts connections at an address, or at all of its addresses."""
+        host, port = address
+        return not self.listeners.isdisjoint(((host, port), ("0.0.0.0", port), ("::", port)))  # noqa: S104
 
+    @abstractmethod
     def owners(self, connection: TcpSocket) -> list[Process]:
         """The processes that hold this end of a connection; none where no process is visible."""
 
@@ -62,12 +67,6 @@ def ephemeral_ports() -> range:
         return _EPHEMERAL
     first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     return range(int(first), int(last) + 1)
-
-
-def listening_at(listeners: frozenset[Address], address: Address) -> bool:
-    """Whether one of the listeners accepts connections at an address, also by listening on all addresses."""
-    host, port = address
-    return not listeners.isdisjoint(((host, port), ("0.0.0.0", port), ("::", port)))  # noqa: S104
 
 
 def plain_address(host: str, port: int) -> Address:

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from api.auth.development.peer_process import PeerCheck, Verdict, judge
+from api.auth.development.peer_process import PeerCheck, Verdict, judge_all
 from api.auth.development.psutil_table import PsutilTable
 from api.auth.development.socket_table import SocketTable
 from tests.fixtures.raw_http import free_port, read_response
@@ -105,6 +105,11 @@ def names(port: int) -> list[str]:
     """All first names, as a program of this user reads them."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/users?limit=100") as response:
         return [user["first_name"] for user in json.load(response)["items"]]
+
+
+def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int]) -> Verdict:
+    """The verdict on one connection, given the addresses of both ends."""
+    return judge_all(read, [(client, server)])[0]
 
 
 def judged_of(read: Callable[[], SocketTable], code: str) -> Verdict:
