@@ -9,6 +9,7 @@ from api.http import problem_details
 from api.http.problem_details import MAX_TEXT, HttpError, status_of
 from api.openapi.headers import header_references
 from api.rest.endpoint import Endpoint
+from api.rest.json_schemas import closed_object
 from api.rest.parameters import Schema
 from schema.engine import errors
 from schema.engine.errors import MAX_FIELD_ERRORS, DirectoryError, FieldError
@@ -94,13 +95,14 @@ def _example(error: ErrorType, status: int) -> dict[str, Any]:
     return problem_details.problem_document(example, status, "/users", "4f1c2a9e5d7b4c36")
 
 
-_TEXT: Schema = {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[\s\S]*$"}
-PROBLEM: Schema = {
-    "type": "object",
-    "description": "Problem details (RFC 9457).",
-    "properties": {
-        "type": {**_TEXT, "format": "uri-reference", "description": "The page of the problem type on this server."},
-        "title": {**_TEXT, "description": "The problem type in a few words."},
+def _text(description: str, **keywords: Any) -> Schema:
+    return {"type": "string", "maxLength": MAX_TEXT, "pattern": r"^[\s\S]*$", **keywords, "description": description}
+
+
+PROBLEM = closed_object(
+    {
+        "type": _text("The page of the problem type on this server.", format="uri-reference"),
+        "title": _text("The problem type in a few words."),
         "status": {
             "type": "integer",
             "format": "int32",
@@ -108,32 +110,24 @@ PROBLEM: Schema = {
             "maximum": 599,
             "description": "The HTTP status.",
         },
-        "detail": {**_TEXT, "description": "What was wrong with this request."},
-        "instance": {**_TEXT, "format": "uri-reference", "description": "The path of the request."},
-        "code": {
-            "type": "string",
-            "maxLength": 40,
-            "pattern": "^[A-Z_]+$",
-            "description": "The problem type, for programs.",
-        },
-        "request_id": {**_TEXT, "description": "The id of this request in the server's log."},
+        "detail": _text("What was wrong with this request."),
+        "instance": _text("The path of the request.", format="uri-reference"),
+        "code": _text("The problem type, for programs.", maxLength=40, pattern="^[A-Z_]+$"),
+        "request_id": _text("The id of this request in the server's log."),
         "errors": {
             "type": "array",
             "maxItems": MAX_FIELD_ERRORS,
             "description": "Each thing that is wrong with the request, and where.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "pointer": {**_TEXT, "description": "A JSON Pointer (RFC 6901) into the body."},
-                    "parameter": {**_TEXT, "description": "The name of a parameter."},
-                    "message": {**_TEXT, "description": "What is wrong there, and what is valid."},
-                    "code": {**_TEXT, "description": "What is wrong there, for programs."},
+            "items": closed_object(
+                {
+                    "pointer": _text("A JSON Pointer (RFC 6901) into the body."),
+                    "parameter": _text("The name of a parameter."),
+                    "message": _text("What is wrong there, and what is valid."),
+                    "code": _text("What is wrong there, for programs."),
                 },
-                "required": ["message", "code"],
-                "additionalProperties": False,
-            },
+                ["message", "code"],
+            ),
         },
     },
-    "required": ["type", "title", "status", "detail", "instance", "code", "request_id", "errors"],
-    "additionalProperties": False,
-}
+    description="Problem details (RFC 9457).",
+)

@@ -42,7 +42,7 @@ def read_schema(resource: Resource) -> Schema:
         field.name: _output(field, nullable=field.nullable or resource.is_masked(field))
         for field in resource.readable_fields
     }
-    return _closed(members, description=resource.description)
+    return closed_object(members, description=resource.description)
 
 
 def created_name(resource: Resource) -> str:
@@ -58,7 +58,7 @@ def created_schema(resource: Resource) -> Schema:
         **read_schema(resource)["properties"],
         resource.shown_once.name: once | {"description": resource.shown_once.description},
     }
-    return _closed(members, description=f"A new {resource.singular}, with what is shown only once.")
+    return closed_object(members, description=f"A new {resource.singular}, with what is shown only once.")
 
 
 def create_schema(resource: Resource) -> Schema:
@@ -66,14 +66,14 @@ def create_schema(resource: Resource) -> Schema:
     fields = [field for field in resource.fields.values() if not field.read_only]
     members = {field.name: _input(field, describe_default=True) for field in fields}
     required = [field.name for field in fields if field.required]
-    return _closed(members, required, description=f"A new {resource.singular}.")
+    return closed_object(members, required, description=f"A new {resource.singular}.")
 
 
 def update_schema(resource: Resource) -> Schema:
     """Return the schema of a PATCH (RFC 7396)."""
     members = {field.name: _input(field) for field in resource.fields.values() if not field.read_only}
     description = f"Changes of a {resource.singular}. A member that is not sent keeps its value, null clears it."
-    return _closed(members, [], description=description)
+    return closed_object(members, [], description=description)
 
 
 def link_schema(relation: Relation) -> Schema:
@@ -83,7 +83,7 @@ def link_schema(relation: Relation) -> Schema:
     }
     source = resource_of(relation.source).singular
     description = f"The fields of a {relation.singular} of a {source}. A field that is not sent keeps its value."
-    return _closed(members, [], description=description)
+    return closed_object(members, [], description=description)
 
 
 def item_schema(relation: Relation) -> Schema:
@@ -95,7 +95,7 @@ def item_schema(relation: Relation) -> Schema:
         field.name: _output(field, nullable=field.nullable) for field in relation.link_fields if not field.write_only
     }
     members = {target.singular: reference(target.name), **fields}
-    return _closed(members, description=f"{relation.description.rstrip('.')}: one of them.")
+    return closed_object(members, description=f"{relation.description.rstrip('.')}: one of them.")
 
 
 def page_schema(item: str, description: str) -> Schema:
@@ -109,7 +109,7 @@ def page_schema(item: str, description: str) -> Schema:
     items: Schema = {"type": "array", "maxItems": MAX_ITEMS, "items": reference(item), "description": "The page."}
     total = TOTAL | {"description": "The number of items on all pages; only with `count=exact`."}
     members = {"items": items, "next": next_cursor, "total": total}
-    return _closed(members, ["items", "next"], description=description)
+    return closed_object(members, ["items", "next"], description=description)
 
 
 def action_schema(resource: Resource, action: Action) -> Schema:
@@ -129,7 +129,7 @@ def reference(name: str) -> Schema:
     return {"$ref": REFERENCE.format(model=name)}
 
 
-def _closed(members: dict[str, Schema], required: list[str] | None = None, **keywords: Any) -> Schema:
+def closed_object(members: dict[str, Schema], required: list[str] | None = None, **keywords: Any) -> Schema:
     """Return an object schema with these members and no others; by default, all are required."""
     needed = list(members) if required is None else required
     listed = {"required": needed} if needed else {}
