@@ -9,11 +9,11 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
+from typing import NoReturn
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.graphql import http
 from api.graphql.websocket import handshake
@@ -104,7 +104,7 @@ class RequestMiddleware:
         elif path in HEALTH_PATHS and method in ("GET", "HEAD"):
             scope["charged"] = True
         if self._cors is not None and (preflight := self._cors.preflight(scope)) is not None:
-            return _send_preflight(response, preflight)
+            return _respond(response.send, 204, preflight)
         if priority:
             return self._app(scope, response.raw_receive, response.send)
         if method not in _BODILESS and _has_body(headers):
@@ -179,41 +179,31 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
     """Answer with an error in the format of the API that was called."""
     if scope["path"] == http.PATH:
         await http.refuse(error, scope, send)
-    else:
-        await _problem_response(error, scope)(scope, _receive_disconnect, send)
+        return
+    problem = problem_details.problem_response(error, scope["path"], scope["request_id"])
+    length = (b"content-length", b"%d" % len(problem.body))
+    headers = [length, *problem.headers, (b"cache-control", b"no-store")]
+    await _respond(send, problem.status, headers, problem.body)
 
 
-def not_found_or_not_allowed(request: Request, error: Exception) -> Response:
-    """Starlette's 404 and 405 as problem documents."""
+async def not_found_or_not_allowed(request: Request, error: Exception) -> NoReturn:
+    """Raise the error for Starlette's 404 or 405, which `RequestMiddleware` answers."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-        refusal = problem_details.MethodNotAllowed(f"{request.method} is not allowed here", headers)
-        return _problem_response(refusal, request.scope)
+        raise problem_details.MethodNotAllowed(f"{request.method} is not allowed here", headers)
     path = request.url.path
     hint = f"; did you mean {path.rstrip('/')[:200]}?" if path.endswith("/") and path.strip("/") else ""
-    return _problem_response(NotFound(f"there is nothing at {path[:200]}{hint}"), request.scope)
-
-
-def _problem_response(error: DirectoryError, scope: Scope) -> Response:
-    problem = problem_details.problem_response(error, scope["path"], scope["request_id"])
-    response = Response(problem.body, problem.status)
-    response.raw_headers += problem.headers
-    response.headers["cache-control"] = "no-store"
-    return response
+    raise NotFound(f"there is nothing at {path[:200]}{hint}")
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-async def _send_preflight(response: ResponseWriter, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    await response.send({"type": "http.response.start", "status": 204, "headers": headers})
-    await response.send({"type": "http.response.body"})
-
-
-async def _receive_disconnect() -> Message:
-    return {"type": "http.disconnect"}
+async def _respond(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _request_ids() -> Iterator[str]:
