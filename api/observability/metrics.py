@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from itertools import accumulate
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,6 +44,8 @@ LAG_INTERVAL_SECONDS = 0.5
 _OBSERVED_HEADERS = frozenset((b"traceparent", b"prefer"))
 _TRACE = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.DOTALL)
 Authenticate = Callable[[Scope], Awaitable[Actor]]
+# Label values, with a number or with the buckets and the sum of a histogram.
+Sample = tuple[Sequence[str], Sequence[Any]]
 
 
 class RequestMetrics:
@@ -209,17 +211,7 @@ def route(
     return Route(METRICS, show)
 
 
-class Family(NamedTuple):
-    """A metric: its samples are label values with a number, or with the buckets and the sum of a histogram."""
-
-    type: Literal["counter", "gauge", "histogram"]
-    name: str
-    help: str
-    labels: Sequence[str]
-    samples: Sequence[tuple[Sequence[str], Sequence[Any]]]
-
-
-def exposition(families: Iterable[Family], accept: str, worker: str | None = None) -> tuple[bytes, str]:
+def exposition(metrics: list[Metric], accept: str, worker: str | None = None) -> tuple[bytes, str]:
     """Write metrics, and those of the process and its garbage collector, as text; return it with its media type.
 
     The format is OpenMetrics where `accept` takes it, otherwise Prometheus's own.
@@ -228,9 +220,8 @@ def exposition(families: Iterable[Family], accept: str, worker: str | None = Non
     from prometheus_client.exposition import choose_encoder
 
     process = CollectorRegistry()
-    metrics = [_metric(family) for family in families]
     for collector in (ProcessCollector(registry=process), GCCollector(registry=process)):
-        metrics += collector.collect()
+        metrics.extend(collector.collect())
     if worker is not None:
         for metric in metrics:
             metric.samples = [sample._replace(labels={**sample.labels, "worker": worker}) for sample in metric.samples]
@@ -248,17 +239,19 @@ class _Collected:
         return self.metrics
 
 
-def _metric(family: Family) -> Any:  # `add_metric` is not in the type that Prometheus's families share
+def _family(type: str, name: str, help: str, labels: Sequence[str], samples: Iterable[Sample]) -> Metric:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-    types = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
-    metric = types[family.type](family.name, family.help, labels=family.labels)
-    for labels, values in family.samples:
-        metric.add_metric(labels, *values)
-    return metric
+    types: dict[str, Any] = {
+        "counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily
+    }  # fmt: skip
+    metric = types[type](name, help, labels=labels)
+    for values, numbers in samples:
+        metric.add_metric(values, *numbers)
+    return metric  # type: ignore[no-any-return]
 
 
-def _request_families(metrics: RequestMetrics) -> Iterator[Family]:
+def _request_families(metrics: RequestMetrics) -> Iterator[Metric]:
     by_operation: dict[str, Histogram] = {}
     counts = []
     for (operation, status), histogram in sorted(metrics.requests.items()):
@@ -269,23 +262,23 @@ def _request_families(metrics: RequestMetrics) -> Iterator[Family]:
     counts += [((WIRE, REFUSAL, str(status)), (number,)) for status, number in sorted(metrics.refused.items())]
     durations = [((_api(operation), operation), _buckets(total)) for operation, total in by_operation.items()]
     labels = ("api", "operation", "status")
-    yield Family("counter", "tandem_requests", "Requests by status; none: the client disconnected.", labels, counts)
-    yield Family("histogram", "tandem_request_seconds", "Duration of requests.", ("api", "operation"), durations)
+    yield _family("counter", "tandem_requests", "Requests by status; none: the client disconnected.", labels, counts)
+    yield _family("histogram", "tandem_request_seconds", "Duration of requests.", ("api", "operation"), durations)
     yield _gauge("tandem_requests_running", "Requests in progress.", metrics.running)
     yield _gauge("tandem_requests_waiting", "Requests waiting for the concurrency limit.", metrics.waiting)
     yield _gauge("tandem_websockets_open", "Open WebSockets.", metrics.sockets)
 
 
-def _graphql_families(executor: Executor, directory: Directory) -> Iterator[Family]:
+def _graphql_families(executor: Executor, directory: Directory) -> Iterator[Metric]:
     operations = [((way,), (number,)) for way, number in executor.executed.items()]
-    yield Family("counter", "tandem_graphql_operations", "GraphQL operations by how they ran.", ("way",), operations)
+    yield _family("counter", "tandem_graphql_operations", "GraphQL operations by how they ran.", ("way",), operations)
     caches: dict[str, Cache[Any, Any]] = {"plans": directory.plans, "documents": executor.documents.cache}
     for type, name, help, number in _CACHE_NUMBERS:
         samples = [((cache,), (number(entries),)) for cache, entries in caches.items()]
-        yield Family(type, f"tandem_cache_{name}", help, ("cache",), samples)
+        yield _family(type, f"tandem_cache_{name}", help, ("cache",), samples)
 
 
-_CACHE_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Cache[Any, Any]], int]], ...] = (
+_CACHE_NUMBERS: tuple[tuple[str, str, str, Callable[[Cache[Any, Any]], int]], ...] = (
     ("gauge", "entries", "Entries in the cache.", len),
     ("gauge", "bytes", "Estimated size of the cache.", lambda cache: cache.bytes),
     ("counter", "hits", "Lookups that found an entry.", lambda cache: cache.hits),
@@ -294,30 +287,30 @@ _CACHE_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Cac
 )
 
 
-def _database_families(directory: Directory, lag: float | None) -> Iterator[Family]:
-    yield Family(
+def _database_families(directory: Directory, lag: float | None) -> Iterator[Metric]:
+    yield _family(
         "histogram", "tandem_database_trip_seconds", "Duration of round trips to the database, including the wait.",
         ("kind",), [((timing.kind,), _buckets(timing.seconds)) for timing in directory.timings],
     )  # fmt: skip
     waiting = [((queue,), (number,)) for queue, number in directory.driver.waiting().items()]
-    yield Family("gauge", "tandem_database_waiting", "Calls waiting for a connection.", ("queue",), waiting)
+    yield _family("gauge", "tandem_database_waiting", "Calls waiting for a connection.", ("queue",), waiting)
     buckets = [((), _buckets(directory.driver.commit_sizes))]
-    yield Family("histogram", "tandem_database_group_size", "Writes per group commit.", (), buckets)
+    yield _family("histogram", "tandem_database_group_size", "Writes per group commit.", (), buckets)
     # On SQLite, which has no pools, these have no samples.
     pools = directory.driver.connections().items()
     states = [((name, "idle"), (pool.idle,)) for name, pool in pools]
     states += [((name, "busy"), (pool.open - pool.idle,)) for name, pool in pools]
     database = ("database",)
-    yield Family("gauge", "tandem_database_connections", "Open connections.", ("database", "state"), states)
+    yield _family("gauge", "tandem_database_connections", "Open connections.", ("database", "state"), states)
     for type, name, help, number in _POOL_NUMBERS:
-        yield Family(
+        yield _family(
             type, f"tandem_database_{name}", help, database, [((key,), (number(pool),)) for key, pool in pools]
         )
     delays = [] if lag is None else [((), (lag,))]
-    yield Family("gauge", "tandem_replica_lag_seconds", "Replication lag of the replica.", (), delays)
+    yield _family("gauge", "tandem_replica_lag_seconds", "Replication lag of the replica.", (), delays)
 
 
-_POOL_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Connections], int]], ...] = (
+_POOL_NUMBERS: tuple[tuple[str, str, str, Callable[[Connections], int]], ...] = (
     ("gauge", "connections_limit", "Maximum connections.", lambda pool: pool.limit),
     ("counter", "connections_lost", "Connections lost unexpectedly.", lambda pool: pool.lost),
     (
@@ -327,13 +320,13 @@ _POOL_NUMBERS: tuple[tuple[Literal["counter", "gauge"], str, str, Callable[[Conn
 )  # fmt: skip
 
 
-def _loop_family(metrics: RequestMetrics) -> Family:
+def _loop_family(metrics: RequestMetrics) -> Metric:
     help = "How late the event loop called a timer, every half second."
-    return Family("histogram", "tandem_loop_lag_seconds", help, (), [((), _buckets(metrics.lag))])
+    return _family("histogram", "tandem_loop_lag_seconds", help, (), [((), _buckets(metrics.lag))])
 
 
-def _gauge(name: str, help: str, value: float) -> Family:
-    return Family("gauge", name, help, (), [((), (value,))])
+def _gauge(name: str, help: str, value: float) -> Metric:
+    return _family("gauge", name, help, (), [((), (value,))])
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
