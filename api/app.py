@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 
 from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
-from api.graphql.http import graphql_route
+from api.graphql.http import PATH, GraphQLHandler
 from api.graphql.websocket.handler import WebSocketHandler, websocket_routes
 from api.http.client_identity import client_identifier
 from api.http.concurrency import request_limit
@@ -68,7 +68,7 @@ def create_app(
     authenticate_graphql = rate_limiter.metered(cost_of_graphql_request)
     authenticate_rest = rate_limiter.metered(cost_of_rest_request)
     api_routes = [
-        graphql_route(executor, authenticate_graphql, routes.graphiql_page, settings.graphql_body_limit),
+        Route(PATH, GraphQLHandler(executor, authenticate_graphql, routes.graphiql_page, settings.graphql_body_limit)),
         *endpoint_routes(endpoints, authenticate_rest, settings.body_limit),
     ]
     several = settings.workers > 1

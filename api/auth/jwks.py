@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 import jwt
 import orjson
@@ -152,16 +152,13 @@ def _download(url: str, deadline: float) -> bytes:
         raise ValueError(f"{url} is not https")
     request = Request(url, headers={"accept": "application/json", "user-agent": "tandem"})  # noqa: S310  https, see above
     body = b""
-    with _opener(parts.hostname).open(request, timeout=SOCKET_TIMEOUT) as response:
+    opener = build_opener(_NoRedirect, *([ProxyHandler({})] if parts.hostname in _LOOPBACK else []))
+    with opener.open(request, timeout=SOCKET_TIMEOUT) as response:
         while part := response.read1(65536):
             body += part
             if len(body) > MAX_BYTES or time.monotonic() > deadline:
                 raise URLError(f"{url} is too large or too slow")
     return body
-
-
-def _opener(host: str | None) -> OpenerDirector:
-    return build_opener(_NoRedirect, *([ProxyHandler({})] if host in _LOOPBACK else []))
 
 
 class _NoRedirect(HTTPRedirectHandler):

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
@@ -97,13 +96,6 @@ class GraphQLHandler:
         if not isinstance(members, dict):
             raise BadRequest("a body must be a JSON object with the member query")
         return request_of(members)
-
-
-def graphql_route(
-    executor: Executor, authenticate: Authenticate, page: Callable[[Request], Response], body_limit: int
-) -> Route:
-    """The route of GraphQL over HTTP."""
-    return Route(PATH, GraphQLHandler(executor, authenticate, page, body_limit))
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:

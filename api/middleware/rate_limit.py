@@ -48,7 +48,7 @@ class RateLimiter:
         self.rate = rate
         self.credential_rate = credential_rate
         self._authenticate = authenticate
-        self._name_of: Callable[[Scope], str | None] = getattr(authenticate, "name_of", _no_name)
+        self._name_of: Callable[[Scope], str | None] = getattr(authenticate, "name_of", lambda _: None)
         self._own_counters = RateLimitCounters()
         self._shared_counters = storage
         self._shared_from = 0.0
@@ -194,10 +194,6 @@ class RateLimiter:
         scope["charged"] = True
         _set_headers(scope, self.rate, 0, seconds)
         raise _too_many_requests(seconds)
-
-
-def _no_name(scope: Scope) -> None:
-    """For an `authenticate` that keeps no credentials."""
 
 
 def _set_headers(scope: Scope, rate: int, remaining: int, seconds: int) -> None:

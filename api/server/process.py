@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 from api.server.http.limits import ConnectionLimits, OnRefusal
 from api.server.listeners import accept_pending, block_new_connections
 from api.server.protocol import http_protocol, websocket_protocol
+from api.server.workers import REPEATED_SIGNAL_SECONDS
 from api.settings import Settings
 
 # For active requests, for tasks that are cancelled, and for closing the database: together less than the alarm.
@@ -38,8 +39,6 @@ ALARM_SECONDS, WATCHDOG_SECONDS = 23, 24
 GRACE_SECONDS = 1.5
 # For TCP handshakes that have begun.
 HANDSHAKE_SECONDS = 0.1
-# Terminals and process managers may send the same signal twice.
-REPEATED_SIGNAL_SECONDS = 0.25
 KEEP_ALIVE_SECONDS = 95
 WEBSOCKET_MESSAGE = 2**20
 # How long the database's threads wait for the interpreter's lock beside a busy event loop. Python's default is 5 ms.

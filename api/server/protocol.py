@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from api.server.http.limits import MOST_CLOSING, ClosingConnections, ConnectionLimits, ConnectionSweeper, OnRefusal
+from api.server.http.websocket import WebSocketProtocol
 
 try:
     from api.server.http.connection import Connection
 except ImportError:  # without httptools uvicorn reads with h11, which is stricter and slower
     Connection = None  # type: ignore[assignment, misc]
-try:
-    from api.server.http.websocket import WebSocketProtocol
-except ImportError:  # without websockets there are no WebSockets
-    WebSocketProtocol = None  # type: ignore[assignment, misc]
-
-
 # For a client to close a WebSocket after the last message.
 CLOSE_SECONDS = 5.0
 
@@ -31,12 +26,10 @@ def http_protocol(
 
 def websocket_protocol(
     close_seconds: float = CLOSE_SECONDS, most_closing: int = MOST_CLOSING
-) -> type[asyncio.Protocol] | str:
+) -> type[asyncio.Protocol]:
     """Return a protocol class for `uvicorn.Config(ws=…)`.
 
     After the last message a client has `close_seconds` to close, and so may `most_closing` clients at a time.
     """
-    if WebSocketProtocol is None:
-        return "none"
     limits = {"close_seconds": close_seconds, "closing": ClosingConnections(most_closing)}
     return type("LimitedWebSocketProtocol", (WebSocketProtocol,), limits)

@@ -573,14 +573,14 @@ async def test_the_oldest_uninitialised_socket_is_evicted_at_the_limit(open_sock
         assert await peer.receive() == {"type": "websocket.close", "code": 1013, "reason": "Try again later"}
     lasting.send(subscribe())
     assert await lasting.receive_all(2) == [TYPENAME, complete()]
-    assert handler.open == 3
+    assert len(handler.admission) == 3
 
 
 async def test_a_socket_whose_initialisation_failed_is_evicted_safely(open_socket, authenticator):
     """Its close frame is still unread."""
     handler = WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.01)
     late = open_socket(handler, unread=1)
-    await until(lambda: late.received.full() and handler.open == 1)
+    await until(lambda: late.received.full() and len(handler.admission) == 1)
     await asyncio.sleep(0.05)
 
     newcomer = open_socket(handler)
@@ -600,7 +600,7 @@ class KnownCredential(FakeAuthenticator):
 async def test_sockets_without_a_credential_are_limited_by_address(open_socket):
     handler = WebSocketHandler(executor(), KnownCredential(), sockets=10, sockets_per_address=2)
     first, _ = [open_socket(handler) for _ in range(2)]
-    await until(lambda: handler.open == 2)
+    await until(lambda: len(handler.admission) == 2)
 
     start, body, _ = await open_socket(handler, **DENIAL_RESPONSE).receive_all(3)
     first.send({**INIT, "payload": {"Authorization": "Bearer a"}})
@@ -637,14 +637,14 @@ async def test_a_credential_leaves_sockets_for_others(open_socket):
 
     assert busy == [[None, None]] * 4 + [[None, 1013]] * 2
     assert others == [[None, None]] * 2 + [[None, 1013]] + [[None, None]] * 2
-    assert handler.open == 8
+    assert len(handler.admission) == 8
 
 
 async def test_a_credential_in_the_handshake_counts_at_once(open_socket):
     handler = WebSocketHandler(executor(), KnownCredential(), sockets=8)
     known = {"credential": SimpleNamespace(name="busy"), "extensions": {"websocket.http.response": {}}}
     peers = [open_socket(handler, **known) for _ in range(4)]
-    await until(lambda: handler.open == 4)
+    await until(lambda: len(handler.admission) == 4)
 
     refused = await open_socket(handler, **known).receive()
     peers[0].disconnect()
@@ -661,7 +661,7 @@ async def test_a_socket_without_a_credential_counts_until_it_ends(open_socket, i
     peer = open_socket(handler)
     if initialises:
         await initialised(peer)
-    await until(lambda: handler.open == 1)
+    await until(lambda: len(handler.admission) == 1)
 
     refused = await open_socket(handler, **DENIAL_RESPONSE).receive()
     peer.disconnect()
@@ -682,7 +682,7 @@ async def test_a_socket_without_a_credential_counts_until_it_ends(open_socket, i
 async def test_addresses_of_one_ipv6_network_share_a_limit(open_socket, authenticator, first, second, same):
     handler = WebSocketHandler(executor(), authenticator, sockets=10, sockets_per_address=1)
     open_socket(handler, client=(first, 1))
-    await until(lambda: handler.open == 1)
+    await until(lambda: len(handler.admission) == 1)
 
     received = await open_socket(handler, client=(second, 1), extensions={"websocket.http.response": {}}).receive()
 
@@ -699,7 +699,7 @@ async def test_a_client_that_reads_nothing_before_the_init_is_disconnected(open_
     await asyncio.wait_for(peer.task, SAFE)
 
     assert time.monotonic() - began < SAFE
-    assert handler.open == 0
+    assert len(handler.admission) == 0
 
 
 async def test_a_client_that_sends_continuously_yields_to_others(peer):
@@ -753,8 +753,8 @@ async def test_a_client_that_does_not_read_is_disconnected(open_socket, authenti
     peer = open_socket(handler, unread=3)
     peer.send(INIT, *(subscribe(str(number)) for number in range(10)))
 
-    await until(lambda: handler.open == 1)
-    await until(lambda: handler.open == 0)
+    await until(lambda: len(handler.admission) == 1)
+    await until(lambda: len(handler.admission) == 0)
 
     assert peer.received.qsize() == 3
 
@@ -790,7 +790,7 @@ async def test_a_disconnected_socket_is_not_counted(open_socket, authenticator):
         peer.disconnect()
         await asyncio.wait_for(peer.task, SAFE)
 
-    assert handler.open == 0
+    assert len(handler.admission) == 0
 
 
 _json = st.recursive(

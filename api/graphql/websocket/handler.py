@@ -69,11 +69,6 @@ class WebSocketHandler:
         )
         self._origins = frozenset(origins)
 
-    @property
-    def open(self) -> int:
-        """The number of open sockets."""
-        return len(self.admission)
-
     @asynccontextmanager
     async def parsing_turn(self, scope: Scope) -> AsyncIterator[None]:
         """Wait to parse a large message: one at a time in the process, in turn by owner.
