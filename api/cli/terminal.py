@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from api.settings import InvalidSetting
 from schema.engine.errors import DirectoryError
@@ -41,7 +41,7 @@ def warn(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def print_table(columns: Iterable[str | Column], rows: Iterable[Iterable[str]]) -> None:
     """Print a table; its lines are wrapped on terminals alone."""
     table = Table(*columns, box=None, pad_edge=False, header_style="", padding=(0, 2, 0, 0))
     for row in rows:

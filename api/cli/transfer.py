@@ -11,11 +11,10 @@ from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column
 
 from api.cli.migration import prepare_database
-from api.cli.terminal import errors_shown, fail, progress, warn
+from api.cli.terminal import errors_shown, fail, print_table, progress, warn
 from api.settings import read_settings
 from schema.engine.model.resource import resource_of
 from schema.models import MODELS
@@ -128,13 +127,10 @@ def _print_errors(report: ImportReport) -> None:
 
 
 def _print_counts(report: ImportReport, headline: str, skipped: bool) -> None:
-    table = Table("", box=None, pad_edge=False, header_style="")
-    for name in ("created", "changed", "unchanged", "skipped" if skipped else "bad"):
-        table.add_column(name, justify="right")
-    for name, counts in report.counts.items():
-        table.add_row(
-            name, *(f"{number:,}" for number in (counts.created, counts.changed, counts.unchanged, counts.bad))
-        )
-    console = Console(markup=False, highlight=False, emoji=False)
-    console.print(headline)
-    console.print(table)
+    names = ("created", "changed", "unchanged", "skipped" if skipped else "bad")
+    rows = [
+        (name, *(f"{number:,}" for number in (counts.created, counts.changed, counts.unchanged, counts.bad)))
+        for name, counts in report.counts.items()
+    ]
+    print(headline)
+    print_table(("", *(Column(name, justify="right") for name in names)), rows)
