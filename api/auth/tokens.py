@@ -53,27 +53,23 @@ class Tokens:
         algorithm, kid = header.get("alg"), header.get("kid")
         if not _has_valid_header(header) or not _has_valid_claims(payload):
             return None
-        if algorithm == "HS256":
-            secrets = [secret for name, secret in self._settings.secret_keys if kid is None or name == kid]
-            return self._verify_with_secrets(token, secrets, self._settings.jwt_audience)
-        if algorithm in ASYMMETRIC and self._issuer_keys:
-            key = await self._issuer_keys.find(kid, algorithm)
-            return None if key is None else self._verify_with_key(token, key, algorithm)
-        return None
-
-    def _verify_with_secrets(self, token: str, secrets: list[bytes], audience: str) -> TokenClaim | None:
-        results = (_verify(token, secret, "HS256", audience, None) for secret in secrets)
-        return next((self._token_claim(claims) for claims in results if claims is not None), None)
-
-    def _verify_with_key(self, token: str, key: Any, algorithm: str) -> TokenClaim | None:
         settings = self._settings
-        assert settings.oidc_issuer, "the issuer's keys are read only if it is set"
-        assert settings.oidc_audience, "required with the issuer"
-        claims = _verify(token, key, algorithm, settings.oidc_audience, settings.oidc_issuer)
-        return None if claims is None else self._token_claim(claims)
-
-    def _token_claim(self, claims: dict[str, Any]) -> TokenClaim:
-        return TokenClaim(claims["sub"], _roles(claims, self._settings.jwt_roles_claim), float(claims["exp"]))
+        if algorithm == "HS256":
+            secrets = [secret for name, secret in settings.secret_keys if kid is None or name == kid]
+            results = (_verify(token, secret, algorithm, settings.jwt_audience, None) for secret in secrets)
+            claims = next(filter(None, results), None)
+        elif algorithm in ASYMMETRIC and self._issuer_keys:
+            assert settings.oidc_issuer, "the issuer's keys are read only if it is set"
+            assert settings.oidc_audience, "required with the issuer"
+            key = await self._issuer_keys.find(kid, algorithm)
+            if key is None:
+                return None
+            claims = _verify(token, key, algorithm, settings.oidc_audience, settings.oidc_issuer)
+        else:
+            return None
+        if claims is None:
+            return None
+        return TokenClaim(claims["sub"], _roles(claims, settings.jwt_roles_claim), float(claims["exp"]))
 
 
 def _parse(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
