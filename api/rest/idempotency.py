@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from api.rest.endpoint import EndpointRequest
-from api.rest.parameters import Parameter, Schema
+from api.rest.parameters import Parameter
 from schema.engine.errors import DirectoryError, IdempotencyInProgress, IdempotencyMismatch
 from schema.engine.operations.idempotency import MAX_KEY_LENGTH, IdempotencyKey
 from schema.engine.operations.unit_of_work import UnitOfWork
@@ -24,16 +24,15 @@ def _key(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] == '"' else text
 
 
-_SCHEMA: Schema = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": 2 * MAX_KEY_LENGTH + 2,
-    "pattern": f"^(?:{_QUOTED}|{_BARE})$",
-}
 IDEMPOTENCY_KEY = Parameter(
     name="Idempotency-Key",
     location="header",
-    schema=_SCHEMA,
+    schema={
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 2 * MAX_KEY_LENGTH + 2,
+        "pattern": f"^(?:{_QUOTED}|{_BARE})$",
+    },
     read=_key,
     description="A text that is unique to this request, such as a UUID. A request that is sent again with the same key "
     "within 24 hours is not executed again: it returns the first response.",

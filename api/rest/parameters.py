@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -116,20 +116,16 @@ def _entity_tags(text: str) -> str:
     return text
 
 
-_ENTITY_TAGS: Schema = {"type": "string", "format": "entity-tags", "maxLength": MAX_ENTITY_TAGS}
 IF_MATCH = Parameter(
     name="If-Match",
     location="header",
-    schema=_ENTITY_TAGS,
+    schema={"type": "string", "format": "entity-tags", "maxLength": MAX_ENTITY_TAGS},
     read=_entity_tags,
     description="Only if the record still has the version that one of these entity tags names; otherwise 412.",
     example='"1-9c3ae4d1"',
 )
-IF_NONE_MATCH = Parameter(
+IF_NONE_MATCH = replace(
+    IF_MATCH,
     name="If-None-Match",
-    location="header",
-    schema=_ENTITY_TAGS,
-    read=_entity_tags,
     description="The entity tags of responses that the client has; 304 if one of them is current.",
-    example='"1-9c3ae4d1"',
 )
