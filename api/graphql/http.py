@@ -157,8 +157,7 @@ def _error_response(error: DirectoryError, media: str) -> tuple[int, bytes, Head
         return 200 if media == JSON else 400, orjson.dumps({"errors": error.errors}), ()
     if isinstance(error, QueryRequired):
         error = MethodNotAllowed(error.detail, [(b"allow", b"POST")])
-    headers = tuple(header for header in headers_for(error) if header[0] != b"content-type")
-    return status_of(type(error)), orjson.dumps({"errors": [directory_error(error)]}), headers
+    return status_of(type(error)), orjson.dumps({"errors": [directory_error(error)]}), tuple(headers_for(error))
 
 
 async def _send(scope: Scope, send: Send, status: int, body: bytes, more: Headers, media: str) -> None:

@@ -129,7 +129,7 @@ def problem_response(error: DirectoryError, path: str, request_id: str) -> HTTPR
     """Report an error as a problem document, with its status and headers."""
     status = status_of(type(error))
     body = orjson.dumps(problem_document(error, status, path, request_id))
-    return HTTPResponse(status, body, tuple(headers_for(error)))
+    return HTTPResponse(status, body, ((b"content-type", MEDIA_TYPE), *headers_for(error)))
 
 
 def status_of(error_type: type[DirectoryError]) -> int:
@@ -159,8 +159,7 @@ def problem_type(code: str) -> str:
 
 
 def headers_for(error: DirectoryError) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the headers that a response with this error needs."""
-    yield b"content-type", MEDIA_TYPE
+    """Yield the headers that a response with this error needs, in any media type."""
     if isinstance(error, ServiceUnavailable):
         yield b"retry-after", str(error.retry_after).encode()
     if isinstance(error, Unauthenticated):
