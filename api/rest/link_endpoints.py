@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from api.http.responses import HTTPResponse
 from api.rest.endpoint import Body, Endpoint, EndpointRequest, ResponseSpec
@@ -34,8 +35,12 @@ def id_parameter(resource: Resource, name: str = "id") -> Parameter:
 def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]:
     """Yield GET, PUT and DELETE of one item of a list."""
     source, item, target_key = resource.singular, relation.singular, relation.remote_key
-    path = f"/{resource.plural}/{{id}}/{relation.name}/{{{target_key}}}"
-    parameters = (id_parameter(resource), id_parameter(resource_of(relation.target), target_key))
+    endpoint = partial(
+        Endpoint,
+        path=f"/{resource.plural}/{{id}}/{relation.name}/{{{target_key}}}",
+        tag=resource.plural,
+        parameters=(id_parameter(resource), id_parameter(resource_of(relation.target), target_key)),
+    )
 
     async def get_link(request: EndpointRequest) -> HTTPResponse:
         id, target_id = request.path["id"], request.path[target_key]
@@ -51,39 +56,30 @@ def link_endpoints(resource: Resource, relation: Relation) -> Iterator[Endpoint]
         await links.unlink(request.unit_of_work, relation, request.path["id"], request.path[target_key], [])
         return HTTPResponse(204)
 
-    yield Endpoint(
+    yield endpoint(
         method="GET",
-        path=path,
         name=f"get{resource.name}{pascal_case(relation.singular)}",
         summary=f"Get a {item} of a {source}",
         description=f"One of the {source}'s {relation.name}.",
-        tag=resource.plural,
-        parameters=parameters,
         responses=(ResponseSpec(200, f"The {item}.", reference(relation.item_name)),),
         errors=(NotFound,),
         handler=get_link,
     )
-    yield Endpoint(
+    yield endpoint(
         method="PUT",
-        path=path,
         name=f"put{resource.name}{pascal_case(relation.singular)}",
         summary=f"Add or change a {item} of a {source}",
         description=f"Adds the {item} to the {source}, or changes the fields that are sent if it is there already.",
-        tag=resource.plural,
-        parameters=parameters,
         body=_body(relation),
         responses=(NO_CONTENT,),
         errors=(Forbidden, NotFound),
         handler=put_link,
     )
-    yield Endpoint(
+    yield endpoint(
         method="DELETE",
-        path=path,
         name=f"remove{resource.name}{pascal_case(relation.singular)}",
         summary=f"Remove a {item} from a {source}",
         description=f"Removes the {item} from the {source}. Succeeds if it was not there.",
-        tag=resource.plural,
-        parameters=parameters,
         responses=(NO_CONTENT,),
         errors=(Forbidden, NotFound),
         handler=remove_link,
