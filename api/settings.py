@@ -293,15 +293,10 @@ def list_settings(environment: Mapping[str, str] | None = None) -> list[tuple[st
 def _message(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
-    if first["type"] == "missing":
-        return f"{name} is not set; it takes {_takes(name)}"
-    return f"{name} is {repr(first['input']) if FIELDS[name].repr else 'invalid'}; it takes {_takes(name)}"
-
-
-def _takes(name: str) -> str:
-    extra = FIELDS[name].json_schema_extra
-    assert isinstance(extra, dict)
-    return str(extra["takes"])
+    field = FIELDS[name]
+    problem = "not set" if first["type"] == "missing" else repr(first["input"]) if field.repr else "invalid"
+    assert isinstance(field.json_schema_extra, dict)
+    return f"{name} is {problem}; it takes {field.json_schema_extra['takes']}"
 
 
 def _check_combinations(settings: Settings) -> None:
