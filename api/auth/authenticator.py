@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
-from api.auth.actors import Credential as Credential
 from api.auth.actors import KeyClaim, has_any_key
 from api.auth.credential_cache import Claim, CredentialCache
 from api.settings import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
 from string import Template
@@ -54,8 +54,8 @@ def routes(problems: Iterable[ProblemType] | None = None, vendor: Path = VENDOR)
     pages = _Pages({problem.slug: problem for problem in types}, vendor)
     return [
         Route("/", pages.front, name="front"),
-        Route("/docs", pages.docs, name="docs"),
-        Route("/redoc", pages.redoc, name="redoc"),
+        Route("/docs", partial(_explorer, name="docs", vendor=vendor), name="docs"),
+        Route("/redoc", partial(_explorer, name="redoc", vendor=vendor), name="redoc"),
         Route("/problems", pages.problems, name="problems"),
         Route("/problems/{slug}", pages.problem, name="problem"),
         Route("/favicon.ico", pages.icon, name="icon"),
@@ -79,12 +79,6 @@ class _Pages:
 
     def front(self, request: Request) -> Response:
         return _page(request, "front", variables={"base": escape(_base_url(request))})
-
-    def docs(self, request: Request) -> Response:
-        return _explorer(request, "docs", self._vendor)
-
-    def redoc(self, request: Request) -> Response:
-        return _explorer(request, "redoc", self._vendor)
 
     def problems(self, request: Request) -> Response:
         row = _template("problem-row")
