@@ -83,8 +83,8 @@ async def _example_body(app: Any, request: TrialRequest) -> bytes:
         pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))
         if method in operations and re.fullmatch(pattern, request.path):
             for content in operations[method].get("requestBody", {}).get("content", {}).values():
-                examples = [example["value"] for example in content.get("examples", {}).values()]
-                return orjson.dumps(content.get("example", examples[0] if examples else {}))
+                for example in content.get("examples", {}).values():
+                    return orjson.dumps(example["value"])
     return b"{}"
 
 

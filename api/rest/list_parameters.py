@@ -40,7 +40,6 @@ RESERVED_NAMES = frozenset({"limit", "after", "before", "sort", "count", "q"})
 
 @cache
 def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
-    """Return the parameters of a list of records."""
     filters = (_filter(field, operator) for field in resource.filterable_fields for operator in field.operators)
     search_parameters = [_search_parameter(resource)] if search.searched_fields(resource) else []
     parameters = (*_page_parameters(resource), *search_parameters, *filters)

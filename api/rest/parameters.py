@@ -33,8 +33,6 @@ class Parameter:
 
 
 class ParameterReader:
-    """Reads the parameters that an endpoint declares."""
-
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         declared = list(parameters)
         self._path = {parameter.name: parameter for parameter in declared if parameter.location == "path"}

@@ -96,7 +96,6 @@ delete = partial(endpoint, "DELETE")
 
 
 def endpoints_of(module: ModuleType) -> list[Endpoint]:
-    """Return the endpoints that a module declares."""
     return [value for value in vars(module).values() if isinstance(value, Endpoint)]
 
 

@@ -92,7 +92,6 @@ class Server(uvicorn.Server):
         self._signalled_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to serve."""
         await super().startup(sockets)
         gc.collect()
         gc.freeze()

@@ -92,7 +92,7 @@ class ConnectionSweeper:
 
     def __init__(self, limits: ConnectionLimits, on_refusal: OnRefusal | None = None) -> None:
         self.limits = limits
-        self.on_refusal = on_refusal or _ignore_refusal
+        self.on_refusal = on_refusal or (lambda status, address: None)
         self.now = 0.0
         self.last_refusal = -1.0
         self.draining = False
@@ -143,7 +143,3 @@ class ConnectionSweeper:
                 return True
             self._connections[connection] = self._connections.pop(connection)
         return False
-
-
-def _ignore_refusal(status: int, address: str | None) -> None:
-    """Do nothing."""
