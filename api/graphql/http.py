@@ -5,7 +5,7 @@ Follows the draft specification: https://graphql.github.io/graphql-over-http/dra
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.http.problem_details import MethodNotAllowed, NotAcceptable, UnsupportedMediaType, headers_for, status_of
+from api.http.client_identity import Authenticate
+from api.http.problem_details import MethodNotAllowed, NotAcceptable, headers_for, status_of
 from api.http.request_cost import POINT_BYTES, charge_size
-from api.http.requests import MAX_CACHED_HEADER, headers_of, media_type_matches, parse_query, quality_of, read_body
+from api.http.requests import MAX_CACHED_HEADER, check_media_type, headers_of, parse_query, quality_of, read_body
 from schema.engine.errors import BadRequest, DirectoryError, FieldError
-from schema.engine.model.policy import Actor
 from schema.engine.model.strict_json import parse_json
 from schema.graphql.execution.errors import GraphQLRequestError, QueryRequired, directory_error
 from schema.graphql.execution.executor import REFUSED, Executor, GraphQLRequest
@@ -34,7 +34,6 @@ _MEMBERS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "operationName": ((str, type(None)), "a string"),
     "extensions": ((dict, type(None)), "an object"),
 }
-Authenticate = Callable[[Scope], Awaitable[Actor]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -87,8 +86,7 @@ class GraphQLHandler:
         return 200, body, ()
 
     async def _read_body(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> GraphQLRequest:
-        if not media_type_matches(headers.get("content-type", ""), (JSON,)):
-            raise UnsupportedMediaType(f"a body must be {JSON} in UTF-8", [(b"accept-post", JSON.encode())])
+        check_media_type(headers.get("content-type"), (JSON,), "POST")
         body = await read_body(receive, headers, self._body_limit)
         if len(body) > POINT_BYTES:
             await charge_size(scope, len(body))
