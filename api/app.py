@@ -17,7 +17,7 @@ from api.auth.authenticator import Authenticator
 from api.endpoints import TOPICS
 from api.graphql.http import PATH, GraphQLHandler
 from api.graphql.websocket.handler import WebSocketHandler, websocket_routes
-from api.http.client_identity import client_identifier
+from api.http.client_identity import Authenticate, client_identifier
 from api.http.concurrency import request_limit
 from api.http.request_cost import cost_of_graphql_request, cost_of_rest_request
 from api.http.router import FastRouter
@@ -32,7 +32,7 @@ from api.observability.metrics import MetricsMiddleware, RequestMetrics
 from api.openapi import document as openapi
 from api.pages import routes
 from api.rest.endpoint import Endpoint
-from api.rest.endpoint_app import Authenticate, endpoint_routes
+from api.rest.endpoint_app import endpoint_routes
 from api.rest.model_endpoints import me_endpoint, model_endpoints
 from api.rest.typed_endpoints import endpoints_of
 from api.settings import Settings

@@ -6,17 +6,19 @@ This is known before authentication, without a query.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from functools import lru_cache
-from typing import Any
 
 from starlette.types import Scope
 
+from schema.engine.model.policy import Actor
+
 ADDRESS = "address:"
 Identify = Callable[[Scope], Hashable]
+Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
-def client_identifier(authenticate: Any) -> Identify:
+def client_identifier(authenticate: Authenticate) -> Identify:
     """Return a function that names a request's client.
 
     If `authenticate` has a method `name_of`, that names a credential that was valid when last checked. The header

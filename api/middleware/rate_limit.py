@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 
@@ -22,7 +22,7 @@ from limits.aio.storage import Storage
 from starlette.types import Scope
 
 from api.auth.actors import Credential
-from api.http.client_identity import ADDRESS, client_address
+from api.http.client_identity import ADDRESS, Authenticate, client_address
 from api.http.problem_details import TooManyRequests
 from api.http.request_cost import MUTATION
 from api.middleware.rate_limit_storage import WINDOW, RateLimitCounters, count_in
@@ -32,7 +32,6 @@ from schema.engine.model.policy import Actor
 # How long Redis is not tried after it could not be reached.
 PAUSE_SECONDS = 5.0
 MOST_EXHAUSTED = 100_000
-Authenticate = Callable[[Scope], Awaitable[Actor]]
 log = logging.getLogger("tandem.rates")
 
 

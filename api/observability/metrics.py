@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -23,12 +23,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.client_identity import Authenticate
 from api.http.paths import METRICS
 from schema.engine.cache import Cache
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DatabaseUnavailable, Forbidden
 from schema.engine.metrics import QUERY_OBSERVER, SECONDS, Connections, Histogram
-from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 from schema.graphql.execution.executor import EXECUTION_PATHS, REFUSED, Executor
 
@@ -43,7 +43,6 @@ REFUSAL: Final = "refusal"
 LAG_INTERVAL_SECONDS = 0.5
 _OBSERVED_HEADERS = frozenset((b"traceparent", b"prefer"))
 _TRACE = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", re.DOTALL)
-Authenticate = Callable[[Scope], Awaitable[Actor]]
 # Label values, with a number or with the buckets and the sum of a histogram.
 Sample = tuple[Sequence[str], Sequence[Any]]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from api.http.client_identity import Authenticate
 from api.http.problem_details import MethodNotAllowed, problem_response
 from api.http.request_cost import POINT_BYTES, charge_size
 from api.http.requests import check_accept, check_media_type, headers_of, parse_query, read_body
@@ -14,10 +15,8 @@ from api.http.responses import HTTPResponse
 from api.rest.endpoint import Body, Endpoint, EndpointRequest
 from api.rest.parameters import ParameterReader
 from schema.engine.errors import DirectoryError
-from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 
-Authenticate = Callable[[Scope], Awaitable[Actor]]
 VARY = (b"vary", b"Accept, Authorization")
 JSON = (b"content-type", b"application/json")
 REVALIDATE, NO_STORE = (b"cache-control", b"private, no-cache"), (b"cache-control", b"no-store")

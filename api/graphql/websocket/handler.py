@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from starlette.routing import WebSocketRoute
@@ -14,11 +14,10 @@ from api.graphql.websocket.admission import Admission
 from api.graphql.websocket.handshake import check_origin, refuse
 from api.graphql.websocket.messages import CloseCode, SocketClosed
 from api.graphql.websocket.session import Session
-from api.http.client_identity import client_address, client_identifier, credential_name
+from api.http.client_identity import Authenticate, client_address, client_identifier, credential_name
 from api.middleware.rate_limit import RateLimiter
 from schema.engine.concurrency import DEFAULT_SHARE, ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound, Overloaded
-from schema.engine.model.policy import Actor
 from schema.graphql.execution.executor import Executor
 
 INIT_SECONDS = 5.0
@@ -29,7 +28,6 @@ SEND_SECONDS = 20.0
 # How long a large message may wait to be parsed.
 PARSE_WAIT_SECONDS = 20.0
 _BUSY = "too many large messages are waiting to be parsed"
-Authenticate = Callable[[Scope], Awaitable[Actor]]
 
 
 class WebSocketHandler:
