@@ -202,7 +202,7 @@ def route(
         with suppress(DatabaseUnavailable):
             lag = await directory.driver.lag()
         families = [*_request_families(metrics), *_graphql_families(executor, directory)]
-        families += [*_database_families(directory, lag), _loop_family(metrics)]
+        families += _database_families(directory, lag)
         worker = str(os.getpid()) if several else None
         text, media_type = exposition(families, request.headers.get("accept", ""), worker)
         return Response(text, headers={"content-type": media_type, "cache-control": "no-store", "vary": "Accept"})
@@ -266,6 +266,8 @@ def _request_families(metrics: RequestMetrics) -> Iterator[Metric]:
     yield _gauge("tandem_requests_running", "Requests in progress.", metrics.running)
     yield _gauge("tandem_requests_waiting", "Requests waiting for the concurrency limit.", metrics.waiting)
     yield _gauge("tandem_websockets_open", "Open WebSockets.", metrics.sockets)
+    help = "How late the event loop called a timer, every half second."
+    yield _family("histogram", "tandem_loop_lag_seconds", help, (), [((), _buckets(metrics.lag))])
 
 
 def _graphql_families(executor: Executor, directory: Directory) -> Iterator[Metric]:
@@ -317,11 +319,6 @@ _POOL_NUMBERS: tuple[tuple[str, str, str, Callable[[Connections], int]], ...] = 
         lambda pool: pool.repeated,
     ),
 )  # fmt: skip
-
-
-def _loop_family(metrics: RequestMetrics) -> Metric:
-    help = "How late the event loop called a timer, every half second."
-    return _family("histogram", "tandem_loop_lag_seconds", help, (), [((), _buckets(metrics.lag))])
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:
