@@ -19,8 +19,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -161,18 +162,12 @@ class Server(uvicorn.Server):
         await self._accept(last)
 
     async def _accept(self, connections: list[socket.socket]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, protocol_class = asyncio.get_running_loop(), cast(Any, self.config.http_protocol_class)
+        make = partial(protocol_class, self.config, self.server_state, self.lifespan.state)
         for connection in connections:
             connection.setblocking(False)
             with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(self._make_protocol, connection)
-
-    def _make_protocol(self) -> asyncio.Protocol:
-        make: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = make(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return protocol
+                await loop.connect_accepted_socket(make, connection)
 
     async def _drain(self) -> None:
         """Wait until all requests are answered and all connections closed, but not longer than `DRAIN_SECONDS`."""
