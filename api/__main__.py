@@ -13,7 +13,7 @@ if __name__ == "__main__":
 
 import typer
 
-from api.cli import documents, explanation, keys, maintenance, migration, transfer
+from api.cli import explain, import_export, keys, maintenance, migrate, schema_documents, settings
 
 app = typer.Typer(
     name="python -m api",
@@ -33,16 +33,16 @@ def serve(
     raise typer.Exit(startup.start(host, port))
 
 
-app.command("migrate")(migration.migrate)
-app.command("import")(transfer.import_)
-app.command("export")(transfer.export)
-app.command("explain")(explanation.explain)
+app.command("migrate")(migrate.migrate)
+app.command("import")(import_export.import_)
+app.command("export")(import_export.export)
+app.command("explain")(explain.explain)
 app.add_typer(keys.app, name="keys")
 app.command("backup")(maintenance.backup)
 app.command("doctor")(maintenance.doctor)
-app.command("settings")(documents.settings)
-app.command("openapi")(documents.openapi)
-app.command("sdl")(documents.sdl)
+app.command("settings")(settings.settings)
+app.command("openapi")(schema_documents.openapi)
+app.command("sdl")(schema_documents.sdl)
 
 if __name__ == "__main__":
     app(prog_name="python -m api")

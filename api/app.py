@@ -26,7 +26,7 @@ from api.middleware.hosts import host_check
 from api.middleware.proxies import proxy_headers
 from api.middleware.rate_limit import RateLimiter
 from api.middleware.rate_limit_storage import redis_storage
-from api.middleware.request import RequestMiddleware, not_found_or_not_allowed
+from api.middleware.request_middleware import RequestMiddleware, handle_http_exception
 from api.observability import health, metrics
 from api.observability.metrics import MetricsMiddleware, RequestMetrics
 from api.openapi import document as openapi
@@ -89,7 +89,7 @@ def create_app(
             _request_middleware(settings, concurrency_limit, rate_limiter, authenticate),
             Middleware(FastRouter, routes=api_routes),
         ],
-        exception_handlers={HTTPException: not_found_or_not_allowed},
+        exception_handlers={HTTPException: handle_http_exception},
         lifespan=_lifespan(settings, authenticate, request_metrics, rate_limiter),
     )
     app.router.redirect_slashes = False

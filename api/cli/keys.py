@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from api.cli.migration import prepare_database
+from api.cli.migrate import prepare_database
 from api.cli.terminal import errors_shown, print_table, warn
 from api.settings import read_settings
 from schema.engine.model import input_models

@@ -69,7 +69,7 @@ def _migrate_if_needed(settings: Settings) -> None:
     database = settings.database
     revision = asyncio.run(_postgres_revision(database)) if is_postgres(database) else _sqlite_revision(database)
     if revision != newest():
-        from api.cli.migration import prepare_database
+        from api.cli.migrate import prepare_database
 
         prepare_database(settings)
 

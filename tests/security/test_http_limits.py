@@ -14,7 +14,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app import create_app
-from api.middleware.response import HEADERS
+from api.middleware.request_exchange import HEADERS
 from api.server.http.limits import ConnectionLimits, ConnectionSweeper
 from api.server.protocol import http_protocol
 from api.settings import read_settings

@@ -183,7 +183,7 @@ def test_successful_requests_are_logged_at_debug_only(begin, written):
 
 
 def test_slow_requests_are_logged(begin, written, monkeypatch):
-    monkeypatch.setattr("api.middleware.request.SLOW_SECONDS", 0.0)
+    monkeypatch.setattr("api.middleware.request_middleware.SLOW_SECONDS", 0.0)
     http_client = begin()
 
     http_client.get("/users")
@@ -194,7 +194,7 @@ def test_slow_requests_are_logged(begin, written, monkeypatch):
 
 def test_overload_logs_one_line_a_second(begin, written, monkeypatch):
     http_client = begin()
-    monkeypatch.setattr("api.middleware.response.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("api.middleware.request_exchange.WAIT_SECONDS", 0.0)
     limit = http_client.app.state.concurrency_limit
     while limit.try_acquire(SimpleBorrower(object())):
         pass

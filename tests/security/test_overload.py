@@ -22,7 +22,7 @@ BODY = b'{"first_name": "Ada", "age": 36}'
 
 
 class BlockedService:
-    """The service with two places, whose requests run until `proceed` is set."""
+    """The service with two slots, whose requests run until `proceed` is set."""
 
     def __init__(self, database):
         self.proceed = asyncio.Event()
@@ -119,21 +119,21 @@ async def test_an_overload_is_a_graphql_error_at_graphql(database):
         assert int(headers[b"retry-after"]) > 0
 
 
-async def test_a_request_takes_a_place_when_its_body_is_complete(database):
+async def test_a_request_takes_a_slot_when_its_body_is_complete(database):
     async with opened(database) as service:
         limit = service.app.state.concurrency_limit
         writing = service.start_requests(1, "/users", "POST", BODY)
         await run_pending_callbacks()
         taken = [SimpleBorrower("another"), SimpleBorrower("another")]
-        for place in taken:
-            await limit.acquire(place, 1)
+        for borrower in taken:
+            await limit.acquire(borrower, 1)
         service.proceed.set()
 
         status, _, body = await asyncio.wait_for(writing[0], 5)
 
         assert (status, json.loads(body)["code"]) == (503, "OVERLOADED")
-        for place in taken:
-            limit.release(place)
+        for borrower in taken:
+            limit.release(borrower)
         assert (await service.request("/users", "POST", BODY))[0] == 201
 
 
@@ -207,15 +207,15 @@ async def test_a_client_that_disconnects_frees_its_place(database):
 OWNER = "anybody"
 
 
-async def test_places_are_given_in_the_order_of_arrival():
+async def test_slots_are_given_in_the_order_of_arrival():
     limit, order, first = request_limit(1), [], SimpleBorrower(OWNER)
     await limit.acquire(first, 1)
 
     async def come(number):
-        place = SimpleBorrower(OWNER)
-        await limit.acquire(place, 1)
+        borrower = SimpleBorrower(OWNER)
+        await limit.acquire(borrower, 1)
         order.append(number)
-        limit.release(place)
+        limit.release(borrower)
 
     waiting = [asyncio.create_task(come(0)), asyncio.create_task(come(1))]
     await run_pending_callbacks()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from api.http import problem_details
-from api.middleware.response import HEADERS
+from api.middleware.request_exchange import HEADERS
 from api.server.http.limits import ConnectionLimits
 from schema.engine.errors import BadRequest, DirectoryError
 

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from api.app import create_app
 from api.http import problem_details
-from api.middleware.request import LONGEST_URL
+from api.middleware.request_middleware import MAX_URL_LENGTH
 from api.pages.problems import problem_types
 from api.settings import read_settings
 from schema.engine.errors import Conflict, DirectoryError, Overloaded, ServiceUnavailable
@@ -134,7 +134,7 @@ def _fixed_headers(response: Any) -> dict[str, str]:
 
 
 def test_a_url_has_at_most_8_kib(http_client):
-    fits = "/users?" + "x" * (LONGEST_URL - len("/users?") + 1)
+    fits = "/users?" + "x" * (MAX_URL_LENGTH - len("/users?") + 1)
 
     assert http_client.get(fits).status_code == 422
     problem(http_client.get(f"{fits}x"), 414, "URI_TOO_LONG")

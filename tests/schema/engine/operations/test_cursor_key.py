@@ -310,7 +310,7 @@ async def test_another_database_under_the_same_url_brings_its_own_secret(migrate
 
 
 def test_neither_api_nor_an_export_shows_the_secret(http_client, database, monkeypatch):
-    from api.cli.transfer import CSV_SCHEMAS
+    from api.cli.import_export import CSV_SCHEMAS
 
     assert http_client.get("/cursor_keys").status_code == http_client.get("/cursor_key").status_code == 404
     assert "cursor_key" not in http_client.get("/openapi.json").text.lower()

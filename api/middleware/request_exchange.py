@@ -1,4 +1,4 @@
-"""Responses on their way out: the headers that all have, and the request's place under the concurrency limit."""
+"""A request and its response: the headers that all responses have, and the slot of the concurrency limit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _HEADER_NAMES = frozenset(name for name, _ in SECURE_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseOptions:
-    """What all responses of a server share. `charge` is called before a response whose request has not been charged."""
+class ExchangeOptions:
+    """What all exchanges of a server share. `charge` is called before a response whose request has not been charged."""
 
     concurrency_limit: ConcurrencyLimit
     identify: Identify
@@ -32,16 +32,16 @@ class ResponseOptions:
     https_headers: tuple[tuple[bytes, bytes], ...]
 
 
-class ResponseWriter:
-    """Sends one response with the headers that all have; to HEAD without its body.
+class RequestExchange:
+    """Receives one request and sends its response with the headers that all have; to HEAD without its body.
 
-    The request has a place under the concurrency limit from when it is complete until its response begins, so a client
+    The request has a slot of the concurrency limit from when it is complete until its response begins, so a client
     that sends or reads slowly, or follows a stream, holds none.
     """
 
     __slots__ = ("_has_place", "_options", "_owner", "_scope", "_send", "raw_receive", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, options: ResponseOptions) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, options: ExchangeOptions) -> None:
         self.raw_receive = receive
         self.status = 0
         self._scope = scope
@@ -52,18 +52,18 @@ class ResponseWriter:
 
     @property
     def owner(self) -> Hashable:
-        """The client, by its credential or its address; looked up only when places are scarce."""
+        """The client, by its credential or its address; looked up only when slots are scarce."""
         if self._owner is None:
             self._owner = self._options.identify(self._scope)
         return self._owner
 
     def try_acquire(self) -> bool:
-        """Take a place, if its owner may have one now."""
+        """Take a slot, if its owner may have one now."""
         self._has_place = self._options.concurrency_limit.try_acquire(self)
         return self._has_place
 
     async def acquire(self) -> None:
-        """Take a place, waiting for one if necessary.
+        """Take a slot, waiting for one if necessary.
 
         Raises:
             Overloaded: too many requests wait, or none ended in time.
@@ -72,13 +72,13 @@ class ResponseWriter:
         self._has_place = True
 
     def release(self) -> None:
-        """Free the place, if the request has one."""
+        """Free the slot, if the request has one."""
         if self._has_place:
             self._has_place = False
             self._options.concurrency_limit.release(self)
 
     async def receive(self) -> Message:
-        """Receive a part of the request, and take a place with the last."""
+        """Receive a part of the request, and take a slot with the last."""
         message = await self.raw_receive()
         last = message["type"] == "http.request" and not message.get("more_body")
         if last and not self._has_place and not self.status and not self.try_acquire():

@@ -1,4 +1,4 @@
-"""`settings`, `openapi` and `sdl`: what this server offers, without a database."""
+"""`openapi` and `sdl`: the documents of both APIs, without a database."""
 
 from __future__ import annotations
 
@@ -10,19 +10,10 @@ from typing import Annotated
 import orjson
 import typer
 
-from api.cli.terminal import errors_shown, fail, print_table
-from api.settings import InvalidSetting, Settings, list_settings, read_settings
+from api.cli.terminal import errors_shown, fail
+from api.settings import Settings, list_settings, read_settings
 
 Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file instead of standard output.")]
-
-
-def settings() -> None:
-    """List all settings with their values and meanings. Exit 2 if one is invalid."""
-    print_table(("name", "value", "meaning"), list_settings())
-    try:
-        read_settings()
-    except InvalidSetting as error:
-        fail(str(error), 2)
 
 
 def openapi(output: Output = None) -> None:

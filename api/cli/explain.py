@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from api.cli.explain_request import SAMPLE_ID, Role, TrialRequest, TrialResponse, send_trial
 from api.cli.terminal import errors_shown, fail
-from api.cli.trial import SAMPLE_ID, Role, TrialRequest, TrialResponse, send_trial
 from api.settings import Settings, read_settings
 from schema.engine.database_url import display_name, is_postgres
 from schema.engine.driver import Query

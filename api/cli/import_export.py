@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.table import Column
 
-from api.cli.migration import prepare_database
+from api.cli.migrate import prepare_database
 from api.cli.terminal import errors_shown, fail, print_table, progress, warn
 from api.settings import read_settings
 from schema.engine.model.resource import resource_of

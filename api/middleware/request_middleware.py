@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.graphql import http
+from api.graphql.http import PATH as GRAPHQL_PATH
+from api.graphql.http import refuse as refuse_graphql
 from api.graphql.websocket import handshake
 from api.http import problem_details
 from api.http.client_identity import Identify
@@ -25,12 +26,12 @@ from api.http.repeated_headers import check_repeated
 from api.http.requests import headers_of
 from api.middleware.cors import Cors
 from api.middleware.rate_limit import RateLimiter
-from api.middleware.response import HEADERS, SECURE_HEADERS, ResponseOptions, ResponseWriter
+from api.middleware.request_exchange import HEADERS, SECURE_HEADERS, ExchangeOptions, RequestExchange
 from api.observability.logs import REQUEST_ID
 from schema.engine.concurrency import ConcurrencyLimit
 from schema.engine.errors import DirectoryError, NotFound
 
-LONGEST_URL = 8192
+MAX_URL_LENGTH = 8192
 SLOW_SECONDS = 1.0
 _BODILESS = {"GET", "HEAD", "OPTIONS"}
 # Changes the scope, or refuses the request by raising a `DirectoryError`.
@@ -59,7 +60,7 @@ class RequestMiddleware:
         self._app = app
         self._rate_limiter = rate_limiter
         https_headers = SECURE_HEADERS if production else HEADERS
-        self._options = ResponseOptions(concurrency_limit, identify, rate_limiter.charge_request, https_headers)
+        self._options = ExchangeOptions(concurrency_limit, identify, rate_limiter.charge_request, https_headers)
         self._checks = tuple(checks)
         self._cors = cors
         self._log_all = log_all
@@ -69,52 +70,52 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._pass_other(scope, receive, send)
+            await self._handle_non_http(scope, receive, send)
             return
         started = perf_counter()
         scope["request_id"] = request_id = scope.get("trace_id") or next(self._ids)
         REQUEST_ID.set(request_id)
-        response = ResponseWriter(scope, receive, send, self._options)
+        exchange = RequestExchange(scope, receive, send, self._options)
         try:
-            await self._handle(scope, response)
+            await self._handle(scope, exchange)
         except DirectoryError as error:
-            await self._refuse(error, scope, response)
+            await self._refuse(error, scope, exchange)
         except Exception:
             log.exception("request %s failed", request_id, extra={"method": scope["method"], "path": scope["path"]})
-            if response.status:
+            if exchange.status:
                 raise
-            await self._refuse(problem_details.INTERNAL_ERROR, scope, response)
+            await self._refuse(problem_details.INTERNAL_ERROR, scope, exchange)
         finally:
-            response.release()
+            exchange.release()
             seconds = perf_counter() - started
-            if response.status >= 500 or seconds >= SLOW_SECONDS or self._log_all:
-                self._log(scope, response.status, seconds)
+            if exchange.status >= 500 or seconds >= SLOW_SECONDS or self._log_all:
+                self._log(scope, exchange.status, seconds)
 
-    def _handle(self, scope: Scope, response: ResponseWriter) -> Awaitable[None]:
-        """Check the request and pass it on; with a body, it takes a place only once that is complete."""
+    def _handle(self, scope: Scope, exchange: RequestExchange) -> Awaitable[None]:
+        """Check the request and pass it on; with a body, it takes a slot only once that is complete."""
         if self._cors is not None:
             self._cors.add_headers(scope)
         path, method = scope["path"], scope["method"]
         headers = self._check(scope)
-        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > LONGEST_URL:
-            raise problem_details.UriTooLong(f"a URL may have at most {LONGEST_URL} bytes")
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_LENGTH:
+            raise problem_details.UriTooLong(f"a URL may have at most {MAX_URL_LENGTH} bytes")
         priority = path in PRIORITY_PATHS
         if not priority:
             self._rate_limiter.check(scope)
         elif path in HEALTH_PATHS and method in ("GET", "HEAD"):
             scope["charged"] = True
         if self._cors is not None and (preflight := self._cors.preflight(scope)) is not None:
-            return _respond(response.send, 204, preflight)
+            return _respond(exchange.send, 204, preflight)
         if priority:
-            return self._app(scope, response.raw_receive, response.send)
+            return self._app(scope, exchange.raw_receive, exchange.send)
         if method not in _BODILESS and _has_body(headers):
-            return self._app(scope, response.receive, response.send)
-        if response.try_acquire():
-            return self._app(scope, response.raw_receive, response.send)
-        return self._wait(scope, response)
+            return self._app(scope, exchange.receive, exchange.send)
+        if exchange.try_acquire():
+            return self._app(scope, exchange.raw_receive, exchange.send)
+        return self._wait(scope, exchange)
 
     def _check(self, scope: Scope) -> Mapping[str, str]:
-        """Run the checks; return the headers by name, which they find in the scope as `headers_by_name`."""
+        """Run the checks and return the headers by name; store them in the scope."""
         headers: Mapping[str, str] | None = scope.get("headers_by_name")
         if headers is None:
             scope["headers_by_name"] = headers = headers_of(scope)
@@ -125,11 +126,11 @@ class RequestMiddleware:
             check(scope)
         return headers
 
-    async def _wait(self, scope: Scope, response: ResponseWriter) -> None:
-        await response.acquire()
-        await self._app(scope, response.raw_receive, response.send)
+    async def _wait(self, scope: Scope, exchange: RequestExchange) -> None:
+        await exchange.acquire()
+        await self._app(scope, exchange.raw_receive, exchange.send)
 
-    async def _pass_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_non_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the lifespan on, and a WebSocket after the same checks."""
         if scope["type"] == "websocket":
             scope["request_id"] = scope.get("trace_id") or next(self._ids)
@@ -153,11 +154,11 @@ class RequestMiddleware:
         if refusal is not None:
             raise refusal
 
-    async def _refuse(self, error: DirectoryError, scope: Scope, response: ResponseWriter) -> None:
+    async def _refuse(self, error: DirectoryError, scope: Scope, exchange: RequestExchange) -> None:
         try:
-            await refuse(error, scope, response.send)
+            await refuse(error, scope, exchange.send)
         except TooManyRequests as rate_limited:
-            await refuse(rate_limited, scope, response.send)
+            await refuse(rate_limited, scope, exchange.send)
 
     def _log(self, scope: Scope, status: int, seconds: float) -> None:
         """Log a request. Of 503 one line a second, with their number: logging each would add to the overload."""
@@ -172,13 +173,13 @@ class RequestMiddleware:
             fields["unavailable"] = count + 1
         elif status < 500 and seconds < SLOW_SECONDS:
             level = logging.DEBUG
-        log.log(level, "answered", extra=fields)
+        log.log(level, "request", extra=fields)
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
     """Answer with an error in the format of the API that was called."""
-    if scope["path"] == http.PATH:
-        await http.refuse(error, scope, send)
+    if scope["path"] == GRAPHQL_PATH:
+        await refuse_graphql(error, scope, send)
         return
     problem = problem_details.problem_response(error, scope["path"], scope["request_id"])
     length = (b"content-length", b"%d" % len(problem.body))
@@ -186,7 +187,7 @@ async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
     await _respond(send, problem.status, headers, problem.body)
 
 
-async def not_found_or_not_allowed(request: Request, error: Exception) -> NoReturn:
+async def handle_http_exception(request: Request, error: Exception) -> NoReturn:
     """Raise the error for Starlette's 404 or 405, which `RequestMiddleware` answers."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
