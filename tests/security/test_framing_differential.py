@@ -59,7 +59,7 @@ class Peers:
         self.uvicorn_httptools, self.uvicorn_h11 = ProtocolHarness(HttpToolsProtocol), ProtocolHarness(H11Protocol)
 
     async def differences(self, sent: bytes) -> list[str]:
-        """Who divides these bytes otherwise than this server."""
+        """Return the servers that split these bytes otherwise than this one."""
         own = _counting((await self.own.send(sent)).framing)
         pure = _counting(by_h11(sent))
         wrong = [] if _agree(own, pure) else [f"h11: {own} and {pure}"]

@@ -201,7 +201,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.mark.usefixtures("without_replay")
 async def test_a_long_document_does_not_block_the_event_loop(directory: Directory, monkeypatch):
-    """It is parsed in a thread, one document at a time."""
+    """Documents are parsed in a thread, one at a time."""
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))
     validated_in: list[int] = []
 

@@ -371,7 +371,7 @@ def test_idle_connections_are_evicted_at_the_connection_limit(port):
 
 
 def test_evicted_connections_that_do_not_close_are_aborted(port):
-    """Each would keep a file descriptor of the server open for ever."""
+    """Each would keep a file descriptor of the server open."""
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
     try:
         for connection in idle:

@@ -36,7 +36,7 @@ NAMES = ("", "tandem", "api", "schema", "uvicorn", "uvicorn.error", "uvicorn.acc
 
 @pytest.fixture
 def written():
-    """What is written once logging has begun; all is put back afterwards."""
+    """The stream for the log; the configuration of logging is restored afterwards."""
     kept = {name: (logging.getLogger(name), logging.getLogger(name).level) for name in NAMES}
     handlers = {name: (logger.handlers[:], logger.propagate) for name, (logger, _) in kept.items()}
     yield io.StringIO()

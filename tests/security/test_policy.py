@@ -1,5 +1,6 @@
-"""Actors see and do exactly what the access table allows: on any path, in both APIs, with real credentials.
+"""The access table holds on every path of both APIs.
 
+A private field cannot be inferred from filters, sorts, cursors, counts or errors. Credentials are real.
 Paths, fields and operations come from the two schemas, so a new one without a place in the table fails here. Thousands
 of requests are generated from a fixed seed, and each response is compared with the table.
 """
@@ -48,16 +49,16 @@ KINDS = list(FIELDS)
 EACH = 60
 
 
-def cast(database):
-    """All actors, each with a credential of its own."""
-    whose = [f"0000000{number}-1222-7222-8222-222222222222" for number in range(4)]
-    people = [Caller(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(whose)]
+def callers_of(database):
+    """Return all actors, each with a credential of its own."""
+    ids = [f"0000000{number}-1222-7222-8222-222222222222" for number in range(4)]
+    people = [Caller(f"person {number}", bearer(token(sub=f"ext-{number}")), id) for number, id in enumerate(ids)]
     with_roles = [
-        Caller(f"{role}, a person", bearer(token(sub="ext-3", roles=[role])), whose[3], frozenset({role}))
+        Caller(f"{role}, a person", bearer(token(sub="ext-3", roles=[role])), ids[3], frozenset({role}))
         for role in ("reader", "editor")
     ]
-    strangers = [
-        Caller(f"a stranger, {role or 'nothing'}", bearer(token(sub=f"zed-{role}", roles=[role])), None, roles(role))
+    unknown_subjects = [
+        Caller(f"no user, {role or 'nothing'}", bearer(token(sub=f"zed-{role}", roles=[role])), None, roles(role))
         for role in ("", "boss", "reader", "admin")
     ]
     keys = [
@@ -67,8 +68,8 @@ def cast(database):
         Caller(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
         for role, kept in (("admin", "read"), ("admin", "users:read"), ("editor", "groups:write"), ("reader", "write"))
     ]  # fmt: skip
-    nobody = [Caller("nobody", known=False), Caller("somebody with a wrong key", bearer("tdm_1_2"), known=False)]
-    return [*people, *with_roles, *strangers, *keys, *scoped, *nobody]
+    unauthenticated = [Caller("no credential", known=False), Caller("an invalid key", bearer("tdm_1_2"), known=False)]
+    return [*people, *with_roles, *unknown_subjects, *keys, *scoped, *unauthenticated]
 
 
 def roles(role):
@@ -83,8 +84,8 @@ def database_file(template, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def everybody(database_file):
-    return cast(database_file)
+def callers(database_file):
+    return callers_of(database_file)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +95,8 @@ def http_client(database_file):
 
 
 @pytest.fixture(scope="module")
-def admin(everybody):
-    return next(who for who in everybody if who.name == "key, admin")
+def admin(callers):
+    return next(caller for caller in callers if caller.name == "key, admin")
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +110,14 @@ def document(http_client):
     return http_client.get("/openapi.json").json()
 
 
-# What the schemas have, the table has.
+# The table covers all of both schemas.
 
 
 def test_the_table_covers_every_field(schema, document):
     records = {name for name, kind in schema.type_map.items() if "Node" in interfaces(kind)}
-    shown = {name for name, it in document["components"]["schemas"].items() if "version" in it.get("properties", {})}
+    shown = {
+        name for name, item in document["components"]["schemas"].items() if "version" in item.get("properties", {})
+    }
 
     assert records == set(FIELDS)
     assert shown == {*FIELDS, "KeyCreated"}
@@ -125,11 +128,11 @@ def test_the_table_covers_every_field(schema, document):
 
 
 def interfaces(kind):
-    return {it.name for it in kind.interfaces} if isinstance(kind, GraphQLObjectType) else set()
+    return {interface.name for interface in kind.interfaces} if isinstance(kind, GraphQLObjectType) else set()
 
 
 def test_the_table_covers_every_operation(schema, document):
-    operations = {it["operationId"] for path in document["paths"].values() for it in path.values()}
+    operations = {item["operationId"] for path in document["paths"].values() for item in path.values()}
     writes = {name for name, _ in WRITES.values() if name}
 
     assert operations - AUTHENTICATED_ONLY == READS | writes
@@ -138,7 +141,7 @@ def test_the_table_covers_every_operation(schema, document):
     assert set(schema.query_type.fields) - AUTHENTICATED_ONLY == {*fields, "me", "node", "nodes"}
 
 
-# GraphQL: queries made up by chance, and their answers held against the table.
+# GraphQL: random queries, whose responses are compared with the table.
 
 
 @dataclass
@@ -160,8 +163,8 @@ class Pick:
 class Author:
     """Makes up queries."""
 
-    def __init__(self, schema, world, chance):
-        self.schema, self.world, self.chance = schema, world, chance
+    def __init__(self, schema, state, chance):
+        self.schema, self.state, self.chance = schema, state, chance
         self.count = 0
 
     def query(self):
@@ -192,14 +195,14 @@ class Author:
         return Pick(self.chance.choice([*[name] * 9, f"a{self.count}"]), name)
 
     def id(self, kind):
-        return self.chance.choice([*self.world.records[kind], UNKNOWN])
+        return self.chance.choice([*self.state.records[kind], UNKNOWN])
 
     def record(self, kind, depth):
         """Some fields of a record, and some of what is below it."""
         fields = self.schema.type_map[kind].fields
         result = [Pick("id", "id"), Pick("__typename", "__typename")]
-        for name, it in self.chance.sample(list(fields.items()), self.chance.randrange(1, len(fields))):
-            inner = get_named_type(it.type)
+        for name, definition in self.chance.sample(list(fields.items()), self.chance.randrange(1, len(fields))):
+            inner = get_named_type(definition.type)
             if isinstance(inner, GraphQLScalarType | GraphQLEnumType):
                 result.append(self.pick(name))
             elif depth < 2:
@@ -218,7 +221,7 @@ class Author:
                 pick.below = self.record(target, depth)
             elif name == "edges":
                 edge = get_named_type(kind.fields["edges"].type)
-                own = [Pick(it, it) for it in edge.fields if it in ("role",)]
+                own = [Pick(name, name) for name in edge.fields if name in ("role",)]
                 pick.below = [Pick("node", "node", below=self.record(target, depth)), *own]
             result.append(pick)
         return once(result)
@@ -233,9 +236,11 @@ class Author:
             direction = "DESC" if down else "ASC"
             return ("sort", by.lower(), down, None), f"(first: 12, sort: [{{field: {by}, direction: {direction}}}])"
         comparisons = self.schema.type_map[f"{kind}Filter"].fields
-        names = [name for name, it in comparisons.items() if "eq" in getattr(get_named_type(it.type), "fields", ())]
+        names = [
+            name for name, field in comparisons.items() if "eq" in getattr(get_named_type(field.type), "fields", ())
+        ]
         name = self.chance.choice(names)
-        value = self.chance.choice([row[snake(name)] for row in self.world.records[kind].values()])
+        value = self.chance.choice([row[snake(name)] for row in self.state.records[kind].values()])
         kinds = get_named_type(comparisons[name].type)
         assert isinstance(kinds, GraphQLInputObjectType)
         if value is None:
@@ -262,45 +267,45 @@ def written_down(value):
 
 
 class Judge:
-    """Holds answers against the table."""
+    """Compares responses with the table."""
 
-    def __init__(self, who: Caller, world: DatabaseState) -> None:
-        self.who, self.world = who, world
+    def __init__(self, caller: Caller, state: DatabaseState) -> None:
+        self.caller, self.state = caller, state
 
     def root(self, pick: Pick, result: Any, errors: list[Row]) -> None:
         if pick.name in ("node", "nodes"):
             self.nodes(pick, result)
         elif pick.name == "me":
-            self.one(pick, "User", self.who.person, result)
+            self.single(pick, "User", self.caller.person, result)
         elif pick.name in RESOURCES.values():
             kind = next(kind for kind, plural in RESOURCES.items() if plural == pick.name)
             self.listed(pick, kind, result, errors)
         else:
-            self.one(pick, pick.name.capitalize(), pick.meant, result)
+            self.single(pick, pick.name.capitalize(), pick.meant, result)
 
     def nodes(self, pick: Pick, result: Any) -> None:
         ids = pick.meant if pick.name == "nodes" else [pick.meant]
-        for id, one in zip(ids, result if pick.name == "nodes" else [result], strict=True):
-            kind = next((kind for kind in KINDS if id in self.world.records[kind]), None)
-            if kind and self.who.sees(kind) and self.who.within(kind, "read"):
-                assert one == {"__typename": kind, "id": id}
+        for id, node in zip(ids, result if pick.name == "nodes" else [result], strict=True):
+            kind = next((kind for kind in KINDS if id in self.state.records[kind]), None)
+            if kind and self.caller.sees(kind) and self.caller.within(kind, "read"):
+                assert node == {"__typename": kind, "id": id}
             else:
-                assert one is None
+                assert node is None
 
-    def one(self, pick: Pick, kind: str, id: str | None, result: Any) -> None:
-        if id in self.world.records[kind] and self.who.sees(kind):
-            self.record(pick.below, kind, self.world.records[kind][id], result)
+    def single(self, pick: Pick, kind: str, id: str | None, result: Any) -> None:
+        if id in self.state.records[kind] and self.caller.sees(kind):
+            self.record(pick.below, kind, self.state.records[kind][id], result)
         else:
             assert result is None
 
     def listed(self, pick: Pick, kind: str, result: Any, errors: list[Row]) -> None:
         word, name, value, _ = pick.meant
         private = name is not None and FIELDS[kind][name]
-        if not self.who.sees(kind) or (private and not self.who.staff):
+        if not self.caller.sees(kind) or (private and not self.caller.staff):
             assert result is None
             assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
             return
-        rows = sorted(self.world.records[kind].values(), key=lambda row: str(row["id"]))
+        rows = sorted(self.state.records[kind].values(), key=lambda row: str(row["id"]))
         if word == "sort":
             rows.sort(key=lambda row: sort_key(row, [name]), reverse=value)
         elif word != "all":
@@ -328,36 +333,36 @@ class Judge:
                 assert result[below.key] == (role or "").upper()
 
     def record(self, picks: list[Pick], kind: str, row: Row, result: Row) -> None:
-        view = self.who.view(kind, row)
+        view = self.caller.view(kind, row)
         for pick in picks:
             got = result[pick.key]
             if pick.name == "__typename":
                 assert got == kind
             elif pick.below:
-                other = "User" if kind == "Group" else "Group"
-                self.page(pick, other, list(self.world.below(kind, row["id"])), got)
+                related = "User" if kind == "Group" else "Group"
+                self.page(pick, related, list(self.state.below(kind, row["id"])), got)
             else:
                 expected = view[snake(pick.name)]
                 assert got == (expected.upper() if pick.name == "role" else expected), (kind, pick.name)
 
 
 @pytest.mark.parametrize("turn", range(20))
-def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, everybody, turn):
-    world, chance = DatabaseState.read(database_file), random.Random(turn)
-    author, known = Author(schema, world, chance), [who for who in everybody if who.known]
+def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, callers, turn):
+    state, chance = DatabaseState.read(database_file), random.Random(turn)
+    author, known = Author(schema, state, chance), [caller for caller in callers if caller.known]
     for _ in range(EACH):
-        who, picks = chance.choice(known), author.query()
+        caller, picks = chance.choice(known), author.query()
         query = f"{{ {' '.join(map(str, picks))} }}"
 
-        answer = http_client.post("/graphql", json={"query": query}, headers=who.headers).json()
+        response = http_client.post("/graphql", json={"query": query}, headers=caller.headers).json()
 
-        errors = answer.get("errors", [])
-        if any(not who.within(kind, "read") for kind in kinds_in(picks)):
-            assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}, (who.name, query)
-            assert not any((answer["data"] or {}).values())
+        errors = response.get("errors", [])
+        if any(not caller.within(kind, "read") for kind in kinds_in(picks)):
+            assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}, (caller.name, query)
+            assert not any((response["data"] or {}).values())
             continue
         for pick in picks:
-            Judge(who, world).root(pick, (answer.get("data") or {}).get(pick.key), errors)
+            Judge(caller, state).root(pick, (response.get("data") or {}).get(pick.key), errors)
 
 
 def kinds_in(picks):
@@ -376,80 +381,80 @@ def kinds_in(picks):
 
 
 @pytest.mark.parametrize("turn", range(10))
-def test_rest_returns_what_the_table_allows(http_client, database_file, everybody, turn):
-    world, chance = DatabaseState.read(database_file), random.Random(turn)
+def test_rest_returns_what_the_table_allows(http_client, database_file, callers, turn):
+    state, chance = DatabaseState.read(database_file), random.Random(turn)
     for _ in range(EACH):
-        who, kind = chance.choice(everybody), chance.choice(KINDS)
-        id = chance.choice([*world.records[kind], UNKNOWN, "x"])
+        caller, kind = chance.choice(callers), chance.choice(KINDS)
+        id = chance.choice([*state.records[kind], UNKNOWN, "x"])
         below = chance.choice([None, *RELATIONS[kind]])
         path = chance.choice([f"/{RESOURCES[kind]}", f"/{RESOURCES[kind]}/{id}", "/me"])
         if below and path.endswith(id):
             path += f"/{below}"
 
-        answer = http_client.get(
-            f"{path}{'' if path.count('/') != 1 or path == '/me' else '?limit=50'}", headers=who.headers
+        response = http_client.get(
+            f"{path}{'' if path.count('/') != 1 or path == '/me' else '?limit=50'}", headers=caller.headers
         )
 
-        expected = reading(who, world, kind, id, path, below)
-        assert answer.status_code == (expected if isinstance(expected, int) else 200), (who.name, path)
+        expected = reading(caller, state, kind, id, path, below)
+        assert response.status_code == (expected if isinstance(expected, int) else 200), (caller.name, path)
         if not isinstance(expected, int):
-            body_json = answer.json()
-            assert body_json.get("items", body_json) == expected, (who.name, path)
-            check_etag(answer, expected)
+            body_json = response.json()
+            assert body_json.get("items", body_json) == expected, (caller.name, path)
+            check_etag(response, expected)
 
 
-def check_etag(answer, expected):
-    """A record's tag tells apart those who see all of it from those who do not."""
+def check_etag(response, expected):
+    """An entity tag is a record's version and a checksum of what the actor sees of it."""
     if isinstance(expected, dict):
-        assert answer.headers["etag"] == f'"{expected["version"]}-{crc32(answer.content):08x}"'
+        assert response.headers["etag"] == f'"{expected["version"]}-{crc32(response.content):08x}"'
 
 
-def reading(who, world, kind, id, path, below):
-    """What a path shows, or the status of the refusal."""
-    if not who.known:
+def reading(caller, state, kind, id, path, below):
+    """Return what the path returns, or the status of the refusal."""
+    if not caller.known:
         return 401
     if path == "/me":
-        return refusal(who, "User") or (who.view("User", world.records["User"][who.person]))
+        return refusal(caller, "User") or (caller.view("User", state.records["User"][caller.person]))
     if path == f"/{RESOURCES[kind]}":
-        if not who.within(kind, "read") or not who.sees(kind):
+        if not caller.within(kind, "read") or not caller.sees(kind):
             return 403
-        return [who.view(kind, row) for row in sorted(world.records[kind].values(), key=lambda row: row["id"])]
-    other = {"members": "User", "groups": "Group"}.get(path.rpartition("/")[2])
-    if not who.within(kind, "read") or (other and not who.within(other, "read")):
+        return [caller.view(kind, row) for row in sorted(state.records[kind].values(), key=lambda row: row["id"])]
+    related = {"members": "User", "groups": "Group"}.get(path.rpartition("/")[2])
+    if not caller.within(kind, "read") or (related and not caller.within(related, "read")):
         return 403
-    if id not in world.records[kind] or not who.sees(kind):
+    if id not in state.records[kind] or not caller.sees(kind):
         return 404
-    if other is None:
-        return who.view(kind, world.records[kind][id])
-    joined = world.below(kind, id)
-    return Items(who, other, joined)
+    if related is None:
+        return caller.view(kind, state.records[kind][id])
+    joined = state.below(kind, id)
+    return Items(caller, related, joined)
 
 
 class Items(list[Row]):
     """Items of a relation's list: their times aside."""
 
-    def __init__(self, who: Caller, kind: str, joined: list[tuple[Row, str]]) -> None:
-        super().__init__({kind.lower(): who.view(kind, row), "role": role} for row, role in joined)
+    def __init__(self, caller: Caller, kind: str, joined: list[tuple[Row, str]]) -> None:
+        super().__init__({kind.lower(): caller.view(kind, row), "role": role} for row, role in joined)
 
     def __eq__(self, other: object) -> bool:
         assert isinstance(other, list)
-        return list(self) == [{name: it for name, it in item.items() if name != "created_at"} for item in other]
+        return list(self) == [{name: value for name, value in item.items() if name != "created_at"} for item in other]
 
     __hash__ = None
 
 
-def refusal(who, kind):
-    """Whether nobody is behind a credential."""
-    if who.person is None:
+def refusal(caller, kind):
+    """Return the status of a refusal, or None."""
+    if caller.person is None:
         return 404
-    return None if who.within(kind, "read") else 403
+    return None if caller.within(kind, "read") else 403
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
-def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, everybody, document, operator):
-    """Not even whether it would have found anybody: the refusal is the same for a guess that is right."""
-    parameters = {it["name"] for it in document["paths"]["/users"]["get"]["parameters"]}
-    for who in everybody:
+def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, callers, document, operator):
+    """The refusal does not show whether a record matches: it is the same for a correct guess."""
+    parameters = {parameter["name"] for parameter in document["paths"]["/users"]["get"]["parameters"]}
+    for caller in callers:
         for name, private in FIELDS["User"].items():
             for value in ("person0@example.com", "nobody@example.com", "36"):
                 query = {f"{name}{operator}": "true" if operator == "__isnull" else value}
@@ -457,13 +462,13 @@ def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, everybo
                     query = {"sort": f"{operator[4:]}{name}"}
                 if next(iter(query)) not in parameters or not private:
                     continue
-                answer = http_client.get("/users", params=query, headers=who.headers)
+                response = http_client.get("/users", params=query, headers=caller.headers)
 
-                if not who.known:
-                    assert answer.status_code == 401
-                elif not who.staff or not who.within("User", "read"):
-                    assert answer.status_code in (403, 422)
-                    assert "items" not in answer.json()
+                if not caller.known:
+                    assert response.status_code == 401
+                elif not caller.staff or not caller.within("User", "read"):
+                    assert response.status_code in (403, 422)
+                    assert "items" not in response.json()
 
 
 # Writes: every operation, for every actor, in both APIs.
@@ -489,67 +494,69 @@ def fresh(template, tmp_path):
     """A database to change, its actors, and the service."""
     path = Path(shutil.copy(template, tmp_path / "tandem.db"))
     populate(path, random.Random(4))
-    everybody = cast(path)
+    callers = callers_of(path)
     with TestClient(create_app(production(path)), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
-        yield path, everybody, http_client
+        yield path, callers, http_client
 
 
 @pytest.mark.parametrize("client", ["rest", "graphql"])
 def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
-    path, everybody, http_client = fresh
+    path, callers, http_client = fresh
     chance, done = random.Random(client), {"allowed": 0, "refused": 0}
-    for who in everybody:
+    for caller in callers:
         for operation in WRITES:
             for body in BODIES.get(operation, [{}]):
-                world = DatabaseState.read(path)
+                state = DatabaseState.read(path)
                 kind = operation.split()[1]
                 kind = "Group" if kind in ("member", "role") else kind
-                own = who.person if operation == "update User" and chance.random() < 0.5 else None
-                id = own or chance.choice([*spared(world, kind), UNKNOWN])
-                far = chance.choice([*world.records["User"], UNKNOWN])
+                own = caller.person if operation == "update User" and chance.random() < 0.5 else None
+                id = own or chance.choice([*spared(state, kind), UNKNOWN])
+                far = chance.choice([*state.records["User"], UNKNOWN])
                 if (client, operation) == ("rest", "set role"):
                     continue
 
-                status = write(http_client, who, client, operation, id, far, body)
+                status = write(http_client, caller, client, operation, id, far, body)
 
-                expected = outcome(who, world, operation, kind, id, far, body)
-                assert status in expected, (who.name, operation, body, id == who.person)
+                expected = outcome(caller, state, operation, kind, id, far, body)
+                assert status in expected, (caller.name, operation, body, id == caller.person)
                 if status != "done":
-                    assert DatabaseState.read(path) == world
+                    assert DatabaseState.read(path) == state
                 done["allowed" if status == "done" else "refused"] += 1
     assert min(done.values()) > 50
 
 
-def spared(world, kind):
+def spared(state, kind):
     """The records that can be deleted without removing the actors of these tests."""
-    ids = sorted(world.records[kind])
+    ids = sorted(state.records[kind])
     return ids[4:] if kind == "User" else ids if kind == "Group" else ids[-1:] if len(ids) > 7 else []
 
 
-def outcome(who, world, operation, kind, id, far, body):
-    """Which answers are right."""
-    if not who.known:
+def outcome(caller, state, operation, kind, id, far, body):
+    """Return the permitted outcomes."""
+    if not caller.known:
         return {"UNAUTHENTICATED"}
-    if not who.within(kind, "write") or (operation.split()[1] in ("member", "role") and not who.within("User", "read")):
+    if not caller.within(kind, "write") or (
+        operation.split()[1] in ("member", "role") and not caller.within("User", "read")
+    ):
         return {"FORBIDDEN"}
     if operation.startswith("create"):
-        return {"done", "CONFLICT"} if who.may(operation, world, "", body) and who.sees(kind) else {"FORBIDDEN"}
-    if not who.sees(kind) or id not in world.records[kind]:
+        return {"done", "CONFLICT"} if caller.may(operation, state, "", body) and caller.sees(kind) else {"FORBIDDEN"}
+    if not caller.sees(kind) or id not in state.records[kind]:
         return {"NOT_FOUND"}
-    if not who.may(operation, world, id, body):
+    if not caller.may(operation, state, id, body):
         return {"FORBIDDEN"}
     if operation.split()[1] in ("member", "role"):
-        if far not in world.records["User"] or (operation == "set role" and (id, far) not in world.members):
+        if far not in state.records["User"] or (operation == "set role" and (id, far) not in state.members):
             return {"NOT_FOUND"}
         return {"done"}
-    return {"done", "CONFLICT"} if who.staff else {"done"}
+    return {"done", "CONFLICT"} if caller.staff else {"done"}
 
 
-def write(http_client, who, client, operation, id, far, body):
-    """The code that it is refused with, or that it is done."""
+def write(http_client, caller, client, operation, id, far, body):
+    """Return the code of the refusal, or `done`."""
     if client == "rest":
-        answer = rest(http_client, who, operation, id, far, body)
-        return "done" if answer.status_code < 400 else answer.json()["code"]
+        response = rest(http_client, caller, operation, id, far, body)
+        return "done" if response.status_code < 400 else response.json()["code"]
     name = WRITES[operation][1]
     input = {camel(key): value.upper() if key == "role" else value for key, value in body.items()}
     if operation.split()[1] in ("member", "role"):
@@ -559,49 +566,49 @@ def write(http_client, who, client, operation, id, far, body):
     type_name = f"{name[0].upper()}{name[1:]}Input"
     query = f"mutation($input: {type_name}!) {{ {name}(input: $input) {{ __typename }} }}"
     sent = {"query": query, "variables": {"input": input}}
-    answer = http_client.post("/graphql", json=sent, headers=who.headers).json()
-    return answer["errors"][0]["extensions"]["code"] if "errors" in answer else "done"
+    response = http_client.post("/graphql", json=sent, headers=caller.headers).json()
+    return response["errors"][0]["extensions"]["code"] if "errors" in response else "done"
 
 
-def rest(http_client, who, operation, id, far, body):
+def rest(http_client, caller, operation, id, far, body):
     action, kind = operation.split()
     if kind == "member":
         send = http_client.put if action == "add" else http_client.delete
         more = {"json": body} if action == "add" and body else {}
-        return send(f"/groups/{id}/members/{far}", headers=who.headers, **more)
+        return send(f"/groups/{id}/members/{far}", headers=caller.headers, **more)
     place = f"/{RESOURCES[kind]}"
     match action:
         case "create":
-            return http_client.post(place, json=body, headers=who.headers)
+            return http_client.post(place, json=body, headers=caller.headers)
         case "update":
-            return http_client.patch(f"{place}/{id}", json=body, headers=who.headers)
+            return http_client.patch(f"{place}/{id}", json=body, headers=caller.headers)
         case "delete":
-            return http_client.delete(f"{place}/{id}", headers=who.headers)
+            return http_client.delete(f"{place}/{id}", headers=caller.headers)
         case _:
-            return http_client.post(f"{place}/{id}/{action}", json={}, headers=who.headers)
+            return http_client.post(f"{place}/{id}/{action}", json={}, headers=caller.headers)
 
 
-def test_a_conflict_reveals_nothing_hidden(http_client, everybody):
-    """An actor who may not set an e-mail address is refused, whether it is taken or free."""
-    for who in everybody:
-        if who.person and not who.staff:
-            answers = [
-                http_client.patch(f"/users/{who.person}", json={field: value}, headers=who.headers).json()
+def test_a_conflict_reveals_nothing_hidden(http_client, callers):
+    """An actor who may not set an e-mail address is refused, whether the address is taken or free."""
+    for caller in callers:
+        if caller.person and not caller.staff:
+            responses = [
+                http_client.patch(f"/users/{caller.person}", json={field: value}, headers=caller.headers).json()
                 for field, taken, free in (
                     ("email", "PERSON0@example.com", "free@x.y"),
                     ("external_id", "ext-1", "free"),
                 )
                 for value in (taken, free)
             ]
-            assert {answer["code"] for answer in answers} == {"FORBIDDEN"}
-            assert answers[0]["detail"] == answers[1]["detail"]
+            assert {response["code"] for response in responses} == {"FORBIDDEN"}
+            assert responses[0]["detail"] == responses[1]["detail"]
 
 
-def test_a_cursor_contains_no_private_value(http_client, everybody):
-    for who in everybody:
-        if who.known and who.sees("User") and who.within("User", "read"):
-            page = http_client.get("/users?limit=2", headers=who.headers).json()
+def test_a_cursor_contains_no_private_value(http_client, callers):
+    for caller in callers:
+        if caller.known and caller.sees("User") and caller.within("User", "read"):
+            page = http_client.get("/users?limit=2", headers=caller.headers).json()
             for field, private in FIELDS["User"].items():
-                answer = http_client.get(f"/users?sort={field}&after={page['next']}", headers=who.headers)
-                if private and not who.staff:
-                    assert answer.status_code in (400, 403, 422)
+                response = http_client.get(f"/users?sort={field}&after={page['next']}", headers=caller.headers)
+                if private and not caller.staff:
+                    assert response.status_code in (400, 403, 422)

@@ -343,7 +343,7 @@ def test_forged_tokens_are_refused_by_graphql(http_client):
 
 @pytest.fixture(scope="module")
 def served(shared_database):
-    """Starts the service with other settings."""
+    """A function that starts the service with other settings."""
     opened = []
 
     def serve(**settings):

@@ -1,4 +1,4 @@
-"""GraphQL over WebSocket: the protocol `graphql-transport-ws`, limits, and access. Each violation has its close code.
+"""A WebSocket keeps to its protocol, its limits and its actor's rights; every violation has its close code.
 
 Most tests pass frames to the handler directly, so that nothing depends on the speed of a network; the last use a real
 server.

@@ -1,5 +1,7 @@
-"""A WebSocket has the same costs as a request: invalid credentials count, operations take points and count for the
-concurrency limit, its query string is not logged, and a client that reads nothing is disconnected."""
+"""A WebSocket costs what a request costs: rates, concurrency and guesses count there too.
+
+Its query string is not logged, and a client that reads nothing is disconnected.
+"""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ async def test_a_new_database_and_its_log_are_private(umask, tmp_path):
 
 
 def test_a_new_database_is_private_at_every_moment(tmp_path):
-    """Another process tries to open the file all the time: once opened, it can be read for ever."""
+    """Another process tries to open the file all the time: once opened, it stays readable."""
     script = (
         "import os, sys; os.umask(0); from schema.migrations.commands import migrate; from pathlib import Path\n"
         "seen = set()\n"

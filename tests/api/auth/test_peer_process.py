@@ -112,7 +112,7 @@ def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tupl
     return judge_all(read, [(client, server)])[0]
 
 
-def judged_of(read: Callable[[], SocketTable], code: str) -> Verdict:
+def verdict_on(read: Callable[[], SocketTable], code: str) -> Verdict:
     """The verdict on a program that connects to `port` and waits."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         program = f"import os, socket, sys; port = {listener.getsockname()[1]}\n{code}\nsys.stdin.read()"
@@ -156,13 +156,13 @@ SUSPECT = {
 @pytest.mark.parametrize("read", TABLES)
 @pytest.mark.parametrize("code", HARMLESS.values(), ids=HARMLESS)
 def test_a_program_that_accepts_no_connections_has_access(read, code):
-    assert judged_of(read, f"{CONNECT}\n{code}\n{GO}").reason == ""
+    assert verdict_on(read, f"{CONNECT}\n{code}\n{GO}").reason == ""
 
 
 @pytest.mark.parametrize("read", TABLES)
 @pytest.mark.parametrize("code, words", SUSPECT.values(), ids=SUSPECT)
 def test_a_program_that_listens_beyond_loopback_is_refused(read, code, words):
-    verdict = judged_of(read, f"{CONNECT}\n{code}\n{GO}")
+    verdict = verdict_on(read, f"{CONNECT}\n{code}\n{GO}")
 
     assert "accepts connections" in verdict.reason
     assert words in verdict.reason
@@ -170,10 +170,10 @@ def test_a_program_that_listens_beyond_loopback_is_refused(read, code, words):
 
 @pytest.mark.parametrize("read", TABLES)
 def test_the_verdict_on_a_program_that_listens_holds_for_one_request(read):
-    listening = judged_of(read, f"{CONNECT}\n{HARMLESS['a program that listens on loopback']}\n{GO}")
+    listening = verdict_on(read, f"{CONNECT}\n{HARMLESS['a program that listens on loopback']}\n{GO}")
 
     assert not listening.cacheable
-    assert judged_of(read, f"{CONNECT}\n{GO}").cacheable
+    assert verdict_on(read, f"{CONNECT}\n{GO}").cacheable
 
 
 @pytest.mark.parametrize("read", TABLES)
@@ -225,10 +225,10 @@ def test_a_program_that_has_exited_is_refused(read):
             assert "cannot be determined" in judge(read, http_client, connection.getsockname()).reason
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="only root runs programs as somebody else")
+@pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="only root runs programs as another user")
 @pytest.mark.parametrize("read", TABLES)
 def test_a_program_of_another_user_is_refused(read):
-    verdict = judged_of(read, f"'x'.encode('idna'); os.setuid(65534)\n{CONNECT}\n{GO}")
+    verdict = verdict_on(read, f"'x'.encode('idna'); os.setuid(65534)\n{CONNECT}\n{GO}")
 
     assert "belongs to another user" in verdict.reason
 
@@ -238,7 +238,7 @@ def test_a_socket_without_a_connection_is_suspect():
     """In a program that accepts connections; others may keep closed connections to servers that have ended."""
     listening = HARMLESS["a program that listens on loopback"]
 
-    verdict = judged_of(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
+    verdict = verdict_on(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
 
     assert "the other side has ended" in verdict.reason
 
@@ -264,7 +264,7 @@ def test_connections_to_a_closed_listener_are_recognised(read):
 @ENDS
 @pytest.mark.parametrize("read", TABLES)
 def test_a_tunnel_whose_own_connection_is_an_outgoing_one_is_refused(read):
-    verdict = judged_of(read, f"open('/proc/self/comm', 'w').write('ssh')\n{CONNECT}\n{GO}")
+    verdict = verdict_on(read, f"open('/proc/self/comm', 'w').write('ssh')\n{CONNECT}\n{GO}")
 
     assert "the calling program ssh forwards connections" in verdict.reason
 

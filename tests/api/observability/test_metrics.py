@@ -53,7 +53,7 @@ async def authenticate(scope):
 
 @pytest.fixture
 def served(populated_database):
-    """The service, started for the test alone, so that its counts begin at nothing."""
+    """The service, started for this test, so that its counts begin at zero."""
     settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
     with TestClient(create_app(settings, authenticate), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
         yield opened

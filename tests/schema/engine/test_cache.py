@@ -1,4 +1,4 @@
-"""What is kept to be used again is bounded by number and by bytes, and what is used outlasts what is not."""
+"""The cache is bounded by number and by bytes, and evicts the least recently used entry."""
 
 from __future__ import annotations
 

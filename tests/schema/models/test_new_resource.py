@@ -276,7 +276,7 @@ def test_teams_are_in_the_openapi_document_and_the_graphql_schema(http_client):
 
 @pytest.fixture(scope="module")
 def seen(project, tmp_path_factory):
-    """What is seen of a lead, by whom, under which rules."""
+    """What each actor sees of a lead, by the rules in force."""
     path = tmp_path_factory.mktemp("hidden") / "tandem.db"
     command = [sys.executable, "-W", "error", "-c", HIDDEN, str(path)]
     done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True, timeout=60)

@@ -17,7 +17,7 @@ RESOURCE = resource_of(User)
 
 
 def rename(self, first_name: str, last_name: str | None = None, age: int = 1, why: str = "-", times: int = 1) -> None:
-    """Call somebody otherwise."""
+    """Change a person's name."""
     self.first_name, self.last_name, self.age = first_name, last_name, age
 
 

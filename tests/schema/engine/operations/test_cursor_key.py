@@ -190,7 +190,7 @@ async def first(directory, after=None):
     return json.loads(page.json)
 
 
-async def test_all_processes_of_a_database_sign_alike(populated_database):
+async def test_all_processes_of_a_database_use_the_same_key(populated_database):
     async with Directory(str(populated_database)) as left, Directory(str(populated_database)) as right:
         assert (await first(right, (await first(left))["next"]))["items"]
 
