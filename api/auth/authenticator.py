@@ -22,7 +22,7 @@ from schema.engine.model.policy import Actor
 from schema.engine.operations.directory import Directory
 
 if TYPE_CHECKING:
-    from api.auth.tokens import Tokens
+    from api.auth.tokens import TokenVerifier
 
 ADMINISTRATOR = Actor(roles=frozenset({"admin"}), name="developer")
 FIRST_KEY = "python -m api keys create --role admin --name first"
@@ -96,7 +96,7 @@ class Authenticator:
             return None
         text = match[1].decode()
         if not text.startswith("tdm_"):
-            return await self._tokens.claim(text) if self._tokens else None
+            return await self._tokens.verify(text) if self._tokens else None
         key = _KEY.fullmatch(text)
         return KeyClaim(_with_hyphens(key[1]), sha256(key[2].encode()).hexdigest()) if key else None
 
@@ -109,16 +109,16 @@ def _local_access(settings: Settings) -> CheckLocal | None:
     return LocalAccess()
 
 
-def _tokens(settings: Settings) -> Tokens | None:
+def _tokens(settings: Settings) -> TokenVerifier | None:
     """Return the verifier of tokens if any are accepted; its libraries take 9 MB."""
     if settings.oidc_issuer is None and not settings.secret_keys:
         return None
     from api.auth.jwks import IssuerKeys, from_file, from_issuer
-    from api.auth.tokens import Tokens
+    from api.auth.tokens import TokenVerifier
 
     issuer = settings.oidc_issuer
     fetch = from_file(settings.jwks_file) if settings.jwks_file else from_issuer(issuer) if issuer else None
-    return Tokens(settings, IssuerKeys(fetch) if fetch else None)
+    return TokenVerifier(settings, IssuerKeys(fetch) if fetch else None)
 
 
 def _with_hyphens(id: str) -> str:

@@ -33,14 +33,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _PLAIN = re.compile(r"[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]+")
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies HS256 tokens with the configured secrets, others with the issuer's keys."""
 
     def __init__(self, settings: Settings, issuer_keys: IssuerKeys | None) -> None:
         self._settings = settings
         self._issuer_keys = issuer_keys
 
-    async def claim(self, token: str) -> TokenClaim | None:
+    async def verify(self, token: str) -> TokenClaim | None:
         """Return the claims of a valid token, else None.
 
         Raises:

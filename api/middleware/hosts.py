@@ -15,12 +15,12 @@ from starlette.types import Scope
 from api.http.paths import HEALTH_PATHS
 from schema.engine.errors import BadRequest
 
-_MOST_CACHED = 1000
+_MAX_CACHED = 1000
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._~%!$&'()*+,;=-]{1,255}?)\.?)(?::(?P<port>\d{0,5}))?",
     re.ASCII,
 )
-_HIGHEST_PORT = 65535
+_MAX_PORT = 65535
 
 
 def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
@@ -41,7 +41,7 @@ def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
             return
         name = _parse_host(host) if host is not None else ""
         if any_host or name in exact or name.endswith(suffixes):
-            if len(valid) < _MOST_CACHED and host is not None:
+            if len(valid) < _MAX_CACHED and host is not None:
                 valid.add(host)
         elif scope["path"] not in HEALTH_PATHS:
             raise BadRequest("this server does not serve the host in the header Host")
@@ -54,8 +54,8 @@ def _parse_host(host: str) -> str:
     match = _HOST.fullmatch(host.lower())
     if match is None or (match["address"] and not _is_ipv6(match["address"])):
         raise BadRequest("invalid header Host: expected a host name or address, and optionally a port")
-    if int(match["port"] or 0) > _HIGHEST_PORT:
-        raise BadRequest(f"invalid header Host: the port must be at most {_HIGHEST_PORT}")
+    if int(match["port"] or 0) > _MAX_PORT:
+        raise BadRequest(f"invalid header Host: the port must be at most {_MAX_PORT}")
     return match["address"] or match["name"]
 
 

@@ -16,9 +16,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # The networks of the proxies, or the number of proxies between any client and this server.
 Trusted = Sequence[Network] | int
-_MOST_CACHED = 4096
-_LONGEST_CHAIN = 20
-_LONGEST_CACHED = 500
+_MAX_CACHED = 4096
+_MAX_CHAIN = 20
+_MAX_CACHED_CHAIN = 500
 
 
 def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
@@ -26,9 +26,9 @@ def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
     if not trusted:
         return None
 
-    @lru_cache(_MOST_CACHED)
+    @lru_cache(_MAX_CACHED)
     def find_client(peer: str, forwarded: bytes) -> str | None:
-        chain = [_parse_address(part) for part in forwarded.decode("latin-1").split(",")[-_LONGEST_CHAIN:]]
+        chain = [_parse_address(part) for part in forwarded.decode("latin-1").split(",")[-_MAX_CHAIN:]]
         if isinstance(trusted, int):
             client = chain[-trusted] if len(chain) >= trusted else None
         else:
@@ -39,7 +39,7 @@ def proxy_headers(trusted: Trusted) -> Callable[[Scope], None] | None:
         peer, port = scope.get("client") or ("", 0)
         headers = scope["headers"]
         chain = b",".join([value for name, value in headers if name == b"x-forwarded-for"])
-        client = (find_client if len(chain) <= _LONGEST_CACHED else find_client.__wrapped__)(peer, chain)
+        client = (find_client if len(chain) <= _MAX_CACHED_CHAIN else find_client.__wrapped__)(peer, chain)
         if client is None:
             return
         scope["client"] = (client, port if client == peer else 0)

@@ -31,7 +31,7 @@ from schema.engine.model.policy import Actor
 
 # How long Redis is not tried after it could not be reached.
 PAUSE_SECONDS = 5.0
-MOST_EXHAUSTED = 100_000
+MAX_EXHAUSTED = 100_000
 log = logging.getLogger("tandem.rates")
 
 
@@ -159,7 +159,7 @@ class RateLimiter:
         if count > rate:
             if key.startswith(ADDRESS):
                 self._exhausted[key] = time.monotonic() + seconds
-                if len(self._exhausted) > MOST_EXHAUSTED:
+                if len(self._exhausted) > MAX_EXHAUSTED:
                     self._exhausted.popitem(last=False)
             raise _too_many_requests(seconds)
 

@@ -10,7 +10,7 @@ from limits.aio.storage import Storage
 
 WINDOW = 60
 REDIS_TIMEOUT_SECONDS = 0.25
-MOST_COUNTERS = 100_000
+MAX_COUNTERS = 100_000
 
 
 def redis_storage(url: str | None) -> Storage | None:
@@ -55,7 +55,7 @@ class RateLimitCounters:
     def count(self, key: str, points: int) -> tuple[int, int]:
         """Add points to a counter; return its value and the seconds until its window ends."""
         now, counters = time.time(), self._counters
-        while counters and (len(counters) > MOST_COUNTERS or next(iter(counters.values()))[1] <= now):
+        while counters and (len(counters) > MAX_COUNTERS or next(iter(counters.values()))[1] <= now):
             counters.popitem(last=False)
         count, ends = counters.get(key, (0, now + WINDOW))
         counters[key] = (count + points, ends)

@@ -16,7 +16,7 @@ from schema.engine.errors import DirectoryError
 from schema.engine.operations.directory import Directory
 from schema.migrations.revisions import is_behind
 
-Verdict = Literal["ok", "failing", "behind", "unknown"]
+CheckStatus = Literal["ok", "failing", "behind", "unknown"]
 REQUIRED_CHECKS = ("database", "migrations")
 # Results are cached, so that frequent requests cost the database nothing.
 CACHE_SECONDS = 0.5
@@ -42,7 +42,7 @@ class Readiness:
         self._clock = clock
         self._directory: Directory | None = None
         self._until = 0.0
-        self._checks: dict[str, Verdict] = {}
+        self._checks: dict[str, CheckStatus] = {}
         self._lag: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
@@ -60,7 +60,7 @@ class Readiness:
         return _response(200 if is_ready else 503, {"status": status, "checks": self._checks, **self._lag})
 
 
-async def _checks(directory: Directory) -> dict[str, Verdict]:
+async def _checks(directory: Directory) -> dict[str, CheckStatus]:
     try:
         await directory.driver.check()
     except DirectoryError:
@@ -79,7 +79,7 @@ async def _checks(directory: Directory) -> dict[str, Verdict]:
     return {"database": "ok", "migrations": "ok"}
 
 
-async def _replica_check(directory: Directory) -> tuple[dict[str, Verdict], dict[str, float]]:
+async def _replica_check(directory: Directory) -> tuple[dict[str, CheckStatus], dict[str, float]]:
     """Return the replica's check and its lag in seconds; nothing if there is no replica."""
     if "replica" not in directory.driver.connections():
         return {}, {}

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from api.rest.json_schemas import CURSOR
 from api.rest.parameters import Parameter
-from api.rest.url_values import Value, boolean, cursor, integer, list_of, one_of, part_of, value_of
+from api.rest.url_values import ValueType, boolean, cursor, integer, list_of, one_of, part_of, value_of
 from schema.engine.model.field import Operator, ResourceField
 from schema.engine.model.resource import Relation, Resource, resource_of
 from schema.engine.query import search
@@ -176,10 +176,10 @@ def _search_parameter(resource: Resource) -> Parameter:
         "pattern": search.WORDS_PATTERN,
     }
     example = next((field.example for field in fields if field.example), None)
-    return _parameter("q", Value(schema, search.parse_words, example), description)
+    return _parameter("q", ValueType(schema, search.parse_words, example), description)
 
 
-def _parameter(name: str, value: Value, description: str, *, many: bool = False) -> Parameter:
+def _parameter(name: str, value: ValueType, description: str, *, many: bool = False) -> Parameter:
     return Parameter(name, "query", value.schema, value.read, description, many=many, example=value.example)
 
 

@@ -39,7 +39,7 @@ def model_endpoints(resource: Resource) -> Iterator[Endpoint]:
     yield _update(resource)
     yield _delete(resource)
     for relation in resource.relations.values():
-        yield _list_below(resource, relation) if relation.many else _get_below(resource, relation)
+        yield _list_related(resource, relation) if relation.many else _get_related(resource, relation)
         if relation.link and relation.owning:
             yield from link_endpoints(resource, relation)
     for action in resource.actions.values():
@@ -99,7 +99,7 @@ def _create(resource: Resource) -> Endpoint:
         body = (
             record.json
             if resource.shown_once is None
-            else _with_once(record.json, resource.shown_once.name, record.shown_once)
+            else _with_secret(record.json, resource.shown_once.name, record.shown_once)
         )
         return HTTPResponse(201, body, ((b"location", location), (b"etag", record_etag(record).encode())))
 
@@ -213,7 +213,7 @@ def _call(resource: Resource, action: Action) -> Endpoint:
     )
 
 
-def _list_below(resource: Resource, relation: Relation) -> Endpoint:
+def _list_related(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
     async def list_below(request: EndpointRequest) -> HTTPResponse:
@@ -236,7 +236,7 @@ def _list_below(resource: Resource, relation: Relation) -> Endpoint:
     )
 
 
-def _get_below(resource: Resource, relation: Relation) -> Endpoint:
+def _get_related(resource: Resource, relation: Relation) -> Endpoint:
     target = resource_of(relation.target)
 
     async def get_below(request: EndpointRequest) -> HTTPResponse:
@@ -269,7 +269,7 @@ def _changed(record: RecordResult) -> HTTPResponse:
     return HTTPResponse(200, record.json, ((b"etag", record_etag(record).encode()),))
 
 
-def _with_once(record: bytes, name: str, value: str | None) -> bytes:
+def _with_secret(record: bytes, name: str, value: str | None) -> bytes:
     """Add the value that only the response to a creation shows to the record's JSON."""
     return b'%b,"%b":%b}' % (record.removesuffix(b"}"), name.encode(), orjson.dumps(value))
 

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from api.rest import json_schemas
 from api.rest.parameters import Schema
-from api.rest.url_values import Value
+from api.rest.url_values import ValueType
 
 MAX_TEXT, MAX_ITEMS = 1000, 50
 PLAIN = (str, int, float, bool, Enum, datetime, date, UUID)
@@ -45,7 +45,7 @@ def is_plain(hint: Any) -> bool:
     return get_origin(hint) is Literal or (isinstance(hint, type) and issubclass(hint, PLAIN))
 
 
-def value_of_hint(hint: Any, default: Any = None) -> tuple[Value, bool]:
+def value_of_hint(hint: Any, default: Any = None) -> tuple[ValueType, bool]:
     """Return the value of a plain type, and whether it is a list, of which `read` converts one item."""
     required = _without_none(hint)
     adapter: TypeAdapter[Any] = TypeAdapter(required, config=_STRICT)
@@ -58,9 +58,9 @@ def value_of_hint(hint: Any, default: Any = None) -> tuple[Value, bool]:
         schema["default"] = adapter.dump_python(default, mode="json")
     examples = schema.pop("examples", [None])
     if not many:
-        return Value(schema, _reader(adapter, schema), examples[0]), False
+        return ValueType(schema, _reader(adapter, schema), examples[0]), False
     item: TypeAdapter[Any] = TypeAdapter(get_args(_without_annotation(required))[0], config=_STRICT)
-    return Value(schema, _reader(item, schema["items"]), examples[0]), True
+    return ValueType(schema, _reader(item, schema["items"]), examples[0]), True
 
 
 def _without_none(hint: Any) -> Any:

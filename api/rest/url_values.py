@@ -14,14 +14,14 @@ from schema.engine.model.input_models import normalize_time
 from schema.engine.query.search import MIN_LENGTH
 
 # Lists with so many values of ordinary length fit into a URL.
-MAX_VALUES: Mapping[FieldKind, int] = {"id": 100, "integer": 50, "time": 20, "text": 20, "enum": 20, "boolean": 20}
+MAX_LIST_LENGTH: Mapping[FieldKind, int] = {"id": 100, "integer": 50, "time": 20, "text": 20, "enum": 20, "boolean": 20}
 TEXT = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 TEXT_IN_LIST = r"^[^,\u0000-\u001f\u007f-\u009f]+$"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ValueType:
     """The type of a value. `read` converts its text, or raises `ValueError` with a message for the client."""
 
     schema: Schema
@@ -29,11 +29,11 @@ class Value:
     example: Any = None
 
 
-def value_of(field: ResourceField) -> Value:
+def value_of(field: ResourceField) -> ValueType:
     """Return the type of a field's values."""
     match field.kind:
         case "id":
-            return Value(UUID, _uuid, field.example)
+            return ValueType(UUID, _uuid, field.example)
         case "enum":
             return one_of({str(choice.value): choice.value for choice in field.choices}, field.example)
         case "boolean":
@@ -41,47 +41,47 @@ def value_of(field: ResourceField) -> Value:
         case "integer":
             return integer(MIN_INTEGER, MAX_INTEGER, field.example)
         case "time":
-            return Value(MOMENT, normalize_time, field.example)
+            return ValueType(MOMENT, normalize_time, field.example)
         case "text":
             return _text(TEXT, field.max_length or 0, field.example)
 
 
-def part_of(field: ResourceField) -> Value:
+def part_of(field: ResourceField) -> ValueType:
     """Return the type of a substring to search for in a text field."""
     example = str(field.example)[:MIN_LENGTH] if field.example else None
     return _text(TEXT, field.max_length or 0, example, MIN_LENGTH)
 
 
-def list_of(field: ResourceField) -> Value:
+def list_of(field: ResourceField) -> ValueType:
     """Return the type of a list of a field's values, of which `read` converts one."""
     item = value_of(field)
     if field.kind == "text":
         item = _text(TEXT_IN_LIST, field.max_length or 0, field.example)
     examples = {} if item.example is None else {"examples": [item.example]}
     items = {**item.schema, **examples}
-    schema = {"type": "array", "minItems": 1, "maxItems": MAX_VALUES[field.kind], "items": items}
-    return Value(schema, item.read, examples.get("examples"))
+    schema = {"type": "array", "minItems": 1, "maxItems": MAX_LIST_LENGTH[field.kind], "items": items}
+    return ValueType(schema, item.read, examples.get("examples"))
 
 
-def integer(minimum: int, maximum: int, example: int | None = None) -> Value:
+def integer(minimum: int, maximum: int, example: int | None = None) -> ValueType:
     def read(text: str) -> int:
         if not _INTEGER.fullmatch(text) or not minimum <= int(text) <= maximum:
             raise ValueError(f"must be an integer from {minimum} to {maximum}")
         return int(text)
 
-    return Value({"type": "integer", "format": "int32", "minimum": minimum, "maximum": maximum}, read, example)
+    return ValueType({"type": "integer", "format": "int32", "minimum": minimum, "maximum": maximum}, read, example)
 
 
-def boolean(example: bool | None = None) -> Value:
+def boolean(example: bool | None = None) -> ValueType:
     def read(text: str) -> bool:
         if text not in ("true", "false"):
             raise ValueError("must be true or false")
         return text == "true"
 
-    return Value({"type": "boolean"}, read, example)
+    return ValueType({"type": "boolean"}, read, example)
 
 
-def one_of(choices: Mapping[str, Any], example: str | None = None) -> Value:
+def one_of(choices: Mapping[str, Any], example: str | None = None) -> ValueType:
     """Return the type of a text that must be one of the keys, and is converted to its value."""
 
     def read(text: str) -> Any:
@@ -89,10 +89,10 @@ def one_of(choices: Mapping[str, Any], example: str | None = None) -> Value:
             raise ValueError(f"must be one of {', '.join(choices)}")
         return choices[text]
 
-    return Value({"type": "string", "enum": list(choices)}, read, example)
+    return ValueType({"type": "string", "enum": list(choices)}, read, example)
 
 
-def cursor(schema: Schema) -> Value:
+def cursor(schema: Schema) -> ValueType:
     """Return the type of a cursor. It has no example, because only the list itself can issue one."""
     pattern, max_length = re.compile(schema["pattern"], re.ASCII), schema["maxLength"]
 
@@ -101,10 +101,10 @@ def cursor(schema: Schema) -> Value:
             raise ValueError(f"must be a cursor: at most {max_length} letters, digits, - and _")
         return text
 
-    return Value(schema, read)
+    return ValueType(schema, read)
 
 
-def _text(pattern: str, max_length: int, example: str | None, min_length: int = 1) -> Value:
+def _text(pattern: str, max_length: int, example: str | None, min_length: int = 1) -> ValueType:
     compiled = re.compile(pattern)
 
     def read(text: str) -> str:
@@ -113,7 +113,7 @@ def _text(pattern: str, max_length: int, example: str | None, min_length: int = 
         return text
 
     schema = {"type": "string", "minLength": min_length, "maxLength": max_length, "pattern": pattern}
-    return Value(schema, read, example)
+    return ValueType(schema, read, example)
 
 
 def _uuid(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from api.server.http.limits import MOST_CLOSING, ClosingConnections, ConnectionLimits, ConnectionSweeper, OnRefusal
+from api.server.http.limits import MAX_CLOSING, ClosingConnections, ConnectionLimits, ConnectionSweeper, OnRefusal
 from api.server.http.websocket import WebSocketProtocol
 
 try:
@@ -24,12 +24,10 @@ def http_protocol(
     return type("HTTPProtocol", (Connection,), {"sweeper": ConnectionSweeper(limits or ConnectionLimits(), on_refusal)})
 
 
-def websocket_protocol(
-    close_seconds: float = CLOSE_SECONDS, most_closing: int = MOST_CLOSING
-) -> type[asyncio.Protocol]:
+def websocket_protocol(close_seconds: float = CLOSE_SECONDS, max_closing: int = MAX_CLOSING) -> type[asyncio.Protocol]:
     """Return a protocol class for `uvicorn.Config(ws=…)`.
 
-    After the last message a client has `close_seconds` to close, and so may `most_closing` clients at a time.
+    After the last message a client has `close_seconds` to close, and so may `max_closing` clients at a time.
     """
-    limits = {"close_seconds": close_seconds, "closing": ClosingConnections(most_closing)}
+    limits = {"close_seconds": close_seconds, "closing": ClosingConnections(max_closing)}
     return type("LimitedWebSocketProtocol", (WebSocketProtocol,), limits)

@@ -29,7 +29,7 @@ from starlette.testclient import TestClient
 from api.app import create_app
 from api.auth.authenticator import Authenticator
 from api.auth.jwks import IssuerKeys, from_issuer, keys_in
-from api.auth.tokens import Tokens
+from api.auth.tokens import TokenVerifier
 from api.settings import InvalidSetting
 from schema.engine.errors import InvalidCredential, Timeout
 from schema.engine.operations.directory import Directory
@@ -571,48 +571,48 @@ def issuer():
 def tokens(issuer, shared_database):
     """Verifies this issuer's tokens."""
     settings = production(shared_database, TANDEM_OIDC_ISSUER=issuer.url, TANDEM_OIDC_AUDIENCE="directory")
-    return Tokens(settings, IssuerKeys(from_issuer(issuer.url)))
+    return TokenVerifier(settings, IssuerKeys(from_issuer(issuer.url)))
 
 
 async def test_keys_are_fetched_from_the_jwks_uri_of_the_issuer(issuer, tokens):
-    token_claims = [await tokens.claim(issued(iss=issuer.url)) for _ in range(20)]
+    token_claims = [await tokens.verify(issued(iss=issuer.url)) for _ in range(20)]
 
     assert {claim.subject for claim in token_claims} == {"ext-Ada"}
     assert issuer.requests == ["/tenant/.well-known/openid-configuration", "/tenant/keys"]
 
 
 async def test_concurrent_requests_share_one_fetch(issuer, tokens):
-    token_claims = await asyncio.gather(*(tokens.claim(issued(iss=issuer.url, n=number)) for number in range(100)))
+    token_claims = await asyncio.gather(*(tokens.verify(issued(iss=issuer.url, n=number)) for number in range(100)))
 
     assert all(token_claims)
     assert len(issuer.requests) == 2
 
 
 async def test_fetches_for_unknown_keys_are_limited(issuer, tokens, clock):
-    assert await tokens.claim(issued(iss=issuer.url))
+    assert await tokens.verify(issued(iss=issuer.url))
     issuer.requests.clear()
 
     for number in range(50):
-        assert await tokens.claim(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
+        assert await tokens.verify(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
     clock.ahead += 11
     for number in range(50):
-        assert await tokens.claim(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
+        assert await tokens.verify(issued(OTHER_RSA, kid=f"unknown {number}", iss=issuer.url)) is None
     assert len(issuer.requests) <= 2
 
     issuer.keys = {"keys": [jwk(OTHER_RSA, "next")]}
     clock.ahead += 11
-    assert await tokens.claim(issued(OTHER_RSA, kid="next", iss=issuer.url))
-    assert await tokens.claim(issued(iss=issuer.url)) is None  # the old key is withdrawn
+    assert await tokens.verify(issued(OTHER_RSA, kid="next", iss=issuer.url))
+    assert await tokens.verify(issued(iss=issuer.url)) is None  # the old key is withdrawn
 
 
 async def test_old_keys_stay_when_a_fetch_fails(issuer, tokens, clock):
     lasting = issued(iss=issuer.url, exp=int(time.time()) + 50_000)
-    assert await tokens.claim(lasting)
+    assert await tokens.verify(lasting)
     issuer.pages["/tenant/keys"] = (500, b"", {})
     clock.ahead += 1000
 
-    assert await tokens.claim(issued(OTHER_RSA, kid="unknown", iss=issuer.url, exp=int(time.time()) + 50_000)) is None
-    assert await tokens.claim(lasting)
+    assert await tokens.verify(issued(OTHER_RSA, kid="unknown", iss=issuer.url, exp=int(time.time()) + 50_000)) is None
+    assert await tokens.verify(lasting)
 
 
 BAD_PAGES: dict[str, Page] = {
@@ -633,7 +633,7 @@ async def test_without_a_valid_configuration_of_the_issuer_tokens_are_not_verifi
     issuer.pages["/tenant/.well-known/openid-configuration"] = BAD_PAGES[name]
 
     with pytest.raises(Timeout):
-        await tokens.claim(issued(iss=issuer.url))
+        await tokens.verify(issued(iss=issuer.url))
     assert "/tenant/keys" not in issuer.requests
 
 
@@ -643,13 +643,13 @@ async def test_keys_are_fetched_by_https_only(issuer, tokens, jwks_uri):
     issuer.pages["/tenant/.well-known/openid-configuration"] = (200, configuration, {})
 
     with pytest.raises(Timeout):
-        await tokens.claim(issued(iss=issuer.url))
+        await tokens.verify(issued(iss=issuer.url))
 
 
 async def test_tokens_of_other_algorithms_do_not_wait_for_the_issuer(issuer, tokens):
-    assert await tokens.claim(token())
+    assert await tokens.verify(token())
     for attack in NONE.values():
-        assert await tokens.claim(attack) is None
+        assert await tokens.verify(attack) is None
     assert issuer.requests == []
 
 

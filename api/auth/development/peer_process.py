@@ -31,16 +31,16 @@ _MAX_CACHED = 1000
 _MAX_NAME_LENGTH = 40
 
 
-class Verdict(NamedTuple):
-    """Why a connection is refused (empty if it is not), and whether the verdict may be cached."""
+class PeerCheckResult(NamedTuple):
+    """Why a connection is refused (empty if it is not), and whether the result may be cached."""
 
     reason: str
     cacheable: bool
 
 
-class _CachedVerdict(NamedTuple):
+class _CachedResult(NamedTuple):
     client: Any
-    verdict: Verdict
+    result: PeerCheckResult
     until: float
 
 
@@ -65,14 +65,14 @@ def read_table() -> SocketTable:
 class PeerCheck:
     """Refuses connections from programs that may forward requests of others.
 
-    A verdict is cached for one connection and at most `CACHE_SECONDS`. The tuple `client` is compared by identity,
+    A result is cached for one connection and at most `CACHE_SECONDS`. The tuple `client` is compared by identity,
     because another connection from the same port has another tuple.
     """
 
     def __init__(self, read: Callable[[], SocketTable] = read_table) -> None:
         self._read = read
-        self._cached: dict[Address, _CachedVerdict] = {}
-        self._waiting: list[tuple[Any, Any, asyncio.Future[Verdict]]] = []
+        self._cached: dict[Address, _CachedResult] = {}
+        self._waiting: list[tuple[Any, Any, asyncio.Future[PeerCheckResult]]] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope) -> None:
@@ -84,18 +84,18 @@ class PeerCheck:
         client, server = scope["client"], scope.get("server") or ("", None)
         cached = self._cached.get(tuple(client))
         if cached is None or cached.client is not client or cached.until < monotonic():
-            verdict = await self._verdict(tuple(client), tuple(server))
-            cached = self._cache(client, verdict)
-        if cached.verdict.reason:
-            raise Forbidden(f"{cached.verdict.reason}; {REMEDY}")
+            result = await self._check(tuple(client), tuple(server))
+            cached = self._cache(client, result)
+        if cached.result.reason:
+            raise Forbidden(f"{cached.result.reason}; {REMEDY}")
 
-    async def _verdict(self, client: Any, server: Any) -> Verdict:
+    async def _check(self, client: Any, server: Any) -> PeerCheckResult:
         """Read the sockets anew; connections that wait share the result."""
-        verdict = asyncio.get_running_loop().create_future()
-        self._waiting.append((client, server, verdict))
+        result = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, server, result))
         if self._reading is None:
             self._reading = asyncio.create_task(self._read_sockets())
-        return await verdict  # type: ignore[no-any-return]
+        return await result  # type: ignore[no-any-return]
 
     async def _read_sockets(self) -> None:
         try:
@@ -103,40 +103,42 @@ class PeerCheck:
                 self._waiting = []
                 connections = [(client, server) for client, server, _ in waiting]
                 try:
-                    verdicts = await asyncio.to_thread(judge_all, self._read, connections)
+                    results = await asyncio.to_thread(check_connections, self._read, connections)
                 except Exception as error:
                     for _, _, future in waiting:
                         if not future.done():
                             future.set_exception(error)
                     continue
-                for (_, _, future), verdict in zip(waiting, verdicts, strict=True):
+                for (_, _, future), result in zip(waiting, results, strict=True):
                     if not future.done():
-                        future.set_result(verdict)
+                        future.set_result(result)
         finally:
             self._reading = None
 
-    def _cache(self, client: Any, verdict: Verdict) -> _CachedVerdict:
+    def _cache(self, client: Any, result: PeerCheckResult) -> _CachedResult:
         if len(self._cached) >= _MAX_CACHED:
             self._cached.clear()
-        cached = _CachedVerdict(client, verdict, monotonic() + CACHE_SECONDS)
-        if verdict.cacheable:
+        cached = _CachedResult(client, result, monotonic() + CACHE_SECONDS)
+        if result.cacheable:
             self._cached[tuple(client)] = cached
         return cached
 
 
-def judge_all(
+def check_connections(
     read: Callable[[], SocketTable], connections: list[tuple[tuple[str, int], tuple[str, int | None]]]
-) -> list[Verdict]:
-    """Judge several connections, reading the sockets once."""
+) -> list[PeerCheckResult]:
+    """Check several connections, reading the sockets once."""
     try:
         table = read()
     except Unavailable:
         table = None
-    return [_judge_in(table, client, server) for client, server in connections]
+    return [_check_in_table(table, client, server) for client, server in connections]
 
 
-def _judge_in(table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]) -> Verdict:
-    unknown = Verdict("this system does not show which program has sent the request", True)
+def _check_in_table(
+    table: SocketTable | None, client: tuple[str, int], server: tuple[str, int | None]
+) -> PeerCheckResult:
+    unknown = PeerCheckResult("this system does not show which program has sent the request", True)
     if table is None:
         return unknown
     try:
@@ -145,7 +147,7 @@ def _judge_in(table: SocketTable | None, client: tuple[str, int], server: tuple[
         return unknown
     owners = table.owners(connection)
     if not owners:
-        return Verdict(
+        return PeerCheckResult(
             "the program that has sent the request cannot be determined: it has ended, or runs in a container or for "
             "another user",
             True,
@@ -155,7 +157,7 @@ def _judge_in(table: SocketTable | None, client: tuple[str, int], server: tuple[
     listening = any(socket.remote is None for process in others for socket in process.sockets)
     refused = next(filter(None, reasons), "")
     # A process that listens may accept a connection in the next moment.
-    return Verdict(refused, bool(refused) or not listening)
+    return PeerCheckResult(refused, bool(refused) or not listening)
 
 
 def _reason(table: SocketTable, process: Process, connection: TcpSocket) -> str:

@@ -13,7 +13,7 @@ AMBIGUOUS_END = "the end of the request is ambiguous"
 # A chunked body ends with an empty line after the line of its last chunk or of a trailer field, which are not empty.
 # The pattern looks for the literal first and behind it second: 256 KiB take 0.1 ms this way, 3 ms the other.
 _POSSIBLE_END = re.compile(rb"\r\n\r\n(?<!\n\r\n\r\n)")
-_LONGEST_END = 4
+_MAX_END_LENGTH = 4
 
 
 class BodyReader:
@@ -62,14 +62,14 @@ class BodyReader:
         """Stop at each byte where the body could end, so that the parser never gets bytes of the next request."""
         joined, before = self._tail + data, len(self._tail)
         view, start = memoryview(data), 0
-        for match in _POSSIBLE_END.finditer(joined, max(0, before - _LONGEST_END + 1)):
+        for match in _POSSIBLE_END.finditer(joined, max(0, before - _MAX_END_LENGTH + 1)):
             end = match.end() - before
             parser.feed_data(view[start:end])
             if self.complete:
                 return end
             start = end
         parser.feed_data(view[start:])
-        self._tail = joined[-_LONGEST_END:]
+        self._tail = joined[-_MAX_END_LENGTH:]
         if self.complete:
             raise BadRequest(AMBIGUOUS_END)
         return len(data)

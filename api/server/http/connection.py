@@ -23,11 +23,11 @@ from api.http import problem_details
 from api.server.http import head, websocket_handshake
 from api.server.http.body import AMBIGUOUS_END, BodyReader
 from api.server.http.limits import ConnectionSweeper
-from api.server.http.request_response_cycle import MOST_DISCARDED, RequestResponseCycle
+from api.server.http.request_response_cycle import MAX_DISCARDED, RequestResponseCycle
 from schema.engine.errors import BadRequest, DirectoryError, Overloaded, Timeout
 
 # The slowest that a client may read a response, in bytes a second.
-SLOWEST_READ = 8 * 1024
+MIN_READ_RATE = 8 * 1024
 # Seconds for the client to close, too, during a graceful shutdown.
 DRAIN_CLOSE_SECONDS = 1
 # SO_LINGER with which `abort` discards what the kernel has not sent yet.
@@ -39,7 +39,7 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATC
 _STAND_IN_METHOD = b"UNLINK"
 _HEAD_END = b"\r\n\r\n"
 # Longer header fields are parsed for each request, to bound the memory of many connections.
-_MOST_CACHED = 4096
+_MAX_CACHED = 4096
 _BLANK_LINES = re.compile(rb"(?:\r\n)+")
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
@@ -248,7 +248,7 @@ class Connection(HttpToolsProtocol):
         lines = text[line.end() :]
         if fields is None or fields.text != lines or version != b"1.1":
             fields = head.parse_fields(lines, version, limits)
-            self._fields = fields if len(lines) <= _MOST_CACHED else None
+            self._fields = fields if len(lines) <= _MAX_CACHED else None
         self.headers = fields.headers
         if upgrade:
             if not self._upgrade_to_websocket(method, version, fields, rest):
@@ -259,7 +259,7 @@ class Connection(HttpToolsProtocol):
             raise BadRequest(AMBIGUOUS_END)
         self._make_scope(method, target, version, fields)
         keep_alive = not (fields.closes or self.sweeper.draining)
-        discards_rest = fields.length is not None and fields.length <= MOST_DISCARDED and not fields.expects
+        discards_rest = fields.length is not None and fields.length <= MAX_DISCARDED and not fields.expects
         self.cycle = cycle = RequestResponseCycle(self, keep_alive, fields.expects, discards_rest)
         self._stage, self._since = BODY, self.sweeper.now
         if self._active is None:
@@ -419,13 +419,13 @@ class Connection(HttpToolsProtocol):
         return response
 
     def _reads_too_slowly(self, now: float) -> bool:
-        """Whether the client has read less than `SLOWEST_READ` for `write_timeout` seconds."""
+        """Whether the client has read less than `MIN_READ_RATE` for `write_timeout` seconds."""
         pending = self.transport.get_write_buffer_size()
         timeout = self.sweeper.limits.write_timeout
         if not pending:
             self._write_deadline = None
         elif self._write_deadline is None or pending > self._write_deadline[1]:
-            self._write_deadline = (now + timeout, pending, max(0, pending - timeout * SLOWEST_READ))
+            self._write_deadline = (now + timeout, pending, max(0, pending - timeout * MIN_READ_RATE))
         elif now > self._write_deadline[0]:
             if pending > self._write_deadline[2]:
                 return True

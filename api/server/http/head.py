@@ -32,15 +32,15 @@ _NOT_ASCII = re.compile(_METHOD + rb" [!-\x7e\x80-\xff]+ HTTP/1\.[01]\r\n")
 _PART_OF_LINE = re.compile(rb"[ -~\x80-\xff]*\r?")
 _PART_OF_TARGET = re.compile(_METHOD + rb" ([!-~]{1,1000})")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-_LONGEST_METHOD = 60
-_HIGHEST_PORT = 65_535
+_MAX_METHOD_LENGTH = 60
+_MAX_PORT = 65_535
 _EMPTY = 4
 _ONLY_CHUNKED = "unsupported transfer coding: only chunked is supported"
 # Hosts that have been checked: most requests name one of a few.
 HOSTS: set[bytes] = set()
-_MOST_HOSTS = 1000
+_MAX_HOSTS = 1000
 _FEW = 50
-_LONGEST_PATH = 300
+_MAX_PATH_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def check_partial(partial: bytearray, start: int, line_is_valid: bool, limits: C
             line_is_valid = True
         elif not _PART_OF_LINE.fullmatch(partial, max(0, start - 1)):
             raise BadRequest("not an HTTP/1.1 request")
-        elif len(partial) > limits.url + _LONGEST_METHOD:
+        elif len(partial) > limits.url + _MAX_METHOD_LENGTH:
             if _PART_OF_TARGET.match(partial):
                 raise _url_too_long(limits)
             raise BadRequest("not an HTTP/1.1 request")
@@ -173,11 +173,8 @@ def refusal(error: DirectoryError, url: bytes, default_lines: bytes, *, logged: 
     path, request_id = url.partition(b"?")[0].decode("latin-1") or "/", os.urandom(8).hex()
     response = problem_details.problem_response(error, path, request_id)
     level = logging.WARNING if response.status >= 500 and response.status != 505 and not logged else logging.DEBUG
-    log.log(
-        level,
-        "request refused by the HTTP server",
-        extra={"path": path[:_LONGEST_PATH], "status": response.status, "code": error.code, "request_id": request_id},
-    )
+    fields = {"path": path[:_MAX_PATH_LENGTH], "status": response.status, "code": error.code, "request_id": request_id}
+    log.log(level, "request refused by the HTTP server", extra=fields)
     lines = [b": ".join(header) for header in (*response.headers, *HEADERS)]
     lines += [b"content-length: %d" % len(response.body), b"cache-control: no-store", b"connection: close"]
     lines += [b"x-request-id: " + request_id.encode()]
@@ -207,9 +204,9 @@ def _check_host(host: bytes) -> None:
     if host in HOSTS:
         return
     match = _HOST.fullmatch(host)
-    if match is None or int(match[1] or 0) > _HIGHEST_PORT:
+    if match is None or int(match[1] or 0) > _MAX_PORT:
         raise BadRequest("invalid header Host: expected a host name or address, and a port of at most 65535 if any")
-    if len(HOSTS) < _MOST_HOSTS:
+    if len(HOSTS) < _MAX_HOSTS:
         HOSTS.add(host)
 
 

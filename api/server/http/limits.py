@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 # How many connections may be half closed by the server at a time; each holds a file descriptor until the client closes.
-MOST_CLOSING = 256
+MAX_CLOSING = 256
 # Called with the status of a response that the application did not write, and with the client's address if it has to
 # pay for it: None where the request has been charged already.
 OnRefusal = Callable[[int, str | None], None]
@@ -53,7 +53,7 @@ C = TypeVar("C", bound=Closable)
 class ClosingConnections(Generic[C]):
     """Connections that the server has closed and the client has not, the oldest first; at most `most` are kept open."""
 
-    def __init__(self, most: int = MOST_CLOSING) -> None:
+    def __init__(self, most: int = MAX_CLOSING) -> None:
         self._most = most
         self._connections: dict[C, None] = {}
 

@@ -15,18 +15,18 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 from api.http import problem_details
 
 # Larger bodies are not copied behind their head.
-MOST_JOINED = 64 * 1024
+MAX_JOINED = 64 * 1024
 # After an early response the rest of a request body is read and discarded up to this size; else the connection closes.
-MOST_DISCARDED = 64 * 1024
+MAX_DISCARDED = 64 * 1024
 # Invalid in the value of a header.
 _CONTROLS = bytes({*range(32), 127} - set(b"\t"))
 # Header names as they are written, and whether they frame the response.
 _names: dict[bytes, tuple[bytes, bool]] = {}
-_MOST_NAMES = 1000
+_MAX_NAMES = 1000
 _FRAMING = {b"content-length", b"transfer-encoding", b"connection"}
 # Header lines whose values recur, formatted. Saves 0.4 of the 2.3 µs that the head of a response takes.
 _lines: dict[tuple[bytes, bytes], bytes] = {}
-_MOST_LINES = 500
+_MAX_LINES = 500
 _RECURRING = {
     b"cache-control", b"content-security-policy", b"content-type", b"cross-origin-resource-policy", b"referrer-policy",
     b"strict-transport-security", b"vary", b"x-content-type-options",
@@ -139,7 +139,7 @@ class RequestResponseCycle(httptools_impl.RequestResponseCycle):
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("the response body does not have the length that Content-Length declares")
         head, self._head = self._head, b""
-        if len(body) > MOST_JOINED:
+        if len(body) > MAX_JOINED:
             self.transport.writelines((head, body))
         elif head or body:
             self.transport.write(head + body)
@@ -156,11 +156,11 @@ def _format_name(name: bytes) -> tuple[bytes, bool]:
         raise RuntimeError("invalid name of a response header")
     lower = name.lower()
     formatted = (b"%b: " % lower, lower in _FRAMING)
-    if len(_names) < _MOST_NAMES:
+    if len(_names) < _MAX_NAMES:
         _names[name] = formatted
     return formatted
 
 
 def _cache_line(header: Any, written: bytes, value: bytes) -> None:
-    if type(header) is tuple and len(_lines) < _MOST_LINES and len(value.translate(None, _CONTROLS)) == len(value):
+    if type(header) is tuple and len(_lines) < _MAX_LINES and len(value.translate(None, _CONTROLS)) == len(value):
         _lines[header] = b"%b%b\r\n" % (written, value)

@@ -25,7 +25,7 @@ from api.server.http.limits import ClosingConnections
 # Parsing 4 KiB of the smallest frames takes about 5 ms.
 SLICE: Final = 4096
 # Control frames and fragments of less than 1 KiB that a connection may send in a second.
-MOST_SMALL_FRAMES: Final = 100
+MAX_SMALL_FRAMES: Final = 100
 SMALL: Final = 1024
 log = logging.getLogger("tandem.websocket")
 # uvicorn logs each socket's path and query at INFO, which production has, and invalid UTF-8 of a client as an error.
@@ -45,9 +45,9 @@ class FrameParser(ServerProtocol):
             if now - self._second >= 1:
                 self._second, self._small = now, 0
             self._small += 1
-            if self._small > MOST_SMALL_FRAMES:
+            if self._small > MAX_SMALL_FRAMES:
                 self.parser_exc = ProtocolError("too many small frames")
-                self.fail(CloseCode.POLICY_VIOLATION, f"more than {MOST_SMALL_FRAMES} small frames a second")
+                self.fail(CloseCode.POLICY_VIOLATION, f"more than {MAX_SMALL_FRAMES} small frames a second")
                 return
         super().recv_frame(frame)
 

@@ -17,7 +17,7 @@ from sqlalchemy.sql.expression import FromClause
 from schema.engine.model.field import lower_case
 
 LAST_CASED = 0x1F000  # no character beyond it has an upper case
-MOST_LOWER_CHARACTERS = 8  # more than any character has in lower case
+MAX_LOWER_CHARACTERS = 8  # more than any character has in lower case
 GREATEST_CODE_POINT = "\U0010ffff"
 RANGES_CTE = "_ranges"  # the name of every query of ranges; `schema/explain/sqlite.py` recognizes it
 
@@ -36,7 +36,7 @@ def prefix_spellings(prefix: str) -> str:
 
     Each spelling is a character, its `prefix_end`, and how many characters of the prefix it stands for.
     """
-    rests = (prefix[at : at + MOST_LOWER_CHARACTERS] for at in range(len(prefix)))
+    rests = (prefix[at : at + MAX_LOWER_CHARACTERS] for at in range(len(prefix)))
     return json.dumps([list(_spellings(rest)) for rest in rests], ensure_ascii=False)
 
 

@@ -19,7 +19,7 @@ from schema.engine.model.field import ResourceField
 from schema.engine.sql.dialect import Expression, JsonObject, JsonValue, quoted
 
 # A function of SQLite takes 127 arguments by default, and a member of an object is two of them.
-MOST_MEMBERS = 60
+MAX_MEMBERS = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ AnyPiece = TypeVar("AnyPiece", str | Expression, Piece)
 
 def json_object(members: Sequence[JsonMember]) -> list[Piece]:
     """The pieces of a JSON object; neighbouring leaves share one `json_object(…)`."""
-    if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < MOST_MEMBERS:
+    if all(isinstance(value, Leaf) for _, value in members) and 0 < len(members) < MAX_MEMBERS:
         return [JsonObject([(key, leaf.field, leaf.column) for key, leaf in members if isinstance(leaf, Leaf)])]
     pieces: list[Piece] = []
     for leaves, group in groupby(members, key=lambda member: isinstance(member[1], Leaf)):
@@ -96,7 +96,7 @@ def sent_columns(columns: Iterable[Expression | Placeholder]) -> Iterator[Expres
 
 def _leaf_members(members: Iterable[JsonMember]) -> list[list[Piece]]:
     leaves = [(key, leaf) for key, leaf in members if isinstance(leaf, Leaf)]
-    if 1 < len(leaves) < MOST_MEMBERS:
+    if 1 < len(leaves) < MAX_MEMBERS:
         return [[JsonObject([(key, leaf.field, leaf.column) for key, leaf in leaves], bare=True)]]
     return [[f'"{key}":', JsonValue(leaf.field, leaf.column)] for key, leaf in leaves]
 

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from api.auth.development.peer_process import PeerCheck, Verdict, judge_all
+from api.auth.development.peer_process import PeerCheck, PeerCheckResult, check_connections
 from api.auth.development.psutil_table import PsutilTable
 from api.auth.development.socket_table import SocketTable
 from tests.fixtures.raw_http import free_port, read_response
@@ -107,12 +107,12 @@ def names(port: int) -> list[str]:
         return [user["first_name"] for user in json.load(response)["items"]]
 
 
-def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int]) -> Verdict:
+def judge(read: Callable[[], SocketTable], client: tuple[str, int], server: tuple[str, int]) -> PeerCheckResult:
     """The verdict on one connection, given the addresses of both ends."""
-    return judge_all(read, [(client, server)])[0]
+    return check_connections(read, [(client, server)])[0]
 
 
-def verdict_on(read: Callable[[], SocketTable], code: str) -> Verdict:
+def verdict_on(read: Callable[[], SocketTable], code: str) -> PeerCheckResult:
     """The verdict on a program that connects to `port` and waits."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         program = f"import os, socket, sys; port = {listener.getsockname()[1]}\n{code}\nsys.stdin.read()"

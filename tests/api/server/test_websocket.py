@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from api.app import create_app
 from api.graphql.websocket.handler import WebSocketHandler
 from api.server.http import websocket
-from api.server.http.websocket import MOST_SMALL_FRAMES, SLICE
+from api.server.http.websocket import MAX_SMALL_FRAMES, SLICE
 from api.server.protocol import websocket_protocol
 from tests.conftest import settings_for
 from tests.fixtures.raw_http import connected, send_raw, serving
@@ -87,7 +87,7 @@ def send_all(connection: socket.socket, pieces: Iterable[bytes], pause: float = 
 )
 @pytest.mark.parametrize("at_once", [True, False])
 def test_too_many_small_frames_end_the_connection(port, first, repeated, at_once):
-    pieces = [repeated] * (MOST_SMALL_FRAMES + 1)
+    pieces = [repeated] * (MAX_SMALL_FRAMES + 1)
     with connected(port) as connection:
         acknowledged(connection).sendall(first)
 
@@ -95,7 +95,7 @@ def test_too_many_small_frames_end_the_connection(port, first, repeated, at_once
         frames = received(connection)
 
     assert close_code(frames) == 1008
-    assert len([opcode for opcode, _ in frames if opcode == PONG]) <= MOST_SMALL_FRAMES
+    assert len([opcode for opcode, _ in frames if opcode == PONG]) <= MAX_SMALL_FRAMES
 
 
 def test_small_frames_within_the_limit_are_answered(port):
@@ -125,10 +125,10 @@ def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
 
     monkeypatch.setattr(websocket, "time", Hours())
     with connected(port) as connection:
-        open_websocket(connection).sendall(INIT + frame(PING) * (2 * MOST_SMALL_FRAMES) + frame(CLOSE))
+        open_websocket(connection).sendall(INIT + frame(PING) * (2 * MAX_SMALL_FRAMES) + frame(CLOSE))
         frames = received(connection)
 
-    assert len([opcode for opcode, _ in frames if opcode == PONG]) == 2 * MOST_SMALL_FRAMES
+    assert len([opcode for opcode, _ in frames if opcode == PONG]) == 2 * MAX_SMALL_FRAMES
 
 
 class Transport(asyncio.Transport):
@@ -238,7 +238,7 @@ def _ended(connection: socket.socket, seconds: float = 10) -> bool:
 
 def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
-    app, protocol = create_app(settings_for(database)), websocket_protocol(close_seconds=3600, most_closing=2)
+    app, protocol = create_app(settings_for(database)), websocket_protocol(close_seconds=3600, max_closing=2)
     with serving(app, websocket=protocol) as port, ExitStack() as stack:
         connections = []
         for _ in range(4):
