@@ -266,7 +266,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the process's environment, or from a mapping in its place.
 
     Raises:
-        InvalidSetting: one sentence with the setting's name, the value and what it takes.
+        InvalidSetting: one sentence with the setting's name, what it must be and the value.
     """
     # What is passed takes precedence over the process's environment, so a mapping is passed with all names.
     texts = {} if environment is None else {name: environment.get(name, "") for name in FIELDS}
@@ -294,28 +294,28 @@ def _message(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0])
     field = FIELDS[name]
-    problem = "not set" if first["type"] == "missing" else repr(first["input"]) if field.repr else "invalid"
     assert isinstance(field.json_schema_extra, dict)
-    return f"{name} is {problem}; it takes {field.json_schema_extra['takes']}"
+    expected = field.json_schema_extra["takes"]
+    if first["type"] == "missing":
+        return f"{name} must be set to {expected}"
+    return f"{name} must be {expected}" + (f", got {first['input']!r}" if field.repr else "")
 
 
 def _check_combinations(settings: Settings) -> None:
     if settings.oidc_issuer and not settings.oidc_audience:
-        raise InvalidSetting("TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is; it takes a name")
+        raise InvalidSetting("TANDEM_OIDC_AUDIENCE must be set with TANDEM_OIDC_ISSUER, to a name")
     if settings.jwks_file and not settings.oidc_issuer:
-        raise InvalidSetting("TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is; it takes an https:// URL")
+        raise InvalidSetting("TANDEM_OIDC_ISSUER must be set with TANDEM_JWKS_FILE, to an https:// URL")
     if settings.jwks_file and not Path(settings.jwks_file).is_file():
-        raise InvalidSetting(f"TANDEM_JWKS_FILE is {settings.jwks_file!r}; it takes the path of a file")
+        raise InvalidSetting(f"TANDEM_JWKS_FILE must be the path of a file, got {settings.jwks_file!r}")
     if is_postgres(settings.database):
         return
     if settings.workers > 1:
         raise InvalidSetting(
-            f"WEB_CONCURRENCY is {settings.workers}, but SQLite supports one process: set it to 1, or use PostgreSQL"
+            f"WEB_CONCURRENCY must be 1 on SQLite, got {settings.workers}: set it to 1, or use PostgreSQL"
         )
     if settings.read_database:
-        raise InvalidSetting(
-            "TANDEM_READ_DATABASE_URL is set, but DATABASE_URL is not a PostgreSQL server: SQLite has no replicas"
-        )
+        raise InvalidSetting("TANDEM_READ_DATABASE_URL must be unset on SQLite, which has no replicas")
 
 
 def _text(default: object) -> str:

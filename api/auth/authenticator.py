@@ -55,7 +55,7 @@ class Authenticator:
         for name, value in scope["headers"]:
             if name == b"authorization":
                 if header is not None:
-                    raise InvalidCredential("there are two credentials")
+                    raise InvalidCredential("the request must have one credential, got two")
                 header = value
         if header is None:
             return await self._authenticate_local(scope)

@@ -1,7 +1,7 @@
 """A cache of verified credentials, so that a request costs neither a signature nor a query.
 
 Entries are keyed by SHA-256. After two seconds an entry is verified again, in the background; after four and a half the
-request waits for that. Changes made by this process invalidate entries at once, others show within five seconds.
+request waits for that. Changes by this process invalidate entries at once, others show within five seconds.
 Invalid credentials are cached for one second.
 """
 

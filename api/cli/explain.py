@@ -1,7 +1,7 @@
 """`explain`: the selection, the SQL and the database's plan behind a REST or GraphQL request.
 
 The request runs through the whole application over a trial database, which has a record under each id in the request.
-The real database is only asked for query plans.
+The real database only explains query plans.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _query_lines(query: Query, directory: RecordingDirectory, database: Database
 
 
 def _selection(key: Any) -> tuple[Resource | None, Any]:
-    """Return what a plan's cache key says that it was made for."""
+    """Return what a plan's cache key says that it was compiled for."""
     match key:
         case (planner, Resource() as resource, selection, _) if callable(planner):
             return resource, selection

@@ -19,7 +19,7 @@ SAMPLE_ID = "00000000-0000-7000-8000-000000000000"
 
 
 class Role(StrEnum):
-    """Who sends a request: a role, a user without one, or nobody."""
+    """Who sends a request: a role, a user without one, or `nobody`, who has no credential."""
 
     admin = "admin"
     editor = "editor"

@@ -71,7 +71,7 @@ def list_() -> None:
 
 @app.command()
 def revoke(id: Annotated[str, typer.Argument(help="The key's id, as shown by `keys list`.")]) -> None:
-    """Revoke a key for good. Running servers refuse it within five seconds."""
+    """Revoke a key permanently. Running servers refuse it within five seconds."""
 
     async def revoke_key(unit_of_work: UnitOfWork) -> None:
         await records.call_action(unit_of_work, KEY, KEY.actions["revoke"], id.strip().lower(), {}, ALL_FIELDS)

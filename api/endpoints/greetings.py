@@ -34,7 +34,7 @@ class Message(BaseModel):
     )
 
 
-@post("/greetings", summary="Greet somebody", status=200)
+@post("/greetings", summary="Greet a person", status=200)
 async def greet(greeting: Greeting) -> Message:
     """Returns a greeting. It does not use the database: it is an example to copy."""
     return Message(message=f"Hello, {greeting.name}!")

@@ -72,7 +72,7 @@ class GraphQLHandler:
         if method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed(f"{method} is not allowed here", ALLOW)
         if media is None:
-            raise NotAcceptable(f"available media types: {RESPONSE}, {JSON}")
+            raise NotAcceptable(f"Accept: must allow {RESPONSE} or {JSON}")
         actor = await self._authenticate(scope)
         request = await self._read_body(scope, receive, headers) if method == "POST" else _read_query_string(scope)
         body = await self._executor.run(
@@ -92,7 +92,7 @@ class GraphQLHandler:
             await charge_size(scope, len(body))
         members = parse_json(body)
         if not isinstance(members, dict):
-            raise BadRequest("a body must be a JSON object with the member query")
+            raise BadRequest("the body must be a JSON object with the member query")
         return request_of(members)
 
 
@@ -106,7 +106,7 @@ def request_of(members: Mapping[str, Any]) -> GraphQLRequest:
     """Check the members of a request; raises `BadRequest`."""
     if "query" not in members:
         raise BadRequest(
-            "query is missing: the text of a GraphQL document", [FieldError(("query",), "is required", "required")]
+            "query is required: the text of a GraphQL document", [FieldError(("query",), "is required", "required")]
         )
     for name, (types, expected) in _MEMBERS.items():
         if name in members and not isinstance(members[name], types):

@@ -14,7 +14,7 @@ def request_limit(capacity: int, percent: int = DEFAULT_SHARE) -> ConcurrencyLim
 
     One client may use `percent` of the slots while they are scarce.
     """
-    timeout_message = f"no slot became free in {WAIT_SECONDS * 1000:g} ms"
+    timeout_message = f"no slot became free within {WAIT_SECONDS * 1000:g} ms"
     return ConcurrencyLimit(
         capacity,
         2 * capacity,

@@ -10,6 +10,7 @@ import orjson
 
 from api.http.responses import HTTPResponse
 from schema.engine.errors import (
+    INTERNAL,
     MAX_FIELD_ERRORS,
     BadRequest,
     Conflict,
@@ -90,7 +91,7 @@ class HeadersTooLarge(HttpError):
 
 class NotImplementedHere(HttpError):
     code, title, status = "NOT_IMPLEMENTED", "Not implemented", 501
-    description = "The request uses a part of HTTP that is not supported: CONNECT, or a transfer coding but chunked."
+    description = "The request uses an unsupported part of HTTP: CONNECT, or a transfer coding other than chunked."
     remedy = "Send the body with a Content-Length or chunked."
 
 
@@ -120,9 +121,7 @@ STATUS: dict[type[DirectoryError], int] = {
     ServiceUnavailable: 503,
 }
 
-INTERNAL_ERROR = DirectoryError(
-    "the server failed to process the request; report the request id to its operator, whose log has the cause"
-)
+INTERNAL_ERROR = DirectoryError(INTERNAL)
 
 
 def problem_response(error: DirectoryError, path: str, request_id: str) -> HTTPResponse:

@@ -44,7 +44,7 @@ def host_check(allowed: Iterable[str]) -> Callable[[Scope], None]:
             if len(valid) < _MAX_CACHED and host is not None:
                 valid.add(host)
         elif scope["path"] not in HEALTH_PATHS:
-            raise BadRequest("this server does not serve the host in the header Host")
+            raise BadRequest("the host in the header Host must be one of TANDEM_ALLOWED_HOSTS")
 
     return check
 

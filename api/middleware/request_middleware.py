@@ -98,7 +98,7 @@ class RequestMiddleware:
         path, method = scope["path"], scope["method"]
         headers = self._check(scope)
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_LENGTH:
-            raise problem_details.UriTooLong(f"a URL may have at most {MAX_URL_LENGTH} bytes")
+            raise problem_details.UriTooLong(f"the URL must have at most {MAX_URL_LENGTH} bytes")
         priority = path in PRIORITY_PATHS
         if not priority:
             self._rate_limiter.check(scope)
@@ -195,7 +195,7 @@ async def handle_http_exception(request: Request, error: Exception) -> NoReturn:
         raise problem_details.MethodNotAllowed(f"{request.method} is not allowed here", headers)
     path = request.url.path
     hint = f"; did you mean {path.rstrip('/')[:200]}?" if path.endswith("/") and path.strip("/") else ""
-    raise NotFound(f"there is nothing at {path[:200]}{hint}")
+    raise NotFound(f"no endpoint at {path[:200]}{hint}")
 
 
 def _has_body(headers: Mapping[str, str]) -> bool:

@@ -283,8 +283,8 @@ _CACHE_NUMBERS: tuple[tuple[str, str, str, Callable[[Cache[Any, Any]], int]], ..
     ("gauge", "entries", "Entries in the cache.", len),
     ("gauge", "bytes", "Estimated size of the cache.", lambda cache: cache.bytes),
     ("counter", "hits", "Lookups that found an entry.", lambda cache: cache.hits),
-    ("counter", "misses", "Lookups that found none.", lambda cache: cache.misses),
-    ("counter", "forgotten", "Entries evicted to make room.", lambda cache: cache.evictions),
+    ("counter", "misses", "Lookups that found no entry.", lambda cache: cache.misses),
+    ("counter", "forgotten", "Entries evicted to free space.", lambda cache: cache.evictions),
 )
 
 

@@ -82,12 +82,12 @@ def _check(endpoints: Sequence[Endpoint], tags: Mapping[str, str]) -> None:
     names = [endpoint.name for endpoint in endpoints]
     operations = [(endpoint.method, endpoint.path) for endpoint in endpoints]
     for endpoint in endpoints:
-        assert names.count(endpoint.name) == 1, f"two endpoints have the name {endpoint.name}: give one another `name`"
+        assert names.count(endpoint.name) == 1, f"two endpoints have the name {endpoint.name}: `name` must be unique"
         operation = (endpoint.method, endpoint.path)
         assert operations.count(operation) == 1, f"two endpoints are declared for {' '.join(operation)}"
-        assert endpoint.tag in tags, f"{endpoint.name}: the tag {endpoint.tag} has no description"
+        assert endpoint.tag in tags, f"{endpoint.name}: the tag {endpoint.tag} must have a description"
     for name, text in tags.items():
-        assert text, f"the tag {name} has no description: add a docstring to its module"
+        assert text, f"the tag {name} must have a description: the docstring of its module"
 
 
 def _paths(

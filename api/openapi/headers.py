@@ -21,8 +21,10 @@ def _header(description: str, example: Any, *, always: bool = False, **keywords:
 
 _SECONDS = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 86400}
 HEADERS: dict[str, Schema] = {
-    "Accept-Patch": _header("The media types of a PATCH (RFC 5789).", "application/merge-patch+json, application/json"),
-    "Accept-Post": _header("The media types of a POST.", "application/json"),
+    "Accept-Patch": _header(
+        "The media types that PATCH accepts (RFC 5789).", "application/merge-patch+json, application/json"
+    ),
+    "Accept-Post": _header("The media types that POST accepts.", "application/json"),
     "Access-Control-Allow-Origin": _header(
         "The origin of the calling page, where CORS is enabled.", "https://app.example.org"
     ),

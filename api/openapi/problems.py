@@ -49,12 +49,10 @@ _EXAMPLES: Mapping[str, DirectoryError] = {
     error.code: error
     for error in (
         errors.BadRequest("the cursor 'WyJhIl0' was not issued by this list with this sort and these filters"),
-        errors.ValidationFailed.of(
-            FieldError(("age",), "input should be less than or equal to 150", "less_than_equal")
-        ),
+        errors.ValidationFailed.of(FieldError(("age",), "must be at most 150, got 200", "less_than_equal")),
         errors.NotFound("there is no user 019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"),
         errors.Conflict("email is already taken", [FieldError(("email",), "is already taken", "taken")]),
-        errors.VersionMismatch("the user has version 2, expected 1: read it again"),
+        errors.VersionMismatch("the user has version 2 now: read it again"),
         problem_details.NotAcceptable("Accept: must allow application/json"),
         problem_details.UnsupportedMediaType("Content-Type: must be application/json, in UTF-8"),
         problem_details.INTERNAL_ERROR,

@@ -32,7 +32,9 @@ def named_schemas(endpoints: Sequence[Endpoint], resources: Iterable[Resource]) 
         schemas |= _resource_schemas(resource)
     for endpoint in endpoints:
         for name, schema in (*_input_schemas([endpoint]).items(), *_output_schemas([endpoint]).items()):
-            assert schemas.get(name, schema) == schema, f"{endpoint.name}: another schema has the name {name}"
+            assert schemas.get(name, schema) == schema, (
+                f"{endpoint.name}: two schemas have the name {name}: it must be unique"
+            )
             schemas[name] = schema
     return schemas
 

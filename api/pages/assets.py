@@ -80,7 +80,7 @@ def install(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> str:
 
 
 def is_installed(manifest: Path = MANIFEST, vendor: Path = VENDOR) -> bool:
-    """Tell whether every file is unchanged since it was installed from this manifest."""
+    """Return whether every file is unchanged since it was installed from this manifest."""
     try:
         stamp = json.loads((vendor / STAMP).read_bytes())
         return bool(stamp["manifest"] == _digest(manifest)) and all(

@@ -151,7 +151,7 @@ def _template(name: str) -> Template:
 
 def _versioned(address: str, path: str, vendor: Path) -> str:
     static_path = _static_path(path, vendor)
-    assert static_path is not None, f"a page links {address}, which is not a static file"
+    assert static_path is not None, f"a page must link static files only, got {address}"
     return f'"{address}?v={_load(static_path).digest}"'
 
 

@@ -101,7 +101,7 @@ def _strict_adapter(hint: Any) -> TypeAdapter[Any] | None:
     """
     if not getattr(hint, "__pydantic_custom_init__", False):
         return None
-    assert not hint.model_config.get("table"), f"{hint.__name__} is a table, and SQLModel does not validate tables"
+    assert not hint.model_config.get("table"), f"{hint.__name__} must not be a table: SQLModel does not validate tables"
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in hint.model_fields.items()}
     return TypeAdapter(
         create_model(hint.__name__, __config__=ConfigDict(extra=hint.model_config.get("extra")), **fields)

@@ -20,7 +20,7 @@ _HEADER = re.compile(f"{_QUOTED}|{_BARE}")
 
 def _key(text: str) -> str:
     if not _HEADER.fullmatch(text):
-        raise ValueError(f'must be 1 to {MAX_KEY_LENGTH} visible characters in quotes: "8e03978e-40d5-43dd-bc93"')
+        raise ValueError(f'must have 1 to {MAX_KEY_LENGTH} visible characters in quotes: "8e03978e-40d5-43dd-bc93"')
     return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] == '"' else text
 
 

@@ -95,7 +95,7 @@ def item_schema(relation: Relation) -> Schema:
         field.name: _output(field, nullable=field.nullable) for field in relation.link_fields if not field.write_only
     }
     members = {target.singular: reference(target.name), **fields}
-    return closed_object(members, description=f"{relation.description.rstrip('.')}: one of them.")
+    return closed_object(members, description=f"A {relation.singular} of a {resource_of(relation.source).singular}.")
 
 
 def page_schema(item: str, description: str) -> Schema:
@@ -106,7 +106,12 @@ def page_schema(item: str, description: str) -> Schema:
         "description": "The cursor to send as `after` for the next page; null on the last one.",
         "examples": [None],
     }
-    items: Schema = {"type": "array", "maxItems": MAX_ITEMS, "items": reference(item), "description": "The page."}
+    items: Schema = {
+        "type": "array",
+        "maxItems": MAX_ITEMS,
+        "items": reference(item),
+        "description": "The items of the page.",
+    }
     total = TOTAL | {"description": "The number of items on all pages; only with `count=exact`."}
     members = {"items": items, "next": next_cursor, "total": total}
     return closed_object(members, ["items", "next"], description=description)

@@ -46,7 +46,7 @@ def list_parameters(resource: Resource) -> tuple[Parameter, ...]:
     names = [parameter.name for parameter in parameters]
     duplicates = sorted({name for name in names if names.count(name) > 1})
     assert not duplicates, (
-        f"{resource.name}: {', '.join(duplicates)}: a filter has the name of another parameter of the list"
+        f"{resource.name}: {', '.join(duplicates)}: a filter must not have the name of another parameter"
     )
     return parameters
 

@@ -51,7 +51,7 @@ def me_endpoint(resource: Resource) -> Endpoint:
 
     async def get_me(request: EndpointRequest) -> HTTPResponse:
         if request.actor.id is None:
-            raise NotFound("this credential does not belong to a user")
+            raise NotFound("the credential does not belong to a user")
         selection = record_selection(resource)
         return _record(request, await records.get(request.unit_of_work, resource, request.actor.id, selection))
 
@@ -59,11 +59,11 @@ def me_endpoint(resource: Resource) -> Endpoint:
         method="GET",
         path="/me",
         name="getMe",
-        summary="Get your own user",
+        summary="Get the authenticated user",
         description="The user that the credential belongs to, if any.",
         tag=resource.plural,
         parameters=(IF_NONE_MATCH,),
-        responses=(_record_spec(resource, "Your own user."), NOT_MODIFIED),
+        responses=(_record_spec(resource, "The authenticated user."), NOT_MODIFIED),
         errors=(NotFound,),
         handler=get_me,
         confidential=True,
@@ -180,7 +180,7 @@ def _delete(resource: Resource) -> Endpoint:
         path=f"/{resource.plural}/{{id}}",
         name=f"delete{resource.name}",
         summary=f"Delete a {resource.singular}",
-        description=f"Deletes a {resource.singular} and its links for good.",
+        description=f"Deletes a {resource.singular} and its links permanently.",
         tag=resource.plural,
         parameters=(id_parameter(resource), IF_MATCH),
         responses=(NO_CONTENT,),

@@ -22,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from api.rest import json_schemas
 from api.rest.parameters import Schema
 from api.rest.url_values import ValueType
+from schema.engine.model.input_models import error_message
 
 MAX_TEXT, MAX_ITEMS = 1000, 50
 PLAIN = (str, int, float, bool, Enum, datetime, date, UUID)
@@ -37,7 +38,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def is_plain(hint: Any) -> bool:
-    """Tell whether a type can be read from one text, or from a list of texts."""
+    """Return whether a type can be read from one text, or from a list of texts."""
     if get_origin(hint) in (Annotated, list):
         return is_plain(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
@@ -123,17 +124,17 @@ def _reader(adapter: TypeAdapter[Any], schema: Schema) -> Callable[[str], Any]:
             try:
                 value = adapter.validate_json(candidate)
             except ValidationError as error:
-                message = message or error.errors(include_url=False)[0]["msg"]
+                message = message or error_message(error.errors(include_url=False)[0])
                 continue
             if any(_fits(alternative, json.loads(candidate)) for alternative in alternatives):
                 return value
-        raise ValueError(message[:1].lower() + message[1:] or expected)
+        raise ValueError(message or expected)
 
     return read
 
 
 def _fits(schema: Schema, value: Any) -> bool:
-    """Tell whether a value has the schema's type and keeps to the bounds that were added to it."""
+    """Return whether a value has the schema's type and keeps to the bounds that were added to it."""
     match schema.get("type"):
         case "string" if "enum" not in schema:
             short = isinstance(value, str) and len(value) <= schema.get("maxLength", len(value))
@@ -151,4 +152,4 @@ def _description(schema: Schema) -> str:
         return "an integer of 64 bits"
     if schema.get("format") in _FORMATS:
         return f"a {schema['format']} (RFC 3339)" if "date" in schema["format"] else f"a {schema['format']}"
-    return f"at most {schema.get('maxLength')} characters without control characters"
+    return f"text of at most {schema.get('maxLength')} characters, without control characters"

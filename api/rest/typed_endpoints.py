@@ -1,6 +1,6 @@
 """Custom endpoints: a typed function becomes an endpoint, by its signature.
 
-    @post("/greetings", summary="Greet somebody")
+    @post("/greetings", summary="Greet a person")
     async def greet(greeting: Greeting) -> Message: ...
 
 - A parameter of a plain type (`str`, `int`, `bool`, `float`, a date, a UUID, an enum, a `Literal`, a list of these)
@@ -103,13 +103,15 @@ def _check(function: Function, path: str, hints: dict[str, Any]) -> None:
     """Stop the import on a programming error, before any request."""
     name = function.__qualname__
     assert inspect.iscoroutinefunction(function), f"{name}: an endpoint must be an `async def`"
-    assert re.fullmatch(r"(/[\w.~-]+|/\{[a-z_]\w*\})+", path), f"{name}: invalid path {path!r}; expected /things/{{id}}"
-    assert "return" in hints, f"{name}: the return annotation is missing; `-> None` for no content"
+    assert re.fullmatch(r"(/[\w.~-]+|/\{[a-z_]\w*\})+", path), (
+        f"{name}: the path must be like /things/{{id}}, got {path!r}"
+    )
+    assert "return" in hints, f"{name}: must have a return annotation; `-> None` for no content"
     parameters = inspect.signature(function).parameters
     for key, parameter in parameters.items():
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         assert not variadic, f"{name}: {key} must not be variadic"
-        assert key in hints, f"{name}: {key} has no annotation"
+        assert key in hints, f"{name}: {key} must have an annotation"
     for key in _path_names(path):
         plain = key in parameters and is_plain(hints[key])
         assert plain, f"{name}: {{{key}}} in the path must be a parameter of a plain type"
@@ -143,9 +145,9 @@ def _source(parameter: inspect.Parameter, hint: Any, path_names: list[str]) -> P
 def _body(function: Function, method: Method, sources: dict[str, Any]) -> Body | None:
     bodies = {name: source for name, source in sources.items() if isinstance(source, Body)}
     names = ", ".join(bodies)
-    assert len(bodies) <= 1, f"{function.__qualname__}: an endpoint has at most one body; {names} are several"
+    assert len(bodies) <= 1, f"{function.__qualname__}: must have at most one body, got {names}"
     assert not bodies or method not in WITHOUT_BODY, (
-        f"{function.__qualname__}: a {method} has no body, but {names} is one"
+        f"{function.__qualname__}: a {method} must have no body, got {names}"
     )
     return next(iter(bodies.values()), None)
 

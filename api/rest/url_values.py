@@ -109,7 +109,7 @@ def _text(pattern: str, max_length: int, example: str | None, min_length: int = 
 
     def read(text: str) -> str:
         if not compiled.fullmatch(text) or not min_length <= len(text) <= max_length:
-            raise ValueError(f"must be {min_length} to {max_length} characters without control characters")
+            raise ValueError(f"must have {min_length} to {max_length} characters, without control characters")
         return text
 
     schema = {"type": "string", "minLength": min_length, "maxLength": max_length, "pattern": pattern}

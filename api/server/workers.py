@@ -1,6 +1,6 @@
 """Several server processes on the same listeners, and their supervisor.
 
-A worker that dies is replaced; one that cannot start ends them all. The supervisor tells workers to shut down by
+A worker that dies is replaced; one that cannot start ends them all. The supervisor signals shutdown to workers by
 closing a pipe, not by a signal: process managers send SIGTERM to the workers as well, and a second signal means "at
 once". The pipe also closes when the supervisor is killed, so no worker outlives it.
 `docs/decisions/0012-worker-supervisor.md` says why this is not uvicorn's supervisor.

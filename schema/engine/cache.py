@@ -57,7 +57,7 @@ class Cache(Generic[Key, Value]):
         return entry.value
 
     def put(self, key: Key, value: Value, size: int) -> None:
-        """Store a value of `size` bytes, and evict others if there is no room."""
+        """Store a value of `size` bytes, and evict others if there is no space."""
         self._drop(key)
         self._entries[key] = _Entry(value, size)
         self.bytes += size

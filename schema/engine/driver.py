@@ -71,7 +71,7 @@ class Driver(Protocol):
         """Finish what is running or queued, and disconnect."""
 
     async def check(self) -> None:
-        """Raise `DatabaseUnavailable` unless the database can be read and written, as far as a cheap test can tell."""
+        """Raise `DatabaseUnavailable` unless the database can be read and written, as far as a cheap test shows."""
 
     async def read(self, queries: Sequence[Query], owner: Hashable = None) -> list[Rows]:
         """Return the rows of each query, all from one snapshot that includes the owner's earlier writes."""

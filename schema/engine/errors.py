@@ -34,6 +34,8 @@ from typing import ClassVar, Literal
 Location = Literal["body", "parameter"]
 MAX_FIELD_ERRORS = 100
 
+# Where a failure has no message for the client; its cause goes to the log alone.
+INTERNAL = "the server failed to process the request; report the request id to its operator, whose log has the cause"
 # Messages that are the same for both databases.
 DATABASE_UNAVAILABLE = "the database is not available"
 DATABASE_TIMEOUT = "the database did not answer in time"
@@ -74,7 +76,7 @@ class BadRequest(RequestError):
     title = "Malformed request"
     description = (
         "The request cannot be parsed: invalid JSON or UTF-8, a cursor that this list did not issue, or a parameter "
-        "or header that is sent twice."
+        "or header that is repeated."
     )
     remedy = "Correct what “detail” names. Take cursors from “next”, and keep the sort and the filters they came with."
 

@@ -48,20 +48,20 @@ class Key(Record, table=True):
         default=None,
         max_length=500,
         description="Restricts the role to these scopes, separated by spaces: `read`, `write`, or for one resource "
-        "`users:read`, `users:write`. Null is no restriction.",
+        "`users:read`, `users:write`. Null for no restriction.",
         schema_extra=extra(pattern=SCOPES_PATTERN, examples=["users:write groups:read"]),
     )
     expires_at: datetime | None = Field(
         default=None,
         index=True,
-        description="When the key expires; null is never.",
+        description="When the key expires; null if it never does.",
         schema_extra=extra(examples=["2027-11-22T09:30:00.000000Z"]),
     )
     rate: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="The rate limit in points per minute; null is the server's default.",
+        description="The rate limit in points per minute; null for the server's default.",
         schema_extra=extra(examples=[6000]),
     )
     active: bool = Field(
@@ -81,5 +81,5 @@ class Key(Record, table=True):
 
     @action(_admin)
     def revoke(self) -> None:
-        """Revoke a key, for good."""
+        """Revoke a key permanently."""
         self.active = False

@@ -232,7 +232,7 @@ def _kind(source: Source, names: Sequence[str], csv_schemas: Mapping[str, CsvSch
     if by_name or len(fitting) == 1:
         return by_name or fitting[0]
     raise ValidationFailed(
-        f"{source.name}: cannot tell what it holds from its name or its columns; "
+        f"{source.name}: neither the name nor the columns say what the file holds; "
         f"give --kind: {', '.join(fitting or csv_schemas)}"
     )
 

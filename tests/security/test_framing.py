@@ -148,7 +148,7 @@ def test_a_request_for_other_protocols_too_is_an_ordinary_request(port, fields):
         ("GET /socket HTTP/1.1", f"{HANDSHAKE}\r\nSec-WebSocket-Version: 13", "", "Sec-WebSocket-Key must be 16 bytes"),
         ("GET /socket HTTP/1.1", WHOLE.replace("dGhl", ""), "", "Sec-WebSocket-Key must be 16 bytes in base64"),
         ("GET /socket HTTP/1.1", WHOLE.replace("ZQ==", "ZR=="), "", "Sec-WebSocket-Key must be 16 bytes in base64"),
-        ("GET /socket HTTP/1.1", WHOLE, SMUGGLED, "nothing may follow a WebSocket handshake before it is answered"),
+        ("GET /socket HTTP/1.1", WHOLE, SMUGGLED, "a WebSocket handshake must be answered before more data is sent"),
     ],
 )
 def test_an_invalid_handshake_ends_the_connection(port, echo, line, fields, body, sentence):
@@ -172,7 +172,7 @@ def test_a_handshake_behind_an_active_request_is_refused(port):
     responses = all_of(port, NEXT + raw("GET /socket HTTP/1.1", WHOLE))
 
     assert [response[0] for response in responses] == [200, 400]
-    assert "only once they are answered" in problem(responses[1])["detail"]
+    assert "must be sent after the responses to earlier requests" in problem(responses[1])["detail"]
 
 
 def test_a_handshake_behind_an_answered_request_is_accepted(port):

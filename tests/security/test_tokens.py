@@ -699,14 +699,14 @@ ISSUER_SETTINGS = {"TANDEM_OIDC_ISSUER": ISSUER, "TANDEM_OIDC_AUDIENCE": "direct
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"TANDEM_OIDC_ISSUER": ISSUER}, "TANDEM_OIDC_AUDIENCE is not set, though TANDEM_OIDC_ISSUER is"),
-        ({"TANDEM_JWKS_FILE": __file__}, "TANDEM_OIDC_ISSUER is not set, though TANDEM_JWKS_FILE is"),
+        ({"TANDEM_OIDC_ISSUER": ISSUER}, "TANDEM_OIDC_AUDIENCE must be set with TANDEM_OIDC_ISSUER"),
+        ({"TANDEM_JWKS_FILE": __file__}, "TANDEM_OIDC_ISSUER must be set with TANDEM_JWKS_FILE"),
         (
             {**ISSUER_SETTINGS, "TANDEM_JWKS_FILE": "/no/such/file"},
-            "TANDEM_JWKS_FILE is '/no/such/file'; it takes the path of a file",
+            "TANDEM_JWKS_FILE must be the path of a file, got '/no/such/file'",
         ),
-        ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "it takes an https:// URL"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY is invalid"),
+        ({"TANDEM_OIDC_ISSUER": "http://login.example.com"}, "TANDEM_OIDC_ISSUER must be an https:// URL"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY must be a secret"),
     ],
 )
 def test_conflicting_settings_prevent_the_start(shared_database, settings, message):

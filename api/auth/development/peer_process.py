@@ -196,7 +196,7 @@ def _accepted(table: SocketTable, process: Process, connection: TcpSocket) -> st
     if process.accepted_unix:
         return f"the Unix socket {_printable(process.accepted_unix)}"
     ended = process.broken and (listening or process.name.lower() in RELAYS)
-    return "a connection that the other side has ended" if ended else ""
+    return "a connection that its peer has ended" if ended else ""
 
 
 def _is_left_on_loopback(table: SocketTable, socket: TcpSocket) -> bool:
@@ -210,7 +210,7 @@ def _is_left_on_loopback(table: SocketTable, socket: TcpSocket) -> bool:
 
 
 def _is_outgoing(table: SocketTable, local: Address, remote: Address) -> bool:
-    """Whether a connection was opened by this end. Where that cannot be told, it was not.
+    """Whether a connection was opened by this end. Where that is unknown, it was not.
 
     A listener may have been closed after it accepted, so the absence of one proves nothing.
     """

@@ -65,7 +65,7 @@ class Admission:
             self._check_share(credential, len(self._open))
         if address is not None and 0 < self._per_address <= self._by_address[address]:
             raise TooManyRequests(
-                f"an address may have {self._per_address} WebSockets open without a valid credential",
+                f"an address must have at most {self._per_address} WebSockets without a valid credential",
                 [(b"retry-after", b"%d" % RETRY_SECONDS)],
             )
         if len(self._open) >= self._limit and not self._evict_oldest():
@@ -110,7 +110,7 @@ class Admission:
         """Raise `TooManyRequests` if the credential has its share, and the `others` are half of the limit or more."""
         if self._by_credential[credential] >= self._share and 2 * others >= self._limit:
             raise TooManyRequests(
-                f"a credential may have {self._share} WebSockets open while half of all {self._limit} are",
+                f"a credential must have at most {self._share} WebSockets while half of all {self._limit} are open",
                 [(b"retry-after", b"%d" % RETRY_SECONDS)],
             )
 

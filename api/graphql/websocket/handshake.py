@@ -26,7 +26,7 @@ def check_origin(scope: Scope, origins: Container[str]) -> None:
     # A proxy may have terminated TLS: `ws` here can be `https` for the page.
     schemes = ("https",) if scope["scheme"] == "wss" else ("https", "http")
     if not host or origin.lower() not in [f"{scheme}://{host}" for scheme in schemes]:
-        raise Forbidden("pages of other sites may not open a WebSocket here")
+        raise Forbidden("a page that opens a WebSocket must be of this server or of an origin in TANDEM_CORS_ORIGINS")
 
 
 async def refuse(error: DirectoryError, scope: Scope, send: Send) -> None:
@@ -52,7 +52,7 @@ def request_scope(scope: Scope, payload: Mapping[str, Any]) -> Scope:
     credentials = [value for name, value in scope["headers"] if name == b"authorization"]
     credentials += [_credential(value) for name, value in payload.items() if name.lower() == "authorization"]
     if len(set(credentials)) > 1:
-        raise InvalidCredential("there is more than one credential")
+        raise InvalidCredential("the request must have one credential, got two")
     headers = [header for header in scope["headers"] if header[0] != b"authorization"]
     headers += [(b"authorization", value) for value in credentials[:1]]
     # `headers_by_name` lacks the credential of the payload.

@@ -92,11 +92,11 @@ def parse_message(frame: Frame, max_size: int = MAX_SIZE) -> Message:
     """Parse a frame; raises `SocketClosed` if it is no valid message of a client, or too large."""
     text = frame.get("text")
     if text is None:
-        raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message: it must be text")
+        raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message: must be text")
     body = text.encode(errors="surrogatepass")
     if len(body) > max_size:
         before = " before connection_ack" if max_size < MAX_SIZE else ""
-        raise SocketClosed(CloseCode.TOO_BIG, f"A message may have {max_size} bytes{before}")
+        raise SocketClosed(CloseCode.TOO_BIG, f"A message must have at most {max_size} bytes{before}")
     try:
         return _message(parse_json(body))
     except (BadRequest, QueryTooComplex) as error:
@@ -125,9 +125,9 @@ def complete_message(id: str) -> str:
 
 def _message(members: Any) -> Message:
     if not isinstance(members, dict):
-        raise BadRequest("it must be a JSON object")
+        raise BadRequest("must be a JSON object")
     if unknown := members.keys() - _MEMBERS:
-        raise BadRequest(f"its members are type, id and payload, not {min(unknown)}")
+        raise BadRequest(f"members must be type, id and payload, got {min(unknown)}")
     match members.get("type"):
         case "connection_init":
             return ConnectionInit(_payload(members) or {})
@@ -139,22 +139,22 @@ def _message(members: Any) -> Message:
         case "subscribe":
             id, payload = _id(members), _payload(members)
             if payload is None:
-                raise BadRequest("its payload is missing")
+                raise BadRequest("payload is required")
             return Subscribe(id, request_of(payload))
         case "complete":
             return Complete(_id(members))
-    raise BadRequest("its type must be connection_init, ping, pong, subscribe or complete")
+    raise BadRequest("type must be connection_init, ping, pong, subscribe or complete")
 
 
 def _payload(members: Mapping[str, Any]) -> Mapping[str, Any] | None:
     payload = members.get("payload")
     if payload is None or isinstance(payload, dict):
         return payload
-    raise BadRequest("its payload must be an object")
+    raise BadRequest("payload must be an object")
 
 
 def _id(members: Mapping[str, Any]) -> str:
     id = members.get("id")
     if not isinstance(id, str) or not id:
-        raise BadRequest("its id must be a non-empty string")
+        raise BadRequest("id must be a non-empty string")
     return id

@@ -186,7 +186,7 @@ class Session:
     async def _execute(self, request: GraphQLRequest, scope: Scope) -> bytes:
         """Run an operation within the limit on concurrent requests."""
         if len(request.query.encode()) > self._handler.document_limit:
-            raise PayloadTooLarge(f"a document may have {self._handler.document_limit} bytes")
+            raise PayloadTooLarge(f"the document must have at most {self._handler.document_limit} bytes")
         state = scope["app"].state
         async with state.concurrency_limit.slot(self._handler.identify(scope), WAIT_SECONDS):
             actor, charge = await self._authenticate(), scope.get("charge_mutations")

@@ -47,7 +47,7 @@ class BodyReader:
         size = self._read_chunks(parser, data) if remaining is None else self._read_length(parser, data, remaining)
         self._size += size
         if self._size > limit:
-            raise problem_details.PayloadTooLarge(f"a body may have at most {limit} bytes, its framing included")
+            raise problem_details.PayloadTooLarge(f"the body must have at most {limit} bytes, its framing included")
         return size
 
     def _read_length(self, parser: httptools.HttpRequestParser, data: bytes, remaining: int) -> int:

@@ -189,7 +189,7 @@ class Connection(HttpToolsProtocol):
             self._since = now
         elif self._stage in (HEAD, BODY) and waited > limits.read_timeout:
             self._refuse(
-                problem_details.RequestTimeout(f"a request must arrive within {limits.read_timeout:g} seconds")
+                problem_details.RequestTimeout(f"the request must arrive within {limits.read_timeout:g} seconds")
             )
         elif self._active is not None:
             if now - self._active.started_at > limits.request_timeout and not self._active.response_started:
@@ -322,9 +322,9 @@ class Connection(HttpToolsProtocol):
             return False
         websocket_handshake.check(method, fields)
         if rest:
-            raise BadRequest("nothing may follow a WebSocket handshake before it is answered")
+            raise BadRequest("a WebSocket handshake must be answered before more data is sent")
         if self._active is not None:
-            raise BadRequest("a WebSocket handshake may follow other requests only once they are answered")
+            raise BadRequest("a WebSocket handshake must be sent after the responses to earlier requests")
         self._make_scope(method, self.url, version, fields)
         query = self.scope["query_string"]
         self.url = self.scope["raw_path"] + (b"?" + query if query else b"")

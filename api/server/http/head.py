@@ -182,20 +182,20 @@ def refusal(error: DirectoryError, url: bytes, default_lines: bytes, *, logged: 
 
 
 def _url_too_long(limits: ConnectionLimits) -> DirectoryError:
-    return problem_details.UriTooLong(f"a URL may have at most {limits.url} bytes")
+    return problem_details.UriTooLong(f"the URL must have at most {limits.url} bytes")
 
 
 def _head_too_large(limits: ConnectionLimits) -> DirectoryError:
-    return problem_details.HeadersTooLarge(f"the head of a request may have at most {limits.head} bytes")
+    return problem_details.HeadersTooLarge(f"the head of the request must have at most {limits.head} bytes")
 
 
 def _check_hosts(headers: Headers, http_1_1: bool, limits: ConnectionLimits) -> None:
     """Check that there is one valid `Host`, and not too many fields."""
     if len(headers) > limits.headers:
-        raise problem_details.HeadersTooLarge(f"a request may have at most {limits.headers} header fields")
+        raise problem_details.HeadersTooLarge(f"the request must have at most {limits.headers} header fields")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and http_1_1):
-        raise BadRequest(f"a request must have exactly one Host, got {len(hosts) or 'none'}")
+        raise BadRequest(f"the request must have exactly one Host, got {len(hosts) or 'none'}")
     for host in hosts:
         _check_host(host)
 

@@ -85,5 +85,5 @@ def shown_once(body: Callable[[Any], str]) -> ShownOnce:
 
 
 def _description(body: Callable[..., Any]) -> str:
-    assert body.__doc__, f"{body.__qualname__}: add a docstring; it is the description in both APIs"
+    assert body.__doc__, f"{body.__qualname__}: must have a docstring, the description in both APIs"
     return inspect.cleandoc(body.__doc__)

@@ -118,7 +118,7 @@ def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     """Return a type without None, and whether it had None."""
     if get_origin(annotation) in (Union, types.UnionType):
         inner = [part for part in get_args(annotation) if part is not type(None)]
-        assert len(inner) == 1, f"a field must have one type, optionally with None: {annotation}"
+        assert len(inner) == 1, f"a field must have one type, optionally with None, got {annotation}"
         return inner[0], True
     return annotation, False
 
@@ -132,8 +132,8 @@ def _field(model: type[SQLModel], name: str) -> ResourceField:
     kind = "id" if name == "id" or foreign else _kind(model, name, base)
     unique, indexed = facts.get("unique") is True, facts.get("index") is True
     max_length = facts.get("max_length", {"id": 36, "time": 27}.get(kind))
-    assert kind == "text" or not flags.get("searchable"), f"{model.__name__}.{name}: only text can be searchable"
-    assert kind != "text" or max_length, f"{model.__name__}.{name}: add a max_length; text needs one"
+    assert kind == "text" or not flags.get("searchable"), f"{model.__name__}.{name}: must be text to be searchable"
+    assert kind != "text" or max_length, f"{model.__name__}.{name}: text must have a max_length"
     examples = info.examples or [None]
     return ResourceField(
         name=name,
@@ -174,4 +174,5 @@ def _kind(model: type[SQLModel], name: str, base: Any) -> FieldKind:
     for python, kind in kinds:
         if isinstance(base, type) and issubclass(base, python):
             return kind
-    raise AssertionError(f"{model.__name__}.{name}: {base} is none of {', '.join(kind.__name__ for kind, _ in kinds)}")
+    known = ", ".join(kind.__name__ for kind, _ in kinds)
+    raise AssertionError(f"{model.__name__}.{name}: the type must be one of {known}, got {base}")

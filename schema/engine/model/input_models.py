@@ -42,12 +42,23 @@ from schema.engine.model.strict_json import check_limits, check_unique_keys, par
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 MAX_ARGUMENT_LENGTH = 1000
+MAX_SHOWN_NUMBER = 999_999
 _PATTERNS = {
     TEXT_PATTERN: "must not be blank or contain control characters",
-    EMAIL_PATTERN: "must look like name@example.com",
+    EMAIL_PATTERN: "must be an address like name@example.com",
     UUID_PATTERN: "must be a UUID",
-    SCOPES_PATTERN: "must be scopes like read, write or users:read, separated by single spaces",
+    SCOPES_PATTERN: "must be scopes such as read, write or users:read, separated by single spaces",
 }
+_TYPES = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "list_type": "an array",
+}
+_JSON_TYPES = {bool: "a boolean", type(None): "null", dict: "an object", list: "an array"}
 _TIME = re.compile(TIME_INPUT_PATTERN)
 _FIRST, _LAST = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
 
@@ -142,13 +153,37 @@ def normalize_time(text: str) -> str:
     except OverflowError:
         return _FIRST if text.startswith("0001") else _LAST
     except ValueError as error:
-        raise ValueError("must be a time that exists") from error
+        raise ValueError("must be an existing date and time") from error
     return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
 def field_errors_from(errors: Iterable[ErrorDetails], names: tuple[str, ...]) -> list[FieldError]:
     """Convert pydantic's errors."""
     return [FieldError(_path(error), _message(error, names), _code(error)) for error in errors]
+
+
+def error_message(error: ErrorDetails) -> str:
+    """Say what would be right, in place of pydantic's message."""
+    context: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "missing":
+            return "is required"
+        case "string_pattern_mismatch":
+            return _PATTERNS.get(context["pattern"], f"must match {context['pattern']}")
+        case "value_error":
+            return str(context["error"])
+        case "string_unicode":
+            return "must not contain lone surrogates"
+        case "less_than_equal":
+            return f"must be at most {context['le']}{_got(error['input'])}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}{_got(error['input'])}"
+        case "string_too_short" | "string_too_long":
+            return f"{_translated(error['msg'])}, got {len(error['input'])}"
+        case type if type in _TYPES:
+            return f"must be {_TYPES[type]}{_got(error['input'])}"
+        case _:
+            return _translated(error["msg"])
 
 
 def _non_null_type(field: ResourceField) -> Any:
@@ -191,17 +226,26 @@ def _path(error: ErrorDetails) -> tuple[str | int, ...]:
 
 
 def _message(error: ErrorDetails, names: tuple[str, ...]) -> str:
-    match error["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return f"unknown field; the fields are {', '.join(names) or 'none'}"
-        case "string_pattern_mismatch":
-            return _PATTERNS.get(error["ctx"]["pattern"], f"must match {error['ctx']['pattern']}")
-        case "value_error":
-            return str(error["ctx"]["error"])
-        case _:
-            return error["msg"][:1].lower() + error["msg"][1:]
+    if error["type"] == "extra_forbidden":
+        return f"unknown field; fields: {', '.join(names) or 'none'}"
+    return error_message(error)
+
+
+def _got(value: Any) -> str:
+    """Show a short number; of null, booleans, objects and arrays name the JSON type.
+
+    Text may be a secret, and a long number may identify a person.
+    """
+    if type(value) in (int, float):
+        return f", got {value}" if abs(value) <= MAX_SHOWN_NUMBER else ""
+    json_type = _JSON_TYPES.get(type(value))
+    return f", got {json_type}" if json_type else ""
+
+
+def _translated(message: str) -> str:
+    """Turn “Input should be …” into “must be …”."""
+    _, should, rest = message.partition(" should ")
+    return f"must {rest}" if should else message[:1].lower() + message[1:]
 
 
 def _code(error: ErrorDetails) -> str:

@@ -84,9 +84,9 @@ class ActorProfile:
         """
         grantable = self.grantable_scopes
         if grantable is not None and not (scopes and grantable.issuperset(scopes.split())):
-            message = f"must be one or more of {' '.join(sorted(grantable))}"
+            message = f"must be one or more of {', '.join(sorted(grantable))}, separated by spaces"
             raise Forbidden(
-                f"the credential has the scopes {self._scope_names}, and can create keys with no others",
+                f"a new key must have scopes of its creator, which are {self._scope_names}",
                 [FieldError(("scopes",), message, "forbidden")],
             )
 
@@ -100,7 +100,7 @@ class Actor:
     """Who makes a request.
 
     `id` is the actor's own user, if there is one. `name` is the credential (`key:…`, `token:…`): no plan and no rule
-    depends on it; it tells apart those who share a role where something is stored or counted per actor.
+    depends on it; it distinguishes those who share a role where something is stored or counted per actor.
     """
 
     id: str | None = None
@@ -208,7 +208,7 @@ def masked(value: ColumnElement[Any], result: RuleResult) -> ColumnElement[Any]:
 def role(*roles: str) -> Rule:
     """Actors with one of these roles."""
     unknown = set(roles) - set(ROLES)
-    assert not unknown, f"unknown role {', '.join(sorted(unknown))}; the roles are {', '.join(ROLES)}"
+    assert not unknown, f"unknown role {', '.join(sorted(unknown))}; roles: {', '.join(ROLES)}"
     return Rule(lambda row, profile: not profile.roles.isdisjoint(roles))
 
 

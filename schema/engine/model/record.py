@@ -103,18 +103,18 @@ class Record(Model):
         schema_extra=extra(read_only=True, examples=["019aa0b1-7c30-7e6a-9d5b-0a4f6f2c1d11"]),
     )
     created_at: datetime = Field(
-        description="When it was created.",
+        description="When the record was created.",
         index=True,
         schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
     )
     updated_at: datetime = Field(
-        description="When it was last changed.",
+        description="When the record was last changed.",
         index=True,
         schema_extra=extra(read_only=True, examples=["2026-11-22T09:30:00.000000Z"]),
     )
     version: int = Field(
         ge=1,
-        description="Starts at 1 and grows by 1 with each change.",
+        description="The version: starts at 1, and grows by 1 with each change.",
         schema_extra=extra(read_only=True, examples=[1]),
     )
 

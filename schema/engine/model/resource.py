@@ -154,14 +154,18 @@ def _link(relationship: RelationshipProperty[Record]) -> type[Link] | None:
 
 def _check(resource: Resource) -> None:
     """Fail at start, not at a request, where a declaration cannot be honoured."""
-    assert resource.description, f"{resource.name}: add a docstring; it is the description in both APIs"
+    assert resource.description, f"{resource.name}: must have a docstring, the description in both APIs"
     private = {name for names in resource.rules.private for name in names}
     unknown = private - resource.fields.keys()
-    assert not unknown, f"{resource.name}: Rules.private names unknown fields: {', '.join(sorted(unknown))}"
+    assert not unknown, (
+        f"{resource.name}: Rules.private must name fields of the model, got {', '.join(sorted(unknown))}"
+    )
     for name in private:
         field = resource.fields[name]
-        assert name not in ("id", "version"), f"{resource.name}.{name}: is part of every response, cannot be private"
-        assert not field.write_only, f"{resource.name}.{name}: is write-only, needs no rule for who may see it"
+        assert name not in ("id", "version"), (
+            f"{resource.name}.{name}: must not be private: it is part of every response"
+        )
+        assert not field.write_only, f"{resource.name}.{name}: must not be private: it is write-only"
     for relation in resource.relations.values():
         if relation.link:
-            assert hasattr(relation.link, "rules"), f"{relation.link.__name__} has no rules"
+            assert hasattr(relation.link, "rules"), f"{relation.link.__name__} must have rules"

@@ -82,7 +82,7 @@ def _check_structure(body: bytes) -> None:
 
 
 def _traverse(value: Any) -> tuple[int, bool]:  # noqa: C901
-    """Count the keys, and tell whether no number can have lost digits: a float may have been a long integer.
+    """Count the keys, and return whether no number can have lost digits: a float may have been a long integer.
 
     Traverses level by level, and stops at a limit.
     """

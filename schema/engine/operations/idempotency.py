@@ -109,7 +109,7 @@ class IdempotencyKey:
 def parse_key(text: str) -> str:
     """Return the key; raise `ValueError` if it is not one."""
     if not _KEY.fullmatch(text):
-        raise ValueError(f"must be 1 to {MAX_KEY_LENGTH} visible ASCII characters without spaces")
+        raise ValueError(f"must have 1 to {MAX_KEY_LENGTH} visible ASCII characters, without spaces")
     return text
 
 
@@ -163,7 +163,7 @@ def run_once(
 
 
 def in_progress() -> IdempotencyInProgress:
-    return IdempotencyInProgress("the request with this idempotency key is still in progress; retry it shortly")
+    return IdempotencyInProgress("a request with this idempotency key is in progress; retry after a moment")
 
 
 def _new_columns(result: TransactionResult) -> dict[str, Any]:
@@ -181,6 +181,6 @@ def _stored_result(rows: Rows, digest: str) -> Any:
     if stored_digest != digest:
         raise IdempotencyMismatch("this idempotency key was used for a different request; choose a new key")
     if json_text is None:
-        raise Conflict("the request with this idempotency key was carried out, and its response was not stored")
+        raise Conflict("the request with this idempotency key was executed, and its response was not stored")
     record = RecordResult(bytes(json_text), version, bool(whole))
     return record if id is None else (id, record)

@@ -1,6 +1,6 @@
 """The operations on records: find, get, create, update, delete, and models' own actions.
 
-Each operation is one transaction. A write's has the change, a query that tells 404, 403 and 412 apart if nothing
+Each operation is one transaction. A write's has the change, a query that distinguishes 404, 403 and 412 if nothing
 changed, and the response, which is read through the same plans as any read.
 """
 
@@ -108,7 +108,7 @@ async def create(
         ("create", resource, profile), lambda: resource.rules.create.where(resource.table, profile)
     )
     if creatable is False:
-        raise Forbidden(f"you may not create {resource.plural}")
+        raise Forbidden(f"no permission to create {resource.plural}")
     resource.rules.check_grant(profile, data, new=True)
     secret, generated = resource.shown_once.generate(id) if resource.shown_once else (None, {})
     row = {**resource.defaults, **data, **generated, "id": id, "created_at": time, "updated_at": time, "version": 1}

@@ -119,7 +119,7 @@ def check_refusal(
     version = yield from check_permission(unit_of_work, resource, rule, values["key"], operation, fields)
     expected = values.get("expected")
     if expected is not None and version not in json.loads(expected):
-        raise VersionMismatch(f"the {resource.singular} now has version {version}: read it again")
+        raise VersionMismatch(f"the {resource.singular} has version {version} now: read it again")
 
 
 def check_permission(
@@ -141,8 +141,8 @@ def check_permission(
         # The fields that the rule lets this profile change in no record.
         forbidden = [name for name in sorted(fields) if rule.where(resource.table, profile, frozenset([name])) is False]
         names = f"{', '.join(forbidden)} of " if forbidden else ""
-        field_errors = [FieldError((name,), "you may not change it", "forbidden") for name in forbidden]
-        raise Forbidden(f"you may not {operation} {names}this {resource.singular}", field_errors)
+        field_errors = [FieldError((name,), "no permission to change it", "forbidden") for name in forbidden]
+        raise Forbidden(f"no permission to {operation} {names}this {resource.singular}", field_errors)
     return int(version)
 
 

@@ -58,8 +58,8 @@ SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Neither a standby nor read-only by a setting. A session takes its settings when it begins, so a new one may differ.
 WRITABLE = "SELECT NOT (pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool)"
 OUTCOME_UNKNOWN = (
-    "the connection to the database was lost during a commit, so it is not known whether the change was made:"
-    " read the record before you try again"
+    "the connection to the database was lost during a commit, so it is unknown whether the change was applied:"
+    " read the record before another attempt"
 )
 
 
@@ -68,7 +68,7 @@ class RunSeparately(Exception):
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection was lost during a commit, so the change may or may not have been made."""
+    """The connection was lost during a commit, so the change may or may not have been applied."""
 
 
 class PostgresDriver:
@@ -354,7 +354,7 @@ class PostgresDriver:
     def _committed(self, results: list[Any]) -> list[Any]:
         self.commit_sizes.observe(len(results))
         self._disk_full_at = -inf
-        # Also for results that nobody waits for any more, because they are committed.
+        # Also for results that no caller waits for any more, because they are committed.
         for result in results:
             self._on_commit(result)
         return results

@@ -47,7 +47,7 @@ class Queue:
 
     `run` runs a batch, at most `max_running` at a time. `dequeue` takes the calls of the next batch from the queue;
     with a `share` instead, each call runs alone, and owners take turns and have a fair share. A batch of a
-    `cancellable` queue is cancelled when nobody waits for it any more.
+    `cancellable` queue is cancelled when no caller waits for it any more.
     """
 
     run: RunBatch

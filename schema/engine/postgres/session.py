@@ -62,7 +62,7 @@ def session_settings(server: PostgresAddress, deadline: float) -> dict[str, str]
         "statement_timeout": str(statement_timeout),
         "lock_timeout": str(lock_timeout),
         "idle_in_transaction_session_timeout": str(statement_timeout + 5000),
-        # Plans are made once for every parameter value; the statements are small, and JIT costs more than it gains.
+        # Plans are computed once for every parameter value; the statements are small, and JIT costs more than it gains.
         "plan_cache_mode": "force_generic_plan",
         "jit": "off",
     }

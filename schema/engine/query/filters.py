@@ -103,8 +103,8 @@ def check_visible(resource: Resource, field: ResourceField, profile: ActorProfil
         Forbidden: the actor may not see the field in every record.
     """
     if resource.rules.read_rule(field.name).where(resource.table, profile) is not True:
-        field_error = FieldError((field.name,), f"you may not {purpose} by it", "forbidden", "parameter")
-        detail = f"you may not {purpose} {resource.plural} by {field.name}, which you may not see"
+        field_error = FieldError((field.name,), f"no permission to {purpose} by it", "forbidden", "parameter")
+        detail = f"no permission to {purpose} {resource.plural} by {field.name}: the field is hidden"
         raise Forbidden(detail, [field_error])
 
 
@@ -121,7 +121,7 @@ def check_filter_value(field: ResourceField, operator: Operator, value: Any) -> 
             raise ValueError(f"must have at most {MAX_IN_VALUES} values, got {len(value)}")
         return [_check_value(field, item) for item in value]
     if operator == "contains" and len(value) < MIN_LENGTH:
-        raise ValueError(f"must be at least {MIN_LENGTH} characters")
+        raise ValueError(f"must have at least {MIN_LENGTH} characters, got {len(value)}")
     return _check_value(field, value)
 
 
@@ -165,7 +165,7 @@ def _check_value(field: ResourceField, value: Any) -> Any:
             raise ValueError("must be a UUID")
         return value.lower()
     if field.kind == "text" and not (1 <= len(value) <= (field.max_length or 0) and READABLE.fullmatch(value)):
-        raise ValueError(f"must be 1 to {field.max_length} characters, without control characters")
+        raise ValueError(f"must have 1 to {field.max_length} characters, without control characters")
     return value
 
 

@@ -88,7 +88,7 @@ def page_layout(selection: ListSelection, items: Sequence[Columns]) -> PageLayou
 
 @dataclass(frozen=True, slots=True)
 class RowKeys:
-    """The sort keys of a page's rows, and what signs the cursors made of them; a record alone has neither."""
+    """The sort keys of a page's rows, and what signs their cursors; a record alone has neither."""
 
     rows: Sequence[bytes] = ()
     list_hash: ListHash | None = None

@@ -104,7 +104,7 @@ def plan_list(resource: Resource, selection: ListSelection, profile: ActorProfil
         Forbidden: the actor may see none of them, or not the fields that the filter or sort names.
     """
     if resource.rules.read.where(resource.table, profile) is False:
-        raise Forbidden(f"you may not see {resource.plural}")
+        raise Forbidden(f"no permission to read {resource.plural}")
     text, encoder = _list_text(selection, QueryLevel(resource, profile, number=-1, single=True))
     return Plan(Statement(select(utf8(text))), encoder or _unchanged, counts=_has_total(selection))
 
@@ -162,7 +162,7 @@ def _list_text(selection: ListSelection, above: QueryLevel) -> JsonText:
     if selection.order != Order() and not above.single:
         singular = above.resource.singular
         raise ValidationFailed(
-            f"{selection.relation} can be sorted below a single {singular}, not below a list of them"
+            f"{selection.relation} must be sorted below a single {singular}, not below a list of them"
         )
     level = above.below(resource, relation)
     rows = row_set(selection, resource, above.profile, relation, above.row)

@@ -71,7 +71,7 @@ class QueryLevel:
             QueryTooComplex: the selection is nested too deep.
         """
         if self.number >= MAX_LEVEL:
-            raise QueryTooComplex(f"relations can be followed {MAX_LEVEL} levels deep, not further")
+            raise QueryTooComplex(f"relations must be nested at most {MAX_LEVEL} levels deep")
         return QueryLevel(resource, self.profile, self.number + 1, False, relation)
 
     def nest(self, text: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -203,6 +203,6 @@ def _access_rules(
     if relation and relation.link:
         result = all_of(result, relation.link.rules.read.where(parent if relation.owning else row, profile))
     elif relation:
-        # The list would tell the foreign key of its records to actors who may not see it.
+        # The list would reveal the foreign key of its records to actors who may not see it.
         result = all_of(result, resource.rules.read_rule(relation.local_key).where(row, profile))
     return where_clauses(result)

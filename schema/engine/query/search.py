@@ -24,7 +24,7 @@ _READABLE = re.compile(rf"[^{CONTROL}\ud800-\udfff]*")
 
 
 def searched_fields(resource: Resource) -> tuple[str, ...]:
-    """The fields that `q` searches: the searchable ones that whoever sees the record may see."""
+    """The fields that `q` searches: the searchable ones that every reader of a record may see."""
     return tuple(field.name for field in resource.readable_fields if field.searchable and not resource.is_masked(field))
 
 
@@ -37,7 +37,7 @@ def parse_words(text: str) -> tuple[str, ...]:
     words = text.split() if len(text) <= MAX_LENGTH and _READABLE.fullmatch(text) else []
     if not any(len(word) >= MIN_LENGTH for word in words):
         raise ValueError(
-            f"must be {MIN_LENGTH} to {MAX_LENGTH} characters with a word of at least {MIN_LENGTH}, "
+            f"must have {MIN_LENGTH} to {MAX_LENGTH} characters with a word of at least {MIN_LENGTH}, "
             "without control characters"
         )
     return tuple(dict.fromkeys(map(lower_case, words)))

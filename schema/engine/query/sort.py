@@ -17,8 +17,8 @@ from schema.engine.query.selection import Compare, Condition, Order, required
 BY_ID = Order()
 # For the API documentation of `sort`.
 DEFAULT_ORDER = (
-    "Without it, a list comes in the order of the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not "
-    "null, or by `startswith` (then of its lower-case form), else of the id; below a record, always of the id."
+    "By default a list is sorted by the first field that is filtered by `lt`, `lte`, `gt`, `gte`, as not null, or by "
+    "`startswith` (then in lower case), otherwise by id; a list below a record always by id."
 )
 Comparison = tuple[ResourceField, Compare]
 RANGE_OPERATORS = ("lt", "lte", "gt", "gte", "notnull", "startswith")

@@ -1,7 +1,7 @@
 """Queries for one record, and how several of them become one statement.
 
 Each row that a thread fetches costs a handover of the interpreter's lock, so records that are read at the same moment
-by the same plan and for the same actor are fetched as one row, and told apart by their ids.
+by the same plan and for the same actor are fetched as one row, and distinguished by their ids.
 """
 
 from __future__ import annotations

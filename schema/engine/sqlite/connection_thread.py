@@ -119,7 +119,7 @@ class ConnectionThread(ABC):
         try:
             return await call.future
         except asyncio.CancelledError:
-            self._expire(call)  # Nobody waits for the result any more, so a read need not go on.
+            self._expire(call)  # No caller waits for the result any more, so a read need not go on.
             raise
         finally:
             timer.cancel()

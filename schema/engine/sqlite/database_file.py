@@ -75,7 +75,7 @@ def _lock_file(path: str, purpose: str) -> IO[str]:
 
 def _try_lock(file: IO[str]) -> bool:
     if sys.platform == "win32":
-        return True  # Windows has no such lock; whoever runs the server ensures that there is only one.
+        return True  # Windows has no such lock; the operator ensures that there is only one.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ and such a statement is tried again sooner.
 
 Beginning and ending a snapshot takes half of a short read, in system calls. From the second read of one turn of the
 event loop on, the reads of that turn therefore share a snapshot, taken after all of them were called. None is shared
-while a write is running, because a checkpoint can reset the write-ahead log only when nobody reads from it.
+while a write is running, because a checkpoint can reset the write-ahead log only when no connection reads from it.
 """
 
 from __future__ import annotations

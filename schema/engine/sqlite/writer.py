@@ -58,7 +58,7 @@ class Writer(ConnectionThread):
         self._regroup_until = time.monotonic() + REGROUP_SECONDS
         super()._finish_batch(calls, outcomes, loop)
         self.commit_sizes.observe(len(calls))
-        # Also for results that nobody waits for any more, because they are committed.
+        # Also for results that no caller waits for any more, because they are committed.
         for result, error in outcomes:
             if error is None:
                 self._on_commit(result)

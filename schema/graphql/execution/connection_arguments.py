@@ -35,7 +35,7 @@ class ConditionCounter:
         """Count more; raises `QueryTooComplex` above `MAX_CONDITIONS`."""
         self.count += count
         if self.count > MAX_CONDITIONS:
-            raise QueryTooComplex(f"the query's filters have more than {MAX_CONDITIONS} conditions")
+            raise QueryTooComplex(f"the filters of the query must have at most {MAX_CONDITIONS} conditions")
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ def _page(arguments: Mapping[str, Any], parameters: PlanParameters) -> Page:
     backward = last is not None
     size = first if last is None else last
     if size is not None and not 0 <= size <= MAX_PAGE_SIZE:
-        _invalid(("last" if backward else "first",), f"must be an integer from 0 to {MAX_PAGE_SIZE}")
+        _invalid(("last" if backward else "first",), f"must be an integer from 0 to {MAX_PAGE_SIZE}, got {size}")
     name = parameters.new_name()
     parameters.values[name] = DEFAULT_PAGE_SIZE if size is None else size
     return _cached_page(name, arguments.get("after") is not None, arguments.get("before") is not None, backward)
@@ -105,7 +105,7 @@ def _cached_page(name: str, after: bool, before: bool, backward: bool) -> Page:
 
 def _condition(conditions: Mapping[str, Any], resource: Resource, parameters: PlanParameters, path: Path) -> Condition:
     if sum(isinstance(part, str) for part in path) > MAX_FILTER_DEPTH:
-        _invalid(path, f"filters may be nested at most {MAX_FILTER_DEPTH} levels deep")
+        _invalid(path, f"must be nested at most {MAX_FILTER_DEPTH} levels deep")
     parts: list[Condition] = []
     for name, value in conditions.items():
         here = (*path, name)

@@ -8,13 +8,12 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from schema.engine.errors import DirectoryError, RequestError
+from schema.engine.errors import INTERNAL, DirectoryError, RequestError
 
 # Where a suggestion begins in a message of graphql-core. Text may follow it.
 SUGGESTION = " Did you mean"
 # Characters. Messages repeat what was sent, which may be long.
 MAX_MESSAGE_LENGTH = 1000
-INTERNAL = "the server failed to process the request; report the request id to its operator, whose log has the cause"
 INTERNAL_ERROR = {"message": INTERNAL, "extensions": {"code": "INTERNAL", "errors": []}}
 log = logging.getLogger("tandem.graphql")
 

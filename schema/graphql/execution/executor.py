@@ -86,7 +86,7 @@ class Executor:
             node = _operation_node(document, request.operation_name)
             is_query = node.operation is OperationType.QUERY
             if queries_only and not is_query:
-                raise QueryRequired("GET is for queries only; send other operations with POST")
+                raise QueryRequired("the operation of a GET request must be a query: send others with POST")
             operation = self._operation(document, node, request)
             fields = self._compiled_fields(request.query, document, operation, actor)
             context = Context(
@@ -176,9 +176,9 @@ def _operation_node(document: Document, name: str | None) -> OperationDefinition
         return next(iter(operations.values()))
     if name and name in operations:
         return operations[name]
-    names = ", ".join(filter(None, operations)) or "none with a name"
+    names = ", ".join(filter(None, operations)) or "none"
     problem = f"there is no operation named {name}" if name else "operationName is required to select an operation"
-    raise GraphQLRequestError([GraphQLError(f"{problem}; there are {names}")], "GRAPHQL_VALIDATION_FAILED")
+    raise GraphQLRequestError([GraphQLError(f"{problem}; named operations: {names}")], "GRAPHQL_VALIDATION_FAILED")
 
 
 async def _read_fields(context: Context, fields: Sequence[CompiledField]) -> None:
@@ -204,8 +204,8 @@ async def _read_fields(context: Context, fields: Sequence[CompiledField]) -> Non
         except (DirectoryError, GraphQLError) as error:
             context.results[field.key] = error
     if (records := sum([bound_field.max_records for bound_field in bound_fields.values()])) > context.max_records:
-        allowed = f"{context.max_records} are allowed: request smaller pages"
-        raise _too_complex(f"the query could return {records} records; {allowed}")
+        allowed = f"the query must return at most {context.max_records} records"
+        raise _too_complex(f"{allowed}, could return {records}: request smaller pages")
     try:
         queries = list(chain.from_iterable([bound_field.queries for bound_field in bound_fields.values()]))
         rows = iter(await unit_of_work.read(queries) if queries else [])

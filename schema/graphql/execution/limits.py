@@ -66,8 +66,8 @@ def parse_document(text: str, limits: Limits) -> DocumentNode:
             raise GraphQLRequestError([error], QueryTooComplex.code) from None
         raise ParseFailed([error], ParseFailed.code) from None
     if merge_comparisons(document, limits.comparisons, limits.depth) > limits.comparisons:
-        counted = f"more than {limits.comparisons} selections and pairs of selections with one response name"
-        raise _exceeded(f"the query has {counted}, with its fragments expanded")
+        counted = f"{limits.comparisons} selections and pairs of selections with one response name"
+        raise _exceeded(f"the query must have at most {counted}, with its fragments expanded")
     return document
 
 
@@ -78,15 +78,15 @@ def _check_text(text: str, limits: Limits) -> None:
     """
     lines = 1 + text.count("\n") + text.count("\r")
     if lines > limits.lines:
-        raise _exceeded(f"the document has {lines} lines; {limits.lines} are allowed")
+        raise _exceeded(f"the document must have at most {limits.lines} lines, got {lines}")
     for index, match in enumerate(_TOKEN.finditer(text)):
         number, end = match.groups()
         if end is not None:
             return
         if index == limits.tokens:
-            raise _exceeded(f"the document has more than {limits.tokens} tokens")
+            raise _exceeded(f"the document must have at most {limits.tokens} tokens")
         if number and len(number) > limits.digits:
-            raise _exceeded(f"a number has {len(number)} digits; {limits.digits} are allowed")
+            raise _exceeded(f"a number must have at most {limits.digits} digits, got {len(number)}")
 
 
 def _check_operations(document: DocumentNode, limits: Limits) -> None:
@@ -95,7 +95,7 @@ def _check_operations(document: DocumentNode, limits: Limits) -> None:
         if isinstance(node, OperationDefinitionNode):
             size = measurement.size(node.selection_set, node.directives)
             for name, count, allowed in (
-                ("levels deep", size.depth, limits.depth),
+                ("levels", size.depth, limits.depth),
                 ("aliases", size.aliases, limits.aliases),
                 ("root fields", size.fields, limits.root_fields),
                 ("directives", size.directives, limits.directives),
@@ -103,7 +103,7 @@ def _check_operations(document: DocumentNode, limits: Limits) -> None:
             ):
                 if count > allowed:
                     counted = f"more than {_CEILING - 1}" if count >= _CEILING else str(count)
-                    raise _exceeded(f"the query has {counted} {name}; {allowed} are allowed", node)
+                    raise _exceeded(f"the query must have at most {allowed} {name}, got {counted}", node)
 
 
 def _exceeded(message: str, node: Node | None = None) -> GraphQLRequestError:

@@ -162,7 +162,7 @@ class _MutationExecution:
     def _check_records(self, builder: SelectionBuilder) -> None:
         records, allowed = builder.max_records(), self.context.max_records
         if records > allowed:
-            raise QueryTooComplex(f"the payload could return {records} records; {allowed} are allowed")
+            raise QueryTooComplex(f"the payload must return at most {allowed} records, could return {records}")
 
 
 def _record(key: str, plan: Plan, values: Values, signer: Signer, rows: Rows) -> dict[str, Any]:

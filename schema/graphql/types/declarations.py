@@ -115,7 +115,7 @@ def _resolver(member: Member) -> Callable[..., Any]:
     """A function with the arguments' signature, for Strawberry. `schema.py` replaces it, so it is never called."""
 
     def resolver(*_: Any, **__: Any) -> None:
-        raise AssertionError(f"{member.name} has no resolver")
+        raise AssertionError(f"{member.name} must have a resolver")
 
     parameters = [
         inspect.Parameter(

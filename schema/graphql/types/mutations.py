@@ -17,7 +17,8 @@ from schema.graphql.types.records import Types
 IDEMPOTENCY_KEY = Member(
     "idempotencyKey",
     str,
-    "Any text that is new for each request. A request repeated with the same key within 24 hours is not run again.",
+    "A text that is unique to this request, such as a UUID. A request that is sent again with the same key within 24 "
+    "hours is not executed again: it returns the first response.",
 )
 
 
@@ -44,7 +45,11 @@ def mutations_of(resource: Resource, types: Types) -> Iterator[Mutation]:
     required = [camel_case(field.name) for field in writable if field.required]
     record = Member(camel_case(singular), types.record(resource), f"The {singular}.")
     id = Member("id", ID, f"The {singular}'s id.")
-    version = Member("ifVersion", int, "Only if this is the current version.")
+    version = Member(
+        "ifVersion",
+        int,
+        "The version that the record must have; otherwise nothing changes, and the error is `VERSION_MISMATCH`.",
+    )
     fields = [Member(camel_case(field.name), types.scalar(field), field.description) for field in writable]
     once = (
         [Member(camel_case(resource.shown_once.name), str, resource.shown_once.description)]
@@ -57,7 +62,7 @@ def mutations_of(resource: Resource, types: Types) -> Iterator[Mutation]:
     )
     yield Mutation(member.name, "create", resource, member)
 
-    description = f"Update a {singular}: fields that are not sent stay, null clears."
+    description = f"Update a {singular}. A field that is not sent keeps its value, null clears it."
     member = _member(types, f"update{name}", description, [id, version, *fields], ["id"], [record])
     yield Mutation(member.name, "update", resource, member)
 
@@ -95,7 +100,7 @@ def _link_mutations(resource: Resource, relation: Relation, types: Types) -> Ite
     own = [Member(camel_case(field.name), types.scalar(field), field.description) for field in fields]
     ends = [Member(camel_case(end.singular), types.record(end), f"The {end.singular}.") for end in (resource, target)]
 
-    description = f"Add a {singular} to a {owner}, unless it is one already."
+    description = f"Add a {singular} to a {owner}. Changes nothing if it is there already."
     member = _member(types, f"add{name}", description, [*ids, *own], required, [*ends, *own])
     yield Mutation(member.name, "link", resource, member, relation=relation)
 
@@ -109,7 +114,7 @@ def _link_mutations(resource: Resource, relation: Relation, types: Types) -> Ite
         Member(field.name, field.annotation | None, f"{field.description} Its value before the removal.")
         for field in own
     ]
-    description = f"Remove a {singular} from a {owner}, if it is one."
+    description = f"Remove a {singular} from a {owner}. Succeeds if it was not there."
     member = _member(types, f"remove{name}", description, ids, required, [*ends, *removed])
     yield Mutation(member.name, "unlink", resource, member, relation=relation)
 
@@ -122,4 +127,6 @@ def _member(
     payload_type = types.declare(f"{pascal_case(name)}Payload")
     fill_input(input_type, f"The input of `{name}`.", inputs, required)
     fill_object(payload_type, f"The payload of `{name}`.", payload)
-    return Member(name, payload_type, description, (Argument("input", input_type, "The input.", required=True),))
+    return Member(
+        name, payload_type, description, (Argument("input", input_type, f"The input of `{name}`.", required=True),)
+    )

@@ -26,15 +26,15 @@ from schema.graphql.types.declarations import (
 )
 
 _OPERATORS: dict[Operator, str] = {
-    "eq": "Equal to this.",
-    "in": "Equal to one of these, at most 250.",
-    "lt": "Less than this.",
-    "lte": "Less than or equal to this.",
-    "gt": "Greater than this.",
-    "gte": "Greater than or equal to this.",
-    "startswith": "Starts with this, ignoring case.",
-    "contains": "Contains this, ignoring case; at least 3 characters.",
-    "isnull": "Null (`true`) or not null (`false`).",
+    "eq": "Equals this value.",
+    "in": "Is one of these values, at most 250.",
+    "lt": "Is less than this value.",
+    "lte": "Is at most this value.",
+    "gt": "Is greater than this value.",
+    "gte": "Is at least this value.",
+    "startswith": "Starts with this text, ignoring case.",
+    "contains": "Contains this text of at least 3 characters, ignoring case.",
+    "isnull": "Is null (`true`) or not null (`false`).",
 }
 _FILTERS = {"id": "ID", "boolean": "Boolean", "integer": "Int", "text": "String", "time": "DateTime"}
 _SEARCHABLE_FILTERS = {True: "SearchableString", False: "StringSearch"}  # whether there are other operators
@@ -47,9 +47,12 @@ class Types:
         self._classes: dict[str, type] = {}
         self._enums: dict[str, type[Enum]] = {}
         self.node = self.declare("Node")
-        id = Member("id", ID, "The id.")
+        id = Member("id", ID, "The globally unique id.")
         fill_object(self.node, "An object with a globally unique id.", [id], interface=True)
-        directions = {"ASC": ("asc", "Least first."), "DESC": ("desc", "Greatest first.")}
+        directions = {
+            "ASC": ("asc", "Ascending: the least value first."),
+            "DESC": ("desc", "Descending: the greatest value first."),
+        }
         self._direction = enum("SortDirection", "The direction of a sort.", directions)
         self._fill_page_info()
         for resource in resources:
@@ -157,9 +160,9 @@ class Types:
                 Member(camel_case(field.name), self._comparison(field), field.description)
                 for field in resource.filterable_fields
             ),
-            Member("and", filters, "All of these match."),
-            Member("or", filters, "At least one of these matches."),
-            Member("not", record_filter, "This does not match."),
+            Member("and", filters, "All of these filters match."),
+            Member("or", filters, "At least one of these filters matches."),
+            Member("not", record_filter, "This filter does not match."),
         ]
         fill_input(record_filter, f"A filter of {resource.plural}: all of its members must match.", members)
 
@@ -182,9 +185,11 @@ class Types:
         fields = {name.upper(): (name, resource.fields[name].description) for name in names}
         members = [
             Member(
-                "field", enum(f"{resource.name}SortField", f"A sort field of {resource.plural}.", fields), "The field."
+                "field",
+                enum(f"{resource.name}SortField", f"A sort field of {resource.plural}.", fields),
+                "The field to sort by.",
             ),
-            Member("direction", self._direction, "The direction.", default=self._direction["ASC"]),
+            Member("direction", self._direction, "The direction of the sort.", default=self._direction["ASC"]),
         ]
         sort = self.declare(f"{resource.name}Sort")
         fill_input(sort, f"A sort order of {resource.plural}.", members, ("field", "direction"))

@@ -240,7 +240,7 @@ def test_a_socket_without_a_connection_is_suspect():
 
     verdict = verdict_on(TABLES[0], f"{listening}; b = socket.socket()\n{CONNECT}\n{GO}")
 
-    assert "the other side has ended" in verdict.reason
+    assert "its peer has ended" in verdict.reason
 
 
 @pytest.mark.parametrize("read", TABLES)

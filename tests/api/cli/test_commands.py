@@ -75,7 +75,7 @@ def test_one_invalid_row_stops_an_import(run, folder):
     trial = run("import", "data/users.csv", "--dry-run", "--skip-bad")
     skipped = run("import", "data/users.csv", "--skip-bad")
 
-    field_error = "data/users.csv:3: age: input should be less than or equal to 150\n"
+    field_error = "data/users.csv:3: age: must be at most 150, got 200\n"
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == f"{field_error}1 row is invalid; nothing was imported. --skip-bad leaves such rows out.\n"
     assert (trial.exit_code, trial.stderr) == (0, field_error)
@@ -135,7 +135,7 @@ def test_an_invalid_setting_stops_every_command_that_needs_it(run, command):
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        result.stderr == "DATABASE_URL is not set; it takes sqlite:///path, with a fourth slash for an absolute path,"
+        result.stderr == "DATABASE_URL must be set to sqlite:///path, with a fourth slash for an absolute path,"
         " or postgresql://…\n"
     )
 
@@ -194,7 +194,7 @@ def test_settings_are_listed_and_checked(run):
     assert re.search(r"^PORT +8080 +The port to listen on\. *$", right.stdout, re.MULTILINE)
     assert "secret" not in right.output
     assert "PORT" in wrong.stdout
-    assert (wrong.exit_code, wrong.stderr) == (2, "PORT is 'many'; it takes a port, 1 to 65535\n")
+    assert (wrong.exit_code, wrong.stderr) == (2, "PORT must be a port, 1 to 65535, got 'many'\n")
 
 
 @pytest.mark.parametrize("environment", ["production", "development"])

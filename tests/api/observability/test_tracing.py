@@ -167,5 +167,7 @@ def test_tracing_is_off_by_default(http_client, spans):
 
 
 def test_an_invalid_tracing_setting_is_refused(database):
-    with pytest.raises(InvalidSetting, match=r"TANDEM_TRACING is 'yes'; it takes off, or on where opentelemetry-api"):
+    with pytest.raises(
+        InvalidSetting, match=r"TANDEM_TRACING must be off, or on where opentelemetry-api .*, got 'yes'"
+    ):
         settings_for(database, TANDEM_TRACING="yes")

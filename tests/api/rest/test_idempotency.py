@@ -216,7 +216,7 @@ def test_a_key_is_any_visible_text(rest, key):
 
 @pytest.mark.parametrize("key", BAD, ids=ascii)
 def test_an_invalid_key_is_refused(rest, database, key):
-    with pytest.raises(ApiError, match="VALIDATION_FAILED: Idempotency-Key: must be 1 to 255 visible") as refused:
+    with pytest.raises(ApiError, match="VALIDATION_FAILED: Idempotency-Key: must have 1 to 255 visible") as refused:
         rest.send("POST", "/users", json=ADA, headers={b"idempotency-key": key.encode("latin-1")})
 
     assert refused.value.names == {"Idempotency-Key"}

@@ -458,17 +458,17 @@ async def table(user: User) -> None: ...
     "method, path, function, message",
     [
         ("GET", "/x", synchronous, "an endpoint must be an `async def`"),
-        ("GET", "/x", without_return, "the return annotation is missing"),
-        ("GET", "x", nothing, "invalid path 'x'"),
-        ("GET", "/x/", nothing, "invalid path '/x/'"),
+        ("GET", "/x", without_return, "must have a return annotation"),
+        ("GET", "x", nothing, "the path must be like /things/{id}, got 'x'"),
+        ("GET", "/x/", nothing, "the path must be like /things/{id}, got '/x/'"),
         ("GET", "/x/{id}", nothing, "{id} in the path must be a parameter of a plain type"),
         ("POST", "/x/{animal}", body, "{animal} in the path must be a parameter of a plain type"),
-        ("GET", "/x", without_annotation, "x has no annotation"),
+        ("GET", "/x", without_annotation, "x must have an annotation"),
         ("GET", "/x", variadic, "numbers must not be variadic"),
-        ("POST", "/x", two_bodies, "first, second are several"),
-        ("GET", "/x", body, "a GET has no body, but animal is one"),
-        ("DELETE", "/x", body, "a DELETE has no body"),
-        ("POST", "/x", table, "User is a table"),
+        ("POST", "/x", two_bodies, "must have at most one body, got first, second"),
+        ("GET", "/x", body, "a GET must have no body, got animal"),
+        ("DELETE", "/x", body, "a DELETE must have no body"),
+        ("POST", "/x", table, "User must not be a table"),
     ],
 )
 def test_an_invalid_declaration_stops_the_import(method, path, function, message):
@@ -484,7 +484,7 @@ def test_an_invalid_declaration_stops_the_import(method, path, function, message
     [
         ({"name": "listUsers", "path": "/x"}, "two endpoints have the name listUsers"),
         ({"name": "x", "path": "/users"}, "two endpoints are declared for GET /users"),
-        ({"name": "x", "path": "/x", "tag": "strange"}, "the tag strange has no description"),
+        ({"name": "x", "path": "/x", "tag": "strange"}, "the tag strange must have a description"),
     ],
 )
 def test_duplicates_and_unknown_tags_stop_the_start(changes, message):

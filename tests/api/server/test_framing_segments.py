@@ -39,7 +39,7 @@ def made_of(outcome: Outcome) -> tuple[Any, ...]:
 
 def depends_on_time(outcome: Outcome) -> bool:
     """Bytes that arrive with a handshake are refused; later ones belong to the WebSocket."""
-    return b"nothing may follow a WebSocket handshake" in outcome.written
+    return b"a WebSocket handshake must be answered before more data is sent" in outcome.written
 
 
 @pytest.fixture

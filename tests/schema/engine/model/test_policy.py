@@ -267,5 +267,5 @@ def test_every_model_has_rules_for_all_operations(model):
 
 
 def test_an_unknown_role_fails_at_start():
-    with pytest.raises(AssertionError, match="unknown role boss; the roles are reader, editor, admin"):
+    with pytest.raises(AssertionError, match="unknown role boss; roles: reader, editor, admin"):
         role("boss")
