@@ -115,7 +115,7 @@ def _schemas_for(file: str, kind: str | None, is_folder: bool) -> list[CsvSchema
         return list(CSV_SCHEMAS.values())
     name = kind or kind_of_file(file, CSV_SCHEMAS)
     if name is None:
-        fail(f"{file}: must be named after its content, such as users.csv, or --kind must be one of {KINDS}.", 2)
+        fail(f"{file}: unknown content; name the file users.csv, for example, or use --kind: {KINDS}.", 2)
     return [CSV_SCHEMAS[name]]
 
 

@@ -347,7 +347,7 @@ def test_an_api_key_is_created_and_returned_once(rest, graphql, database):
     for create_key in creations:
         assert create_key()["secret"].startswith("tdm_")
         with pytest.raises(
-            ApiError, match=r"CONFLICT: the request with this idempotency key was carried out, .* was not stored"
+            ApiError, match=r"CONFLICT: the request with this idempotency key was executed, .* was not stored"
         ):
             create_key()
 
