@@ -38,14 +38,14 @@ def run(arguments: Sequence[str]) -> int:
     prepare(RUNTIME)
     fetch_assets()
     os.environ.setdefault("TANDEM_ENV", "development")
-    return become("-m", "api", "serve", *arguments)
+    return exec_python("-m", "api", "serve", *arguments)
 
 
 def api(arguments: Sequence[str]) -> int:
     """run a command of `python -m api` with the development database: `api import users.csv`, `api settings`, …"""
     prepare(RUNTIME)
     os.environ.setdefault("TANDEM_ENV", "development")
-    return become("-m", "api", *arguments)
+    return exec_python("-m", "api", *arguments)
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -61,18 +61,18 @@ def test(arguments: Sequence[str]) -> int:
         options += ["--cov=api", "--cov=schema", "--cov-report=term:skip-covered", "--cov-report=html"]
     # Naming the folder selects what a plain `pytest` leaves out.
     paths = [] if any(argument.startswith("tests") for argument in arguments) else ["tests"]
-    return become("-m", "pytest", *options, *paths, *arguments)
+    return exec_python("-m", "pytest", *options, *paths, *arguments)
 
 
 def check(_: Sequence[str]) -> int:
     """lint, formatting, spelling, imports between packages, and types"""
     prepare(DEVELOPMENT)
     passed = [
-        ran(PYTHON, "-m", "ruff", "check"),
-        ran(PYTHON, "-m", "ruff", "format", "--check"),
-        ran(PYTHON, "-m", "codespell_lib"),
-        ran(PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
-        ran(PYTHON, "-m", "mypy", "--strict", "api", "schema", "tests", "benchmarks", "dev.py"),
+        run_succeeds(PYTHON, "-m", "ruff", "check"),
+        run_succeeds(PYTHON, "-m", "ruff", "format", "--check"),
+        run_succeeds(PYTHON, "-m", "codespell_lib"),
+        run_succeeds(PYTHON, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+        run_succeeds(PYTHON, "-m", "mypy", "--strict", "api", "schema", "tests", "benchmarks", "dev.py"),
     ]
     return 0 if all(passed) else 1
 
@@ -80,13 +80,13 @@ def check(_: Sequence[str]) -> int:
 def bench(arguments: Sequence[str]) -> int:
     """run the benchmarks; takes the arguments of `python -m benchmarks`"""
     prepare(DEVELOPMENT)
-    return become("-m", "benchmarks", *arguments)
+    return exec_python("-m", "benchmarks", *arguments)
 
 
 def assets(arguments: Sequence[str]) -> int:
     """download the assets of /docs, /redoc and /graphql"""
     prepare(RUNTIME)
-    return become("-m", "api.pages.assets", *arguments)
+    return exec_python("-m", "api.pages.assets", *arguments)
 
 
 def audit(_: Sequence[str]) -> int:
@@ -115,7 +115,7 @@ def sbom(arguments: Sequence[str]) -> int:
     prepare(DEVELOPMENT)
     options = ("--pyproject=pyproject.toml", "--output-reproducible", "--output-format=JSON")
     file = ("--output-file", *arguments) if arguments else ()
-    return become("-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, *file, RUNTIME)
+    return exec_python("-W", "ignore", "-m", "cyclonedx_py", "requirements", *options, *file, RUNTIME)
 
 
 def lock(arguments: Sequence[str]) -> int:
@@ -127,7 +127,7 @@ def lock(arguments: Sequence[str]) -> int:
     resolve += ["--no-header", "--no-emit-index-url", "--no-emit-find-links", "--quiet", *arguments]
     develop = [*resolve, "--group=dev", f"--output-file={DEVELOPMENT}"]
     runtime = [*resolve, f"--constraints={DEVELOPMENT}", f"--output-file={RUNTIME}"]
-    return 0 if ran(*develop) and ran(*runtime) else 1
+    return 0 if run_succeeds(*develop) and run_succeeds(*runtime) else 1
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
@@ -142,12 +142,12 @@ def main(arguments: Sequence[str]) -> int:
         print(usage())
         return 0
     if name not in COMMANDS:
-        say(f"dev.py has no command {name!r}.\n\n{usage()}")
+        print_to_stderr(f"dev.py has no command {name!r}.\n\n{usage()}")
         return 2
     try:
         return COMMANDS[name](rest)
     except CommandFailed as error:
-        say(str(error))
+        print_to_stderr(str(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -179,34 +179,34 @@ def install_with_uv(requirements: str) -> bool:
     uv = shutil.which("uv")
     if uv is None:
         return False
-    say(f"Installing {requirements} into .venv with uv.")
+    print_to_stderr(f"Installing {requirements} into .venv with uv.")
     has_environment = has_working_python() or (
-        clear() and ran(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
+        clear() and run_succeeds(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
     )
     install = (uv, "pip", "install", "--quiet", "--python", PYTHON, "--require-hashes", "-r", requirements)
-    if has_environment and ran(*install):
+    if has_environment and run_succeeds(*install):
         return True
-    say("uv failed; trying venv and pip.")
+    print_to_stderr("uv failed; trying venv and pip.")
     return False
 
 
 def install_with_pip(requirements: str) -> bool:
-    say(f"Installing {requirements} into .venv with pip; this may take a minute.")
+    print_to_stderr(f"Installing {requirements} into .venv with pip; this may take a minute.")
     if not has_working_python("-m", "pip", "--version"):
         if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
             raise CommandFailed(
                 "This Python cannot create .venv: `apt install python3-venv` (or install uv), and try again."
             )
         clear()
-        ran(sys.executable, "-m", "venv", ENVIRONMENT)
+        run_succeeds(sys.executable, "-m", "venv", ENVIRONMENT)
     options = ("--quiet", "--disable-pip-version-check", "--require-hashes")
-    return ran(PYTHON, "-m", "pip", "install", *options, "-r", requirements)
+    return run_succeeds(PYTHON, "-m", "pip", "install", *options, "-r", requirements)
 
 
 def has_working_python(*also: str) -> bool:
     """Whether .venv's Python starts, has the version that runs this, and runs `also`, if given."""
     version = ("-c", f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})")
-    return all(ran(PYTHON, *proof, quiet=True) for proof in (version, also) if proof)
+    return all(run_succeeds(PYTHON, *proof, quiet=True) for proof in (version, also) if proof)
 
 
 def clear() -> bool:
@@ -217,8 +217,10 @@ def clear() -> bool:
 def fetch_assets() -> None:
     """Download the explorers' assets; a failure is no error, since everything else works without them."""
     with lock_held():
-        if not ran(PYTHON, "-m", "api.pages.assets"):
-            say("The explorers' assets are missing: `python3 dev.py assets` downloads them when there is a network.")
+        if not run_succeeds(PYTHON, "-m", "api.pages.assets"):
+            print_to_stderr(
+                "The explorers' assets are missing: `python3 dev.py assets` downloads them when there is a network."
+            )
 
 
 @contextlib.contextmanager
@@ -238,7 +240,7 @@ def lock_held() -> Iterator[None]:
         yield
 
 
-def ran(*command: str | Path, quiet: bool = False) -> bool:
+def run_succeeds(*command: str | Path, quiet: bool = False) -> bool:
     """Run a command; return whether it succeeded."""
     try:
         return subprocess.run(command, close_fds=False, capture_output=quiet, check=False).returncode == 0
@@ -246,14 +248,14 @@ def ran(*command: str | Path, quiet: bool = False) -> bool:
         return False
 
 
-def become(*arguments: str) -> int:
+def exec_python(*arguments: str) -> int:
     """Replace this process by .venv's Python where the system can, so that signals reach it."""
     if os.name != "nt":
         os.execv(PYTHON, (str(PYTHON), *arguments))
     return subprocess.call((PYTHON, *arguments))
 
 
-def say(message: str) -> None:
+def print_to_stderr(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 

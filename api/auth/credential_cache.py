@@ -37,7 +37,7 @@ Claim = KeyClaim | TokenClaim
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Until `fresh` nothing is verified again; until `valid` no request waits for that."""
+    """Served without verification until `fresh`; until `valid` while a new verification runs."""
 
     authentication: Authentication
     claim: Claim
@@ -63,7 +63,10 @@ class _Verification:
 
 
 class CredentialCache:
-    """`claim` reads a credential that is not cached; `subject` is the field that a token's subject is matched with."""
+    """Caches verified and rejected credentials by SHA-256 of the header.
+
+    `claim` reads a credential that is not cached; `subject` is the field that a token's subject is matched with.
+    """
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Awaitable, Callable, Hashable
 from functools import lru_cache
+from typing import Protocol
 
 from starlette.types import Scope
 
@@ -15,7 +16,12 @@ from schema.engine.model.policy import Actor
 
 ADDRESS = "address:"
 Identify = Callable[[Scope], Hashable]
-Authenticate = Callable[[Scope], Awaitable[Actor]]
+
+
+class Authenticate(Protocol):
+    """Finds a request's actor. A method `name_of`, if there is one, names a credential without a query."""
+
+    def __call__(self, scope: Scope, /) -> Awaitable[Actor]: ...
 
 
 def client_identifier(authenticate: Authenticate) -> Identify:

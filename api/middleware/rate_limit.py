@@ -197,9 +197,9 @@ class RateLimiter:
 
 def _set_headers(scope: Scope, rate: int, remaining: int, seconds: int) -> None:
     """Set the response's rate limit headers, in place of those of an earlier charge."""
-    kept = [header for header in scope.get("response_headers", ()) if not header[0].startswith(b"ratelimit")]
+    other_headers = [header for header in scope.get("response_headers", ()) if not header[0].startswith(b"ratelimit")]
     limit = (b"ratelimit", b'"default";r=%d;t=%d' % (remaining, seconds))
-    scope["response_headers"] = (*kept, limit, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
+    scope["response_headers"] = (*other_headers, limit, (b"ratelimit-policy", b'"default";q=%d;w=%d' % (rate, WINDOW)))
 
 
 def _too_many_requests(seconds: int) -> TooManyRequests:

@@ -96,7 +96,7 @@ def describe_exception(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
     description: dict[str, Any] = {
         "type": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-        "sentence": _sentence(error),
+        "message": _message(error),
         "at": [f"{_place(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames],
     }
     causes: list[str] = []
@@ -106,11 +106,11 @@ def describe_exception(error: BaseException) -> dict[str, Any]:
         if following is None:
             break
         cause = following
-        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}: {_sentence(cause)}")
-    return {**description, "because": causes} if causes else description
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}: {_message(cause)}")
+    return {**description, "causes": causes} if causes else description
 
 
-def _sentence(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return the first line of the message: in databases' messages values follow in others."""
     message = str(getattr(error, "orig", None) or error)
     return redacted(_VALUES.sub(REDACTED, message[:_MAX_LENGTH].partition("\n")[0]))
@@ -147,8 +147,8 @@ def _console(colors: bool) -> Callable[[Event], str]:
         fields = {name: _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)) for name, value in event.items()}
         fields = {"timestamp": fields.pop("time"), "event": fields.pop("message"), **fields}
         if error:
-            causes = [f"  because of {cause}" for cause in error.get("because", ())]
-            lines = [*(f"  at {place}" for place in error["at"]), *causes, f"{error['type']}: {error['sentence']}"]
+            causes = [f"  because of {cause}" for cause in error.get("causes", ())]
+            lines = [*(f"  at {place}" for place in error["at"]), *causes, f"{error['type']}: {error['message']}"]
             fields["exception"] = "\n".join(lines)
         return str(render(None, "", fields))
 

@@ -165,7 +165,7 @@ def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatc
     assert failed["level"] == "error"
     assert (failed["method"], failed["path"]) == ("GET", "/users")
     assert failed["error"]["type"] == "RuntimeError"
-    assert failed["error"]["sentence"] == "the disk is …"
+    assert failed["error"]["message"] == "the disk is …"
     assert any("test_logs.py" in place and place.endswith(" broken") for place in failed["error"]["at"])
     assert (answered["status"], answered["path"], answered["ms"] > 0) == (500, "/users", True)
     assert "limit" not in written.getvalue()
@@ -249,4 +249,4 @@ def test_long_texts_are_truncated_before_redaction(piece):
     text = piece * 100_000
 
     assert len(logs.redacted(text)) <= 2000
-    assert len(logs.describe_exception(RuntimeError(text))["sentence"]) <= 2000
+    assert len(logs.describe_exception(RuntimeError(text))["message"]) <= 2000

@@ -56,8 +56,8 @@ def request_scope(scope: Scope, payload: Mapping[str, Any]) -> Scope:
     headers = [header for header in scope["headers"] if header[0] != b"authorization"]
     headers += [(b"authorization", value) for value in credentials[:1]]
     # `headers_by_name` lacks the credential of the payload.
-    kept = {name: value for name, value in scope.items() if name != "headers_by_name"}
-    return {**kept, "scheme": "https" if scope["scheme"] == "wss" else "http", "headers": headers}
+    scope_without_names = {name: value for name, value in scope.items() if name != "headers_by_name"}
+    return {**scope_without_names, "scheme": "https" if scope["scheme"] == "wss" else "http", "headers": headers}
 
 
 def _credential(value: Any) -> bytes:
