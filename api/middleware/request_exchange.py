@@ -39,7 +39,7 @@ class RequestExchange:
     that sends or reads slowly, or follows a stream, holds none.
     """
 
-    __slots__ = ("_has_place", "_options", "_owner", "_scope", "_send", "raw_receive", "status")
+    __slots__ = ("_has_slot", "_options", "_owner", "_scope", "_send", "raw_receive", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, options: ExchangeOptions) -> None:
         self.raw_receive = receive
@@ -48,7 +48,7 @@ class RequestExchange:
         self._send = send
         self._options = options
         self._owner: Hashable = None
-        self._has_place = False
+        self._has_slot = False
 
     @property
     def owner(self) -> Hashable:
@@ -59,8 +59,8 @@ class RequestExchange:
 
     def try_acquire(self) -> bool:
         """Take a slot, if its owner may have one now."""
-        self._has_place = self._options.concurrency_limit.try_acquire(self)
-        return self._has_place
+        self._has_slot = self._options.concurrency_limit.try_acquire(self)
+        return self._has_slot
 
     async def acquire(self) -> None:
         """Take a slot, waiting for one if necessary.
@@ -69,19 +69,19 @@ class RequestExchange:
             Overloaded: too many requests wait, or none ended in time.
         """
         await self._options.concurrency_limit.acquire(self, WAIT_SECONDS)
-        self._has_place = True
+        self._has_slot = True
 
     def release(self) -> None:
         """Free the slot, if the request has one."""
-        if self._has_place:
-            self._has_place = False
+        if self._has_slot:
+            self._has_slot = False
             self._options.concurrency_limit.release(self)
 
     async def receive(self) -> Message:
         """Receive a part of the request, and take a slot with the last."""
         message = await self.raw_receive()
         last = message["type"] == "http.request" and not message.get("more_body")
-        if last and not self._has_place and not self.status and not self.try_acquire():
+        if last and not self._has_slot and not self.status and not self.try_acquire():
             await self.acquire()
         return message
 
@@ -95,7 +95,7 @@ class RequestExchange:
             if "charged" not in self._scope:
                 return self._charge_and_send(message)
             self.status = self._scope["status"] = message["status"]
-            if self._has_place:
+            if self._has_slot:
                 self.release()
             message["headers"] = self._headers(message["headers"])
         elif self._scope["method"] == "HEAD":
