@@ -1,4 +1,7 @@
-"""What tests are given: a directory, the service over it, and both doors under one handle."""
+"""Fixtures shared by all tests: databases, directories, the application, and clients of both APIs.
+
+Selects tests by database (`--database`) and by marker.
+"""
 
 from __future__ import annotations
 
@@ -43,27 +46,27 @@ TESTS = Path(__file__).parent
 CLIENT_ADDRESS = ("127.0.0.1", 50000)
 BASE_URL = "http://127.0.0.1:8000"
 MARKERS = {
-    "sqlite": "about SQLite itself, or about what does not depend on the database",
-    "postgres": "about PostgreSQL itself",
+    "sqlite": "tests SQLite, or code that does not depend on the database",
+    "postgres": "tests PostgreSQL",
     "server": "starts a real server process",
     "browser": "drives a real browser",
-    "slow": "takes long, or is one of very many cases",
+    "slow": "takes long, or has very many cases",
 }
-# What a plain `pytest`, without a path or an expression, leaves out.
-LEFT_OUT = ("server", "browser", "slow")
+# Markers that a plain `pytest`, without a path or an expression, deselects.
+SLOW_MARKERS = ("server", "browser", "slow")
 DATABASE_TYPES = {"sqlite": ["sqlite"], "postgres": ["postgres"], "both": ["sqlite", "postgres"]}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def query_replay() -> Iterator[Replay]:
-    """All GraphQL queries of the suite are run both ways."""
+    """Run every compiled GraphQL query of the suite through graphql-core, too."""
     with both_ways() as replay:
         yield replay
 
 
 @pytest.fixture
 def without_replay(query_replay: Replay) -> Iterator[None]:
-    """Each query is run one way, the usual one: for tests that count."""
+    """Run each query once, as in production: for tests that count statements, spans or cache hits."""
     query_replay.off = True
     yield
     query_replay.off = False
@@ -71,7 +74,7 @@ def without_replay(query_replay: Replay) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty database, to be copied."""
+    """A migrated, empty SQLite database to copy."""
     path = tmp_path_factory.mktemp("template") / "template.db"
     migrate(str(path))
     return path
@@ -79,7 +82,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--database", choices=("sqlite", "postgres", "both"), default="sqlite", help="Which database tests run on."
+        "--database",
+        choices=("sqlite", "postgres", "both"),
+        default="sqlite",
+        help="The databases that the tests run on.",
     )
 
 
@@ -89,10 +95,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes a database runs on each that is asked for, unless it is about one of them."""
-    kinds = DATABASE_TYPES[metafunc.config.getoption("--database")]
+    """Run tests that use a database on each one selected, unless the test is about SQLite alone."""
+    selected = DATABASE_TYPES[metafunc.config.getoption("--database")]
     if "database_type" in metafunc.fixturenames and not metafunc.definition.get_closest_marker("sqlite"):
-        metafunc.parametrize("database_type", kinds, scope="session")
+        metafunc.parametrize("database_type", selected, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -105,22 +111,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("server", "browser"):
             item.add_marker(folder)
-        left_out = plain and any(item.get_closest_marker(name) for name in LEFT_OUT)
-        (deselected if left_out or _database_of(item) not in databases else selected).append(item)
+        slow = plain and any(item.get_closest_marker(name) for name in SLOW_MARKERS)
+        (deselected if slow or _database_of(item) not in databases else selected).append(item)
     config.hook.pytest_deselected(items=deselected)
     items[:] = selected
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of the time is spent on waiting for servers, browsers and deadlines."""
+    """One more than the number of cores: tests spend a third of their time waiting for servers and deadlines."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return cores + 1
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorkStealingScheduling:
-    """Each worker begins with a stretch of its own, so that what a module stands on is mostly made once."""
+    """Give each worker a contiguous part of the tests, so that module fixtures are mostly set up once."""
     from xdist.scheduler.worksteal import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
@@ -132,7 +138,7 @@ def pytest_sessionfinish() -> None:
 
 
 def _database_of(item: pytest.Item) -> str | None:
-    """The database that a test is about; none for one that is run on those that are asked for."""
+    """The database that a test needs; None for one that runs on every database selected."""
     if item.get_closest_marker("postgres"):
         return "postgres"
     return None if hasattr(item, "callspec") and "database_type" in item.callspec.params else "sqlite"
@@ -140,20 +146,20 @@ def _database_of(item: pytest.Item) -> str | None:
 
 @pytest.fixture(scope="session")
 def database_type() -> str:
-    """The kind of database: `sqlite` or `postgres`."""
+    """`sqlite` or `postgres`."""
     return "sqlite"
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL that runs for all tests of this process."""
+    """The URL of a PostgreSQL server that runs for all tests of this process."""
     with postgres.running() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def migrated(postgres_server: str) -> Iterator[str]:
-    """A migrated database on that server, to be emptied and used again."""
+    """The URL of a migrated PostgreSQL database that tests empty and reuse."""
     name = f"tandem_{uuid.uuid4().hex[:12]}"
     postgres.run(postgres_server, f'CREATE DATABASE "{name}"')
     migrate(postgres.database_url(postgres_server, name))
@@ -164,18 +170,18 @@ def migrated(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest, database_type: str, tmp_path: Path) -> Path | str:
-    """A fresh database of the test's own: an SQLite file, or the URL of a PostgreSQL."""
+    """An empty, migrated database for this test: the path of an SQLite file, or a PostgreSQL URL."""
     if database_type == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("template"), tmp_path / "tandem.db"))
     url: str = request.getfixturevalue("migrated")
-    postgres.empty(url, [it.name for it in reversed(SQLModel.metadata.sorted_tables) if it is not CURSOR_KEY])
+    postgres.empty(url, [table.name for table in reversed(SQLModel.metadata.sorted_tables) if table is not CURSOR_KEY])
     return url
 
 
 @pytest.fixture(scope="session")
 def populated_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all of `PEOPLE` in their `GROUPS`, to be copied."""
-    path = Path(shutil.copy(template, tmp_path_factory.mktemp("populated_template") / "crowd.db"))
+    """An SQLite database to copy, with all of `PEOPLE` in their `GROUPS`."""
+    path = Path(shutil.copy(template, tmp_path_factory.mktemp("populated_template") / "populated.db"))
     insert_people(path)
     return path
 
@@ -188,7 +194,7 @@ def insert_people(database: Path | str) -> None:
 
 @pytest.fixture
 def populated_database(request: pytest.FixtureRequest, database: Path | str) -> Path | str:
-    """The test's own database with all of `PEOPLE` in their `GROUPS`."""
+    """The database of this test, with all of `PEOPLE` in their `GROUPS`."""
     if isinstance(database, Path):
         return Path(shutil.copy(request.getfixturevalue("populated_template"), database))
     insert_people(database)
@@ -197,7 +203,7 @@ def populated_database(request: pytest.FixtureRequest, database: Path | str) -> 
 
 @pytest.fixture
 def settings(database: Path | str) -> Settings:
-    """Those of development, over the test's own database."""
+    """Development settings for the database of this test."""
     return settings_for(database)
 
 
@@ -208,28 +214,28 @@ def settings_for(database: Path | str, **more: str) -> Settings:
 
 @pytest.fixture
 async def directory(database: Path | str) -> AsyncIterator[Directory]:
-    """The engine without a door."""
-    async with Directory(str(database)) as opened:
-        yield opened
+    """The engine without an API."""
+    async with Directory(str(database)) as directory:
+        yield directory
 
 
 @pytest.fixture
 async def traced_directory(database: Path | str) -> AsyncIterator[tuple[Directory, list[str]]]:
-    """The engine without a door, and the statements that its database is told."""
-    said: list[str] = []
-    async with Directory(str(database), on_statement=REPLAY.quiet(said.append)) as opened:
-        yield opened, said
+    """The engine without an API, and the SQL statements that it sends."""
+    statements: list[str] = []
+    async with Directory(str(database), on_statement=REPLAY.quiet(statements.append)) as directory:
+        yield directory, statements
 
 
 @pytest.fixture(scope="session")
 def actors() -> dict[str, Actor | None]:
-    """Who is meant by each value of the header `x-actor`; None is somebody without a credential."""
+    """The actor for each value of the header `x-actor`; None stands for a request without a credential."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestClient]:
-    """The whole service, started once. Who sends no `x-actor` is the administrator."""
+    """The whole application, started once. A request without `x-actor` acts as the administrator."""
 
     async def authenticate(scope: Scope) -> Actor:
         key = dict(scope["headers"]).get(b"x-actor")
@@ -239,13 +245,13 @@ def service(template: Path, actors: dict[str, Actor | None]) -> Iterator[TestCli
         return actor
 
     app = create_app(settings_for(template), authenticate)
-    with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
-        yield opened
+    with TestClient(app, base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
+        yield http_client
 
 
 @pytest.fixture
 def plan_cache(database_type: str) -> PlanCache:
-    """Those of all tests on this kind of database: to plan anew in each would be a third of all work."""
+    """The plan cache that all tests on this database share: planning anew in each takes a third of the suite's time."""
     return PLAN_CACHES[database_type]
 
 
@@ -253,14 +259,14 @@ def new_plan_cache(database_type: str) -> PlanCache:
     return PlanCache(dialect.postgres() if database_type == "postgres" else dialect.SQLITE)
 
 
-PLAN_CACHES = {database_type: new_plan_cache(database_type) for database_type in DATABASE_TYPES["both"]}
+PLAN_CACHES = {name: new_plan_cache(name) for name in DATABASE_TYPES["both"]}
 
 
 @pytest.fixture
 def http_client(
     service: TestClient, database: Path | str, statements: list[str], plan_cache: PlanCache
 ) -> Iterator[TestClient]:
-    """The whole service, over the test's own database."""
+    """The whole application on the database of this test."""
     directory = Directory(str(database), on_statement=REPLAY.quiet(statements.append))
     directory.plans = plan_cache
     with using_directory(service, directory):
@@ -270,22 +276,23 @@ def http_client(
 
 @contextlib.contextmanager
 def using_directory(service: TestClient, directory: Directory) -> Iterator[Directory]:
-    """The service over another directory than the one that it was started with."""
+    """Run the application on another directory than the one it was started with."""
     assert isinstance(service.app, Starlette)
     assert service.portal
     service.portal.call(directory.open)
-    usual, service.app.state.directory = service.app.state.directory, directory
+    original, service.app.state.directory = service.app.state.directory, directory
     try:
         yield directory
     finally:
-        service.app.state.directory = usual
+        service.app.state.directory = original
         service.portal.call(directory.close)
 
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the service's database is told, statement by statement. Clear it where the count is to begin."""
-    for limit in ("MAX_SECONDS", "MAX_INSTRUCTIONS"):  # what is broken off at a glance and goes to a lane counts twice
+    """The SQL statements of `http_client`, in order. Clear the list where counting begins."""
+    # A statement that exceeds the limits of an inline read runs again on a reader thread, and would count twice.
+    for limit in ("MAX_SECONDS", "MAX_INSTRUCTIONS"):
         monkeypatch.setattr(f"schema.engine.sqlite.inline_reader.{limit}", 10**9)
     return []
 
@@ -300,24 +307,24 @@ def graphql(http_client: TestClient, actors: dict[str, Actor | None]) -> GraphQL
     return GraphQLClient(http_client, actors)
 
 
-@pytest.fixture(params=[RestClient, GraphQLClient], ids=lambda kind: kind.name)
+@pytest.fixture(params=[RestClient, GraphQLClient], ids=lambda client_class: client_class.name)
 def client(request: pytest.FixtureRequest, http_client: TestClient, actors: dict[str, Actor | None]) -> Client:
-    """Either door: a test that takes it runs through both."""
-    opened: Client = request.param(http_client, actors)
-    return opened
+    """A client of each API: a test that uses it runs once on REST and once on GraphQL."""
+    client: Client = request.param(http_client, actors)
+    return client
 
 
 @pytest.fixture(scope="session")
 def production(template: Path) -> Iterator[TestClient]:
-    """The service as it runs in production, over an empty directory."""
+    """The application with production settings, on an empty directory."""
     settings = read_settings({"TANDEM_ENV": "production", "DATABASE_URL": f"sqlite:///{template}"})
-    with TestClient(create_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as opened:
-        yield opened
+    with TestClient(create_app(settings), base_url=BASE_URL, client=CLIENT_ADDRESS) as http_client:
+        yield http_client
 
 
 @pytest.fixture(scope="session")
 def live_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a real server in development, with a few people and groups."""
+    """The base URL of a real server in development, with a few users and groups."""
     path = Path(shutil.copy(template, tmp_path_factory.mktemp("live") / "tandem.db"))
     config = uvicorn.Config(create_app(settings_for(path)), lifespan="on", log_level="warning", access_log=False)
     server = uvicorn.Server(config)
@@ -335,7 +342,7 @@ def live_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def populate(base: str) -> None:
-    """A few people and groups, through the front door."""
+    """Create a few users and groups over HTTP."""
     with httpx2.Client(base_url=base, trust_env=False) as http_client:
         people = [
             http_client.post("/users", json={"first_name": first, "last_name": last, "age": age})

@@ -62,7 +62,7 @@ def expected(actor, seen, unseen):
 
 
 def shown(actor, user):
-    return access_table.shown(actor, user)
+    return access_table.visible_record(actor, user)
 
 
 def test_lists_hold_the_same_records(client, actor):

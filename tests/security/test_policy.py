@@ -68,7 +68,7 @@ def callers_of(database):
         Caller(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
         for role, kept in (("admin", "read"), ("admin", "users:read"), ("editor", "groups:write"), ("reader", "write"))
     ]  # fmt: skip
-    unauthenticated = [Caller("no credential", known=False), Caller("an invalid key", bearer("tdm_1_2"), known=False)]
+    unauthenticated = [Caller("no credential", authenticated=False), Caller("an invalid key", bearer("tdm_1_2"), authenticated=False)]
     return [*people, *with_roles, *unknown_subjects, *keys, *scoped, *unauthenticated]
 
 
@@ -287,13 +287,13 @@ class Judge:
         ids = pick.meant if pick.name == "nodes" else [pick.meant]
         for id, node in zip(ids, result if pick.name == "nodes" else [result], strict=True):
             kind = next((kind for kind in KINDS if id in self.state.records[kind]), None)
-            if kind and self.caller.sees(kind) and self.caller.within(kind, "read"):
+            if kind and self.caller.may_see(kind) and self.caller.scopes_allow(kind, "read"):
                 assert node == {"__typename": kind, "id": id}
             else:
                 assert node is None
 
     def single(self, pick: Pick, kind: str, id: str | None, result: Any) -> None:
-        if id in self.state.records[kind] and self.caller.sees(kind):
+        if id in self.state.records[kind] and self.caller.may_see(kind):
             self.record(pick.below, kind, self.state.records[kind][id], result)
         else:
             assert result is None
@@ -301,7 +301,7 @@ class Judge:
     def listed(self, pick: Pick, kind: str, result: Any, errors: list[Row]) -> None:
         word, name, value, _ = pick.meant
         private = name is not None and FIELDS[kind][name]
-        if not self.caller.sees(kind) or (private and not self.caller.staff):
+        if not self.caller.may_see(kind) or (private and not self.caller.staff):
             assert result is None
             assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}
             return
@@ -349,7 +349,7 @@ class Judge:
 @pytest.mark.parametrize("turn", range(20))
 def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, callers, turn):
     state, chance = DatabaseState.read(database_file), random.Random(turn)
-    author, known = Author(schema, state, chance), [caller for caller in callers if caller.known]
+    author, known = Author(schema, state, chance), [caller for caller in callers if caller.authenticated]
     for _ in range(EACH):
         caller, picks = chance.choice(known), author.query()
         query = f"{{ {' '.join(map(str, picks))} }}"
@@ -357,7 +357,7 @@ def test_random_queries_return_what_the_table_allows(http_client, schema, databa
         response = http_client.post("/graphql", json={"query": query}, headers=caller.headers).json()
 
         errors = response.get("errors", [])
-        if any(not caller.within(kind, "read") for kind in kinds_in(picks)):
+        if any(not caller.scopes_allow(kind, "read") for kind in kinds_in(picks)):
             assert {error["extensions"]["code"] for error in errors} == {"FORBIDDEN"}, (caller.name, query)
             assert not any((response["data"] or {}).values())
             continue
@@ -411,18 +411,18 @@ def check_etag(response, expected):
 
 def reading(caller, state, kind, id, path, below):
     """Return what the path returns, or the status of the refusal."""
-    if not caller.known:
+    if not caller.authenticated:
         return 401
     if path == "/me":
         return refusal(caller, "User") or (caller.view("User", state.records["User"][caller.person]))
     if path == f"/{RESOURCES[kind]}":
-        if not caller.within(kind, "read") or not caller.sees(kind):
+        if not caller.scopes_allow(kind, "read") or not caller.may_see(kind):
             return 403
         return [caller.view(kind, row) for row in sorted(state.records[kind].values(), key=lambda row: row["id"])]
     related = {"members": "User", "groups": "Group"}.get(path.rpartition("/")[2])
-    if not caller.within(kind, "read") or (related and not caller.within(related, "read")):
+    if not caller.scopes_allow(kind, "read") or (related and not caller.scopes_allow(related, "read")):
         return 403
-    if id not in state.records[kind] or not caller.sees(kind):
+    if id not in state.records[kind] or not caller.may_see(kind):
         return 404
     if related is None:
         return caller.view(kind, state.records[kind][id])
@@ -447,7 +447,7 @@ def refusal(caller, kind):
     """Return the status of a refusal, or None."""
     if caller.person is None:
         return 404
-    return None if caller.within(kind, "read") else 403
+    return None if caller.scopes_allow(kind, "read") else 403
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
@@ -464,9 +464,9 @@ def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, callers
                     continue
                 response = http_client.get("/users", params=query, headers=caller.headers)
 
-                if not caller.known:
+                if not caller.authenticated:
                     assert response.status_code == 401
-                elif not caller.staff or not caller.within("User", "read"):
+                elif not caller.staff or not caller.scopes_allow("User", "read"):
                     assert response.status_code in (403, 422)
                     assert "items" not in response.json()
 
@@ -533,15 +533,15 @@ def spared(state, kind):
 
 def outcome(caller, state, operation, kind, id, far, body):
     """Return the permitted outcomes."""
-    if not caller.known:
+    if not caller.authenticated:
         return {"UNAUTHENTICATED"}
-    if not caller.within(kind, "write") or (
-        operation.split()[1] in ("member", "role") and not caller.within("User", "read")
+    if not caller.scopes_allow(kind, "write") or (
+        operation.split()[1] in ("member", "role") and not caller.scopes_allow("User", "read")
     ):
         return {"FORBIDDEN"}
     if operation.startswith("create"):
-        return {"done", "CONFLICT"} if caller.may(operation, state, "", body) and caller.sees(kind) else {"FORBIDDEN"}
-    if not caller.sees(kind) or id not in state.records[kind]:
+        return {"done", "CONFLICT"} if caller.may(operation, state, "", body) and caller.may_see(kind) else {"FORBIDDEN"}
+    if not caller.may_see(kind) or id not in state.records[kind]:
         return {"NOT_FOUND"}
     if not caller.may(operation, state, id, body):
         return {"FORBIDDEN"}
@@ -606,7 +606,7 @@ def test_a_conflict_reveals_nothing_hidden(http_client, callers):
 
 def test_a_cursor_contains_no_private_value(http_client, callers):
     for caller in callers:
-        if caller.known and caller.sees("User") and caller.within("User", "read"):
+        if caller.authenticated and caller.may_see("User") and caller.scopes_allow("User", "read"):
             page = http_client.get("/users?limit=2", headers=caller.headers).json()
             for field, private in FIELDS["User"].items():
                 response = http_client.get(f"/users?sort={field}&after={page['next']}", headers=caller.headers)
