@@ -68,7 +68,10 @@ def callers_of(database):
         Caller(f"key, {role}, {kept}", bearer(key(database, role, scopes=kept)), None, roles(role), frozenset([kept]))
         for role, kept in (("admin", "read"), ("admin", "users:read"), ("editor", "groups:write"), ("reader", "write"))
     ]  # fmt: skip
-    unauthenticated = [Caller("no credential", authenticated=False), Caller("an invalid key", bearer("tdm_1_2"), authenticated=False)]
+    unauthenticated = [
+        Caller("no credential", authenticated=False),
+        Caller("an invalid key", bearer("tdm_1_2"), authenticated=False),
+    ]
     return [*people, *with_roles, *unknown_subjects, *keys, *scoped, *unauthenticated]
 
 
@@ -540,7 +543,8 @@ def outcome(caller, state, operation, kind, id, far, body):
     ):
         return {"FORBIDDEN"}
     if operation.startswith("create"):
-        return {"done", "CONFLICT"} if caller.may(operation, state, "", body) and caller.may_see(kind) else {"FORBIDDEN"}
+        allowed = caller.may(operation, state, "", body) and caller.may_see(kind)
+        return {"done", "CONFLICT"} if allowed else {"FORBIDDEN"}
     if not caller.may_see(kind) or id not in state.records[kind]:
         return {"NOT_FOUND"}
     if not caller.may(operation, state, id, body):
