@@ -50,7 +50,7 @@ MARKERS = {
     "postgres": "tests PostgreSQL",
     "server": "starts a real server process",
     "browser": "drives a real browser",
-    "slow": "takes long, or has very many cases",
+    "slow": "takes long, or is a further case of a parametrized test",
 }
 # Markers that a plain `pytest`, without a path or an expression, deselects.
 SLOW_MARKERS = ("server", "browser", "slow")
@@ -102,15 +102,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Select tests by database; for a plain `pytest`, also by marker. Mark tests by their folders."""
+    """Select tests by database; for a plain `pytest`, also by marker.
+
+    Tests are marked by their folders, and all cases but the first of a parametrized test as slow.
+    """
     databases = (*DATABASE_TYPES[config.getoption("--database")], None)
     plain = config.args_source is config.ArgsSource.TESTPATHS and not (config.option.markexpr or config.option.keyword)
     selected: list[pytest.Item] = []
     deselected: list[pytest.Item] = []
+    functions: set[object] = set()
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("server", "browser"):
             item.add_marker(folder)
+        function = (item.parent, getattr(item, "originalname", item.name))
+        if function in functions:
+            item.add_marker("slow")
+        functions.add(function)
         slow = plain and any(item.get_closest_marker(name) for name in SLOW_MARKERS)
         (deselected if slow or _database_of(item) not in databases else selected).append(item)
     config.hook.pytest_deselected(items=deselected)

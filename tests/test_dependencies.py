@@ -49,17 +49,20 @@ def imported() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_dependency_is_used():
     unused = declared().keys() - imported() - UNSEEN.keys() - AWAITED
 
     assert not unused, f"nothing imports {', '.join(sorted(unused))}: drop it, or say in UNSEEN who needs it"
 
 
+@pytest.mark.slow
 def test_what_is_said_to_be_unseen_is_declared_and_unseen():
     assert UNSEEN.keys() <= declared().keys()
     assert not UNSEEN.keys() & imported()
 
 
+@pytest.mark.slow
 def test_every_import_is_declared():
     """What comes only because something else needs it may go with the next version of that."""
     known = {canonical(it) for names in packages_distributions().values() for it in names}

@@ -82,6 +82,7 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
+@pytest.mark.slow
 def test_uv_creates_the_environment_if_it_is_installed(clone):
     clone.write("bin/uv", FAKE_UV)
 
@@ -91,6 +92,7 @@ def test_uv_creates_the_environment_if_it_is_installed(clone):
     assert clone.log() == ["uv venv ./.venv", "uv pip requirements.txt"]
 
 
+@pytest.mark.slow
 def test_without_uv_venv_and_pip_create_it(clone):
     code, stdout, _ = clone.call("run")
 
@@ -98,6 +100,7 @@ def test_without_uv_venv_and_pip_create_it(clone):
     assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
 
 
+@pytest.mark.slow
 def test_when_uv_fails_venv_and_pip_are_used(clone):
     clone.write("bin/uv", "#!/bin/sh\nexit 2\n")
 
@@ -118,6 +121,7 @@ def test_without_uv_and_venv_the_error_says_what_to_install(clone):
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_not_installed_again(clone):
     clone.call("test")
     assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements-dev.txt"]
@@ -128,6 +132,7 @@ def test_what_is_installed_is_not_installed_again(clone):
     assert clone.log() == []
 
 
+@pytest.mark.slow
 def test_a_changed_lock_is_installed(clone):
     clone.call("run")
     clone.write("requirements.txt", "starlette and uvicorn")
@@ -138,6 +143,7 @@ def test_a_changed_lock_is_installed(clone):
     assert clone.log() == ["pip install requirements.txt"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_installation_is_repeated(clone):
     clone.call("run")
     clone.write("requirements.txt", "starlette and uvicorn")
@@ -153,6 +159,7 @@ def test_an_interrupted_installation_is_repeated(clone):
     assert clone.log()[-1] == "pip install requirements.txt"
 
 
+@pytest.mark.slow
 def test_an_environment_of_another_python_is_replaced(clone):
     clone.call("run")
     clone.write(".venv/bin/python", "#!/bin/sh\nexit 1\n")
@@ -166,6 +173,7 @@ def test_an_environment_of_another_python_is_replaced(clone):
     assert not (clone.root / ".venv/of_the_old_one").exists()
 
 
+@pytest.mark.slow
 def test_of_two_concurrent_starts_one_installs(clone):
     clone.write("fakes/pip.py", f"import time; time.sleep(0.2)\n{FILES['fakes/pip.py']}")
 
@@ -176,6 +184,7 @@ def test_of_two_concurrent_starts_one_installs(clone):
     assert clone.log() == ["venv ./.venv ./.venv", "pip install requirements.txt"]
 
 
+@pytest.mark.slow
 def test_run_replaces_the_process_by_the_server(clone):
     process = clone.start("run")
 
@@ -184,6 +193,7 @@ def test_run_replaces_the_process_by_the_server(clone):
     assert stdout.split()[0] == str(process.pid)
 
 
+@pytest.mark.slow
 def test_missing_explorer_assets_do_not_prevent_a_start(clone):
     clone.write("api/pages/assets.py", FAILING)
 
@@ -193,12 +203,14 @@ def test_missing_explorer_assets_do_not_prevent_a_start(clone):
     assert "`python3 dev.py assets` downloads them" in stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_test_passes_on_arguments_and_exit_code(clone):
     code, stdout, _ = clone.call("test", "-k", "filters")
 
     assert (code, stdout.split()) == (3, ["-nauto", "--database=both", "tests", "-k", "filters"])
 
 
+@pytest.mark.slow
 def test_test_names_a_folder_only_where_none_is_given_and_measures_coverage(clone):
     code, stdout, _ = clone.call("test", "tests/api", "--coverage", "-n2", "--database=sqlite")
 

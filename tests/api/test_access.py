@@ -95,6 +95,7 @@ def test_people_see_their_own_private_fields(client, actor):
 
 
 @those(access_table.sees_records)
+@pytest.mark.slow
 def test_private_fields_cannot_be_filtered_or_sorted_by(client, actor):
     lists = {"all": ("user", None), "below": ("group", ("members", ENGINE["id"]))}
     for field, place, parameters in every_question():

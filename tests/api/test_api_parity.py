@@ -152,6 +152,7 @@ def test_lists_have_the_same_sorts(schema, operations):
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["all", "below"])
+@pytest.mark.slow
 def test_every_sort_works_in_both_apis(rest, graphql, operations, below):
     user = rest.create("user", first_name="Ada", age=36)
     group = rest.create("group", name="Engine")

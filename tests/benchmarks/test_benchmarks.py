@@ -393,6 +393,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_tandem_is_measured_as_its_users_run_it(database_type: str, request: pytest.FixtureRequest, tmp_path: Path):
     server = "sqlite" if database_type == "sqlite" else request.getfixturevalue("postgres_server")
 

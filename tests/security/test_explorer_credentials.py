@@ -68,6 +68,7 @@ def stored(page):
     return f"{stored} {page.url} {page.context.cookies()}"
 
 
+@pytest.mark.slow
 def test_graphiql_sends_the_credential_and_does_not_store_it(page, base, api_key):
     page.goto(f"{base}/graphql")
     editor = page.locator("#graphiql .graphiql-query-editor")
@@ -90,6 +91,7 @@ def test_graphiql_sends_the_credential_and_does_not_store_it(page, base, api_key
     expect(page.locator("#graphiql .result-window")).to_contain_text("UNAUTHENTICATED")
 
 
+@pytest.mark.slow
 def test_swagger_ui_sends_the_credential_and_does_not_store_it(page, base, api_key):
     page.goto(f"{base}/docs")
 

@@ -251,6 +251,7 @@ def test_request_lines_follow_the_standard(port, echo, line, status):
 
 
 @pytest.mark.parametrize("pieces", [[b"\r\n"], [b"\r\n" * 50], [b"\r", b"\n"], [b"\r\n\r", b"\n\r", b"\n"]])
+@pytest.mark.slow
 def test_blank_lines_before_a_request_are_ignored(port, pieces):
     before = send_raw(port, *pieces, NEXT)
     between = send_raw(port, NEXT, *pieces, NEXT, responses=2)
@@ -268,6 +269,7 @@ def test_an_incomplete_blank_line_before_a_request_is_refused(port, blank):
     assert [response[0] for response in responses] == [200, 400]
 
 
+@pytest.mark.slow
 def test_blank_lines_do_not_keep_a_connection_open(port):
     """They are no request, so the timeout for the first one continues."""
     with connected(port) as harness:
@@ -420,6 +422,7 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"two"})
 
 
+@pytest.mark.slow
 def test_an_http_1_0_client_gets_no_chunks():
     with serving(stream) as port, connected(port) as harness, harness.makefile("rb") as received:
         harness.sendall(raw("GET /a HTTP/1.0", "Connection: keep-alive"))

@@ -98,6 +98,7 @@ def peers() -> Peers:
     return Peers()
 
 
+@pytest.mark.slow
 async def test_all_servers_see_the_same_requests_in_known_sequences(peers):
     wrong = {name: differences for name, sent in SEQUENCES.items() if (differences := await peers.differences(sent))}
 
@@ -105,6 +106,7 @@ async def test_all_servers_see_the_same_requests_in_known_sequences(peers):
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow
 async def test_all_servers_see_the_same_requests_in_random_sequences(peers, seed):
     sequences = mutations(2000, seed)
 
@@ -113,6 +115,7 @@ async def test_all_servers_see_the_same_requests_in_random_sequences(peers, seed
     assert not wrong
 
 
+@pytest.mark.slow
 async def test_nothing_is_read_after_a_refusal(peers):
     for name, sent in {**SEQUENCES, **mutations(3000, 7)}.items():
         outcome = await peers.own.send(sent + NEXT)

@@ -102,6 +102,7 @@ def keys(database_file):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.slow
 def test_hostile_documents_get_an_orderly_response(http_client, keys, name):
     for role in (*ROLES, None):
         response = http_client.post(
@@ -200,6 +201,7 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.usefixtures("without_replay")
+@pytest.mark.slow
 async def test_a_long_document_does_not_block_the_event_loop(directory: Directory, monkeypatch):
     """Documents are parsed in a thread, one at a time."""
     executor = Executor(make_schema([resource_of(model) for model in MODELS], resource_of(User)))

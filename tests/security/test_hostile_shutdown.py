@@ -65,6 +65,7 @@ def serve(database: Path | str, tmp_path: Path) -> Iterator[Served]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_no_client_delays_the_exit(database, serve):
     """Nor does any client make the server fail or cut off the requests of others."""
     admin = key(database, "admin")

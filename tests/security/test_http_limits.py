@@ -153,6 +153,7 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.slow
 def test_a_malformed_request_gets_a_problem_document_and_ends_the_connection(port, name):
     sent, status = MALFORMED[name]
 
@@ -225,6 +226,7 @@ def test_trailer_fields_are_not_headers(port):
     ],
     ids=["a head", "a body", "chunks"],
 )
+@pytest.mark.slow
 def test_a_client_that_sends_too_slowly_gets_408(port, pieces):
     with connected(port) as connection:
         for piece in pieces:
@@ -237,6 +239,7 @@ def test_a_client_that_sends_too_slowly_gets_408(port, pieces):
 
 
 @pytest.mark.parametrize("sent, answered", [(b"", 0), (GOOD, 1)], ids=["at first", "after a response"])
+@pytest.mark.slow
 def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
     with connected(port) as connection:
         connection.sendall(sent)
@@ -244,6 +247,7 @@ def test_a_silent_connection_is_closed_without_a_response(port, sent, answered):
         assert len(all_responses(connection)) == answered
 
 
+@pytest.mark.slow
 def test_a_response_that_takes_too_long_is_a_503(port):
     ((status, headers, _),) = responses = send_raw(port, request("GET", "/test/late"))
 
@@ -251,6 +255,7 @@ def test_a_response_that_takes_too_long_is_a_503(port):
     assert headers["retry-after"] == "1"
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_the_response_is_disconnected(port):
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -370,6 +375,7 @@ def test_idle_connections_are_evicted_at_the_connection_limit(port):
     assert statuses == {200}
 
 
+@pytest.mark.slow
 def test_evicted_connections_that_do_not_close_are_aborted(port):
     """Each would keep a file descriptor of the server open."""
     idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * LIMITS.connections)]
@@ -416,6 +422,7 @@ async def test_busy_old_connections_do_not_prevent_evictions():
     assert idle.evicted
 
 
+@pytest.mark.slow
 def test_requests_whose_body_does_not_arrive_are_evicted(tmp_path):
     path = tmp_path / "tandem.db"
     migrate(str(path))
@@ -446,6 +453,7 @@ def _is_reset(connection: socket.socket) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_hundreds_of_slow_clients_do_not_delay_others(port):
     slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(200)]
     try:

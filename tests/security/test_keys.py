@@ -88,6 +88,7 @@ def create_key(http_client, admin, client, **fields):
 
 
 @pytest.mark.parametrize("client", ["rest", "graphql"])
+@pytest.mark.slow
 def test_a_key_is_shown_once_and_then_never_again(http_client, admin, shared_database, client):
     created, credential = create_key(http_client, admin, client, role="reader")
     secret = credential.split("_", 2)[2]
@@ -424,6 +425,7 @@ def test_a_key_revoked_by_another_process_is_refused_within_five_seconds(http_cl
     assert refused(http_client.get("/users", headers=bearer(credential)))
 
 
+@pytest.mark.slow
 def test_continuous_requests_do_not_delay_a_revocation(http_client, shared_database, clock):
     credential = key(shared_database, "reader")
     assert http_client.get("/users", headers=bearer(credential)).status_code == 200
@@ -521,6 +523,7 @@ async def test_an_invalid_key_is_verified_once_a_second(traced_authenticator, cl
     assert len([sql for sql in statements if "SELECT" in sql]) == 1
 
 
+@pytest.mark.slow
 async def test_the_cache_of_invalid_credentials_is_bounded(traced_authenticator):
     authenticator, directory, _ = traced_authenticator
     for number in range(MAX_REJECTED + 100):
@@ -589,6 +592,7 @@ async def test_a_cancelled_request_does_not_cancel_a_shared_verification(traced_
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 def test_production_without_a_key_logs_how_to_create_one(database, caplog):
     with (
         caplog.at_level(logging.WARNING),
@@ -613,6 +617,7 @@ def invoke(database, *arguments):
     return CliRunner(env=environment).invoke(command_line, arguments)
 
 
+@pytest.mark.slow
 def test_the_command_line_creates_lists_and_revokes_keys(http_client, admin, shared_database):
     scopes = ["--scope", "users:read", "--scope", "read"]
     options = ["--role", "editor", "--name", "night shift", "--expires", "90d", "--rate", "60", *scopes]
@@ -655,6 +660,7 @@ def test_invalid_options_of_keys_are_reported(shared_database, arguments, messag
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 def test_the_command_line_lists_more_keys_than_a_page_holds(database):
     async def create_keys():
         async with Directory(str(database)) as directory:

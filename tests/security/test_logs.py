@@ -120,6 +120,7 @@ CAUSES = [
 @pytest.mark.parametrize("environment", ["production", "development"])
 @pytest.mark.parametrize("level", ["debug", "info"])
 @pytest.mark.parametrize("cause", CAUSES, ids=[str(number) for number in range(len(CAUSES))])
+@pytest.mark.slow
 def test_no_value_of_a_request_or_record_is_logged(begin, written, monkeypatch, cause, level, environment):
     http_client = begin(level, environment)
     headers = {"authorization": f"Bearer {TOKEN}", "cookie": "swordfish", "x-api-key": KEY}
@@ -172,6 +173,7 @@ def test_a_failure_is_one_line_with_request_and_cause(begin, written, monkeypatc
     assert failed["time"].endswith("Z")
 
 
+@pytest.mark.slow
 def test_successful_requests_are_logged_at_debug_only(begin, written):
     http_client = begin()
     http_client.get("/users")
@@ -192,6 +194,7 @@ def test_slow_requests_are_logged(begin, written, monkeypatch):
     assert (line["level"], line["status"], line["path"]) == ("warning", 200, "/users")
 
 
+@pytest.mark.slow
 def test_overload_logs_one_line_a_second(begin, written, monkeypatch):
     http_client = begin()
     monkeypatch.setattr("api.middleware.request_exchange.WAIT_SECONDS", 0.0)

@@ -95,6 +95,7 @@ async def test_requests_beyond_those_that_run_and_wait_are_refused_at_once(datab
         assert [response[0] for response in await asyncio.gather(*waiting)] == [200] * 6
 
 
+@pytest.mark.slow
 async def test_a_request_that_waits_too_long_is_refused(database):
     async with opened(database) as service:
         waiting = service.start_requests(2)
@@ -119,6 +120,7 @@ async def test_an_overload_is_a_graphql_error_at_graphql(database):
         assert int(headers[b"retry-after"]) > 0
 
 
+@pytest.mark.slow
 async def test_a_request_takes_a_slot_when_its_body_is_complete(database):
     async with opened(database) as service:
         limit = service.app.state.concurrency_limit
@@ -160,6 +162,7 @@ async def test_after_an_overload_all_places_are_free(database):
         assert (limit.available, limit.waiting) == (2, 0)
 
 
+@pytest.mark.slow
 async def test_a_client_that_sends_slowly_takes_no_place(database):
     async with opened(database) as service:
         service.proceed.set()
@@ -174,6 +177,7 @@ async def test_a_client_that_sends_slowly_takes_no_place(database):
         assert service.app.state.concurrency_limit.available == 2
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_slowly_takes_no_place(database):
     async with opened(database) as service:
         service.proceed.set()

@@ -116,6 +116,7 @@ def document(http_client):
 # The table covers all of both schemas.
 
 
+@pytest.mark.slow
 def test_the_table_covers_every_field(schema, document):
     records = {name for name, kind in schema.type_map.items() if "Node" in interfaces(kind)}
     shown = {
@@ -350,6 +351,7 @@ class Judge:
 
 
 @pytest.mark.parametrize("turn", range(20))
+@pytest.mark.slow
 def test_random_queries_return_what_the_table_allows(http_client, schema, database_file, callers, turn):
     state, chance = DatabaseState.read(database_file), random.Random(turn)
     author, known = Author(schema, state, chance), [caller for caller in callers if caller.authenticated]
@@ -384,6 +386,7 @@ def kinds_in(picks):
 
 
 @pytest.mark.parametrize("turn", range(10))
+@pytest.mark.slow
 def test_rest_returns_what_the_table_allows(http_client, database_file, callers, turn):
     state, chance = DatabaseState.read(database_file), random.Random(turn)
     for _ in range(EACH):
@@ -454,6 +457,7 @@ def refusal(caller, kind):
 
 
 @pytest.mark.parametrize("operator", ["", "__in", "__gte", "__startswith", "__contains", "__isnull", "sort", "sort-"])
+@pytest.mark.slow
 def test_hidden_fields_cannot_be_filtered_by(http_client, database_file, callers, document, operator):
     """The refusal does not show whether a record matches: it is the same for a correct guess."""
     parameters = {parameter["name"] for parameter in document["paths"]["/users"]["get"]["parameters"]}
@@ -503,6 +507,7 @@ def fresh(template, tmp_path):
 
 
 @pytest.mark.parametrize("client", ["rest", "graphql"])
+@pytest.mark.slow
 def test_actors_can_do_exactly_what_the_table_allows(fresh, client):
     path, callers, http_client = fresh
     chance, done = random.Random(client), {"allowed": 0, "refused": 0}
@@ -608,6 +613,7 @@ def test_a_conflict_reveals_nothing_hidden(http_client, callers):
             assert responses[0]["detail"] == responses[1]["detail"]
 
 
+@pytest.mark.slow
 def test_a_cursor_contains_no_private_value(http_client, callers):
     for caller in callers:
         if caller.authenticated and caller.may_see("User") and caller.scopes_allow("User", "read"):

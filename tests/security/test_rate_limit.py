@@ -185,6 +185,7 @@ def test_a_mutation_costs_five(start, clock, method, path, body, points):
     assert remaining(response) == (100 - points, 60)
 
 
+@pytest.mark.slow
 def test_mutations_without_enough_points_are_not_executed(start, clock):
     http_client = start()
 
@@ -263,6 +264,7 @@ def test_without_a_limit_there_are_no_rate_limit_headers(start, more):
     assert not any(name.startswith("ratelimit") for response in responses for name in response.headers)
 
 
+@pytest.mark.slow
 def test_the_openapi_document_describes_429(start):
     document = start().get("/openapi.json").json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
@@ -290,6 +292,7 @@ def redis():
         yield running
 
 
+@pytest.mark.slow
 def test_processes_share_their_counters(start, redis):
     first = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
     second = start(TANDEM_RATE="3", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
@@ -301,6 +304,7 @@ def test_processes_share_their_counters(start, redis):
     assert redis.commands
 
 
+@pytest.mark.slow
 def test_without_redis_each_process_counts_alone(start, caplog):
     with FakeRedis() as running:
         http_client = start(TANDEM_RATE="2", TANDEM_RATE_LIMIT_URL=f"redis://:secret@127.0.0.1:{running.port}/0")
@@ -314,6 +318,7 @@ def test_without_redis_each_process_counts_alone(start, caplog):
     assert "secret" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_silent_redis_does_not_block_requests(start, redis):
     redis.silent = True
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")
@@ -326,6 +331,7 @@ def test_a_silent_redis_does_not_block_requests(start, redis):
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 def test_counters_are_shared_again_when_redis_is_back(start, redis, clock):
     redis.silent = True
     http_client = start(TANDEM_RATE="100", TANDEM_RATE_LIMIT_URL=f"redis://127.0.0.1:{redis.port}/0")

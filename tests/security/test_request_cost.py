@@ -218,6 +218,7 @@ def remaining(response: Response) -> int:
 
 
 @pytest.mark.parametrize("case", WITHOUT_CREDENTIAL, ids=lambda case: case.name)
+@pytest.mark.slow
 def test_a_request_without_a_credential_costs_its_address(caller, case):
     response = caller.send(case)
 
@@ -311,6 +312,7 @@ def test_the_refusal_is_a_problem_document(exhausted):
     assert json.loads(response.text)["code"] == "RATE_LIMITED"
 
 
+@pytest.mark.slow
 def test_options_of_the_server_cost_a_point(database):
     app = create_app(production(database, TANDEM_RATE="2"))
     with serving(app) as port:
@@ -329,6 +331,7 @@ def test_options_of_the_server_cost_a_point(database):
     ],
     ids=["version", "method", "host"],
 )
+@pytest.mark.slow
 def test_a_request_that_the_http_server_refuses_costs_a_point(database, sent, status):
     app = create_app(production(database, TANDEM_RATE="10"))
     with serving(app) as port:

@@ -392,6 +392,7 @@ def test_the_audience_is_a_setting(served):
     assert status(http_client, token()) == 401
 
 
+@pytest.mark.slow
 def test_a_subject_is_matched_with_one_field(served):
     by_id = served(TANDEM_JWT_SUBJECT="id")
     by_external_id = served(TANDEM_JWT_SUBJECT="external_id")
@@ -716,6 +717,7 @@ def test_conflicting_settings_prevent_the_start(shared_database, settings, messa
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_tokens_are_verified_in_development(tmp_path):
     migrate(str(tmp_path / "t.db"))
     settings = production(tmp_path / "t.db", TANDEM_ENV="development")

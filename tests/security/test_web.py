@@ -326,6 +326,7 @@ def cors(response):
     ],
     ids=lambda value: str(value)[:30],
 )
+@pytest.mark.slow
 def test_only_listed_origins_may_read_a_response(shared, origin, let_in, path, headers):
     http_client = shared(TANDEM_CORS_ORIGINS=f"{APP},https://other.example.org:8443", TANDEM_ALLOWED_HOSTS="127.0.0.1")
 
@@ -457,6 +458,7 @@ def test_in_development_other_sites_change_and_read_nothing(template, tmp_path, 
         assert http_client.get("/users").json()["items"] == []
 
 
+@pytest.mark.slow
 def test_in_development_a_listed_origin_needs_a_credential(template, tmp_path):
     """The list allows a page to read responses; it does not authenticate."""
     database = Path(shutil.copy(template, tmp_path / "development.db"))

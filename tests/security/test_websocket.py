@@ -576,6 +576,7 @@ async def test_the_oldest_uninitialised_socket_is_evicted_at_the_limit(open_sock
     assert len(handler.admission) == 3
 
 
+@pytest.mark.slow
 async def test_a_socket_whose_initialisation_failed_is_evicted_safely(open_socket, authenticator):
     """Its close frame is still unread."""
     handler = WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.01)
@@ -689,6 +690,7 @@ async def test_addresses_of_one_ipv6_network_share_a_limit(open_socket, authenti
     assert received.get("status") == (429 if same else None)
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_nothing_before_the_init_is_disconnected(open_socket, authenticator):
     """Unsent messages do not keep the socket either."""
     handler = WebSocketHandler(executor(), authenticator, sockets=1, init_seconds=0.05)
@@ -813,6 +815,7 @@ _frames = st.one_of(
 
 @given(frames=st.lists(_frames, max_size=12), acknowledged=st.booleans())
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_any_input_ends_the_socket_in_order(template, frames, acknowledged):
     """With a code of the protocol, or at the client's disconnect; never with an internal error."""
 
@@ -958,6 +961,7 @@ def acknowledged(address: str) -> Iterator[ClientConnection]:
         yield opened
 
 
+@pytest.mark.slow
 def test_a_real_client_gets_responses(server):
     with acknowledged(server[1]) as opened:
         opened.send(
@@ -1001,6 +1005,7 @@ def test_a_real_handshake_from_another_origin_is_refused(server):
     assert refused.value.response.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.slow
 def test_shutdown_closes_sockets_with_service_restart(server):
     with acknowledged(server[1]) as opened:
         server[0].should_exit = True

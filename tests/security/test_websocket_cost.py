@@ -150,6 +150,7 @@ def test_a_message_before_the_init_is_charged_to_the_address(database, sent, end
     assert before - after == handshake + messages + last_request
 
 
+@pytest.mark.slow
 def test_messages_are_charged_by_size(database):
     """After the init, to the credential."""
     good = key(database, "reader", rate=1000)
@@ -214,6 +215,7 @@ def test_an_operation_refused_by_overload_is_charged(database):
     assert [response["payload"][0]["extensions"]["code"] for response in responses] == ["OVERLOADED", "RATE_LIMITED"]
 
 
+@pytest.mark.slow
 def test_checking_the_credential_is_free(database):
     good = key(database, "admin", rate=1)
     with service(database) as http_client, opened(http_client, good) as session:
@@ -238,6 +240,7 @@ def test_operations_count_for_the_concurrency_limit(database):
     assert refused["payload"][0]["extensions"]["code"] == "OVERLOADED"
 
 
+@pytest.mark.slow
 def test_the_query_string_of_a_socket_is_not_logged(database, caplog, monkeypatch):
     uvicorn = logging.getLogger("uvicorn.error")
     with serving(create_app(settings_for(database))) as port, connected(port) as connection:
@@ -265,6 +268,7 @@ async def flood(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.send", "text": LARGE_TEXT})
 
 
+@pytest.mark.slow
 def test_a_connection_that_reads_nothing_is_closed():
     with serving(flood, websocket=websocket_protocol(close_seconds=0.1)) as port, connected(port) as connection:
         connection.sendall(UPGRADE)
@@ -277,6 +281,7 @@ def test_a_connection_that_reads_nothing_is_closed():
     assert received < len(LARGE_TEXT) / 2
 
 
+@pytest.mark.slow
 def test_a_connection_that_reads_gets_everything():
     with serving(flood) as port, connected(port) as connection:
         connection.sendall(UPGRADE)

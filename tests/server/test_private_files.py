@@ -27,8 +27,8 @@ from tests.fixtures.clients import ADMIN, USER
 pytestmark = [pytest.mark.sqlite, pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")]
 
 ROOT = Path(__file__).parents[2]
-SHAPES = [resource_of(model) for model in MODELS]
-CSV_SCHEMAS = csv_schemas_of(SHAPES)
+RESOURCES = [resource_of(model) for model in MODELS]
+CSV_SCHEMAS = csv_schemas_of(RESOURCES)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
@@ -162,7 +162,7 @@ def test_a_link_of_another_user_is_not_followed(database, tmp_path):
 def test_the_doctor_reports_a_database_that_any_user_may_open(database, mode, amiss):
     database.chmod(mode)
 
-    (access,) = (finding for finding in run_checks(str(database), SHAPES) if finding.check == "access")
+    (access,) = (finding for finding in run_checks(str(database), RESOURCES) if finding.check == "access")
 
     assert bool(access.problem) == amiss
     if amiss:

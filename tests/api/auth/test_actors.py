@@ -56,6 +56,7 @@ def socket(http_client, headers):
         yield me
 
 
+@pytest.mark.slow
 def test_a_token_matches_a_user_from_creation_to_deletion(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     with socket(http_client, headers) as me:
@@ -76,6 +77,7 @@ def test_a_token_matches_a_user_from_creation_to_deletion(http_client, admin):
         assert (http_client.get("/me", headers=headers).status_code, me()) == (404, None)
 
 
+@pytest.mark.slow
 def test_a_reactivated_user_is_authenticated(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     user = http_client.post(
@@ -98,6 +100,7 @@ def test_a_reactivated_user_is_authenticated(http_client, admin):
     assert http_client.get("/me", headers=headers).status_code == 404
 
 
+@pytest.mark.slow
 def test_an_idle_socket_of_a_deactivated_user_is_closed(http_client, admin):
     headers = bearer(token(sub="ext-New"))
     user = http_client.post(
@@ -114,6 +117,7 @@ def test_an_idle_socket_of_a_deactivated_user_is_closed(http_client, admin):
         assert closed.value.code == 4403
 
 
+@pytest.mark.slow
 def test_changes_apply_to_tokens_whose_subject_is_an_id(database):
     admin = bearer(token(sub="ext-Zed", roles=["admin"]))
     app = create_app(production(database, TANDEM_JWT_SUBJECT="id"))
@@ -128,6 +132,7 @@ def test_changes_apply_to_tokens_whose_subject_is_an_id(database):
         assert [*statuses, http_client.get("/me", headers=headers).status_code] == [200, 401, 200, 404]
 
 
+@pytest.mark.slow
 def test_changes_of_a_key_apply_at_once(http_client, admin):
     created = http_client.post("/keys", json={"name": "x", "role": "reader"}, headers=admin).json()
     path, headers = f"/keys/{created['id']}", bearer(created["secret"])

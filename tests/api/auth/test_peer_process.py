@@ -269,6 +269,7 @@ def test_a_tunnel_whose_own_connection_is_an_outgoing_one_is_refused(read):
     assert "the calling program ssh forwards connections" in verdict.reason
 
 
+@pytest.mark.slow
 def test_programs_of_this_user_are_the_administrator(server):
     assert "Mallory" not in names(server)
     if curl := shutil.which("curl"):
@@ -418,6 +419,7 @@ def test_what_nginx_passes_on_is_refused(server, tmp_path, path):
 
 
 @pytest.mark.parametrize("name, mode", [("nginx", ""), ("haproxy", "http"), ("haproxy", "tcp"), ("socat", "")])
+@pytest.mark.slow
 def test_a_request_whose_connection_to_a_proxy_is_reset_has_no_effect(server, tmp_path, name, mode):
     with proxying(name, server, tmp_path, mode=mode) as front:
         for _ in range(50):
@@ -454,6 +456,7 @@ def test_public_pages_are_served_through_a_relay(server):
         assert response.status == 200
 
 
+@pytest.mark.slow
 def test_a_websocket_through_a_relay_ends_with_forbidden(server):
     def acknowledged(port: int) -> str:
         url, way = f"ws://127.0.0.1:{server}/graphql", socket.create_connection(("127.0.0.1", port))

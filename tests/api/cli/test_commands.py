@@ -53,6 +53,7 @@ def run(folder):
     return run
 
 
+@pytest.mark.slow
 def test_an_import_can_be_exported_and_imported_again(run, folder):
     first = run("import", "data")
     out = run("export", "out/")
@@ -68,6 +69,7 @@ def test_an_import_can_be_exported_and_imported_again(run, folder):
     assert {path.name for path in (folder / "out").iterdir()} == {"users.csv", "groups.csv", "memberships.csv"}
 
 
+@pytest.mark.slow
 def test_one_invalid_row_stops_an_import(run, folder):
     (folder / "data" / "users.csv").write_text("first_name,age\nAda,36\nBob,200\n")
 
@@ -85,6 +87,7 @@ def test_one_invalid_row_stops_an_import(run, folder):
     assert run("export", "-", "--kind", "users").stdout.count("\n") == 2
 
 
+@pytest.mark.slow
 def test_the_list_of_errors_is_truncated(run, folder):
     (folder / "data" / "users.csv").write_text("first_name,age\n" + "Ada,200\n" * 2000)
 
@@ -96,6 +99,7 @@ def test_the_list_of_errors_is_truncated(run, folder):
     ]
 
 
+@pytest.mark.slow
 def test_import_and_export_through_pipes(run):
     into = run("import", "-", input="first_name;age\nZoë;3\n".encode())
     out = run("export", "-", "--kind", "users", "--for-spreadsheets")
@@ -198,6 +202,7 @@ def test_settings_are_listed_and_checked(run):
 
 
 @pytest.mark.parametrize("environment", ["production", "development"])
+@pytest.mark.slow
 def test_the_documents_need_no_database(run, folder, environment):
     document = run("openapi", TANDEM_ENV=environment, DATABASE_URL=None)
     run("openapi", "--output", "openapi.json", TANDEM_ENV=environment, DATABASE_URL=None)
@@ -216,6 +221,7 @@ def test_the_url_of_the_front_page(host, expected):
     assert local_url(host, 1) == expected
 
 
+@pytest.mark.slow
 def test_serve_migrates_serves_and_exits(folder):
     port = free_port()
     environment = {
@@ -243,6 +249,7 @@ def test_serve_migrates_serves_and_exits(folder):
     assert process.returncode in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_progress_bar(folder):
     pty = pytest.importorskip("pty", exc_type=ImportError)
     environment = {**os.environ, "TANDEM_ENV": "development", "PYTHONPATH": str(ROOT), "TERM": "xterm"}

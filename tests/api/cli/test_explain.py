@@ -103,6 +103,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("arguments, operation, execution, statements", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.slow
 def test_a_request_is_explained_with_its_number_of_statements(
     explain, database_type, arguments, operation, execution, statements
 ):
@@ -121,6 +122,7 @@ def test_a_request_is_explained_with_its_number_of_statements(
 @pytest.mark.parametrize(
     "path", ["/users?sort=-age&limit=50", "/users?age__gte=3&active=true&count=exact", f"/users/{ID}/groups"]
 )
+@pytest.mark.slow
 def test_the_sql_is_that_of_the_service(explain, populated_database, http_client, statements, path):
     http_client.get(path).raise_for_status()
     read = [statement for statement in statements if statement.startswith(("SELECT", "WITH"))]
@@ -145,6 +147,7 @@ def test_the_sql_is_that_of_postgresql_on_postgresql(url):
     assert "cost=" in text
 
 
+@pytest.mark.slow
 def test_parameters_are_shown_with_names_and_values(explain):
     text, _ = explain("/users?age__gte=33&limit=7", "--as", "person")
 
@@ -156,6 +159,7 @@ def test_parameters_are_shown_with_names_and_values(explain):
     assert re.search(r"^    limit = 7$", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_selection_is_shown(explain):
     text, _ = explain(
         '{ groups(first: 2, filter: {not: {name: {startswith: "x"}}}) { nodes { id members { nodes { age } } } } }'
@@ -169,6 +173,7 @@ def test_the_selection_is_shown(explain):
     assert "age: Scalar(field='age'" in section
 
 
+@pytest.mark.slow
 def test_a_request_is_explained_for_a_role(explain):
     admin, _ = explain("/users")
     reader, _ = explain("/users", "--as", "reader")
@@ -194,6 +199,7 @@ WARNINGS = {
 
 
 @pytest.mark.parametrize("request_, expected", WARNINGS.items())
+@pytest.mark.slow
 def test_full_scans_and_sorts_without_an_index_cause_a_warning(explain, database_type, request_, expected):
     text, _ = explain(request_)
 
@@ -221,6 +227,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("arguments, code", REFUSED.values(), ids=REFUSED)
+@pytest.mark.slow
 def test_an_error_response_is_shown(explain, arguments, code):
     text, exit_code = explain(*arguments)
 
@@ -270,6 +277,7 @@ def test_a_trial_requires_a_direct_session_and_migrated_tables(url, postgres_ser
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 def test_no_database_is_changed_or_needed(explain, tmp_path, template):
     path = shutil.copy(template, tmp_path / "there.db")
 

@@ -103,6 +103,7 @@ def tag_of(response):
     return tag
 
 
+@pytest.mark.slow
 def test_the_etag_depends_on_the_visible_fields(rest, ada):
     second_user = rest.create("user", first_name="Other", age=1)
     path = f"/users/{ada['id']}"
@@ -139,6 +140,7 @@ def test_the_etag_of_me_differs_between_users(rest):
     )
 
 
+@pytest.mark.slow
 def test_different_responses_have_different_etags(rest, ada):
     """Compares records, lists and relations as staff, a reader, the person and another person see them."""
     second_user = rest.create("user", first_name="Ada", age=36)

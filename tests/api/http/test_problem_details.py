@@ -65,6 +65,7 @@ def problem(response: Any, status: int, code: str) -> dict[str, Any]:
     "path", ["/nothing", "/users/x/y", "/groups/a/members/b/c", "/api/users", "/health/x", "/.env"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "TRACE"])
+@pytest.mark.slow
 def test_an_unknown_path_is_not_found(http_client, method, path):
     document = problem(http_client.request(method, path), 404, "NOT_FOUND")
 
@@ -363,6 +364,7 @@ def test_every_error_class_has_a_status_and_a_page(http_client, error_type):
     assert http_client.get(problem_details.problem_type(error_type.code)).status_code == 200
 
 
+@pytest.mark.slow
 def test_every_page_has_a_description_and_a_remedy(http_client):
     for problem in problem_types():
         page = http_client.get(problem_details.problem_type(problem.code))

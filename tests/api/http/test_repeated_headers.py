@@ -132,6 +132,7 @@ def test_websocket_subprotocols_may_be_repeated(port):
     assert (status, headers["sec-websocket-protocol"]) == (101, "graphql-transport-ws")
 
 
+@pytest.mark.slow
 def test_a_repeated_header_is_refused_in_server_options(port):
     host = f"Host: 127.0.0.1:{port}"
 

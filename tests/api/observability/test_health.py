@@ -128,6 +128,7 @@ def test_revisions_match_alembic():
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 def test_a_serving_process_does_not_load_alembic(database):
     code = f"""
 import sys

@@ -126,6 +126,7 @@ WIRE = {
 
 
 @pytest.mark.parametrize("sent, status", WIRE.values(), ids=WIRE)
+@pytest.mark.slow
 def test_malformed_requests_are_counted(populated_database, sent, status):
     settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}", "TANDEM_METRICS_TOKEN": TOKEN})
     with serving(create_app(settings, authenticate)) as port:
@@ -138,6 +139,7 @@ def test_malformed_requests_are_counted(populated_database, sent, status):
     assert f"tandem_requests_total{labels} 1.0\n" in text
 
 
+@pytest.mark.slow
 def test_request_timeouts_are_counted(populated_database):
     settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}"})
     app = create_app(settings, authenticate)
@@ -148,6 +150,7 @@ def test_request_timeouts_are_counted(populated_database):
     assert app.state.request_metrics.refused == {408: 1}
 
 
+@pytest.mark.slow
 def test_no_value_of_a_request_becomes_a_label(served):
     for call, *_ in CALLS.values():
         call(served)
@@ -157,6 +160,7 @@ def test_no_value_of_a_request_becomes_a_label(served):
     assert not re.search(r"secret-name|Mine|xxx|color|nothing|/users", text)
 
 
+@pytest.mark.slow
 def test_database_caches_and_event_loop_are_measured(served):
     for _ in range(3):
         post(served, "{ users(first: 3) { nodes { id } } }")
@@ -197,6 +201,7 @@ async def test_waiting_requests_are_counted(populated_database):
     assert "\ntandem_requests_waiting 0.0\n" in after
 
 
+@pytest.mark.slow
 async def test_loop_lag_is_measured_only_in_its_context():
     metrics = RequestMetrics(request_limit(1))
 
@@ -252,6 +257,7 @@ def test_openmetrics_is_negotiated(served):
     assert served.get("/metrics").headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
+@pytest.mark.slow
 def test_several_workers_are_labelled_with_their_process_id(populated_database):
     settings = read_settings({"DATABASE_URL": f"sqlite:///{populated_database}"}).model_copy(update={"workers": 2})
 
@@ -265,6 +271,7 @@ def test_metrics_are_not_in_the_openapi_document(served):
     assert "/metrics" not in served.get("/openapi.json").json()["paths"]
 
 
+@pytest.mark.slow
 def test_dashboard_and_page_name_existing_metrics(served):
     for call, *_ in CALLS.values():
         call(served)

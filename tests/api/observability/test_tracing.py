@@ -151,6 +151,7 @@ def test_a_server_error_is_an_error_in_its_span(traced, spans):
     assert request.status.status_code is trace.StatusCode.ERROR
 
 
+@pytest.mark.slow
 def test_server_timing_and_tracing_work_together(traced, spans):
     response = traced.get("/users", headers={"prefer": "server-timing"})
 

@@ -177,6 +177,7 @@ def url_texts(value: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("path", LISTS)
+@pytest.mark.slow
 def test_a_list_accepts_valid_parameters(service, path):
     requests = 0
 
@@ -194,6 +195,7 @@ def test_a_list_accepts_valid_parameters(service, path):
 
 
 @pytest.mark.parametrize("path", LISTS)
+@pytest.mark.slow
 def test_a_list_refuses_invalid_parameters(service, path):
     requests = 0
 
@@ -224,6 +226,7 @@ def body_of(properties: Mapping[str, Any], required: list[str], **fields: Any) -
 
 
 @pytest.mark.parametrize("method, path", BODIES)
+@pytest.mark.slow
 def test_a_valid_body_is_accepted(service, method, path):
     properties, required = members(service, method, path)
 
@@ -237,6 +240,7 @@ def test_a_valid_body_is_accepted(service, method, path):
 
 
 @pytest.mark.parametrize("method, path", BODIES)
+@pytest.mark.slow
 def test_an_invalid_body_is_refused(service, method, path):
     properties, required = members(service, method, path)
     wrong = [(name, value) for name, schema in properties.items() for value in outside(schema)]

@@ -111,6 +111,7 @@ def resolved(document: Mapping[str, Any], part: dict[str, Any]) -> dict[str, Any
     return dict(result)
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi(document):
     from openapi_spec_validator import validate  # imported late: it takes seconds
 
@@ -272,6 +273,7 @@ def test_members_of_a_body_declare_no_default(document):
         ("production", [{"bearer": []}], "This server, production environment"),
     ],
 )
+@pytest.mark.slow
 def test_security_and_servers_follow_the_environment(environment, security, description):
     document = document_for(environment)
 

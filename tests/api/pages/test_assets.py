@@ -157,6 +157,7 @@ def test_damaged_files_are_installed_again(machine, damage):
     ],
 )
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.slow
 def test_a_failed_installation_changes_nothing(machine, changes, message, before):
     machine.npm()
     if before:

@@ -220,6 +220,7 @@ def parameters(document: dict[str, Any], path: str) -> dict[str, Any]:
     return {parameter["name"]: parameter for parameter in document["paths"][path]["get"]["parameters"]}
 
 
+@pytest.mark.slow
 def test_the_first_example_of_fastapi_works(http_client, document):
     assert http_client.get("/items/5", params={"q": "x"}).json() == {"item_id": 5, "q": "x"}
     assert http_client.get("/items/5").json() == {"item_id": 5, "q": None}

@@ -47,6 +47,7 @@ def harness() -> ProtocolHarness:
     return ProtocolHarness(http_protocol(ConnectionLimits()))
 
 
+@pytest.mark.slow
 async def test_segments_of_any_size_are_the_same_requests(harness):
     by_chance = random.Random(3)
     for name, sent in {**SEQUENCES, **mutations(1500, 3)}.items():
@@ -60,6 +61,7 @@ async def test_segments_of_any_size_are_the_same_requests(harness):
 
 
 @pytest.mark.parametrize("part", range(4))
+@pytest.mark.slow
 async def test_a_split_at_any_byte_changes_nothing(harness, part):
     for name, sent in list(SEQUENCES.items())[part::16]:
         whole = await harness.send(sent)
@@ -69,6 +71,7 @@ async def test_a_split_at_any_byte_changes_nothing(harness, part):
             assert made_of(await harness.send(*cut(sent, [place]))) == made_of(whole), (name, place)
 
 
+@pytest.mark.slow
 async def test_responses_in_between_change_nothing(harness):
     by_chance = random.Random(5)
     for name, sent in list(SEQUENCES.items())[::3]:
@@ -78,6 +81,7 @@ async def test_responses_in_between_change_nothing(harness):
             assert made_of(await harness.send(*cut(sent, places), answering=True)) == made_of(whole), name
 
 
+@pytest.mark.slow
 async def test_limits_apply_to_segments_of_any_size():
     harness = ProtocolHarness(http_protocol(TIGHT))
     for name, sent in {**SEQUENCES, **mutations(1000, 4)}.items():
@@ -88,6 +92,7 @@ async def test_limits_apply_to_segments_of_any_size():
         assert depends_on_time(whole) or pieces.ended == whole.ended, name
 
 
+@pytest.mark.slow
 async def test_a_used_connection_answers_like_a_new_one(harness):
     by_chance = random.Random(7)
     alone = {}

@@ -30,6 +30,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 @pytest.mark.parametrize(
     "method", ["FOO", "get", "PURGE", "UNLINK", "QUERY", "TRACE", "PROPFIND", "A-B_C!", "M-SEARCH"]
 )
+@pytest.mark.slow
 def test_an_unknown_method_is_not_allowed(port, method):
     ((status, headers, body),) = send_raw(port, request(method, "/users", SMALLEST))
 
@@ -68,6 +69,7 @@ def test_a_url_of_any_length_is_too_long(port, size):
     "sent",
     [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n"],
 )
+@pytest.mark.slow
 def test_bytes_that_are_not_http_get_a_problem_document(port, sent):
     ((status, headers, body),) = send_raw(port, sent)
 

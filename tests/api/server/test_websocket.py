@@ -86,6 +86,7 @@ def send_all(connection: socket.socket, pieces: Iterable[bytes], pause: float = 
     ids=["pings", "large pings", "pongs", "empty fragments", "small fragments", "both"],
 )
 @pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.slow
 def test_too_many_small_frames_end_the_connection(port, first, repeated, at_once):
     pieces = [repeated] * (MAX_SMALL_FRAMES + 1)
     with connected(port) as connection:
@@ -98,6 +99,7 @@ def test_too_many_small_frames_end_the_connection(port, first, repeated, at_once
     assert len([opcode for opcode, _ in frames if opcode == PONG]) <= MAX_SMALL_FRAMES
 
 
+@pytest.mark.slow
 def test_small_frames_within_the_limit_are_answered(port):
     with connected(port) as connection:
         acknowledged(connection)
@@ -113,6 +115,7 @@ def test_small_frames_within_the_limit_are_answered(port):
     assert close_code(end) == 1000
 
 
+@pytest.mark.slow
 def test_the_limit_of_small_frames_applies_per_second(port, monkeypatch):
     class Hours:
         """A clock that advances an hour with each call."""
@@ -205,6 +208,7 @@ IDLE = {
 }
 
 
+@pytest.mark.slow
 def test_a_socket_without_an_init_ends_whatever_it_sends(port):
     with ExitStack() as stack:
         connections = [stack.enter_context(connected(port)) for _ in IDLE]
@@ -236,6 +240,7 @@ def _ended(connection: socket.socket, seconds: float = 10) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
     monkeypatch.setitem(WebSocketHandler.__init__.__kwdefaults__, "init_seconds", 0.5)
     app, protocol = create_app(settings_for(database)), websocket_protocol(close_seconds=3600, max_closing=2)
@@ -258,6 +263,7 @@ def test_the_number_of_closing_sockets_is_limited(database, monkeypatch):
 @pytest.mark.parametrize(
     "path, line, status", [("/graphql", "Origin: http://example.com", 403), ("/nowhere", "X: y", 404)]
 )
+@pytest.mark.slow
 def test_a_refused_handshake_gets_a_problem_document_and_is_not_logged(port, caplog, path, line, status):
     caplog.set_level(logging.INFO)
 
@@ -268,6 +274,7 @@ def test_a_refused_handshake_gets_a_problem_document_and_is_not_logged(port, cap
     assert [record.getMessage() for record in caplog.records] == []
 
 
+@pytest.mark.slow
 def test_a_socket_logs_nothing_at_info(port, caplog):
     caplog.set_level(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "websockets", "websockets.server", "tandem"):

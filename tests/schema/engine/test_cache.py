@@ -85,6 +85,7 @@ def test_replacing_an_entry_does_not_count_it_twice():
     assert (len(cache), cache.bytes, cache.get("a")) == (1, 50, 1)
 
 
+@pytest.mark.slow
 async def test_fewer_large_plans_are_cached(executor, database, database_type):
     nested = "{ users { nodes { groups(first: 1) { nodes { members(first: 1) { nodes { a%d: id } } } } } } }"
 
@@ -98,6 +99,7 @@ async def test_fewer_large_plans_are_cached(executor, database, database_type):
         assert directory.plans.bytes == sum(plan_bytes(plan) for _, plan in kept) <= 300_000
 
 
+@pytest.mark.slow
 async def test_a_document_s_selections_count_towards_its_size(executor, database):
     declared = ", ".join(f"$s{number}: Boolean!" for number in range(6))
     picked = " ".join(f"a{number}: id @skip(if: $s{number})" for number in range(6))

@@ -71,6 +71,7 @@ def stored(database: Path) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.sqlite
 @pytest.mark.usefixtures("without_replay")
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.slow
 async def test_compiled_and_interpreted_responses_equal_the_reference(executor, stored, database, seed):
     chance, reference = random.Random(2026 + seed), Reference(stored)
     queries = [QueryGenerator(chance).query() for _ in range(125)]

@@ -87,6 +87,7 @@ def test_a_backup_during_writes_is_one_snapshot(database, tmp_path):
         (["none/copy.db"], "none/copy.db cannot be written: No such file or directory\n"),
     ],
 )
+@pytest.mark.slow
 def test_a_backup_overwrites_nothing(run, database, tmp_path, arguments, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "old.db").write_text("old")

@@ -138,6 +138,7 @@ def test_a_failed_migration_is_rolled_back(connection, database, tmp_path):
     connection.execute("BEGIN IMMEDIATE")
 
 
+@pytest.mark.slow
 def test_concurrent_migrations_of_a_new_file_all_succeed(tmp_path):
     """Two processes start at the same moment with the same new file."""
     migrate = "import sys; from schema.migrations.commands import migrate; print(migrate(sys.argv[1]))"

@@ -189,6 +189,7 @@ def ada(http_client):
     return http_client.post("/users", json={"first_name": "Ada", "age": 36}).json()
 
 
+@pytest.mark.slow
 def test_the_generated_migration_is_complete(project):
     *before, path = sorted((project / "schema/migrations/versions").glob("0*.py"))
 
@@ -200,6 +201,7 @@ def test_the_generated_migration_is_complete(project):
     assert call(project, "migrate", "--new", "again") == "The models match the migrations: nothing to write.\n"
 
 
+@pytest.mark.slow
 def test_teams_are_in_rest(http_client, ada):
     created = http_client.post("/teams", json={"name": "Builders", "lead_id": ada["id"]})
     path = created.headers["location"]
@@ -284,6 +286,7 @@ def seen(project, tmp_path_factory):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_lead_that_can_be_hidden_is_nullable_in_graphql(seen):
     assert {key: value for key, value in seen.items() if key.startswith("in GraphQL")} == {
         "in GraphQL, when as they are": "User!",
@@ -334,6 +337,7 @@ def test_awkward_field_names_work(http_client):
     http_client.delete(created.headers["location"])
 
 
+@pytest.mark.slow
 def test_null_sorts_lowest_and_equals_nothing(http_client):
     rows = [
         http_client.post("/entries", json=entry).json()

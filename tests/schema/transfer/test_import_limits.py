@@ -74,6 +74,7 @@ def peak_memory(do):
 
 
 @pytest.mark.parametrize("way", ["file", "folder", "zip", "stdin"])
+@pytest.mark.slow
 def test_the_byte_limit_holds_for_every_source(import_paths, tmp_path, way):
     text = HEADER + "Ada,36\n" * 20_000
     folder = tmp_path / "in"
@@ -102,6 +103,7 @@ def test_the_byte_limit_is_for_all_files_together(import_paths, tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"Ada,36\n", b"x\n", b"\n", b'"a\n', b"\0\n", b",,,,,,\n"], ids=ascii)
+@pytest.mark.slow
 def test_an_endless_stream_is_refused_in_bounded_memory(import_paths, line):
     stream = Endless(line)
     most = 2**17
@@ -116,6 +118,7 @@ def test_an_endless_stream_is_refused_in_bounded_memory(import_paths, line):
     assert memory < 12_000_000
 
 
+@pytest.mark.slow
 def test_an_endless_line_or_row_is_refused_with_its_line_number(import_paths):
     for line, sentence in (
         (b"a", r"standard input:2: the line is too long: at most 262,144 characters"),
@@ -138,6 +141,7 @@ def test_an_endless_header_is_refused(import_paths):
         import_paths(["-"], io.BufferedReader(Endless(b"first_name,", "first_name,")), kind="users")
 
 
+@pytest.mark.slow
 def test_the_number_of_rows_is_limited(import_paths, tmp_path):
     (tmp_path / "users.csv").write_text(HEADER + "Ada,36\n" * 6000)
 
@@ -146,6 +150,7 @@ def test_the_number_of_rows_is_limited(import_paths, tmp_path):
         import_paths([tmp_path / "users.csv"], dry_run=True, limits=ImportLimits(rows=5999))
 
 
+@pytest.mark.slow
 def test_an_archive_may_unpack_to_a_hundred_times_its_size(import_paths, tmp_path):
     bomb = pack(tmp_path / "bomb.zip", {"users.csv": HEADER + "x\n" * 250_000})
     assert bomb.stat().st_size < 2**12
@@ -159,6 +164,7 @@ def test_an_archive_may_unpack_to_a_hundred_times_its_size(import_paths, tmp_pat
     assert memory < 8_000_000
 
 
+@pytest.mark.slow
 def test_the_sizes_declared_by_an_archive_are_not_trusted(import_paths, tmp_path):
     """One archive declares a false size; another unpacks to more in several members."""
     limits = ImportLimits(archive_bytes=2**18)
@@ -208,6 +214,7 @@ def test_a_member_name_with_control_characters_is_refused(tmp_path):
 
 @pytest.mark.parametrize("line, errors", [("x\n", 1), ("Ada,200\n", 1), (",\n", 2)], ids=ascii)
 @pytest.mark.parametrize("skip_bad", [False, True])
+@pytest.mark.slow
 def test_all_bad_rows_are_counted_and_only_the_first_errors_kept(import_paths, tmp_path, line, errors, skip_bad):
     (tmp_path / "users.csv").write_text(HEADER + f"Ada,36\n{line}" * 6_000 + "Ada,36\n")
 
@@ -241,6 +248,7 @@ def test_staged_rows_are_not_held_in_memory(database):
     assert temp_store == 1  # a file
 
 
+@pytest.mark.slow
 def test_long_rows_are_staged_in_small_batches(tmp_path, import_paths):
     """Cells that are far too long are errors; five thousand such rows would take gigabytes."""
     (tmp_path / "users.csv").write_text(HEADER + f"{'x' * 100_000},36\n" * 200)

@@ -97,6 +97,7 @@ def test_an_export_imported_again_is_restored_exactly(database, import_csv):
     assert exported(database) == DIRECTORY
 
 
+@pytest.mark.slow
 def test_importing_the_same_files_twice_changes_nothing(database, import_csv):
     import_csv(DIRECTORY)
 
@@ -108,6 +109,7 @@ def test_importing_the_same_files_twice_changes_nothing(database, import_csv):
     assert exported(database) == DIRECTORY
 
 
+@pytest.mark.slow
 def test_an_update_ignores_the_times_and_version_of_the_file(database, import_csv):
     import_csv(DIRECTORY)
 
@@ -138,6 +140,7 @@ def test_a_user_is_matched_by_id_external_id_or_email(database, import_csv, text
     assert people(database, "id", "first_name", "age", "email", "external_id")[0] == expected
 
 
+@pytest.mark.slow
 def test_a_match_by_email_sets_a_missing_external_id(database, import_csv):
     import_csv({"users.csv": "first_name,age,email\nAda,36,ada@example.com\n"})
 
@@ -168,6 +171,7 @@ def test_an_email_does_not_match_when_external_ids_differ(import_csv):
         ("group_id,group,user_id,user_email,user_external_id", f"{ENGINE},Engine,{ADA},ada@example.com,a"),
     ],
 )
+@pytest.mark.slow
 def test_a_membership_refers_to_group_and_user_by_any_unique_field(database, import_csv, header, row):
     import_csv({
         "groups.csv": f"id,name\n{ENGINE},Engine\n",
@@ -199,6 +203,7 @@ def test_an_empty_cell_is_null_or_the_default_or_the_stored_value(database, impo
     assert people(database, "last_name", "active") == [(None, 0), (None, 1)]
 
 
+@pytest.mark.slow
 def test_changing_a_role_changes_no_other_record(database, import_csv):
     import_csv(DIRECTORY)
 
@@ -281,6 +286,7 @@ def test_a_row_that_refers_to_a_bad_row_has_no_error_of_its_own(import_csv):
     assert messages(report) == ["users.csv:2: age: must be at most 150, got 200"]
 
 
+@pytest.mark.slow
 def test_rows_that_depend_on_a_skipped_row_are_skipped(database, import_csv):
     import_csv({"users.csv": PEOPLE})
 
@@ -306,6 +312,7 @@ def test_rows_that_depend_on_a_skipped_row_are_skipped(database, import_csv):
     assert messages(report)[-1] == "memberships.csv:3: external_id: the row of that user is skipped"
 
 
+@pytest.mark.slow
 def test_an_email_in_a_skipped_row_still_matches_its_owner(database, import_csv):
     import_csv({"users.csv": PEOPLE, "groups.csv": "name\nEngine\nMotor\n"})
 
@@ -322,6 +329,7 @@ def test_an_email_in_a_skipped_row_still_matches_its_owner(database, import_csv)
     assert memberships(database) == [("Engine", "Bob"), ("Motor", "Ada")]
 
 
+@pytest.mark.slow
 def test_a_reference_by_a_value_of_a_skipped_row_is_skipped(database, import_csv):
     import_csv({"users.csv": PEOPLE, "groups.csv": "name\nEngine\n"})
 
@@ -439,6 +447,7 @@ def test_the_kind_is_derived_from_the_file_name(name, kind):
 
 @pytest.mark.sqlite
 @pytest.mark.parametrize("way", ["folder", "zip", "stdin"])
+@pytest.mark.slow
 def test_files_are_read_from_folders_archives_and_standard_input(database, import_csv, tmp_path, way):
     import_csv(DIRECTORY)
     place = tmp_path / ("all.zip" if way == "zip" else "all")
@@ -506,6 +515,7 @@ def test_an_import_fails_when_the_write_lock_is_held_too_long(database, import_c
     assert dry_run_report.counts == {"users": RowCounts(created=2)}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_size_of_the_file(import_csv):
     def peak(rows: int) -> int:
         text = "external_id,first_name,age,email\n" + "".join(f"{n},Ada,36,{n}@example.com\n" for n in range(rows))
@@ -520,6 +530,7 @@ def test_memory_does_not_grow_with_the_size_of_the_file(import_csv):
     assert large - small < 1_000_000
 
 
+@pytest.mark.slow
 def test_an_export_is_one_snapshot(database, import_csv):
     import_csv(DIRECTORY)
 
@@ -569,6 +580,7 @@ def test_formulas_are_escaped_only_for_spreadsheets(database, import_csv):
     assert '"\'=Engine, ""the"" first; 🎉",\'+1 description,false' in file.getvalue().decode()
 
 
+@pytest.mark.slow
 def test_a_new_model_can_be_imported_with_references_by_unique_field(tmp_path):
     """In a process of its own: a declared model stays registered."""
     (tmp_path / "team.py").write_text(TEAM)

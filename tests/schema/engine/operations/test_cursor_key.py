@@ -274,6 +274,7 @@ async def until_other(directory, than):
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 async def test_a_replaced_file_brings_its_own_secret(populated_database, tmp_path):
     replacement = Path(shutil.copy(populated_database, tmp_path / "other.db"))
     execute(replacement, "UPDATE cursor_key SET secret = randomblob(32)")

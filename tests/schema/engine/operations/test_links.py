@@ -210,6 +210,7 @@ def test_mutations_of_a_link_return_it(graphql):
         graphql.execute(f"mutation {{ setGroupMemberRole(input: {{{ids}, role: OWNER}}) {{ role }} }}")
 
 
+@pytest.mark.slow
 def test_nested_lists_have_limits_filters_and_counts_per_parent(graphql):
     people = [graphql.create("user", first_name=f"P{number}", age=number) for number in range(8)]
     groups = [graphql.create("group", name=f"G{number}") for number in range(3)]

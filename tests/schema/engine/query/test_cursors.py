@@ -20,6 +20,7 @@ def test_an_unknown_cursor_is_refused(client, parameter, cursor):
         client.find("user", **{parameter: cursor})
 
 
+@pytest.mark.slow
 def test_an_altered_cursor_is_refused(client):
     cursor = client.find("user", sort="age", size=1).next
 

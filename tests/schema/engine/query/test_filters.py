@@ -94,6 +94,7 @@ def test_each_operator_finds_its_rows(client, field, operator):
 
 
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.slow
 def test_several_filters_are_joined_by_and(client, seed):
     chance = random.Random(seed)
 
@@ -138,6 +139,7 @@ def access_path(request, monkeypatch, populated_database, http_client, database_
 
 @pytest.mark.usefixtures("access_path")
 @pytest.mark.parametrize("sort", sort_parameters())
+@pytest.mark.slow
 def test_every_access_path_gives_the_same_pages(rest, sort):
     chance = random.Random(sort)
 
@@ -177,6 +179,7 @@ SPELLED = [
 
 
 @pytest.mark.parametrize("sort", ["first_name", "-first_name", "last_name,first_name", "-last_name,-first_name"])
+@pytest.mark.slow
 def test_startswith_merges_the_spellings_in_order(rest, database, sort):
     crowd = [
         {
@@ -210,6 +213,7 @@ def some_comparisons(chance, count):
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
 def test_and_or_and_not_nest_to_any_depth(graphql, seed):
     chance = random.Random(seed)
     query = "query($filter: UserFilter) { users(filter: $filter, first: 100) { totalCount nodes { id } } }"

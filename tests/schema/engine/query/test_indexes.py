@@ -264,6 +264,7 @@ SEARCHES = ["ada", "zuse", "zzqxj", "ada zuse", "person", "person 11"]
     ),
     ids=str,
 )
+@pytest.mark.slow
 def test_the_cost_of_a_filter_does_not_grow_with_the_table(sizes, query):
     check_flat(sizes, query)
 
@@ -271,12 +272,14 @@ def test_the_cost_of_a_filter_does_not_grow_with_the_table(sizes, query):
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("sort", sorted(sort_options(USER)))
 @pytest.mark.parametrize("search", [None, "zuse", "zzqxj"])
+@pytest.mark.slow
 def test_the_cost_of_a_sort_does_not_grow_with_the_table(sizes, sort, search):
     check_flat(sizes, {"sort": sort_options(USER)[sort], **({"q": parse_words(search)} if search else {})})
 
 
 @pytest.mark.usefixtures("low_thresholds")
 @pytest.mark.parametrize("sort", ["id", "-id", "created_at", "-created_at", "email", "-email"])
+@pytest.mark.slow
 def test_the_cost_of_many_hits_does_not_grow_with_the_table(sizes, sort):
     check_flat(sizes, {"sort": sort_options(USER)[sort], "q": parse_words("ada")})
 
@@ -300,6 +303,7 @@ def test_the_cost_of_many_hits_does_not_grow_with_the_table(sizes, sort):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_the_cost_of_a_filter_in_another_order_does_not_grow(sizes, filter, sort):
     check_flat(sizes, {**filter, "sort": sort_options(USER)[sort]})
 

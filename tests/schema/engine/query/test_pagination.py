@@ -103,6 +103,7 @@ def _replace(database, removed, added):
 
 
 @every_sort
+@pytest.mark.slow
 def test_page_info_between_two_cursors_is_exact(graphql, sort):
     rows = [row["id"] for row in in_order(PEOPLE, sort)]
     cursors = _cursors(graphql, sort)

@@ -190,6 +190,7 @@ def test_a_plan_holds_no_value_of_a_request(client, http_client, name):
             assert not re.search(r"zebra|\b73\b|\b00000001\b", text)
 
 
+@pytest.mark.slow
 def test_other_values_share_the_plan(client, http_client):
     plans = http_client.app.state.directory.plans
     requests(client, *ZEBRA)
@@ -250,6 +251,7 @@ def outcomes(client):
 
 
 @pytest.mark.parametrize("client_class", [RestClient, GraphQLClient], ids=lambda client_class: client_class.name)
+@pytest.mark.slow
 def test_a_plan_is_right_for_every_actor_of_its_profile(client_class, service, actors, database):
     people = {name: client_class(service, actors, actor) for name, actor in ACTORS.items() if actor}
     alone = {}

@@ -202,6 +202,7 @@ def test_a_search_leaves_out_hidden_fields(client, database):
         client.as_actor(ACTORS["nobody"]).find("user", q="ada")
 
 
+@pytest.mark.slow
 def test_a_search_finds_what_was_just_written(client):
     """In the batch that is not indexed yet, and in one that is."""
     people = [client.create("user", first_name=f"Person{number:03}", age=1)["id"] for number in range(BATCH_SIZE + 3)]
@@ -222,6 +223,7 @@ def test_a_search_finds_what_was_just_written(client):
 
 
 @pytest.mark.sqlite
+@pytest.mark.slow
 def test_the_index_equals_the_table_after_random_writes(database):
     """Many of the writes are rolled back."""
     chance, rows = random.Random(5), random_users(400, seed=9)

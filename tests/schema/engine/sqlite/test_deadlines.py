@@ -53,6 +53,7 @@ async def timed(call):
     return outcome, time.monotonic() - started
 
 
+@pytest.mark.slow
 async def test_a_late_read_is_interrupted(hasty):
     outcome, seconds = await timed(hasty.read([(ENDLESS, ())]))
 
@@ -60,6 +61,7 @@ async def test_a_late_read_is_interrupted(hasty):
     assert DEADLINE <= seconds < DEADLINE + 3
 
 
+@pytest.mark.slow
 async def test_reads_queued_behind_a_late_read_are_served_after_it(hasty):
     """They arrived a little later, so they have a little time left when it is interrupted."""
     late = asyncio.create_task(timed(hasty.read([(ENDLESS, ())])))
@@ -70,6 +72,7 @@ async def test_reads_queued_behind_a_late_read_are_served_after_it(hasty):
     assert [(await other)[0] for other in others] == [[[(number,)]] for number in range(20)]
 
 
+@pytest.mark.slow
 async def test_a_read_that_only_waited_is_no_query_timeout(hasty):
     statements = [ENDLESS, "SELECT 1"]
 
@@ -79,6 +82,7 @@ async def test_a_read_that_only_waited_is_no_query_timeout(hasty):
     assert type(waited[0]) is Timeout or waited[0] == [[(1,)]]
 
 
+@pytest.mark.slow
 async def test_a_read_hit_by_the_interrupt_of_another_runs_again(directory):
     """An interrupt is sent while the late read runs, and may arrive when the next one has begun."""
     readers = directory.driver._readers
@@ -92,6 +96,7 @@ async def test_a_read_hit_by_the_interrupt_of_another_runs_again(directory):
     assert await task == [[(6000000,)]]
 
 
+@pytest.mark.slow
 async def test_an_interrupted_read_of_several_queries_leaves_no_transaction(hasty):
     outcome, _ = await timed(hasty.read([("SELECT 1", ()), (ENDLESS, ())]))
     again, _ = await timed(hasty.read([("SELECT 1", ()), ("SELECT 2", ())]))
@@ -130,6 +135,7 @@ def slow_transaction():
     return TransactionResult("committed")
 
 
+@pytest.mark.slow
 async def test_a_running_write_goes_on_and_a_waiting_one_fails(database, directory):
     async with Directory(str(database), deadline=0.05) as hasty:
         running = asyncio.create_task(timed(hasty.write(slow_transaction)))
@@ -143,6 +149,7 @@ async def test_a_running_write_goes_on_and_a_waiting_one_fails(database, directo
     assert (await directory.read([("SELECT count(*) FROM user", ())])) == [[(0,)]]
 
 
+@pytest.mark.slow
 async def test_a_write_that_timed_out_is_never_made(database, directory):
     """Its caller has an error already."""
     async with Directory(str(database), deadline=0.05) as hasty:
@@ -191,6 +198,7 @@ def plan_every_list(monkeypatch, plan):
 ENDLESS_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw)
 
 
+@pytest.mark.slow
 def test_both_apis_report_a_timeout(client, service, database, monkeypatch):
     plan_every_list(monkeypatch, ENDLESS_PLAN)
 
@@ -201,6 +209,7 @@ def test_both_apis_report_a_timeout(client, service, database, monkeypatch):
 COUNTING_PLAN = Plan(Statement(text(ENDLESS)), lambda raw, values, signer: raw, counts=True)
 
 
+@pytest.mark.slow
 def test_a_total_that_times_out_is_too_complex(client, service, database, monkeypatch):
     plan_every_list(monkeypatch, COUNTING_PLAN)
 
@@ -211,6 +220,7 @@ def test_a_total_that_times_out_is_too_complex(client, service, database, monkey
         client.find("user")
 
 
+@pytest.mark.slow
 def test_a_timeout_has_a_retry_after_header(rest, service, database, monkeypatch):
     plan_every_list(monkeypatch, ENDLESS_PLAN)
 

@@ -203,6 +203,7 @@ async def test_a_running_write_whose_caller_is_cancelled_is_committed_and_publis
     assert changes[0] == Change("User", "x", "created")
 
 
+@pytest.mark.slow
 async def test_concurrent_updates_with_expected_versions_are_never_lost(unit_of_work):
     id = await make(unit_of_work, age=0)
 
@@ -284,6 +285,7 @@ def _pragma(text):
     return TransactionResult(None)
 
 
+@pytest.mark.slow
 async def test_writes_behind_a_lock_meet_their_deadline(database):
     """A waiting write times out; a running one ends with the lock's timeout."""
     async with Directory(str(database), deadline=0.1) as directory:
@@ -321,6 +323,7 @@ async def test_callers_that_write_again_are_grouped_again(directory, unit_of_wor
     assert sum(directory.driver.commit_sizes.counts) == 5
 
 
+@pytest.mark.slow
 async def test_a_group_does_not_wait_for_the_end_of_a_stream_of_writes(unit_of_work, no_time_limit):
     await asyncio.gather(*(make(unit_of_work) for _ in range(10)))
     first = asyncio.create_task(make(unit_of_work))

@@ -38,6 +38,7 @@ async def test_a_short_read_stays_on_the_loop_s_thread(traced):
     assert statements == [(SHORT, True)]
 
 
+@pytest.mark.slow
 async def test_a_long_read_is_interrupted_and_goes_to_a_reader_thread(traced):
     directory, statements = traced
 
@@ -63,6 +64,7 @@ async def test_the_reads_of_one_turn_share_a_budget(traced, monkeypatch):
     assert inline[-1]
 
 
+@pytest.mark.slow
 async def test_a_slow_read_with_few_instructions_is_interrupted(traced, monkeypatch):
     directory, statements = traced
     monkeypatch.setattr(inline_reader, "MAX_INSTRUCTIONS", 10**9)
@@ -77,6 +79,7 @@ async def test_a_slow_read_with_few_instructions_is_interrupted(traced, monkeypa
     [(0, 1e9, inline_reader.AVOID_SECONDS), (10**9, -1.0, inline_reader.AVOID_BRIEFLY_SECONDS)],
     ids=["by instructions", "by the clock"],
 )
+@pytest.mark.slow
 async def test_a_long_statement_is_not_tried_inline_for_a_while(traced, monkeypatch, instructions, seconds, avoided):
     directory, statements = traced
     now = 1000.0
@@ -90,6 +93,7 @@ async def test_a_long_statement_is_not_tried_inline_for_a_while(traced, monkeypa
     assert statements == [(LONG, True), (LONG, False), (LONG, False), (LONG, True), (LONG, False)]
 
 
+@pytest.mark.slow
 async def test_another_statement_is_still_read_inline(traced):
     directory, statements = traced
     await directory.read([(LONG, ())])
@@ -100,6 +104,7 @@ async def test_another_statement_is_still_read_inline(traced):
     assert statements == [(SHORT, True)]
 
 
+@pytest.mark.slow
 async def test_the_number_of_avoided_statements_is_bounded(traced, monkeypatch):
     directory, statements = traced
     monkeypatch.setattr(inline_reader, "MAX_SECONDS", -1.0)
@@ -177,6 +182,7 @@ async def test_several_queries_in_a_shared_snapshot_begin_none_of_their_own(trac
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_long_read_leaves_a_shared_snapshot_to_others(traced):
     directory, statements = traced
 
@@ -187,6 +193,7 @@ async def test_a_long_read_leaves_a_shared_snapshot_to_others(traced):
     assert [statement for statement, inline in statements if inline] == [SHORT, "BEGIN", SHORT, LONG, SHORT, "COMMIT"]
 
 
+@pytest.mark.slow
 async def test_several_queries_of_which_one_is_long_go_to_a_reader_thread_together(traced):
     directory, statements = traced
 
