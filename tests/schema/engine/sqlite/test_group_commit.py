@@ -325,16 +325,20 @@ async def test_callers_that_write_again_are_grouped_again(directory, unit_of_wor
 
 @pytest.mark.slow
 async def test_a_group_does_not_wait_for_the_end_of_a_stream_of_writes(unit_of_work, no_time_limit):
+    commit_sizes = unit_of_work.directory.driver.commit_sizes
     await asyncio.gather(*(make(unit_of_work) for _ in range(10)))
-    first = asyncio.create_task(make(unit_of_work))
-    stream = [first]
+    commits_before = sum(commit_sizes.counts)
+    stream = [asyncio.create_task(make(unit_of_work))]
 
-    async with asyncio.timeout(10):
-        while not first.done():
-            stream.append(asyncio.create_task(make(unit_of_work)))
+    # One write each turn, until the first is committed, or a slow disk has let as many wait as may.
+    async with asyncio.timeout(60):
+        while not stream[0].done():
+            if len(stream) < 900:
+                stream.append(asyncio.create_task(make(unit_of_work)))
             await asyncio.sleep(0)
 
     assert len(set(await asyncio.gather(*stream))) == len(stream)
+    assert sum(commit_sizes.counts) - commits_before >= 2
 
 
 async def test_the_writer_keeps_journals_and_changed_pages_in_memory_and_commits_durably(directory):
