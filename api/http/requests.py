@@ -19,7 +19,7 @@ MAX_CACHED_HEADER = 500
 def headers_of(scope: Scope) -> dict[str, str]:
     """Return the headers by lower-case name; values of a repeated header are joined by commas.
 
-    Our own server leaves them in the scope as `headers_by_name`, parsed once per distinct head.
+    They stay in the scope as `headers_by_name`, where our own server leaves them, parsed once per distinct head.
     """
     if "headers_by_name" in scope:
         return cast(dict[str, str], scope["headers_by_name"])
@@ -27,6 +27,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    scope["headers_by_name"] = headers
     return headers
 
 

@@ -116,9 +116,7 @@ class RequestMiddleware:
 
     def _check(self, scope: Scope) -> Mapping[str, str]:
         """Run the checks and return the headers by name; store them in the scope."""
-        headers: Mapping[str, str] | None = scope.get("headers_by_name")
-        if headers is None:
-            scope["headers_by_name"] = headers = headers_of(scope)
+        headers = headers_of(scope)
         # Fewer names than headers: one was sent more than once, which is rare.
         if len(headers) < len(scope["headers"]):
             check_repeated(scope["headers"])
